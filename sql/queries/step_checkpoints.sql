@@ -1,0 +1,99 @@
+-- A checkpoint is one attempt of one step. It is written as INTENT before the
+-- attempt and becomes COMPLETED or FAILED after it. A compensation is the attempt
+-- 0 of the step that it undoes, so the step's own row stays as it was.
+--
+-- Statements that take a :fencing_token change nothing unless it is the token of
+-- the execution's claim; null stands for a write made under no claim.
+
+-- name: upsert_checkpoint(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, input_data, output_data, error_type, error_message, idempotency_key, compensate_ref, started_at, completed_at, due_at, fencing_token)!
+-- Saves an attempt; one that is there already is updated in place and keeps its id.
+-- Changing no row means that the claim is lost.
+-- :fencing_token integer null
+insert into step_checkpoints (
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at
+)
+select
+    :workflow_execution_id,
+    :branch,
+    :step_index,
+    :attempt,
+    :step_name,
+    :kind,
+    :status,
+    :input_data,
+    :output_data,
+    :error_type,
+    :error_message,
+    :idempotency_key,
+    :compensate_ref,
+    :started_at,
+    :completed_at,
+    :due_at
+where
+    :fencing_token is null
+    or exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+    )
+on conflict (workflow_execution_id, branch, step_index, attempt) do update set
+    step_name = excluded.step_name,
+    kind = excluded.kind,
+    status = excluded.status,
+    input_data = excluded.input_data,
+    output_data = excluded.output_data,
+    error_type = excluded.error_type,
+    error_message = excluded.error_message,
+    idempotency_key = excluded.idempotency_key,
+    compensate_ref = excluded.compensate_ref,
+    started_at = excluded.started_at,
+    completed_at = excluded.completed_at,
+    due_at = excluded.due_at;
+
+-- name: load_checkpoints(workflow_execution_id)
+-- Every attempt of every step of an execution: branch by branch, in step order.
+select
+    id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at
+from step_checkpoints
+where workflow_execution_id = :workflow_execution_id
+order by branch, step_index, attempt;
+
+-- name: delete_checkpoints(workflow_execution_ids)!
+-- Deletes the checkpoints of a batch of executions (a JSON array of ids).
+-- :workflow_execution_ids text
+delete from step_checkpoints
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids));

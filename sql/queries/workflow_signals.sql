@@ -1,0 +1,112 @@
+-- A signal is a durable message to an execution, by name. It is PENDING until a
+-- wait consumes it; the ids are the order of arrival. A name that begins with $
+-- is the library's own: $cancel asks the execution to cancel.
+--
+-- Statements that take a :fencing_token change nothing unless it is the token of
+-- the execution's claim; null stands for a write made under no claim.
+
+-- name: insert_signal(workflow_execution_id, signal_name, payload, status, created_at)$
+-- Saves a signal that has no id yet, and gives it one.
+insert into workflow_signals (
+    workflow_execution_id,
+    signal_name,
+    payload,
+    status,
+    created_at
+)
+values (:workflow_execution_id, :signal_name, :payload, :status, :created_at)
+returning workflow_signal_id;
+
+-- name: send_signal(workflow_execution_id, signal_name, payload, created_at)$
+-- Keeps a signal for an execution that can still receive it, and gives its id.
+-- No row means that the execution is unknown or final.
+insert into workflow_signals (workflow_execution_id, signal_name, payload, created_at)
+select
+    workflow_execution_id,
+    :signal_name,
+    :payload,
+    :created_at
+from workflow_executions
+where
+    workflow_execution_id = :workflow_execution_id
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+returning workflow_signal_id;
+
+-- name: upsert_signal(workflow_signal_id, workflow_execution_id, signal_name, payload, status, created_at, fencing_token)!
+-- Saves a signal under the id that it has; one that is there already is updated.
+-- Changing no row means that the claim is lost.
+-- :fencing_token integer null
+insert into workflow_signals (
+    workflow_signal_id,
+    workflow_execution_id,
+    signal_name,
+    payload,
+    status,
+    created_at
+)
+select
+    :workflow_signal_id,
+    :workflow_execution_id,
+    :signal_name,
+    :payload,
+    :status,
+    :created_at
+where
+    :fencing_token is null
+    or exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+    )
+on conflict (workflow_signal_id) do update set
+    workflow_execution_id = excluded.workflow_execution_id,
+    signal_name = excluded.signal_name,
+    payload = excluded.payload,
+    status = excluded.status,
+    created_at = excluded.created_at;
+
+-- name: load_pending_signals(workflow_execution_id, signal_name)
+-- The signals that wait for an execution, in order of arrival: those of one name,
+-- or all of them where the name is null.
+-- :signal_name text null
+select
+    workflow_signal_id,
+    workflow_execution_id,
+    signal_name,
+    payload,
+    status,
+    created_at
+from workflow_signals
+where
+    workflow_execution_id = :workflow_execution_id
+    and (:signal_name is null or signal_name = :signal_name)
+    and status = 'PENDING'
+order by workflow_signal_id;
+
+-- name: load_signalled_execution_ids()
+-- The executions for which signals wait. Reads the index of pending signals alone,
+-- so it costs the same however many were delivered.
+select distinct workflow_execution_id
+from workflow_signals
+where status = 'PENDING';
+
+-- name: delete_signals(workflow_execution_ids)!
+-- Deletes the signals of a batch of executions (a JSON array of ids).
+-- :workflow_execution_ids text
+delete from workflow_signals
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: delete_old_signals(before, batch_size)!
+-- Deletes a batch of signals that were delivered or expired, and came before a time.
+-- :before text
+-- :batch_size integer
+delete from workflow_signals
+where workflow_signal_id in (
+    select workflow_signal_id
+    from workflow_signals
+    where status in ('DELIVERED', 'EXPIRED') and created_at < :before
+    limit :batch_size
+);

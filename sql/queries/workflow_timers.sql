@@ -1,0 +1,85 @@
+-- A timer is a durable deadline: of a sleep, or of a wait for a signal. It is
+-- PENDING until the workflow goes on, so what is due can be found by an index.
+--
+-- Statements that take a :fencing_token change nothing unless it is the token of
+-- the execution's claim; null stands for a write made under no claim.
+
+-- name: upsert_timer(workflow_timer_id, workflow_execution_id, step_name, fire_at, status, created_at, fencing_token)!
+-- Saves a timer; one that is there already is updated.
+-- Changing no row means that the claim is lost.
+-- :fencing_token integer null
+insert into workflow_timers (
+    workflow_timer_id,
+    workflow_execution_id,
+    step_name,
+    fire_at,
+    status,
+    created_at
+)
+select
+    :workflow_timer_id,
+    :workflow_execution_id,
+    :step_name,
+    :fire_at,
+    :status,
+    :created_at
+where
+    :fencing_token is null
+    or exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+    )
+on conflict (workflow_timer_id) do update set
+    workflow_execution_id = excluded.workflow_execution_id,
+    step_name = excluded.step_name,
+    fire_at = excluded.fire_at,
+    status = excluded.status,
+    created_at = excluded.created_at;
+
+-- name: load_pending_timers()
+-- Every deadline still to come or to be noticed, the earliest first.
+select
+    workflow_timer_id,
+    workflow_execution_id,
+    step_name,
+    fire_at,
+    status,
+    created_at
+from workflow_timers
+where status = 'PENDING'
+order by fire_at, workflow_timer_id;
+
+-- name: load_timers(workflow_execution_id)
+-- The timers of one execution, the earliest first.
+select
+    workflow_timer_id,
+    workflow_execution_id,
+    step_name,
+    fire_at,
+    status,
+    created_at
+from workflow_timers
+where workflow_execution_id = :workflow_execution_id
+order by fire_at, workflow_timer_id;
+
+-- name: delete_timers(workflow_execution_ids)!
+-- Deletes the timers of a batch of executions (a JSON array of ids).
+-- :workflow_execution_ids text
+delete from workflow_timers
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: delete_old_timers(before, batch_size)!
+-- Deletes a batch of timers that fired or were cancelled, and were due before a time.
+-- :before text
+-- :batch_size integer
+delete from workflow_timers
+where workflow_timer_id in (
+    select workflow_timer_id
+    from workflow_timers
+    where status in ('FIRED', 'CANCELLED') and fire_at < :before
+    limit :batch_size
+);

@@ -1,0 +1,1 @@
+"""What the records of a store mean: replay, retries, sagas, waits, recovery."""

@@ -1,0 +1,88 @@
+"""The time, and waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+LOOK_AGAIN_AFTER_S: Final = 5.0
+
+
+class Clock(Protocol):
+    """What tells an engine the time; tests move their own."""
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        ...
+
+    async def sleep_until(self, deadline: datetime) -> None:
+        """Return when `now()` has reached the deadline, or a little before."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock. It is looked at again every few seconds, since it may be set."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def sleep_until(self, deadline: datetime) -> None:
+        while (left := (deadline - self.now()).total_seconds()) > 0:
+            await asyncio.sleep(min(left, LOOK_AGAIN_AFTER_S))
+
+
+class Scheduler:
+    """Wakes whoever waits for a time. One sleep, until the next deadline, serves all."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: list[tuple[datetime, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self._sleeper: asyncio.Task[None] | None = None
+        self._next: datetime | None = None
+
+    def at(self, deadline: datetime) -> asyncio.Future[None]:
+        """A future that is done at the deadline; cancel it to no longer wait."""
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (deadline, next(self._order), future))
+        self._sleep()
+        return future
+
+    def close(self) -> None:
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+            self._sleeper = None
+        for _, _, future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
+
+    def _sleep(self) -> None:
+        """Sleep until the earliest deadline that somebody still waits for."""
+        while self._waiting and self._waiting[0][2].done():
+            heapq.heappop(self._waiting)
+        earliest = self._waiting[0][0] if self._waiting else None
+        if self._sleeper is not None:
+            if earliest is not None and self._next is not None and self._next <= earliest:
+                return  # wakes early enough, and looks again then
+            self._sleeper.cancel()
+            self._sleeper = None
+        if earliest is not None:
+            self._next = earliest
+            self._sleeper = asyncio.ensure_future(self._clock.sleep_until(earliest))
+            self._sleeper.add_done_callback(self._wake)
+
+    def _wake(self, sleeper: asyncio.Task[None]) -> None:
+        if sleeper is not self._sleeper:
+            return  # another took its place
+        self._sleeper = None
+        if sleeper.cancelled():
+            return
+        now = self._clock.now()
+        while self._waiting and self._waiting[0][0] <= now:
+            _, _, future = heapq.heappop(self._waiting)
+            if not future.done():
+                future.set_result(None)
+        self._sleep()

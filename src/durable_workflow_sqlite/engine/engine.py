@@ -1,0 +1,509 @@
+"""`DurableEngine`: gives the records of a store their meaning."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, TypeVarTuple, Unpack
+
+import msgspec
+
+from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.clock import Clock, Scheduler, SystemClock
+from durable_workflow_sqlite.engine.execution import (
+    Environment,
+    Execution,
+    Outcome,
+    cancelled,
+)
+from durable_workflow_sqlite.engine.failures import (
+    ErrorFormatter,
+    default_error_formatter,
+    error_type,
+)
+from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.observer import DurableEngineObserver, Observers
+from durable_workflow_sqlite.engine.recovery import Recovery, RecoveryResult
+from durable_workflow_sqlite.engine.workflow import WorkflowDefinition, WorkflowRegistry
+from durable_workflow_sqlite.errors import (
+    EngineStoppedError,
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    WorkflowCancelledError,
+    WorkflowExpiredError,
+    WorkflowFailedError,
+)
+from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    ExecutionStatus,
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+    WorkflowSignal,
+    check_identifier,
+    check_integer,
+    check_member,
+)
+
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
+
+LOOK_FOR_NEWS_S: Final = 0.02
+LOOK_FOR_WORK_S: Final = 0.5
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+_EXPIRED_TYPE: Final = f"{WorkflowExpiredError.__module__}:{WorkflowExpiredError.__qualname__}"
+
+
+class DurableEngine:
+    """Runs workflows over a store; entering it recovers what was interrupted.
+
+    store: any `CheckpointStore`. The engine uses it and does not close it.
+    workflows: what this engine can run and recover; `run` and `start` add theirs. An engine
+        without any can still signal, cancel, observe and await executions that run elsewhere.
+    observers: hooks for metrics and tracing.
+    error_formatter: makes of an error the text that is stored of it, to redact it, say.
+    max_concurrent: how many executions are recovered at once; waiting ones do not count.
+    max_recoveries: an execution whose worker died this many times in a row, with no progress in
+        between, is blocked until `unblock` is called.
+    clock: where the time comes from.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        workflows: Iterable[WorkflowDefinition[Unpack[tuple[Any, ...]], Any]] = (),
+        *,
+        observers: Iterable[DurableEngineObserver] = (),
+        error_formatter: ErrorFormatter = default_error_formatter,
+        max_concurrent: int = 100,
+        max_recoveries: int = 10,
+        clock: Clock | None = None,
+    ) -> None:
+        check_integer("max_concurrent", max_concurrent, minimum=1)
+        check_integer("max_recoveries", max_recoveries, minimum=0)
+        self._store = store
+        self._registry = WorkflowRegistry(workflows)
+        self._observers = Observers(observers)
+        self._format_error = error_formatter
+        self._max_concurrent = max_concurrent
+        self._max_recoveries = max_recoveries
+        self._clock: Clock = clock or SystemClock()
+        self._executions: dict[str, Execution] = {}
+        self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
+        self._environment: Environment | None = None
+        self._recovery: Recovery | None = None
+        self._news: asyncio.Task[None] | None = None
+        self._is_disposed = False
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.dispose()
+
+    async def open(self) -> RecoveryResult:
+        """Begin to work, and recover what was interrupted; `async with` does it."""
+        if self._is_disposed:
+            raise EngineStoppedError("this engine was disposed of; make another one")
+        if self._environment is not None:
+            raise RuntimeError("this engine is open already")
+        self._environment = Environment(
+            store=self._store,
+            clock=self._clock,
+            scheduler=Scheduler(self._clock),
+            observers=self._observers,
+            format_error=self._format_error,
+            executor=ThreadPoolExecutor(self._max_concurrent, "durable-workflow-action"),
+            status_changed=self._status_changed,
+        )
+        self._recovery = Recovery(
+            self._environment,
+            self._registry,
+            self._launch,
+            max_concurrent=self._max_concurrent,
+            max_recoveries=self._max_recoveries,
+        )
+        try:
+            result = await self.recover()
+        except BaseException:
+            await self.dispose()
+            raise
+        self._news = asyncio.create_task(self._watch_for_news(), name="durable-workflow-news")
+        return result
+
+    async def dispose(self) -> None:
+        """Let go of everything; unfinished executions are left to be resumed, and never failed.
+
+        Async actions are cancelled. Sync ones cannot be: they are waited for, and recorded.
+        """
+        if self._is_disposed:
+            return
+        self._is_disposed = True
+        if self._news is not None:
+            self._news.cancel()
+            await asyncio.wait([self._news])
+        waiting = [] if self._recovery is None else await self._recovery.close()
+        running = list(self._executions.values())
+        for execution in running:
+            execution.stop(
+                EngineStoppedError(
+                    f"the engine was disposed of; execution {execution.id!r} is left to be resumed",
+                    workflow_execution_id=execution.id,
+                )
+            )
+        if running:
+            await asyncio.wait([execution.outcome for execution in running])
+        try:
+            await self._store.release_claims([*waiting, *(one.claim for one in running)])
+        except Exception:
+            # The claims end with this worker's life at the latest.
+            _log.warning("could not release the claims of this worker", exc_info=True)
+        if self._environment is not None:
+            self._environment.scheduler.close()
+            self._environment.executor.shutdown(wait=False)
+
+    # Running
+
+    async def run(
+        self,
+        workflow: WorkflowDefinition[Unpack[Ts], R],
+        *args: Unpack[Ts],
+        execution_id: str | None = None,
+        ttl: timedelta | None = None,
+        guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+    ) -> R:
+        """Start an execution and wait for its result: `start`, then `ExecutionHandle.result`."""
+        handle = await self.start(
+            workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
+        )
+        return await handle.result()
+
+    async def start(
+        self,
+        workflow: WorkflowDefinition[Unpack[Ts], R],
+        *args: Unpack[Ts],
+        execution_id: str | None = None,
+        ttl: timedelta | None = None,
+        guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+    ) -> ExecutionHandle[R]:
+        """Start an execution; once this returns, it is stored and will be finished.
+
+        execution_id: yours, or a new UUID. If an execution has it already, this attaches to that
+            one: a start can be repeated until it is known to have worked.
+        ttl: how long the execution may take; then it is compensated and FAILED.
+        guarantee: who takes it over if this process dies; see `WorkflowGuarantee`.
+
+        Raises ExecutionConflictError if the id belongs to another workflow or input,
+        SerializationError for input that is no JSON, TypeError for arguments that the workflow
+        does not take. Nothing is written then.
+        """
+        environment = self._working()
+        self._registry.add(workflow)
+        if execution_id is None:
+            execution_id = str(uuid.uuid4())
+        check_identifier("execution_id", execution_id)
+        check_member("guarantee", guarantee, WorkflowGuarantee)
+        now = environment.clock.now()
+        result_type = workflow.result_type
+        record = WorkflowExecution(
+            workflow_execution_id=execution_id,
+            workflow_id=workflow.record.workflow_id,
+            status=ExecutionStatus.RUNNING,
+            input_data=workflow.encode_input(args),
+            ttl_expires_at=None if ttl is None else _end_of(ttl, now),
+            guarantee=guarantee,
+            created_at=now,
+            updated_at=now,
+        )
+        workflow.decode_input(record.input_data)
+        handle: ExecutionHandle[R] = ExecutionHandle(self, execution_id, result_type)
+        claim = await self._store.create_execution(workflow.record, record)
+        if claim is None:
+            await self._attach(workflow, record)
+        else:
+            self._launch(workflow, record, claim, History())
+        return handle
+
+    def handle(self, execution_id: str) -> ExecutionHandle[Any]:
+        """A handle to any execution; its result comes as plain JSON data."""
+        check_identifier("execution_id", execution_id)
+        return ExecutionHandle(self, execution_id, Any)
+
+    async def _attach(
+        self, workflow: WorkflowDefinition[Any, Any], wanted: WorkflowExecution
+    ) -> None:
+        """Make sure that an execution that is there already is the one meant, and goes on."""
+        found = await self.load(wanted.workflow_execution_id)
+        definition = await self._store.load_workflow(found.workflow_id)
+        found_type = None if definition is None else definition.workflow_type
+        if found_type != workflow.name:
+            raise ExecutionConflictError(
+                f"execution {found.workflow_execution_id!r} is of workflow {found_type!r},"
+                f" not {workflow.name!r}; nothing was started",
+                workflow_execution_id=found.workflow_execution_id,
+            )
+        if not _same_json(found.input_data, wanted.input_data):
+            raise ExecutionConflictError(
+                f"execution {found.workflow_execution_id!r} was started with other input;"
+                " nothing was started",
+                workflow_execution_id=found.workflow_execution_id,
+            )
+        if not found.status.is_terminal and found.workflow_execution_id not in self._executions:
+            await self._recovering().resume(found.workflow_execution_id)
+
+    def _launch(
+        self,
+        workflow: WorkflowDefinition[Any, Any],
+        record: WorkflowExecution,
+        claim: WorkflowClaim,
+        history: History,
+        interruption: WorkflowCancelledError | WorkflowExpiredError | None = None,
+    ) -> Execution:
+        environment = self._working()
+        execution = Execution(environment, workflow, record, claim, history)
+        self._executions[execution.id] = execution
+        execution.outcome.add_done_callback(lambda done: self._ended(execution, done.result()))
+        if interruption is not None:
+            execution.interrupt(interruption)
+        execution.begin()
+        return execution
+
+    def _ended(self, execution: Execution, outcome: Outcome) -> None:
+        execution.suspended.set()
+        if self._executions.get(execution.id) is execution:
+            del self._executions[execution.id]
+        if outcome.trouble is not None and not self._is_disposed:
+            self._recovering().left(execution, outcome.trouble)
+
+    # What others may do with an execution
+
+    async def load(self, execution_id: str) -> WorkflowExecution:
+        """The record as stored. Raises ExecutionNotFoundError."""
+        found = await self._store.load_execution(execution_id)
+        if found is None:
+            raise _not_found(execution_id)
+        return found
+
+    async def send_signal(self, execution_id: str, name: str, payload: object = None) -> None:
+        """Send a message to an execution; it is kept until the workflow waits for it.
+
+        payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionConflictError for a
+        finished execution, SerializationError for a payload that is no JSON.
+        """
+        self._working()
+        check_identifier("a signal's name", name)
+        if name.startswith("$"):
+            raise ValueError(f"signal names that begin with $ are the library's own: {name!r}")
+        signal = WorkflowSignal(
+            workflow_execution_id=execution_id,
+            signal_name=name,
+            payload=serialization.to_json(payload, f"the payload of signal {name!r}"),
+            created_at=self._clock.now(),
+        )
+        await self._store.send_signal(signal)
+        await self._heed(execution_id)
+
+    async def cancel(self, execution_id: str) -> bool:
+        """Ask an execution to stop, undo what it did, and end CANCELLED.
+
+        True if it will; False if it is finished, failing, or being cancelled already. The request
+        is stored: it outlives this process. Raises ExecutionNotFoundError.
+        """
+        self._working()
+        found = await self.load(execution_id)
+        if found.status.is_terminal or found.status is ExecutionStatus.COMPENSATING:
+            return False
+        if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+            return False
+        try:
+            await self._store.send_signal(
+                WorkflowSignal(
+                    workflow_execution_id=execution_id,
+                    signal_name=CANCEL_SIGNAL,
+                    created_at=self._clock.now(),
+                )
+            )
+        except ExecutionConflictError:
+            return False
+        await self._heed(execution_id)
+        if execution_id not in self._executions:
+            await self._recovering().resume(execution_id)
+        return True
+
+    async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
+        """Every state of an execution: the current one first, the last one final.
+
+        Executions that run elsewhere are looked at now and then, so a state that is left again
+        at once may be missed. Raises ExecutionNotFoundError.
+        """
+        self._working()
+        states: asyncio.Queue[WorkflowExecution] = asyncio.Queue()
+        listeners = self._listeners.setdefault(execution_id, set())
+        listeners.add(states)
+        try:
+            state = await self.load(execution_id)
+            yield state
+            while not state.status.is_terminal:
+                before, state = state, await self._next_state(execution_id, states)
+                if state.status is not before.status:
+                    yield state
+        finally:
+            listeners.discard(states)
+            if not listeners:
+                self._listeners.pop(execution_id, None)
+
+    async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
+        """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
+        self._working()
+        execution = self._executions.get(execution_id)
+        if execution is not None:
+            outcome = await asyncio.shield(execution.outcome)
+            if outcome.trouble is not None:
+                raise outcome.trouble
+            return _result(outcome, result_type)
+        async for state in self.observe(execution_id):
+            if state.status.is_terminal:
+                return _result(Outcome(state), result_type)
+        raise AssertionError("unreachable: observe() ends with a final state")
+
+    async def unblock(self, execution_id: str) -> bool:
+        """Let workers take on an execution again that was blocked; False if it was not."""
+        self._working()
+        found = await self.load(execution_id)
+        if found.blocked_reason is None or found.status.is_terminal:
+            return False
+        await self._store.save(
+            msgspec.structs.replace(found, blocked_reason=None, recovery_count=0)
+        )
+        await self._recovering().resume(execution_id)
+        return True
+
+    async def recover(self) -> RecoveryResult:
+        """Take on every unfinished execution that can be run here and that nobody works on."""
+        self._working()
+        return await self._recovering().recover()
+
+    async def _next_state(
+        self, execution_id: str, states: asyncio.Queue[WorkflowExecution]
+    ) -> WorkflowExecution:
+        if execution_id in self._executions or not states.empty():
+            return await states.get()
+        self._working()
+        try:
+            return await asyncio.wait_for(states.get(), LOOK_FOR_NEWS_S)
+        except TimeoutError:
+            return await self.load(execution_id)
+
+    def _status_changed(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
+        self._observers.tell("on_status_change", record, before)
+        for states in self._listeners.get(record.workflow_execution_id, ()):
+            states.put_nowait(record)
+
+    # News from other workers
+
+    async def _watch_for_news(self) -> None:
+        """Notice what other workers wrote, and that some of them died."""
+        loop = asyncio.get_running_loop()
+        looked_for_work_at = loop.time()
+        while True:
+            await asyncio.sleep(LOOK_FOR_NEWS_S)
+            try:
+                if self._store.has_news():
+                    for execution_id in await self._store.load_signalled_execution_ids():
+                        await self._heed(execution_id)
+                if loop.time() - looked_for_work_at >= LOOK_FOR_WORK_S:
+                    looked_for_work_at = loop.time()
+                    await self._recovering().look_again()
+            except Exception:
+                _log.warning("could not look for news; will try again", exc_info=True)
+
+    async def _heed(self, execution_id: str) -> None:
+        """A signal has come for an execution, or a request to cancel it."""
+        execution = self._executions.get(execution_id)
+        if execution is None:
+            self._recovering().signalled(execution_id)
+            return
+        if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+            execution.interrupt(cancelled(execution_id))
+        execution.inbox.notify()
+
+    def _working(self) -> Environment:
+        if self._is_disposed:
+            raise EngineStoppedError("this engine was disposed of; make another one")
+        if self._environment is None:
+            raise RuntimeError("this engine is not open: use `async with DurableEngine(...)`")
+        return self._environment
+
+    def _recovering(self) -> Recovery:
+        assert self._recovery is not None
+        return self._recovery
+
+
+def _end_of(ttl: timedelta, now: datetime) -> datetime:
+    if not isinstance(ttl, timedelta):
+        raise TypeError(f"ttl must be a timedelta, not {ttl!r}")
+    if ttl <= timedelta(0):
+        raise ValueError(f"ttl must not be zero or less: {ttl}")
+    try:
+        return now + ttl
+    except OverflowError:
+        return datetime.max.replace(tzinfo=now.tzinfo)
+
+
+def _same_json(one: str | None, other: str | None) -> bool:
+    if one == other:
+        return True
+    try:
+        return bool(msgspec.json.decode(one or "null") == msgspec.json.decode(other or "null"))
+    except msgspec.MsgspecError:
+        return False
+
+
+def _result(outcome: Outcome, result_type: Any) -> Any:
+    """What the workflow returned, or the error that says how it ended."""
+    record = outcome.record
+    execution_id = record.workflow_execution_id
+    if record.status is ExecutionStatus.COMPLETED:
+        what = f"the result of execution {execution_id!r}"
+        return serialization.from_json(record.output_data, result_type, what)
+    message = f"execution {execution_id!r} ended {record.status}: {record.error_message}"
+    error: WorkflowCancelledError | WorkflowFailedError
+    if record.status is ExecutionStatus.CANCELLED:
+        error = WorkflowCancelledError(message, workflow_execution_id=execution_id)
+    else:
+        kind = WorkflowExpiredError if record.error_type == _EXPIRED_TYPE else WorkflowFailedError
+        error = kind(
+            message,
+            workflow_execution_id=execution_id,
+            error_type=record.error_type,
+            error_message=record.error_message,
+        )
+    error.compensation_error = outcome.compensation_error
+    if outcome.compensation_error is not None:
+        error.add_note(str(outcome.compensation_error))
+    cause = outcome.error
+    if cause is None or error_type(cause) == error_type(error):
+        raise error
+    raise error from cause
+
+
+def _not_found(execution_id: str) -> ExecutionNotFoundError:
+    return ExecutionNotFoundError(
+        f"no execution has the id {execution_id!r}", workflow_execution_id=execution_id
+    )
+
+

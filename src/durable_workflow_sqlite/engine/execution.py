@@ -1,0 +1,548 @@
+"""One execution in the hands of this worker: from its first step, or from where it was, to its end.
+
+The body (the workflow function) runs in a task of its own. It ends by itself, or because
+- the execution is *interrupted*: cancelled or expired, and then compensated; or
+- the worker is in *trouble*: the store fails, the claim is lost, the replay does not match, the
+  engine stops. Then everything is left as it is, to be resumed. Trouble never fails an execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from durable_workflow_sqlite.engine import failures, serialization
+from durable_workflow_sqlite.engine.clock import Clock, Scheduler
+from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.engine.failures import ErrorFormatter
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.observer import Observers
+from durable_workflow_sqlite.engine.saga import Saga
+from durable_workflow_sqlite.engine.steps import StepCall
+from durable_workflow_sqlite.engine.waits import Inbox
+from durable_workflow_sqlite.engine.workflow import WorkflowDefinition
+from durable_workflow_sqlite.errors import (
+    CompensationError,
+    DurableWorkflowError,
+    EngineStoppedError,
+    NonDeterminismError,
+    WorkflowCancelledError,
+    WorkflowExpiredError,
+)
+from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    ExecutionStatus,
+    Record,
+    SignalStatus,
+    StepCheckpoint,
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowSignal,
+)
+
+SETTLED_TURNS: Final = 25
+"""Turns of the event loop without a word from any branch, after which a replay has caught up."""
+
+Interruption = WorkflowCancelledError | WorkflowExpiredError
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the executions of an engine share."""
+
+    store: CheckpointStore
+    clock: Clock
+    scheduler: Scheduler
+    observers: Observers
+    format_error: ErrorFormatter
+    executor: Executor
+    status_changed: Callable[[WorkflowExecution, ExecutionStatus], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution left this worker: `record` is final, unless `trouble` says why it is not."""
+
+    record: WorkflowExecution
+    trouble: BaseException | None = None
+    error: BaseException | None = None
+    compensation_error: CompensationError | None = None
+
+
+class Execution:
+    """Runs one execution; `outcome` is done when it leaves this worker, and never an exception."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        definition: WorkflowDefinition[Any, Any],
+        record: WorkflowExecution,
+        claim: WorkflowClaim,
+        history: History,
+    ) -> None:
+        self.environment = environment
+        self.definition = definition
+        self.record = record
+        self.claim = claim
+        self.id = record.workflow_execution_id
+        self.history = history
+        self.inbox = Inbox(self)
+        self.steps_begun = 0
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.suspended = asyncio.Event()
+        self._saga = Saga(self)
+        self._last_completed_at = history.last_completed_at
+        self._busy = 0
+        self._waiting = 0
+        self._in_flight: set[asyncio.Task[Any]] = set()
+        self._activity = 0
+        self._is_closed = False
+        self._is_body_over = False
+        self._only_replaying = False
+        self._interruption: Interruption | None = None
+        self._trouble: BaseException | None = None
+        self._body: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._progressed = record.recovery_count == 0
+
+    # For the engine
+
+    def begin(self) -> None:
+        """Start to run. `interrupt` before this compensates without running anything new."""
+        self._task = asyncio.create_task(self._run(), name=f"execution {self.id}")
+
+    def interrupt(self, cause: Interruption) -> bool:
+        """Cancel or expire it; False if it is too late for that, or has been done already."""
+        if self._interruption is not None or self._is_body_over or self._trouble is not None:
+            return False
+        if self.record.status is ExecutionStatus.COMPENSATING:
+            return False
+        self._interruption = cause
+        if self._body is not None:
+            self._body.cancel()
+        return True
+
+    def stop(self, trouble: BaseException) -> None:
+        """Leave it as it is, to be resumed by whoever can."""
+        if self._trouble is not None:
+            return
+        self._trouble = trouble
+        if self._body is not None and not self._body.done():
+            self._body.cancel()
+        elif self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+
+    # For the steps and waits of the body
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is the engine that cancels what is still going on."""
+        return (
+            self._interruption is not None or self._trouble is not None or self._is_closed
+        )
+
+    @property
+    def is_only_replaying(self) -> bool:
+        return self._only_replaying
+
+    def check_open(self) -> None:
+        """Raise if nothing may be asked for any more, whatever the body made of being told so."""
+        self._activity += 1
+        if self._trouble is not None or (self._interruption is not None and not self._only_replaying):
+            raise asyncio.CancelledError(f"execution {self.id!r} is being stopped")
+        if self._is_closed:
+            raise RuntimeError(
+                f"execution {self.id!r} has ended; a task that it started still uses its context."
+                " Await every task before the workflow function returns."
+            )
+
+    def raise_trouble(self) -> None:
+        """Raise if this worker must leave the execution alone."""
+        if self._trouble is not None:
+            raise self._trouble
+
+    async def save(self, *records: Record) -> None:
+        """Write under the claim; if that fails, this worker leaves the execution alone."""
+        try:
+            await self.environment.store.save(*records, claim=self.claim)
+        except Exception as error:
+            self.stop(error)
+            raise
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Something other than a wait is going on."""
+        self._busy += 1
+        with self._counted_in_flight():
+            try:
+                yield
+            finally:
+                self._busy -= 1
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A sleep, or a wait for a signal, is going on."""
+        self._waiting += 1
+        with self._counted_in_flight():
+            try:
+                yield
+            finally:
+                self._waiting -= 1
+
+    @contextmanager
+    def _counted_in_flight(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._in_flight.add(task)
+        try:
+            yield
+        finally:
+            self._in_flight.discard(task)
+
+    def changed_status(self, *, busy: int = 0, waiting: int = 0) -> tuple[WorkflowExecution, ...]:
+        """The execution's record to save along, if its status is another one now.
+
+        It is SUSPENDED while it does nothing but wait. `busy` and `waiting` are what is about to
+        begin or end.
+        """
+        is_idle = self._busy + busy == 0 and self._waiting + waiting > 0
+        status = ExecutionStatus.SUSPENDED if is_idle else ExecutionStatus.RUNNING
+        if is_idle:
+            self.suspended.set()
+        progressed = busy < 0 or waiting < 0
+        if status is self.record.status and (self._progressed or not progressed):
+            return ()
+        if progressed and not self._progressed:
+            # It got further than the last time: what killed its worker was not for ever.
+            self._progressed = True
+            return (self._changed(status=status, recovery_count=0),)
+        return (self._changed(status=status),)
+
+    def register_compensation(self, call: StepCall, value: object, checkpoint: StepCheckpoint) -> None:
+        """A step is completed; remember how to undo it."""
+        if call.compensate is not None:
+            self._saga.register(call, value, checkpoint)
+
+    def completion_time(self) -> datetime:
+        """Now; later than any completion before it, so that their order is kept by the times."""
+        now = self.environment.clock.now()
+        last = self._last_completed_at
+        if last is not None and now <= last:
+            now = last + timedelta(microseconds=1)
+        self._last_completed_at = now
+        return now
+
+    async def others_to_settle(self) -> None:
+        """During a replay, wait until every branch has got as far as its records reach."""
+        if len(self.history) == 0:
+            return
+        quiet = 0
+        while quiet < SETTLED_TURNS and len(self.history):
+            before = self._activity
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if before == self._activity else 0
+
+    async def park(self) -> NoReturn:
+        """Nothing new runs while compensations are registered again: never return."""
+        with self._counted_in_flight():
+            await asyncio.get_running_loop().create_future()
+        raise AssertionError("unreachable")
+
+    def log_in_doubt(self, checkpoint: StepCheckpoint) -> None:
+        _log.warning(
+            "step %r of execution %r was interrupted at attempt %d and may have taken effect;"
+            " it runs again",
+            checkpoint.step_name,
+            self.id,
+            checkpoint.attempt,
+            extra=log_attributes(checkpoint),
+        )
+        self.environment.observers.tell("on_step_in_doubt", checkpoint)
+
+    def log_retry(self, failed: StepCheckpoint, error: BaseException, delay: timedelta) -> None:
+        _log.info(
+            "step %r of execution %r failed at attempt %d, trying again in %s: %s",
+            failed.step_name,
+            self.id,
+            failed.attempt,
+            delay,
+            failed.error_message,
+            extra=log_attributes(failed),
+        )
+        self.environment.observers.tell("on_step_retry", failed, error, delay)
+
+    def log_failure(self, failed: StepCheckpoint, error: BaseException) -> None:
+        _log.info(
+            "step %r of execution %r failed for good at attempt %d: %s",
+            failed.step_name,
+            self.id,
+            failed.attempt,
+            failed.error_message,
+            extra=log_attributes(failed),
+        )
+        self.environment.observers.tell("on_error", error, self.id)
+
+    # The way to the end
+
+    async def _run(self) -> None:
+        alarm = self._watch_time_to_live()
+        try:
+            outcome = await self._to_the_end()
+        except asyncio.CancelledError as error:
+            outcome = self._left(self._trouble or error)
+        except Exception as error:  # noqa: BLE001 - of the engine's own doing
+            outcome = self._left(self._trouble or error)
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+            self._is_closed = True
+        self.outcome.set_result(outcome)
+
+    async def _to_the_end(self) -> Outcome:
+        if self._interruption is not None:
+            return await self._undo(self._interruption)
+        if self.record.status is ExecutionStatus.COMPENSATING:
+            return await self._undo(None)
+        if self.environment.observers and self.record.current_step == 0 and not len(self.history):
+            self.environment.observers.tell("on_execution_start", self.record)
+        result, error = await self._run_body()
+        if self._trouble is not None:
+            return self._left(self._trouble)
+        if self._interruption is not None:
+            return await self._undo(self._interruption)
+        if error is None:
+            try:
+                output = serialization.to_json(
+                    result, f"the result of workflow {self.definition.name!r}"
+                )
+                serialization.from_json(
+                    output, self.definition.result_type, f"the result of execution {self.id!r}"
+                )
+            except Exception as unfit:  # noqa: BLE001
+                error = unfit
+            else:
+                return await self._finish(ExecutionStatus.COMPLETED, output_data=output)
+        if not isinstance(error, Exception):
+            # A cancellation from outside, or the process is told to exit: nobody failed.
+            return self._left(error)
+        return await self._undo(error)
+
+    async def _run_body(self) -> tuple[Any, BaseException | None]:
+        """Run the workflow function until it ends, and everything that it left behind."""
+        try:
+            args = self.definition.decode_input(self.record.input_data)
+        except DurableWorkflowError as error:
+            self.stop(error)
+            return None, error
+        context = WorkflowContext(self)
+        self._body = asyncio.create_task(
+            self.definition.function(context, *args), name=f"workflow {self.id}"
+        )
+        try:
+            if self._only_replaying:
+                await self._wait_for_replay(self._body)
+            else:
+                await asyncio.wait([self._body])
+        finally:
+            self._is_body_over = not self._only_replaying
+            self._is_closed = True
+            await self._end_tasks(self._body)
+        try:
+            return self._body.result(), None
+        except BaseException as error:  # noqa: BLE001 - to be told apart by whoever asked
+            return None, error
+
+    async def _end_tasks(self, body: asyncio.Task[Any]) -> None:
+        """Cancel the body and the tasks that it left in the middle of a step; wait for them."""
+        tasks = [task for task in {body, *self._in_flight} if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _wait_for_replay(self, body: asyncio.Task[Any]) -> None:
+        """Replay until every step with a compensation is registered, or nothing moves any more."""
+        quiet = 0
+        while not body.done() and self._saga.missing() and quiet < SETTLED_TURNS:
+            before = self._activity
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if before == self._activity else 0
+        if not body.done() and self._saga.missing():
+            # The body may be doing something of its own between two steps.
+            await asyncio.wait([body], timeout=1)
+
+    # Compensation
+
+    async def _undo(self, cause: BaseException | None) -> Outcome:
+        """Compensate what is completed, then end as the cause says: FAILED or CANCELLED."""
+        self._is_body_over = True
+        status, error_type, error_message = self._ending(cause)
+        self._saga.expect(await self._load_history())
+        requests = await self._requests_to_cancel()
+        if self._saga and cause is not None:
+            compensating = self._changed(
+                status=ExecutionStatus.COMPENSATING,
+                error_type=error_type,
+                error_message=error_message,
+            )
+            await self.save(compensating, *requests)
+            requests = []
+        if self._saga.missing():
+            await self._register_again()
+        compensation_error = await self._saga.compensate()
+        outcome = await self._finish(
+            status, *requests, error_type=error_type, error_message=error_message
+        )
+        return replace(outcome, error=cause, compensation_error=compensation_error)
+
+    def _ending(self, cause: BaseException | None) -> tuple[ExecutionStatus, str, str | None]:
+        if cause is None:
+            error_type, error_message = self.record.error_type or "", self.record.error_message
+        else:
+            error_type = failures.error_type(cause)
+            error_message = self.environment.format_error(cause)
+        is_cancelled = error_type == _CANCELLED_TYPE
+        return (
+            ExecutionStatus.CANCELLED if is_cancelled else ExecutionStatus.FAILED,
+            error_type,
+            error_message,
+        )
+
+    async def _requests_to_cancel(self) -> list[WorkflowSignal]:
+        """What asked for it to be cancelled, to be marked as answered by how it ends."""
+        pending = await self.environment.store.load_pending_signals(self.id, CANCEL_SIGNAL)
+        return [msgspec.structs.replace(one, status=SignalStatus.DELIVERED) for one in pending]
+
+    async def _load_history(self) -> History:
+        return History(await self.environment.store.load_checkpoints(self.id))
+
+    async def _register_again(self) -> None:
+        """Replay the body as far as its records reach; nothing new runs."""
+        self.history = await self._load_history()
+        self._only_replaying = True
+        self._is_closed = False
+        await self._run_body()
+        self._only_replaying = False
+        self.raise_trouble()
+        if missing := self._saga.missing():
+            names = ", ".join(f"{one.step_name!r} (index {one.step_index})" for one in missing)
+            raise NonDeterminismError(
+                f"execution {self.id!r} must undo {names}, but its workflow no longer gets there to"
+                " say how. It was left as it is. Resume it with the code that it was started with.",
+                workflow_execution_id=self.id,
+                step_index=missing[0].step_index,
+                branch=missing[0].branch,
+                recorded_name=missing[0].step_name,
+            )
+
+    # Endings
+
+    async def _finish(
+        self,
+        status: ExecutionStatus,
+        *along: Record,
+        output_data: str | None = None,
+        error_type: str | None = None,
+        error_message: str | None = None,
+    ) -> Outcome:
+        self._is_body_over = True
+        record = self._changed(
+            status=status,
+            output_data=output_data,
+            error_type=error_type,
+            error_message=error_message,
+            blocked_reason=None,
+        )
+        await self.save(record, *along)
+        elapsed = record.updated_at - record.created_at
+        if status is not ExecutionStatus.COMPLETED:
+            _log.info(
+                "execution %r ended %s: %s",
+                self.id,
+                status,
+                error_message,
+                extra={"workflow_execution_id": self.id},
+            )
+        self.environment.observers.tell("on_execution_complete", record, elapsed)
+        return Outcome(record)
+
+    def _left(self, trouble: BaseException) -> Outcome:
+        if isinstance(trouble, asyncio.CancelledError):
+            trouble = EngineStoppedError(
+                f"execution {self.id!r} was stopped from outside; it is left to be resumed",
+                workflow_execution_id=self.id,
+            )
+        if not isinstance(trouble, EngineStoppedError):
+            _log.error(
+                "execution %r is left as it is, to be resumed: %s",
+                self.id,
+                trouble,
+                exc_info=trouble,
+                extra={"workflow_execution_id": self.id},
+            )
+            self.environment.observers.tell("on_error", trouble, self.id)
+        return Outcome(self.record, trouble=trouble)
+
+    def _changed(self, **changes: Any) -> WorkflowExecution:
+        before = self.record
+        self.record = msgspec.structs.replace(
+            before,
+            current_step=max(self.steps_begun, before.current_step),
+            updated_at=max(self.environment.clock.now(), before.updated_at),
+            **changes,
+        )
+        if self.record.status is not before.status:
+            self.environment.status_changed(self.record, before.status)
+        return self.record
+
+    def _watch_time_to_live(self) -> asyncio.Future[None] | None:
+        deadline = self.record.ttl_expires_at
+        if deadline is None:
+            return None
+        alarm = self.environment.scheduler.at(deadline)
+
+        def expire(alarm: asyncio.Future[None]) -> None:
+            if not alarm.cancelled():
+                self.interrupt(expired(self.record))
+
+        alarm.add_done_callback(expire)
+        return alarm
+
+
+def expired(record: WorkflowExecution) -> WorkflowExpiredError:
+    return WorkflowExpiredError(
+        f"execution {record.workflow_execution_id!r} did not finish by {record.ttl_expires_at}",
+        workflow_execution_id=record.workflow_execution_id,
+    )
+
+
+def cancelled(workflow_execution_id: str) -> WorkflowCancelledError:
+    return WorkflowCancelledError(
+        f"execution {workflow_execution_id!r} was cancelled",
+        workflow_execution_id=workflow_execution_id,
+    )
+
+
+def log_attributes(checkpoint: StepCheckpoint) -> dict[str, Any]:
+    """What a log record says of a step, as attributes."""
+    return {
+        "workflow_execution_id": checkpoint.workflow_execution_id,
+        "step_name": checkpoint.step_name,
+        "step_index": checkpoint.step_index,
+        "branch": checkpoint.branch,
+        "attempt": checkpoint.attempt,
+    }
+
+
+_CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"

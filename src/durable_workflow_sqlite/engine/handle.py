@@ -1,0 +1,50 @@
+"""`ExecutionHandle`: one execution, from the outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from durable_workflow_sqlite.records import ExecutionStatus
+
+if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.engine import DurableEngine
+
+R = TypeVar("R")
+
+
+class ExecutionHandle(Generic[R]):
+    """What `engine.start` and `engine.handle` return."""
+
+    def __init__(self, engine: DurableEngine, execution_id: str, result_type: Any) -> None:
+        self._engine = engine
+        self._execution_id = execution_id
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"<execution {self._execution_id!r}>"
+
+    @property
+    def execution_id(self) -> str:
+        return self._execution_id
+
+    async def result(self) -> R:
+        """Wait for the end, and return what the workflow returned.
+
+        Raises WorkflowFailedError (WorkflowExpiredError for its time to live) or
+        WorkflowCancelledError for what ended otherwise, and what stopped the execution if it was
+        left unfinished: EngineStoppedError, StoreError, ClaimLostError or NonDeterminismError.
+        """
+        result: R = await self._engine.result_of(self._execution_id, self._result_type)
+        return result
+
+    async def status(self) -> ExecutionStatus:
+        """As stored now. Raises ExecutionNotFoundError if it has been deleted."""
+        return (await self._engine.load(self._execution_id)).status
+
+    async def cancel(self) -> bool:
+        """As `engine.cancel`."""
+        return await self._engine.cancel(self._execution_id)
+
+    async def signal(self, name: str, payload: object = None) -> None:
+        """As `engine.send_signal`."""
+        await self._engine.send_signal(self._execution_id, name, payload)

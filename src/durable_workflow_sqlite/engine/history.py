@@ -1,0 +1,54 @@
+"""What is recorded of an execution, looked up by the place of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
+
+Place = tuple[str, int]
+"""Branch and index: what tells one step of an execution from all others."""
+
+
+class StepHistory:
+    """The attempts of one step, and its compensation."""
+
+    __slots__ = ("attempts", "compensation")
+
+    def __init__(self) -> None:
+        self.attempts: list[StepCheckpoint] = []
+        self.compensation: StepCheckpoint | None = None
+
+    @property
+    def last(self) -> StepCheckpoint | None:
+        return self.attempts[-1] if self.attempts else None
+
+
+class History:
+    """The checkpoints of one execution."""
+
+    def __init__(self, checkpoints: Iterable[StepCheckpoint] = ()) -> None:
+        self._steps: dict[Place, StepHistory] = {}
+        self.last_completed_at: datetime | None = None
+        for checkpoint in checkpoints:
+            place = (checkpoint.branch, checkpoint.step_index)
+            step = self._steps.setdefault(place, StepHistory())
+            if checkpoint.attempt == 0:
+                step.compensation = checkpoint
+            else:
+                step.attempts.append(checkpoint)
+            at = checkpoint.completed_at
+            if at is not None and (self.last_completed_at is None or at > self.last_completed_at):
+                self.last_completed_at = at
+
+    def take(self, place: Place) -> StepHistory | None:
+        """What is recorded at a place; each place is asked for once, and then forgotten."""
+        return self._steps.pop(place, None)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def steps(self) -> Iterator[tuple[Place, StepHistory]]:
+        """Every step that has not been asked for."""
+        yield from self._steps.items()

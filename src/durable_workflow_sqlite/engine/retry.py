@@ -1,0 +1,156 @@
+"""How often a step is tried, and how long to wait in between."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+import msgspec
+
+_MAX_SECONDS = timedelta.max.total_seconds()
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """Made by `none`, `fixed` or `exponential`.
+
+    max_attempts: attempts in all, the first included.
+    initial_delay: wait after the first failed attempt; after the n-th it is
+        min(initial_delay * multiplier ** (n - 1), max_delay).
+    jitter: from 0 to 1; each wait is made longer or shorter by up to this part of itself.
+    give_up_on: exception types after which there is no further attempt.
+    """
+
+    type: Literal["none", "fixed", "exponential"] = "none"
+    max_attempts: int = 1
+    initial_delay: timedelta = timedelta(0)
+    multiplier: float = 1.0
+    max_delay: timedelta = timedelta.max
+    jitter: float = 0.0
+    give_up_on: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if type(self.max_attempts) is not int:
+            raise TypeError(f"max_attempts must be an integer, not {self.max_attempts!r}")
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
+        for name in ("initial_delay", "max_delay"):
+            delay = getattr(self, name)
+            if not isinstance(delay, timedelta):
+                raise TypeError(f"{name} must be a timedelta, not {delay!r}")
+            if delay < timedelta(0):
+                raise ValueError(f"{name} must not be negative: {delay}")
+        if not (math.isfinite(self.multiplier) and self.multiplier >= 1):
+            raise ValueError(f"multiplier must be at least 1, not {self.multiplier}")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter must be from 0 to 1, not {self.jitter}")
+        for kind in self.give_up_on:
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise TypeError(f"give_up_on must hold exception types, not {kind!r}")
+
+    @classmethod
+    def none(cls) -> Self:
+        """One attempt."""
+        return cls()
+
+    @classmethod
+    def fixed(
+        cls,
+        *,
+        max_attempts: int,
+        delay: timedelta,
+        give_up_on: tuple[type[BaseException], ...] = (),
+    ) -> Self:
+        """The same wait before every further attempt."""
+        return cls(
+            type="fixed", max_attempts=max_attempts, initial_delay=delay, give_up_on=give_up_on
+        )
+
+    @classmethod
+    def exponential(
+        cls,
+        *,
+        max_attempts: int,
+        initial_delay: timedelta = timedelta(seconds=1),
+        multiplier: float = 2.0,
+        max_delay: timedelta = timedelta(minutes=5),
+        jitter: float = 0.1,
+        give_up_on: tuple[type[BaseException], ...] = (),
+    ) -> Self:
+        """Waits that grow."""
+        return cls(
+            type="exponential",
+            max_attempts=max_attempts,
+            initial_delay=initial_delay,
+            multiplier=multiplier,
+            max_delay=max_delay,
+            jitter=jitter,
+            give_up_on=give_up_on,
+        )
+
+    def allows_another(self, attempt: int, error: BaseException) -> bool:
+        """Whether a further attempt follows the failed one of this number."""
+        return attempt < self.max_attempts and not isinstance(error, self.give_up_on)
+
+    def delay_after(self, attempt: int) -> timedelta:
+        """The wait after the failed attempt of this number (from 1), jitter included."""
+        try:
+            seconds = self.initial_delay.total_seconds() * self.multiplier ** (attempt - 1)
+        except OverflowError:
+            seconds = _MAX_SECONDS
+        seconds = min(seconds, self.max_delay.total_seconds())
+        if self.jitter:
+            seconds *= 1 + random.uniform(-self.jitter, self.jitter)  # noqa: S311
+        return timedelta(seconds=min(seconds, _MAX_SECONDS))
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object; `give_up_on` holds Python types and is left out."""
+        if self.type == "none":
+            return {"type": "none"}
+        if self.type == "fixed":
+            return {
+                "type": "fixed",
+                "maxAttempts": self.max_attempts,
+                "delayMs": _milliseconds(self.initial_delay),
+            }
+        return {
+            "type": "exponential",
+            "maxAttempts": self.max_attempts,
+            "initialDelayMs": _milliseconds(self.initial_delay),
+            "multiplier": self.multiplier,
+            "maxDelayMs": _milliseconds(self.max_delay),
+            "jitter": self.jitter,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The policy that `to_json` wrote. Raises ValueError for anything else."""
+        try:
+            match data["type"]:
+                case "none":
+                    return cls.none()
+                case "fixed":
+                    return cls.fixed(
+                        max_attempts=data["maxAttempts"],
+                        delay=timedelta(milliseconds=data["delayMs"]),
+                    )
+                case "exponential":
+                    return cls.exponential(
+                        max_attempts=data["maxAttempts"],
+                        initial_delay=timedelta(milliseconds=data["initialDelayMs"]),
+                        multiplier=data["multiplier"],
+                        max_delay=timedelta(milliseconds=data["maxDelayMs"]),
+                        jitter=data["jitter"],
+                    )
+                case other:
+                    raise ValueError(f"no retry policy has the type {other!r}")
+        except KeyError as error:
+            raise ValueError(f"this retry policy lacks {error}: {dict(data)!r}") from None
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"{dict(data)!r} is no retry policy: {error}") from None
+
+
+def _milliseconds(delay: timedelta) -> int:
+    return delay // timedelta(milliseconds=1)

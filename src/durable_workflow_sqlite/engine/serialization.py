@@ -1,0 +1,145 @@
+"""Values to JSON text and back, as the type that an annotation names.
+
+msgspec does the work: it reads and writes dataclasses, Structs, TypedDicts, named tuples, enums,
+datetimes, UUIDs, Decimals and the plain types. Pydantic models are written and read by their own
+methods, found by name, so that pydantic need not be installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from durable_workflow_sqlite.errors import SerializationError
+
+Serialize = Callable[[Any], Any]
+Deserialize = Callable[[Any], Any]
+
+
+def to_json(value: object, what: str) -> str:
+    """JSON text of a value. Raises SerializationError, whose message begins with `what`."""
+    if value is None:
+        return "null"
+    try:
+        return _encoder.encode(value).decode()
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
+
+
+def from_json(text: str | None, type_: Any, what: str) -> Any:
+    """The value that JSON text stands for, as a type. No text is None. Raises SerializationError."""
+    try:
+        if text is None or text == "null":
+            return _convert_null(type_)
+        return _decoder(type_).decode(text)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
+
+
+def check_type(type_: Any, what: str) -> None:
+    """Raise SerializationError if no JSON can be read as this type."""
+    try:
+        _decoder(type_)
+    except TypeError as error:
+        raise SerializationError(f"{what} is {_name(type_)}, which is no JSON: {error}") from error
+
+
+@functools.lru_cache(maxsize=4096)
+def result_type(function: Callable[..., Any]) -> Any:
+    """The type of what a function returns or its coroutine gives; Any where nothing says so."""
+    return _result_type(function)
+
+
+def _result_type(function: Callable[..., Any]) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isclass(function):
+        return function
+    if not hasattr(function, "__annotations__"):
+        function = type(function).__call__
+    type_ = resolve(function).get("return", Any)
+    if typing.get_origin(type_) in (Awaitable, Coroutine, typing.Awaitable, typing.Coroutine):
+        type_ = typing.get_args(type_)[-1]
+    return _plain(type_)
+
+
+def parameter_types(function: Callable[..., Any]) -> tuple[list[Any], Any]:
+    """Types of a function's positional parameters, and of those that `*args` takes, or None."""
+    hints = resolve(function)
+    fixed: list[Any] = []
+    rest: Any = None
+    for parameter in inspect.signature(function).parameters.values():
+        type_ = _plain(hints.get(parameter.name, Any))
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            fixed.append(type_)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            rest = type_
+    return fixed, rest
+
+
+def resolve(function: Callable[..., Any]) -> dict[str, Any]:
+    """A function's annotations; one that cannot be resolved at run time counts as Any."""
+    function = inspect.unwrap(function)
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # noqa: BLE001 - whatever evaluating an annotation raises
+        hints: dict[str, Any] = {}
+        for name, annotation in getattr(function, "__annotations__", {}).items():
+            alone = types.SimpleNamespace(
+                __annotations__={name: annotation},
+                __globals__=getattr(function, "__globals__", {}),
+            )
+            try:
+                hints.update(typing.get_type_hints(alone))
+            except Exception:  # noqa: BLE001
+                hints[name] = Any
+        return hints
+
+
+def _plain(type_: Any) -> Any:
+    return Any if type_ is object or isinstance(type_, typing.TypeVar) else type_
+
+
+def _convert_null(type_: Any) -> Any:
+    return None if type_ in (Any, None, type(None)) else _decoder(type_).decode("null")
+
+
+def _decoder(type_: Any) -> msgspec.json.Decoder[Any]:
+    try:
+        return _cached_decoder(type_)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return msgspec.json.Decoder(type_, dec_hook=_read_custom)
+
+
+@functools.lru_cache(maxsize=4096)
+def _cached_decoder(type_: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type_, dec_hook=_read_custom)
+
+
+def _write_custom(value: Any) -> Any:
+    dump = getattr(type(value), "model_dump", None)
+    if dump is None:
+        raise TypeError(f"a {type(value).__qualname__} is no plain data")
+    return dump(value, mode="json")
+
+
+def _read_custom(type_: Any, data: Any) -> Any:
+    validate = getattr(type_, "model_validate", None)
+    if validate is None:
+        raise TypeError(f"a {_name(type_)} cannot be made of plain data")
+    return validate(data)
+
+
+def _name(type_: Any) -> str:
+    return getattr(type_, "__qualname__", None) or str(type_)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_write_custom)

@@ -1,0 +1,303 @@
+"""One step: answered from its checkpoint, or run, recorded before and after, and tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from durable_workflow_sqlite.engine import failures, serialization
+from durable_workflow_sqlite.engine.history import Place, StepHistory
+from durable_workflow_sqlite.engine.retry import RetryPolicy
+from durable_workflow_sqlite.errors import (
+    SerializationError,
+    StepFailedError,
+    StepTimeoutError,
+)
+from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
+
+if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.execution import Execution
+
+
+class StepCall(msgspec.Struct, frozen=True):
+    """What `ctx.step` was called with, and what is recorded there."""
+
+    place: Place
+    name: str
+    history: StepHistory | None
+    action: Callable[..., Any]
+    args: tuple[Any, ...]
+    result_type: Any
+    compensate: Callable[[Any], object] | None
+    retry: RetryPolicy
+    timeout: timedelta | None
+    serialize: Callable[[Any], Any] | None
+    deserialize: Callable[[Any], Any] | None
+    compensate_retry: RetryPolicy
+    idempotency_key: str | None
+
+    def describe(self) -> str:
+        branch, index = self.place
+        return f"step {self.name!r} (index {index}{f' of branch {branch!r}' if branch else ''})"
+
+    def encode(self, result: object) -> str:
+        what = f"the result of {self.describe()}"
+        if self.serialize is not None:
+            try:
+                result = self.serialize(result)
+            except Exception as error:
+                raise SerializationError(f"{what}: its serialize failed: {error!r}") from error
+        return serialization.to_json(result, what)
+
+    def decode(self, output: str | None) -> Any:
+        what = f"the result of {self.describe()}"
+        result = serialization.from_json(output, self.result_type, what)
+        if self.deserialize is None:
+            return result
+        try:
+            return self.deserialize(result)
+        except Exception as error:
+            raise SerializationError(f"{what}: its deserialize failed: {error!r}") from error
+
+
+async def run_step(execution: Execution, call: StepCall) -> Any:
+    """The result of a step, from its checkpoint if it has one."""
+    execution.check_open()
+    attempts = call.history.attempts if call.history is not None else []
+    last = attempts[-1] if attempts else None
+    if last is not None:
+        if last.status is StepStatus.COMPLETED:
+            return await _replay_result(execution, call, attempts)
+        if last.status is StepStatus.FAILED and last.due_at is None:
+            await _replay_error(execution, call, attempts)
+    if execution.is_only_replaying:
+        await execution.park()
+    with execution.busy():
+        return await _run_attempts(execution, call, attempts)
+
+
+async def _run_attempts(
+    execution: Execution, call: StepCall, attempts: list[StepCheckpoint]
+) -> Any:
+    environment = execution.environment
+    attempt = 1
+    first_started_at: datetime | None = None
+    if attempts:
+        last = attempts[-1]
+        attempt = last.attempt + 1
+        first_started_at = attempts[0].started_at
+        if last.status is StepStatus.INTENT:
+            execution.log_in_doubt(last)
+        elif last.due_at is not None:
+            await environment.scheduler.at(last.due_at)
+    while True:
+        intent = StepCheckpoint(
+            workflow_execution_id=execution.id,
+            branch=call.place[0],
+            step_index=call.place[1],
+            attempt=attempt,
+            step_name=call.name,
+            status=StepStatus.INTENT,
+            idempotency_key=call.idempotency_key,
+            compensate_ref=None if call.compensate is None else _reference(call.compensate),
+            started_at=environment.clock.now(),
+        )
+        first_started_at = first_started_at or intent.started_at
+        await execution.save(intent, *execution.changed_status())
+        if environment.observers:
+            environment.observers.tell("on_step_start", intent, replayed=False)
+        retried_in: timedelta | None = None
+        try:
+            result = await _act(execution, call)
+        except Exception as error:  # noqa: BLE001 - whatever the action raises
+            failure = error
+            if call.retry.allows_another(attempt, error):
+                retried_in = call.retry.delay_after(attempt)
+        else:
+            try:
+                output = call.encode(result)
+                value = call.decode(output)
+            except SerializationError as error:
+                # The side effect has happened: never again, and undone with what is at hand.
+                failure = _with_ids(error, execution, call)
+                execution.register_compensation(call, result, intent)
+            else:
+                completed = msgspec.structs.replace(
+                    intent,
+                    status=StepStatus.COMPLETED,
+                    output_data=output,
+                    completed_at=execution.completion_time(),
+                )
+                execution.register_compensation(call, value, completed)
+                await execution.save(completed, *execution.changed_status(busy=-1))
+                if environment.observers:
+                    _tell_complete(execution, completed, first_started_at, replayed=False)
+                if execution.is_ending:
+                    raise asyncio.CancelledError  # which a thread of ours kept waiting
+                return value
+        now = execution.completion_time()
+        failed = msgspec.structs.replace(
+            intent,
+            status=StepStatus.FAILED,
+            error_type=failures.error_type(failure),
+            error_message=environment.format_error(failure),
+            completed_at=now,
+            due_at=None if retried_in is None else later(now, retried_in),
+        )
+        if failed.due_at is None or retried_in is None:
+            await execution.save(failed, *execution.changed_status(busy=-1))
+            _tell_complete(execution, failed, first_started_at, replayed=False)
+            execution.log_failure(failed, failure)
+            raise failure
+        await execution.save(failed)
+        execution.log_retry(failed, failure, retried_in)
+        await environment.scheduler.at(failed.due_at)
+        attempt += 1
+
+
+async def call_function(
+    execution: Execution, function: Callable[..., Any], args: tuple[Any, ...]
+) -> Any:
+    """Call a function of the user: on the loop if it is async, else in a thread.
+
+    A thread cannot be interrupted: when this is cancelled, it waits for the thread, so that what
+    the function did is known, and goes on as if it had not been cancelled.
+    """
+    if _is_async(function):
+        return await function(*args)
+    loop = asyncio.get_running_loop()
+    run = functools.partial(contextvars.copy_context().run, function, *args)
+    running = loop.run_in_executor(execution.environment.executor, run)
+    try:
+        result = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        if not execution.is_ending:
+            running.add_done_callback(_heed_not)
+            raise
+        await asyncio.wait([running])
+        result = running.result()
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _act(execution: Execution, call: StepCall) -> Any:
+    """One attempt: the action's result, within the timeout."""
+    try:
+        if call.timeout is None:
+            return await call_function(execution, call.action, call.args)
+        async with asyncio.timeout(call.timeout.total_seconds()) as timeout:
+            return await call_function(execution, call.action, call.args)
+    except TimeoutError as error:
+        if call.timeout is None or not timeout.expired():
+            raise
+        raise StepTimeoutError(
+            f"{call.describe()} of execution {execution.id!r} took longer than {call.timeout}",
+            workflow_execution_id=execution.id,
+            step_name=call.name,
+            step_index=call.place[1],
+            branch=call.place[0],
+        ) from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if execution.is_ending or task is None or task.cancelling():
+            raise
+        raise RuntimeError(f"the action of {call.describe()} was cancelled from within") from None
+
+
+async def _replay_result(
+    execution: Execution, call: StepCall, attempts: list[StepCheckpoint]
+) -> Any:
+    completed = attempts[-1]
+    try:
+        value = call.decode(completed.output_data)
+    except SerializationError as error:
+        # The record is right and the code has changed: nothing of it is the workflow's fault.
+        execution.stop(_with_ids(error, execution, call))
+        raise
+    execution.register_compensation(call, value, completed)
+    if execution.environment.observers:
+        execution.environment.observers.tell("on_step_start", completed, replayed=True)
+        _tell_complete(execution, completed, attempts[0].started_at, replayed=True)
+    return value
+
+
+async def _replay_error(
+    execution: Execution, call: StepCall, attempts: list[StepCheckpoint]
+) -> None:
+    failed = attempts[-1]
+    # An error ends more of the body than its own branch: the others catch up first.
+    await execution.others_to_settle()
+    if execution.environment.observers:
+        execution.environment.observers.tell("on_step_start", failed, replayed=True)
+        _tell_complete(execution, failed, attempts[0].started_at, replayed=True)
+    error = failures.rebuild(failed.error_type, failed.error_message)
+    if error is not None:
+        raise error
+    raise StepFailedError(
+        f"{call.describe()} of execution {execution.id!r} failed at attempt {failed.attempt}:"
+        f" {failed.error_type}: {failed.error_message}",
+        workflow_execution_id=execution.id,
+        step_name=call.name,
+        step_index=call.place[1],
+        branch=call.place[0],
+        attempt=failed.attempt,
+        error_type=failed.error_type,
+        error_message=failed.error_message,
+    )
+
+
+def _tell_complete(
+    execution: Execution,
+    checkpoint: StepCheckpoint,
+    first_started_at: datetime | None,
+    *,
+    replayed: bool,
+) -> None:
+    elapsed = timedelta(0)
+    if first_started_at is not None and checkpoint.completed_at is not None:
+        elapsed = checkpoint.completed_at - first_started_at
+    execution.environment.observers.tell(
+        "on_step_complete", checkpoint, elapsed, replayed=replayed
+    )
+
+
+def _with_ids(error: SerializationError, execution: Execution, call: StepCall) -> SerializationError:
+    error.workflow_execution_id = execution.id
+    error.step_name = call.name
+    error.branch, error.step_index = call.place
+    return error
+
+
+def later(time: datetime, delay: timedelta) -> datetime:
+    try:
+        return time + delay
+    except OverflowError:
+        return datetime.max.replace(tzinfo=time.tzinfo)
+
+
+def _heed_not(running: asyncio.Future[Any]) -> None:
+    if not running.cancelled():
+        running.exception()
+
+
+@functools.lru_cache(maxsize=4096)
+def _reference(function: Callable[..., Any]) -> str:
+    """`module:name` of a function, for people who read the row."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', None) or type(function).__module__}:{name}"
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(type(function), "__call__", None)
+    )

@@ -1,0 +1,259 @@
+"""Durable sleeps and waits for signals: steps whose outcome is a time, or a message."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.failures import error_type
+from durable_workflow_sqlite.engine.history import Place, StepHistory
+from durable_workflow_sqlite.errors import SignalTimeoutError
+from durable_workflow_sqlite.records import (
+    SignalStatus,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    TimerStatus,
+    WorkflowSignal,
+    WorkflowTimer,
+)
+
+if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.execution import Execution
+
+
+class WaitCall(msgspec.Struct, frozen=True):
+    """What `ctx.sleep` or `ctx.wait_signal` was called with, and what is recorded there."""
+
+    place: Place
+    name: str
+    kind: StepKind
+    history: StepHistory | None
+
+    @property
+    def last(self) -> StepCheckpoint | None:
+        return None if self.history is None else self.history.last
+
+
+class Inbox:
+    """The signals of one execution that its waits have not taken yet."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._taken: set[int] = set()
+        self._news = 0
+        self._listening: list[asyncio.Future[None]] = []
+
+    def notify(self) -> None:
+        """There may be a signal that was not there before."""
+        self._news += 1
+        listening, self._listening = self._listening, []
+        for future in listening:
+            if not future.done():
+                future.set_result(None)
+
+    async def take(self, name: str, deadline: datetime | None) -> WorkflowSignal | None:
+        """The first signal of this name that came by the deadline, or None."""
+        execution = self._execution
+        try:
+            pending = await execution.environment.store.load_pending_signals(execution.id, name)
+        except Exception as error:
+            execution.stop(error)
+            raise
+        for signal in pending:
+            signal_id = signal.workflow_signal_id
+            if signal_id is None or signal_id in self._taken:
+                continue
+            if deadline is None or signal.created_at <= deadline:
+                self._taken.add(signal_id)
+                return signal
+        return None
+
+    async def wait(self, name: str, deadline: datetime | None) -> WorkflowSignal | None:
+        """As `take`, waiting for it until the deadline."""
+        environment = self._execution.environment
+        alarm = None if deadline is None else environment.scheduler.at(deadline)
+        try:
+            while True:
+                news = self._news
+                # The deadline first: a signal that came by then is still looked for.
+                is_over = alarm is not None and alarm.done()
+                signal = await self.take(name, deadline)
+                if signal is not None or is_over:
+                    return signal
+                if news == self._news:
+                    await self._listen(alarm)
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    async def _listen(self, alarm: asyncio.Future[None] | None) -> None:
+        heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._listening.append(heard)
+        try:
+            if alarm is None:
+                await heard
+            else:
+                await asyncio.wait([heard, alarm], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            heard.cancel()
+            if heard in self._listening:
+                self._listening.remove(heard)
+
+
+async def sleep_until(execution: Execution, call: WaitCall, end: datetime | timedelta) -> None:
+    """Wait for a time, or for the time that was recorded when this was first reached."""
+    execution.check_open()
+    last = call.last
+    if last is not None and last.status is StepStatus.COMPLETED:
+        _tell(execution, last, replayed=True)
+        return
+    if execution.is_only_replaying:
+        await execution.park()
+    intent = last
+    with execution.waiting():
+        if intent is None or intent.due_at is None:
+            intent = _intent(execution, call, _deadline(execution, end))
+            await _save_intent(execution, intent)
+        deadline = intent.due_at
+        assert deadline is not None
+        await execution.environment.scheduler.at(deadline)
+        completed = msgspec.structs.replace(
+            intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
+        )
+        timer = _timer(completed, TimerStatus.FIRED)
+        await execution.save(timer, completed, *execution.changed_status(waiting=-1))
+    _tell(execution, completed, replayed=False)
+
+
+async def wait_for_signal(
+    execution: Execution, call: WaitCall, timeout: timedelta | None, payload_type: Any
+) -> Any:
+    """The payload of the next signal, or of the one that was recorded."""
+    execution.check_open()
+    last = call.last
+    if last is not None and last.status is StepStatus.COMPLETED:
+        _tell(execution, last, replayed=True)
+        return _payload(execution, last, payload_type)
+    if last is not None and last.status is StepStatus.FAILED:
+        await execution.others_to_settle()
+        _tell(execution, last, replayed=True)
+        raise _timed_out(execution, last)
+    if execution.is_only_replaying:
+        await execution.park()
+    with execution.waiting():
+        signal = None
+        intent = last
+        if intent is None:
+            deadline = None if timeout is None else _deadline(execution, timeout)
+            intent = _intent(execution, call, deadline)
+            signal = await execution.inbox.take(call.name, deadline)
+            if signal is None:
+                await _save_intent(execution, intent)
+        if signal is None:
+            signal = await execution.inbox.wait(call.name, intent.due_at)
+        if signal is None:
+            timed_out = _timed_out(execution, intent)
+            outcome = msgspec.structs.replace(
+                intent,
+                status=StepStatus.FAILED,
+                error_type=error_type(timed_out),
+                error_message=execution.environment.format_error(timed_out),
+                completed_at=execution.completion_time(),
+            )
+            timer = [_timer(outcome, TimerStatus.FIRED)]
+            delivered = []
+        else:
+            outcome = msgspec.structs.replace(
+                intent,
+                status=StepStatus.COMPLETED,
+                output_data=signal.payload,
+                completed_at=execution.completion_time(),
+            )
+            timer = [_timer(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
+            delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
+        await execution.save(
+            *delivered, *timer, outcome, *execution.changed_status(waiting=-1)
+        )
+    _tell(execution, outcome, replayed=False)
+    if signal is None:
+        raise _timed_out(execution, outcome)
+    return _payload(execution, outcome, payload_type)
+
+
+def _intent(execution: Execution, call: WaitCall, deadline: datetime | None) -> StepCheckpoint:
+    return StepCheckpoint(
+        workflow_execution_id=execution.id,
+        branch=call.place[0],
+        step_index=call.place[1],
+        step_name=call.name,
+        kind=call.kind,
+        status=StepStatus.INTENT,
+        started_at=execution.environment.clock.now(),
+        due_at=deadline,
+    )
+
+
+async def _save_intent(execution: Execution, intent: StepCheckpoint) -> None:
+    timer = [] if intent.due_at is None else [_timer(intent, TimerStatus.PENDING)]
+    await execution.save(intent, *timer, *execution.changed_status())
+    if execution.environment.observers:
+        execution.environment.observers.tell("on_step_start", intent, replayed=False)
+
+
+def _timer(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
+    """The timer of a wait; made of its checkpoint, so that it is the same one each time."""
+    assert checkpoint.due_at is not None
+    identity = (checkpoint.workflow_execution_id, checkpoint.branch, checkpoint.step_index)
+    return WorkflowTimer(
+        workflow_timer_id=msgspec.json.encode(identity).decode(),
+        workflow_execution_id=checkpoint.workflow_execution_id,
+        step_name=checkpoint.step_name,
+        fire_at=checkpoint.due_at,
+        status=status,
+        created_at=checkpoint.started_at or checkpoint.due_at,
+    )
+
+
+def _deadline(execution: Execution, end: datetime | timedelta) -> datetime:
+    if isinstance(end, datetime):
+        return end
+    now = execution.environment.clock.now()
+    try:
+        return now + end
+    except OverflowError:
+        return datetime.max.replace(tzinfo=now.tzinfo)
+
+
+def _payload(execution: Execution, completed: StepCheckpoint, payload_type: Any) -> Any:
+    what = f"the payload of signal {completed.step_name!r} to execution {execution.id!r}"
+    return serialization.from_json(completed.output_data, payload_type, what)
+
+
+def _timed_out(execution: Execution, checkpoint: StepCheckpoint) -> SignalTimeoutError:
+    return SignalTimeoutError(
+        f"no signal {checkpoint.step_name!r} came to execution {execution.id!r}"
+        f" by {checkpoint.due_at}",
+        workflow_execution_id=execution.id,
+        step_name=checkpoint.step_name,
+        step_index=checkpoint.step_index,
+        branch=checkpoint.branch,
+        signal_name=checkpoint.step_name,
+        deadline=checkpoint.due_at,
+    )
+
+
+def _tell(execution: Execution, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
+    observers = execution.environment.observers
+    if not observers:
+        return
+    if replayed:
+        observers.tell("on_step_start", checkpoint, replayed=True)
+    elapsed = timedelta(0)
+    if checkpoint.started_at is not None and checkpoint.completed_at is not None:
+        elapsed = checkpoint.completed_at - checkpoint.started_at
+    observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)

@@ -1,0 +1,176 @@
+"""Definitions of workflows, and which of them an engine knows."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
+
+import msgspec
+
+from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.errors import SerializationError
+from durable_workflow_sqlite.records import Workflow, check_identifier, check_integer
+
+if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.context import WorkflowContext
+
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
+
+
+class WorkflowDefinition(Generic[Unpack[Ts], R]):
+    """What `@workflow` makes of an async function `(ctx, *args)`: a type name and a version."""
+
+    def __init__(
+        self,
+        function: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]],
+        name: str,
+        version: int,
+    ) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"a workflow must be an async function, and {function!r} is not")
+        check_identifier("a workflow's name", name)
+        check_integer("a workflow's version", version, minimum=1)
+        self._signature = inspect.signature(function)
+        self._check_parameters(name)
+        self.function = function
+        self.name = name
+        self.version = version
+        functools.update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name!r} version {self.version}>"
+
+    async def __call__(self, ctx: WorkflowContext, *args: Unpack[Ts]) -> R:
+        """Call the function itself, as a plain part of the workflow that `ctx` belongs to."""
+        return await self.function(ctx, *args)
+
+    @functools.cached_property
+    def record(self) -> Workflow:
+        """As it is stored."""
+        return Workflow(
+            workflow_id=f"{self.name}@{self.version}",
+            workflow_type=self.name,
+            version=self.version,
+        )
+
+    @functools.cached_property
+    def result_type(self) -> Any:
+        type_ = serialization.result_type(self.function)
+        serialization.check_type(type_, f"the result of workflow {self.name!r}")
+        return type_
+
+    @functools.cached_property
+    def _parameter_types(self) -> tuple[list[Any], Any]:
+        fixed, rest = serialization.parameter_types(self.function)
+        return fixed[1:], rest
+
+    def encode_input(self, args: tuple[Any, ...]) -> str:
+        """The arguments as JSON text. Raises TypeError if the function does not take them."""
+        try:
+            self._signature.bind(None, *args)
+        except TypeError as error:
+            raise TypeError(f"workflow {self.name!r} does not take these arguments: {error}") from None
+        return serialization.to_json(args, f"the input of workflow {self.name!r}")
+
+    def decode_input(self, text: str | None) -> tuple[Any, ...]:
+        """The arguments that JSON text stands for, as the types of the function's parameters."""
+        what = f"the input of workflow {self.name!r}"
+        try:
+            parts = [] if text is None else msgspec.json.decode(text, type=list[msgspec.Raw])
+        except msgspec.MsgspecError as error:
+            raise SerializationError(f"{what} is no JSON array: {error}") from error
+        fixed, rest = self._parameter_types
+        return tuple(
+            serialization.from_json(
+                bytes(part).decode(),
+                fixed[position] if position < len(fixed) else rest,
+                f"argument {position + 1} of {what}",
+            )
+            for position, part in enumerate(parts)
+        )
+
+    def _check_parameters(self, name: str) -> None:
+        parameters = list(self._signature.parameters.values())
+        positional = (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            inspect.Parameter.VAR_POSITIONAL,
+        )
+        if not parameters or parameters[0].kind not in positional:
+            raise TypeError(f"workflow {name!r} must take the context as its first parameter")
+        for parameter in parameters:
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+                raise TypeError(
+                    f"workflow {name!r} can be given positional arguments only; its parameter"
+                    f" {parameter.name!r} needs a default or must be positional"
+                )
+
+
+@overload
+def workflow(
+    function: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]], /
+) -> WorkflowDefinition[Unpack[Ts], R]: ...
+
+
+@overload
+def workflow(
+    *, name: str | None = None, version: int = 1
+) -> Callable[
+    [Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]]],
+    WorkflowDefinition[Unpack[Ts], R],
+]: ...
+
+
+def workflow(
+    function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+) -> Any:
+    """Make a workflow of an async function whose first parameter is a `WorkflowContext`.
+
+    name: the type name under which executions are stored; the function's name by default.
+    version: of the definition. An execution is run by the version it was started with, so raise
+        it when a change of the function would not replay what is under way.
+
+    The other parameters are the input. They are stored as JSON and come back as the types that
+    their annotations name; so does the result.
+
+    Raises TypeError if it is no such function.
+    """
+
+    def define(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkflowDefinition[Any]:
+        own_name = getattr(function, "__name__", "") if name is None else name
+        return WorkflowDefinition(function, own_name, version)
+
+    return define if function is None else define(function)
+
+
+class WorkflowRegistry:
+    """The workflows that an engine can run, by type name and version."""
+
+    def __init__(self, workflows: Iterable[WorkflowDefinition[Unpack[tuple[Any, ...]], Any]]) -> None:
+        self._definitions: dict[tuple[str, int], WorkflowDefinition[Any, Any]] = {}
+        for definition in workflows:
+            self.add(definition)
+
+    def add(self, definition: WorkflowDefinition[Unpack[tuple[Any, ...]], Any]) -> None:
+        """Know a workflow from now on. Raises ValueError if another has its name and version."""
+        if not isinstance(definition, WorkflowDefinition):
+            raise TypeError(f"{definition!r} is no workflow; decorate the function with @workflow")
+        known = self._definitions.setdefault((definition.name, definition.version), definition)
+        if known is not definition and known.function is not definition.function:
+            raise ValueError(
+                f"two workflows have the name {definition.name!r} and version"
+                f" {definition.version}: {known.function!r} and {definition.function!r}"
+            )
+
+    def find(self, workflow_type: str, version: int) -> WorkflowDefinition[Any, Any] | None:
+        return self._definitions.get((workflow_type, version))
+
+    def __bool__(self) -> bool:
+        return bool(self._definitions)

@@ -1,0 +1,232 @@
+"""The errors of the library, one tree:
+
+DurableWorkflowError
+├── WorkflowFailedError        an execution ended FAILED
+│   └── WorkflowExpiredError   ... because its time to live ran out
+├── WorkflowCancelledError     an execution ended CANCELLED
+├── StepFailedError            a step ran out of attempts, and its own error cannot be rebuilt
+├── StepTimeoutError           an attempt of a step took longer than its timeout
+├── StepAmbiguousError         a step may or may not have run
+├── SignalTimeoutError         no signal came before the deadline
+├── CompensationError          compensations that could not succeed
+├── SerializationError         a value that is no JSON, or JSON that is no such value
+├── NonDeterminismError        a replay that does not match its history
+├── ExecutionNotFoundError     no execution has this id
+├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
+├── ClaimLostError             another worker took the execution over
+├── EngineStoppedError         the engine let go of an execution before it finished
+└── StoreError                 the database
+    ├── StoreBusyError         locked by someone else for longer than the busy timeout
+    ├── StoreCorruptError      no database, a damaged one, or a row that cannot be read
+    ├── SchemaTooNewError      written by a newer version of this library
+    └── MigrationError         a migration that could not be applied
+
+Bad arguments are `ValueError` or `TypeError`, raised at the call, before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+
+class DurableWorkflowError(Exception):
+    """Base of every error that this library raises on purpose.
+
+    The ids that an error speaks of are attributes; those that do not apply are None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        step_name: str | None = None,
+        step_index: int | None = None,
+        branch: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.workflow_execution_id = workflow_execution_id
+        self.step_name = step_name
+        self.step_index = step_index
+        self.branch = branch
+
+
+class WorkflowFailedError(DurableWorkflowError):
+    """An execution ended FAILED. `error_type` is `module:name` of the error that ended it.
+
+    `compensation_error` says what could not be undone; None if everything was.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        error_type: str | None = None,
+        error_message: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.error_type = error_type
+        self.error_message = error_message
+        self.compensation_error: CompensationError | None = None
+
+
+class WorkflowExpiredError(WorkflowFailedError):
+    """An execution's time to live ran out before it finished."""
+
+
+class WorkflowCancelledError(DurableWorkflowError):
+    """An execution was cancelled; `compensation_error` says what of it could not be undone."""
+
+    compensation_error: CompensationError | None = None
+
+
+class StepFailedError(DurableWorkflowError):
+    """A step ran out of attempts. Raised on replay where the step's own error class is gone."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        step_name: str | None = None,
+        step_index: int | None = None,
+        branch: str | None = None,
+        attempt: int | None = None,
+        error_type: str | None = None,
+        error_message: str | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            workflow_execution_id=workflow_execution_id,
+            step_name=step_name,
+            step_index=step_index,
+            branch=branch,
+        )
+        self.attempt = attempt
+        self.error_type = error_type
+        self.error_message = error_message
+
+
+class StepTimeoutError(DurableWorkflowError, TimeoutError):
+    """An attempt of a step took longer than its timeout. Retried like any failure."""
+
+
+class StepAmbiguousError(DurableWorkflowError):
+    """A step was started and its outcome is unknown."""
+
+
+class SignalTimeoutError(DurableWorkflowError, TimeoutError):
+    """No signal of that name came before the deadline of the wait."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        step_name: str | None = None,
+        step_index: int | None = None,
+        branch: str | None = None,
+        signal_name: str | None = None,
+        deadline: datetime | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            workflow_execution_id=workflow_execution_id,
+            step_name=step_name,
+            step_index=step_index,
+            branch=branch,
+        )
+        self.signal_name = signal_name
+        self.deadline = deadline
+
+
+class CompensationError(DurableWorkflowError):
+    """Compensations that could not succeed; `failures` holds their errors."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        failures: Sequence[StepFailedError] = (),
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.failures = tuple(failures)
+
+
+class SerializationError(DurableWorkflowError):
+    """A value that cannot be written as JSON, or stored JSON that is not the expected type."""
+
+
+class NonDeterminismError(DurableWorkflowError):
+    """A replay asked for another step than its history holds at that place.
+
+    The execution is left as it is; it can be resumed by code that matches its history.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        step_index: int | None = None,
+        branch: str | None = None,
+        recorded_name: str | None = None,
+        current_name: str | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            workflow_execution_id=workflow_execution_id,
+            step_name=current_name,
+            step_index=step_index,
+            branch=branch,
+        )
+        self.recorded_name = recorded_name
+        self.current_name = current_name
+
+
+class ExecutionNotFoundError(DurableWorkflowError):
+    """No execution has this id."""
+
+
+class ExecutionConflictError(DurableWorkflowError):
+    """The id belongs to an execution of another workflow or input, or to one that is finished."""
+
+
+class ClaimLostError(DurableWorkflowError):
+    """Another worker has taken the execution over; nothing was written."""
+
+
+class EngineStoppedError(DurableWorkflowError):
+    """The engine let go of an execution before it finished; it is left to be resumed."""
+
+
+class StoreError(DurableWorkflowError):
+    """The database could not do what was asked; nothing was written."""
+
+
+class StoreBusyError(StoreError):
+    """Another connection held the lock for longer than the busy timeout; try again."""
+
+
+class StoreCorruptError(StoreError):
+    """The file is no database, is damaged, or holds a row that cannot be read."""
+
+
+class SchemaTooNewError(StoreError):
+    """The file was written by a newer version of this library."""
+
+    def __init__(self, message: str, *, found: int, supported: int) -> None:
+        super().__init__(message)
+        self.found = found
+        self.supported = supported
+
+
+class MigrationError(StoreError):
+    """A migration could not be applied; the file is as it was."""
+
+    def __init__(self, message: str, *, version: int | None = None) -> None:
+        super().__init__(message)
+        self.version = version

@@ -1,0 +1,331 @@
+"""What a store keeps: frozen records that compare by value, one class a table.
+
+Fields are named as the columns. Times are timezone-aware and kept in UTC; `input_data`,
+`output_data` and `payload` hold JSON text. A record checks itself when it is made, so that
+nothing that could not be read back is ever written.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+MAX_IDENTIFIER_LENGTH: Final = 256
+COMPENSATION_SUFFIX: Final = ":compensate"
+CANCEL_SIGNAL: Final = "$cancel"
+"""Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
+
+
+class ExecutionStatus(StrEnum):
+    """Where an execution stands; COMPLETED, FAILED and CANCELLED are final."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    COMPENSATING = "COMPENSATING"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in TERMINAL_STATUSES
+
+
+TERMINAL_STATUSES: Final = frozenset(
+    {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED}
+)
+
+
+class StepStatus(StrEnum):
+    """INTENT is written before an attempt, COMPLETED or FAILED after it."""
+
+    INTENT = "INTENT"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    COMPENSATED = "COMPENSATED"
+
+
+class StepKind(StrEnum):
+    """What a workflow asked for: a side effect, a durable sleep, or the wait for a signal."""
+
+    STEP = "STEP"
+    SLEEP = "SLEEP"
+    SIGNAL = "SIGNAL"
+
+
+class TimerStatus(StrEnum):
+    PENDING = "PENDING"
+    FIRED = "FIRED"
+    CANCELLED = "CANCELLED"
+
+
+class SignalStatus(StrEnum):
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    EXPIRED = "EXPIRED"
+
+
+class WorkflowGuarantee(StrEnum):
+    """Who may take over an execution whose worker is dead.
+
+    FOREGROUND_ONLY: only an engine that starts up, or whose `recover()` is called.
+    BEST_EFFORT_BACKGROUND: any running engine that has the workflow registered, by itself.
+    """
+
+    FOREGROUND_ONLY = "FOREGROUND_ONLY"
+    BEST_EFFORT_BACKGROUND = "BEST_EFFORT_BACKGROUND"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Workflow(msgspec.Struct, frozen=True, kw_only=True):
+    """A definition: a type name and a version."""
+
+    workflow_id: str
+    workflow_type: str
+    version: int = 1
+    created_at: datetime = msgspec.field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_identifier("workflow_id", self.workflow_id)
+        check_identifier("workflow_type", self.workflow_type)
+        check_integer("version", self.version, minimum=1)
+        check_time("created_at", self.created_at)
+
+
+class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a workflow.
+
+    `current_step` is the number of steps begun when the state was last written.
+    `error_type` is `module:name` of the error that `error_message` describes.
+    `recovery_count` is how often a worker took the execution over unfinished; while
+    `blocked_reason` is set, none does.
+    """
+
+    workflow_execution_id: str
+    workflow_id: str
+    status: ExecutionStatus = ExecutionStatus.PENDING
+    current_step: int = 0
+    input_data: str | None = None
+    output_data: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    ttl_expires_at: datetime | None = None
+    guarantee: WorkflowGuarantee = WorkflowGuarantee.FOREGROUND_ONLY
+    recovery_count: int = 0
+    blocked_reason: str | None = None
+    created_at: datetime = msgspec.field(default_factory=utc_now)
+    updated_at: datetime = msgspec.field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_identifier("workflow_execution_id", self.workflow_execution_id)
+        check_identifier("workflow_id", self.workflow_id)
+        check_member("status", self.status, ExecutionStatus)
+        check_integer("current_step", self.current_step)
+        check_text("input_data", self.input_data)
+        check_text("output_data", self.output_data)
+        check_text("error_type", self.error_type)
+        check_text("error_message", self.error_message)
+        check_optional_time("ttl_expires_at", self.ttl_expires_at)
+        check_member("guarantee", self.guarantee, WorkflowGuarantee)
+        check_integer("recovery_count", self.recovery_count)
+        check_text("blocked_reason", self.blocked_reason)
+        check_time("created_at", self.created_at)
+        check_time("updated_at", self.updated_at)
+
+
+class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of one step; (execution, branch, step_index, attempt) tells it from all others.
+
+    A compensation is the attempt 0 of the step that it undoes, named `STEP:compensate`.
+    `id` is given by the store and does not count when checkpoints are saved.
+    `due_at` is when a SLEEP or the wait for a SIGNAL ends, and when a FAILED attempt is retried.
+    """
+
+    workflow_execution_id: str
+    step_index: int
+    step_name: str
+    status: StepStatus
+    branch: str = ""
+    attempt: int = 1
+    kind: StepKind = StepKind.STEP
+    input_data: str | None = None
+    output_data: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    idempotency_key: str | None = None
+    compensate_ref: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    due_at: datetime | None = None
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        check_identifier("workflow_execution_id", self.workflow_execution_id)
+        check_integer("step_index", self.step_index)
+        check_step_name(self.step_name)
+        check_member("status", self.status, StepStatus)
+        if self.branch != "":
+            check_text("branch", self.branch, required=True)
+        check_integer("attempt", self.attempt)
+        check_member("kind", self.kind, StepKind)
+        check_text("input_data", self.input_data)
+        check_text("output_data", self.output_data)
+        check_text("error_type", self.error_type)
+        check_text("error_message", self.error_message)
+        check_text("idempotency_key", self.idempotency_key)
+        check_text("compensate_ref", self.compensate_ref)
+        check_optional_time("started_at", self.started_at)
+        check_optional_time("completed_at", self.completed_at)
+        check_optional_time("due_at", self.due_at)
+
+
+class WorkflowTimer(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable deadline of an execution."""
+
+    workflow_timer_id: str
+    workflow_execution_id: str
+    step_name: str
+    fire_at: datetime
+    status: TimerStatus = TimerStatus.PENDING
+    created_at: datetime = msgspec.field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_text("workflow_timer_id", self.workflow_timer_id, required=True)
+        check_identifier("workflow_execution_id", self.workflow_execution_id)
+        check_identifier("step_name", self.step_name)
+        check_time("fire_at", self.fire_at)
+        check_member("status", self.status, TimerStatus)
+        check_time("created_at", self.created_at)
+
+
+class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable message to an execution. The store gives the id: the order of arrival."""
+
+    workflow_execution_id: str
+    signal_name: str
+    payload: str | None = None
+    status: SignalStatus = SignalStatus.PENDING
+    created_at: datetime = msgspec.field(default_factory=utc_now)
+    workflow_signal_id: int | None = None
+
+    def __post_init__(self) -> None:
+        check_identifier("workflow_execution_id", self.workflow_execution_id)
+        check_identifier("signal_name", self.signal_name)
+        check_text("payload", self.payload)
+        check_member("status", self.status, SignalStatus)
+        check_time("created_at", self.created_at)
+        if self.workflow_signal_id is not None:
+            check_integer("workflow_signal_id", self.workflow_signal_id, minimum=1)
+
+
+class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """The right of one worker to write for one execution, until a higher token is given out.
+
+    `taken_over`: it was taken from a worker that died with the execution in its hands.
+    """
+
+    workflow_execution_id: str
+    worker_id: str
+    fencing_token: int
+    taken_over: bool = False
+
+
+class UnclaimedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker must know to decide whether to take an unfinished execution on.
+
+    `wakes_at` is the earliest of its pending timers; `is_signalled` says that signals wait for it.
+    """
+
+    workflow_execution_id: str
+    workflow_type: str
+    version: int
+    status: ExecutionStatus
+    guarantee: WorkflowGuarantee
+    blocked_reason: str | None
+    recovery_count: int
+    ttl_expires_at: datetime | None
+    wakes_at: datetime | None
+    is_signalled: bool
+
+
+Record = Workflow | WorkflowExecution | StepCheckpoint | WorkflowTimer | WorkflowSignal
+
+
+def check_identifier(what: str, value: object) -> None:
+    """Refuse an identifier that is empty, padded, too long, or holds control characters.
+
+    Raises TypeError if it is no string, else ValueError.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a string, not {value!r}")
+    if value.isascii() and value.isprintable() and 0 < len(value) <= MAX_IDENTIFIER_LENGTH:
+        if value[0] != " " and value[-1] != " ":
+            return
+    elif not value:
+        raise ValueError(f"{what} must not be empty")
+    if len(value) > MAX_IDENTIFIER_LENGTH:
+        raise ValueError(
+            f"{what} must have at most {MAX_IDENTIFIER_LENGTH} characters, not {len(value)}"
+        )
+    if value != value.strip():
+        raise ValueError(f"{what} must not begin or end with white space: {value!r}")
+    for character in value:
+        # Cc: control characters. Cs: half a surrogate pair, which no UTF-8 text can hold.
+        if unicodedata.category(character) in {"Cc", "Cs"}:
+            raise ValueError(f"{what} must not hold control characters: {value!r}")
+
+
+def check_step_name(value: object) -> None:
+    """As `check_identifier`, leaving room for the suffix of a compensation's name."""
+    if isinstance(value, str) and value.endswith(COMPENSATION_SUFFIX):
+        check_identifier("step_name", value.removesuffix(COMPENSATION_SUFFIX))
+    else:
+        check_identifier("step_name", value)
+
+
+def check_integer(what: str, value: object, minimum: int = 0) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{what} must be an integer, not {value!r}")
+    if value < minimum:
+        raise ValueError(f"{what} must be at least {minimum}, not {value}")
+    if value > 2**63 - 1:
+        raise ValueError(f"{what} must fit into 64 bits, not {value}")
+
+
+def check_text(what: str, value: object, *, required: bool = False) -> None:
+    if value is None and not required:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a string{'' if required else ' or None'}, not {value!r}")
+    if required and not value:
+        raise ValueError(f"{what} must not be empty")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what} holds half a surrogate pair: {error}") from None
+
+
+def check_time(what: str, value: object) -> None:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{what} must be a datetime, not {value!r}")
+    if value.tzinfo is not UTC and value.utcoffset() is None:
+        raise ValueError(f"{what} must know its time zone: give datetime(..., tzinfo=UTC)")
+
+
+def check_optional_time(what: str, value: object) -> None:
+    if value is not None:
+        check_time(what, value)
+
+
+def check_member(what: str, value: object, kind: type[StrEnum]) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{what} must be a {kind.__name__}, not {value!r}")

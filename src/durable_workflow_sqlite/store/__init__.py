@@ -1,0 +1,1 @@
+"""Records to statements and back; knows nothing of what a workflow means."""

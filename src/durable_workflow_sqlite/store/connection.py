@@ -1,0 +1,74 @@
+"""Opening a database the way this library needs it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final, Literal
+
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.store.sqlite_errors import translate
+
+BUSY_TIMEOUT_MS: Final = 5000
+CACHE_KIB: Final = 8000
+
+Synchronous = Literal["normal", "full"]
+_SYNCHRONOUS_CODE: Final = {"normal": 1, "full": 2}
+
+
+def open_connection(path: str | Path) -> sqlite3.Connection:
+    """Open a file in autocommit mode, for use by one thread at a time.
+
+    Raises StoreError.
+    """
+    try:
+        return sqlite3.connect(
+            path,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+    except sqlite3.Error as error:
+        raise translate(error, "open the database", str(path)) from error
+
+
+def configure(connection: sqlite3.Connection, synchronous: Synchronous = "normal") -> None:
+    """Set the PRAGMAs and verify each.
+
+    The busy timeout is first, since setting WAL needs the lock too. Automatic checkpoints are
+    off: SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a
+    commit that resets the WAL on another, so checkpoints run where no one can commit.
+
+    Raises StoreError.
+    """
+    path = database_path(connection)
+    in_memory = path is None
+    wanted: list[tuple[str, str | int, str | int]] = [
+        ("busy_timeout", BUSY_TIMEOUT_MS, BUSY_TIMEOUT_MS),
+        ("journal_mode", "wal", "memory" if in_memory else "wal"),
+        ("foreign_keys", "on", 1),
+        ("synchronous", synchronous, _SYNCHRONOUS_CODE[synchronous]),
+        ("cache_size", -CACHE_KIB, -CACHE_KIB),
+        ("temp_store", "memory", 2),
+        ("wal_autocheckpoint", 0, 0),
+    ]
+    try:
+        for name, value, expected in wanted:
+            connection.execute(f"pragma {name} = {value}").fetchall()
+            (found,) = connection.execute(f"pragma {name}").fetchone()
+            if found != expected:
+                raise StoreError(
+                    f"pragma {name} is {found!r} after it was set to {value!r}"
+                    f" on {path or 'an in-memory database'}"
+                )
+    except sqlite3.Error as error:
+        raise translate(error, "set up the connection", path) from error
+
+
+def database_path(connection: sqlite3.Connection) -> str | None:
+    """The file behind a connection, None for one in memory."""
+    for _, name, file in connection.execute("pragma database_list"):
+        if name == "main" and file:
+            return str(file)
+    return None

@@ -1,0 +1,182 @@
+"""Rows of the database to records, and times to text and back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from durable_workflow_sqlite.errors import StoreCorruptError
+from durable_workflow_sqlite.records import (
+    ExecutionStatus,
+    SignalStatus,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    TimerStatus,
+    UnclaimedExecution,
+    Workflow,
+    WorkflowExecution,
+    WorkflowGuarantee,
+    WorkflowSignal,
+    WorkflowTimer,
+)
+from durable_workflow_sqlite.store import queries as q
+
+R = TypeVar("R")
+V = TypeVar("V")
+
+_log = logging.getLogger("durable_workflow_sqlite.store")
+
+
+def time_to_text(time: datetime) -> str:
+    """UTC in ISO-8601, always with microseconds and a Z, so that text sorts as time does."""
+    if time.tzinfo is not UTC:
+        time = time.astimezone(UTC)
+    return time.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def optional_time_to_text(time: datetime | None) -> str | None:
+    return None if time is None else time_to_text(time)
+
+
+def text_to_time(column: str, text: str) -> datetime:
+    """Read ISO-8601 text; without a zone it is UTC. Raises ValueError naming the column."""
+    try:
+        time = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise ValueError(f"{column} {text!r} is no ISO-8601 time") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def optional_text_to_time(column: str, text: str | None) -> datetime | None:
+    return None if text is None else text_to_time(column, text)
+
+
+def readable(rows: Iterable[R], convert: Callable[[R], V]) -> list[V]:
+    """Convert rows; log those that cannot be read, and leave them out."""
+    values: list[V] = []
+    for row in rows:
+        try:
+            values.append(convert(row))
+        except StoreCorruptError as error:
+            _log.error("%s; it is left out", error)  # noqa: TRY400 - the message says it all
+    return values
+
+
+def workflow_from(row: q.WorkflowRow) -> Workflow:
+    try:
+        return Workflow(
+            workflow_id=row.workflow_id,
+            workflow_type=row.workflow_type,
+            version=row.version,
+            created_at=text_to_time("created_at", row.created_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"workflow {row.workflow_id!r}", error) from None
+
+
+def execution_from(row: q.WorkflowExecutionRow) -> WorkflowExecution:
+    try:
+        return WorkflowExecution(
+            workflow_execution_id=row.workflow_execution_id,
+            workflow_id=row.workflow_id,
+            status=ExecutionStatus(row.status),
+            current_step=row.current_step or 0,
+            input_data=row.input_data,
+            output_data=row.output_data,
+            error_type=row.error_type,
+            error_message=row.error_message,
+            ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
+            guarantee=WorkflowGuarantee(row.guarantee),
+            recovery_count=row.recovery_count,
+            blocked_reason=row.blocked_reason,
+            created_at=text_to_time("created_at", row.created_at),
+            updated_at=text_to_time("updated_at", row.updated_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable("execution", error, row.workflow_execution_id) from None
+
+
+def unclaimed_from(row: q.LoadUnfinishedExecutionsRow) -> UnclaimedExecution:
+    try:
+        return UnclaimedExecution(
+            workflow_execution_id=row.workflow_execution_id,
+            workflow_type=row.workflow_type,
+            version=row.version,
+            status=ExecutionStatus(row.status),
+            guarantee=WorkflowGuarantee(row.guarantee),
+            blocked_reason=row.blocked_reason,
+            recovery_count=row.recovery_count,
+            ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
+            wakes_at=optional_text_to_time("fire_at", row.wakes_at),
+            is_signalled=bool(row.is_signalled),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable("execution", error, row.workflow_execution_id) from None
+
+
+def checkpoint_from(row: q.StepCheckpointRow) -> StepCheckpoint:
+    try:
+        return StepCheckpoint(
+            id=row.id,
+            workflow_execution_id=row.workflow_execution_id,
+            branch=row.branch,
+            step_index=row.step_index,
+            attempt=row.attempt,
+            step_name=row.step_name,
+            kind=StepKind(row.kind),
+            status=StepStatus(row.status),
+            input_data=row.input_data,
+            output_data=row.output_data,
+            error_type=row.error_type,
+            error_message=row.error_message,
+            idempotency_key=row.idempotency_key,
+            compensate_ref=row.compensate_ref,
+            started_at=optional_text_to_time("started_at", row.started_at),
+            completed_at=optional_text_to_time("completed_at", row.completed_at),
+            due_at=optional_text_to_time("due_at", row.due_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"checkpoint {row.id} of execution", error, row.workflow_execution_id) from None
+
+
+def timer_from(row: q.WorkflowTimerRow) -> WorkflowTimer:
+    try:
+        return WorkflowTimer(
+            workflow_timer_id=row.workflow_timer_id,
+            workflow_execution_id=row.workflow_execution_id,
+            step_name=row.step_name,
+            fire_at=text_to_time("fire_at", row.fire_at),
+            status=TimerStatus(row.status),
+            created_at=text_to_time("created_at", row.created_at),
+        )
+    except (ValueError, TypeError) as error:
+        what = f"timer {row.workflow_timer_id!r} of execution"
+        raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def signal_from(row: q.WorkflowSignalRow) -> WorkflowSignal:
+    try:
+        return WorkflowSignal(
+            workflow_signal_id=row.workflow_signal_id,
+            workflow_execution_id=row.workflow_execution_id,
+            signal_name=row.signal_name,
+            payload=row.payload,
+            status=SignalStatus(row.status),
+            created_at=text_to_time("created_at", row.created_at),
+        )
+    except (ValueError, TypeError) as error:
+        what = f"signal {row.workflow_signal_id} of execution"
+        raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def _unreadable(
+    what: str, error: Exception, workflow_execution_id: str | None = None
+) -> StoreCorruptError:
+    if workflow_execution_id is not None:
+        what = f"{what} {workflow_execution_id!r}"
+    return StoreCorruptError(
+        f"{what} cannot be read: {error}", workflow_execution_id=workflow_execution_id
+    )

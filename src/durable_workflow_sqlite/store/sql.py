@@ -1,0 +1,43 @@
+"""Where the .sql files are, and the queries among them as one typed object."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, cast
+
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.store.adapter import RowClassAdapter
+from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
+
+_PACKAGE = Path(__file__).parents[1]
+_SHIPPED = _PACKAGE / "sql"  # a wheel ships sql/ inside the package; a checkout has it at the root
+_SQL = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parents[1] / "sql"
+
+MIGRATIONS_DIR: Final = _SQL / "migrations"
+QUERIES_DIR: Final = _SQL / "queries"
+
+
+@cache
+def load_queries(directory: Path = QUERIES_DIR) -> Queries:
+    """The queries of `sql/queries`. They keep no state, so everybody shares one object."""
+    # Imported here because it takes longer than the rest of the package.
+    from aiosql.queries import Queries as LoadedQueries  # noqa: PLC0415
+    from aiosql.query_loader import QueryLoader  # noqa: PLC0415
+
+    adapter = cast("Any", RowClassAdapter(ROW_CLASSES))
+    loader = QueryLoader(adapter, record_classes=None)
+    loaded = LoadedQueries(adapter)
+    files: dict[str, Path] = {}
+    for path in sorted(directory.glob("*.sql")):
+        queries = loader.load_query_data_from_file(path, encoding="utf-8")
+        for query in queries:
+            # aiosql would let the second one take the place of the first.
+            if other := files.get(query.query_name):
+                raise StoreError(f"{other} and {path} both hold a query named {query.query_name}")
+            files[query.query_name] = path
+        loaded.load_from_list(queries)
+
+    if missing := sorted(name for name in vars(Queries) if name[0] != "_" and name not in files):
+        raise StoreError(f"{directory} lacks the queries {', '.join(missing)}")
+    return cast("Queries", loaded)

@@ -1,0 +1,99 @@
+"""Which workers are alive, as the operating system knows it.
+
+A worker holds an exclusive `flock` on a file of its own beside the database for as long as it
+lives. The kernel drops the lock when the process ends, however it ends: there is no heartbeat to
+miss and no clock to trust. Linux' flock(2): the lock belongs to the open file description, so two
+workers in one process see each other too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+
+class WorkerLock:
+    """The lock of one worker; taken when first needed, so that readers leave no file."""
+
+    # A database in memory has no folder for lock files; its workers are all in this process.
+    _alive_in_memory: ClassVar[set[str]] = set()
+
+    def __init__(self, database: str | None) -> None:
+        self.worker_id = uuid.uuid4().hex
+        self._database = database
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Become visible as alive. Harmless when done already. Raises OSError."""
+        if self._database is None:
+            self._alive_in_memory.add(self.worker_id)
+        elif self._file is None:
+            self._file = _create_locked(self._path(self.worker_id))
+            _held.add(self._file)
+
+    def release(self) -> None:
+        """Become visible as dead. Harmless when done already."""
+        self._alive_in_memory.discard(self.worker_id)
+        if self._file is not None:
+            self._path(self.worker_id).unlink(missing_ok=True)
+            _held.discard(self._file)
+            os.close(self._file)
+            self._file = None
+
+    def is_alive(self, worker_id: str) -> bool:
+        """Whether the worker of that id lives. The lock file of a dead one is removed."""
+        if worker_id == self.worker_id:
+            return True
+        if self._database is None:
+            return worker_id in self._alive_in_memory
+        path = self._path(worker_id)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(file)
+
+    def _path(self, worker_id: str) -> Path:
+        return Path(f"{self._database}-worker-{worker_id}")
+
+
+def _create_locked(path: Path) -> int:
+    """Create and lock a file. One that was removed before it was locked is created again."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(path).st_ino == os.fstat(file).st_ino:
+                return file
+        except (BlockingIOError, FileNotFoundError):
+            pass  # somebody looked whether we live, in the moment before we did
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+_held: set[int] = set()
+
+
+def _let_go_in_child() -> None:
+    # A child that kept the descriptor would keep its dead parent alive.
+    for file in _held:
+        with suppress(OSError):
+            os.close(file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

@@ -1,0 +1,198 @@
+"""Reads a file of named queries as a reviewer reads it, and refuses what aiosql would misread.
+
+A file opens with a paragraph on its table. Each query then stands as
+
+    -- name: load_execution(workflow_execution_id)^
+    -- One line that says what it is for, and more where it is not obvious.
+    -- :some_parameter integer null
+    -- =some_result_column text
+    select ...;
+
+where the lines with `:` and `=` are hints: the type of a parameter, or of a column of the result,
+that the schema does not tell. Types are text, integer, real and blob, and `null` says that it may
+be null.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import aiosql
+
+MAX_COMMENT_LENGTH = 88
+
+SQL_TYPES = ("text", "integer", "real", "blob")
+
+_NAME_LINE = re.compile(r"-- name: (?P<name>[a-z]\w*)\((?P<parameters>[\w, ]*)\)(?P<operation>.*)")
+_AIOSQL_NAME = re.compile(r"--\s*name\s*:")  # wherever it stands, aiosql begins a query there
+_HINT = re.compile(rf"([:=])(\w+) ({'|'.join(SQL_TYPES)})( null)?")
+_TOKEN = re.compile(r"""'(?:''|[^'])*'|"(?:""|[^"])*"|--[^\n]*|/\*|:?\w+|[^\s\w]""")
+
+
+class QueryError(Exception):
+    """A query, or a file of them, that must be changed; the message says where and how."""
+
+
+class SqlType(NamedTuple):
+    name: str
+    nullable: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} null" if self.nullable else self.name
+
+
+@dataclass
+class Query:
+    path: Path
+    line: int
+    name: str
+    parameters: tuple[str, ...]
+    operation: str
+    """What follows the parameters: nothing for rows, ^ for a row, $ a value, ! a row count."""
+
+    purpose: list[str] = field(default_factory=list[str])
+    parameter_hints: dict[str, SqlType] = field(default_factory=dict[str, SqlType])
+    column_hints: dict[str, SqlType] = field(default_factory=dict[str, SqlType])
+    statement: str = ""
+
+    def refuse(self, message: str, line: int | None = None) -> NoReturn:
+        refuse(self.path, line or self.line, f"{self.name}: {message}")
+
+
+def read_queries(path: Path) -> list[Query]:
+    """The queries of one file, in its order; raises `QueryError`."""
+    queries: list[Query] = []
+    has_paragraph = False
+    complete = True
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        query = queries[-1] if queries else None
+        text = line.strip()
+        if _AIOSQL_NAME.search(line):
+            if query and not complete:
+                query.refuse("the statement does not end with a semicolon")
+            queries.append(_named_query(path, number, line))
+            complete = False
+        elif query is None:
+            if text and not text.startswith("--"):
+                refuse(path, number, "this stands before the first `-- name:` line")
+            has_paragraph = has_paragraph or bool(text.strip("- "))
+        elif complete:
+            _refuse_after_statement(query, number, text)
+        elif query.statement or (text and not text.startswith("--")):
+            query.statement += line + "\n"
+            complete = sqlite3.complete_statement(query.statement)
+        elif text:
+            _read_comment(query, number, line)
+
+    if not has_paragraph:
+        refuse(path, 1, "a file of queries opens with a paragraph that says what its table holds")
+    if queries and not complete:
+        queries[-1].refuse("the statement does not end with a semicolon")
+    for query in queries:
+        _check(query)
+    _take_statements_as_aiosql_sends_them(path, queries)
+    return queries
+
+
+def refuse(path: Path, line: int, message: str) -> NoReturn:
+    raise QueryError(f"{path}:{line}: {message}")
+
+
+def tokens(statement: str) -> Iterator[str]:
+    """Words, `:parameters`, quoted text, whole comments and single signs, each as it is written."""
+    return (match.group() for match in _TOKEN.finditer(statement))
+
+
+def _named_query(path: Path, number: int, line: str) -> Query:
+    match = _NAME_LINE.fullmatch(line)
+    if match is None:
+        refuse(
+            path,
+            number,
+            "a query begins with `-- name: query_name(parameter, parameter)`, on one line, with () "
+            "when it has none; no other comment may hold `-- name:`",
+        )
+    name, operation = match["name"], match["operation"]
+    if operation not in ("", "^", "$", "!"):
+        refuse(
+            path,
+            number,
+            f"{name}: `{operation}` is not used here; after the parameters stands nothing for "
+            "rows, ^ for one row, $ for one value (also of `returning`) or ! for a row count",
+        )
+    parameters = tuple(part.strip() for part in match["parameters"].split(",") if part.strip())
+    return Query(path, number, name, parameters, operation)
+
+
+def _refuse_after_statement(query: Query, number: int, text: str) -> None:
+    if text.startswith("--"):
+        query.refuse(
+            "this comment follows the statement, so it would be taken for the query's own; "
+            "move it to the top of the file, or below the `-- name:` line that it belongs to",
+            number,
+        )
+    if text:
+        query.refuse("a query is one statement; this is a second one", number)
+
+
+def _read_comment(query: Query, number: int, line: str) -> None:
+    if len(line) > MAX_COMMENT_LENGTH:
+        query.refuse(f"a comment of more than {MAX_COMMENT_LENGTH} characters", number)
+    text = line.removeprefix("--").strip()
+    if not text.startswith((":", "=")):
+        query.purpose.append(text)
+        return
+    match = _HINT.fullmatch(text)
+    if match is None:
+        query.refuse(
+            f"`{line}` is no hint; write `-- :parameter TYPE` or `-- =column TYPE`, with ` null` "
+            f"after it where it may be null; TYPE is one of {', '.join(SQL_TYPES)}",
+            number,
+        )
+    sign, name, sql_type, null = match.groups()
+    hints = query.parameter_hints if sign == ":" else query.column_hints
+    if name in hints:
+        query.refuse(f"a second hint for {sign}{name}; delete one", number)
+    hints[name] = SqlType(sql_type, nullable=null is not None)
+
+
+def _check(query: Query) -> None:
+    if not "".join(query.purpose):
+        query.refuse("say in a comment below the `-- name:` line what the query is for")
+
+    code = [line for line in query.statement.splitlines() if not line.lstrip().startswith("--")]
+    used: list[str] = []
+    for token in tokens("\n".join(code)):
+        if token.startswith(("--", "/*")):
+            query.refuse(
+                f"`{token}`: a comment inside a statement takes a line of its own, with `--`; "
+                "elsewhere aiosql reads a :word or a quote in it as SQL"
+            )
+        if token.startswith(":"):
+            used.append(token.removeprefix(":"))
+
+    declared = query.parameters
+    if len(set(declared)) < len(declared):
+        query.refuse("a parameter is declared twice")
+    if undeclared := [name for name in dict.fromkeys(used) if name not in declared]:
+        query.refuse(f"declare {_names(undeclared)} between the parentheses of its name")
+    if unused := [name for name in declared if name not in used]:
+        query.refuse(f"{_names(unused)} is declared, but the statement does not use it")
+
+
+def _take_statements_as_aiosql_sends_them(path: Path, queries: list[Query]) -> None:
+    try:
+        loaded = aiosql.from_path(path, "sqlite3", attribute=None, encoding="utf-8")
+    except (aiosql.SQLLoadException, aiosql.SQLParseException) as error:
+        refuse(path, 1, f"aiosql does not accept it: {error}")
+    for query in queries:
+        query.statement = getattr(loaded, query.name).sql
+
+
+def _names(parameters: list[str]) -> str:
+    return ", ".join(f":{name}" for name in parameters)
