@@ -20,7 +20,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import aiosql
 
@@ -187,7 +187,7 @@ def _check(query: Query) -> None:
 
 def _take_statements_as_aiosql_sends_them(path: Path, queries: list[Query]) -> None:
     try:
-        loaded = aiosql.from_path(path, "sqlite3", attribute=None, encoding="utf-8")
+        loaded = cast("Any", aiosql).from_path(path, "sqlite3", attribute=None, encoding="utf-8")
     except (aiosql.SQLLoadException, aiosql.SQLParseException) as error:
         refuse(path, 1, f"aiosql does not accept it: {error}")
     for query in queries:

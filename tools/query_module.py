@@ -137,7 +137,7 @@ def _method_text(typed: TypedQuery) -> str:
     for name, type_ in typed.types.parameters.items():
         parameters.append(f"{name}: {_annotation(type_)}")
     signature = f"def {typed.query.name}({', '.join(parameters)}) -> {_returned(typed)}:"
-    return f"    {signature}\n{_docstring(typed.query.purpose)}\n"
+    return f"    {signature}\n{_docstring(typed.query.purpose)}\n        ...\n"
 
 
 def _returned(typed: TypedQuery) -> str:
@@ -157,7 +157,9 @@ def _docstring(purpose: list[str]) -> str:
     text = "\n".join(purpose).strip().replace("\\", "\\\\").replace('"', '\\"')
     lines = text.splitlines()
     closing = '"""' if len(lines) == 1 else '\n        """'
-    return "\n".join([f'        """{lines[0]}', *(f"        {line}" for line in lines[1:])]) + closing
+    return (
+        "\n".join([f'        """{lines[0]}', *(f"        {line}" for line in lines[1:])]) + closing
+    )
 
 
 def _annotation(type_: SqlType) -> str:
@@ -178,6 +180,6 @@ def _camel_case(name: str) -> str:
 
 def _formatted(source: str) -> str:
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "queries.py", "-"]
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         command, input=source, capture_output=True, encoding="utf-8", check=True
     ).stdout

@@ -4,6 +4,9 @@ apsw prepares a query without running it and tells which column of which table e
 result comes from, which the standard library does not.
 """
 
+# apsw's annotations name types that Python 3.11 does not have.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from pathlib import Path

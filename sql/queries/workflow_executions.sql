@@ -175,7 +175,7 @@ select
             = workflow_executions.workflow_execution_id
             and workflow_timers.status = 'PENDING'
     ) as wakes_at,
-    exists (
+    exists(
         select 1
         from workflow_signals
         where

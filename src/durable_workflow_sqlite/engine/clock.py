@@ -30,7 +30,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     async def sleep_until(self, deadline: datetime) -> None:
-        while (left := (deadline - self.now()).total_seconds()) > 0:
+        while (left := (deadline - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - not for an event
             await asyncio.sleep(min(left, LOOK_AGAIN_AFTER_S))
 
 

@@ -54,7 +54,7 @@ class WorkflowContext:
         self,
         name: str,
         action: Callable[[Unpack[Ts]], Awaitable[R]],
-        *args: Unpack[Ts],
+        *args: *Ts,
         compensate: Callable[[R], object] | None = None,
         retry: RetryPolicy = ...,
         timeout: timedelta | None = None,
@@ -68,7 +68,7 @@ class WorkflowContext:
         self,
         name: str,
         action: Callable[[Unpack[Ts]], R],
-        *args: Unpack[Ts],
+        *args: *Ts,
         compensate: Callable[[R], object] | None = None,
         retry: RetryPolicy = ...,
         timeout: timedelta | None = None,
@@ -220,7 +220,7 @@ class WorkflowContext:
         """A key for the next step of this context, the same each time that it runs.
 
         step: the step's name. Give the key to the outside world, which can then tell a repeated
-        call from a new one: `await ctx.step("charge", charge, order, ctx.idempotency_key("charge"))`.
+        call from a new one: `await ctx.step("pay", pay, order, ctx.idempotency_key("pay"))`.
         """
         check_identifier("a step's name", step)
         self._check_task()
@@ -239,11 +239,11 @@ class WorkflowContext:
         history = execution.history.take(place)
         self._next_index += 1
         execution.steps_begun += 1
-        if history is not None and (recorded := history.last) is not None:
-            if recorded.step_name != name or recorded.kind != kind:
-                error = _mismatch(execution.id, place, recorded.kind, recorded.step_name, kind, name)
-                execution.stop(error)
-                raise error
+        recorded = None if history is None else history.last
+        if recorded is not None and (recorded.step_name != name or recorded.kind != kind):
+            error = _mismatch(execution.id, place, recorded.kind, recorded.step_name, kind, name)
+            execution.stop(error)
+            raise error
         return place, history
 
     def _check_task(self) -> None:
@@ -257,9 +257,9 @@ class WorkflowContext:
             return
         where = f"branch {self._branch!r}" if self._branch else "the context"
         raise RuntimeError(
-            f"{where} of execution {self._execution.id!r} is used by two tasks at once, so its steps"
-            " would be numbered differently on a replay. Give each task a branch of its own:"
-            ' `asyncio.gather(*(handle(ctx.branch(item), item) for item in items))`'
+            f"{where} of execution {self._execution.id!r} is used by two tasks at once, so its"
+            " steps would be numbered differently on a replay. Give each task a branch of its own:"
+            " `asyncio.gather(*(handle(ctx.branch(item), item) for item in items))`"
         )
 
 
@@ -289,6 +289,6 @@ def _check_duration(what: str, value: object, minimum: timedelta = timedelta(0))
     if not isinstance(value, timedelta):
         raise TypeError(f"{what} must be a timedelta, not {value!r}")
     if value < minimum:
-        raise ValueError(f"{what} must not be {'negative' if not minimum else 'zero or less'}: {value}")
-
-
+        raise ValueError(
+            f"{what} must not be {'negative' if not minimum else 'zero or less'}: {value}"
+        )

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
 import msgspec
 
@@ -30,7 +30,11 @@ from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver, Observers
 from durable_workflow_sqlite.engine.recovery import Recovery, RecoveryResult
-from durable_workflow_sqlite.engine.workflow import WorkflowDefinition, WorkflowRegistry
+from durable_workflow_sqlite.engine.workflow import (
+    AnyWorkflow,
+    WorkflowDefinition,
+    WorkflowRegistry,
+)
 from durable_workflow_sqlite.errors import (
     EngineStoppedError,
     ExecutionConflictError,
@@ -79,7 +83,7 @@ class DurableEngine:
     def __init__(
         self,
         store: CheckpointStore,
-        workflows: Iterable[WorkflowDefinition[Unpack[tuple[Any, ...]], Any]] = (),
+        workflows: Iterable[AnyWorkflow] = (),
         *,
         observers: Iterable[DurableEngineObserver] = (),
         error_formatter: ErrorFormatter = default_error_formatter,
@@ -169,7 +173,7 @@ class DurableEngine:
             await asyncio.wait([execution.outcome for execution in running])
         try:
             await self._store.release_claims([*waiting, *(one.claim for one in running)])
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever the store raises
             # The claims end with this worker's life at the latest.
             _log.warning("could not release the claims of this worker", exc_info=True)
         if self._environment is not None:
@@ -180,8 +184,8 @@ class DurableEngine:
 
     async def run(
         self,
-        workflow: WorkflowDefinition[Unpack[Ts], R],
-        *args: Unpack[Ts],
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
@@ -194,8 +198,8 @@ class DurableEngine:
 
     async def start(
         self,
-        workflow: WorkflowDefinition[Unpack[Ts], R],
-        *args: Unpack[Ts],
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
@@ -243,9 +247,7 @@ class DurableEngine:
         check_identifier("execution_id", execution_id)
         return ExecutionHandle(self, execution_id, Any)
 
-    async def _attach(
-        self, workflow: WorkflowDefinition[Any, Any], wanted: WorkflowExecution
-    ) -> None:
+    async def _attach(self, workflow: AnyWorkflow, wanted: WorkflowExecution) -> None:
         """Make sure that an execution that is there already is the one meant, and goes on."""
         found = await self.load(wanted.workflow_execution_id)
         definition = await self._store.load_workflow(found.workflow_id)
@@ -267,7 +269,7 @@ class DurableEngine:
 
     def _launch(
         self,
-        workflow: WorkflowDefinition[Any, Any],
+        workflow: AnyWorkflow,
         record: WorkflowExecution,
         claim: WorkflowClaim,
         history: History,
@@ -428,7 +430,7 @@ class DurableEngine:
                 if loop.time() - looked_for_work_at >= LOOK_FOR_WORK_S:
                     looked_for_work_at = loop.time()
                     await self._recovering().look_again()
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever the store raises
                 _log.warning("could not look for news; will try again", exc_info=True)
 
     async def _heed(self, execution_id: str) -> None:
@@ -505,5 +507,3 @@ def _not_found(execution_id: str) -> ExecutionNotFoundError:
     return ExecutionNotFoundError(
         f"no execution has the id {execution_id!r}", workflow_execution_id=execution_id
     )
-
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import StepCall
 from durable_workflow_sqlite.engine.waits import Inbox
-from durable_workflow_sqlite.engine.workflow import WorkflowDefinition
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import (
     CompensationError,
     DurableWorkflowError,
@@ -86,7 +86,7 @@ class Execution:
     def __init__(
         self,
         environment: Environment,
-        definition: WorkflowDefinition[Any, Any],
+        definition: AnyWorkflow,
         record: WorkflowExecution,
         claim: WorkflowClaim,
         history: History,
@@ -148,9 +148,7 @@ class Execution:
     @property
     def is_ending(self) -> bool:
         """Whether it is the engine that cancels what is still going on."""
-        return (
-            self._interruption is not None or self._trouble is not None or self._is_closed
-        )
+        return self._interruption is not None or self._trouble is not None or self._is_closed
 
     @property
     def is_only_replaying(self) -> bool:
@@ -159,7 +157,9 @@ class Execution:
     def check_open(self) -> None:
         """Raise if nothing may be asked for any more, whatever the body made of being told so."""
         self._activity += 1
-        if self._trouble is not None or (self._interruption is not None and not self._only_replaying):
+        if self._trouble is not None or (
+            self._interruption is not None and not self._only_replaying
+        ):
             raise asyncio.CancelledError(f"execution {self.id!r} is being stopped")
         if self._is_closed:
             raise RuntimeError(
@@ -181,7 +181,7 @@ class Execution:
             raise
 
     @contextmanager
-    def busy(self) -> Iterator[None]:
+    def busy(self) -> Generator[None]:
         """Something other than a wait is going on."""
         self._busy += 1
         with self._counted_in_flight():
@@ -191,7 +191,7 @@ class Execution:
                 self._busy -= 1
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None]:
         """A sleep, or a wait for a signal, is going on."""
         self._waiting += 1
         with self._counted_in_flight():
@@ -201,7 +201,7 @@ class Execution:
                 self._waiting -= 1
 
     @contextmanager
-    def _counted_in_flight(self) -> Iterator[None]:
+    def _counted_in_flight(self) -> Generator[None]:
         task = asyncio.current_task()
         assert task is not None
         self._in_flight.add(task)
@@ -229,7 +229,9 @@ class Execution:
             return (self._changed(status=status, recovery_count=0),)
         return (self._changed(status=status),)
 
-    def register_compensation(self, call: StepCall, value: object, checkpoint: StepCheckpoint) -> None:
+    def register_compensation(
+        self, call: StepCall, value: object, checkpoint: StepCheckpoint
+    ) -> None:
         """A step is completed; remember how to undo it."""
         if call.compensate is not None:
             self._saga.register(call, value, checkpoint)
@@ -545,4 +547,6 @@ def log_attributes(checkpoint: StepCheckpoint) -> dict[str, Any]:
     }
 
 
-_CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
+_CANCELLED_TYPE: Final = (
+    f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
+from durable_workflow_sqlite.records import StepCheckpoint
 
 Place = tuple[str, int]
 """Branch and index: what tells one step of an execution from all others."""

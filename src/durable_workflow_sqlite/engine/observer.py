@@ -76,5 +76,5 @@ class Observers:
         for observer in self._observers:
             try:
                 getattr(observer, hook)(*args, **kwargs)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever an observer does
                 _log.exception("observer %r failed in %s", observer, hook)

@@ -20,7 +20,7 @@ from durable_workflow_sqlite.engine.execution import (
     expired,
 )
 from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.workflow import WorkflowDefinition, WorkflowRegistry
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import (
     ExecutionNotFoundError,
     StoreCorruptError,
@@ -60,7 +60,7 @@ class Launch(Protocol):
 
     def __call__(
         self,
-        workflow: WorkflowDefinition[Any, Any],
+        workflow: AnyWorkflow,
         record: WorkflowExecution,
         claim: WorkflowClaim,
         history: History,
@@ -71,7 +71,7 @@ class Launch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Dormant:
-    definition: WorkflowDefinition[Any, Any]
+    definition: AnyWorkflow
     claim: WorkflowClaim
     alarm: asyncio.Future[None] | None
 
@@ -179,7 +179,7 @@ class Recovery:
     async def _take_on(self, unclaimed: list[UnclaimedExecution]) -> RecoveryResult:
         unregistered: list[str] = []
         blocked: list[str] = []
-        wanted: list[tuple[UnclaimedExecution, WorkflowDefinition[Any, Any]]] = []
+        wanted: list[tuple[UnclaimedExecution, AnyWorkflow]] = []
         for one in unclaimed:
             definition = self._registry.find(one.workflow_type, one.version)
             if one.blocked_reason is not None:
@@ -222,7 +222,10 @@ class Recovery:
         )
 
     def _keep_dormant(
-        self, one: UnclaimedExecution, definition: WorkflowDefinition[Any, Any], claim: WorkflowClaim
+        self,
+        one: UnclaimedExecution,
+        definition: AnyWorkflow,
+        claim: WorkflowClaim,
     ) -> None:
         execution_id = one.workflow_execution_id
         times = [time for time in (one.wakes_at, one.ttl_expires_at) if time is not None]
@@ -233,17 +236,15 @@ class Recovery:
                 lambda alarm: None if alarm.cancelled() else self.signalled(execution_id)
             )
 
-    def _resume(self, definition: WorkflowDefinition[Any, Any], claim: WorkflowClaim) -> None:
+    def _resume(self, definition: AnyWorkflow, claim: WorkflowClaim) -> None:
         self._spawn(self._load_and_launch(definition, claim))
 
-    async def _load_and_launch(
-        self, definition: WorkflowDefinition[Any, Any], claim: WorkflowClaim
-    ) -> None:
+    async def _load_and_launch(self, definition: AnyWorkflow, claim: WorkflowClaim) -> None:
         execution_id = claim.workflow_execution_id
         async with self._slots:
             try:
                 execution = await self._launched(definition, claim)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is
                 # This one alone: the others go on.
                 _log.exception("cannot resume execution %r", execution_id)
                 self._environment.observers.tell("on_error", error, execution_id)
@@ -253,9 +254,7 @@ class Recovery:
             self._claims.pop(execution_id, None)
             await execution.suspended.wait()
 
-    async def _launched(
-        self, definition: WorkflowDefinition[Any, Any], claim: WorkflowClaim
-    ) -> Execution:
+    async def _launched(self, definition: AnyWorkflow, claim: WorkflowClaim) -> Execution:
         execution_id = claim.workflow_execution_id
         record = await self._store.load_execution(execution_id)
         if record is None:
@@ -278,7 +277,9 @@ class Recovery:
         record = await self._store.load_execution(execution_id)
         if record is not None:
             reason = f"its worker died {record.recovery_count + 1} times in a row"
-            await self._store.save(msgspec.structs.replace(record, blocked_reason=reason), claim=claim)
+            await self._store.save(
+                msgspec.structs.replace(record, blocked_reason=reason), claim=claim
+            )
             _log.error(
                 "execution %r is blocked: %s; find out why, then unblock it",
                 execution_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import random
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     multiplier: float = 1.0
     max_delay: timedelta = timedelta.max
     jitter: float = 0.0
-    give_up_on: tuple[type[BaseException], ...] = ()
+    give_up_on: tuple[builtins.type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
         if type(self.max_attempts) is not int:
@@ -61,7 +62,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         *,
         max_attempts: int,
         delay: timedelta,
-        give_up_on: tuple[type[BaseException], ...] = (),
+        give_up_on: tuple[builtins.type[BaseException], ...] = (),
     ) -> Self:
         """The same wait before every further attempt."""
         return cls(
@@ -77,7 +78,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         multiplier: float = 2.0,
         max_delay: timedelta = timedelta(minutes=5),
         jitter: float = 0.1,
-        give_up_on: tuple[type[BaseException], ...] = (),
+        give_up_on: tuple[builtins.type[BaseException], ...] = (),
     ) -> Self:
         """Waits that grow."""
         return cls(
@@ -102,7 +103,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
             seconds = _MAX_SECONDS
         seconds = min(seconds, self.max_delay.total_seconds())
         if self.jitter:
-            seconds *= 1 + random.uniform(-self.jitter, self.jitter)  # noqa: S311
+            seconds *= 1 + random.uniform(-self.jitter, self.jitter)
         return timedelta(seconds=min(seconds, _MAX_SECONDS))
 
     def to_json(self) -> dict[str, Any]:

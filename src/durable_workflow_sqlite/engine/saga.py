@@ -130,7 +130,9 @@ class Saga:
             try:
                 await call_function(execution, call.compensate, (compensation.value,))
             except Exception as error:  # noqa: BLE001 - whatever the compensation raises
-                delay = policy.delay_after(attempt) if policy.allows_another(attempt, error) else None
+                delay = (
+                    policy.delay_after(attempt) if policy.allows_another(attempt, error) else None
+                )
                 now = execution.completion_time()
                 outcome = msgspec.structs.replace(
                     intent,
@@ -210,7 +212,9 @@ def _completed_at(compensation: _Compensation) -> datetime:
 
 def _attempts_of(compensation: StepCheckpoint) -> int:
     try:
-        data: dict[str, Any] = msgspec.json.decode(compensation.input_data or "{}", type=dict)
+        data: dict[str, Any] = msgspec.json.decode(
+            compensation.input_data or "{}", type=dict[str, Any]
+        )
         return int(data.get("attempt", 0))
     except (msgspec.MsgspecError, ValueError, TypeError):
         return 0

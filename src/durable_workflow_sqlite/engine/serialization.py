@@ -33,7 +33,7 @@ def to_json(value: object, what: str) -> str:
 
 
 def from_json(text: str | None, type_: Any, what: str) -> Any:
-    """The value that JSON text stands for, as a type. No text is None. Raises SerializationError."""
+    """The value that JSON text stands for, as a type; None for no text. Or SerializationError."""
     try:
         if text is None or text == "null":
             return _convert_null(type_)
@@ -124,7 +124,7 @@ def _cached_decoder(type_: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type_, dec_hook=_read_custom)
 
 
-def _write_custom(value: Any) -> Any:
+def _write_custom(value: object) -> Any:
     dump = getattr(type(value), "model_dump", None)
     if dump is None:
         raise TypeError(f"a {type(value).__qualname__} is no plain data")

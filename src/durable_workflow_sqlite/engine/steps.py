@@ -188,13 +188,14 @@ async def call_function(
 
 async def _act(execution: Execution, call: StepCall) -> Any:
     """One attempt: the action's result, within the timeout."""
+    if call.timeout is None:
+        return await call_function(execution, call.action, call.args)
+    timeout = asyncio.timeout(call.timeout.total_seconds())
     try:
-        if call.timeout is None:
-            return await call_function(execution, call.action, call.args)
-        async with asyncio.timeout(call.timeout.total_seconds()) as timeout:
+        async with timeout:
             return await call_function(execution, call.action, call.args)
     except TimeoutError as error:
-        if call.timeout is None or not timeout.expired():
+        if not timeout.expired():
             raise
         raise StepTimeoutError(
             f"{call.describe()} of execution {execution.id!r} took longer than {call.timeout}",
@@ -262,12 +263,12 @@ def _tell_complete(
     elapsed = timedelta(0)
     if first_started_at is not None and checkpoint.completed_at is not None:
         elapsed = checkpoint.completed_at - first_started_at
-    execution.environment.observers.tell(
-        "on_step_complete", checkpoint, elapsed, replayed=replayed
-    )
+    execution.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)
 
 
-def _with_ids(error: SerializationError, execution: Execution, call: StepCall) -> SerializationError:
+def _with_ids(
+    error: SerializationError, execution: Execution, call: StepCall
+) -> SerializationError:
     error.workflow_execution_id = execution.id
     error.step_name = call.name
     error.branch, error.step_index = call.place
@@ -299,5 +300,5 @@ def _is_async(function: Callable[..., Any]) -> bool:
     while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)
+        getattr(type(function), "__call__", None)  # noqa: B004 - its kind, not whether
     )

@@ -176,9 +176,7 @@ async def wait_for_signal(
             )
             timer = [_timer(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
-        await execution.save(
-            *delivered, *timer, outcome, *execution.changed_status(waiting=-1)
-        )
+        await execution.save(*delivered, *timer, outcome, *execution.changed_status(waiting=-1))
     _tell(execution, outcome, replayed=False)
     if signal is None:
         raise _timed_out(execution, outcome)

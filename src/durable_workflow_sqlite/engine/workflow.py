@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
 
@@ -20,7 +20,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class WorkflowDefinition(Generic[Unpack[Ts], R]):
+class WorkflowDefinition(Generic[*Ts, R]):
     """What `@workflow` makes of an async function `(ctx, *args)`: a type name and a version."""
 
     def __init__(
@@ -43,7 +43,7 @@ class WorkflowDefinition(Generic[Unpack[Ts], R]):
     def __repr__(self) -> str:
         return f"<workflow {self.name!r} version {self.version}>"
 
-    async def __call__(self, ctx: WorkflowContext, *args: Unpack[Ts]) -> R:
+    async def __call__(self, ctx: WorkflowContext, *args: *Ts) -> R:
         """Call the function itself, as a plain part of the workflow that `ctx` belongs to."""
         return await self.function(ctx, *args)
 
@@ -72,7 +72,9 @@ class WorkflowDefinition(Generic[Unpack[Ts], R]):
         try:
             self._signature.bind(None, *args)
         except TypeError as error:
-            raise TypeError(f"workflow {self.name!r} does not take these arguments: {error}") from None
+            raise TypeError(
+                f"workflow {self.name!r} does not take these arguments: {error}"
+            ) from None
         return serialization.to_json(args, f"the input of workflow {self.name!r}")
 
     def decode_input(self, text: str | None) -> tuple[Any, ...]:
@@ -109,10 +111,13 @@ class WorkflowDefinition(Generic[Unpack[Ts], R]):
                 )
 
 
+AnyWorkflow: TypeAlias = "WorkflowDefinition[*tuple[Any, ...], Any]"
+
+
 @overload
 def workflow(
     function: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]], /
-) -> WorkflowDefinition[Unpack[Ts], R]: ...
+) -> WorkflowDefinition[*Ts, R]: ...
 
 
 @overload
@@ -120,7 +125,7 @@ def workflow(
     *, name: str | None = None, version: int = 1
 ) -> Callable[
     [Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]]],
-    WorkflowDefinition[Unpack[Ts], R],
+    WorkflowDefinition[*Ts, R],
 ]: ...
 
 
@@ -143,9 +148,9 @@ def workflow(
     Raises TypeError if it is no such function.
     """
 
-    def define(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkflowDefinition[Any]:
+    def define(function: Callable[..., Coroutine[Any, Any, Any]]) -> AnyWorkflow:
         own_name = getattr(function, "__name__", "") if name is None else name
-        return WorkflowDefinition(function, own_name, version)
+        return WorkflowDefinition[*tuple[Any, ...], Any](function, own_name, version)
 
     return define if function is None else define(function)
 
@@ -153,12 +158,12 @@ def workflow(
 class WorkflowRegistry:
     """The workflows that an engine can run, by type name and version."""
 
-    def __init__(self, workflows: Iterable[WorkflowDefinition[Unpack[tuple[Any, ...]], Any]]) -> None:
-        self._definitions: dict[tuple[str, int], WorkflowDefinition[Any, Any]] = {}
+    def __init__(self, workflows: Iterable[AnyWorkflow]) -> None:
+        self._definitions: dict[tuple[str, int], AnyWorkflow] = {}
         for definition in workflows:
             self.add(definition)
 
-    def add(self, definition: WorkflowDefinition[Unpack[tuple[Any, ...]], Any]) -> None:
+    def add(self, definition: AnyWorkflow) -> None:
         """Know a workflow from now on. Raises ValueError if another has its name and version."""
         if not isinstance(definition, WorkflowDefinition):
             raise TypeError(f"{definition!r} is no workflow; decorate the function with @workflow")
@@ -169,7 +174,7 @@ class WorkflowRegistry:
                 f" {definition.version}: {known.function!r} and {definition.function!r}"
             )
 
-    def find(self, workflow_type: str, version: int) -> WorkflowDefinition[Any, Any] | None:
+    def find(self, workflow_type: str, version: int) -> AnyWorkflow | None:
         return self._definitions.get((workflow_type, version))
 
     def __bool__(self) -> bool:

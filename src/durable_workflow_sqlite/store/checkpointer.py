@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
+from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite.store.connection import open_connection
@@ -51,14 +51,14 @@ class Checkpointer:
 
     def _log_size(self) -> int:
         try:
-            return os.stat(f"{self._path}-wal").st_size
+            return Path(f"{self._path}-wal").stat().st_size
         except OSError:
             return 0
 
     def _run(self) -> None:
         try:
             checkpoint(self._path)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is
             # The next one will do it; until then the log is longer and nothing is lost.
             _log.warning("could not checkpoint %s; will try again", self._path, exc_info=True)
 
@@ -82,5 +82,3 @@ def checkpoint(path: str) -> None:
             worker.close()
     finally:
         lock.close()
-
-

@@ -12,6 +12,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError
@@ -84,7 +85,7 @@ class GroupCommit:
             (version,) = self._connection.execute("pragma data_version").fetchone()
         except sqlite3.Error:
             return True  # whoever looks for the news will meet the error
-        changed = version != self._data_version
+        changed: bool = version != self._data_version
         self._data_version = version
         return changed
 
@@ -217,10 +218,8 @@ class GroupCommit:
     def _roll_back(self) -> None:
         # SQLite rolls back by itself on some errors; a second failure must not hide the first.
         if self._connection.in_transaction:
-            try:
+            with suppress(sqlite3.Error):
                 self._connection.execute("rollback")
-            except sqlite3.Error:
-                pass
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
         return [(future, None, self._translated(error)) for _, future in group]

@@ -1,29 +1,29 @@
-"""Bringing a database to the schema of this library, one numbered file of `sql/` at a time."""
+"""Bringing a database to the schema of this library, one numbered file of `sql/` at a time.
+
+Nothing here writes SQL but PRAGMAs and transaction control: the rest is in the files.
+"""
 
 from __future__ import annotations
 
-import functools
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from durable_workflow_sqlite.errors import (
-    MigrationError,
-    SchemaTooNewError,
-    StoreCorruptError,
-    StoreError,
-)
+from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, database_path
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
-from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.sqlite_errors import is_of_the_statement, translate
 
 _FILE_NAME: Final = re.compile(r"(\d{3})_\w+\.sql")
 
 
 class Statement(NamedTuple):
+    """One statement of a migration, and the line of the file that it begins at."""
+
     line: int
     text: str
 
@@ -36,23 +36,27 @@ class Migration(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Number and name, as in `001_create_tables`."""
         return self.path.stem
 
+    def sql(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
     def statements(self) -> list[Statement]:
-        """The file's statements; raises MigrationError if it is not one to a line."""
+        """The file's statements; raises MigrationError unless each ends at the end of a line."""
         statements: list[Statement] = []
         text, first_line = "", 0
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(self.sql().split("\n"), 1):
             if not text and (not line.strip() or line.lstrip().startswith("--")):
                 continue
             first_line = first_line if text else number
-            text += line + "\n"
+            before, text = text, f"{text}{line}\n"
             if sqlite3.complete_statement(text):
-                if _holds_two(text):
-                    raise self._error(number, "holds two statements on one line; part them")
+                if _ends_early(before, line):
+                    raise self._error(number, "holds more after a statement's end; part them")
                 statements.append(Statement(first_line, text))
                 text = ""
-        if text:
+        if text.strip():
             raise self._error(first_line, "begins a statement that no semicolon ends")
         return statements
 
@@ -64,13 +68,16 @@ def load_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
     """The migrations of a folder, numbered from 1 without gaps or twins, or MigrationError."""
     migrations: list[Migration] = []
     for path in sorted(directory.glob("*.sql")):
+        number = len(migrations) + 1
         match = _FILE_NAME.fullmatch(path.name)
-        if match is None or int(match[1]) != len(migrations) + 1:
+        if match is None or int(match[1]) != number:
             raise MigrationError(
-                f"{path.name} should be migration {len(migrations) + 1:03}, named"
-                f" {len(migrations) + 1:03}_verb_noun.sql: numbers go from 001 without gaps or twins"
+                f"{path.name} should be migration {number:03}, named {number:03}_verb_noun.sql:"
+                " numbers go from 001 without gaps or twins"
             )
-        migrations.append(Migration(len(migrations) + 1, path))
+        migrations.append(Migration(number, path))
+    if not migrations:
+        raise MigrationError(f"{directory} holds no migrations; install the package again")
     return migrations
 
 
@@ -84,204 +91,236 @@ def migrate(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]
     adopt: add our tables to a database that holds somebody else's and has no version of its own.
 
     Raises, with the file as the last whole migration left it: SchemaTooNewError,
-    StoreBusyError, StoreCorruptError, StoreError (read-only, full), or MigrationError (another
-    application's database, a failing statement). A file that needs nothing is only read.
+    StoreBusyError, StoreCorruptError, MigrationError (another application's database, a failing
+    statement), or StoreError (read-only, full, a transaction is open). A file that needs nothing
+    is only read.
     """
-    return apply(connection, load_migrations(), adopt=adopt)
+    applied: list[int] = []
+    apply(
+        connection,
+        load_migrations(),
+        adopt=adopt,
+        on_applied=lambda migration: applied.append(migration.version),
+    )
+    return applied
+
+
+def apply(
+    connection: sqlite3.Connection,
+    migrations: Sequence[Migration],
+    *,
+    adopt: bool = False,
+    on_applied: Callable[[Migration], object],
+) -> None:
+    """`migrate`, with the migrations given; `on_applied` is called after each is committed."""
+    todo = pending(connection, migrations, adopt=adopt)
+    if not todo:
+        return
+    with _plain(connection, "migrate") as path, _without_foreign_keys(connection):
+        for migration in todo:
+            statements = migration.statements()
+            connection.execute("begin immediate")
+            try:
+                # Somebody else may have applied it since; in here, nobody can any more.
+                still_todo = _pending(connection, path, migrations, adopt=adopt)
+                if migration in still_todo:
+                    _apply(connection, migration, statements)
+                connection.execute("commit")
+            except BaseException:
+                _roll_back(connection)
+                raise
+            if migration in still_todo:
+                on_applied(migration)
 
 
 def pending(
     connection: sqlite3.Connection, migrations: Sequence[Migration], *, adopt: bool = False
 ) -> list[Migration]:
-    """The migrations that `apply` would apply now; raises as it does."""
-    path = database_path(connection)
-    (version,) = connection.execute("pragma user_version").fetchone()
-    if version > len(migrations):
-        raise SchemaTooNewError(
-            f"{path or 'the database in memory'} has schema version {version}, and this library"
-            f" knows versions up to {len(migrations)}; update durable-workflow-sqlite",
-            found=version,
-            supported=len(migrations),
-        )
-    _check_owner(connection, version, path, adopt=adopt)
-    return list(migrations[version:])
-
-
-def apply(
-    connection: sqlite3.Connection, migrations: Sequence[Migration], *, adopt: bool = False
-) -> list[int]:
-    """`migrate`, with the migrations given."""
-    if connection.in_transaction:
-        raise StoreError("the connection is in a transaction; commit or roll it back first")
-    path = database_path(connection)
-    applied: list[int] = []
-    try:
-        with _plain(connection):
-            if not pending(connection, migrations, adopt=adopt):
-                return []
-            with _without_foreign_keys(connection):
-                for migration in migrations:
-                    if _apply_one(connection, migration, migrations, adopt=adopt):
-                        applied.append(migration.version)
-    except sqlite3.Error as error:
-        raise translate(error, "migrate", path) from error
-    return applied
+    """The migrations that `apply` would apply now. Only reads, and raises as `apply` does."""
+    with _plain(connection, "read the schema of") as path:
+        if connection.in_transaction:
+            raise StoreError("the connection is in a transaction; commit or roll it back first")
+        # In one transaction: a version and the tables of another version would not fit.
+        connection.execute("begin")
+        try:
+            return _pending(connection, path, migrations, adopt=adopt)
+        finally:
+            _roll_back(connection)
 
 
 def validate_schema(connection: sqlite3.Connection) -> list[str]:
     """What is wrong with a database and a connection to it, in short sentences; [] if nothing is.
 
     Looks for missing tables, columns and indexes, and for PRAGMAs that do not hold.
+    Raises StoreError, and StoreCorruptError if it is no database.
     """
     problems: list[str] = []
-    with _plain(connection):
+    with _plain(connection, "read the schema of") as path:
         (version,) = connection.execute("pragma user_version").fetchone()
         if version != SCHEMA_VERSION:
             problems.append(f"the schema has version {version}, not {SCHEMA_VERSION}")
         found = _objects(connection)
-        for kind, name in _expected_objects(SCHEMA_VERSION):
-            if (kind, name) not in found:
-                problems.append(f"the {kind} {name} is missing")
+        problems += [
+            f"the {kind} {name} is missing"
+            for kind, name in sorted(_expected_objects(tuple(load_migrations())) - found)
+        ]
         problems += [
             f"pragma {name} is {value!r}, and should be {wanted}"
-            for name, value, wanted in _pragmas_that_do_not_hold(connection)
+            for name, value, wanted in _pragmas_that_do_not_hold(connection, in_memory=path is None)
         ]
     return problems
 
 
-def _apply_one(
+def _pending(
     connection: sqlite3.Connection,
-    migration: Migration,
+    path: str | None,
     migrations: Sequence[Migration],
     *,
     adopt: bool,
-) -> bool:
-    """Apply one migration, unless somebody else has done so in the meantime."""
-    statements = migration.statements()
-    connection.execute("begin immediate")
-    try:
-        # Inside the transaction: nobody can come in between any more.
-        if migration not in pending(connection, migrations, adopt=adopt):
-            connection.execute("rollback")
-            return False
-        for statement in statements:
-            try:
-                connection.execute(statement.text)
-            except sqlite3.Error as error:
-                if is_busy(error) or not isinstance(error, sqlite3.DatabaseError):
-                    raise
-                if _is_fault_of_the_disk(error):
-                    raise
-                raise MigrationError(
-                    f"migration {migration.path.name} failed at line {statement.line}: {error};"
-                    " the database is as it was",
-                    version=migration.version,
-                ) from error
-        broken = connection.execute("pragma foreign_key_check").fetchall()
-        if broken:
-            raise MigrationError(
-                f"after migration {migration.path.name}, {len(broken)} rows would refer to nothing,"
-                f" the first in table {broken[0][0]}; the database is as it was",
-                version=migration.version,
-            )
-        connection.execute(f"pragma user_version = {migration.version}")
-        connection.execute("commit")
-    except BaseException:
-        # A second error must not hide the first.
-        with suppress(sqlite3.Error):
-            if connection.in_transaction:
-                connection.execute("rollback")
-        raise
-    return True
-
-
-def _is_fault_of_the_disk(error: sqlite3.Error) -> bool:
-    return type(translate(error, "", None)) is StoreCorruptError or (
-        (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-        in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
-    )
-
-
-def _check_owner(
-    connection: sqlite3.Connection, version: int, path: str | None, *, adopt: bool
-) -> None:
-    """Refuse a database that another application made."""
-    found = _objects(connection)
+) -> list[Migration]:
     where = path or "the database in memory"
-    if version:
-        missing = [name for one, name in _expected_objects(version) if one == "table"]
-        missing = [name for name in missing if ("table", name) not in found]
-        if missing:
+    (version,) = connection.execute("pragma user_version").fetchone()
+    tables = _tables(connection)
+    if version == 0:
+        if tables and not adopt:
             raise MigrationError(
-                f"{where} says that it has schema version {version}, but lacks the table"
-                f" {missing[0]}: it is another application's, or was changed by hand"
+                f"{where} belongs to another application: it has the table {min(tables)}, and no"
+                " schema version. To add the tables of durable_workflow_sqlite to it on purpose,"
+                " use --adopt, or migrate(connection, adopt=True)"
             )
-        return
-    others = sorted(name for kind, name in found if kind == "table")
-    if others and not adopt:
+        return list(migrations)
+
+    ours = {
+        name
+        for kind, name in _expected_objects(tuple(migrations[: max(version, 1)]))
+        if kind == "table"
+    }
+    if version < 0 or not ours & tables:
         raise MigrationError(
-            f"{where} belongs to another application: it has the table {others[0]} and none of"
-            " ours. To add ours to it on purpose, use --adopt, or migrate(connection, adopt=True)"
+            f"{where} belongs to another application: it has schema version {version}, and none of"
+            " the tables of durable_workflow_sqlite; give another path"
         )
+    if version > len(migrations):
+        raise SchemaTooNewError(
+            f"{where} has schema version {version}, and this library knows versions up to"
+            f" {len(migrations)}; update durable-workflow-sqlite",
+            found=version,
+            supported=len(migrations),
+        )
+    if missing := ours - tables:
+        raise MigrationError(
+            f"{where} has schema version {version}, but lacks the table {min(missing)}: it was"
+            " changed by hand; restore a backup"
+        )
+    return list(migrations[version:])
+
+
+def _apply(
+    connection: sqlite3.Connection, migration: Migration, statements: Sequence[Statement]
+) -> None:
+    for statement in statements:
+        try:
+            connection.execute(statement.text)
+        except sqlite3.Error as error:
+            if not is_of_the_statement(error):
+                raise
+            raise MigrationError(
+                f"migration {migration.path.name} failed at line {statement.line}: {error};"
+                " the database is as it was before it",
+                version=migration.version,
+            ) from error
+    broken = connection.execute("pragma foreign_key_check").fetchall()
+    if broken:
+        table, _, referred, _ = broken[0]
+        raise MigrationError(
+            f"after migration {migration.path.name}, rows refer to rows that do not exist:"
+            f" {len(broken)}, the first in table {table}, to table {referred}. List them with"
+            " `pragma foreign_key_check`, mend them, and migrate again; the database is as it was"
+            " before it",
+            version=migration.version,
+        )
+    connection.execute(f"pragma user_version = {migration.version}")
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # Most often because of an error, which a second one must not hide.
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("rollback")
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    """The tables of a database, and its views."""
+    return {
+        name
+        for _, name, *_ in connection.execute("pragma main.table_list").fetchall()
+        if not name.startswith("sqlite_")
+    }
 
 
 def _objects(connection: sqlite3.Connection) -> set[tuple[str, str]]:
-    """Tables, their columns (as table.column), views and indexes of a database, by kind and name."""
+    """Tables, columns (as table.column) and indexes of a database, by kind and name."""
     found: set[tuple[str, str]] = set()
-    for row in connection.execute("pragma main.table_list").fetchall():
-        table, kind = row[1], row[2]
-        if table.startswith("sqlite_"):
-            continue
-        found.add((kind, table))
+    for table in _tables(connection):
+        found.add(("table", table))
         quoted = '"' + table.replace('"', '""') + '"'
-        for column in connection.execute(f"pragma main.table_info({quoted})"):
-            found.add(("column", f"{table}.{column[1]}"))
-        for index in connection.execute(f"pragma main.index_list({quoted})"):
-            if index[3] == "c":
-                found.add(("index", index[1]))
+        for _, column, *_ in connection.execute(f"pragma main.table_info({quoted})"):
+            found.add(("column", f"{table}.{column}"))
+        for _, index, _, origin, _ in connection.execute(f"pragma main.index_list({quoted})"):
+            if origin == "c":  # made by `create index`, and not by a constraint
+                found.add(("index", index))
     return found
 
 
-@functools.cache
-def _expected_objects(version: int) -> tuple[tuple[str, str], ...]:
-    """What the migrations up to a version add up to."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        for migration in load_migrations()[:version]:
+@cache
+def _expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str, str]]:
+    """What migrations add up to."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for migration in migrations:
             for statement in migration.statements():
                 connection.execute(statement.text)
-        return tuple(sorted(_objects(connection)))
-    finally:
-        connection.close()
+        return frozenset(_objects(connection))
 
 
-def _pragmas_that_do_not_hold(connection: sqlite3.Connection) -> Iterator[tuple[str, object, str]]:
-    in_memory = database_path(connection) is None
-    wanted = (
-        ("journal_mode", {"memory"} if in_memory else {"wal"}, "wal"),
-        ("foreign_keys", {1}, "on"),
-        ("synchronous", {1, 2}, "normal or full"),
-        ("busy_timeout", None, f"at least {BUSY_TIMEOUT_MS}"),
-    )
-    for name, good, words in wanted:
-        (value,) = connection.execute(f"pragma {name}").fetchone()
-        if value not in good if good is not None else value < BUSY_TIMEOUT_MS:
-            yield name, value, words
+def _pragmas_that_do_not_hold(
+    connection: sqlite3.Connection, *, in_memory: bool
+) -> Iterator[tuple[str, object, str]]:
+    (journal_mode,) = connection.execute("pragma journal_mode").fetchone()
+    if journal_mode != ("memory" if in_memory else "wal"):
+        yield "journal_mode", journal_mode, "wal"
+    (foreign_keys,) = connection.execute("pragma foreign_keys").fetchone()
+    if not foreign_keys:
+        yield "foreign_keys", foreign_keys, "on"
+    (synchronous,) = connection.execute("pragma synchronous").fetchone()
+    if not synchronous:
+        yield "synchronous", synchronous, "normal or full"
+    (busy_timeout,) = connection.execute("pragma busy_timeout").fetchone()
+    if busy_timeout < BUSY_TIMEOUT_MS:
+        yield "busy_timeout", busy_timeout, f"at least {BUSY_TIMEOUT_MS}"
 
 
 @contextmanager
-def _plain(connection: sqlite3.Connection) -> Iterator[None]:
-    """Autocommit and plain rows, whatever the connection's owner likes; given back afterwards."""
-    before = connection.isolation_level, connection.row_factory, connection.text_factory
-    connection.isolation_level, connection.row_factory, connection.text_factory = None, None, str
+def _plain(connection: sqlite3.Connection, doing: str) -> Generator[str | None]:
+    """Plain rows and text, whatever the connection's owner likes, given back afterwards.
+
+    Yields the database's path; an error of SQLite comes out as a StoreError. The isolation level
+    stays: setting it may commit, and a transaction that is begun by hand has no use for it.
+    """
+    path: str | None = "the database"
     try:
-        yield
-    finally:
-        connection.isolation_level, connection.row_factory, connection.text_factory = before
+        before = connection.row_factory, connection.text_factory
+        connection.row_factory, connection.text_factory = None, str
+        try:
+            path = database_path(connection)
+            yield path
+        finally:
+            connection.row_factory, connection.text_factory = before
+    except sqlite3.Error as error:
+        raise translate(error, doing, path) from error
 
 
 @contextmanager
-def _without_foreign_keys(connection: sqlite3.Connection) -> Iterator[None]:
+def _without_foreign_keys(connection: sqlite3.Connection) -> Generator[None]:
     """A table cannot be rebuilt while they are enforced, and inside a transaction it is too late."""
     (before,) = connection.execute("pragma foreign_keys").fetchone()
     connection.execute("pragma foreign_keys = off")
@@ -291,14 +330,10 @@ def _without_foreign_keys(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute(f"pragma foreign_keys = {before}")
 
 
-def _holds_two(text: str) -> bool:
-    """Whether a statement that is complete at a line's end was complete before it."""
-    last_line = text.rstrip().rpartition("\n")[2]
-    before = text[: len(text.rstrip()) - len(last_line)]
-    return any(
-        sqlite3.complete_statement(before + last_line[: position + 1])
-        and last_line[position + 1 :].strip()
-        and not last_line[position + 1 :].lstrip().startswith("--")
-        for position, character in enumerate(last_line)
-        if character == ";"
-    )
+def _ends_early(before: str, line: str) -> bool:
+    """Whether more than a comment follows the first end of a statement in a line."""
+    for position, character in enumerate(line):
+        if character == ";" and sqlite3.complete_statement(before + line[: position + 1]):
+            rest = line[position + 1 :].strip()
+            return bool(rest) and not rest.startswith("--")
+    return False

@@ -144,16 +144,19 @@ class Queries(Protocol):
         """Saves an attempt; one that is there already is updated in place and keeps its id.
         Changing no row means that the claim is lost.
         """
+        ...
 
     def load_checkpoints(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> list[StepCheckpointRow]:
         """Every attempt of every step of an execution: branch by branch, in step order."""
+        ...
 
     def delete_checkpoints(
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> int:
         """Deletes the checkpoints of a batch of executions (a JSON array of ids)."""
+        ...
 
     # workflow_claims.sql
 
@@ -169,22 +172,27 @@ class Queries(Protocol):
         No row means that it is unknown or final. The unique execution id makes a second
         claim an error: the claim of a dead worker is deleted first.
         """
+        ...
 
     def load_claim(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadClaimRow | None:
         """Who works on an execution."""
+        ...
 
     def delete_claim(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str, fencing_token: int
     ) -> int:
         """Lets go of an execution; changing no row means that the claim is lost already."""
+        ...
 
     def delete_claim_of(self, connection: sqlite3.Connection, *, workflow_execution_id: str) -> int:
         """Lets go of an execution that is final, whoever had it."""
+        ...
 
     def delete_claims(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
         """Deletes the claims of a batch of executions (a JSON array of ids)."""
+        ...
 
     # workflow_executions.sql
 
@@ -211,6 +219,7 @@ class Queries(Protocol):
         """Saves an execution; one that is there already is updated, unless it is final.
         Changing no row means that it is final, or that the claim is lost.
         """
+        ...
 
     def insert_execution_if_absent(
         self,
@@ -232,16 +241,19 @@ class Queries(Protocol):
         updated_at: str,
     ) -> int:
         """Starts an execution; changing no row means that the id is taken."""
+        ...
 
     def load_execution(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> WorkflowExecutionRow | None:
         """One execution by its id."""
+        ...
 
     def load_executions_by_status(
         self, connection: sqlite3.Connection, *, statuses: str
     ) -> list[WorkflowExecutionRow]:
         """The executions in any of the given statuses (a JSON array), oldest first."""
+        ...
 
     def load_unfinished_executions(
         self, connection: sqlite3.Connection
@@ -250,16 +262,19 @@ class Queries(Protocol):
         final, with its definition, its worker where it is claimed, the earliest of its
         pending timers, and whether signals wait for it.
         """
+        ...
 
     def load_ids_to_prune(
         self, connection: sqlite3.Connection, *, statuses: str, before: str, batch_size: int
     ) -> list[LoadIdsToPruneRow]:
         """The next finished executions that were last changed before a time."""
+        ...
 
     def delete_executions(
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> int:
         """Deletes a batch of executions (a JSON array of ids), after all that refers to them."""
+        ...
 
     # workflow_signals.sql
 
@@ -274,6 +289,7 @@ class Queries(Protocol):
         created_at: str,
     ) -> int | None:
         """Saves a signal that has no id yet, and gives it one."""
+        ...
 
     def send_signal(
         self,
@@ -287,6 +303,7 @@ class Queries(Protocol):
         """Keeps a signal for an execution that can still receive it, and gives its id.
         No row means that the execution is unknown or final.
         """
+        ...
 
     def upsert_signal(
         self,
@@ -303,6 +320,7 @@ class Queries(Protocol):
         """Saves a signal under the id that it has; one that is there already is updated.
         Changing no row means that the claim is lost.
         """
+        ...
 
     def load_pending_signals(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_name: str | None
@@ -310,6 +328,7 @@ class Queries(Protocol):
         """The signals that wait for an execution, in order of arrival: those of one name,
         or all of them where the name is null.
         """
+        ...
 
     def load_signalled_execution_ids(
         self, connection: sqlite3.Connection
@@ -317,14 +336,17 @@ class Queries(Protocol):
         """The executions for which signals wait. Reads the index of pending signals alone,
         so it costs the same however many were delivered.
         """
+        ...
 
     def delete_signals(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
         """Deletes the signals of a batch of executions (a JSON array of ids)."""
+        ...
 
     def delete_old_signals(
         self, connection: sqlite3.Connection, *, before: str, batch_size: int
     ) -> int:
         """Deletes a batch of signals that were delivered or expired, and came before a time."""
+        ...
 
     # workflow_timers.sql
 
@@ -343,22 +365,27 @@ class Queries(Protocol):
         """Saves a timer; one that is there already is updated.
         Changing no row means that the claim is lost.
         """
+        ...
 
     def load_pending_timers(self, connection: sqlite3.Connection) -> list[WorkflowTimerRow]:
         """Every deadline still to come or to be noticed, the earliest first."""
+        ...
 
     def load_timers(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> list[WorkflowTimerRow]:
         """The timers of one execution, the earliest first."""
+        ...
 
     def delete_timers(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
         """Deletes the timers of a batch of executions (a JSON array of ids)."""
+        ...
 
     def delete_old_timers(
         self, connection: sqlite3.Connection, *, before: str, batch_size: int
     ) -> int:
         """Deletes a batch of timers that fired or were cancelled, and were due before a time."""
+        ...
 
     # workflows.sql
 
@@ -372,6 +399,7 @@ class Queries(Protocol):
         created_at: str,
     ) -> int:
         """Saves a definition; one that is there already is updated."""
+        ...
 
     def insert_workflow_if_absent(
         self,
@@ -383,14 +411,17 @@ class Queries(Protocol):
         created_at: str,
     ) -> int:
         """Makes sure that a definition is there, and leaves one that is as it was."""
+        ...
 
     def load_workflow(
         self, connection: sqlite3.Connection, *, workflow_id: str
     ) -> WorkflowRow | None:
         """One definition by its id."""
+        ...
 
     def load_workflows(self, connection: sqlite3.Connection) -> list[WorkflowRow]:
         """Every definition that executions in this file were started from."""
+        ...
 
 
 ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {

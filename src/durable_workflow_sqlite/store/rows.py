@@ -61,7 +61,7 @@ def readable(rows: Iterable[R], convert: Callable[[R], V]) -> list[V]:
         try:
             values.append(convert(row))
         except StoreCorruptError as error:
-            _log.error("%s; it is left out", error)  # noqa: TRY400 - the message says it all
+            _log.error("%s; it is left out", error)
     return values
 
 
@@ -139,7 +139,9 @@ def checkpoint_from(row: q.StepCheckpointRow) -> StepCheckpoint:
             due_at=optional_text_to_time("due_at", row.due_at),
         )
     except (ValueError, TypeError) as error:
-        raise _unreadable(f"checkpoint {row.id} of execution", error, row.workflow_execution_id) from None
+        raise _unreadable(
+            f"checkpoint {row.id} of execution", error, row.workflow_execution_id
+        ) from None
 
 
 def timer_from(row: q.WorkflowTimerRow) -> WorkflowTimer:

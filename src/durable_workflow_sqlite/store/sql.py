@@ -22,15 +22,15 @@ QUERIES_DIR: Final = _SQL / "queries"
 def load_queries(directory: Path = QUERIES_DIR) -> Queries:
     """The queries of `sql/queries`. They keep no state, so everybody shares one object."""
     # Imported here because it takes longer than the rest of the package.
-    from aiosql.queries import Queries as LoadedQueries  # noqa: PLC0415
-    from aiosql.query_loader import QueryLoader  # noqa: PLC0415
+    from aiosql.queries import Queries as LoadedQueries
+    from aiosql.query_loader import QueryLoader
 
     adapter = cast("Any", RowClassAdapter(ROW_CLASSES))
     loader = QueryLoader(adapter, record_classes=None)
     loaded = LoadedQueries(adapter)
     files: dict[str, Path] = {}
     for path in sorted(directory.glob("*.sql")):
-        queries = loader.load_query_data_from_file(path, encoding="utf-8")
+        queries = loader.load_query_data_from_file(path, encoding="utf-8")  # pyright: ignore[reportUnknownMemberType]
         for query in queries:
             # aiosql would let the second one take the place of the first.
             if other := files.get(query.query_name):

@@ -87,7 +87,9 @@ class SqliteCheckpointStore:
             connection,
             path=path,
             waits_for_disk=path is not None and synchronous == "full",
-            after_commit=_nothing if self._checkpointer is None else self._checkpointer.after_commit,
+            after_commit=_nothing
+            if self._checkpointer is None
+            else self._checkpointer.after_commit,
         )
 
     @classmethod
@@ -169,6 +171,12 @@ class SqliteCheckpointStore:
                     changed = self._upsert_workflow(record)
             if not changed and claim is not None:
                 raise _claim_lost(claim)
+        # Last, since the records beside a final one are written under the claim, too.
+        for record in records:
+            if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
+                self._queries.delete_claim_of(
+                    self._connection, workflow_execution_id=record.workflow_execution_id
+                )
 
     # Workflows
 
@@ -237,12 +245,11 @@ class SqliteCheckpointStore:
             updated_at=time_to_text(execution.updated_at),
             fencing_token=None if claim is None else claim.fencing_token,
         )
-        if changed:
-            if execution.status in TERMINAL_STATUSES:
-                self._queries.delete_claim_of(
-                    self._connection, workflow_execution_id=execution.workflow_execution_id
-                )
-        elif claim is None and self._load_execution(execution.workflow_execution_id) != execution:
+        if (
+            not changed
+            and claim is None
+            and self._load_execution(execution.workflow_execution_id) != execution
+        ):
             raise _final(execution.workflow_execution_id, "it was not changed")
         return changed
 
@@ -398,9 +405,7 @@ class SqliteCheckpointStore:
         await self.save(timer)
 
     async def load_pending_timers(self) -> list[WorkflowTimer]:
-        found = await self._commit.read(
-            lambda: self._queries.load_pending_timers(self._connection)
-        )
+        found = await self._commit.read(lambda: self._queries.load_pending_timers(self._connection))
         return _by_deadline(readable(found, rows.timer_from))
 
     async def load_timers(self, workflow_execution_id: str) -> list[WorkflowTimer]:

@@ -10,10 +10,57 @@ from durable_workflow_sqlite.errors import StoreBusyError, StoreCorruptError, St
 _PRIMARY_CODE: Final = 0xFF
 """The low byte of an extended result code is its primary code (sqlite.org/rescode.html)."""
 
+# What is wrong with the file, the disk or the rights, and what to do about it.
+_CAUSES: Final[dict[int, tuple[type[StoreError], str]]] = {
+    sqlite3.SQLITE_BUSY: (
+        StoreBusyError,
+        "someone else holds its lock; find who has a transaction open, and try again",
+    ),
+    sqlite3.SQLITE_LOCKED: (
+        StoreBusyError,
+        "someone else holds its lock; find who has a transaction open, and try again",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        StoreCorruptError,
+        "it is no SQLite database; give another path",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        StoreCorruptError,
+        "it is damaged; restore a backup, or save what is readable with `sqlite3 .recover`",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        StoreError,
+        "it is read-only; give the process the right to write the file and its folder",
+    ),
+    sqlite3.SQLITE_READONLY_DBMOVED: (
+        StoreError,
+        "its file was moved or deleted while it was open; put it back, or open it again",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        StoreError,
+        "it cannot be opened; check that its folder exists and may be written",
+    ),
+    sqlite3.SQLITE_FULL: (
+        StoreError,
+        "the disk is full; make room and try again",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        StoreError,
+        "the disk gave an error; check that it has room, and that the file is still there",
+    ),
+    sqlite3.SQLITE_PERM: (StoreError, "the process may not do that"),
+    sqlite3.SQLITE_AUTH: (StoreError, "the process may not do that"),
+}
+
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether someone else held a lock."""
-    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return _code(error) & _PRIMARY_CODE in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_of_the_statement(error: sqlite3.Error) -> bool:
+    """Whether the statement is at fault, and not the file, the disk or another process."""
+    return _code(error) & _PRIMARY_CODE not in _CAUSES
 
 
 def translate(error: sqlite3.Error, doing: str, path: str | None) -> StoreError:
@@ -22,32 +69,14 @@ def translate(error: sqlite3.Error, doing: str, path: str | None) -> StoreError:
     doing: what failed, as in "cannot {doing}". path: the file, None for a database in memory.
     """
     where = "the database in memory" if path is None else path
-    kind: type[StoreError] = StoreError
-    match _code(error):
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            kind = StoreBusyError
-            why = "someone else holds its lock; find who has a transaction open, and try again"
-        case sqlite3.SQLITE_NOTADB:
-            kind = StoreCorruptError
-            why = "it is no SQLite database; give another path"
-        case sqlite3.SQLITE_CORRUPT:
-            kind = StoreCorruptError
-            why = "it is damaged; restore a backup, or save what is readable with `sqlite3 .recover`"
-        case sqlite3.SQLITE_READONLY:
-            why = "it is read-only; give the process the right to write the file and its folder"
-        case sqlite3.SQLITE_CANTOPEN:
-            why = "it cannot be opened; check that its folder exists and may be written"
-        case sqlite3.SQLITE_FULL:
-            why = "the disk is full; make room and try again"
-        case sqlite3.SQLITE_IOERR:
-            why = "the disk gave an error; check it, and whether the file is still there"
-        case sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            why = "the process may not do that"
-        case _:
-            return StoreError(f"cannot {doing} {where}: {error}")
+    code = _code(error)
+    cause = _CAUSES.get(code) or _CAUSES.get(code & _PRIMARY_CODE)
+    if cause is None:
+        return StoreError(f"cannot {doing} {where}: {error}")
+    kind, why = cause
     return kind(f"cannot {doing} {where}: {why} (SQLite says: {error})")
 
 
 def _code(error: sqlite3.Error) -> int:
     # Errors that Python's module itself raises have no code.
-    return (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY_CODE
+    return getattr(error, "sqlite_errorcode", None) or 0

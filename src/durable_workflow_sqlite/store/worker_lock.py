@@ -75,7 +75,7 @@ def _create_locked(path: Path) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.stat(path).st_ino == os.fstat(file).st_ino:
+            if path.stat().st_ino == os.fstat(file).st_ino:
                 return file
         except (BlockingIOError, FileNotFoundError):
             pass  # somebody looked whether we live, in the moment before we did

@@ -1,0 +1,100 @@
+# Needs Python 3.11 or later with its venv module, make and git; everything else is
+# installed into .venv by the first target that needs it.
+
+PYTHON ?= python3
+DB     ?= workflows.db
+ARGS   ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(READY) ## Run examples/demo.py: a workflow that survives kill -9
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+.PHONY: test
+test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
+	@$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+.PHONY: crash-test
+crash-test: $(READY) ## Run the long campaign of crashes
+	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
+
+# The slowest first: two at a time, each with its output in one piece where make can do that.
+CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
+          check-imports
+IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+.PHONY: check
+check: $(READY) ## Run every check but the tests
+	@$(MAKE) --no-print-directory --keep-going -j 2 $(IN_ONE_PIECE) $(CHECKS)
+	@echo "all checks passed"
+
+.PHONY: $(CHECKS)
+check-ruff: $(READY)
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --diff
+
+check-mypy: $(READY)
+	@$(BIN)/mypy --no-error-summary
+
+check-pyright: $(READY)
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+check-imports: $(READY)
+	@$(BIN)/lint-imports --no-logo
+
+check-sql: $(READY)
+	@$(BIN)/sqlfluff lint --disable-progress-bar sql
+
+check-generated: $(READY)
+	@$(BIN)/python tools/generate.py --check
+
+check-docs: $(READY)
+	@$(BIN)/python tools/check_docs.py
+
+check-wheel: $(READY)
+	@$(BIN)/python tools/check_wheel.py
+
+.PHONY: generate
+generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt
+	@$(BIN)/python tools/generate.py
+
+.PHONY: migrate
+migrate: $(READY) ## Bring a database to the current schema (DB=workflows.db ARGS=)
+	@$(BIN)/python -m durable_workflow_sqlite migrate $(DB) $(ARGS)
+
+.PHONY: format
+format: $(READY) ## Format the Python and the SQL
+	@$(BIN)/ruff check --quiet --fix-only
+	@$(BIN)/ruff format --quiet
+	@$(BIN)/sqlfluff fix --quiet --disable-progress-bar sql/queries
+
+.PHONY: build
+build: $(READY) ## Build the wheel and the sdist into dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist > $(VENV)/build.log || \
+		{ cat $(VENV)/build.log; exit 1; }
+	@ls dist/*
+
+.PHONY: clean
+clean: ## Delete .venv and everything else that make, the tools and the tests leave behind
+	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is no Python 3.11 or later; name one: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	@echo "setting up $(VENV) ..."
+	@test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { \
+		echo "$(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)" >&2; \
+		rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@

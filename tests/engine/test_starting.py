@@ -1,0 +1,353 @@
+"""Starting executions: ids, input, attaching, results, and letting go."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    EngineStoppedError,
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    ExecutionStatus,
+    SerializationError,
+    SqliteCheckpointStore,
+    WorkflowContext,
+    WorkflowFailedError,
+    WorkflowGuarantee,
+    workflow,
+)
+from tests.lives import Journal
+
+
+@dataclasses.dataclass
+class Order:
+    number: str
+    lines: list[tuple[str, int]]
+
+
+@workflow
+async def total(ctx: WorkflowContext, order: Order, factor: int = 1) -> int:
+    assert isinstance(order, Order)
+    return await ctx.step("sum", lambda: factor * sum(count for _, count in order.lines))
+
+
+@workflow
+async def greet(ctx: WorkflowContext, name: str) -> str:
+    return await ctx.step("greet", lambda: f"Hello, {name}!")
+
+
+@workflow
+async def wait(ctx: WorkflowContext) -> str:
+    return str(await ctx.wait_signal("go"))
+
+
+ORDER = Order("A-1", [("pen", 2), ("ink", 3)])
+
+
+def test_run_works_on_a_fresh_file(file: Path) -> None:
+    """The definition's row is written before the execution's, which refers to it."""
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            assert await engine.run(greet, "Kim") == "Hello, Kim!"
+
+    asyncio.run(life())
+
+
+def test_input_comes_as_the_types_of_the_parameters() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            assert await engine.run(total, ORDER, 10) == 50
+
+    asyncio.run(life())
+
+
+def test_starting_again_under_an_id_attaches_and_returns_the_same_result(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def count(ctx: WorkflowContext, order: Order) -> int:
+        return await ctx.step("count", journal.note, order.number)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[count]) as engine:
+                both = await asyncio.gather(
+                    engine.run(count, ORDER, execution_id="one"),
+                    engine.run(count, ORDER, execution_id="one"),
+                )
+                assert both == [1, 1]
+            async with DurableEngine(store, workflows=[count]) as engine:
+                assert await engine.run(count, ORDER, execution_id="one") == 1
+
+    asyncio.run(life())
+    assert journal.lines == ["A-1"]
+
+
+def test_an_id_of_another_workflow_or_input_is_a_conflict_and_changes_nothing() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.run(greet, "Kim", execution_id="one")
+            before = await store.load_execution("one")
+            with pytest.raises(ExecutionConflictError) as other_input:
+                await engine.run(greet, "Jo", execution_id="one")
+            assert other_input.value.workflow_execution_id == "one"
+            with pytest.raises(ExecutionConflictError, match="'greet'"):
+                await engine.run(wait, execution_id="one")
+            assert await store.load_execution("one") == before
+
+    asyncio.run(life())
+
+
+def test_an_id_is_made_up_where_none_is_given() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handles = [await engine.start(greet, "Kim") for _ in range(200)]
+            assert len({handle.execution_id for handle in handles}) == 200
+            assert {await handle.result() for handle in handles} == {"Hello, Kim!"}
+
+    asyncio.run(life())
+
+
+BAD_STARTS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any], type[Exception]]] = [
+    ("too few arguments", greet, (), {}, TypeError),
+    ("too many arguments", greet, ("a", "b"), {}, TypeError),
+    ("another type", greet, (3,), {}, SerializationError),
+    ("no json", greet, (object(),), {}, SerializationError),
+    ("empty id", greet, ("a",), {"execution_id": ""}, ValueError),
+    ("padded id", greet, ("a",), {"execution_id": " x"}, ValueError),
+    ("id no string", greet, ("a",), {"execution_id": 3}, TypeError),
+    ("ttl no timedelta", greet, ("a",), {"ttl": 3}, TypeError),
+    ("ttl zero", greet, ("a",), {"ttl": timedelta(0)}, ValueError),
+    ("guarantee no guarantee", greet, ("a",), {"guarantee": "x"}, TypeError),
+    ("no workflow", lambda ctx: None, (), {}, TypeError),
+]
+
+
+@pytest.mark.parametrize(
+    ("definition", "args", "options", "error"),
+    [case[1:] for case in BAD_STARTS],
+    ids=[case[0] for case in BAD_STARTS],
+)
+def test_bad_starts_are_refused_at_the_call_with_nothing_written(
+    definition: Any, args: tuple[Any, ...], options: dict[str, Any], error: type[Exception]
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(error):
+                await engine.start(definition, *args, **options)
+            assert await store.load_executions_by_status(ExecutionStatus) == []
+
+    asyncio.run(life())
+
+
+def test_a_workflow_must_be_an_async_function_that_takes_a_context() -> None:
+    with pytest.raises(TypeError, match="async"):
+        workflow(lambda ctx: None)  # type: ignore[arg-type,return-value]
+
+    async def nothing() -> None: ...
+
+    with pytest.raises(TypeError, match="context"):
+        workflow(nothing)  # type: ignore[arg-type]
+
+    async def fine(ctx: WorkflowContext) -> None: ...
+
+    for name in ("", " a", "a\x00", "a" * 257):
+        with pytest.raises(ValueError, match="name"):
+            workflow(name=name)(fine)
+    with pytest.raises(TypeError, match="version"):
+        workflow(version=True)(fine)
+    with pytest.raises(ValueError, match="version"):
+        workflow(version=0)(fine)
+
+
+def test_two_workflows_of_one_name_and_version_are_refused() -> None:
+    @workflow(name="greet")
+    async def other(ctx: WorkflowContext) -> None: ...
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store:
+            with pytest.raises(ValueError, match="greet"):
+                DurableEngine(store, workflows=[greet, other])
+
+    asyncio.run(life())
+
+
+def test_unknown_executions_are_errors() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            for call in (
+                engine.handle("none").result(),
+                engine.handle("none").status(),
+                engine.cancel("none"),
+                engine.send_signal("none", "go"),
+                engine.unblock("none"),
+            ):
+                with pytest.raises(ExecutionNotFoundError) as caught:
+                    await call
+                assert caught.value.workflow_execution_id == "none"
+
+    asyncio.run(life())
+
+
+def test_a_failure_is_raised_with_its_cause_and_stored_with_its_class() -> None:
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        raise LookupError("gone")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError) as live:
+                await engine.run(fail, execution_id="one")
+            assert isinstance(live.value.__cause__, LookupError)
+            with pytest.raises(WorkflowFailedError) as stored:
+                await engine.run(fail, execution_id="one")
+            assert stored.value.error_type == "builtins:LookupError"
+            assert stored.value.error_message == "gone"
+            assert stored.value.workflow_execution_id == "one"
+
+    asyncio.run(life())
+
+
+def test_a_result_of_the_workflow_that_is_no_json_fails_it() -> None:
+    @workflow
+    async def unfit(ctx: WorkflowContext) -> Any:
+        return object()
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError) as caught:
+                await engine.run(unfit)
+            assert isinstance(caught.value.__cause__, SerializationError)
+
+    asyncio.run(life())
+
+
+def test_completion_stores_the_output_and_the_progress() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.run(greet, "Kim", execution_id="one")
+            record = await store.load_execution("one")
+            assert record is not None
+            assert record.status is ExecutionStatus.COMPLETED
+            assert record.output_data == '"Hello, Kim!"'
+            assert record.input_data == '["Kim"]'
+            assert record.current_step == 1
+            assert record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+
+    asyncio.run(life())
+
+
+def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Journal) -> None:
+    async def hang(what: str) -> None:
+        if journal.note(what) == 1:
+            await asyncio.sleep(3600)
+
+    @workflow
+    async def waiting(ctx: WorkflowContext) -> str:
+        await ctx.step("done", journal.note, "done", compensate=lambda _: journal.note("undone"))
+        return str(await ctx.wait_signal("go"))
+
+    @workflow
+    async def working(ctx: WorkflowContext) -> str:
+        await ctx.step("hang", hang, "hang", compensate=lambda _: journal.note("undone"))
+        return "worked"
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                one = await engine.start(waiting, execution_id="waiting")
+                two = await engine.start(working, execution_id="working")
+                results = asyncio.gather(one.result(), two.result(), return_exceptions=True)
+                while len(journal.lines) < 2:
+                    await asyncio.sleep(0.01)
+            assert [type(error) for error in await results] == [EngineStoppedError] * 2
+            for execution_id in ("waiting", "working"):
+                record = await store.load_execution(execution_id)
+                assert record is not None
+                assert record.status in (ExecutionStatus.SUSPENDED, ExecutionStatus.RUNNING)
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[waiting, working]) as engine,
+        ):
+            await engine.send_signal("waiting", "go", "went")
+            assert await engine.handle("waiting").result() == "went"
+            assert await engine.handle("working").result() == "worked"
+
+    asyncio.run(first_life())
+    asyncio.run(second_life())
+    assert sorted(journal.lines) == ["done", "hang", "hang"]
+
+
+def test_a_stop_waits_for_sync_actions_and_records_them(file: Path) -> None:
+    import time
+
+    runs: list[int] = []
+
+    def slow() -> str:
+        runs.append(1)
+        time.sleep(0.3)
+        return "slept"
+
+    @workflow
+    async def sync(ctx: WorkflowContext) -> str:
+        return await ctx.step("slow", slow)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                await engine.start(sync, execution_id="one")
+                while not runs:
+                    await asyncio.sleep(0.01)
+            async with DurableEngine(store, workflows=[sync]) as engine:
+                assert await engine.run(sync, execution_id="one") == "slept"
+
+    asyncio.run(life())
+    assert runs == [1]
+
+
+def test_an_engine_says_when_it_is_not_open() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store:
+            engine = DurableEngine(store)
+            with pytest.raises(RuntimeError, match="async with"):
+                await engine.run(greet, "Kim")
+            async with engine:
+                pass
+            with pytest.raises(EngineStoppedError):
+                await engine.run(greet, "Kim")
+            await engine.dispose()
+
+    asyncio.run(life())
+
+
+def test_ending_the_event_loop_leaves_executions_to_be_resumed(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life() -> None:
+        store = SqliteCheckpointStore.file(file)
+        engine = DurableEngine(store)
+        await engine.open()
+        await engine.start(wait, execution_id="one")
+        await asyncio.sleep(0.05)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(life())
+
+    async def next_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            record = await store.load_execution("one")
+            assert record is not None
+            assert record.status is ExecutionStatus.SUSPENDED
+
+    asyncio.run(next_life())

@@ -1,0 +1,371 @@
+"""Steps: run once, recorded before and after, answered from their records."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import decimal
+import enum
+import functools
+import sqlite3
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypedDict
+
+import msgspec
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    SerializationError,
+    SqliteCheckpointStore,
+    StepStatus,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die
+
+
+@dataclasses.dataclass
+class Item:
+    name: str
+    price: decimal.Decimal
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Address(TypedDict):
+    city: str
+
+
+class Point(msgspec.Struct):
+    x: int
+
+
+VALUES: list[tuple[Any, Any]] = [
+    (int, 3),
+    (str, "grün ☕"),
+    (float, 0.1),
+    (bool, True),
+    (type(None), None),
+    (list[int], [1, 2]),
+    (tuple[int, str], (1, "a")),
+    (dict[str, Item], {"a": Item("pen", decimal.Decimal("1.10"))}),
+    (datetime, datetime(2026, 3, 1, 12, tzinfo=UTC)),
+    (timedelta, timedelta(hours=3)),
+    (uuid.UUID, uuid.UUID(int=7)),
+    (decimal.Decimal, decimal.Decimal("1.10")),
+    (bytes, b"\x00\xff"),
+    (set[int], {1, 2}),
+    (Colour, Colour.RED),
+    (Address, {"city": "Oslo"}),
+    (Point, Point(3)),
+    (Item | None, None),
+]
+
+
+@pytest.mark.parametrize(("type_", "value"), VALUES, ids=[str(type_) for type_, _ in VALUES])
+def test_a_result_has_the_type_of_its_annotation_live_and_on_replay(
+    file: Path, type_: Any, value: Any
+) -> None:
+    def act() -> Any:
+        return value
+
+    act.__annotations__["return"] = type_
+    seen: list[Any] = []
+
+    @workflow
+    async def remember(ctx: WorkflowContext) -> None:
+        seen.append(await ctx.step("act", act))
+        await ctx.wait_signal("go on")
+
+    async def live() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[remember]) as engine,
+        ):
+            handle = await engine.start(remember, execution_id="one")
+            await _until(lambda: len(seen) > 0)
+            if len(seen) > 1:
+                await handle.signal("go on")
+                await handle.result()
+
+    asyncio.run(live())
+    asyncio.run(_resume_and_signal(file, remember))
+    assert seen == [value, value]
+    assert type(seen[0]) is type(seen[1]) is type(value)
+
+
+async def _resume_and_signal(file: Path, definition: Any) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, workflows=[definition]) as engine,
+    ):
+        await engine.send_signal("one", "go on")
+        await engine.handle("one").result()
+
+
+async def _until(condition: Any) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come about")
+
+
+def test_a_completed_step_never_runs_again_after_the_process_is_killed(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def three(ctx: WorkflowContext) -> list[int]:
+        first = await ctx.step("first", journal.note, "first")
+        second = await ctx.step("second", journal.note, "second")
+
+        def third() -> int:
+            if journal.note("third") == 1:
+                die()
+            return 3
+
+        return [first, second, await ctx.step("third", third)]
+
+    async def life() -> list[int]:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[three]) as engine,
+        ):
+            return await engine.run(three, execution_id="one")
+
+    live_and_die(life)
+    assert asyncio.run(life()) == [1, 1, 3]
+    assert journal.lines == ["first", "second", "third", "third"]
+
+
+def test_the_intent_is_committed_before_the_action_starts(file: Path) -> None:
+    found: list[tuple[str, int]] = []
+
+    def look() -> None:
+        with sqlite3.connect(file) as other:
+            found.extend(other.execute("select status, attempt from step_checkpoints"))
+        other.close()
+
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step("look", look)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.run(one_step)
+
+    asyncio.run(life())
+    assert found == [("INTENT", 1)]
+
+
+def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> list[Any]:
+        await ctx.step("act", lambda: {"a": [1]})
+        with sqlite3.connect(file) as other:
+            rows = other.execute("select status, output_data from step_checkpoints").fetchall()
+        other.close()
+        return rows
+
+    async def life() -> list[Any]:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            return await engine.run(one_step)
+
+    assert asyncio.run(life()) == [["COMPLETED", '{"a":[1]}']]
+
+
+def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(
+    file: Path, journal: Journal
+) -> None:
+    async def charge(key: str) -> str:
+        if journal.note(key) == 1:
+            die()
+        return key
+
+    @workflow
+    async def pay(ctx: WorkflowContext) -> list[str]:
+        other = await ctx.step("other", lambda key: key, ctx.idempotency_key("other"))
+        return [other, await ctx.step("charge", charge, ctx.idempotency_key("charge"))]
+
+    async def life() -> list[str]:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[pay]) as engine,
+        ):
+            keys = await engine.run(pay, execution_id="one")
+            stored = [c.idempotency_key for c in await store.load_checkpoints("one")]
+            assert stored == [keys[0], keys[1], keys[1]]
+            return keys
+
+    live_and_die(life)
+    keys = asyncio.run(life())
+    assert keys[0] != keys[1]
+    assert journal.lines == [keys[1], keys[1]]
+
+
+def test_sync_actions_run_beside_the_event_loop() -> None:
+    @workflow
+    async def threads(ctx: WorkflowContext) -> bool:
+        return await ctx.step("thread", threading.get_ident) != threading.get_ident()
+
+    assert asyncio.run(_run(threads))
+
+
+def test_actions_may_be_partials_methods_callables_and_lambdas() -> None:
+    class Doubler:
+        async def __call__(self, number: int) -> int:
+            return 2 * number
+
+        def method(self, number: int) -> int:
+            return 3 * number
+
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    @workflow
+    async def all_kinds(ctx: WorkflowContext) -> list[int]:
+        return [
+            await ctx.step("partial", functools.partial(add, 1), 2),
+            await ctx.step("callable", Doubler(), 2),
+            await ctx.step("method", Doubler().method, 2),
+            await ctx.step("lambda", lambda: 9),
+            await ctx.step("coroutine", lambda: add(5, 5)),
+        ]
+
+    assert asyncio.run(_run(all_kinds)) == [3, 4, 6, 9, 10]
+
+
+def test_serialize_and_deserialize_take_the_place_of_the_annotation() -> None:
+    class Opaque:
+        def __init__(self, inside: int) -> None:
+            self.inside = inside
+
+    @workflow
+    async def own(ctx: WorkflowContext) -> int:
+        opaque = await ctx.step(
+            "make",
+            lambda: Opaque(7),
+            serialize=lambda opaque: opaque.inside,
+            deserialize=lambda data: Opaque(data),
+        )
+        return opaque.inside
+
+    assert asyncio.run(_run(own)) == 7
+
+
+BAD_STEPS: list[tuple[str, Any, type[Exception]]] = [
+    ("empty name", lambda ctx: ctx.step("", int), ValueError),
+    ("padded name", lambda ctx: ctx.step(" a", int), ValueError),
+    ("control character", lambda ctx: ctx.step("a\nb", int), ValueError),
+    ("long name", lambda ctx: ctx.step("a" * 257, int), ValueError),
+    ("name no string", lambda ctx: ctx.step(3, int), TypeError),
+    ("action not callable", lambda ctx: ctx.step("a", 3), TypeError),
+    ("compensation not callable", lambda ctx: ctx.step("a", int, compensate=3), TypeError),
+    ("retry no policy", lambda ctx: ctx.step("a", int, retry=3), TypeError),
+    ("timeout no timedelta", lambda ctx: ctx.step("a", int, timeout=3), TypeError),
+    ("timeout zero", lambda ctx: ctx.step("a", int, timeout=timedelta(0)), ValueError),
+    ("sleep negative", lambda ctx: ctx.sleep("a", timedelta(-1)), ValueError),
+    ("sleep no timedelta", lambda ctx: ctx.sleep("a", 3), TypeError),
+    ("naive deadline", lambda ctx: ctx.sleep_until("a", datetime(2026, 1, 1)), ValueError),  # noqa: DTZ001
+    ("signal of ours", lambda ctx: ctx.wait_signal("$cancel"), ValueError),
+    ("branch with slash", lambda ctx: ctx.branch("a/b"), ValueError),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"), [case[1:] for case in BAD_STEPS], ids=[case[0] for case in BAD_STEPS]
+)
+def test_bad_arguments_are_refused_at_the_call_with_nothing_written(
+    call: Any, error: type[Exception]
+) -> None:
+    @workflow
+    async def bad(ctx: WorkflowContext) -> int:
+        with pytest.raises(error):
+            call(ctx)
+        # The refused call has taken no number.
+        return await ctx.step("good", lambda: 1)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            assert await engine.run(bad, execution_id="one") == 1
+            checkpoints = await store.load_checkpoints("one")
+            assert [(c.step_index, c.step_name) for c in checkpoints] == [(0, "good")]
+
+    asyncio.run(life())
+
+
+def test_a_result_that_is_no_json_is_never_run_again_and_is_undone() -> None:
+    undone: list[object] = []
+    runs: list[int] = []
+    connection = object()
+
+    def connect() -> Any:
+        runs.append(1)
+        return connection
+
+    @workflow
+    async def unfit(ctx: WorkflowContext) -> None:
+        await ctx.step("connect", connect, compensate=undone.append)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError) as caught:
+                await engine.run(unfit, execution_id="one")
+            assert isinstance(caught.value.__cause__, SerializationError)
+            assert caught.value.__cause__.step_name == "connect"
+            statuses = [c.status for c in await store.load_checkpoints("one")]
+            assert statuses == [StepStatus.COMPENSATED, StepStatus.FAILED]
+
+    asyncio.run(life())
+    assert runs == [1]
+    assert undone == [connection]
+
+
+def test_a_result_type_that_no_json_can_be_is_refused_before_the_action_runs() -> None:
+    def generate() -> Any:
+        raise AssertionError("it must not run")
+
+    generate.__annotations__["return"] = dict[tuple[int, int], int] | dict[str, int]
+
+    @workflow
+    async def unfit(ctx: WorkflowContext) -> None:
+        with pytest.raises(SerializationError):
+            ctx.step("generate", generate)
+
+    asyncio.run(_run(unfit))
+
+
+def test_a_step_error_that_the_body_catches_lets_the_execution_complete() -> None:
+    def fail() -> None:
+        raise KeyError("no such thing")
+
+    @workflow
+    async def catch(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.step("fail", fail)
+        except KeyError:
+            return await ctx.step("otherwise", lambda: "went on")
+        return "not reached"
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            assert await engine.run(catch, execution_id="one") == "went on"
+            record = await store.load_execution("one")
+            assert record is not None
+            assert record.status is ExecutionStatus.COMPLETED
+            assert record.error_message is None
+
+    asyncio.run(life())
+
+
+async def _run(definition: Any, *args: Any) -> Any:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        return await engine.run(definition, *args)

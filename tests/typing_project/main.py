@@ -1,0 +1,159 @@
+"""A project that uses the library, for type checkers: what they must infer, and must reject.
+
+Each `type: ignore` stands where an error must be; a type checker complains of one that it does not
+need.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=error
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, assert_type
+
+from durable_workflow_sqlite import (
+    CheckpointStore,
+    DurableEngine,
+    ExecutionHandle,
+    ExecutionStatus,
+    RetryPolicy,
+    SqliteCheckpointStore,
+    StepCheckpoint,
+    WorkflowContext,
+    WorkflowDefinition,
+    migrate,
+    workflow,
+)
+
+
+@dataclass
+class Receipt:
+    order_id: str
+    amount: int
+
+
+async def price(order_id: str) -> int:
+    return len(order_id) * 100
+
+
+def charge(order_id: str, amount: int) -> Receipt:
+    return Receipt(order_id, amount)
+
+
+async def refund(receipt: Receipt) -> None:
+    pass
+
+
+def log_refund(receipt: Receipt) -> None:
+    pass
+
+
+def refund_by_id(order_id: str) -> None:
+    pass
+
+
+def receipt_to_data(receipt: Receipt) -> list[Any]:
+    return [receipt.order_id, receipt.amount]
+
+
+def receipt_from_data(data: Sequence[Any]) -> Receipt:
+    return Receipt(*data)
+
+
+@workflow
+async def order(ctx: WorkflowContext, order_id: str, discount: int) -> Receipt:
+    total = await ctx.step("price", price, order_id)
+    assert_type(total, int)
+    receipt = await ctx.step(
+        "charge",
+        charge,
+        order_id,
+        total - discount,
+        compensate=refund,
+        retry=RetryPolicy.exponential(max_attempts=5, give_up_on=(ValueError,)),
+        timeout=timedelta(seconds=30),
+    )
+    assert_type(receipt, Receipt)
+    both = await asyncio.gather(
+        ctx.step("again", charge, order_id, 1, compensate=log_refund),
+        ctx.branch("a").step("price", price, order_id),
+    )
+    assert_type(both, tuple[Receipt, int])
+    await ctx.step(
+        "as a list",
+        charge,
+        order_id,
+        1,
+        serialize=receipt_to_data,
+        deserialize=receipt_from_data,
+    )
+    assert_type(ctx.execution_id, str)
+    assert_type(ctx.idempotency_key("charge"), str)
+    await ctx.sleep("cooling-off", timedelta(milliseconds=1))
+    await ctx.sleep_until("later", datetime.now(UTC))
+    by = await ctx.wait_signal("approved", timeout=timedelta(days=7), type=str)
+    assert_type(by, str)
+    return receipt
+
+
+@workflow(name="greeting", version=2)
+async def greet(ctx: WorkflowContext, *names: str) -> str:
+    return ", ".join(names)
+
+
+assert_type(order, WorkflowDefinition[str, int, Receipt])
+
+
+async def use_the_engine(store: CheckpointStore) -> None:
+    async with DurableEngine(store, workflows=[order, greet]) as engine:
+        handle = await engine.start(order, "A-1001", 50, execution_id="order-A-1001")
+        assert_type(handle, ExecutionHandle[Receipt])
+        assert_type(handle.execution_id, str)
+        await engine.send_signal(handle.execution_id, "approved", "kim")
+        assert_type(await handle.result(), Receipt)
+        assert_type(await handle.status(), ExecutionStatus)
+        again = await engine.run(order, "A-1001", 50, execution_id="order-A-1001")
+        assert_type(again, Receipt)
+        assert again == Receipt("A-1001", 550), again
+        greeting = await engine.run(greet, "kim", "sam", ttl=timedelta(minutes=1))
+        assert_type(greeting, str)
+    checkpoints = await store.load_checkpoints("order-A-1001")
+    assert_type(checkpoints, list[StepCheckpoint])
+    assert checkpoints[0].output_data == "600"
+
+
+async def use_wrongly(ctx: WorkflowContext, engine: DurableEngine) -> None:
+    await ctx.step("price", price)  # type: ignore[arg-type, call-arg]
+    await ctx.step("price", price, 1)  # type: ignore[arg-type]
+    await ctx.step("charge", charge, "A-1", "1")  # type: ignore[arg-type, call-arg]
+    await ctx.step("charge", charge, "A-1", 1, compensate=refund_by_id)  # type: ignore[arg-type, call-arg]
+    await ctx.step("charge", charge, "A-1", 1, retry=3)  # type: ignore[call-arg, call-overload]
+    await ctx.step("charge", charge, "A-1", 1, timeout=30)  # type: ignore[call-arg, call-overload]
+    await ctx.sleep("for a while", 5)  # type: ignore[arg-type]
+    await engine.run(order, "A-1")  # type: ignore[misc]
+    await engine.run(order, "A-1", "50")  # type: ignore[misc]
+    await engine.start(greet, 1)  # type: ignore[misc]
+    await engine.run(price, "A-1")  # type: ignore[arg-type]
+    RetryPolicy.fixed(max_attempts=3)  # type: ignore[call-arg]
+    DurableEngine(sqlite3.connect(":memory:"))  # type: ignore[arg-type]
+
+
+if TYPE_CHECKING:
+
+    @workflow  # type: ignore[arg-type]
+    def not_async(ctx: WorkflowContext) -> int:
+        return 1
+
+
+async def main() -> None:
+    connection = sqlite3.connect(":memory:")
+    assert_type(migrate(connection), list[int])
+    connection.close()
+    async with SqliteCheckpointStore.in_memory() as store:
+        await use_the_engine(store)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
