@@ -47,8 +47,8 @@ def main() -> int:
         print(f"{MIGRATIONS}: SQLite does not accept them: {error}")
         return 1
     if check:
-        outdated = [path for path, text in texts.items() if not committed_file.is_current(path, text)]
-        return 1 if outdated else 0
+        current = [committed_file.is_current(path, text) for path, text in texts.items()]
+        return 0 if all(current) else 1
     for path, text in texts.items():
         committed_file.write(path, text)
     return 0

@@ -371,16 +371,18 @@ class DurableEngine:
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
         """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
         self._working()
-        execution = self._executions.get(execution_id)
-        if execution is not None:
-            outcome = await asyncio.shield(execution.outcome)
-            if outcome.trouble is not None:
-                raise outcome.trouble
-            return _result(outcome, result_type)
-        async for state in self.observe(execution_id):
+        while (execution := self._executions.get(execution_id)) is None:
+            state = await self.load(execution_id)
             if state.status.is_terminal:
                 return _result(Outcome(state), result_type)
-        raise AssertionError("unreachable: observe() ends with a final state")
+            if (trouble := self._recovering().why_left(execution_id)) is not None:
+                raise trouble
+            await asyncio.sleep(LOOK_FOR_NEWS_S)
+            self._working()
+        outcome = await asyncio.shield(execution.outcome)
+        if outcome.trouble is not None:
+            raise outcome.trouble
+        return _result(outcome, result_type)
 
     async def unblock(self, execution_id: str) -> bool:
         """Let workers take on an execution again that was blocked; False if it was not."""
@@ -402,8 +404,17 @@ class DurableEngine:
     async def _next_state(
         self, execution_id: str, states: asyncio.Queue[WorkflowExecution]
     ) -> WorkflowExecution:
-        if execution_id in self._executions or not states.empty():
-            return await states.get()
+        execution = self._executions.get(execution_id)
+        if execution is not None and states.empty():
+            coming = asyncio.ensure_future(states.get())
+            try:
+                await asyncio.wait(
+                    [coming, execution.outcome], return_when=asyncio.FIRST_COMPLETED
+                )
+                if coming.done():
+                    return coming.result()
+            finally:
+                coming.cancel()
         self._working()
         try:
             return await asyncio.wait_for(states.get(), LOOK_FOR_NEWS_S)

@@ -22,6 +22,7 @@ from durable_workflow_sqlite.engine.execution import (
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import (
+    ClaimLostError,
     ExecutionNotFoundError,
     StoreCorruptError,
     StoreError,
@@ -76,6 +77,12 @@ class _Dormant:
     alarm: asyncio.Future[None] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _LeftAlone:
+    again_at: float
+    trouble: BaseException
+
+
 class Recovery:
     """Claims unfinished executions, and launches those that have something to do.
 
@@ -100,7 +107,8 @@ class Recovery:
         self._slots = asyncio.Semaphore(max_concurrent)
         self._dormant: dict[str, _Dormant] = {}
         self._claims: dict[str, WorkflowClaim] = {}
-        self._left_alone: dict[str, float] = {}
+        self._left_alone: dict[str, _LeftAlone] = {}
+        self._letting_go: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def recover(self) -> RecoveryResult:
@@ -133,13 +141,15 @@ class Recovery:
                 one
                 for one in await self._store.load_unclaimed_executions()
                 if one.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND
-                and self._left_alone.get(one.workflow_execution_id, now) <= now
+                and not self._is_left_alone(one.workflow_execution_id, now)
             ]
         )
 
     async def resume(self, execution_id: str) -> None:
         """Take on one execution now, if that can be done here."""
         self._left_alone.pop(execution_id, None)
+        if (letting_go := self._letting_go.get(execution_id)) is not None:
+            await asyncio.wait([letting_go])
         await self._take_on(
             [
                 one
@@ -159,9 +169,13 @@ class Recovery:
     def left(self, execution: Execution, trouble: BaseException) -> None:
         """An execution was left as it is. Let go of it, and come back only if that can help."""
         passes = isinstance(trouble, StoreError) and not isinstance(trouble, StoreCorruptError)
-        again_at = asyncio.get_running_loop().time() + TRY_AGAIN_AFTER_S if passes else math.inf
-        self._left_alone[execution.id] = again_at
-        self._spawn(self._let_go(execution.claim))
+        wait = TRY_AGAIN_AFTER_S if passes else math.inf
+        self._leave_alone(execution.claim, trouble, wait)
+
+    def why_left(self, execution_id: str) -> BaseException | None:
+        """Why this worker will not come back to an execution by itself; None if it will."""
+        left = self._left_alone.get(execution_id)
+        return None if left is None or left.again_at != math.inf else left.trouble
 
     async def close(self) -> list[WorkflowClaim]:
         """Stop, and give back the claims of what was not launched."""
@@ -248,8 +262,7 @@ class Recovery:
                 # This one alone: the others go on.
                 _log.exception("cannot resume execution %r", execution_id)
                 self._environment.observers.tell("on_error", error, execution_id)
-                self._left_alone[execution_id] = math.inf
-                await self._let_go(claim)
+                self._leave_alone(claim, error, math.inf)
                 return
             self._claims.pop(execution_id, None)
             await execution.suspended.wait()
@@ -288,6 +301,18 @@ class Recovery:
             )
         await self._let_go(claim)
 
+    def _is_left_alone(self, execution_id: str, now: float) -> bool:
+        left = self._left_alone.get(execution_id)
+        return left is not None and left.again_at > now
+
+    def _leave_alone(self, claim: WorkflowClaim, trouble: BaseException, seconds: float) -> None:
+        execution_id = claim.workflow_execution_id
+        again_at = asyncio.get_running_loop().time() + seconds
+        if not isinstance(trouble, ClaimLostError):
+            self._left_alone[execution_id] = _LeftAlone(again_at, trouble)
+        task = self._letting_go[execution_id] = self._spawn(self._let_go(claim))
+        task.add_done_callback(lambda _: self._letting_go.pop(execution_id, None))
+
     async def _let_go(self, claim: WorkflowClaim) -> None:
         while True:
             try:
@@ -298,10 +323,11 @@ class Recovery:
                 break
         self._claims.pop(claim.workflow_execution_id, None)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _has_to_wait(one: UnclaimedExecution, now: datetime) -> bool:

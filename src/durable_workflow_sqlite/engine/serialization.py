@@ -132,6 +132,8 @@ def _write_custom(value: object) -> Any:
 
 
 def _read_custom(type_: Any, data: Any) -> Any:
+    if type_ is object:
+        return data
     validate = getattr(type_, "model_validate", None)
     if validate is None:
         raise TypeError(f"a {_name(type_)} cannot be made of plain data")

@@ -1,0 +1,346 @@
+"""Durable signals: kept until they are waited for, one a wait, the same on every replay."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionConflictError,
+    ExecutionStatus,
+    SerializationError,
+    SignalStatus,
+    SignalTimeoutError,
+    SqliteCheckpointStore,
+    StepStatus,
+    TimerStatus,
+    WorkflowContext,
+    WorkflowFailedError,
+    WorkflowSignal,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die
+
+
+@dataclasses.dataclass
+class Approval:
+    by: str
+    limit: int
+
+
+@workflow
+async def two_waits(ctx: WorkflowContext) -> list[str]:
+    first = await ctx.wait_signal("go")
+    second = await ctx.wait_signal("go")
+    return [first, second]
+
+
+def test_signals_are_kept_in_order_of_arrival_and_each_wait_takes_one() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(two_waits, execution_id="one")
+            for payload in ("a", "b", "c"):
+                await handle.signal("go", payload)
+            assert await handle.result() == ["a", "b"]
+            assert [s.payload for s in await store.load_pending_signals("one")] == ['"c"']
+
+    asyncio.run(life())
+
+
+def test_a_signal_sent_before_anybody_waits_is_kept(file: Path) -> None:
+    @workflow
+    async def later(ctx: WorkflowContext) -> object:
+        await ctx.sleep("first", timedelta(milliseconds=100))
+        return await ctx.wait_signal("go")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(later)
+            await handle.signal("go", {"a": [1, None]})
+            assert await handle.result() == {"a": [1, None]}
+
+    asyncio.run(life())
+
+
+def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: Journal) -> None:
+    @workflow
+    async def gate(ctx: WorkflowContext) -> str:
+        by = await ctx.wait_signal("approved")
+        await ctx.step("ship", journal.note, "shipped")
+        return str(by)
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(gate, execution_id="one")
+            await asyncio.sleep(0.1)
+            die()
+
+    async def next_life(*, approve: bool) -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[gate]) as engine,
+        ):
+            await asyncio.sleep(0.2)
+            assert await engine.handle("one").status() is ExecutionStatus.SUSPENDED
+            assert journal.lines == []
+            if approve:
+                await engine.send_signal("one", "approved", "kim")
+                assert await engine.handle("one").result() == "kim"
+
+    live_and_die(first_life)
+    asyncio.run(next_life(approve=False))
+    asyncio.run(next_life(approve=True))
+    assert journal.lines == ["shipped"]
+
+
+def test_a_delivered_signal_is_delivered_again_on_replay(file: Path, journal: Journal) -> None:
+    @workflow
+    async def remember(ctx: WorkflowContext) -> str:
+        by = await ctx.wait_signal("approved")
+
+        def note() -> None:
+            if journal.note(by) == 1:
+                die()
+
+        await ctx.step("note", note)
+        return str(by)
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(remember, execution_id="one")
+            await handle.signal("approved", "kim")
+            await handle.result()
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[remember]) as engine,
+        ):
+            assert await engine.run(remember, execution_id="one") == "kim"
+
+    live_and_die(first_life)
+    asyncio.run(second_life())
+    assert journal.lines == ["kim", "kim"]
+
+
+def test_delivery_and_checkpoint_are_one_transaction() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(two_waits, execution_id="one")
+            await asyncio.sleep(0.05)
+            await handle.signal("go", "a")
+            await asyncio.sleep(0.05)
+            checkpoints = await store.load_checkpoints("one")
+            assert [(c.status, c.output_data) for c in checkpoints] == [
+                (StepStatus.COMPLETED, '"a"'),
+                (StepStatus.INTENT, None),
+            ]
+            assert await store.load_pending_signals("one") == []
+            assert await handle.status() is ExecutionStatus.SUSPENDED
+
+    asyncio.run(life())
+
+
+def test_a_payload_comes_as_the_type_that_the_wait_names() -> None:
+    @workflow
+    async def typed(ctx: WorkflowContext) -> int:
+        approval = await ctx.wait_signal("approved", type=Approval)
+        assert isinstance(approval, Approval)
+        return approval.limit
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(typed)
+            await handle.signal("approved", Approval("kim", 100))
+            assert await handle.result() == 100
+            handle = await engine.start(typed)
+            await handle.signal("approved", "no approval")
+            with pytest.raises(WorkflowFailedError) as caught:
+                await handle.result()
+            assert isinstance(caught.value.__cause__, SerializationError)
+
+    asyncio.run(life())
+
+
+def test_a_payload_that_is_no_json_is_refused_with_nothing_written() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(two_waits, execution_id="one")
+            with pytest.raises(SerializationError):
+                await handle.signal("go", object())
+            for name in ("", " go", "$cancel"):
+                with pytest.raises(ValueError, match="name"):
+                    await handle.signal(name)
+            assert await store.load_pending_signals("one") == []
+
+    asyncio.run(life())
+
+
+def test_a_signal_to_a_finished_execution_is_an_error() -> None:
+    @workflow
+    async def quick(ctx: WorkflowContext) -> None: ...
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.run(quick, execution_id="one")
+            with pytest.raises(ExecutionConflictError, match="finished"):
+                await engine.send_signal("one", "go")
+
+    asyncio.run(life())
+
+
+@workflow
+async def impatient(ctx: WorkflowContext, seconds: float) -> list[object]:
+    try:
+        await ctx.wait_signal("go", timeout=timedelta(seconds=seconds))
+    except SignalTimeoutError as error:
+        assert error.signal_name == "go"
+        assert error.deadline is not None
+        return ["timed out", await ctx.wait_signal("go")]
+    return ["in time"]
+
+
+def test_a_signal_after_the_timeout_stays_for_the_next_wait() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(impatient, 0.1, execution_id="one")
+            await asyncio.sleep(0.2)
+            await handle.signal("go", "late")
+            assert await handle.result() == ["timed out", "late"]
+            assert [t.status for t in await store.load_timers("one")] == [TimerStatus.FIRED]
+
+    asyncio.run(life())
+
+
+def test_a_signal_in_time_cancels_the_timer() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(impatient, 60, execution_id="one")
+            await asyncio.sleep(0.05)
+            await handle.signal("go")
+            assert await handle.result() == ["in time"]
+            assert [t.status for t in await store.load_timers("one")] == [TimerStatus.CANCELLED]
+
+    asyncio.run(life())
+
+
+def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(impatient, 1.0, execution_id="one")
+            await asyncio.sleep(0.6)
+            die()
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[impatient]) as engine,
+        ):
+            began = time.monotonic()
+            while len(await store.load_checkpoints("one")) < 2:
+                await asyncio.sleep(0.01)
+            assert time.monotonic() - began < 0.9
+            await engine.send_signal("one", "go", "late")
+            assert await engine.handle("one").result() == ["timed out", "late"]
+
+    live_and_die(first_life)
+    asyncio.run(second_life())
+
+
+def test_a_timeout_is_raised_again_on_replay(file: Path, journal: Journal) -> None:
+    @workflow
+    async def remember(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.wait_signal("go", timeout=timedelta(milliseconds=10))
+        except SignalTimeoutError:
+            await ctx.step("note", lambda: die() if journal.note("timed out") == 1 else None)
+            return "timed out"
+        return "in time"
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[remember]) as engine,
+        ):
+            assert await engine.run(remember, execution_id="one") == "timed out"
+
+    live_and_die(life)
+    asyncio.run(life())
+
+
+def test_a_signal_that_came_in_time_counts_though_nobody_was_there_to_take_it(file: Path) -> None:
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(impatient, 0.4, execution_id="one")
+            await asyncio.sleep(0.05)
+            die()
+
+    async def send() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.send_signal(WorkflowSignal(workflow_execution_id="one", signal_name="go"))
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[impatient]) as engine,
+        ):
+            assert await engine.run(impatient, 0.4, execution_id="one") == ["in time"]
+
+    live_and_die(first_life)
+    asyncio.run(send())
+    time.sleep(0.5)
+    asyncio.run(second_life())
+
+
+def test_a_signal_written_by_another_connection_is_noticed(file: Path) -> None:
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file) as other,
+            DurableEngine(store) as engine,
+        ):
+            handle = await engine.start(two_waits, execution_id="one")
+            await asyncio.sleep(0.1)
+            for payload in ('"a"', '"b"'):
+                signal = WorkflowSignal(
+                    workflow_execution_id="one", signal_name="go", payload=payload
+                )
+                await other.send_signal(signal)
+            assert await asyncio.wait_for(handle.result(), 2) == ["a", "b"]
+
+    asyncio.run(life())
+
+
+def test_two_waits_at_once_take_different_signals() -> None:
+    @workflow
+    async def both(ctx: WorkflowContext) -> list[str]:
+        return list(await asyncio.gather(ctx.wait_signal("go"), ctx.wait_signal("go")))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(both, execution_id="one")
+            await asyncio.sleep(0.05)
+            await handle.signal("go", "a")
+            await handle.signal("go", "b")
+            assert await handle.result() == ["a", "b"]
+            assert await store.load_pending_signals("one") == []
+
+    asyncio.run(life())
+
+
+def test_a_signal_keeps_the_time_at_which_it_was_sent() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.start(two_waits, execution_id="one")
+            await engine.send_signal("one", "other", 1)
+            (signal,) = await store.load_pending_signals("one", "other")
+            assert signal.status is SignalStatus.PENDING
+            assert abs(datetime.now(UTC) - signal.created_at) < timedelta(seconds=5)
+
+    asyncio.run(life())

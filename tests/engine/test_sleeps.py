@@ -1,0 +1,161 @@
+"""Durable sleeps: a deadline is computed once, stored, and kept."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    SqliteCheckpointStore,
+    StepKind,
+    StepStatus,
+    TimerStatus,
+    WorkflowContext,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die
+
+
+@workflow
+async def nap(ctx: WorkflowContext, seconds: float) -> str:
+    await ctx.sleep("nap", timedelta(seconds=seconds))
+    return "awake"
+
+
+def test_a_sleep_is_a_step_with_a_stored_deadline_and_suspends_the_execution() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(nap, 0.2, execution_id="one")
+            await asyncio.sleep(0.05)
+            assert await handle.status() is ExecutionStatus.SUSPENDED
+            (step,) = await store.load_checkpoints("one")
+            (timer,) = await store.load_pending_timers()
+            assert (step.kind, step.status) == (StepKind.SLEEP, StepStatus.INTENT)
+            assert step.due_at == timer.fire_at
+            assert await handle.result() == "awake"
+            assert datetime.now(UTC) >= timer.fire_at
+            (step,) = await store.load_checkpoints("one")
+            assert step.status is StepStatus.COMPLETED
+            assert [t.status for t in await store.load_timers("one")] == [TimerStatus.FIRED]
+
+    asyncio.run(life())
+
+
+def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(nap, 1.0, execution_id="one")
+            await asyncio.sleep(0.5)
+            die()
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[nap]) as engine,
+        ):
+            (timer,) = await store.load_pending_timers()
+            assert await engine.run(nap, 1.0, execution_id="one") == "awake"
+            assert [t.fire_at for t in await store.load_timers("one")] == [timer.fire_at]
+            late = datetime.now(UTC) - timer.fire_at
+            assert timedelta(0) <= late < timedelta(seconds=0.8)
+
+    live_and_die(first_life)
+    asyncio.run(second_life())
+
+
+def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def twice(ctx: WorkflowContext) -> None:
+        await ctx.sleep("nap", timedelta(seconds=0.4))
+        await ctx.sleep("nap", timedelta(seconds=0.4))
+        if journal.note("slept") == 1:
+            die()
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[twice]) as engine,
+        ):
+            await engine.run(twice, execution_id="one")
+            assert len(await store.load_timers("one")) == 2
+
+    live_and_die(life)
+    began = time.monotonic()
+    asyncio.run(life())
+    assert time.monotonic() - began < 0.4
+
+
+def test_a_sleep_that_ended_while_nobody_was_there_ends_at_once(file: Path) -> None:
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(nap, 0.2, execution_id="one")
+            await asyncio.sleep(0.05)
+            die()
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[nap]) as engine,
+        ):
+            assert await engine.run(nap, 0.2, execution_id="one") == "awake"
+
+    live_and_die(first_life)
+    time.sleep(0.3)
+    asyncio.run(second_life())
+
+
+def test_sleep_until_takes_a_time_of_any_zone() -> None:
+    @workflow
+    async def until(ctx: WorkflowContext, deadline: datetime) -> None:
+        await ctx.sleep_until("until", deadline)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            zone = datetime.now().astimezone().tzinfo
+            deadline = datetime.now(zone) + timedelta(seconds=0.1)
+            await engine.run(until, deadline, execution_id="one")
+            assert datetime.now(UTC) >= deadline
+            (step,) = await store.load_checkpoints("one")
+            assert step.due_at == deadline
+
+    asyncio.run(life())
+
+
+def test_a_deadline_beyond_all_time_is_the_end_of_time() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+
+            @workflow
+            async def for_ever(ctx: WorkflowContext) -> None:
+                await ctx.sleep("for ever", timedelta.max)
+
+            await engine.start(for_ever, execution_id="one")
+            await asyncio.sleep(0.05)
+            (timer,) = await store.load_pending_timers()
+            assert timer.fire_at.year == 9999
+            assert await engine.cancel("one")
+
+    asyncio.run(life())
+
+
+def test_many_sleeps_end_in_order_of_their_deadlines() -> None:
+    ends: list[int] = []
+
+    @workflow
+    async def sleeper(ctx: WorkflowContext, number: int) -> None:
+        await ctx.sleep("nap", timedelta(milliseconds=200 - number * 2))
+        ends.append(number)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handles = [await engine.start(sleeper, number) for number in range(50)]
+            await asyncio.gather(*(handle.result() for handle in handles))
+
+    asyncio.run(life())
+    assert ends == sorted(ends, reverse=True)
