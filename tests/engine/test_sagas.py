@@ -55,8 +55,10 @@ def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: P
         async with SqliteCheckpointStore.file(file) as store:
             error = await fail_to_run(store, loop)
             assert error.compensation_error is None
-            rows = [(c.step_index, c.attempt, c.step_name, c.status) for c in
-                    await store.load_checkpoints("one")]
+            rows = [
+                (c.step_index, c.attempt, c.step_name, c.status)
+                for c in await store.load_checkpoints("one")
+            ]
             assert rows == [
                 (0, 0, "reserve:compensate", StepStatus.COMPENSATED),
                 (0, 1, "reserve", StepStatus.COMPLETED),
@@ -130,9 +132,7 @@ def test_a_compensation_that_cannot_succeed_is_reported_and_leaves_the_others_to
     told: list[tuple[str, StepStatus]] = []
 
     class Observer(DurableEngineObserver):
-        def on_compensation_complete(
-            self, checkpoint: StepCheckpoint, elapsed: timedelta
-        ) -> None:
+        def on_compensation_complete(self, checkpoint: StepCheckpoint, elapsed: timedelta) -> None:
             told.append((checkpoint.step_name, checkpoint.status))
 
     def cannot(_: str) -> None:
@@ -203,8 +203,12 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
 
     async def chain(ctx: WorkflowContext, name: str) -> None:
         for number in range(2):
-            await ctx.step("do", journal.note, f"{name}{number}",
-                           compensate=lambda _, number=number: undo(f"{name}{number}"))
+            await ctx.step(
+                "do",
+                journal.note,
+                f"{name}{number}",
+                compensate=lambda _, number=number: undo(f"{name}{number}"),
+            )
         if name == "a":
             await ctx.wait_signal("others are done")
             await ctx.step("fail", fail)
@@ -248,9 +252,8 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
         raise LookupError("before its first step")
 
     async def life(definition: object) -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[definition]) as engine:  # type: ignore[list-item]
-                await engine.run(definition, execution_id="one")  # type: ignore[arg-type]
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.run(definition, execution_id="one")  # type: ignore[arg-type]
 
     async def look() -> ExecutionStatus:
         async with SqliteCheckpointStore.file(file) as store:

@@ -146,10 +146,11 @@ def test_a_deadline_beyond_all_time_is_the_end_of_time() -> None:
 
 def test_many_sleeps_end_in_order_of_their_deadlines() -> None:
     ends: list[int] = []
+    last = datetime.now(UTC) + timedelta(milliseconds=300)
 
     @workflow
     async def sleeper(ctx: WorkflowContext, number: int) -> None:
-        await ctx.sleep("nap", timedelta(milliseconds=200 - number * 2))
+        await ctx.sleep_until("nap", last - timedelta(milliseconds=number))
         ends.append(number)
 
     async def life() -> None:

@@ -406,11 +406,10 @@ class DurableEngine:
     ) -> WorkflowExecution:
         execution = self._executions.get(execution_id)
         if execution is not None and states.empty():
-            coming = asyncio.ensure_future(states.get())
+            coming = asyncio.create_task(states.get())
+            either: list[asyncio.Future[Any]] = [coming, execution.outcome]
             try:
-                await asyncio.wait(
-                    [coming, execution.outcome], return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if coming.done():
                     return coming.result()
             finally:

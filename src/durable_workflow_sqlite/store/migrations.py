@@ -321,7 +321,7 @@ def _plain(connection: sqlite3.Connection, doing: str) -> Generator[str | None]:
 
 @contextmanager
 def _without_foreign_keys(connection: sqlite3.Connection) -> Generator[None]:
-    """A table cannot be rebuilt while they are enforced, and inside a transaction it is too late."""
+    """No table can be rebuilt while they are enforced, and inside a transaction it is too late."""
     (before,) = connection.execute("pragma foreign_keys").fetchone()
     connection.execute("pragma foreign_keys = off")
     try:
