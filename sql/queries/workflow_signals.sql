@@ -92,6 +92,12 @@ select distinct workflow_execution_id
 from workflow_signals
 where status = 'PENDING';
 
+-- name: expire_pending_signals(workflow_execution_id)!
+-- Nobody will wait any more for the signals of an execution that is final.
+update workflow_signals
+set status = 'EXPIRED'
+where workflow_execution_id = :workflow_execution_id and status = 'PENDING';
+
 -- name: delete_signals(workflow_execution_ids)!
 -- Deletes the signals of a batch of executions (a JSON array of ids).
 -- :workflow_execution_ids text

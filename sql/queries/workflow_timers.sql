@@ -65,6 +65,12 @@ from workflow_timers
 where workflow_execution_id = :workflow_execution_id
 order by fire_at, workflow_timer_id;
 
+-- name: cancel_pending_timers(workflow_execution_id)!
+-- Nothing is due any more for an execution that is final.
+update workflow_timers
+set status = 'CANCELLED'
+where workflow_execution_id = :workflow_execution_id and status = 'PENDING';
+
 -- name: delete_timers(workflow_execution_ids)!
 -- Deletes the timers of a batch of executions (a JSON array of ids).
 -- :workflow_execution_ids text

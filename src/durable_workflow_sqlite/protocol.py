@@ -38,7 +38,8 @@ class CheckpointStore(Protocol):
         """Save any mix of records in one transaction, all or nothing, updating those known.
 
         An execution whose stored status is final is not changed: `ExecutionConflictError`,
-        unless what is saved equals what is stored. One that becomes final loses its claim.
+        unless what is saved equals what is stored. One that becomes final loses its claim; its
+        pending timers are CANCELLED then, and its pending signals EXPIRED.
         """
         ...
 

@@ -331,20 +331,21 @@ class DurableEngine:
             return False
         if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
             return False
+        request = WorkflowSignal(
+            workflow_execution_id=execution_id,
+            signal_name=CANCEL_SIGNAL,
+            created_at=self._clock.now(),
+        )
         try:
-            await self._store.send_signal(
-                WorkflowSignal(
-                    workflow_execution_id=execution_id,
-                    signal_name=CANCEL_SIGNAL,
-                    created_at=self._clock.now(),
-                )
-            )
+            request = await self._store.send_signal(request)
         except ExecutionConflictError:
             return False
+        pending = await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL)
         await self._heed(execution_id)
         if execution_id not in self._executions:
             await self._recovering().resume(execution_id)
-        return True
+        # Of requests made at once, the first is the one that cancels.
+        return not pending or pending[0] == request
 
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.

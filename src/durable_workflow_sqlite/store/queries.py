@@ -338,6 +338,12 @@ class Queries(Protocol):
         """
         ...
 
+    def expire_pending_signals(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Nobody will wait any more for the signals of an execution that is final."""
+        ...
+
     def delete_signals(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
         """Deletes the signals of a batch of executions (a JSON array of ids)."""
         ...
@@ -375,6 +381,12 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> list[WorkflowTimerRow]:
         """The timers of one execution, the earliest first."""
+        ...
+
+    def cancel_pending_timers(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Nothing is due any more for an execution that is final."""
         ...
 
     def delete_timers(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:

@@ -174,9 +174,16 @@ class SqliteCheckpointStore:
         # Last, since the records beside a final one are written under the claim, too.
         for record in records:
             if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
-                self._queries.delete_claim_of(
-                    self._connection, workflow_execution_id=record.workflow_execution_id
-                )
+                self._let_rest(record.workflow_execution_id)
+
+    def _let_rest(self, workflow_execution_id: str) -> None:
+        """Nobody works on a final execution, nothing is due for it, and no signal awaited."""
+        for settle in (
+            self._queries.delete_claim_of,
+            self._queries.cancel_pending_timers,
+            self._queries.expire_pending_signals,
+        ):
+            settle(self._connection, workflow_execution_id=workflow_execution_id)
 
     # Workflows
 

@@ -1,0 +1,367 @@
+"""Cancelling, and running out of time: at the next await, whatever the execution is at."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionHandle,
+    ExecutionNotFoundError,
+    ExecutionStatus,
+    RetryPolicy,
+    SqliteCheckpointStore,
+    StepStatus,
+    WorkflowCancelledError,
+    WorkflowContext,
+    WorkflowExecution,
+    WorkflowExpiredError,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die
+
+DAY = timedelta(days=1)
+
+
+def fail() -> None:
+    raise ConnectionError("not now")
+
+
+async def run_action(ctx: WorkflowContext) -> None:
+    await ctx.step("long", asyncio.sleep, 3600)
+
+
+async def sleep(ctx: WorkflowContext) -> None:
+    await ctx.sleep("long", DAY)
+
+
+async def wait(ctx: WorkflowContext) -> None:
+    await ctx.wait_signal("long", timeout=DAY)
+
+
+async def back_off(ctx: WorkflowContext) -> None:
+    await ctx.step("long", fail, retry=RetryPolicy.fixed(max_attempts=2, delay=DAY))
+
+
+async def do_several_things(ctx: WorkflowContext) -> None:
+    await asyncio.gather(*(do(ctx.branch(do.__name__)) for do in PASTIMES))
+
+
+PASTIMES: list[Callable[[WorkflowContext], Awaitable[None]]] = [run_action, sleep, wait, back_off]
+ALL_PASTIMES = [*PASTIMES, do_several_things]
+
+
+def make_workflow(pastime: Callable[[WorkflowContext], Awaitable[None]], journal: Journal):
+    @workflow(name="pastime")
+    async def pass_time(ctx: WorkflowContext) -> None:
+        await ctx.step("book", journal.note, "booked", compensate=lambda _: journal.note("undone"))
+        try:
+            await pastime(ctx)
+        finally:
+            journal.note("left")
+
+    return pass_time
+
+
+async def at_its_pastime(store: SqliteCheckpointStore) -> None:
+    """Return when the execution "one" has begun what it passes its time with."""
+    async with asyncio.timeout(5):
+        while not any(c.step_name == "long" for c in await store.load_checkpoints("one")):
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("pastime", ALL_PASTIMES, ids=lambda do: do.__name__)
+def test_cancelling_interrupts_and_undoes_whatever_it_is_at(
+    pastime: Callable[[WorkflowContext], Awaitable[None]], journal: Journal
+) -> None:
+    pass_time = make_workflow(pastime, journal)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(pass_time, execution_id="one")
+            await at_its_pastime(store)
+            began = time.monotonic()
+            assert await handle.cancel()
+            with pytest.raises(WorkflowCancelledError):
+                await handle.result()
+            assert time.monotonic() - began < 2
+            assert await handle.status() is ExecutionStatus.CANCELLED
+            assert not await store.load_pending_timers()
+            assert not await store.load_pending_signals("one")
+
+    asyncio.run(life())
+    assert journal.lines == ["booked", "left", "undone"]
+
+
+@pytest.mark.parametrize("pastime", ALL_PASTIMES, ids=lambda do: do.__name__)
+def test_a_time_to_live_is_watched_while_it_runs(
+    pastime: Callable[[WorkflowContext], Awaitable[None]], journal: Journal
+) -> None:
+    pass_time = make_workflow(pastime, journal)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowExpiredError):
+                await engine.run(pass_time, execution_id="one", ttl=timedelta(seconds=0.2))
+            record = await store.load_execution("one")
+            assert record is not None
+            assert record.status is ExecutionStatus.FAILED
+            assert not await store.load_pending_timers()
+
+    asyncio.run(life())
+    assert journal.lines == ["booked", "left", "undone"]
+
+
+@pytest.mark.parametrize("pastime", ALL_PASTIMES, ids=lambda do: do.__name__)
+def test_a_cancel_that_comes_while_nobody_works_on_it_is_heeded_on_recovery(
+    pastime: Callable[[WorkflowContext], Awaitable[None]], file: Path, journal: Journal
+) -> None:
+    pass_time = make_workflow(pastime, journal)
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(pass_time, execution_id="one")
+            await at_its_pastime(store)
+            die()
+
+    async def second_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as stranger:
+                assert await stranger.cancel("one")
+                assert not await stranger.cancel("one")
+                assert not (await stranger.load("one")).status.is_terminal
+            async with DurableEngine(store, workflows=[pass_time]) as engine:
+                with pytest.raises(WorkflowCancelledError):
+                    await engine.handle("one").result()
+
+    live_and_die(first_life)
+    asyncio.run(second_life())
+    # The body is replayed to learn how to undo, and stops where its records end.
+    assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
+
+
+@pytest.mark.parametrize("pastime", ALL_PASTIMES, ids=lambda do: do.__name__)
+def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recovery(
+    pastime: Callable[[WorkflowContext], Awaitable[None]], file: Path, journal: Journal
+) -> None:
+    pass_time = make_workflow(pastime, journal)
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(pass_time, execution_id="one", ttl=timedelta(seconds=0.5))
+            await at_its_pastime(store)
+            die()
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[]) as engine,
+        ):
+            assert not (await engine.load("one")).status.is_terminal
+        async with SqliteCheckpointStore.file(file) as store:
+            engine = DurableEngine(store, workflows=[pass_time])
+            try:
+                assert (await engine.open()).expired == ("one",)
+                with pytest.raises(WorkflowExpiredError):
+                    await engine.handle("one").result()
+            finally:
+                await engine.dispose()
+
+    live_and_die(first_life)
+    time.sleep(0.5)
+    asyncio.run(second_life())
+    assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
+
+
+def test_an_execution_that_was_not_yet_started_is_cancelled_without_running(file: Path) -> None:
+    runs: list[str] = []
+
+    @workflow
+    async def never(ctx: WorkflowContext) -> None:
+        await ctx.step("run", runs.append, "ran")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(
+                never.record,
+                WorkflowExecution(
+                    workflow_execution_id="one", workflow_id=never.record.workflow_id
+                ),
+            )
+            async with DurableEngine(store) as stranger:
+                assert await stranger.handle("one").status() is ExecutionStatus.PENDING
+                assert await stranger.cancel("one")
+            async with DurableEngine(store, workflows=[never]) as engine:
+                with pytest.raises(WorkflowCancelledError):
+                    await engine.handle("one").result()
+            assert await store.load_checkpoints("one") == []
+
+    asyncio.run(life())
+    assert runs == []
+
+
+def test_cancelling_twice_or_too_late_is_harmless_and_says_so() -> None:
+    @workflow
+    async def waiter(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_signal("go"))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(waiter, execution_id="one")
+            answers = await asyncio.gather(handle.cancel(), handle.cancel())
+            assert sorted(answers) == [False, True]
+            with pytest.raises(WorkflowCancelledError):
+                await handle.result()
+            before = await engine.load("one")
+            assert not await handle.cancel()
+            done = await engine.start(waiter, execution_id="two")
+            await done.signal("go", "gone")
+            assert await done.result() == "gone"
+            assert not await done.cancel()
+            assert await engine.load("one") == before
+            assert await done.status() is ExecutionStatus.COMPLETED
+            with pytest.raises(ExecutionNotFoundError):
+                await engine.cancel("three")
+
+    asyncio.run(life())
+
+
+def test_a_cancel_while_it_is_failing_changes_nothing_about_how_it_ends(journal: Journal) -> None:
+    async def undo(_: object) -> None:
+        journal.note("undoing")
+        await asyncio.sleep(0.1)
+        journal.note("undone")
+
+    @workflow
+    async def failing(ctx: WorkflowContext) -> None:
+        await ctx.step("book", int, compensate=undo)
+        raise ValueError("on purpose")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(failing, execution_id="one")
+            while not journal.lines:
+                await asyncio.sleep(0.005)
+            assert not await handle.cancel()
+            with pytest.raises(Exception, match="on purpose"):
+                await handle.result()
+            assert await handle.status() is ExecutionStatus.FAILED
+
+    asyncio.run(life())
+    assert journal.lines == ["undoing", "undone"]
+
+
+def test_a_sync_action_is_waited_for_and_then_undone(journal: Journal) -> None:
+    def act() -> str:
+        journal.note("acting")
+        time.sleep(0.2)
+        return "acted"
+
+    @workflow
+    async def book(ctx: WorkflowContext) -> None:
+        await ctx.step("act", act, compensate=journal.note)
+        journal.note("went on")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(book, execution_id="one")
+            while not journal.lines:
+                await asyncio.sleep(0.005)
+            assert await handle.cancel()
+            with pytest.raises(WorkflowCancelledError):
+                await handle.result()
+            statuses = [c.status for c in await store.load_checkpoints("one")]
+            assert statuses == [StepStatus.COMPENSATED, StepStatus.COMPLETED]
+
+    asyncio.run(life())
+    assert journal.lines == ["acting", "acted"]
+
+
+def test_a_body_that_swallows_the_cancellation_is_cancelled_all_the_same(journal: Journal) -> None:
+    @workflow
+    async def stubborn(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.sleep("long", DAY)
+        except asyncio.CancelledError:
+            journal.note("swallowed")
+        try:
+            await ctx.step("more", journal.note, "more")
+        except asyncio.CancelledError:
+            journal.note("again")
+        return "done"
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(stubborn, execution_id="one")
+            await asyncio.sleep(0.05)
+            assert await handle.cancel()
+            with pytest.raises(WorkflowCancelledError):
+                await handle.result()
+
+    asyncio.run(life())
+    assert journal.lines == ["swallowed", "again"]
+
+
+def test_a_cancel_written_with_plain_sql_is_heeded(file: Path) -> None:
+    @workflow
+    async def waiter(ctx: WorkflowContext) -> None:
+        await ctx.wait_signal("never")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(waiter, execution_id="one")
+            await asyncio.sleep(0.05)
+            with closing(sqlite3.connect(file)) as dba, dba:
+                dba.execute(
+                    "insert into workflow_signals (workflow_execution_id, signal_name)"
+                    " values ('one', '$cancel')"
+                )
+            with pytest.raises(WorkflowCancelledError):
+                await asyncio.wait_for(handle.result(), 5)
+
+    asyncio.run(life())
+
+
+def test_an_execution_cancelled_by_another_engine_is_cancelled_where_it_runs(file: Path) -> None:
+    @workflow
+    async def waiter(ctx: WorkflowContext) -> None:
+        await ctx.wait_signal("never")
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file) as other_store,
+            DurableEngine(store) as engine,
+            DurableEngine(other_store) as other,
+        ):
+            handle: ExecutionHandle[None] = await engine.start(waiter, execution_id="one")
+            assert await other.cancel("one")
+            with pytest.raises(WorkflowCancelledError):
+                await asyncio.wait_for(handle.result(), 5)
+            with pytest.raises(WorkflowCancelledError):
+                await asyncio.wait_for(other.handle("one").result(), 5)
+
+    asyncio.run(life())
+
+
+def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
+    @workflow
+    async def quick(ctx: WorkflowContext) -> str:
+        return await ctx.step("name", lambda: "quick")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            assert await engine.run(quick, execution_id="one", ttl=timedelta(seconds=0.1)) == "quick"
+            await asyncio.sleep(0.2)
+            assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
+
+    asyncio.run(life())

@@ -1,0 +1,525 @@
+"""Recovery: everything that was interrupted goes on, once, and nothing holds up the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    NonDeterminismError,
+    SqliteCheckpointStore,
+    StoreBusyError,
+    StoreCorruptError,
+    WorkflowContext,
+    WorkflowExecution,
+    WorkflowFailedError,
+    WorkflowGuarantee,
+    workflow,
+)
+from durable_workflow_sqlite.store import group_commit
+from tests.lives import Journal, die, live_and_die
+
+
+async def until_over(engine: DurableEngine, *ids: str) -> list[ExecutionStatus]:
+    """The final statuses of executions that may run anywhere."""
+    async with asyncio.timeout(10):
+        states = [[state async for state in engine.observe(one)][-1] for one in ids]
+    return [state.status for state in states]
+
+
+def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def one_of_many(ctx: WorkflowContext, number: int) -> None:
+        if number == 0:
+            await ctx.sleep("long", timedelta(days=1))
+        await ctx.step("first", lambda: number)
+        if not journal.lines:
+            await asyncio.sleep(3600)
+        await ctx.step("second", lambda: number)
+
+    ids = [str(number) for number in range(100)]
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            for number in range(100):
+                await engine.start(one_of_many, number, execution_id=ids[number])
+            await asyncio.sleep(0.1)
+            die()
+
+    async def second_life() -> None:
+        journal.note("second life")
+        began = time.monotonic()
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[one_of_many]) as engine,
+        ):
+            statuses = await until_over(engine, *ids[1:])
+            assert set(statuses) == {ExecutionStatus.COMPLETED}
+            assert (await engine.load("0")).status is ExecutionStatus.SUSPENDED
+            # It costs no task while it sleeps.
+            assert not [task for task in asyncio.all_tasks() if "execution 0" in task.get_name()]
+        assert time.monotonic() - began < 5
+
+    live_and_die(first_life)
+    asyncio.run(second_life())
+
+
+def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> None:
+    @workflow(name="order", version=1)
+    async def old_order(ctx: WorkflowContext) -> str:
+        await ctx.wait_signal("go")
+        return "old"
+
+    @workflow(name="order", version=2)
+    async def new_order(ctx: WorkflowContext) -> str:
+        return "new"
+
+    @workflow
+    async def other(ctx: WorkflowContext) -> str:
+        await ctx.wait_signal("go")
+        return "other"
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                await engine.start(old_order, execution_id="old")
+                await engine.start(other, execution_id="other")
+            second = DurableEngine(store, workflows=[new_order, other])
+            result = await second.open()
+            assert result.unregistered == ("old",)
+            assert result.resumed == ("other",)
+            before = await second.load("old")
+            await second.send_signal("old", "go")
+            await asyncio.sleep(0.1)
+            assert await second.load("old") == before
+            await second.dispose()
+            async with DurableEngine(store, workflows=[old_order, new_order]) as third:
+                assert await third.handle("old").result() == "old"
+                assert await third.run(new_order) == "new"
+
+    asyncio.run(life())
+
+
+def test_one_that_cannot_be_resumed_does_not_stop_the_others(
+    file: Path, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    @workflow(name="order")
+    async def first_code(ctx: WorkflowContext, number: int) -> int:
+        await ctx.step("price", lambda: number)
+        await ctx.sleep("a moment", timedelta(0))
+        await asyncio.sleep(3600)
+        return number
+
+    @workflow(name="order")
+    async def second_code(ctx: WorkflowContext, number: int) -> int:
+        if number == 1:
+            return await ctx.step("something else", lambda: number)
+        if number == 2:
+            await ctx.step("price", lambda: number)
+            raise ValueError("on purpose")
+        return await ctx.step("price", lambda: -1)
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            for number in range(5):
+                await engine.start(first_code, number, execution_id=str(number))
+            await asyncio.sleep(0.1)
+            die()
+
+    async def second_life() -> None:
+        with closing(sqlite3.connect(file)) as dba, dba:
+            dba.execute("pragma ignore_check_constraints = on")
+            dba.execute(
+                "update step_checkpoints set status = 'STRANGE'"
+                " where workflow_execution_id = '3' and step_name = 'price'"
+            )
+            dba.execute(
+                "update workflow_executions set status = 'STRANGE'"
+                " where workflow_execution_id = '4'"
+            )
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[second_code]) as engine,
+        ):
+            assert await engine.handle("0").result() == 0
+            with pytest.raises(NonDeterminismError):
+                await engine.handle("1").result()
+            with pytest.raises(WorkflowFailedError, match="on purpose"):
+                await engine.handle("2").result()
+            with pytest.raises(StoreCorruptError, match="'3'"):
+                await engine.handle("3").result()
+            with pytest.raises(StoreCorruptError, match="'4'"):
+                await engine.handle("4").result()
+            assert (await engine.load("1")).status is ExecutionStatus.RUNNING
+            assert (await engine.load("3")).status is ExecutionStatus.RUNNING
+
+    live_and_die(first_life)
+    with caplog.at_level(logging.ERROR, "durable_workflow_sqlite"):
+        asyncio.run(second_life())
+    assert "'3'" in caplog.text
+
+
+def test_an_execution_that_kills_every_worker_is_blocked_and_can_be_released(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def deadly(ctx: WorkflowContext) -> str:
+        def act() -> str:
+            if journal.note("run") <= 4:
+                die()
+            return "alive"
+
+        return await ctx.step("act", act)
+
+    async def life() -> Any:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[deadly], max_recoveries=3) as engine,
+        ):
+            return await engine.run(deadly, execution_id="one")
+
+    for _ in range(4):  # the first life, and three that took it over
+        live_and_die(life)
+
+    async def last_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            engine = DurableEngine(store, workflows=[deadly], max_recoveries=3)
+            assert (await engine.open()).blocked == ("one",)
+            await asyncio.sleep(0.1)
+            blocked = await engine.load("one")
+            assert blocked.status is ExecutionStatus.RUNNING
+            assert "died 4 times" in str(blocked.blocked_reason)
+            assert (await engine.recover()).blocked == ("one",)
+            assert journal.lines == ["run"] * 4
+            assert await engine.unblock("one")
+            assert await engine.handle("one").result() == "alive"
+            assert not await engine.unblock("one")
+            assert (await engine.load("one")).blocked_reason is None
+            await engine.dispose()
+
+    asyncio.run(last_life())
+
+
+def test_progress_between_two_deaths_makes_them_count_anew(file: Path, journal: Journal) -> None:
+    @workflow
+    async def moves_on(ctx: WorkflowContext) -> str:
+        for number in range(6):
+
+            def act(number: int = number) -> int:
+                if journal.note(f"run {number}") == 1:
+                    die()
+                return number
+
+            await ctx.step(f"act {number}", act)
+        return "there"
+
+    async def life() -> str:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[moves_on], max_recoveries=2) as engine,
+        ):
+            return await engine.run(moves_on, execution_id="one")
+
+    for _ in range(6):
+        live_and_die(life)
+    assert asyncio.run(life()) == "there"
+
+
+def test_graceful_stops_never_block_an_execution(file: Path) -> None:
+    @workflow
+    async def waiter(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_signal("go"))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                await engine.start(waiter, execution_id="one")
+            for _ in range(5):
+                async with DurableEngine(store, workflows=[waiter], max_recoveries=0) as engine:
+                    await asyncio.sleep(0.01)
+            async with DurableEngine(store, workflows=[waiter], max_recoveries=0) as engine:
+                await engine.send_signal("one", "go", "gone")
+                assert await engine.handle("one").result() == "gone"
+
+    asyncio.run(life())
+
+
+# Who takes over
+
+
+def worker(path: str, name: str, journal_path: str, guarantee: str, starts: bool) -> None:
+    """A process that runs, or is ready to take over, the execution "one"."""
+    journal = Journal(Path(journal_path))
+
+    @workflow(name="shared")
+    async def shared(ctx: WorkflowContext) -> str:
+        await ctx.step("note", journal.note, f"{name} began")
+        if name == "first":
+            await asyncio.sleep(3600)
+        return await ctx.step("end", lambda: name)
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(path) as store,
+            DurableEngine(store, workflows=[shared]) as engine,
+        ):
+            journal.note(f"{name} is there")
+            if starts:
+                await engine.start(
+                    shared, execution_id="one", guarantee=WorkflowGuarantee(guarantee)
+                )
+            await asyncio.sleep(3600)
+
+    asyncio.run(life())
+
+
+class Workers:
+    """Worker processes on one file."""
+
+    def __init__(self, file: Path, journal: Journal, journal_path: Path) -> None:
+        self._file = file
+        self._journal = journal
+        self._journal_path = journal_path
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: dict[str, Any] = {}
+
+    def start(self, name: str, guarantee: WorkflowGuarantee, *, starts: bool = False) -> None:
+        process = self._context.Process(
+            target=worker,
+            args=(str(self._file), name, str(self._journal_path), guarantee.value, starts),
+            daemon=True,
+        )
+        process.start()
+        self._processes[name] = process
+        self.wait_for(f"{name} is there")
+
+    def wait_for(self, line: str) -> None:
+        deadline = time.monotonic() + 20
+        while line not in self._journal.lines:
+            assert time.monotonic() < deadline, f"never came: {line}"
+            time.sleep(0.01)
+
+    def kill(self, name: str) -> None:
+        os.kill(self._processes[name].pid, signal.SIGKILL)
+        self._processes[name].join()
+
+    def end(self) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.join()
+
+
+@pytest.fixture
+def workers(file: Path, journal: Journal, tmp_path: Path):
+    workers = Workers(file, journal, tmp_path / "journal")
+    yield workers
+    workers.end()
+
+
+def execution(file: Path) -> WorkflowExecution:
+    async def load() -> WorkflowExecution:
+        async with SqliteCheckpointStore.file(file) as store:
+            record = await store.load_execution("one")
+            assert record is not None
+            return record
+
+    return asyncio.run(load())
+
+
+def test_a_running_worker_takes_over_in_the_background_once_the_other_is_dead(
+    file: Path, journal: Journal, workers: Workers
+) -> None:
+    guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+    workers.start("first", guarantee, starts=True)
+    workers.wait_for("first began")
+    workers.start("second", guarantee)
+    time.sleep(1.2)  # it looks for work twice, and leaves the living one's alone
+    assert execution(file).status is ExecutionStatus.RUNNING
+    workers.kill("first")
+    killed = time.monotonic()
+    while execution(file).status is not ExecutionStatus.COMPLETED:
+        assert time.monotonic() - killed < 10
+        time.sleep(0.02)
+    assert execution(file).output_data == '"second"'
+    assert journal.lines == ["first is there", "first began", "second is there"]
+
+
+def test_foreground_only_is_taken_over_by_whoever_starts_up_and_not_before(
+    file: Path, workers: Workers
+) -> None:
+    guarantee = WorkflowGuarantee.FOREGROUND_ONLY
+    workers.start("first", guarantee, starts=True)
+    workers.wait_for("first began")
+    workers.start("second", guarantee)
+    workers.kill("first")
+    time.sleep(1.5)
+    assert execution(file).status is ExecutionStatus.RUNNING
+    workers.start("third", guarantee)
+    began = time.monotonic()
+    while execution(file).status is not ExecutionStatus.COMPLETED:
+        assert time.monotonic() - began < 10
+        time.sleep(0.02)
+    assert execution(file).output_data == '"third"'
+
+
+def test_of_many_processes_that_start_at_once_each_execution_is_resumed_by_one(
+    file: Path, journal: Journal, workers: Workers
+) -> None:
+    guarantee = WorkflowGuarantee.FOREGROUND_ONLY
+    workers.start("first", guarantee, starts=True)
+    workers.wait_for("first began")
+    with closing(sqlite3.connect(file)) as dba, dba:
+        dba.execute("delete from step_checkpoints")  # so that each taker would run the step
+    workers.kill("first")
+    for name in ("a", "b", "c", "d"):
+        process = workers._context.Process(
+            target=worker,
+            args=(str(file), name, str(workers._journal_path), guarantee.value, False),
+            daemon=True,
+        )
+        process.start()
+        workers._processes[name] = process
+    for name in ("a", "b", "c", "d"):
+        workers.wait_for(f"{name} is there")
+    began = time.monotonic()
+    while execution(file).status is not ExecutionStatus.COMPLETED:
+        assert time.monotonic() - began < 10
+        time.sleep(0.02)
+    assert len([line for line in journal.lines if line.endswith("began")]) == 2
+
+
+def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def slow(ctx: WorkflowContext) -> str:
+        await ctx.wait_signal("go")
+        await ctx.step("note", journal.note, "ran")
+        await ctx.step("slow", asyncio.sleep, 0.05)
+        return "done"
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file) as other_store,
+        ):
+            async with DurableEngine(store) as engine:
+                await engine.start(slow, execution_id="one")
+                await engine.send_signal("one", "go")
+                await asyncio.sleep(0)
+            journal_before = len(journal.lines)
+            async with (
+                DurableEngine(store, workflows=[slow]) as engine,
+                DurableEngine(other_store, workflows=[slow]) as other,
+            ):
+                await asyncio.gather(engine.recover(), engine.recover(), other.recover())
+                results = await asyncio.gather(
+                    engine.handle("one").result(), other.handle("one").result()
+                )
+                assert results == ["done", "done"]
+            assert len(journal.lines) - journal_before <= 1
+
+    asyncio.run(life())
+    assert journal.lines == ["ran"]
+
+
+def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
+    running = 0
+    most = 0
+
+    async def act() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+
+    @workflow
+    async def works(ctx: WorkflowContext) -> None:
+        await ctx.wait_signal("go")
+        await ctx.step("act", act)
+
+    ids = [str(number) for number in range(30)]
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                for one in ids:
+                    await engine.start(works, execution_id=one)
+            async with DurableEngine(store) as engine:
+                for one in ids:
+                    await engine.send_signal(one, "go")
+            async with DurableEngine(store, workflows=[works], max_concurrent=4) as engine:
+                statuses = await until_over(engine, *ids)
+                assert set(statuses) == {ExecutionStatus.COMPLETED}
+
+    asyncio.run(life())
+    assert 1 < most <= 4
+
+
+def test_one_that_is_pending_in_the_file_is_started(file: Path) -> None:
+    @workflow
+    async def greet(ctx: WorkflowContext, name: str) -> str:
+        return await ctx.step("greet", lambda: f"hello {name}")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(
+                greet.record,
+                WorkflowExecution(
+                    workflow_execution_id="one",
+                    workflow_id=greet.record.workflow_id,
+                    input_data='["sam"]',
+                ),
+            )
+            async with DurableEngine(store, workflows=[greet]) as engine:
+                assert await engine.handle("one").result() == "hello sam"
+
+    asyncio.run(life())
+
+
+def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
+    file: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 100)
+
+    @workflow
+    async def unlucky(ctx: WorkflowContext) -> str:
+        await ctx.step("book", lambda: 1, compensate=lambda _: journal.note("undone"))
+        journal.note("life")
+        await ctx.step("lock", lock_for_a_while)
+        return await ctx.step("end", lambda: "done")
+
+    async def lock_for_a_while() -> None:
+        if len(journal.lines) > 1:
+            return
+        dba = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        dba.execute("begin immediate")
+        asyncio.get_running_loop().call_later(0.5, dba.close)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(unlucky, execution_id="one")
+            with pytest.raises(StoreBusyError):
+                await handle.result()
+            assert (await engine.load("one")).status is ExecutionStatus.RUNNING
+            assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
+            assert await handle.result() == "done"
+
+    asyncio.run(life())
+    assert journal.lines == ["life", "life"]

@@ -1,0 +1,288 @@
+"""Replay: the same identity every time, and a history that no longer fits stops everything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    NonDeterminismError,
+    SqliteCheckpointStore,
+    WorkflowContext,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die
+
+Body = Callable[[WorkflowContext], Awaitable[Any]]
+
+
+def run_and_die(file: Path, body: Body, name: str = "replayed") -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.run(workflow(name=name)(body), execution_id="one")
+
+    live_and_die(life)
+
+
+def run(file: Path, body: Body, name: str = "replayed") -> Any:
+    async def life() -> Any:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            return await engine.run(workflow(name=name)(body), execution_id="one")
+
+    return asyncio.run(life())
+
+
+def status(file: Path) -> ExecutionStatus:
+    async def life() -> ExecutionStatus:
+        async with SqliteCheckpointStore.file(file) as store:
+            record = await store.load_execution("one")
+            assert record is not None
+            return record.status
+
+    return asyncio.run(life())
+
+
+async def price_then_die(ctx: WorkflowContext) -> None:
+    await ctx.step("price", lambda: 42)
+    die()
+
+
+async def charge_first(ctx: WorkflowContext) -> Any:
+    return await ctx.step("charge", lambda: "charged")
+
+
+async def sleep_first(ctx: WorkflowContext) -> None:
+    await ctx.sleep("price", timedelta(0))
+
+
+async def wait_first(ctx: WorkflowContext) -> Any:
+    return await ctx.wait_signal("price")
+
+
+async def swallow(ctx: WorkflowContext) -> str:
+    try:
+        await ctx.step("charge", lambda: "charged")
+    except NonDeterminismError:
+        await asyncio.sleep(0)
+    return "as if nothing had happened"
+
+
+@pytest.mark.parametrize("changed", [charge_first, sleep_first, wait_first, swallow])
+def test_code_that_does_not_match_its_history_stops_the_execution_and_fails_nothing(
+    changed: Body, file: Path
+) -> None:
+    run_and_die(file, price_then_die)
+    with pytest.raises(NonDeterminismError) as caught:
+        run(file, changed)
+    error = caught.value
+    assert error.workflow_execution_id == "one"
+    assert error.step_index == 0
+    assert error.recorded_name == "price"
+    assert error.current_name == ("price" if changed in (sleep_first, wait_first) else "charge")
+    for part in ("'one'", "'price'", "index 0"):
+        assert part in str(error)
+    assert status(file) is ExecutionStatus.RUNNING
+
+    async def as_it_was(ctx: WorkflowContext) -> int:
+        return await ctx.step("price", lambda: -1)
+
+    assert run(file, as_it_was) == 42
+    assert status(file) is ExecutionStatus.COMPLETED
+
+
+def test_a_mismatch_starts_no_compensation(file: Path, journal: Journal) -> None:
+    async def first(ctx: WorkflowContext) -> None:
+        await ctx.step("book", lambda: 1, compensate=lambda _: journal.note("undone"))
+        await ctx.step("price", lambda: 42)
+        die()
+
+    async def second(ctx: WorkflowContext) -> None:
+        await ctx.step("book", lambda: 1, compensate=lambda _: journal.note("undone"))
+        await ctx.step("charge", lambda: 42)
+
+    run_and_die(file, first)
+    with pytest.raises(NonDeterminismError):
+        run(file, second)
+    assert journal.lines == []
+
+
+def test_steps_started_together_keep_their_identity_whatever_order_they_end_in(
+    file: Path,
+) -> None:
+    async def act(name: str, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return name
+
+    async def body(ctx: WorkflowContext, *, dies: bool, delays: tuple[float, ...]) -> list[str]:
+        results = await asyncio.gather(
+            *(
+                ctx.step("act", act, name, seconds)
+                for name, seconds in zip("abc", delays, strict=True)
+            )
+        )
+        if dies:
+            die()
+        return results
+
+    async def first(ctx: WorkflowContext) -> list[str]:
+        return await body(ctx, dies=True, delays=(0.06, 0.03, 0))
+
+    async def second(ctx: WorkflowContext) -> list[str]:
+        return await body(ctx, dies=False, delays=(0, 0, 0))
+
+    run_and_die(file, first)
+    assert run(file, second) == ["a", "b", "c"]
+
+
+def test_branches_are_numbered_apart_however_they_interleave(file: Path, journal: Journal) -> None:
+    async def chain(ctx: WorkflowContext, item: str, pause: float) -> str:
+        seen = ""
+        for number in range(3):
+            seen += await ctx.step(f"part {number}", lambda number=number: f"{item}{number} ")
+            await asyncio.sleep(pause)
+        inner = await asyncio.gather(
+            *(ctx.branch(key).step("inner", lambda key=key: f"{item}/{key}") for key in "xy")
+        )
+        return seen + " ".join(inner)
+
+    async def body(ctx: WorkflowContext) -> list[str]:
+        again = journal.note("life") == 2
+        # In the second life, they go on at another pace, and are asked for in another order.
+        items = [("b", 0.0), ("a", 0.02)] if again else [("a", 0.0), ("b", 0.01)]
+        results = dict(
+            zip(
+                [item for item, _ in items],
+                await asyncio.gather(*(chain(ctx.branch(item), item, p) for item, p in items)),
+                strict=True,
+            )
+        )
+        last = await ctx.step("last", lambda: "last")
+        if not again:
+            die()
+        return [results["a"], results["b"], last]
+
+    run_and_die(file, body)
+    assert run(file, body) == ["a0 a1 a2 a/x a/y", "b0 b1 b2 b/x b/y", "last"]
+
+
+async def fails_with(match: str, body: Body) -> None:
+    """The misuse is told to the workflow, and fails it as any error of its own does."""
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(Exception, match=match):
+            await engine.run(workflow(name="misuse")(body))
+
+
+def test_one_context_in_two_tasks_at_once_is_an_error_that_shows_the_fix() -> None:
+    async def chain(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        await ctx.step("two", lambda: 2)
+
+    async def body(ctx: WorkflowContext) -> None:
+        await asyncio.gather(chain(ctx), chain(ctx))
+
+    asyncio.run(fails_with(r"two tasks at once.*ctx\.branch\(item\)", body))
+
+
+def test_a_branch_is_taken_once() -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        await ctx.branch("a").step("one", lambda: 1)
+        await ctx.branch("a").step("one", lambda: 1)
+
+    asyncio.run(fails_with("branch 'a' is taken", body))
+
+
+@pytest.mark.parametrize("key", ["", " a", "a\n", "a/b", "x" * 257])
+def test_a_branch_key_must_be_an_identifier_without_a_slash(key: str) -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        ctx.branch(key)
+
+    asyncio.run(fails_with("branch", body))
+
+
+def test_a_context_may_be_handed_on_to_another_task_one_after_the_other() -> None:
+    async def body(ctx: WorkflowContext) -> list[int]:
+        async def part(number: int) -> int:
+            return await ctx.step("part", lambda: number)
+
+        return [await asyncio.create_task(part(number)) for number in range(3)]
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            assert await engine.run(workflow(name="handed on")(body)) == [0, 1, 2]
+
+    asyncio.run(life())
+
+
+def test_a_task_that_outlives_its_workflow_can_write_nothing_more() -> None:
+    trouble: list[BaseException] = []
+
+    @workflow
+    async def leaves_a_task_behind(ctx: WorkflowContext) -> str:
+        async def late() -> None:
+            await asyncio.sleep(0.05)
+            try:
+                await ctx.step("late", lambda: "late")
+            except BaseException as error:
+                trouble.append(error)
+                raise
+
+        asyncio.create_task(late()).add_done_callback(lambda task: task.exception())
+        return await ctx.step("only", lambda: "done")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            assert await engine.run(leaves_a_task_behind, execution_id="one") == "done"
+            await asyncio.sleep(0.15)
+            assert [c.step_name for c in await store.load_checkpoints("one")] == ["only"]
+            assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
+
+    asyncio.run(life())
+    (error,) = trouble
+    assert isinstance(error, RuntimeError)
+    assert "Await every task" in str(error)
+
+
+def test_steps_that_a_finished_body_left_in_the_middle_are_cut_off() -> None:
+    @workflow
+    async def forgets(ctx: WorkflowContext) -> str:
+        task = asyncio.ensure_future(ctx.step("forgotten", asyncio.sleep, 3600))
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        return "done"
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            assert await asyncio.wait_for(engine.run(forgets, execution_id="one"), 5) == "done"
+
+    asyncio.run(life())
+
+
+def test_a_history_of_ten_thousand_steps_replays_and_goes_on(file: Path) -> None:
+    count = 10_000
+
+    async def body(ctx: WorkflowContext, dies: bool) -> int:
+        total = 0
+        for number in range(count):
+            total += await ctx.step("add", int, number)
+        if dies:
+            die()
+        return total + await ctx.step("last", lambda: 1)
+
+    async def first(ctx: WorkflowContext) -> int:
+        return await body(ctx, True)
+
+    async def second(ctx: WorkflowContext) -> int:
+        return await body(ctx, False)
+
+    run_and_die(file, first)
+    began = time.monotonic()
+    assert run(file, second) == sum(range(count)) + 1
+    assert time.monotonic() - began < 30
