@@ -360,7 +360,9 @@ def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(quick, execution_id="one", ttl=timedelta(seconds=0.1)) == "quick"
+            assert (
+                await engine.run(quick, execution_id="one", ttl=timedelta(seconds=0.1)) == "quick"
+            )
             await asyncio.sleep(0.2)
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 

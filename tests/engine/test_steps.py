@@ -8,8 +8,10 @@ import decimal
 import enum
 import functools
 import sqlite3
+import sys
 import threading
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict
@@ -369,3 +371,56 @@ def test_a_step_error_that_the_body_catches_lets_the_execution_complete() -> Non
 async def _run(definition: Any, *args: Any) -> Any:
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         return await engine.run(definition, *args)
+
+
+class CountingConnection(sqlite3.Connection):
+    """Counts what SQLite does: the instructions of its virtual machine."""
+
+    instructions = 0
+
+    def count(self) -> None:
+        def tick() -> int:
+            self.instructions += 1
+            return 0
+
+        self.set_progress_handler(tick, 1)
+
+
+@pytest.mark.parametrize("input_size", [0, 1_000_000])
+def test_the_ten_thousandth_step_costs_what_the_first_did(file: Path, input_size: int) -> None:
+    """Counted, not timed: the calls of Python and the instructions of SQLite for a step."""
+    costs: list[tuple[int, int]] = []
+
+    async def life() -> None:
+        with closing(
+            sqlite3.connect(file, isolation_level=None, factory=CountingConnection)
+        ) as connection:
+            connection.count()
+            calls = 0
+
+            def profile(frame: object, event: str, argument: object) -> None:
+                nonlocal calls
+                calls += event in ("call", "c_call")
+
+            @workflow
+            async def long(ctx: WorkflowContext, data: str) -> None:
+                for number in range(10_000):
+                    if number % 100 == 50 and number in (50, 9950):
+                        before = calls, connection.instructions
+                        sys.setprofile(profile)
+                        await ctx.step("add", int, number)
+                        sys.setprofile(None)
+                        costs.append((calls - before[0], connection.instructions - before[1]))
+                    else:
+                        await ctx.step("add", int, number)
+
+            store = SqliteCheckpointStore(connection)
+            async with store, DurableEngine(store) as engine:
+                await engine.run(long, "x" * input_size)
+
+    asyncio.run(life())
+    (first_calls, first_instructions), (last_calls, last_instructions) = costs
+    assert first_calls > 20
+    assert first_instructions > 100
+    assert last_calls <= first_calls * 1.25 + 20  # the news are looked for at some of them
+    assert last_instructions <= first_instructions * 1.25

@@ -23,6 +23,7 @@ from durable_workflow_sqlite.engine.execution import (
 )
 from durable_workflow_sqlite.engine.failures import (
     ErrorFormatter,
+    checked,
     default_error_formatter,
     error_type,
 )
@@ -96,7 +97,7 @@ class DurableEngine:
         self._store = store
         self._registry = WorkflowRegistry(workflows)
         self._observers = Observers(observers)
-        self._format_error = error_formatter
+        self._format_error = checked(error_formatter)
         self._max_concurrent = max_concurrent
         self._max_recoveries = max_recoveries
         self._clock: Clock = clock or SystemClock()

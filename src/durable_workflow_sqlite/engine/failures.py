@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -12,11 +13,30 @@ MAX_ERROR_LENGTH: Final = 1000
 
 ErrorFormatter = Callable[[BaseException], str]
 
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
 
 def default_error_formatter(error: BaseException) -> str:
     """The error's text, or its class where it has none, cut at 1,000 characters."""
     text = str(error) or type(error).__qualname__
     return text if len(text) <= MAX_ERROR_LENGTH else text[: MAX_ERROR_LENGTH - 1] + "…"
+
+
+def checked(format_error: ErrorFormatter) -> ErrorFormatter:
+    """A formatter that gives the name of the error's class where the given one fails."""
+
+    def format_or_name(error: BaseException) -> str:
+        try:
+            text = format_error(error)
+            if isinstance(text, str):
+                return text
+            _log.error("the error formatter gave %r, which is no text", text)
+        except Exception:  # noqa: BLE001 - whatever a formatter of the user does
+            _log.exception("the error formatter failed")
+        # Never the text of the error itself: the formatter may be there to redact it.
+        return type(error).__qualname__
+
+    return format_or_name
 
 
 def error_type(error: BaseException) -> str:

@@ -110,7 +110,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
     execution.check_open()
     last = call.last
     if last is not None and last.status is StepStatus.COMPLETED:
-        _tell(execution, last, replayed=True)
+        _tell_replayed(execution, last)
         return
     if execution.is_only_replaying:
         await execution.park()
@@ -119,6 +119,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
         if intent is None or intent.due_at is None:
             intent = _intent(execution, call, _deadline(execution, end))
             await _save_intent(execution, intent)
+        _tell_start(execution, intent, replayed=intent is last)
         deadline = intent.due_at
         assert deadline is not None
         await execution.environment.scheduler.at(deadline)
@@ -127,7 +128,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
         )
         timer = _timer(completed, TimerStatus.FIRED)
         await execution.save(timer, completed, *execution.changed_status(waiting=-1))
-    _tell(execution, completed, replayed=False)
+    _tell_complete(execution, completed, replayed=False)
 
 
 async def wait_for_signal(
@@ -137,11 +138,11 @@ async def wait_for_signal(
     execution.check_open()
     last = call.last
     if last is not None and last.status is StepStatus.COMPLETED:
-        _tell(execution, last, replayed=True)
+        _tell_replayed(execution, last)
         return _payload(execution, last, payload_type)
     if last is not None and last.status is StepStatus.FAILED:
         await execution.others_to_settle()
-        _tell(execution, last, replayed=True)
+        _tell_replayed(execution, last)
         raise _timed_out(execution, last)
     if execution.is_only_replaying:
         await execution.park()
@@ -154,6 +155,7 @@ async def wait_for_signal(
             signal = await execution.inbox.take(call.name, deadline)
             if signal is None:
                 await _save_intent(execution, intent)
+        _tell_start(execution, intent, replayed=intent is last)
         if signal is None:
             signal = await execution.inbox.wait(call.name, intent.due_at)
         if signal is None:
@@ -177,7 +179,7 @@ async def wait_for_signal(
             timer = [_timer(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
         await execution.save(*delivered, *timer, outcome, *execution.changed_status(waiting=-1))
-    _tell(execution, outcome, replayed=False)
+    _tell_complete(execution, outcome, replayed=False)
     if signal is None:
         raise _timed_out(execution, outcome)
     return _payload(execution, outcome, payload_type)
@@ -199,8 +201,6 @@ def _intent(execution: Execution, call: WaitCall, deadline: datetime | None) -> 
 async def _save_intent(execution: Execution, intent: StepCheckpoint) -> None:
     timer = [] if intent.due_at is None else [_timer(intent, TimerStatus.PENDING)]
     await execution.save(intent, *timer, *execution.changed_status())
-    if execution.environment.observers:
-        execution.environment.observers.tell("on_step_start", intent, replayed=False)
 
 
 def _timer(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
@@ -245,13 +245,17 @@ def _timed_out(execution: Execution, checkpoint: StepCheckpoint) -> SignalTimeou
     )
 
 
-def _tell(execution: Execution, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
-    observers = execution.environment.observers
-    if not observers:
-        return
-    if replayed:
-        observers.tell("on_step_start", checkpoint, replayed=True)
+def _tell_start(execution: Execution, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
+    execution.environment.observers.tell("on_step_start", checkpoint, replayed=replayed)
+
+
+def _tell_complete(execution: Execution, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
     elapsed = timedelta(0)
     if checkpoint.started_at is not None and checkpoint.completed_at is not None:
         elapsed = checkpoint.completed_at - checkpoint.started_at
-    observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)
+    execution.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)
+
+
+def _tell_replayed(execution: Execution, checkpoint: StepCheckpoint) -> None:
+    _tell_start(execution, checkpoint, replayed=True)
+    _tell_complete(execution, checkpoint, replayed=True)

@@ -7,10 +7,9 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from durable_workflow_sqlite.store.connection import open_connection
+from durable_workflow_sqlite.store.connection import LOG_BYTES, open_connection
 
-CHECKPOINT_BYTES: Final = 4_000_000
-LOOK_EVERY: Final = 128
+LOOK_EVERY: Final = 16
 """Commits between two looks at the size of the log."""
 
 _log = logging.getLogger("durable_workflow_sqlite.store")
@@ -34,20 +33,27 @@ class Checkpointer:
         self._commits += 1
         if self._commits >= LOOK_EVERY:
             self._commits = 0
-            if self._log_size() > CHECKPOINT_BYTES and not self._is_running():
+            if self._log_size() > LOG_BYTES and not self.is_running:
                 self._thread = threading.Thread(
                     target=self._run, name="durable-workflow-checkpoint", daemon=True
                 )
                 self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a checkpoint is under way. Who goes on writing then may keep it from the lock."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a checkpoint under way, for so long at most."""
+        if self._thread is not None:
+            self._thread.join(seconds)
 
     def close(self) -> None:
         """Wait for a checkpoint under way."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-
-    def _is_running(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
 
     def _log_size(self) -> int:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,6 +12,8 @@ from durable_workflow_sqlite.store.sqlite_errors import translate
 
 BUSY_TIMEOUT_MS: Final = 5000
 CACHE_KIB: Final = 8000
+LOG_BYTES: Final = 8_000_000
+"""How long the write-ahead log may grow before it is checkpointed."""
 
 Synchronous = Literal["normal", "full"]
 _SYNCHRONOUS_CODE: Final = {"normal": 1, "full": 2}
@@ -38,11 +41,16 @@ def configure(connection: sqlite3.Connection, synchronous: Synchronous = "normal
 
     The busy timeout is first, since setting WAL needs the lock too. Automatic checkpoints are
     off: SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a
-    commit that resets the WAL on another, so checkpoints run where no one can commit.
+    commit that resets the WAL on another, so checkpoints run where no one can commit. A log
+    that begins anew is cut to the length at which the next checkpoint is due, so its size tells.
 
     Raises StoreError.
     """
-    path = database_path(connection)
+    path: str | None = "the database"
+    try:
+        path = database_path(connection)
+    except sqlite3.Error as error:
+        raise translate(error, "use the connection to", path) from error
     in_memory = path is None
     wanted: list[tuple[str, str | int, str | int]] = [
         ("busy_timeout", BUSY_TIMEOUT_MS, BUSY_TIMEOUT_MS),
@@ -52,6 +60,7 @@ def configure(connection: sqlite3.Connection, synchronous: Synchronous = "normal
         ("cache_size", -CACHE_KIB, -CACHE_KIB),
         ("temp_store", "memory", 2),
         ("wal_autocheckpoint", 0, 0),
+        ("journal_size_limit", LOG_BYTES, LOG_BYTES),
     ]
     try:
         for name, value, expected in wanted:
@@ -72,3 +81,19 @@ def database_path(connection: sqlite3.Connection) -> str | None:
         if name == "main" and file:
             return str(file)
     return None
+
+
+def is_bound_to_thread(connection: sqlite3.Connection) -> bool:
+    """Whether no other thread may use a connection: `check_same_thread`, the default of sqlite3."""
+    refused: list[sqlite3.Error] = []
+
+    def use() -> None:
+        try:
+            connection.cursor().close()
+        except sqlite3.Error as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    return bool(refused)

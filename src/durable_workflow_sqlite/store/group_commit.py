@@ -2,20 +2,22 @@
 
 Writes queue up while the tasks of a turn run; then they are flushed together, and each caller's
 `await` returns after the commit. An operation that raises fails alone. The event loop never waits
-for the database: when someone else holds the lock, or when a commit must wait for the disk, the
-flush moves to a thread.
+for the database: a lock that someone else holds is asked for again a little later, and where a
+commit must wait for the disk, it does so in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 
@@ -23,12 +25,28 @@ T = TypeVar("T")
 _Queued = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
+RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
+"""How long to wait before each new try to get a lock; from then on, the last of them."""
+
+CHECKPOINT_FIRST_TIMES: Final = 10
+CHECKPOINT_FIRST_S: Final = 0.1
+"""For how long a checkpoint is let go first: writers in a hurry would keep it from the lock."""
+
+
+class _Refusals:
+    """How often, and until when, a group has asked for a lock that someone else holds."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.give_up_at = 0.0
+        self.group_size = 0
+
 
 class GroupCommit:
     """The one way to a connection: writes in groups, reads between them.
 
     `operation`s run on the connection, in the loop's thread or in another, never two at a time.
-    One that writes may run twice (when another of its group failed the first time), so it must
+    One that writes may run again (when another of its group failed the first time), so it must
     do nothing but send statements and return what they gave.
     """
 
@@ -38,14 +56,19 @@ class GroupCommit:
         *,
         path: str | None,
         waits_for_disk: bool,
-        after_commit: Callable[[], None],
+        bound_to_thread: bool,
+        checkpointer: Checkpointer | None,
     ) -> None:
         self._connection = connection
         self._path = path
+        self._file = None if path is None else _file_at(path)
         self._waits_for_disk = waits_for_disk
-        self._after_commit = after_commit
+        self._bound_to_thread = bound_to_thread
+        self._checkpointer = checkpointer
         self._queue: list[_Queued] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._refusals = _Refusals()
+        self._one_by_one = False
         self._in_thread: asyncio.Future[list[_Outcome]] | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
@@ -61,7 +84,7 @@ class GroupCommit:
         loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, future))
-        if len(self._queue) == 1 and self._in_thread is None:
+        if len(self._queue) == 1 and self._in_thread is None and not self._refusals.times:
             loop.call_soon(self._flush)
         return await future
 
@@ -80,7 +103,7 @@ class GroupCommit:
     def has_news(self) -> bool:
         """Whether another connection may have committed since this was last asked."""
         if self._in_thread is not None or self._closed:
-            return False  # the answer can wait until the thread is done with the connection
+            return False  # the answer can wait until nobody else uses the connection
         try:
             (version,) = self._connection.execute("pragma data_version").fetchone()
         except sqlite3.Error:
@@ -93,13 +116,17 @@ class GroupCommit:
         """Flush what is queued, then refuse everything."""
         if self._closed:
             return
+        if self._queue or self._in_thread is not None:
+            self._enter()  # what a loop that is gone has left would never be done
         self._closed = True
         while self._queue or self._in_thread is not None:
             if self._in_thread is not None:
                 await asyncio.wait([self._in_thread])
             else:
-                await asyncio.sleep(0)
+                await asyncio.sleep(RETRY_AFTER_S[0])
         self._stop_thread()
+        with suppress(sqlite3.Error):  # it may be closed already
+            self._set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def _stop_thread(self) -> None:
         if self._executor is not None:
@@ -118,26 +145,76 @@ class GroupCommit:
             self._stop_thread()
             self._loop = loop
             self._queue.clear()  # what a loop that is gone never waited for
+            self._refusals = _Refusals()
             self._in_thread = None
         return loop
 
     def _flush(self) -> None:
-        """Commit what is queued: here and now if that cannot block, else in a thread."""
-        group, self._queue = self._queue, []
-        if not group:
+        """Commit what is queued, without waiting for a lock or a disk here."""
+        if not self._queue:
+            self._refusals = _Refusals()
             return
-        if self._waits_for_disk or not self._try_begin():
-            self._flush_in_thread(group)
+        if self._waits_for_disk and not self._bound_to_thread:
+            self._flush_in_thread()
+            return
+        if self._is_checkpointing and self._refusals.times < CHECKPOINT_FIRST_TIMES:
+            self._try_again()
+            return
+        try:
+            self._set_busy_timeout(0)
+            self._begin()
+        except (sqlite3.Error, StoreError) as error:
+            self._refused(error)
         else:
-            _settle(self._run(group))
+            self._refusals = _Refusals()
+            group, self._queue = self._queue, []
+            outcomes = self._run_one_by_one(group) if self._one_by_one else self._run(group)
+            self._one_by_one = outcomes is None
+            if outcomes is None:
+                self._queue = group
+                asyncio.get_running_loop().call_soon(self._flush)
+            else:
+                _settle(outcomes)
 
-    def _flush_in_thread(self, group: list[_Queued]) -> None:
+    def _refused(self, error: Exception) -> None:
+        """Try again later, unless that is hopeless or has gone on for too long."""
+        loop = asyncio.get_running_loop()
+        gives_up = self._refusals.times and loop.time() >= self._refusals.give_up_at
+        if isinstance(error, sqlite3.Error) and is_busy(error) and not gives_up:
+            self._try_again()
+            return
+        size = self._refusals.group_size or len(self._queue)
+        group, self._queue = self._queue[:size], self._queue[size:]
+        self._refusals = _Refusals()
+        _settle(self._all_failed(group, error))
+        if self._queue:
+            loop.call_soon(self._flush)  # what was asked for in the meantime
+
+    def _try_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        refusals = self._refusals
+        if refusals.times == 0:
+            refusals.give_up_at = loop.time() + BUSY_TIMEOUT_MS / 1000
+            refusals.group_size = len(self._queue)
+        loop.call_later(
+            RETRY_AFTER_S[min(refusals.times, len(RETRY_AFTER_S) - 1)], self._flush_in, loop
+        )
+        refusals.times += 1
+
+    def _flush_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is self._loop:
+            self._flush()
+
+    def _flush_in_thread(self) -> None:
+        group, self._queue = self._queue, []
         loop = asyncio.get_running_loop()
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "durable-workflow-store")
         flushing = loop.run_in_executor(self._executor, self._begin_and_run, group)
 
         def settle(done: asyncio.Future[list[_Outcome]]) -> None:
+            if flushing is not self._in_thread:
+                return  # of a loop that is gone
             self._in_thread = None
             try:
                 outcomes = done.result()
@@ -146,60 +223,66 @@ class GroupCommit:
             _settle(outcomes)
             self._flush()  # what was asked for in the meantime
 
-        flushing.add_done_callback(settle)
         self._in_thread = flushing
+        flushing.add_done_callback(settle)
 
     def _begin_and_run(self, group: list[_Queued]) -> list[_Outcome]:
-        try:
-            self._begin(BUSY_TIMEOUT_MS)
-        except sqlite3.Error as error:
-            return self._all_failed(group, error)
-        return self._run(group)
+        if self._checkpointer is not None:
+            self._checkpointer.wait(CHECKPOINT_FIRST_S)
+        self._begin()
+        outcomes = self._run(group)
+        if outcomes is None:
+            self._begin()
+            outcomes = self._run_one_by_one(group)
+        return outcomes
 
-    def _try_begin(self) -> bool:
-        """Take the write lock without waiting for it."""
-        try:
-            self._begin(0)
-        except sqlite3.Error:
-            return False  # whatever it is, the thread meets it again and reports it
-        return True
-
-    def _begin(self, timeout_ms: int) -> None:
-        # Setting the timeout costs a quarter of a small transaction: only when it changes.
-        if timeout_ms != self._busy_timeout_ms:
-            self._connection.execute(f"pragma busy_timeout = {timeout_ms}")
-            self._busy_timeout_ms = timeout_ms
+    def _begin(self) -> None:
+        if self._path is not None and _file_at(self._path) != self._file:
+            raise StoreError(
+                f"{self._path} was moved or deleted while it was open; put it back, or open it again"
+            )
+        if self._connection.in_transaction:  # whose rollback failed
+            self._connection.execute("rollback")
         self._connection.execute("begin immediate")
 
-    def _run(self, group: list[_Queued]) -> list[_Outcome]:
-        """Run and commit a group whose transaction has begun."""
+    @property
+    def _is_checkpointing(self) -> bool:
+        return self._checkpointer is not None and self._checkpointer.is_running
+
+    def _set_busy_timeout(self, milliseconds: int) -> None:
+        # It costs a quarter of a small transaction: only when it changes.
+        if milliseconds != self._busy_timeout_ms:
+            self._connection.execute(f"pragma busy_timeout = {milliseconds}")
+            self._busy_timeout_ms = milliseconds
+
+    def _run(self, group: list[_Queued]) -> list[_Outcome] | None:
+        """Run and commit a group whose transaction has begun; None if one of several failed."""
         outcomes: list[_Outcome] = []
         try:
             for operation, future in group:
                 outcomes.append((future, operation(), None))
         except BaseException as error:  # noqa: BLE001
             self._roll_back()
-            if len(group) == 1:
-                return self._all_failed(group, error)
-            return self._run_one_by_one(group)
+            return self._all_failed(group, error) if len(group) == 1 else None
         return self._commit(outcomes)
 
     def _run_one_by_one(self, group: list[_Queued]) -> list[_Outcome]:
-        """Run a group again, each operation behind a savepoint, so that each fails alone."""
+        """As `_run`, with each operation behind a savepoint, so that it fails alone."""
         outcomes: list[_Outcome] = []
         try:
-            self._connection.execute("begin immediate")
             for operation, future in group:
                 self._connection.execute("savepoint one")
                 try:
                     result = operation()
-                except BaseException as error:  # noqa: BLE001
+                except BaseException as error:
+                    if not self._connection.in_transaction:
+                        raise  # SQLite gave up on all of it, as it may on a full disk
                     self._connection.execute("rollback to one")
                     outcomes.append((future, None, self._translated(error)))
                 else:
                     outcomes.append((future, result, None))
                 self._connection.execute("release one")
-        except sqlite3.Error as error:
+        except BaseException as error:  # noqa: BLE001
             self._roll_back()
             return self._all_failed(group, error)
         return self._commit(outcomes)
@@ -212,7 +295,8 @@ class GroupCommit:
             return [
                 (future, None, failed or self._translated(error)) for future, _, failed in outcomes
             ]
-        self._after_commit()
+        if self._checkpointer is not None:
+            self._checkpointer.after_commit()
         return outcomes
 
     def _roll_back(self) -> None:
@@ -240,3 +324,12 @@ def _settle(outcomes: list[_Outcome]) -> None:
             future.set_result(result)
         else:
             future.set_exception(error)
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Which file a path leads to. SQLite goes on writing to one that was deleted."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, at every commit
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -50,10 +50,10 @@ class Migration(NamedTuple):
             if not text and (not line.strip() or line.lstrip().startswith("--")):
                 continue
             first_line = first_line if text else number
-            before, text = text, f"{text}{line}\n"
+            if _ends_early(text, line):
+                raise self._error(number, "holds more after a statement's end; part them")
+            text += f"{line}\n"
             if sqlite3.complete_statement(text):
-                if _ends_early(before, line):
-                    raise self._error(number, "holds more after a statement's end; part them")
                 statements.append(Statement(first_line, text))
                 text = ""
         if text.strip():
@@ -125,6 +125,8 @@ def apply(
                 still_todo = _pending(connection, path, migrations, adopt=adopt)
                 if migration in still_todo:
                     _apply(connection, migration, statements)
+                    _check_references(connection, migration, migrations)
+                    connection.execute(f"pragma user_version = {migration.version}")
                 connection.execute("commit")
             except BaseException:
                 _roll_back(connection)
@@ -190,11 +192,7 @@ def _pending(
             )
         return list(migrations)
 
-    ours = {
-        name
-        for kind, name in _expected_objects(tuple(migrations[: max(version, 1)]))
-        if kind == "table"
-    }
+    ours = _our_tables(migrations[: max(version, 1)])
     if version < 0 or not ours & tables:
         raise MigrationError(
             f"{where} belongs to another application: it has schema version {version}, and none of"
@@ -229,7 +227,17 @@ def _apply(
                 " the database is as it was before it",
                 version=migration.version,
             ) from error
-    broken = connection.execute("pragma foreign_key_check").fetchall()
+
+
+def _check_references(
+    connection: sqlite3.Connection, migration: Migration, migrations: Sequence[Migration]
+) -> None:
+    # Table by table, since what an adopted database holds beside ours is not our concern.
+    broken = [
+        row
+        for table in sorted(_our_tables(migrations[: migration.version]))
+        for row in connection.execute(f"pragma main.foreign_key_check({table})")
+    ]
     if broken:
         table, _, referred, _ = broken[0]
         raise MigrationError(
@@ -239,7 +247,6 @@ def _apply(
             " before it",
             version=migration.version,
         )
-    connection.execute(f"pragma user_version = {migration.version}")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -270,6 +277,10 @@ def _objects(connection: sqlite3.Connection) -> set[tuple[str, str]]:
             if origin == "c":  # made by `create index`, and not by a constraint
                 found.add(("index", index))
     return found
+
+
+def _our_tables(migrations: Sequence[Migration]) -> set[str]:
+    return {name for kind, name in _expected_objects(tuple(migrations)) if kind == "table"}
 
 
 @cache

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +42,7 @@ from durable_workflow_sqlite.store.connection import (
     Synchronous,
     configure,
     database_path,
+    is_bound_to_thread,
     open_connection,
 )
 from durable_workflow_sqlite.store.group_commit import GroupCommit
@@ -54,7 +57,8 @@ class SqliteCheckpointStore:
 
     Takes an open connection, sets its PRAGMAs, migrates its database and uses it until `close()`,
     which does not close it. `file` and `in_memory` open a connection of their own. A store is
-    used from one event loop; many stores, in many processes, may share a file.
+    used from one event loop; many stores, in many processes, may share a file. Open a connection
+    for a store with `check_same_thread=False`: else "full" waits for the disk on the event loop.
 
     synchronous: "normal" may lose the last commits to a power cut, "full" loses none and waits
     for the disk at every commit; neither loses anything when the process is killed.
@@ -70,15 +74,27 @@ class SqliteCheckpointStore:
     ) -> None:
         if synchronous not in ("normal", "full"):
             raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
-        if connection.in_transaction:
-            raise StoreError("the connection is in a transaction; commit or roll it back first")
+        try:
+            if connection.in_transaction:
+                raise StoreError("the connection is in a transaction; commit or roll it back first")
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot use the connection: {error}") from error
         self._connection = connection
         self._owns_connection = False
-        self._restore = (connection.isolation_level, connection.row_factory)
+        self._restore = (
+            connection.isolation_level,
+            connection.row_factory,
+            connection.text_factory,
+        )
         connection.isolation_level = None
         connection.row_factory = None
-        configure(connection, synchronous)
-        migrate(connection)
+        connection.text_factory = str
+        try:
+            configure(connection, synchronous)
+            migrate(connection)
+        except BaseException:
+            self._give_back()
+            raise
         self._queries = load_queries()
         path = database_path(connection)
         self._checkpointer = None if path is None else Checkpointer(path)
@@ -87,9 +103,8 @@ class SqliteCheckpointStore:
             connection,
             path=path,
             waits_for_disk=path is not None and synchronous == "full",
-            after_commit=_nothing
-            if self._checkpointer is None
-            else self._checkpointer.after_commit,
+            bound_to_thread=is_bound_to_thread(connection),
+            checkpointer=self._checkpointer,
         )
 
     @classmethod
@@ -138,7 +153,11 @@ class SqliteCheckpointStore:
         if self._owns_connection:
             self._connection.close()
         else:
-            self._connection.isolation_level, self._connection.row_factory = self._restore
+            self._give_back()
+
+    def _give_back(self) -> None:
+        connection = self._connection
+        connection.isolation_level, connection.row_factory, connection.text_factory = self._restore
 
     @property
     def worker_id(self) -> str:
@@ -166,9 +185,9 @@ class SqliteCheckpointStore:
                 case WorkflowTimer():
                     changed = self._upsert_timer(record, token)
                 case WorkflowSignal():
-                    changed = self._upsert_signal(record, token)
+                    changed = self._upsert_signal(record, claim)
                 case Workflow():
-                    changed = self._upsert_workflow(record)
+                    changed = self._upsert_workflow(record, claim)
             if not changed and claim is not None:
                 raise _claim_lost(claim)
         # Last, since the records beside a final one are written under the claim, too.
@@ -197,7 +216,9 @@ class SqliteCheckpointStore:
         )
         return None if row is None else rows.workflow_from(row)
 
-    def _upsert_workflow(self, workflow: Workflow) -> int:
+    def _upsert_workflow(self, workflow: Workflow, claim: WorkflowClaim | None) -> int:
+        if claim is not None and not self._holds(claim):
+            return 0
         return self._queries.upsert_workflow(
             self._connection,
             workflow_id=workflow.workflow_id,
@@ -268,10 +289,17 @@ class SqliteCheckpointStore:
                 f"execution {execution.workflow_execution_id!r} is of workflow"
                 f" {execution.workflow_id!r}, not {workflow.workflow_id!r}"
             )
+        if execution.status in TERMINAL_STATUSES:
+            raise ValueError(f"execution {execution.workflow_execution_id!r} is final already")
         self._be_alive()
         return await self._commit.write(lambda: self._create(workflow, execution))
 
     def _create(self, workflow: Workflow, execution: WorkflowExecution) -> WorkflowClaim | None:
+        taken = self._queries.load_execution(
+            self._connection, workflow_execution_id=execution.workflow_execution_id
+        )
+        if taken is not None:
+            return None
         self._queries.insert_workflow_if_absent(
             self._connection,
             workflow_id=workflow.workflow_id,
@@ -279,7 +307,7 @@ class SqliteCheckpointStore:
             version=workflow.version,
             created_at=time_to_text(workflow.created_at),
         )
-        created = self._queries.insert_execution_if_absent(
+        self._queries.insert_execution_if_absent(
             self._connection,
             workflow_execution_id=execution.workflow_execution_id,
             workflow_id=execution.workflow_id,
@@ -296,7 +324,7 @@ class SqliteCheckpointStore:
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
         )
-        return self._insert_claim(execution.workflow_execution_id) if created else None
+        return self._insert_claim(execution.workflow_execution_id)
 
     # Claims
 
@@ -310,7 +338,7 @@ class SqliteCheckpointStore:
             self._connection, workflow_execution_id=workflow_execution_id
         )
         if held is not None:
-            if self._lock.is_alive(held.worker_id):
+            if self._is_alive(held.worker_id):
                 return None
             self._queries.delete_claim(
                 self._connection,
@@ -356,8 +384,20 @@ class SqliteCheckpointStore:
             lambda: self._queries.load_unfinished_executions(self._connection)
         )
         workers = {row.worker_id for row in found if row.worker_id is not None}
-        alive = {worker for worker in workers if self._lock.is_alive(worker)}
+        alive = {worker for worker in workers if self._is_alive(worker)}
         return readable((row for row in found if row.worker_id not in alive), rows.unclaimed_from)
+
+    def _holds(self, claim: WorkflowClaim) -> bool:
+        held = self._queries.load_claim(
+            self._connection, workflow_execution_id=claim.workflow_execution_id
+        )
+        return held is not None and held.fencing_token == claim.fencing_token
+
+    def _is_alive(self, worker_id: str) -> bool:
+        try:
+            return self._lock.is_alive(worker_id)
+        except OSError as error:
+            raise StoreError(f"cannot tell whether another worker lives: {error}") from error
 
     def _be_alive(self) -> None:
         try:
@@ -502,8 +542,10 @@ class SqliteCheckpointStore:
         assert signal_id is not None  # an insert of values returns its row
         return signal_id
 
-    def _upsert_signal(self, signal: WorkflowSignal, token: int | None) -> int:
+    def _upsert_signal(self, signal: WorkflowSignal, claim: WorkflowClaim | None) -> int:
         if signal.workflow_signal_id is None:
+            if claim is not None and not self._holds(claim):
+                return 0
             return self._insert_signal(signal)
         return self._queries.upsert_signal(
             self._connection,
@@ -513,7 +555,7 @@ class SqliteCheckpointStore:
             payload=signal.payload,
             status=signal.status.value,
             created_at=time_to_text(signal.created_at),
-            fencing_token=token,
+            fencing_token=None if claim is None else claim.fencing_token,
         )
 
     # Retention
@@ -573,8 +615,12 @@ class SqliteCheckpointStore:
     async def _in_batches(self, delete_batch: Callable[[], int], batch_size: int) -> int:
         check_integer("batch_size", batch_size, minimum=1)
         total = 0
+        began = time.monotonic()
         while deleted := await self._commit.write(delete_batch):
             total += deleted
+            # Others who want the lock look for it now and then: it is free half of the time.
+            await asyncio.sleep(time.monotonic() - began)
+            began = time.monotonic()
         return total
 
     def _delete(self, execution_ids: list[str]) -> int:
@@ -587,9 +633,6 @@ class SqliteCheckpointStore:
         ):
             delete(self._connection, workflow_execution_ids=ids)
         return self._queries.delete_executions(self._connection, workflow_execution_ids=ids)
-
-
-def _nothing() -> None: ...
 
 
 def _json_array(values: Iterable[str]) -> str:

@@ -45,22 +45,27 @@ class WorkerLock:
             self._file = None
 
     def is_alive(self, worker_id: str) -> bool:
-        """Whether the worker of that id lives. The lock file of a dead one is removed."""
+        """Whether the worker of that id lives. The lock file of a dead one is removed.
+
+        Raises OSError.
+        """
         if worker_id == self.worker_id:
             return True
         if self._database is None:
             return worker_id in self._alive_in_memory
         path = self._path(worker_id)
         try:
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it may be another user's
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared, so that two who ask at once do not take each other for the worker.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         else:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder may forbid to delete another user's files
+                path.unlink()
             return False
         finally:
             os.close(file)

@@ -1,0 +1,218 @@
+"""`python -m durable_workflow_sqlite`: what an operator does to a database from a shell.
+
+Exits with 0 when it did what was asked, with 1 and one line on stderr when it could not, and with
+2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.store.migrations import Migration, apply, load_migrations, pending
+from durable_workflow_sqlite.store.sqlite_errors import translate
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code. Wrong usage raises SystemExit(2)."""
+    options = _parser().parse_args(arguments)
+    try:
+        # SQLite would follow links, too, but it would not tell which file it creates.
+        file = Path(os.path.realpath(options.file))
+        if options.dry_run:
+            print_pending(file, adopt=options.adopt, busy_timeout=options.busy_timeout)
+        else:
+            migrate_file(
+                file,
+                backup=options.backup,
+                adopt=options.adopt,
+                busy_timeout=options.busy_timeout,
+            )
+    except StoreError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"cannot migrate {options.file}: {error}"
+    else:
+        return 0
+    sys.stderr.write(" ".join(problem.splitlines()) + "\n")
+    return 1
+
+
+def print_pending(file: Path, *, adopt: bool, busy_timeout: float) -> None:
+    """Print the SQL that `migrate_file` would run, as a script; change nothing.
+
+    Raises StoreError, OSError.
+    """
+    _check_place(file)
+    migrations = load_migrations()
+    with closing(_connect(file, busy_timeout) if file.exists() else _nothing()) as connection:
+        todo = pending(connection, migrations, adopt=adopt)
+    if not todo:
+        _say("-- nothing is pending")
+        return
+    _say("pragma foreign_keys = off;")
+    for migration in todo:
+        _say(f"\n-- {migration.name}\n\n{_script(migration)}")
+
+
+def migrate_file(file: Path, *, backup: Path | None, adopt: bool, busy_timeout: float) -> None:
+    """Create a file or migrate one, and say what was done. A backup is made before anything else.
+
+    Raises StoreError, OSError; a file that could not be given its tables is not left behind.
+    """
+    _check_place(file)
+    is_new = _create(file)
+    try:
+        with closing(_connect(file, busy_timeout)) as connection:
+            migrations = load_migrations()
+            pending(connection, migrations, adopt=adopt)  # refuses what need not be copied
+            if backup is not None and is_new:
+                _say(f"copied nothing: {file} is new")
+            elif backup is not None:
+                _back_up(connection, file, backup)
+                _say(f"copied {file} to {backup}")
+
+            applied: list[Migration] = []
+
+            def report(migration: Migration) -> None:
+                applied.append(migration)
+                _say(f"applied {migration.name}")
+
+            apply(connection, migrations, adopt=adopt, on_applied=report)
+            if not applied:
+                _say(f"nothing was pending: {file} has schema version {len(migrations)}")
+    except BaseException:
+        if is_new:
+            _remove_if_empty(file)
+        raise
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m durable_workflow_sqlite",
+        description="Look after the database of durable workflows.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    migrate = commands.add_parser(
+        "migrate",
+        help="create a database, or bring one to the current schema",
+        description="Create a database, or bring one to the current schema.",
+        allow_abbrev=False,
+    )
+    migrate.add_argument("file", metavar="FILE", help="the database; its folder must exist")
+    either = migrate.add_mutually_exclusive_group()
+    either.add_argument(
+        "--dry-run", action="store_true", help="print the SQL of what is pending, change nothing"
+    )
+    either.add_argument(
+        "--backup", metavar="PATH", type=Path, help="copy the database first, to a new file"
+    )
+    migrate.add_argument(
+        "--adopt",
+        action="store_true",
+        help="add the tables to a database that holds another application's",
+    )
+    migrate.add_argument(
+        "--busy-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=BUSY_TIMEOUT_MS / 1000,
+        help="how long to wait for a lock that someone else holds (default: %(default)g)",
+    )
+    return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return seconds
+
+
+def _check_place(file: Path) -> None:
+    if file.is_dir():
+        raise StoreError(f"{file} is a folder; give the path of a file")
+    if not file.parent.is_dir():
+        raise StoreError(f"there is no folder {file.parent}; create it first")
+
+
+def _create(file: Path, mode: int = 0o644) -> bool:
+    """Create an empty file; False if there is one already."""
+    try:
+        file.touch(mode, exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _connect(file: Path, busy_timeout: float = 0) -> sqlite3.Connection:
+    """Open a file that is there. A bare name could be one that SQLite reads in its own way."""
+    try:
+        connection = sqlite3.connect(
+            f"{file.as_uri()}?mode=rw", uri=True, timeout=busy_timeout, isolation_level=None
+        )
+        # A checkpoint beside the commits of others could damage the file, see `configure`. The
+        # one at the end is made by the last connection, with nobody beside it.
+        connection.execute("pragma wal_autocheckpoint = 0")
+    except sqlite3.Error as error:
+        raise translate(error, "open", str(file)) from error
+    return connection
+
+
+def _nothing() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None)
+
+
+def _script(migration: Migration) -> str:
+    """What `apply` does for one migration."""
+    return (
+        f"begin immediate;\n\n{migration.sql()}\n"
+        f"pragma user_version = {migration.version};\n\ncommit;"
+    )
+
+
+def _back_up(connection: sqlite3.Connection, file: Path, copy: Path) -> None:
+    """Copy a database as it is at one moment, to a new file that may be read by as many."""
+    copy = copy.absolute()
+    _check_place(copy)
+    if not _create(copy, stat.S_IMODE(file.stat().st_mode)):
+        raise StoreError(f"{copy} is there already, and no backup overwrites a file; name another")
+    try:
+        # The copying itself would wait for a lock for ever; this waits for the busy timeout.
+        connection.execute("begin")
+        connection.execute("pragma user_version").fetchone()
+        with closing(_connect(copy)) as target:
+            connection.backup(target)
+        connection.execute("commit")
+    except BaseException as error:
+        copy.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error):
+            raise translate(error, f"copy {file} to", str(copy)) from error
+        raise
+
+
+def _remove_if_empty(file: Path) -> None:
+    # Under its lock: somebody else may be about to fill the file, and would lose what he writes.
+    with suppress(StoreError, sqlite3.Error, OSError), closing(_connect(file)) as connection:
+        connection.execute("pragma journal_mode = memory")  # the disk may be full
+        connection.execute("begin exclusive")
+        if file.stat().st_size == 0:
+            file.unlink()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

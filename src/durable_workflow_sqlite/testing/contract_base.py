@@ -1,0 +1,266 @@
+"""What the parts of the store contract share: how a test gets its stores, and its records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+from durable_workflow_sqlite import (
+    CheckpointStore,
+    ClaimLostError,
+    ExecutionStatus,
+    SignalStatus,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    TimerStatus,
+    Workflow,
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+    WorkflowSignal,
+    WorkflowTimer,
+)
+
+OpenAnother = Callable[[], Awaitable[CheckpointStore]]
+
+WORKFLOW = Workflow(workflow_id="order:1", workflow_type="order")
+NOON = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+FINAL = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
+UNFINISHED = tuple(status for status in ExecutionStatus if status not in FINAL)
+
+
+class StoreContract:
+    """What a store's author says about the store."""
+
+    can_be_shared: ClassVar[bool] = True
+    """Whether `open_store`, called twice with one path, gives two workers on the same records.
+    Where False, the tests that need two are skipped."""
+
+    async def open_store(self, path: Path) -> CheckpointStore:
+        """Open a store on the records that belong to `path`, whose folder exists."""
+        raise NotImplementedError("override open_store")
+
+
+C = TypeVar("C", bound=StoreContract)
+
+
+def over_a_store(
+    test: Callable[[C, CheckpointStore], Coroutine[Any, Any, None]],
+) -> Callable[[C, Path], None]:
+    """A test of one store, which holds the definition WORKFLOW and no more."""
+
+    async def alone(self: C, store: CheckpointStore, _: OpenAnother) -> None:
+        await test(self, store)
+
+    return _named_as(test, lambda self, tmp_path: asyncio.run(_story(self, tmp_path, alone)))
+
+
+def over_workers(
+    test: Callable[[C, CheckpointStore, OpenAnother], Coroutine[Any, Any, None]],
+) -> Callable[[C, Path], None]:
+    """As `over_a_store`, and the test can open more stores on the same records."""
+
+    def run(self: C, tmp_path: Path) -> None:
+        if not self.can_be_shared:
+            pytest.skip("two of these stores cannot work on the same records")
+        asyncio.run(_story(self, tmp_path, test))
+
+    return _named_as(test, run)
+
+
+async def _story(
+    self: C,
+    tmp_path: Path,
+    test: Callable[[C, CheckpointStore, OpenAnother], Coroutine[Any, Any, None]],
+) -> None:
+    async with AsyncExitStack() as opened:
+
+        async def open_another() -> CheckpointStore:
+            store = await self.open_store(tmp_path / "records")
+            opened.push_async_callback(store.close)
+            return store
+
+        store = await open_another()
+        await store.save_workflow(WORKFLOW)
+        await test(self, store, open_another)
+
+
+def _named_as(
+    test: Callable[..., object], run: Callable[[C, Path], None]
+) -> Callable[[C, Path], None]:
+    # functools.wraps would make pytest look for the arguments of the test that is wrapped.
+    run.__name__, run.__qualname__ = test.__name__, test.__qualname__
+    run.__doc__ = test.__doc__
+    return run
+
+
+async def ids(store: CheckpointStore) -> list[str]:
+    found = await store.load_executions_by_status(ExecutionStatus)
+    return [one.workflow_execution_id for one in found]
+
+
+async def is_refused_everything(store: CheckpointStore, lost: WorkflowClaim) -> None:
+    """Every kind of record is refused under a claim that is lost."""
+    one = lost.workflow_execution_id
+    for records in (
+        [new_execution(one, status=ExecutionStatus.COMPLETED)],
+        [new_checkpoint(one, 7)],
+        [new_timer(one, "t", NOON + MINUTE, status=TimerStatus.FIRED)],
+        [new_signal(one, "late")],
+        [new_signal(one, "late", id=1)],
+        [Workflow(workflow_id="w2", workflow_type="w")],
+        [new_checkpoint(one, 8), new_checkpoint(one, 9)],
+    ):
+        with pytest.raises(ClaimLostError) as raised:
+            await store.save(*records, claim=lost)
+        assert raised.value.workflow_execution_id == one
+
+
+async def give_it_everything(
+    store: CheckpointStore, one: str, execution: WorkflowExecution | None = None
+) -> None:
+    """A checkpoint, a fired timer, and a signal that was delivered."""
+    if execution is not None:
+        await store.save_execution(execution)
+    await store.save(
+        new_checkpoint(one, 0),
+        new_timer(one, f"timer of {one}", NOON, status=TimerStatus.FIRED),
+        new_signal(one, "go", status=SignalStatus.DELIVERED),
+    )
+
+
+async def has_everything(store: CheckpointStore, one: str) -> None:
+    assert len(await store.load_checkpoints(one)) == 1
+    assert len(await store.load_timers(one)) == 1
+
+
+async def nothing_belongs_to(store: CheckpointStore, one: str) -> None:
+    assert await store.load_checkpoints(one) == []
+    assert await store.load_timers(one) == []
+    assert await store.load_pending_signals(one) == []
+
+
+def new_execution(
+    workflow_execution_id: str,
+    *,
+    workflow_id: str = "order:1",
+    status: ExecutionStatus = ExecutionStatus.PENDING,
+    **fields: Any,
+) -> WorkflowExecution:
+    return WorkflowExecution(
+        workflow_execution_id=workflow_execution_id,
+        workflow_id=workflow_id,
+        status=status,
+        **fields,
+    )
+
+
+def execution_with_everything(
+    workflow_execution_id: str,
+    *,
+    workflow_id: str = "order:1",
+    status: ExecutionStatus = ExecutionStatus.RUNNING,
+    created_at: datetime = NOON,
+) -> WorkflowExecution:
+    return WorkflowExecution(
+        workflow_execution_id=workflow_execution_id,
+        workflow_id=workflow_id,
+        status=status,
+        current_step=3,
+        input_data="[1]",
+        output_data='"out"',
+        error_type="builtins:ValueError",
+        error_message="it broke",
+        ttl_expires_at=NOON,
+        guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        recovery_count=4,
+        blocked_reason="why not",
+        created_at=created_at,
+        updated_at=NOON + MINUTE,
+    )
+
+
+def new_checkpoint(
+    workflow_execution_id: str,
+    step_index: int,
+    *,
+    name: str | None = None,
+    status: StepStatus = StepStatus.INTENT,
+    **fields: Any,
+) -> StepCheckpoint:
+    return StepCheckpoint(
+        workflow_execution_id=workflow_execution_id,
+        step_index=step_index,
+        step_name=f"step {step_index}" if name is None else name,
+        status=status,
+        **fields,
+    )
+
+
+def checkpoint_with_everything(workflow_execution_id: str, step_index: int) -> StepCheckpoint:
+    return StepCheckpoint(
+        workflow_execution_id=workflow_execution_id,
+        step_index=step_index,
+        step_name="everything",
+        status=StepStatus.FAILED,
+        kind=StepKind.SLEEP,
+        input_data="[1]",
+        output_data='"out"',
+        error_type="builtins:ValueError",
+        error_message="it broke",
+        idempotency_key="key",
+        compensate_ref="shop:refund",
+        started_at=NOON,
+        completed_at=NOON + MINUTE / 7,
+        due_at=NOON + MINUTE,
+    )
+
+
+def new_timer(
+    workflow_execution_id: str,
+    workflow_timer_id: str,
+    fire_at: datetime,
+    *,
+    status: TimerStatus = TimerStatus.PENDING,
+) -> WorkflowTimer:
+    return WorkflowTimer(
+        workflow_timer_id=workflow_timer_id,
+        workflow_execution_id=workflow_execution_id,
+        step_name="sleep",
+        fire_at=fire_at,
+        status=status,
+        created_at=NOON,
+    )
+
+
+def new_signal(
+    workflow_execution_id: str,
+    signal_name: str,
+    *,
+    id: int | None = None,  # noqa: A002
+    **fields: Any,
+) -> WorkflowSignal:
+    return WorkflowSignal(
+        workflow_execution_id=workflow_execution_id,
+        signal_name=signal_name,
+        workflow_signal_id=id,
+        **fields,
+    )
+
+
+def without_ids(checkpoints: Iterable[StepCheckpoint]) -> list[StepCheckpoint]:
+    """What was saved of checkpoints: their ids are the store's."""
+    return [
+        StepCheckpoint(
+            **{name: getattr(one, name) for name in one.__struct_fields__ if name != "id"}
+        )
+        for one in checkpoints
+    ]

@@ -1,0 +1,467 @@
+"""The store contract: signals, claims, and several workers on the same records."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from durable_workflow_sqlite import (
+    CheckpointStore,
+    ClaimLostError,
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    ExecutionStatus,
+    SignalStatus,
+    TimerStatus,
+    UnclaimedExecution,
+    Workflow,
+    WorkflowGuarantee,
+)
+from durable_workflow_sqlite.testing.contract_base import (
+    FINAL,
+    MINUTE,
+    NOON,
+    UNFINISHED,
+    WORKFLOW,
+    OpenAnother,
+    StoreContract,
+    checkpoint_with_everything,
+    execution_with_everything,
+    is_refused_everything,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    new_timer,
+    nothing_belongs_to,
+    over_a_store,
+    over_workers,
+    without_ids,
+)
+
+
+class ClaimsContract(StoreContract):
+    """Who may write, and who hears of it."""
+
+    # Signals
+
+    @over_a_store
+    async def test_a_signal_is_sent_to_every_execution_that_is_not_final(
+        self, store: CheckpointStore
+    ) -> None:
+        sent: list[int | None] = []
+        for status in UNFINISHED:
+            await store.save_execution(new_execution(status, status=status))
+            signal = await store.send_signal(new_signal(status, "go", payload="1"))
+            assert await store.load_pending_signals(status, "go") == [signal]
+            sent.append(signal.workflow_signal_id)
+        assert len(set(sent) - {None}) == len(UNFINISHED)
+        assert await store.load_signalled_execution_ids() == set(UNFINISHED)
+
+    @over_a_store
+    async def test_a_signal_to_an_unknown_or_final_execution_is_refused(
+        self, store: CheckpointStore
+    ) -> None:
+        with pytest.raises(ExecutionNotFoundError) as unknown:
+            await store.send_signal(new_signal("unknown", "go"))
+        assert unknown.value.workflow_execution_id == "unknown"
+        for status in FINAL:
+            await store.save_execution(new_execution(status, status=status))
+            with pytest.raises(ExecutionConflictError) as final:
+                await store.send_signal(new_signal(status, "go"))
+            assert final.value.workflow_execution_id == status
+            assert await store.load_pending_signals(status) == []
+        assert await store.load_signalled_execution_ids() == set()
+
+    @over_a_store
+    async def test_an_execution_is_signalled_until_its_signals_are_delivered(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(new_execution("e"), new_execution("f"))
+        signal = await store.send_signal(new_signal("e", "go"))
+        assert await store.load_signalled_execution_ids() == {"e"}
+        await store.save_signal(
+            new_signal("e", "go", status=SignalStatus.DELIVERED, id=signal.workflow_signal_id)
+        )
+        assert await store.load_signalled_execution_ids() == set()
+
+    # Claims
+
+    @over_a_store
+    async def test_an_execution_is_created_with_a_claim(self, store: CheckpointStore) -> None:
+        workflow = Workflow(workflow_id="w2", workflow_type="w", created_at=NOON)
+        execution = execution_with_everything("e", workflow_id="w2")
+        claim = await store.create_execution(workflow, execution)
+        assert claim is not None
+        assert (claim.workflow_execution_id, claim.worker_id) == ("e", store.worker_id)
+        assert not claim.taken_over
+        assert await store.load_workflow("w2") == workflow
+        assert await store.load_execution("e") == execution
+        assert await store.load_unclaimed_executions() == []
+        assert await store.claim_execution("e") is None
+        await store.save(new_execution("e", workflow_id="w2"), claim=claim)
+
+    @over_a_store
+    async def test_a_definition_that_is_there_stays_as_it_was(self, store: CheckpointStore) -> None:
+        other = Workflow(workflow_id="order:1", workflow_type="order", created_at=NOON)
+        assert await store.create_execution(other, new_execution("e")) is not None
+        assert await store.load_workflow("order:1") == WORKFLOW
+
+    @over_a_store
+    async def test_creating_under_an_id_that_is_taken_writes_nothing(
+        self, store: CheckpointStore
+    ) -> None:
+        first = new_execution("e", status=ExecutionStatus.COMPLETED)
+        await store.save_execution(first)
+        workflow = Workflow(workflow_id="w2", workflow_type="w")
+        second = new_execution("e", workflow_id="w2")
+        assert await store.create_execution(workflow, second) is None
+        assert await store.load_execution("e") == first
+        assert await store.load_workflow("w2") is None
+
+    @over_a_store
+    async def test_an_execution_is_created_of_its_own_workflow(
+        self, store: CheckpointStore
+    ) -> None:
+        with pytest.raises(ValueError, match="unknown"):
+            await store.create_execution(WORKFLOW, new_execution("e", workflow_id="unknown"))
+        assert await store.load_execution("e") is None
+
+    @over_a_store
+    async def test_one_of_many_that_create_or_claim_at_once_gets_it(
+        self, store: CheckpointStore
+    ) -> None:
+        created = await asyncio.gather(
+            *(store.create_execution(WORKFLOW, new_execution("e")) for _ in range(10))
+        )
+        (claim,) = filter(None, created)
+        await store.release_claims([claim])
+        claims = await asyncio.gather(*(store.claim_execution("e") for _ in range(10)))
+        assert len(list(filter(None, claims))) == 1
+
+    @over_a_store
+    async def test_what_is_unknown_or_final_cannot_be_claimed(self, store: CheckpointStore) -> None:
+        assert await store.claim_execution("unknown") is None
+        for status in FINAL:
+            await store.save_execution(new_execution(status, status=status))
+            assert await store.claim_execution(status) is None
+
+    @over_a_store
+    async def test_what_is_not_final_can_be_claimed_once(self, store: CheckpointStore) -> None:
+        for status in UNFINISHED:
+            await store.save_execution(new_execution(status, status=status))
+            claim = await store.claim_execution(status)
+            assert claim is not None
+            assert (claim.workflow_execution_id, claim.worker_id) == (status, store.worker_id)
+            assert not claim.taken_over
+            assert await store.claim_execution(status) is None
+
+    @over_a_store
+    async def test_fencing_tokens_grow(self, store: CheckpointStore) -> None:
+        tokens: list[int] = []
+        for number in range(3):
+            claim = await store.create_execution(WORKFLOW, new_execution(f"e{number}"))
+            while claim is not None:
+                tokens.append(claim.fencing_token)
+                await store.release_claims([claim])
+                claim = await store.claim_execution(f"e{number}") if len(tokens) % 3 else None
+        assert len(tokens) == 9
+        assert tokens == sorted(set(tokens))
+
+    @over_a_store
+    async def test_records_are_written_under_a_claim(self, store: CheckpointStore) -> None:
+        claim = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert claim is not None
+        await store.save(
+            Workflow(workflow_id="w2", workflow_type="w"),
+            new_execution("e", status=ExecutionStatus.RUNNING),
+            new_checkpoint("e", 0),
+            new_timer("e", "t", NOON),
+            new_signal("e", "go"),
+            claim=claim,
+        )
+        execution = await store.load_execution("e")
+        assert execution is not None
+        assert execution.status is ExecutionStatus.RUNNING
+        assert len(await store.load_checkpoints("e")) == 1
+        assert len(await store.load_timers("e")) == 1
+        assert len(await store.load_pending_signals("e")) == 1
+        assert await store.load_workflow("w2") is not None
+
+    @over_a_store
+    async def test_a_claim_covers_its_own_execution_alone(self, store: CheckpointStore) -> None:
+        claim = await store.create_execution(WORKFLOW, new_execution("e"))
+        await store.save_execution(new_execution("other"))
+        for record in (
+            new_execution("other", status=ExecutionStatus.RUNNING),
+            new_checkpoint("other", 0),
+            new_timer("other", "t", NOON),
+            new_signal("other", "go"),
+        ):
+            with pytest.raises(ValueError, match="other"):
+                await store.save(new_checkpoint("e", 0), record, claim=claim)
+        await nothing_belongs_to(store, "e")
+        await nothing_belongs_to(store, "other")
+
+    @over_a_store
+    async def test_a_write_under_a_lost_claim_changes_nothing(self, store: CheckpointStore) -> None:
+        lost = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert lost is not None
+        signal = await store.send_signal(new_signal("e", "go"))
+        timer = new_timer("e", "t", NOON)
+        await store.save_timer(timer)
+        await store.release_claims([lost])
+        await is_refused_everything(store, lost)
+        held = await store.claim_execution("e")
+        await is_refused_everything(store, lost)
+
+        execution = await store.load_execution("e")
+        assert execution is not None
+        assert execution.status is ExecutionStatus.PENDING
+        assert await store.load_pending_signals("e") == [signal]
+        assert await store.load_timers("e") == [timer]
+        assert await store.load_checkpoints("e") == []
+        assert await store.load_workflow("w2") is None
+        await store.save(new_checkpoint("e", 0), claim=held)
+
+    @over_a_store
+    async def test_a_claim_that_was_lost_releases_nothing(self, store: CheckpointStore) -> None:
+        lost = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert lost is not None
+        await store.release_claims([lost])
+        held = await store.claim_execution("e")
+        await store.release_claims([lost, lost])
+        await store.save(new_checkpoint("e", 0), claim=held)
+        assert await store.claim_execution("e") is None
+
+    @over_a_store
+    async def test_an_execution_that_becomes_final_loses_its_claim(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in FINAL:
+            claim = await store.create_execution(WORKFLOW, new_execution(status))
+            assert claim is not None
+            # What is saved beside it is still written under the claim, in whatever order.
+            await store.save(
+                new_checkpoint(status, 0),
+                new_execution(status, status=status),
+                new_checkpoint(status, 1),
+                claim=claim,
+            )
+            assert len(await store.load_checkpoints(status)) == 2
+            with pytest.raises(ClaimLostError):
+                await store.save(new_checkpoint(status, 2), claim=claim)
+            assert len(await store.load_checkpoints(status)) == 2
+
+    @over_a_store
+    async def test_a_lost_claim_fails_alone_among_writes_at_once(
+        self, store: CheckpointStore
+    ) -> None:
+        lost = await store.create_execution(WORKFLOW, new_execution("e"))
+        held = await store.create_execution(WORKFLOW, new_execution("f"))
+        assert lost is not None
+        await store.release_claims([lost])
+        outcomes = await asyncio.gather(
+            store.save(new_checkpoint("f", 0), claim=held),
+            store.save(new_checkpoint("e", 0), claim=lost),
+            store.save(new_checkpoint("f", 1), claim=held),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [type(None), ClaimLostError, type(None)]
+        assert len(await store.load_checkpoints("f")) == 2
+        assert await store.load_checkpoints("e") == []
+
+    @over_a_store
+    async def test_unclaimed_executions_say_what_a_worker_must_know(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(
+            Workflow(workflow_id="w2", workflow_type="pay", version=3),
+            new_execution("young", created_at=NOON + MINUTE),
+            execution_with_everything("old", workflow_id="w2", created_at=NOON - MINUTE),
+            *(new_execution(f"is {status}", status=status) for status in FINAL),
+            new_timer("old", "fired", NOON - MINUTE, status=TimerStatus.FIRED),
+            new_timer("old", "late", NOON + MINUTE),
+            new_timer("old", "early", NOON),
+            new_signal("old", "go"),
+            new_signal("young", "go", status=SignalStatus.DELIVERED),
+        )
+        old = UnclaimedExecution(
+            workflow_execution_id="old",
+            workflow_type="pay",
+            version=3,
+            status=ExecutionStatus.RUNNING,
+            guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+            blocked_reason="why not",
+            recovery_count=4,
+            ttl_expires_at=NOON,
+            wakes_at=NOON,
+            is_signalled=True,
+        )
+        young = UnclaimedExecution(
+            workflow_execution_id="young",
+            workflow_type="order",
+            version=1,
+            status=ExecutionStatus.PENDING,
+            guarantee=WorkflowGuarantee.FOREGROUND_ONLY,
+            blocked_reason=None,
+            recovery_count=0,
+            ttl_expires_at=None,
+            wakes_at=None,
+            is_signalled=False,
+        )
+        assert await store.load_unclaimed_executions() == [old, young]
+        claim = await store.claim_execution("old")
+        assert claim is not None
+        assert await store.load_unclaimed_executions() == [young]
+        await store.release_claims([claim])
+        assert await store.load_unclaimed_executions() == [old, young]
+
+    # Several workers
+
+    @over_workers
+    async def test_records_outlive_the_store_that_wrote_them(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        execution = execution_with_everything("e")
+        await store.save(execution, checkpoint_with_everything("e", 0))
+        await store.close()
+        again = await open_another()
+        assert await again.load_execution("e") == execution
+        assert without_ids(await again.load_checkpoints("e")) == [
+            checkpoint_with_everything("e", 0)
+        ]
+        assert await again.load_workflow("order:1") == WORKFLOW
+
+    @over_workers
+    async def test_closing_finishes_what_was_asked_for(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        await store.save_execution(new_execution("e"))
+        saves = [
+            asyncio.create_task(store.save_checkpoint(new_checkpoint("e", index)))
+            for index in range(20)
+        ]
+        await asyncio.sleep(0)
+        await store.close()
+        await asyncio.gather(*saves)
+        again = await open_another()
+        assert len(await again.load_checkpoints("e")) == 20
+
+    @over_workers
+    async def test_every_worker_has_an_id_of_its_own(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        await other.close()
+        ids = {store.worker_id, other.worker_id, (await open_another()).worker_id}
+        assert len(ids) == 3
+        assert store.worker_id in ids
+
+    @over_workers
+    async def test_a_worker_sees_at_once_what_another_wrote(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        await store.save_execution(new_execution("e"))
+        signal = await other.send_signal(new_signal("e", "go"))
+        assert await store.load_pending_signals("e") == [signal]
+        await store.save_execution(new_execution("e", status=ExecutionStatus.RUNNING))
+        seen = await other.load_execution("e")
+        assert seen is not None
+        assert seen.status is ExecutionStatus.RUNNING
+
+    @over_workers
+    async def test_there_is_news_when_another_worker_wrote(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        await store.save_execution(new_execution("e"))
+        for _ in range(3):
+            store.has_news()
+            await other.send_signal(new_signal("e", "go"))
+            assert store.has_news()
+
+    @over_workers
+    async def test_workers_that_write_at_once_lose_nothing(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        await store.save_execution(new_execution("e"))
+
+        async def write(worker: CheckpointStore, branch: str) -> None:
+            for index in range(50):
+                await worker.save_checkpoint(new_checkpoint("e", index, branch=branch))
+
+        await asyncio.gather(write(store, "one"), write(other, "two"))
+        assert len(await store.load_checkpoints("e")) == 100
+
+    @over_workers
+    async def test_the_claim_of_a_live_worker_is_respected(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        claim = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert claim is not None
+        assert await other.load_unclaimed_executions() == []
+        assert await other.claim_execution("e") is None
+        assert await other.create_execution(WORKFLOW, new_execution("e")) is None
+        await store.save(new_checkpoint("e", 0), claim=claim)
+
+        await store.release_claims([claim])
+        assert len(await other.load_unclaimed_executions()) == 1
+        taken = await other.claim_execution("e")
+        assert taken is not None
+        assert taken.worker_id == other.worker_id
+        assert taken.fencing_token > claim.fencing_token
+        assert not taken.taken_over
+        assert await store.claim_execution("e") is None
+
+    @over_workers
+    async def test_one_of_two_workers_gets_what_both_claim(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        for number in range(20):
+            await store.save_execution(new_execution(f"e{number}"))
+            claims = await asyncio.gather(
+                store.claim_execution(f"e{number}"), other.claim_execution(f"e{number}")
+            )
+            assert len(list(filter(None, claims))) == 1
+            created = await asyncio.gather(
+                *(
+                    worker.create_execution(WORKFLOW, new_execution(f"f{number}"))
+                    for worker in (other, store)
+                )
+            )
+            assert len(list(filter(None, created))) == 1
+
+    @over_workers
+    async def test_the_claims_of_a_worker_that_is_gone_are_taken_over(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        claim = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert claim is not None
+        await store.close()
+        assert len(await other.load_unclaimed_executions()) == 1
+        taken = await other.claim_execution("e")
+        assert taken is not None
+        assert taken.taken_over
+        assert taken.worker_id == other.worker_id
+        assert taken.fencing_token > claim.fencing_token
+        assert await other.load_unclaimed_executions() == []
+        await is_refused_everything(other, claim)
+        await other.save(new_checkpoint("e", 0), claim=taken)
+
+    @over_workers
+    async def test_a_worker_whose_claim_another_has_now_can_change_nothing(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        lost = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert lost is not None
+        await store.release_claims([lost])
+        assert await other.claim_execution("e") is not None
+        await is_refused_everything(store, lost)
+        await nothing_belongs_to(other, "e")

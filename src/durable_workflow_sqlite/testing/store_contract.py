@@ -1,0 +1,18 @@
+"""What every `CheckpointStore` must do, as tests that a store's author runs by subclassing.
+
+    class TestMyStore(CheckpointStoreContract):
+        async def open_store(self, path: Path) -> CheckpointStore:
+            return await MyStore.open(path)
+
+Needs pytest and no plugin. Nothing here knows how a store keeps its records.
+"""
+
+from __future__ import annotations
+
+from durable_workflow_sqlite.testing.contract_claims import ClaimsContract
+from durable_workflow_sqlite.testing.contract_limits import LimitsContract
+from durable_workflow_sqlite.testing.contract_saving import SavingContract
+
+
+class CheckpointStoreContract(SavingContract, ClaimsContract, LimitsContract):
+    """Override `open_store`; set `can_be_shared = False` if two workers cannot share records."""

@@ -1,0 +1,410 @@
+"""What can be seen from outside: hooks, log records, states, and what is stored of errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    DurableEngineObserver,
+    ExecutionStatus,
+    RecoveryResult,
+    RetryPolicy,
+    SqliteCheckpointStore,
+    StepCheckpoint,
+    WorkflowContext,
+    WorkflowExecution,
+    WorkflowFailedError,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die
+
+QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=20))
+
+
+class Recorder(DurableEngineObserver):
+    """Writes down every hook that is called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def of(self, hook: str) -> list[tuple[Any, ...]]:
+        return [call[1:] for call in self.calls if call[0] == hook]
+
+    def on_execution_start(self, execution: WorkflowExecution) -> None:
+        self.calls.append(("execution_start", execution.workflow_execution_id))
+
+    def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
+        self.calls.append(("execution_complete", execution.status, elapsed))
+
+    def on_step_start(self, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
+        self.calls.append(("step_start", checkpoint.step_name, checkpoint.attempt, replayed))
+
+    def on_step_complete(
+        self, checkpoint: StepCheckpoint, elapsed: timedelta, *, replayed: bool
+    ) -> None:
+        self.calls.append(
+            ("step_complete", checkpoint.step_name, checkpoint.status.value, elapsed, replayed)
+        )
+
+    def on_step_retry(
+        self, checkpoint: StepCheckpoint, error: BaseException, delay: timedelta
+    ) -> None:
+        self.calls.append(("step_retry", checkpoint.step_name, str(error), delay))
+
+    def on_step_in_doubt(self, checkpoint: StepCheckpoint) -> None:
+        self.calls.append(("step_in_doubt", checkpoint.step_name, checkpoint.attempt))
+
+    def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
+        self.calls.append(("compensation_start", checkpoint.step_name))
+
+    def on_compensation_complete(self, checkpoint: StepCheckpoint, elapsed: timedelta) -> None:
+        self.calls.append(("compensation_complete", checkpoint.status.value, elapsed))
+
+    def on_recovery_start(self, count: int) -> None:
+        self.calls.append(("recovery_start", count))
+
+    def on_recovery_complete(self, result: RecoveryResult, elapsed: timedelta) -> None:
+        self.calls.append(("recovery_complete", result, elapsed))
+
+    def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
+        self.calls.append(("status_change", before.value, execution.status.value))
+
+    def on_error(self, error: BaseException, workflow_execution_id: str | None) -> None:
+        self.calls.append(("error", str(error), workflow_execution_id))
+
+
+def test_every_hook_is_called_and_elapsed_times_are_real() -> None:
+    recorder = Recorder()
+    tries: list[int] = []
+
+    async def flaky() -> str:
+        await asyncio.sleep(0.02)
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionError("not now")
+        return "there"
+
+    async def undo(_: object) -> None:
+        await asyncio.sleep(0.02)
+
+    @workflow
+    async def busy(ctx: WorkflowContext) -> None:
+        await ctx.step("flaky", flaky, compensate=undo, retry=QUICK)
+        await ctx.sleep("nap", timedelta(seconds=0.05))
+        await ctx.wait_signal("go")
+        raise ValueError("on purpose")
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, observers=[recorder]) as engine,
+        ):
+            handle = await engine.start(busy, execution_id="one")
+            await handle.signal("go")
+            with pytest.raises(WorkflowFailedError):
+                await handle.result()
+
+    asyncio.run(life())
+    assert recorder.of("recovery_start") == [(0,)]
+    ((result, elapsed),) = recorder.of("recovery_complete")
+    assert result == RecoveryResult()
+    assert elapsed >= timedelta(0)
+    assert recorder.of("execution_start") == [("one",)]
+    assert recorder.of("step_start") == [
+        ("flaky", 1, False),
+        ("flaky", 2, False),
+        ("nap", 1, False),
+        ("go", 1, False),
+    ]
+    assert recorder.of("step_retry") == [("flaky", "not now", timedelta(milliseconds=20))]
+    completed = {name: (status, took) for name, status, took, _ in recorder.of("step_complete")}
+    assert {name: status for name, (status, _) in completed.items()} == dict.fromkeys(
+        ("flaky", "nap", "go"), "COMPLETED"
+    )
+    assert completed["flaky"][1] >= timedelta(seconds=0.06)  # since its first attempt
+    assert completed["nap"][1] >= timedelta(seconds=0.05)
+    assert recorder.of("compensation_start") == [("flaky:compensate",)]
+    ((status, took),) = recorder.of("compensation_complete")
+    assert status == "COMPENSATED"
+    assert took >= timedelta(seconds=0.02)
+    ((ending, took),) = recorder.of("execution_complete")
+    assert ending is ExecutionStatus.FAILED
+    assert took >= timedelta(seconds=0.13)
+    assert recorder.of("status_change") == [
+        ("RUNNING", "SUSPENDED"),
+        ("SUSPENDED", "RUNNING"),
+        ("RUNNING", "COMPENSATING"),
+        ("COMPENSATING", "FAILED"),
+    ]
+
+
+def test_replayed_steps_are_told_too_and_marked_so(file: Path, journal: Journal) -> None:
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    @workflow
+    async def replayed(ctx: WorkflowContext) -> None:
+        await ctx.step("good", lambda: 1)
+        await ctx.sleep("nap", timedelta(0))
+        await ctx.wait_signal("go")
+        try:
+            await ctx.step("bad", fail)
+        except ValueError:
+            await ctx.step("doubtful", lambda: die() if journal.note("run") == 1 else None)
+
+    recorder = Recorder()
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(replayed, execution_id="one")
+            await handle.signal("go")
+            await handle.result()
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[replayed], observers=[recorder]) as engine,
+        ):
+            await engine.handle("one").result()
+
+    live_and_die(first_life)
+    asyncio.run(second_life())
+    assert recorder.of("execution_start") == []
+    assert recorder.of("step_start") == [
+        ("good", 1, True),
+        ("nap", 1, True),
+        ("go", 1, True),
+        ("bad", 1, True),
+        ("doubtful", 2, False),
+    ]
+    assert [(name, status, again) for name, status, _, again in recorder.of("step_complete")] == [
+        ("good", "COMPLETED", True),
+        ("nap", "COMPLETED", True),
+        ("go", "COMPLETED", True),
+        ("bad", "FAILED", True),
+        ("doubtful", "COMPLETED", False),
+    ]
+    assert recorder.of("step_in_doubt") == [("doubtful", 1)]
+    ((result, _),) = recorder.of("recovery_complete")
+    assert result.resumed == ("one",)
+
+
+def test_an_observer_that_raises_is_logged_and_harms_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(DurableEngineObserver):
+        def __getattribute__(self, name: str) -> Any:
+            if name.startswith("on_"):
+                raise RuntimeError(f"broken {name}")
+            return super().__getattribute__(name)
+
+    recorder = Recorder()
+
+    @workflow
+    async def simple(ctx: WorkflowContext) -> int:
+        return await ctx.step("one", lambda: 1)
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, observers=[Broken(), recorder]) as engine,
+        ):
+            assert await engine.run(simple) == 1
+
+    asyncio.run(life())
+    assert recorder.of("step_start") == [("one", 1, False)]
+    assert "broken on_step_start" in caplog.text
+
+
+def test_something_that_is_no_observer_is_refused() -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store:
+            with pytest.raises(TypeError, match="observer"):
+                DurableEngine(store, observers=[print])  # type: ignore[list-item]
+
+    asyncio.run(life())
+
+
+def test_an_error_formatter_is_applied_to_everything_that_is_stored(file: Path) -> None:
+    secret = "4111-1111"
+
+    def fail(_: object = None) -> None:
+        raise ValueError(f"card {secret} refused")
+
+    @workflow
+    async def leaky(ctx: WorkflowContext) -> None:
+        await ctx.step("book", lambda: 1, compensate=fail, compensate_retry=RetryPolicy.none())
+        await ctx.step("charge", fail, retry=QUICK)
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(
+                store, error_formatter=lambda error: str(error).replace(secret, "****")
+            ) as engine,
+        ):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(leaky, execution_id="one")
+            messages = [c.error_message for c in await store.load_checkpoints("one")]
+            assert messages.count("card **** refused") == 3  # two attempts, one compensation
+            assert (await engine.load("one")).error_message == "card **** refused"
+
+    asyncio.run(life())
+    for path in file.parent.glob("workflows.db*"):
+        assert secret.encode() not in path.read_bytes()
+
+
+def test_what_is_stored_of_an_error_is_cut_at_a_thousand_characters() -> None:
+    def fail() -> None:
+        raise ValueError("x" * 5000)
+
+    @workflow
+    async def wordy(ctx: WorkflowContext) -> None:
+        await ctx.step("fail", fail)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(wordy, execution_id="one")
+            assert len(str((await engine.load("one")).error_message)) == 1000
+
+    asyncio.run(life())
+
+
+def test_a_formatter_that_raises_does_not_lose_the_error(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    def broken(error: BaseException) -> str:
+        raise RuntimeError("broken formatter")
+
+    @workflow
+    async def failing(ctx: WorkflowContext) -> None:
+        await ctx.step("fail", fail)
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, error_formatter=broken) as engine,
+        ):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(failing, execution_id="one")
+            record = await engine.load("one")
+            assert record.status is ExecutionStatus.FAILED
+            # Nothing of a text that was to be redacted is stored.
+            assert record.error_message == "ValueError"
+
+    asyncio.run(life())
+    assert "broken formatter" in caplog.text
+
+
+def test_observing_yields_every_state_the_current_one_first() -> None:
+    @workflow
+    async def changing(ctx: WorkflowContext) -> str:
+        await ctx.sleep("nap", timedelta(seconds=0.02))
+        await ctx.step("work", lambda: 1)
+        return str(await ctx.wait_signal("go"))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(changing, execution_id="one")
+            states: list[ExecutionStatus] = []
+
+            async def observe() -> None:
+                async for state in engine.observe("one"):
+                    states.append(state.status)
+
+            observing = asyncio.create_task(observe())
+            await asyncio.sleep(0.1)
+            await handle.signal("go", "gone")
+            await asyncio.wait_for(observing, 5)
+            assert states == [
+                ExecutionStatus.RUNNING,
+                ExecutionStatus.SUSPENDED,
+                ExecutionStatus.RUNNING,
+                ExecutionStatus.SUSPENDED,
+                ExecutionStatus.RUNNING,
+                ExecutionStatus.COMPLETED,
+            ]
+            assert [s.status async for s in engine.observe("one")] == [ExecutionStatus.COMPLETED]
+
+    asyncio.run(life())
+
+
+def test_observing_works_from_another_engine(file: Path) -> None:
+    @workflow
+    async def waiter(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_signal("go"))
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file) as other_store,
+            DurableEngine(store) as engine,
+            DurableEngine(other_store) as other,
+        ):
+            await engine.start(waiter, execution_id="one")
+            states: list[ExecutionStatus] = []
+            async with asyncio.timeout(5):
+                async for state in other.observe("one"):
+                    states.append(state.status)
+                    if state.status is ExecutionStatus.SUSPENDED:
+                        await other.send_signal("one", "go", 1)
+            assert states[-2:] in (
+                [ExecutionStatus.SUSPENDED, ExecutionStatus.COMPLETED],
+                [ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED],
+            )
+
+    asyncio.run(life())
+
+
+def test_an_observation_ends_with_an_error_when_its_engine_stops() -> None:
+    @workflow
+    async def waiter(ctx: WorkflowContext) -> None:
+        await ctx.wait_signal("go")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store:
+            async with DurableEngine(store) as engine:
+                await engine.start(waiter, execution_id="one")
+
+                async def observe() -> None:
+                    async for _ in engine.observe("one"):
+                        pass
+
+                observing = asyncio.create_task(observe())
+                await asyncio.sleep(0.05)
+            with pytest.raises(Exception, match="disposed"):
+                await asyncio.wait_for(observing, 5)
+
+    asyncio.run(life())
+
+
+def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    @workflow
+    async def failing(ctx: WorkflowContext) -> None:
+        await ctx.branch("side").step("fail", fail, retry=QUICK)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(failing, execution_id="one")
+
+    with caplog.at_level(logging.INFO, "durable_workflow_sqlite"):
+        asyncio.run(life())
+    of_steps = [record for record in caplog.records if hasattr(record, "step_name")]
+    assert [
+        (r.workflow_execution_id, r.step_name, r.branch, r.step_index, r.attempt)  # type: ignore[attr-defined]
+        for r in of_steps
+    ] == [("one", "fail", "side", 0, 1), ("one", "fail", "side", 0, 2)]
+    assert all(record.name.startswith("durable_workflow_sqlite.") for record in caplog.records)

@@ -1,0 +1,44 @@
+"""The suite that every store must pass, over each way to open ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import CheckpointStore, SqliteCheckpointStore
+from durable_workflow_sqlite.testing import CheckpointStoreContract
+
+
+class TestAFile(CheckpointStoreContract):
+    async def open_store(self, path: Path) -> CheckpointStore:
+        return SqliteCheckpointStore.file(path)
+
+
+class TestAFileThatIsSafeFromPowerCuts(CheckpointStoreContract):
+    async def open_store(self, path: Path) -> CheckpointStore:
+        return SqliteCheckpointStore.file(path, synchronous="full")
+
+
+class TestAGivenConnection(CheckpointStoreContract):
+    _given: list[sqlite3.Connection]
+
+    @pytest.fixture(autouse=True)
+    def _close_what_was_given(self) -> Iterator[None]:
+        self._given = []
+        yield
+        for connection in self._given:
+            connection.close()
+
+    async def open_store(self, path: Path) -> CheckpointStore:
+        self._given.append(sqlite3.connect(path))
+        return SqliteCheckpointStore(self._given[-1])
+
+
+class TestMemory(CheckpointStoreContract):
+    can_be_shared = False
+
+    async def open_store(self, path: Path) -> CheckpointStore:
+        return SqliteCheckpointStore.in_memory()

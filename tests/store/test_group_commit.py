@@ -1,0 +1,467 @@
+"""Writes of one turn share a transaction; one that fails fails alone; the loop never waits."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import SqliteCheckpointStore, StoreBusyError, StoreError
+from durable_workflow_sqlite.store import group_commit
+from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from tests.store.processes import a_process
+
+
+class Recording(sqlite3.Connection):
+    """Keeps the statements that it is given."""
+
+    statements: list[str]
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        self.__dict__.setdefault("statements", []).append(sql)
+        return super().execute(sql, *parameters)
+
+
+def opened_by_path(file: Path) -> SqliteCheckpointStore:
+    return SqliteCheckpointStore.file(file)
+
+
+def opened_in_full(file: Path) -> SqliteCheckpointStore:
+    return SqliteCheckpointStore.file(file, synchronous="full")
+
+
+def over_a_plain_connection(file: Path) -> SqliteCheckpointStore:
+    return SqliteCheckpointStore(sqlite3.connect(file))
+
+
+def over_a_connection_for_all_threads(file: Path) -> SqliteCheckpointStore:
+    return SqliteCheckpointStore(sqlite3.connect(file, check_same_thread=False))
+
+
+EVERY_WAY = pytest.mark.parametrize(
+    "opened",
+    [
+        opened_by_path,
+        opened_in_full,
+        over_a_plain_connection,
+        over_a_connection_for_all_threads,
+    ],
+)
+
+
+@asynccontextmanager
+async def a_store(
+    opened: Callable[[Path], SqliteCheckpointStore], file: Path
+) -> AsyncIterator[SqliteCheckpointStore]:
+    """A store with one execution, e; its connection is closed with it."""
+    store = opened(file)
+    try:
+        await store.save(WORKFLOW, new_execution("e"))
+        yield store
+    finally:
+        await store.close()
+        store._connection.close()
+
+
+@pytest.fixture
+def other(file: Path) -> Iterator[sqlite3.Connection]:
+    """Somebody else's connection to the file."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        yield connection
+
+
+async def saved(store: SqliteCheckpointStore) -> list[int]:
+    return [checkpoint.step_index for checkpoint in await store.load_checkpoints("e")]
+
+
+def test_writes_of_one_turn_share_one_transaction(file: Path) -> None:
+    async def story(connection: Recording) -> None:
+        async with SqliteCheckpointStore(connection) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            connection.statements.clear()
+            await asyncio.gather(
+                *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(50))
+            )
+            assert connection.statements.count("begin immediate") == 1
+            assert connection.statements.count("commit") == 1
+            assert await saved(store) == list(range(50))
+
+            connection.statements.clear()
+            for n in range(50):
+                await store.save_checkpoint(new_checkpoint("e", n))
+            assert connection.statements.count("begin immediate") == 50
+
+    with closing(sqlite3.connect(file, factory=Recording)) as connection:
+        asyncio.run(story(connection))
+
+
+@EVERY_WAY
+def test_a_write_that_fails_among_others_fails_alone(
+    file: Path, opened: Callable[[Path], SqliteCheckpointStore]
+) -> None:
+    async def story() -> None:
+        async with a_store(opened, file) as store:
+            for bad in (0, 7, 19):
+                outcomes = await asyncio.gather(
+                    *(
+                        store.save(
+                            new_checkpoint("e", 100 * bad + n),
+                            new_checkpoint(
+                                "unknown" if n == bad else "e", 100 * bad + n, attempt=2
+                            ),
+                        )
+                        for n in range(20)
+                    ),
+                    return_exceptions=True,
+                )
+                assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [bad]
+                assert isinstance(outcomes[bad], StoreError)
+            assert len(await saved(store)) == 3 * 2 * 19
+
+    asyncio.run(story())
+
+
+def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_first_try(
+    file: Path, other: sqlite3.Connection
+) -> None:
+    """Between the failing transaction and the second one, somebody else may take the lock."""
+
+    class Unlucky(sqlite3.Connection):
+        armed = False
+
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            cursor = super().execute(sql, *parameters)
+            if sql == "rollback" and self.armed:
+                self.armed = False
+                other.execute("begin immediate")
+                asyncio.get_running_loop().call_later(0.3, other.execute, "rollback")
+            return cursor
+
+    async def story() -> None:
+        connection = sqlite3.connect(file, factory=Unlucky, check_same_thread=False)
+        async with a_store(lambda _: SqliteCheckpointStore(connection), file) as store:
+            connection.armed = True
+            outcomes = await asyncio.gather(
+                *(
+                    store.save_checkpoint(new_checkpoint("unknown" if n == 1 else "e", n))
+                    for n in range(3)
+                ),
+                return_exceptions=True,
+            )
+            assert [type(outcome) for outcome in outcomes] == [type(None), StoreError, type(None)]
+            assert await saved(store) == [0, 2]
+
+    asyncio.run(story())
+
+
+@EVERY_WAY
+def test_a_lock_that_another_process_holds_does_not_block_the_loop(
+    file: Path, opened: Callable[[Path], SqliteCheckpointStore]
+) -> None:
+    def hold_the_lock(say: Callable[[str], None]) -> None:
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("begin immediate")
+            say("held")
+            time.sleep(1)
+            connection.execute("rollback")
+
+    async def story() -> None:
+        async with a_store(opened, file) as store:
+            with a_process(hold_the_lock) as process:
+                assert process.hear() == "held"
+                began = time.monotonic()
+                writes = [
+                    asyncio.create_task(store.save_checkpoint(new_checkpoint("e", n)))
+                    for n in range(3)
+                ]
+                longest, last = 0.0, began
+                while not all(write.done() for write in writes):
+                    await asyncio.sleep(0.005)
+                    longest, last = max(longest, time.monotonic() - last), time.monotonic()
+                await asyncio.gather(*writes)
+                assert time.monotonic() - began > 0.5
+                assert longest < 0.25
+            assert await saved(store) == [0, 1, 2]
+            await store.save_checkpoint(new_checkpoint("e", 3))
+
+    asyncio.run(story())
+
+
+@EVERY_WAY
+def test_a_lock_that_is_held_too_long_is_a_busy_error_and_harms_nothing_else(
+    file: Path,
+    other: sqlite3.Connection,
+    opened: Callable[[Path], SqliteCheckpointStore],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        async with a_store(opened, file) as store:
+            monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 200)
+            await store.save_checkpoint(new_checkpoint("e", 0))
+            other.execute("begin immediate")
+            outcomes = await asyncio.gather(
+                *(store.save_checkpoint(new_checkpoint("e", n)) for n in (1, 2)),
+                return_exceptions=True,
+            )
+            assert [type(outcome) for outcome in outcomes] == [StoreBusyError] * 2
+            assert str(file) in str(outcomes[0])
+            assert await saved(store) == [0]  # reading needs no lock
+            other.execute("rollback")
+            await store.save_checkpoint(new_checkpoint("e", 3))
+            assert await saved(store) == [0, 3]
+
+    asyncio.run(story())
+
+
+def test_what_is_asked_for_while_a_write_waits_is_done_after_it(
+    file: Path, other: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        async with a_store(opened_by_path, file) as store:
+            other.execute("begin immediate")
+            first = asyncio.create_task(store.save_checkpoint(new_checkpoint("e", 0)))
+            await asyncio.sleep(0.05)
+            later = [
+                asyncio.create_task(store.save_checkpoint(new_checkpoint("e", 1))),
+                asyncio.create_task(store.load_checkpoints("e")),
+            ]
+            await asyncio.sleep(0.05)
+            assert not store.has_news()
+            assert not any(task.done() for task in (first, *later))
+            other.execute("rollback")
+            await asyncio.gather(first, *later)
+            assert await saved(store) == [0, 1]
+
+    asyncio.run(story())
+
+
+def test_a_caller_that_is_cancelled_does_not_disturb_the_others(
+    file: Path, other: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        async with a_store(opened_by_path, file) as store:
+            other.execute("begin immediate")
+            writes = [
+                asyncio.create_task(store.save_checkpoint(new_checkpoint("e", n))) for n in range(3)
+            ]
+            await asyncio.sleep(0.05)
+            writes[1].cancel()
+            await asyncio.sleep(0.05)
+            other.execute("rollback")
+            await asyncio.gather(writes[0], writes[2])
+            assert {0, 2} <= set(await saved(store))
+
+    asyncio.run(story())
+
+
+def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> None:
+    async def story(connection: sqlite3.Connection) -> None:
+        async with SqliteCheckpointStore(connection) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            (pages,) = connection.execute("pragma page_count").fetchone()
+            connection.execute(f"pragma max_page_count = {pages + 2}")
+            await store.save_checkpoint(new_checkpoint("e", 0))
+            outcomes = await asyncio.gather(
+                *(
+                    store.save_checkpoint(new_checkpoint("e", n, output_data="x" * 20_000))
+                    for n in range(1, 5)
+                ),
+                return_exceptions=True,
+            )
+            for outcome in outcomes:
+                assert isinstance(outcome, StoreError)
+                assert "the disk is full" in str(outcome)
+            assert await saved(store) == [0]
+            connection.execute("pragma max_page_count = 100000")
+            await store.save_checkpoint(new_checkpoint("e", 5, output_data="x" * 20_000))
+            assert await saved(store) == [0, 5]
+
+    with closing(sqlite3.connect(file)) as connection:
+        asyncio.run(story(connection))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    command = [str(mount), "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("opened", [opened_by_path, opened_in_full])
+def test_a_full_disk_is_a_store_error_until_there_is_room(
+    small_disk: Path, opened: Callable[[Path], SqliteCheckpointStore]
+) -> None:
+    async def story() -> None:
+        file, ballast = small_disk / "workflows.db", small_disk / "ballast"
+        async with a_store(opened, file) as store:
+            await store.save_checkpoint(new_checkpoint("e", 0))
+            with ballast.open("wb", buffering=0) as filler, suppress(OSError):
+                while True:
+                    filler.write(b"x" * 4096)
+            for _ in range(3):
+                outcomes = await asyncio.gather(
+                    *(
+                        store.save_checkpoint(new_checkpoint("e", n, output_data="x" * 50_000))
+                        for n in range(1, 4)
+                    ),
+                    return_exceptions=True,
+                )
+                assert [type(outcome) for outcome in outcomes] == [StoreError] * 3
+                assert "disk" in str(outcomes[0])
+            assert await saved(store) == [0]
+            ballast.unlink()
+            await store.save_checkpoint(new_checkpoint("e", 4, output_data="x" * 50_000))
+            assert await saved(store) == [0, 4]
+        async with SqliteCheckpointStore.file(file) as store:
+            assert await saved(store) == [0, 4]
+
+    asyncio.run(story())
+
+
+def befall(file: Path, fate: str) -> None:
+    old = file.with_suffix(".old")
+    if fate == "deleted":
+        for one in file.parent.iterdir():
+            one.unlink()
+    elif fate == "moved back":
+        old.rename(file)
+    else:
+        file.rename(old)
+    if fate == "replaced":
+        file.touch()
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("fate", ["deleted", "moved", "replaced"])
+def test_a_file_that_is_gone_takes_no_writes(
+    file: Path, opened: Callable[[Path], SqliteCheckpointStore], fate: str
+) -> None:
+    async def story() -> None:
+        async with a_store(opened, file) as store:
+            befall(file, fate)
+            outcomes = await asyncio.gather(
+                *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
+                return_exceptions=True,
+            )
+            assert [type(outcome) for outcome in outcomes] == [StoreError] * 2
+            assert "moved or deleted" in str(outcomes[0])
+            if fate == "moved":
+                befall(file, "moved back")
+                await store.save_checkpoint(new_checkpoint("e", 2))
+                assert await saved(store) == [2]
+
+    asyncio.run(story())
+
+
+def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
+    class Broken(sqlite3.Connection):
+        refusals = 0
+
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if sql == "rollback" and self.refusals:
+                self.refusals -= 1
+                raise sqlite3.OperationalError("cannot roll back")
+            return super().execute(sql, *parameters)
+
+    async def story(connection: Broken) -> None:
+        async with SqliteCheckpointStore(connection) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            connection.refusals = 1
+            with pytest.raises(StoreError, match="FOREIGN KEY"):
+                await store.save(new_checkpoint("e", 0), new_checkpoint("unknown", 0))
+            await store.save_checkpoint(new_checkpoint("e", 1))
+            assert await saved(store) == [1]
+
+    with closing(sqlite3.connect(file, factory=Broken)) as connection:
+        asyncio.run(story(connection))
+
+
+def test_two_event_loops_cannot_use_one_store_at_once(file: Path) -> None:
+    store = SqliteCheckpointStore.file(file)
+    in_use, done = threading.Event(), threading.Event()
+
+    async def first() -> None:
+        await store.save(WORKFLOW, new_execution("e"))
+        in_use.set()
+        await asyncio.to_thread(done.wait)
+        await store.save_checkpoint(new_checkpoint("e", 0))
+        await store.close()
+
+    async def second() -> None:
+        with pytest.raises(RuntimeError, match="event loop"):
+            await store.load_execution("e")
+        with pytest.raises(RuntimeError, match="event loop"):
+            await store.save_checkpoint(new_checkpoint("e", 1))
+
+    thread = threading.Thread(target=lambda: asyncio.run(first()))
+    thread.start()
+    assert in_use.wait(10)
+    try:
+        asyncio.run(second())
+    finally:
+        done.set()
+        thread.join()
+
+    async def read() -> None:
+        async with SqliteCheckpointStore.file(file) as again:
+            assert await saved(again) == [0]
+
+    asyncio.run(read())
+
+
+@EVERY_WAY
+def test_one_event_loop_after_another_can_use_one_store(
+    file: Path, opened: Callable[[Path], SqliteCheckpointStore]
+) -> None:
+    store = opened(file)
+
+    async def write(index: int) -> None:
+        await store.save(WORKFLOW, new_execution("e"), new_checkpoint("e", index))
+
+    for index in range(3):
+        asyncio.run(write(index))
+    assert asyncio.run(saved(store)) == [0, 1, 2]
+    asyncio.run(store.close())
+    store._connection.close()
+
+
+def test_a_store_can_be_closed_after_its_loop_went_away_in_the_middle_of_a_write(
+    file: Path, other: sqlite3.Connection
+) -> None:
+    store = SqliteCheckpointStore.file(file)
+
+    async def leave() -> None:
+        await store.save(WORKFLOW, new_execution("e"))
+        other.execute("begin immediate")
+        writes = [asyncio.create_task(store.save_checkpoint(new_checkpoint("e", 0)))]
+        await asyncio.sleep(0.05)
+        writes.append(asyncio.create_task(store.save_checkpoint(new_checkpoint("e", 1))))
+        await asyncio.sleep(0.05)
+        threading.Timer(0.2, other.execute, ["rollback"]).start()
+
+    other.close()
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    asyncio.run(leave())
+
+    async def close() -> None:
+        async with asyncio.timeout(10):
+            await store.close()
+
+    asyncio.run(close())
+    other.close()

@@ -1,0 +1,218 @@
+"""Every statement that is sent stands in sql/, and every write is in a `begin immediate`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    RetryPolicy,
+    SqliteCheckpointStore,
+    WorkflowCancelledError,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
+from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR
+from durable_workflow_sqlite.testing.contract_base import (
+    FINAL,
+    NOON,
+    WORKFLOW,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    new_timer,
+)
+
+CONTROL = re.compile(
+    r"begin|begin immediate|commit|rollback"
+    r"|savepoint one|rollback to one|release one"
+    r"|pragma [a-z_.]+( = -?\w+|\([a-z_\"]+\))?"
+)
+WRITES = re.compile(r"(insert|update|delete|replace|create|drop|alter)\b")
+
+
+def plain(sql: str) -> str:
+    """A statement without comments, in one line."""
+    lines = [line for line in sql.splitlines() if not line.lstrip().startswith("--")]
+    return " ".join(" ".join(lines).split()).rstrip(" ;")
+
+
+def statements_in(directory: Path) -> set[str]:
+    return {
+        plain(statement)
+        for path in directory.glob("*.sql")
+        for statement in "\n".join(
+            line for line in path.read_text().splitlines() if not line.lstrip().startswith("--")
+        ).split(";")
+    } - {""}
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
+    """What every connection of this process is sent, from now on."""
+    by_connection: dict[int, list[str]] = {}
+    numbers = itertools.count()
+
+    class Recording(sqlite3.Connection):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.statements = by_connection[next(numbers)] = []
+
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            self.statements.append(plain(sql))
+            return super().execute(sql, *parameters)
+
+        def refuse(self, *_: Any, **__: Any) -> Any:
+            raise AssertionError("another way to send a statement")
+
+        executemany = executescript = refuse
+
+    connect = sqlite3.connect
+
+    def recording(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        return connect(*arguments, factory=Recording, **named)
+
+    monkeypatch.setattr(sqlite3, "connect", recording)
+    return by_connection
+
+
+def check(sent: dict[int, list[str]]) -> set[str]:
+    """Look at what was sent; return the statements of sql/queries among it."""
+    queries, migrations = statements_in(QUERIES_DIR), statements_in(MIGRATIONS_DIR)
+    seen: set[str] = set()
+    for statements in sent.values():
+        transaction = None
+        for statement in statements:
+            if statement in ("begin", "begin immediate"):
+                assert transaction is None
+                transaction = statement
+            elif statement in ("commit", "rollback"):
+                assert transaction is not None
+                transaction = None
+            if not CONTROL.fullmatch(statement):
+                assert statement in queries | migrations, statement
+                seen.add(statement)
+            if WRITES.match(statement) and statement not in migrations:
+                assert transaction == "begin immediate", statement
+        assert transaction is None
+    return seen & queries
+
+
+def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
+    async def story(opened: Callable[[], SqliteCheckpointStore]) -> None:
+        async with opened() as store:
+            claim = await store.create_execution(WORKFLOW, new_execution("e"))
+            assert claim is not None
+            await store.save(
+                new_checkpoint("e", 0),
+                new_timer("e", "t", NOON),
+                new_signal("e", "go"),
+                claim=claim,
+            )
+            signal = await store.send_signal(new_signal("e", "go"))
+            await store.save_signal(signal)
+            await store.release_claims([claim])
+            await store.claim_execution("e")
+            await store.save_execution(new_execution("e", status=ExecutionStatus.FAILED))
+            await store.save(WORKFLOW, new_execution("f"))
+            await asyncio.gather(
+                store.save_checkpoint(new_checkpoint("f", 0)),
+                store.save_checkpoint(new_checkpoint("unknown", 0)),
+                return_exceptions=True,
+            )
+            await store.load_workflow("order:1")
+            await store.load_execution("e")
+            await store.load_executions_by_status(FINAL)
+            await store.load_checkpoints("e")
+            await store.load_pending_timers()
+            await store.load_timers("e")
+            await store.load_pending_signals("e")
+            await store.load_signalled_execution_ids()
+            await store.load_unclaimed_executions()
+            store.has_news()
+            later = datetime.now(UTC) + timedelta(days=1)
+            await store.delete_old_timers(later)
+            await store.delete_old_signals(later)
+            await store.delete_completed_before(later, FINAL)
+            await store.delete_execution("f")
+
+    for opened in (
+        lambda: SqliteCheckpointStore.file(file),
+        lambda: SqliteCheckpointStore.file(file, synchronous="full"),
+        SqliteCheckpointStore.in_memory,
+    ):
+        asyncio.run(story(opened))
+    seen = check(sent)
+    # Each query is there for a store method; load_workflows is for people who look around.
+    unseen = statements_in(QUERIES_DIR) - seen
+    assert len(unseen) <= 1, unseen
+
+
+def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
+    tries: list[int] = []
+
+    def fail_once() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError("once")
+        return "done"
+
+    def fail() -> None:
+        raise ValueError("always")
+
+    @workflow
+    async def everything(ctx: WorkflowContext, how: str) -> str:
+        await ctx.step("book", lambda: how, compensate=lambda _: None)
+        await ctx.step(
+            "retry", fail_once, retry=RetryPolicy.fixed(max_attempts=2, delay=timedelta(0))
+        )
+        await ctx.sleep("rest", timedelta(milliseconds=20))
+        if how == "fail":
+            await ctx.step("fail", fail)
+        return str(await ctx.wait_signal("go", timeout=timedelta(hours=1)))
+
+    async def story() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[everything]) as engine,
+        ):
+            signalled = await engine.start(everything, "signal", execution_id="signalled")
+            await engine.send_signal("signalled", "go", "now")
+            assert await signalled.result() == "now"
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(everything, "fail")
+            cancelled = await engine.start(everything, "cancel", execution_id="cancelled")
+            await asyncio.sleep(0.1)
+            await engine.cancel("cancelled")
+            with pytest.raises(WorkflowCancelledError):
+                await cancelled.result()
+            await engine.start(everything, "recover", execution_id="recovered")
+            await asyncio.sleep(0.1)
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[everything]) as engine,
+        ):
+            await engine.send_signal("recovered", "go", "again")
+            assert await engine.run(everything, "recover", execution_id="recovered") == "again"
+
+    asyncio.run(story())
+    assert len(check(sent)) > 12
+
+
+def test_nothing_in_sql_replaces_a_row() -> None:
+    for directory in (QUERIES_DIR, MIGRATIONS_DIR):
+        for path in directory.glob("*.sql"):
+            text = plain(path.read_text()).lower()
+            assert "or replace" not in text
+            assert "replace into" not in text

@@ -1,0 +1,183 @@
+"""A row that cannot be read is an error for that row alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import ExecutionStatus, SqliteCheckpointStore, StoreCorruptError
+from durable_workflow_sqlite.testing.contract_base import (
+    NOON,
+    WORKFLOW,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    new_timer,
+)
+
+Story = Callable[[SqliteCheckpointStore], Awaitable[None]]
+
+
+def with_rows_changed(file: Path, story: Story, *statements: str) -> None:
+    """Two executions with all that belongs to them, changed by hand behind all checks."""
+
+    async def fill() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW)
+            for one in ("bad", "good"):
+                await store.save(
+                    new_execution(one),
+                    new_checkpoint(one, 0),
+                    new_timer(one, f"{one} timer", NOON),
+                    new_signal(one, "go"),
+                )
+
+    async def use() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await story(store)
+
+    asyncio.run(fill())
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("pragma ignore_check_constraints = on")
+        for statement in statements:
+            assert connection.execute(statement).rowcount == 1
+        connection.commit()
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'PAUSED'",
+        "created_at = 'yesterday'",
+        "updated_at = ''",
+        "ttl_expires_at = '2024-13-01T00:00:00Z'",
+        "guarantee = 'PERHAPS'",
+        "input_data = x'00ff'",
+        "current_step = -1",
+        "recovery_count = 'many'",
+    ],
+)
+def test_an_execution_that_cannot_be_read_is_named(file: Path, change: str) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        with pytest.raises(StoreCorruptError, match="'bad'") as raised:
+            await store.load_execution("bad")
+        assert raised.value.workflow_execution_id == "bad"
+        assert await store.load_execution("good") is not None
+
+    with_rows_changed(
+        file,
+        story,
+        f"update workflow_executions set {change} where workflow_execution_id = 'bad'",
+    )
+
+
+def test_a_scan_by_status_leaves_it_out_and_says_so(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        found = await store.load_executions_by_status([ExecutionStatus.PENDING])
+        assert [one.workflow_execution_id for one in found] == ["good"]
+        assert is_logged(caplog, "'bad'", "created_at 'yesterday'")
+
+    with_rows_changed(
+        file,
+        story,
+        "update workflow_executions set created_at = 'yesterday'"
+        " where workflow_execution_id = 'bad'",
+    )
+
+
+def test_a_scan_for_unclaimed_executions_leaves_it_out_and_says_so(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        found = await store.load_unclaimed_executions()
+        assert [one.workflow_execution_id for one in found] == ["good"]
+        assert is_logged(caplog, "'bad'", "fire_at 'noon'")
+
+    with_rows_changed(
+        file,
+        story,
+        "update workflow_timers set fire_at = 'noon' where workflow_execution_id = 'bad'",
+    )
+
+
+def test_a_scan_for_timers_leaves_it_out_and_says_so(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        found = await store.load_pending_timers()
+        assert [one.workflow_timer_id for one in found] == ["good timer"]
+        assert is_logged(caplog, "'bad timer'", "fire_at 'noon'")
+        with pytest.raises(StoreCorruptError, match="'bad timer'"):
+            await store.load_timers("bad")
+        assert len(await store.load_timers("good")) == 1
+
+    with_rows_changed(
+        file,
+        story,
+        "update workflow_timers set fire_at = 'noon' where workflow_execution_id = 'bad'",
+    )
+
+
+def test_a_history_with_a_checkpoint_that_cannot_be_read_is_not_given(file: Path) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        with pytest.raises(StoreCorruptError, match=r"checkpoint 1 of execution 'bad'.*DONE"):
+            await store.load_checkpoints("bad")
+        assert len(await store.load_checkpoints("good")) == 1
+
+    with_rows_changed(
+        file,
+        story,
+        "update step_checkpoints set status = 'DONE' where workflow_execution_id = 'bad'",
+    )
+
+
+def test_a_signal_that_cannot_be_read_is_named(file: Path) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        with pytest.raises(StoreCorruptError, match=r"signal 1 of execution 'bad'.*created_at"):
+            await store.load_pending_signals("bad")
+        assert len(await store.load_pending_signals("good")) == 1
+
+    with_rows_changed(
+        file,
+        story,
+        "update workflow_signals set created_at = 7 where workflow_execution_id = 'bad'",
+    )
+
+
+def test_a_workflow_that_cannot_be_read_is_named(file: Path) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        with pytest.raises(StoreCorruptError, match=r"'order:1'.*version"):
+            await store.load_workflow("order:1")
+
+    with_rows_changed(file, story, "update workflows set version = 0")
+
+
+def test_an_execution_that_cannot_be_read_can_be_deleted(file: Path) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        assert await store.delete_execution("bad")
+        assert await store.load_execution("bad") is None
+        assert len(await store.load_executions_by_status(ExecutionStatus)) == 1
+
+    with_rows_changed(
+        file,
+        story,
+        "update workflow_executions set status = 'PAUSED' where workflow_execution_id = 'bad'",
+    )
+
+
+def is_logged(caplog: pytest.LogCaptureFixture, *words: str) -> bool:
+    return any(
+        record.levelno == logging.ERROR
+        and record.name.startswith("durable_workflow_sqlite")
+        and all(word in record.getMessage() for word in words)
+        for record in caplog.records
+    )

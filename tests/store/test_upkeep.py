@@ -1,0 +1,155 @@
+"""Retention and the write-ahead log: neither holds up the writers, a kill leaves nothing torn."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    ExecutionStatus,
+    SignalStatus,
+    SqliteCheckpointStore,
+    TimerStatus,
+)
+from durable_workflow_sqlite.testing.contract_base import (
+    NOON,
+    WORKFLOW,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    new_timer,
+)
+from tests.store.processes import a_process
+
+
+async def fill(file: Path, executions: int) -> None:
+    """Finished executions, each with two checkpoints, a timer and a signal."""
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW)
+        for start in range(0, executions, 1000):
+            await asyncio.gather(
+                *(
+                    store.save(
+                        new_execution(one, status=ExecutionStatus.COMPLETED, updated_at=NOON),
+                        new_checkpoint(one, 0),
+                        new_checkpoint(one, 1),
+                        new_timer(one, f"timer {one}", NOON, status=TimerStatus.FIRED),
+                        new_signal(one, "go", status=SignalStatus.DELIVERED),
+                    )
+                    for one in map(str, range(start, min(start + 1000, executions)))
+                )
+            )
+
+
+def test_a_writer_waits_for_no_more_than_a_batch(file: Path) -> None:
+    """20,000 executions are deleted while another process writes all the time."""
+    asyncio.run(fill(file, 20_000))
+
+    def write_all_the_time(say: Callable[[str], None]) -> None:
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            while True:
+                began = time.monotonic()
+                connection.execute("begin immediate")
+                connection.execute("update workflows set version = version + 1")
+                connection.execute("commit")
+                say(f"{began} {time.monotonic()}")
+                time.sleep(0.002)
+
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            with a_process(write_all_the_time) as writer:
+                writer.hear()
+                began = time.monotonic()
+                deleted = await store.delete_completed_before(NOON + timedelta(days=1))
+                ended = time.monotonic()
+                waits: list[float] = []
+                asked = began
+                while asked < ended:
+                    asked, written = map(float, writer.hear().split())
+                    if began <= asked < ended:
+                        waits.append(written - asked)
+            assert deleted == 20_000
+            print(f"took {ended - began:.3f} s; {len(waits)} writes, longest {max(waits):.3f} s")
+            assert len(waits) > 5
+            assert max(waits) < 0.5
+            assert await store.load_executions_by_status(ExecutionStatus) == []
+
+    asyncio.run(story())
+
+
+def test_a_kill_in_the_middle_of_retention_tears_nothing(file: Path) -> None:
+    asyncio.run(fill(file, 6_000))
+
+    def delete(say: Callable[[str], None]) -> None:
+        async def story() -> None:
+            async with SqliteCheckpointStore.file(file) as store:
+                say("begun")
+                await store.delete_completed_before(NOON + timedelta(days=1), batch_size=50)
+                say("done")
+
+        asyncio.run(story())
+
+    left = [6_000]
+    for delay in (0.03, 0.045, 0.06):
+        with a_process(delete) as worker:
+            assert worker.hear() == "begun"
+            time.sleep(delay)
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("pragma foreign_key_check").fetchall() == []
+            assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+            counts = [
+                connection.execute(f"select count(*) from {table}").fetchone()[0]
+                for table in (
+                    "workflow_executions",
+                    "step_checkpoints",
+                    "workflow_timers",
+                    "workflow_signals",
+                )
+            ]
+        executions = counts[0]
+        assert counts == [executions, 2 * executions, executions, executions]
+        assert executions % 50 == 0
+        left.append(executions)
+    assert left == sorted(left, reverse=True)
+    assert left[-1] < left[0]
+
+    async def finish() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            assert await store.delete_completed_before(NOON + timedelta(days=1)) == left[-1]
+
+    asyncio.run(finish())
+
+
+@pytest.mark.parametrize("at_once", [1, 50])
+def test_the_write_ahead_log_stays_small(file: Path, at_once: int) -> None:
+    async def story() -> int:
+        largest, log = 0, Path(f"{file}-wal")
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            for turn in range(10_000 // at_once):
+                await asyncio.gather(
+                    *(
+                        store.save_checkpoint(
+                            new_checkpoint("e", turn * at_once + n, output_data="x" * 3000)
+                        )
+                        for n in range(at_once)
+                    )
+                )
+                largest = max(largest, size_of(log))
+        return largest
+
+    largest = asyncio.run(story())
+    print(f"largest log {largest / 1e6:.1f} MB, file {size_of(file) / 1e6:.1f} MB")
+    assert size_of(file) > 30_000_000
+    assert 0 < largest < 16_000_000
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
