@@ -318,8 +318,7 @@ def test_observing_yields_every_state_the_current_one_first() -> None:
             states: list[ExecutionStatus] = []
 
             async def observe() -> None:
-                async for state in engine.observe("one"):
-                    states.append(state.status)
+                states.extend([state.status async for state in engine.observe("one")])
 
             observing = asyncio.create_task(observe())
             await asyncio.sleep(0.1)

@@ -70,11 +70,7 @@ def test_the_busy_timeout_is_set_before_everything_that_needs_a_lock(file: Path)
         connection.set_trace_callback(statements.append)
         SqliteCheckpointStore(connection)
     asked = [statement for statement in statements if statement != "pragma database_list"]
-    assert asked[:3] == [
-        "pragma busy_timeout = 5000",
-        "pragma busy_timeout",
-        "pragma journal_mode = wal",
-    ]
+    assert asked[:2] == ["pragma busy_timeout = 5000", "pragma busy_timeout"]
 
 
 def test_a_pragma_that_does_not_hold_is_an_error(file: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Final, Literal
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.store.sqlite_errors import translate
+from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 
 BUSY_TIMEOUT_MS: Final = 5000
 CACHE_KIB: Final = 8000
@@ -37,23 +38,17 @@ def open_connection(path: str | Path) -> sqlite3.Connection:
 
 
 def configure(connection: sqlite3.Connection, synchronous: Synchronous = "normal") -> None:
-    """Set the PRAGMAs and verify each.
+    """Set the PRAGMAs and verify each; after `wait_for_locks`, since setting WAL needs one.
 
-    The busy timeout is first, since setting WAL needs the lock too. Automatic checkpoints are
+    Automatic checkpoints are
     off: SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a
     commit that resets the WAL on another, so checkpoints run where no one can commit. A log
     that begins anew is cut to the length at which the next checkpoint is due, so its size tells.
 
     Raises StoreError.
     """
-    path: str | None = "the database"
-    try:
-        path = database_path(connection)
-    except sqlite3.Error as error:
-        raise translate(error, "use the connection to", path) from error
-    in_memory = path is None
+    in_memory = database_path(connection) is None
     wanted: list[tuple[str, str | int, str | int]] = [
-        ("busy_timeout", BUSY_TIMEOUT_MS, BUSY_TIMEOUT_MS),
         ("journal_mode", "wal", "memory" if in_memory else "wal"),
         ("foreign_keys", "on", 1),
         ("synchronous", synchronous, _SYNCHRONOUS_CODE[synchronous]),
@@ -62,17 +57,48 @@ def configure(connection: sqlite3.Connection, synchronous: Synchronous = "normal
         ("wal_autocheckpoint", 0, 0),
         ("journal_size_limit", LOG_BYTES, LOG_BYTES),
     ]
+    for name, value, expected in wanted:
+        _set_and_verify(connection, name, value, expected)
+
+
+def wait_for_locks(connection: sqlite3.Connection) -> None:
+    """Set the busy timeout, before anything that could need a lock. Raises StoreError."""
+    _set_and_verify(connection, "busy_timeout", BUSY_TIMEOUT_MS, BUSY_TIMEOUT_MS)
+
+
+def _set_and_verify(
+    connection: sqlite3.Connection, name: str, value: str | int, expected: str | int
+) -> None:
+    path: str | None = "the database"
     try:
-        for name, value, expected in wanted:
-            connection.execute(f"pragma {name} = {value}").fetchall()
-            (found,) = connection.execute(f"pragma {name}").fetchone()
-            if found != expected:
-                raise StoreError(
-                    f"pragma {name} is {found!r} after it was set to {value!r}"
-                    f" on {path or 'an in-memory database'}"
-                )
+        path = database_path(connection)
+        _set(connection, name, value)
+        (found,) = connection.execute(f"pragma {name}").fetchone()
     except sqlite3.Error as error:
-        raise translate(error, "set up the connection", path) from error
+        raise translate(error, f"set pragma {name} of", path) from error
+    if found != expected:
+        raise StoreError(
+            f"pragma {name} is {found!r} after it was set to {value!r}"
+            f" on {path or 'an in-memory database'}"
+        )
+
+
+def _set(connection: sqlite3.Connection, name: str, value: str | int) -> None:
+    """Set a PRAGMA; where SQLite does not wait for a lock by itself, wait here.
+
+    To make a file WAL, a connection must have it alone, and when two try at once SQLite tells one
+    of them that it is busy without calling the busy handler (sqlite.org/c3ref/busy_handler.html).
+    """
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute(f"pragma {name} = {value}").fetchall()
+        except sqlite3.Error as error:
+            if not is_busy(error) or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def database_path(connection: sqlite3.Connection) -> str | None:

@@ -239,7 +239,8 @@ class GroupCommit:
     def _begin(self) -> None:
         if self._path is not None and _file_at(self._path) != self._file:
             raise StoreError(
-                f"{self._path} was moved or deleted while it was open; put it back, or open it again"
+                f"{self._path} was moved or deleted while it was open;"
+                " put it back, or open it again"
             )
         if self._connection.in_transaction:  # whose rollback failed
             self._connection.execute("rollback")

@@ -44,9 +44,10 @@ from durable_workflow_sqlite.store.connection import (
     database_path,
     is_bound_to_thread,
     open_connection,
+    wait_for_locks,
 )
 from durable_workflow_sqlite.store.group_commit import GroupCommit
-from durable_workflow_sqlite.store.migrations import migrate
+from durable_workflow_sqlite.store.migrations import load_migrations, migrate, pending
 from durable_workflow_sqlite.store.rows import optional_time_to_text, readable, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
@@ -90,6 +91,8 @@ class SqliteCheckpointStore:
         connection.row_factory = None
         connection.text_factory = str
         try:
+            wait_for_locks(connection)
+            pending(connection, load_migrations())  # somebody else's file is not even made WAL
             configure(connection, synchronous)
             migrate(connection)
         except BaseException:

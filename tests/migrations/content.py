@@ -1,0 +1,33 @@
+"""What a file holds, to compare it with what it should hold."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from durable_workflow_sqlite.store.migrations import Migration, apply, load_migrations
+
+
+def content(file: Path) -> tuple[int, list[str]]:
+    """The version of a file, and all that is in it as SQL."""
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        (version,) = connection.execute("pragma user_version").fetchone()
+        return version, list(connection.iterdump())
+
+
+def migrate_with(file: Path, migrations: Sequence[Migration]) -> list[int]:
+    """Apply migrations to a file; return the versions applied."""
+    applied: list[int] = []
+    with closing(sqlite3.connect(file)) as connection:
+        apply(
+            connection, migrations, on_applied=lambda migration: applied.append(migration.version)
+        )
+    return applied
+
+
+def migrate_to(file: Path, version: int) -> list[int]:
+    """Bring a file to a version of this library's schema; return the versions applied."""
+    return migrate_with(file, load_migrations()[:version])

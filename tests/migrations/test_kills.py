@@ -1,0 +1,87 @@
+"""A migration that is killed: the file is at one whole version or the next, and goes on from it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import SCHEMA_VERSION, migrate
+from durable_workflow_sqlite.store.migrations import load_migrations
+from tests.dart_file import write_dart_file
+from tests.lives import die, live_and_die
+from tests.migrations.content import content, migrate_to
+
+
+def write_empty_file(file: Path) -> None:
+    file.touch()
+
+
+def migrate_counting(file: Path, at: Callable[[int], object]) -> int:
+    """Migrate a file, calling `at` with its number before each statement; return how many."""
+    count = 0
+
+    def trace(_statement: str) -> None:
+        nonlocal count
+        count += 1
+        at(count)
+
+    with closing(sqlite3.connect(file)) as connection:
+        connection.set_trace_callback(trace)
+        migrate(connection)
+        at(count + 1)
+    return count
+
+
+@pytest.mark.parametrize("journal_mode", ["wal", "delete"])
+@pytest.mark.parametrize("write", [write_empty_file, write_dart_file])
+def test_a_kill_at_any_statement_leaves_a_whole_version(
+    tmp_path: Path, write: Callable[[Path], None], journal_mode: str
+) -> None:
+    begin = tmp_path / "begin"
+    write(begin)
+    with closing(sqlite3.connect(begin)) as connection:
+        connection.execute(f"pragma journal_mode = {journal_mode}")
+        (first_version,) = connection.execute("pragma user_version").fetchone()
+
+    whole = {}
+    for version in range(first_version, SCHEMA_VERSION + 1):
+        file = tmp_path / f"version {version}"
+        shutil.copy(begin, file)
+        migrate_to(file, version)
+        whole[version] = content(file)
+        assert whole[version][0] == version
+
+    counted = tmp_path / "counted"
+    shutil.copy(begin, counted)
+    count = migrate_counting(counted, lambda _: None)
+    assert content(counted) == whole[SCHEMA_VERSION]
+    statements = [
+        statement
+        for migration in load_migrations()[first_version:]
+        for statement in migration.statements()
+    ]
+    assert count > len(statements) > 0
+
+    found = []
+    for kill_at in range(1, count + 2):
+        file = tmp_path / f"killed at {kill_at}"
+        shutil.copy(begin, file)
+
+        async def life(file: Path = file, kill_at: int = kill_at) -> None:
+            migrate_counting(file, lambda number: die() if number == kill_at else None)
+
+        live_and_die(life)
+        left = content(file)
+        assert left == whole[left[0]], f"killed at statement {kill_at}"
+        found.append(left[0])
+        with closing(sqlite3.connect(file)) as connection:
+            assert migrate(connection) == list(range(left[0] + 1, SCHEMA_VERSION + 1))
+        assert content(file) == whole[SCHEMA_VERSION]
+
+    assert found == sorted(found)
+    assert set(found) == set(whole)
