@@ -1,0 +1,294 @@
+"""One workflow for each feature, small enough to be killed at every one of its writes."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from datetime import timedelta
+from typing import Any
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    DurableWorkflowError,
+    RetryPolicy,
+    SignalTimeoutError,
+    WorkflowContext,
+    WorkflowDefinition,
+    workflow,
+)
+from tests.crash.harness import EXECUTION, Scenario, run
+from tests.lives import Journal
+
+A_MOMENT = timedelta(milliseconds=4)
+QUICK = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
+
+
+async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
+    """The action of a step: it fails the first times, or always where that is negative."""
+    runs = journal.note(f"run {name}")
+    await asyncio.sleep(0)
+    if fails < 0 or runs <= fails:
+        raise ConnectionError(name)
+    return name
+
+
+async def undo(journal: Journal, fails: bool, name: str) -> None:
+    journal.note(f"undo {name}")
+    await asyncio.sleep(0)
+    if fails:
+        raise ConnectionError(f"cannot undo {name}")
+
+
+class Steps:
+    """Short words for steps that write to the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    async def do(self, ctx: WorkflowContext, name: str, **options: Any) -> str:
+        fails = options.pop("fails", 0)
+        if options.pop("undone", False):
+            fails_to_undo = options.pop("undo_fails", False)
+            options["compensate"] = functools.partial(undo, self.journal, fails_to_undo)
+            options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=A_MOMENT)
+        action = functools.partial(act, self.journal, name, fails=fails)
+        return await ctx.step(name, action, **options)
+
+
+def ten_steps(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="ten steps")
+    async def body(ctx: WorkflowContext) -> list[str]:
+        return [await steps.do(ctx, f"step {number}") for number in range(10)]
+
+    return body
+
+
+def retries(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="retries")
+    async def body(ctx: WorkflowContext) -> str:
+        await steps.do(ctx, "flaky", fails=2, retry=RetryPolicy.fixed(max_attempts=9, delay=A_MOMENT))
+        try:
+            await steps.do(ctx, "hopeless", fails=-1, retry=QUICK)
+        except ConnectionError:
+            await steps.do(ctx, "instead")
+        return await steps.do(ctx, "last")
+
+    return body
+
+
+def saga(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="saga")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "flight", undone=True)
+        await steps.do(ctx, "hotel", undone=True, undo_fails=True)
+        await steps.do(ctx, "note")
+        await steps.do(ctx, "car", undone=True)
+        await steps.do(ctx, "pay", fails=-1, undone=True)
+
+    return body
+
+
+def branches(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    async def chain(ctx: WorkflowContext, name: str, depth: int) -> None:
+        await steps.do(ctx, f"{name} begins", undone=True)
+        if depth:
+            await asyncio.gather(
+                *(chain(ctx.branch(key), f"{name}{key}", depth - 1) for key in "xy")
+            )
+        await steps.do(ctx, f"{name} ends", undone=True)
+
+    @workflow(name="branches")
+    async def body(ctx: WorkflowContext) -> None:
+        await asyncio.gather(*(chain(ctx.branch(key), key, 1) for key in "ab"))
+        await steps.do(ctx, "together")
+
+    return body
+
+
+def branches_that_fail(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    async def chain(ctx: WorkflowContext, name: str, fails: int) -> None:
+        await steps.do(ctx, f"{name} begins", undone=True)
+        await steps.do(ctx, f"{name} ends", undone=True, fails=fails)
+
+    @workflow(name="branches that fail")
+    async def body(ctx: WorkflowContext) -> None:
+        # Both are awaited to their ends, so that which of them is undone is not a matter of luck.
+        results = await asyncio.gather(
+            chain(ctx.branch("a"), "a", 0),
+            chain(ctx.branch("b"), "b", -1),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    return body
+
+
+def sleeps(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    async def nap(ctx: WorkflowContext, name: str) -> None:
+        await ctx.sleep(f"{name} nap", A_MOMENT)
+        await steps.do(ctx, f"{name} woke")
+
+    @workflow(name="sleeps")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first")
+        await ctx.sleep("nap", A_MOMENT)
+        await steps.do(ctx, "second")
+        await asyncio.gather(*(nap(ctx.branch(key), key) for key in "ab"))
+
+    return body
+
+
+def signals(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="signals")
+    async def body(ctx: WorkflowContext) -> list[int]:
+        await steps.do(ctx, "first")
+        got = [await ctx.wait_signal("go", timeout=timedelta(days=1), type=int)]
+        await steps.do(ctx, "second")
+        got.append(await ctx.wait_signal("go", type=int))
+        got.append(await ctx.wait_signal("go", type=int))
+        await steps.do(ctx, "last")
+        return got
+
+    return body
+
+
+async def send_signals(
+    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+) -> None:
+    """One signal before the wait, one while it is going on, and two more than are waited for."""
+    handle = await engine.start(definition, execution_id=EXECUTION)
+    ending = asyncio.create_task(handle.result())
+    for number in range(5):
+        # Sent once in all lives, unless a life ends between the sending and the note of it.
+        if f"sent {number}" in journal.lines:
+            continue
+        if number in (1, 2):
+            await asyncio.sleep(0.01)
+        try:
+            await handle.signal("go", number)
+        except DurableWorkflowError:
+            break  # it has finished without
+        journal.note(f"sent {number}")
+    got = await ending
+    assert len(got) == 3
+    assert got == sorted(got), got
+
+
+def signal_timeout(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="signal timeout")
+    async def body(ctx: WorkflowContext) -> str:
+        await steps.do(ctx, "first")
+        try:
+            await ctx.wait_signal("go", timeout=A_MOMENT)
+        except SignalTimeoutError:
+            await steps.do(ctx, "too late")
+        return str(await ctx.wait_signal("go"))
+
+    return body
+
+
+async def send_late(
+    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+) -> None:
+    handle = await engine.start(definition, execution_id=EXECUTION)
+    ending = asyncio.create_task(handle.result())
+    while "run too late" not in journal.lines:
+        await asyncio.sleep(0.001)
+    if "sent" not in journal.lines:
+        try:
+            await handle.signal("go", "late")
+        except DurableWorkflowError:
+            pass  # sent in an earlier life, which did not get to note it
+        journal.note("sent")
+    assert await ending == "late"
+
+
+def long_work(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="long work")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first", undone=True)
+        await steps.do(ctx, "second", undone=True)
+        journal.note("sleeping")
+        await ctx.sleep("nap", A_MOMENT * 2)
+        journal.note("backing off")
+        await steps.do(
+            ctx,
+            "flaky",
+            fails=1,
+            undone=True,
+            retry=RetryPolicy.fixed(max_attempts=9, delay=A_MOMENT * 2),
+        )
+        journal.note("waiting")
+        await ctx.wait_signal("never", timeout=timedelta(days=1))
+
+    return body
+
+
+def cancel_at(line: str) -> Scenario:
+    """Cancel the execution once the journal has a line, in whatever life that is."""
+
+    async def drive(
+        engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    ) -> None:
+        handle = await engine.start(definition, execution_id=EXECUTION)
+        ending = asyncio.create_task(handle.result())
+        while line not in journal.lines and not ending.done():
+            await asyncio.sleep(0.001)
+        await handle.cancel()
+        try:
+            await ending
+        except DurableWorkflowError:
+            if not (await engine.load(EXECUTION)).status.is_terminal:
+                raise
+
+    return Scenario(f"cancelled at: {line}", long_work, drive, ("CANCELLED",))
+
+
+async def run_for_a_moment(
+    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+) -> None:
+    handle = await engine.start(
+        definition, execution_id=EXECUTION, ttl=timedelta(milliseconds=25)
+    )
+    try:
+        await handle.result()
+    except DurableWorkflowError:
+        if not (await engine.load(EXECUTION)).status.is_terminal:
+            raise
+
+
+SCENARIOS = [
+    Scenario("ten steps", ten_steps, run),
+    Scenario("retries", retries, run),
+    Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
+    Scenario("nested branches", branches, run),
+    Scenario("branches that fail", branches_that_fail, run, ("FAILED",)),
+    Scenario("sleeps", sleeps, run),
+    Scenario("signals", signals, send_signals),
+    Scenario("signal timeout", signal_timeout, send_late),
+    Scenario("time to live", long_work, run_for_a_moment, ("FAILED",)),
+    *(
+        cancel_at(line)
+        for line in ("run first", "run second", "sleeping", "backing off", "run flaky", "waiting")
+    ),
+]

@@ -1,0 +1,93 @@
+"""Kill -9 before and after every write to the store, and again in the recovery that follows."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.harness import ENDED, Kill, Scenario, World
+from tests.crash.scenarios import SCENARIOS
+from tests.oracle import violations
+
+FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
+
+
+def kills() -> Iterator[Kill]:
+    """Every death there is, in order; whoever asks stops when a life outlasts it."""
+    for commit in itertools.count(1):
+        yield Kill(commit, True)
+        yield Kill(commit, False)
+
+
+def second_kills(first: Kill) -> Iterator[Kill]:
+    """In the full campaign every death of the recovery, else a few, others for each first one."""
+    if FULL:
+        yield from kills()
+    else:
+        yield Kill(first.commit * 7 % 5 + 1, not first.is_before)
+
+
+def check(world: World, deaths: str) -> None:
+    found = violations(world.lives)
+    status = world.lives[-1].after.status
+    if status not in world.scenario.ends:
+        found.append(f"it ended {status}")
+    locks = sorted(path.name for path in world.folder.glob("*-worker-*"))
+    if locks:
+        found.append(f"lock files are left: {locks}")
+    report = "\n".join(
+        f"life {number}: {life.journal}" for number, life in enumerate(world.lives, 1)
+    )
+    assert not found, f"killed {deaths}:\n" + "\n".join(found) + f"\n{report}"
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_every_promise_holds_wherever_the_process_is_killed(
+    scenario: Scenario, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    points = 0
+    for first in kills():
+        folder = tmp_path / str(first)
+        folder.mkdir()
+        world = World(folder, scenario)
+        if world.live(first) == ENDED:
+            check(world, "never")
+            break
+        for second in second_kills(first):
+            other = world.copy(tmp_path / f"{first}, {second}")
+            outlived = other.live(second) == ENDED
+            if not outlived:
+                points += 1
+                assert other.live() == ENDED
+            check(other, f"{first}, then {second}")
+            if outlived:
+                break
+        points += 1
+        assert world.live() == ENDED
+        check(world, str(first))
+    assert first.commit > 5, "it was over before it could be killed"
+    record_property("kill points", points)
+
+
+@pytest.mark.crash
+def test_ten_steps_run_once_where_they_were_recorded_and_twice_at_most(tmp_path: Path) -> None:
+    scenario = SCENARIOS[0]
+    for first in kills():
+        folder = tmp_path / str(first)
+        folder.mkdir()
+        world = World(folder, scenario)
+        if world.live(first) == ENDED:
+            break
+        done = {s.step_name for s in world.look().steps if s.status == "COMPLETED"}
+        assert world.live() == ENDED
+        runs = [line[4:] for line in world.journal.lines if line.startswith("run ")]
+        for number in range(10):
+            name = f"step {number}"
+            assert runs.count(name) == 1 if name in done else 1 <= runs.count(name) <= 2
+        assert world.look().status == "COMPLETED"
+    assert first.commit > 20

@@ -1,0 +1,259 @@
+"""Judges the lives of one execution: what the database said between them, and what was done.
+
+It reads the file with plain SQL and knows nothing of the engine. Actions write a journal, which
+outlives the process: `run NAME` as the action of a step begins, `undo NAME` as its compensation
+does. Names of steps are unique in an execution.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+SUFFIX = ":compensate"
+
+
+class Step(NamedTuple):
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    kind: str
+    status: str
+    output_data: str | None
+    error_type: str | None
+    compensate_ref: str | None
+    completed_at: str | None
+    due_at: str | None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.branch, self.step_index
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the database says of one execution at a moment when no process lives."""
+
+    status: str | None
+    output_data: str | None
+    error_type: str | None
+    steps: tuple[Step, ...]
+    signals: tuple[tuple[int, str, str | None, str], ...]
+    pending_timers: int
+    claims: int
+    damage: tuple[str, ...]
+
+    def forward(self) -> list[Step]:
+        return [step for step in self.steps if step.attempt > 0]
+
+    def last_attempts(self) -> dict[tuple[str, int], Step]:
+        return {step.place: step for step in self.forward()}
+
+    def compensations(self) -> dict[tuple[str, int], Step]:
+        return {step.place: step for step in self.steps if step.attempt == 0}
+
+
+@dataclass(frozen=True)
+class Life:
+    """What one process wrote to the journal, and the database as it left it."""
+
+    journal: tuple[str, ...]
+    after: Snapshot
+
+
+def look(file: Path, execution_id: str) -> Snapshot:
+    """The snapshot of an execution."""
+    of_it = (execution_id,)
+    with closing(sqlite3.connect(file)) as connection:
+        tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
+        if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 3:
+            return Snapshot(None, None, None, (), (), 0, 0, ())
+        execution = connection.execute(
+            "select status, output_data, error_type from workflow_executions"
+            " where workflow_execution_id = ?",
+            of_it,
+        ).fetchone()
+        steps = connection.execute(
+            f"select {', '.join(Step._fields)} from step_checkpoints"
+            " where workflow_execution_id = ? order by branch, step_index, attempt",
+            of_it,
+        ).fetchall()
+        signals = connection.execute(
+            "select workflow_signal_id, signal_name, payload, status from workflow_signals"
+            " where workflow_execution_id = ? order by workflow_signal_id",
+            of_it,
+        ).fetchall()
+        (timers,) = connection.execute(
+            "select count(*) from workflow_timers"
+            " where workflow_execution_id = ? and status = 'PENDING'",
+            of_it,
+        ).fetchone()
+        (claims,) = connection.execute(
+            "select count(*) from workflow_claims where workflow_execution_id = ?", of_it
+        ).fetchone()
+        damage = [row[0] for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
+        damage += [f"orphan in {row[0]}" for row in connection.execute("pragma foreign_key_check")]
+    status, output_data, error_type = execution or (None, None, None)
+    return Snapshot(
+        status,
+        output_data,
+        error_type,
+        tuple(Step(*row) for row in steps),
+        tuple(signals),
+        timers,
+        claims,
+        tuple(damage),
+    )
+
+
+def violations(lives: list[Life]) -> list[str]:
+    """Every broken promise, in words; the last life is the one that finished the execution."""
+    return [
+        *_of_the_end(lives[-1].after),
+        *_of_compensation(lives),
+        *(text for life in lives for text in _of_any_moment(life.after)),
+        *(text for one, next_one in pairwise(lives) for text in _of_a_new_life(one, next_one)),
+        *_of_what_ran(lives),
+    ]
+
+
+def _of_any_moment(at: Snapshot) -> Iterator[str]:
+    yield from at.damage
+    attempts: dict[tuple[str, int], list[Step]] = {}
+    for step in at.forward():
+        attempts.setdefault(step.place, []).append(step)
+    for place, steps in attempts.items():
+        if [step.attempt for step in steps] != list(range(1, len(steps) + 1)):
+            yield f"the attempts at {place} are not numbered 1, 2, 3 ..."
+        if len({(step.step_name, step.kind) for step in steps}) > 1:
+            yield f"the attempts at {place} are of different steps"
+        for step in steps[:-1]:
+            if step.status == "COMPLETED":
+                yield f"{step.step_name} was tried again after it was COMPLETED"
+    for step in at.last_attempts().values():
+        if step.kind == "SLEEP" and step.status == "COMPLETED":
+            if str(step.completed_at) < str(step.due_at):
+                yield f"{step.step_name} woke before its deadline"
+        if "durable_workflow_sqlite" in str(step.error_type) and "Timeout" not in str(
+            step.error_type
+        ):
+            yield f"{step.step_name} failed by the engine's own trouble: {step.error_type}"
+    waits = [
+        step
+        for step in sorted(at.last_attempts().values(), key=lambda step: str(step.completed_at))
+        if step.kind == "SIGNAL" and step.status == "COMPLETED"
+    ]
+    for name in {step.step_name for step in waits} | {signal[1] for signal in at.signals}:
+        consumed = [step.output_data for step in waits if step.step_name == name]
+        delivered = [s[2] for s in at.signals if s[1] == name and s[3] == "DELIVERED"]
+        if not name.startswith("$") and consumed != delivered:
+            yield f"signal {name}: delivered {delivered}, consumed {consumed}"
+        states = [s[3] for s in at.signals if s[1] == name]
+        if "DELIVERED" in states[states.count("DELIVERED") :] and not name.startswith("$"):
+            yield f"signal {name}: not taken in order of arrival: {states}"
+
+
+def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
+    old, new = before.after, after.after
+    if old.status in FINAL and (old.status, old.output_data) != (new.status, new.output_data):
+        yield f"a final status changed: {old.status} to {new.status}"
+    if old.status == "COMPENSATING" and new.status not in ("COMPENSATING", "FAILED", "CANCELLED"):
+        yield f"an execution that was compensating became {new.status}"
+    new_last, new_undone = new.last_attempts(), new.compensations()
+    for place, step in old.last_attempts().items():
+        now = new_last.get(place)
+        if now is None:
+            yield f"the record of {step.step_name} is gone"
+            continue
+        if (now.step_name, now.kind) != (step.step_name, step.kind):
+            yield f"{place} was {step.step_name} and is {now.step_name}"
+        if step.kind != "STEP" and step.due_at != now.due_at:
+            yield f"the deadline of {step.step_name} moved"
+        if step.status == "COMPLETED":
+            if now != step:
+                yield f"the record of {step.step_name} changed after it was COMPLETED"
+            if f"run {step.step_name}" in after.journal:
+                yield f"{step.step_name} ran again after it was COMPLETED"
+    for place, step in old.compensations().items():
+        if step.status in ("COMPENSATED", "FAILED"):
+            name = step.step_name.removesuffix(SUFFIX)
+            if f"undo {name}" in after.journal:
+                yield f"{name} was undone again after that was {step.status}"
+            if new_undone.get(place) != step:
+                yield f"the record of undoing {name} changed"
+    if old.status in ("COMPENSATING", *FINAL):
+        yield from (
+            f"{line!r} after the execution was {old.status}"
+            for line in after.journal
+            if line.startswith("run ")
+        )
+
+
+def _of_what_ran(lives: list[Life]) -> Iterator[str]:
+    journal = [line for life in lives for line in life.journal]
+    end = lives[-1].after
+    names = {step.step_name for step in end.forward()}
+    for step in end.last_attempts().values():
+        if step.kind != "STEP":
+            continue
+        runs = journal.count(f"run {step.step_name}")
+        if step.status == "COMPLETED" and runs == 0:
+            yield f"{step.step_name} is COMPLETED and never ran"
+        if runs > step.attempt:
+            yield f"{step.step_name} ran {runs} times in {step.attempt} attempts"
+    for line in journal:
+        kind, _, name = line.partition(" ")
+        if kind in ("run", "undo") and name not in names:
+            yield f"{line!r} without a record before it"
+
+
+def _of_the_end(end: Snapshot) -> Iterator[str]:
+    if end.status not in FINAL:
+        yield f"the execution did not finish: {end.status}"
+    if (end.output_data is not None) != (end.status == "COMPLETED"):
+        yield f"it is {end.status} with the output {end.output_data}"
+    if (end.error_type is None) != (end.status == "COMPLETED"):
+        yield f"it is {end.status} with the error {end.error_type}"
+    if end.pending_timers:
+        yield "timers are pending for a finished execution"
+    if end.claims:
+        yield "a finished execution is claimed"
+    if any(signal[3] == "PENDING" for signal in end.signals):
+        yield "signals are pending for a finished execution"
+
+
+def _of_compensation(lives: list[Life]) -> Iterator[str]:
+    end = lives[-1].after
+    done = [step for step in end.last_attempts().values() if step.status == "COMPLETED"]
+    to_undo = {step.place: step for step in done if step.compensate_ref is not None}
+    undone = end.compensations()
+    if end.status == "COMPLETED":
+        yield from (f"{step.step_name} of a COMPLETED execution" for step in undone.values())
+        return
+    for place, step in to_undo.items():
+        if place not in undone:
+            yield f"{step.step_name} was not undone"
+        elif undone[place].status not in ("COMPENSATED", "FAILED"):
+            yield f"undoing {step.step_name} is still {undone[place].status}"
+    for place, step in undone.items():
+        if place not in to_undo:
+            yield f"{step.step_name} undid what was not COMPLETED"
+    in_reverse = sorted(to_undo.values(), key=lambda step: str(step.completed_at), reverse=True)
+    wanted = [step.step_name for step in in_reverse]
+    journal = [line for life in lives for line in life.journal]
+    first = list(dict.fromkeys(line[5:] for line in journal if line.startswith("undo ")))
+    if first != wanted:
+        yield f"undone in the order {first}, not {wanted}"
+
+
+def payloads(end: Snapshot) -> list[object]:
+    """What the signals of an execution held, in order of arrival."""
+    return [json.loads(signal[2] or "null") for signal in end.signals]
