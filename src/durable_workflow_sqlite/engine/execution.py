@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -107,6 +107,8 @@ class Execution:
         self._waiting = 0
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._activity = 0
+        self._is_settling = False
+        self._suspending: asyncio.Task[None] | None = None
         self._is_closed = False
         self._is_body_over = False
         self._only_replaying = False
@@ -189,11 +191,13 @@ class Execution:
                 yield
             finally:
                 self._busy -= 1
+                self._suspend_once_settled()
 
     @contextmanager
     def waiting(self) -> Generator[None]:
         """A sleep, or a wait for a signal, is going on."""
         self._waiting += 1
+        self._suspend_once_settled()
         with self._counted_in_flight():
             try:
                 yield
@@ -210,24 +214,51 @@ class Execution:
         finally:
             self._in_flight.discard(task)
 
-    def changed_status(self, *, busy: int = 0, waiting: int = 0) -> tuple[WorkflowExecution, ...]:
-        """The execution's record to save along, if its status is another one now.
+    def running(self, *, progressed: bool = False) -> tuple[WorkflowExecution, ...]:
+        """The execution's record to save along, where it must say that it is RUNNING.
 
-        It is SUSPENDED while it does nothing but wait. `busy` and `waiting` are what is about to
-        begin or end.
+        progressed: a step has its outcome, so what killed its worker before was not for ever.
         """
-        is_idle = self._busy + busy == 0 and self._waiting + waiting > 0
-        status = ExecutionStatus.SUSPENDED if is_idle else ExecutionStatus.RUNNING
-        if is_idle:
-            self.suspended.set()
-        progressed = busy < 0 or waiting < 0
-        if status is self.record.status and (self._progressed or not progressed):
-            return ()
         if progressed and not self._progressed:
-            # It got further than the last time: what killed its worker was not for ever.
             self._progressed = True
-            return (self._changed(status=status, recovery_count=0),)
-        return (self._changed(status=status),)
+            return (self._changed(status=ExecutionStatus.RUNNING, recovery_count=0),)
+        if self.record.status is ExecutionStatus.RUNNING:
+            return ()
+        return (self._changed(status=ExecutionStatus.RUNNING),)
+
+    def _suspend_once_settled(self) -> None:
+        """Say that it is SUSPENDED once all of its branches have come to a wait.
+
+        Not at once: a branch may be between two steps, and a worker that takes the execution over
+        looks no closer at a SUSPENDED one before its next time or signal.
+        """
+        if self._is_idle and not self._is_settling:
+            self._is_settling = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._settle, loop, self._activity, SETTLED_TURNS)
+
+    def _settle(self, loop: asyncio.AbstractEventLoop, activity: int, turns: int) -> None:
+        if not self._is_idle:
+            self._is_settling = False
+        elif activity != self._activity:
+            loop.call_soon(self._settle, loop, self._activity, SETTLED_TURNS)
+        elif turns:
+            loop.call_soon(self._settle, loop, activity, turns - 1)
+        else:
+            self._is_settling = False
+            self._suspending = loop.create_task(self._suspend())
+
+    async def _suspend(self) -> None:
+        if self._is_idle:
+            self.suspended.set()
+            if self.record.status is not ExecutionStatus.SUSPENDED:
+                with suppress(Exception):  # save() has stopped the execution because of it
+                    await self.save(self._changed(status=ExecutionStatus.SUSPENDED))
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is going on but waits."""
+        return self._waiting > 0 and self._busy == 0 and not self.is_ending
 
     def register_compensation(
         self, call: StepCall, value: object, checkpoint: StepCheckpoint

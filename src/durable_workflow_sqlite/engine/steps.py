@@ -110,7 +110,7 @@ async def _run_attempts(
             started_at=environment.clock.now(),
         )
         first_started_at = first_started_at or intent.started_at
-        await execution.save(intent, *execution.changed_status())
+        await execution.save(intent, *execution.running())
         if environment.observers:
             environment.observers.tell("on_step_start", intent, replayed=False)
         retried_in: timedelta | None = None
@@ -136,7 +136,7 @@ async def _run_attempts(
                     completed_at=execution.completion_time(),
                 )
                 execution.register_compensation(call, value, completed)
-                await execution.save(completed, *execution.changed_status(busy=-1))
+                await execution.save(completed, *execution.running(progressed=True))
                 if environment.observers:
                     _tell_complete(execution, completed, first_started_at, replayed=False)
                 if execution.is_ending:
@@ -152,7 +152,7 @@ async def _run_attempts(
             due_at=None if retried_in is None else later(now, retried_in),
         )
         if failed.due_at is None or retried_in is None:
-            await execution.save(failed, *execution.changed_status(busy=-1))
+            await execution.save(failed, *execution.running(progressed=True))
             _tell_complete(execution, failed, first_started_at, replayed=False)
             execution.log_failure(failed, failure)
             raise failure

@@ -127,7 +127,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
             intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
         )
         timer = _timer(completed, TimerStatus.FIRED)
-        await execution.save(timer, completed, *execution.changed_status(waiting=-1))
+        await execution.save(timer, completed, *execution.running(progressed=True))
     _tell_complete(execution, completed, replayed=False)
 
 
@@ -178,7 +178,7 @@ async def wait_for_signal(
             )
             timer = [_timer(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
-        await execution.save(*delivered, *timer, outcome, *execution.changed_status(waiting=-1))
+        await execution.save(*delivered, *timer, outcome, *execution.running(progressed=True))
     _tell_complete(execution, outcome, replayed=False)
     if signal is None:
         raise _timed_out(execution, outcome)
@@ -200,7 +200,7 @@ def _intent(execution: Execution, call: WaitCall, deadline: datetime | None) -> 
 
 async def _save_intent(execution: Execution, intent: StepCheckpoint) -> None:
     timer = [] if intent.due_at is None else [_timer(intent, TimerStatus.PENDING)]
-    await execution.save(intent, *timer, *execution.changed_status())
+    await execution.save(intent, *timer, *execution.running())
 
 
 def _timer(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:

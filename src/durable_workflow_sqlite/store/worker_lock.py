@@ -34,6 +34,7 @@ class WorkerLock:
         elif self._file is None:
             self._file = _create_locked(self._path(self.worker_id))
             _held.add(self._file)
+            self._sweep(self._database)
 
     def release(self) -> None:
         """Become visible as dead. Harmless when done already."""
@@ -69,6 +70,14 @@ class WorkerLock:
             return False
         finally:
             os.close(file)
+
+    def _sweep(self, database: str) -> None:
+        """Remove the files of workers that died before anybody could hear of them."""
+        prefix = f"{Path(database).name}-worker-"
+        for path in Path(database).parent.iterdir():
+            if path.name.startswith(prefix):
+                with suppress(OSError):
+                    self.is_alive(path.name.removeprefix(prefix))
 
     def _path(self, worker_id: str) -> Path:
         return Path(f"{self._database}-worker-{worker_id}")

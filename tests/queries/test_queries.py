@@ -1,0 +1,369 @@
+"""The files of sql/queries: what they hold, how they load, and the rows that they really give."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from query_files import Query, read_queries
+
+from durable_workflow_sqlite import (
+    ExecutionStatus,
+    SignalStatus,
+    SqliteCheckpointStore,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    StoreError,
+    TimerStatus,
+    Workflow,
+    WorkflowExecution,
+    WorkflowGuarantee,
+    WorkflowSignal,
+    WorkflowTimer,
+    migrate,
+)
+from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
+from durable_workflow_sqlite.store.sql import QUERIES_DIR, load_queries
+
+FILES = sorted(QUERIES_DIR.glob("*.sql"))
+QUERIES = [query for path in FILES for query in read_queries(path)]
+NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
+NOON_TEXT = "2024-02-29T12:00:00.000000Z"
+WHATEVER_STATUS = json.dumps(list(ExecutionStatus))
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+each_query = pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
+
+
+def code_of(query: Query) -> str:
+    """The statement without its comments."""
+    lines = query.statement.splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+
+
+@pytest.fixture
+def empty() -> Iterator[sqlite3.Connection]:
+    """A migrated database."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        yield connection
+
+
+# What the files hold
+
+
+def test_each_table_has_a_file_of_queries_and_each_file_a_table(
+    empty: sqlite3.Connection,
+) -> None:
+    tables = empty.execute(
+        "select name from sqlite_schema where type = 'table' and name not like 'sqlite^_%' escape '^'"
+    )
+    assert [path.stem for path in FILES] == sorted(name for (name,) in tables)
+
+
+@each_file
+def test_a_file_opens_with_a_paragraph(path: Path) -> None:
+    before, _, _ = path.read_text(encoding="utf-8").partition("-- name:")
+    lines = before.strip().splitlines()
+    assert all(line.startswith("--") for line in lines)
+    words = " ".join(line.removeprefix("--") for line in lines).split()
+    assert len(words) >= 15, "that is no paragraph"
+    assert words[-1].endswith(".")
+
+
+@each_query
+def test_a_query_says_in_a_sentence_what_it_is_for(query: Query) -> None:
+    purpose = " ".join(query.purpose)
+    assert len(purpose.split()) >= 4
+    assert purpose[0].isupper()
+    assert purpose.endswith(".")
+
+
+@each_query
+def test_a_query_is_about_the_table_that_its_file_is_named_for(query: Query) -> None:
+    code = code_of(query)
+    match = re.match(r"(?:insert into|update|delete from) (\w+)", code)
+    if match is None:
+        assert code.startswith("select")
+        match = re.search(r"^from (\w+)", code, re.MULTILINE)
+    assert match is not None
+    assert match[1] == query.path.stem
+
+
+@each_query
+def test_a_query_names_its_columns(query: Query) -> None:
+    assert not re.search(r"(select|returning|distinct|all|,)\s*\*|\.\s*\*", code_of(query))
+
+
+@each_query
+def test_a_query_neither_replaces_a_row_nor_passes_over_an_error(query: Query) -> None:
+    assert not re.search(r"\b(insert|update)\s+or\b|\breplace\b", code_of(query))
+
+
+@each_query
+def test_the_standard_library_prepares_a_query(query: Query, empty: sqlite3.Connection) -> None:
+    sql = getattr(load_queries(), query.name).sql
+    assert empty.execute(f"explain {sql}", dict.fromkeys(query.parameters)).fetchall()
+
+
+# Loading them
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the query files, to be changed."""
+    return Path(shutil.copytree(QUERIES_DIR, tmp_path / "queries"))
+
+
+def test_every_query_is_loaded_under_its_name() -> None:
+    loaded = load_queries()
+    assert load_queries() is loaded
+    for query in QUERIES:
+        assert callable(getattr(loaded, query.name))
+
+
+def test_a_name_in_two_files_is_refused(folder: Path) -> None:
+    with (folder / "workflows.sql").open("a") as file:
+        file.write("\n-- name: load_timers()\n-- A second one.\nselect 1 as one;\n")
+    with pytest.raises(StoreError) as caught:
+        load_queries(folder)
+    message = str(caught.value)
+    assert "load_timers" in message
+    assert str(folder / "workflow_timers.sql") in message
+    assert str(folder / "workflows.sql") in message
+
+
+def test_a_query_that_is_missing_is_refused(folder: Path) -> None:
+    timers = folder / "workflow_timers.sql"
+    timers.write_text(timers.read_text().replace("-- name: load_timers(", "-- name: load_alarms("))
+    (folder / "workflows.sql").unlink()
+    with pytest.raises(StoreError) as caught:
+        load_queries(folder)
+    message = str(caught.value)
+    assert str(folder) in message
+    for name in ("load_timers", "load_workflow", "load_workflows", "upsert_workflow"):
+        assert name in message
+    assert "load_pending_timers" not in message
+
+
+def test_a_query_may_be_added_and_edited(folder: Path, empty: sqlite3.Connection) -> None:
+    workflows = folder / "workflows.sql"
+    edited = workflows.read_text().replace("order by workflow_type,", "order by workflow_type desc,")
+    workflows.write_text(f"{edited}\n-- name: count_workflows()$\nselect count(*) from workflows;\n")
+    queries: Any = load_queries(folder)
+    for name in ("a", "b"):
+        queries.upsert_workflow(
+            empty, workflow_id=name, workflow_type=name, version=1, created_at=NOON_TEXT
+        )
+    assert [row.workflow_id for row in queries.load_workflows(empty)] == ["b", "a"]
+    assert queries.count_workflows(empty) == 2
+
+
+# What they give
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A file with records of every status, each column that may be null once null and once not."""
+    file = tmp_path / "workflows.db"
+    # An execution is claimed while its store is open, and let go when it is closed.
+    store = asyncio.run(_fill(file))
+    try:
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            # This library always writes a number; others that share the schema may not.
+            connection.execute(
+                "update workflow_executions set current_step = null"
+                " where workflow_execution_id = 'FAILED, empty'"
+            )
+            yield connection
+    finally:
+        asyncio.run(store.close())
+
+
+async def _fill(file: Path) -> SqliteCheckpointStore:
+    store = SqliteCheckpointStore.file(file)
+    await store.save_workflow(Workflow(workflow_id="order:1", workflow_type="order"))
+    for status in ExecutionStatus:
+        for execution in (_empty_execution(status), _full_execution(status)):
+            one = execution.workflow_execution_id
+            await store.save_execution(execution)
+            await store.save(*_checkpoints(one), *_timers(one), *_signals(one))
+    assert await store.claim_execution("RUNNING, full") is not None
+    return store
+
+
+def _empty_execution(status: ExecutionStatus) -> WorkflowExecution:
+    return WorkflowExecution(
+        workflow_execution_id=f"{status}, empty", workflow_id="order:1", status=status
+    )
+
+
+def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
+    return WorkflowExecution(
+        workflow_execution_id=f"{status}, full",
+        workflow_id="order:1",
+        status=status,
+        current_step=3,
+        input_data="[1]",
+        output_data="2.5",
+        error_type="builtins:ValueError",
+        error_message="it broke",
+        ttl_expires_at=NOON,
+        guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        recovery_count=2,
+        blocked_reason="not yet",
+        created_at=NOON,
+        updated_at=NOON,
+    )
+
+
+def _checkpoints(one: str) -> Iterator[StepCheckpoint]:
+    for index, status in enumerate(StepStatus):
+        yield StepCheckpoint(
+            workflow_execution_id=one, step_index=index, step_name=f"{status}", status=status
+        )
+    for index, kind in enumerate(StepKind):
+        yield StepCheckpoint(
+            workflow_execution_id=one,
+            step_index=index,
+            step_name=f"{kind}",
+            status=StepStatus.FAILED,
+            branch="left",
+            attempt=2,
+            kind=kind,
+            input_data="1",
+            output_data="null",
+            error_type="builtins:ValueError",
+            error_message="",
+            idempotency_key="0",
+            compensate_ref="shop:refund",
+            started_at=NOON,
+            completed_at=NOON,
+            due_at=NOON,
+        )
+
+
+def _timers(one: str) -> Iterator[WorkflowTimer]:
+    # One execution has none.
+    for status in TimerStatus if one != "PENDING, empty" else ():
+        yield WorkflowTimer(
+            workflow_timer_id=f"{one}: {status}",
+            workflow_execution_id=one,
+            step_name="rest",
+            fire_at=NOON + timedelta(days=1),
+            status=status,
+        )
+
+
+def _signals(one: str) -> Iterator[WorkflowSignal]:
+    for status in SignalStatus if one != "PENDING, empty" else ():
+        for payload in (None, "17"):
+            yield WorkflowSignal(
+                workflow_execution_id=one, signal_name="go", payload=payload, status=status
+            )
+
+
+SELECTS: dict[str, list[dict[str, Any]]] = {
+    "load_checkpoints": [{"workflow_execution_id": "RUNNING, full"}],
+    "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
+    "load_execution": [
+        {"workflow_execution_id": f"{status}, {how}"}
+        for status in ExecutionStatus
+        for how in ("empty", "full")
+    ],
+    "load_executions_by_status": [{"statuses": WHATEVER_STATUS}],
+    "load_unfinished_executions": [{}],
+    "load_ids_to_prune": [
+        {"statuses": WHATEVER_STATUS, "before": "9999-12-31T00:00:00.000000Z", "batch_size": 99}
+    ],
+    "load_pending_signals": [
+        {"workflow_execution_id": "RUNNING, full", "signal_name": name} for name in (None, "go")
+    ],
+    "load_signalled_execution_ids": [{}],
+    "load_pending_timers": [{}],
+    "load_timers": [{"workflow_execution_id": "RUNNING, full"}],
+    "load_workflow": [{"workflow_id": "order:1"}],
+    "load_workflows": [{}],
+}
+
+
+@pytest.mark.parametrize("name", [query.name for query in QUERIES if query.operation in ("", "^")])
+def test_rows_have_the_types_that_their_class_annotates(
+    name: str, filled: sqlite3.Connection
+) -> None:
+    row_class = ROW_CLASSES[name]
+    rows: list[Any] = []
+    for arguments in SELECTS[name]:
+        result = getattr(load_queries(), name)(filled, **arguments)
+        rows += result if isinstance(result, list) else [result]
+    assert rows
+    assert {type(row) for row in rows} == {row_class}
+    seen = {
+        column: {type(getattr(row, column)) for row in rows} for column in row_class._fields
+    }
+    annotated = {
+        column: set(get_args(hint)) or {hint} for column, hint in get_type_hints(row_class).items()
+    }
+    assert seen == annotated
+
+
+def test_one_row_that_is_not_there_is_none(filled: sqlite3.Connection) -> None:
+    for query in QUERIES:
+        if query.operation == "^":
+            nobody = dict.fromkeys(query.parameters, "nobody")
+            assert getattr(load_queries(), query.name)(filled, **nobody) is None
+
+
+def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connection) -> None:
+    queries = load_queries()
+    values: dict[str, set[type]] = {}
+    for one in ("RUNNING, empty", "FAILED, empty"):
+        claim = queries.insert_claim(
+            filled, workflow_execution_id=one, worker_id="w", claimed_at=NOON_TEXT
+        )
+        sent = queries.send_signal(
+            filled, workflow_execution_id=one, signal_name="go", payload=None, created_at=NOON_TEXT
+        )
+        values.setdefault("insert_claim", set()).add(type(claim))
+        values.setdefault("send_signal", set()).add(type(sent))
+    inserted = queries.insert_signal(
+        filled,
+        workflow_execution_id="RUNNING, empty",
+        signal_name="go",
+        payload=None,
+        status="PENDING",
+        created_at=NOON_TEXT,
+    )
+    assert type(inserted) is int, "an insert without a condition always gives its row"
+    values["insert_signal"] = {int, type(None)}
+
+    assert values == {
+        query.name: set(get_args(get_type_hints(getattr(Queries, query.name))["return"]))
+        for query in QUERIES
+        if query.operation == "$"
+    }
+
+
+@pytest.mark.parametrize("query", [q for q in QUERIES if q.operation == "!"], ids=lambda q: q.name)
+def test_a_write_that_finds_nothing_changes_no_row(
+    query: Query, filled: sqlite3.Connection
+) -> None:
+    if query.name.startswith("insert"):
+        pytest.skip("an insert finds nothing and is done")
+    ids = {"workflow_execution_ids": '["nobody"]', "fencing_token": -1, "batch_size": 9}
+    nobody = {**dict.fromkeys(query.parameters, "nobody"), "before": "0000", **ids}
+    arguments = {name: nobody[name] for name in query.parameters}
+    before = list(filled.iterdump())
+    if "fencing_token" in arguments or not query.name.startswith("upsert"):
+        assert getattr(load_queries(), query.name)(filled, **arguments) == 0
+        assert list(filled.iterdump()) == before
