@@ -139,9 +139,9 @@ def _of_any_moment(at: Snapshot) -> Iterator[str]:
             if step.status == "COMPLETED":
                 yield f"{step.step_name} was tried again after it was COMPLETED"
     for step in at.last_attempts().values():
-        if step.kind == "SLEEP" and step.status == "COMPLETED":
-            if str(step.completed_at) < str(step.due_at):
-                yield f"{step.step_name} woke before its deadline"
+        has_slept = step.kind == "SLEEP" and step.status == "COMPLETED"
+        if has_slept and str(step.completed_at) < str(step.due_at):
+            yield f"{step.step_name} woke before its deadline"
         if "durable_workflow_sqlite" in str(step.error_type) and "Timeout" not in str(
             step.error_type
         ):

@@ -145,7 +145,8 @@ order by created_at, workflow_execution_id;
 -- name: load_unfinished_executions()
 -- What is left to do, oldest first, without the data: each execution that is not
 -- final, with its definition, its worker where it is claimed, the earliest of its
--- pending timers, and whether signals wait for it.
+-- pending timers, and whether signals wait for it. The + keeps SQLite from looking
+-- for the earliest in the index of all timers: the timers of one execution are few.
 -- =workflow_execution_id text
 -- =workflow_type text
 -- =version integer
@@ -168,7 +169,7 @@ select
     workflow_executions.ttl_expires_at,
     workflow_claims.worker_id,
     (
-        select min(workflow_timers.fire_at)
+        select min(+workflow_timers.fire_at)
         from workflow_timers
         where
             workflow_timers.workflow_execution_id

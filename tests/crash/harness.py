@@ -26,7 +26,7 @@ from tests.lives import Journal, die
 from tests.oracle import Life, Snapshot, look
 
 EXECUTION = "one"
-LIFE_LIMIT_S = 30
+LIFE_LIMIT_S = 20
 ENDED, KILLED = "ended", "killed"
 
 
@@ -109,7 +109,9 @@ class World:
         return look(self.file, EXECUTION)
 
     def _be_born(self, kill: Kill | None) -> None:
-        faulthandler.dump_traceback_later(LIFE_LIMIT_S, exit=True, file=sys.__stderr__)
+        # An alarm, and not faulthandler's own timer, whose thread is not there after a fork.
+        faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
+        signal.alarm(LIFE_LIMIT_S)
         try:
             asyncio.run(self._life(kill))
         except BaseException:
@@ -128,9 +130,7 @@ class World:
             await self.scenario.drive(engine, definition, self.journal)
 
 
-async def run(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
-) -> None:
+async def run(engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal) -> None:
     """Start the execution, or attach to it, and wait for its end, whatever that is."""
     try:
         await engine.run(definition, execution_id=EXECUTION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -70,7 +71,8 @@ def retries(journal: Journal) -> WorkflowDefinition[Any]:
 
     @workflow(name="retries")
     async def body(ctx: WorkflowContext) -> str:
-        await steps.do(ctx, "flaky", fails=2, retry=RetryPolicy.fixed(max_attempts=9, delay=A_MOMENT))
+        patient = RetryPolicy.fixed(max_attempts=9, delay=A_MOMENT)
+        await steps.do(ctx, "flaky", fails=2, retry=patient)
         try:
             await steps.do(ctx, "hopeless", fails=-1, retry=QUICK)
         except ConnectionError:
@@ -213,10 +215,8 @@ async def send_late(
     while "run too late" not in journal.lines:
         await asyncio.sleep(0.001)
     if "sent" not in journal.lines:
-        try:
+        with suppress(DurableWorkflowError):  # sent in a life that did not get to note it
             await handle.signal("go", "late")
-        except DurableWorkflowError:
-            pass  # sent in an earlier life, which did not get to note it
         journal.note("sent")
     assert await ending == "late"
 
@@ -267,9 +267,7 @@ def cancel_at(line: str) -> Scenario:
 async def run_for_a_moment(
     engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
 ) -> None:
-    handle = await engine.start(
-        definition, execution_id=EXECUTION, ttl=timedelta(milliseconds=25)
-    )
+    handle = await engine.start(definition, execution_id=EXECUTION, ttl=timedelta(milliseconds=25))
     try:
         await handle.result()
     except DurableWorkflowError:

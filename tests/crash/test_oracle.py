@@ -1,0 +1,181 @@
+"""The oracle sees each kind of broken promise: planted, one by one, in lives that kept them all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.crash.harness import ENDED, KILLED, Kill, Scenario, World
+from tests.crash.scenarios import SCENARIOS
+from tests.oracle import Life, violations
+
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+SAGA = BY_NAME["saga with a failing compensation"]
+
+
+def two_lives(folder: Path, scenario: Scenario, kill: Kill) -> World:
+    folder.mkdir()
+    world = World(folder, scenario)
+    assert world.live(kill) == KILLED
+    assert world.live() == ENDED
+    assert violations(world.lives) == []
+    return world
+
+
+def change(world: World, *statements: str) -> list[Life]:
+    """The lives as they were, but the end as the database says after some statements."""
+    with closing(sqlite3.connect(world.file)) as dba, dba:
+        for statement in statements:
+            dba.execute(statement)
+    return [*world.lives[:-1], replace(world.lives[-1], after=world.look())]
+
+
+def note(world: World, *lines: str) -> list[Life]:
+    """The lives as they were, but the last one did more."""
+    last = world.lives[-1]
+    return [*world.lives[:-1], replace(last, journal=(*last.journal, *lines))]
+
+
+CHECKPOINT = "update step_checkpoints set {} where step_name = '{}'"
+PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
+    ("ten steps", "ran again after it was COMPLETED", lambda w: note(w, "run step 0")),
+    ("ten steps", "ran 2 times in 1 attempts", lambda w: note(w, "run step 9")),
+    ("ten steps", "without a record before it", lambda w: note(w, "run step 10")),
+    (
+        "ten steps",
+        "is COMPLETED and never ran",
+        lambda w: [replace(life, journal=()) for life in w.lives],
+    ),
+    (
+        "ten steps",
+        "are not numbered 1, 2, 3",
+        lambda w: change(w, CHECKPOINT.format("attempt = 3", "step 9")),
+    ),
+    (
+        "ten steps",
+        "the record of step 0 changed",
+        lambda w: change(w, CHECKPOINT.format("output_data = '1'", "step 0")),
+    ),
+    (
+        "ten steps",
+        "the record of step 0 is gone",
+        lambda w: change(w, "delete from step_checkpoints where step_index = 0"),
+    ),
+    (
+        "ten steps",
+        "was step 0 and is another",
+        lambda w: change(w, CHECKPOINT.format("step_name = 'another'", "step 0")),
+    ),
+    (
+        "ten steps",
+        "did not finish",
+        lambda w: change(w, "update workflow_executions set status = 'RUNNING'"),
+    ),
+    (
+        "ten steps",
+        "with the output None",
+        lambda w: change(w, "update workflow_executions set output_data = null"),
+    ),
+    (
+        "ten steps",
+        "with the error",
+        lambda w: change(w, "update workflow_executions set error_type = 'a:b'"),
+    ),
+    (
+        "ten steps",
+        "is claimed",
+        lambda w: change(
+            w,
+            "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
+            " values ('one', 'w', 't')",
+        ),
+    ),
+    (
+        "ten steps",
+        "engine's own trouble",
+        lambda w: change(
+            w,
+            CHECKPOINT.format("error_type = 'durable_workflow_sqlite.errors:StoreError'", "step 9"),
+        ),
+    ),
+    (
+        "ten steps",
+        "of a COMPLETED execution",
+        lambda w: change(w, CHECKPOINT.format("attempt = 0, status = 'COMPENSATED'", "step 9")),
+    ),
+    (
+        "sleeps",
+        "woke before its deadline",
+        lambda w: change(w, CHECKPOINT.format("completed_at = '2000'", "nap")),
+    ),
+    (
+        "sleeps",
+        "the deadline of nap moved",
+        lambda w: change(w, CHECKPOINT.format("due_at = '2000'", "nap")),
+    ),
+    (
+        "sleeps",
+        "timers are pending",
+        lambda w: change(w, "update workflow_timers set status = 'PENDING'"),
+    ),
+    (
+        "signals",
+        "delivered",
+        lambda w: change(w, "update workflow_signals set payload = '9' where payload = '1'"),
+    ),
+    (
+        "signals",
+        "signals are pending",
+        lambda w: change(w, "update workflow_signals set status = 'PENDING'"),
+    ),
+    (SAGA.name, "undone in the order", lambda w: [replace(x, journal=()) for x in w.lives]),
+    (
+        SAGA.name,
+        "was not undone",
+        lambda w: change(w, "delete from step_checkpoints where step_name = 'car:compensate'"),
+    ),
+    (
+        SAGA.name,
+        "is still INTENT",
+        lambda w: change(w, CHECKPOINT.format("status = 'INTENT'", "car:compensate")),
+    ),
+    (
+        SAGA.name,
+        "undid what was not COMPLETED",
+        lambda w: change(w, CHECKPOINT.format("status = 'FAILED'", "car")),
+    ),
+]
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    ("name", "words", "plant"), PLANTED, ids=[words for _, words, _ in PLANTED]
+)
+def test_a_planted_violation_is_seen(
+    name: str, words: str, plant: Callable[[World], list[Life]], tmp_path: Path
+) -> None:
+    world = two_lives(tmp_path / "world", BY_NAME[name], Kill(6, False))
+    found = violations(plant(world))
+    assert any(words in text for text in found), found
+
+
+@pytest.mark.crash
+def test_work_after_the_compensation_began_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    for commit in range(1, 40):
+        world = two_lives(folder.with_name(str(commit)), SAGA, Kill(commit, False))
+        if any(s.status == "COMPENSATED" for s in world.lives[0].after.compensations().values()):
+            break
+    assert world.lives[0].after.status == "COMPENSATING"
+    assert any(
+        "after the execution was COMPENSATING" in v for v in violations(note(world, "run pay"))
+    )
+    assert any("undone again" in v for v in violations(note(world, "undo car")))
+    final = [*world.lives, replace(world.lives[-1], after=replace(world.lives[-1].after))]
+    final[-1] = replace(final[-1], journal=(), after=replace(final[-1].after, status="CANCELLED"))
+    assert any("a final status changed" in v for v in violations(final))

@@ -1,0 +1,465 @@
+"""tools/generate_queries.py: the types it finds, and what it refuses, on small folders."""
+
+from __future__ import annotations
+
+import inspect
+import sqlite3
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copy, copytree
+from typing import Any, get_type_hints
+
+import pytest
+
+from generate_queries import OUTPUT, ROOT, QueriesError, generate
+
+TABLES = """\
+create table notes (
+    note_id    integer primary key,
+    words      text    not null,
+    author     text,
+    weight     real    not null,
+    picture    blob,
+    created_at text    not null
+);
+
+create table replies (
+    reply_id integer primary key,
+    note_id  integer not null references notes (note_id),
+    weight   real
+);
+
+create view heavy_notes as
+select note_id, words
+from notes
+where weight > 10;
+"""
+
+PARAGRAPH = "-- A note is something that somebody said.\n\n"
+
+Generate = Callable[..., str]
+
+
+@pytest.fixture
+def generated(tmp_path: Path) -> Generate:
+    """Generate from query files given as notes="text of notes.sql"; each gets its paragraph."""
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations" / "001_create_tables.sql").write_text(TABLES)
+    (tmp_path / "queries").mkdir()
+
+    def generated(**files: str) -> str:
+        for table, text in files.items():
+            (tmp_path / "queries" / f"{table}.sql").write_text(PARAGRAPH + text)
+        return generate(tmp_path / "queries", tmp_path / "migrations")
+
+    return generated
+
+
+@pytest.fixture
+def module(generated: Generate) -> Iterator[Callable[..., Any]]:
+    """As `generated`, and gives the module that the text makes."""
+    name = "generated_queries"
+
+    def made(**files: str) -> Any:
+        made = sys.modules[name] = types.ModuleType(name)
+        exec(generated(**files), made.__dict__)
+        return made
+
+    yield made
+    sys.modules.pop(name, None)
+
+
+def refusal(generated: Generate, **files: str) -> str:
+    """What the generator says of files that it refuses."""
+    with pytest.raises(QueriesError) as caught:
+        generated(**files)
+    return str(caught.value)
+
+
+# Types
+
+
+def test_a_row_of_a_table_has_the_table_s_types(module: Callable[..., Any]) -> None:
+    made = module(
+        notes="-- name: load_notes()\n"
+        "-- Every note.\n"
+        "select note_id, words, author, weight, picture, created_at from notes;\n"
+    )
+    assert get_type_hints(made.NoteRow) == {
+        "note_id": int,
+        "words": str,
+        "author": str | None,
+        "weight": float,
+        "picture": bytes | None,
+        "created_at": str,
+    }
+    assert made.NoteRow.__doc__ == "A row of notes."
+    assert {"load_notes": made.NoteRow} == made.ROW_CLASSES
+    assert get_type_hints(made.Queries.load_notes)["return"] == list[made.NoteRow]
+
+
+def test_each_operation_has_its_result(module: Callable[..., Any]) -> None:
+    made = module(
+        notes="-- name: load_words(note_id)^\n"
+        "-- What a note says.\n"
+        "select note_id, words from notes where note_id = :note_id;\n"
+        "\n"
+        "-- name: add_note(words, weight, created_at)$\n"
+        "-- Adds a note and gives its id.\n"
+        "insert into notes (words, weight, created_at)\n"
+        "values (:words, :weight, :created_at)\n"
+        "returning note_id;\n"
+        "\n"
+        "-- name: delete_note(note_id)!\n"
+        "-- Deletes a note.\n"
+        "delete from notes where note_id = :note_id;\n"
+    )
+    returned = {
+        name: get_type_hints(getattr(made.Queries, name))["return"]
+        for name in ("load_words", "add_note", "delete_note")
+    }
+    assert returned == {
+        "load_words": made.LoadWordsRow | None,
+        "add_note": int | None,
+        "delete_note": int,
+    }
+    assert get_type_hints(made.LoadWordsRow) == {"note_id": int, "words": str}
+    assert {"load_words": made.LoadWordsRow} == made.ROW_CLASSES
+
+
+def test_a_parameter_has_the_type_of_its_column_and_is_named_in_the_call(
+    module: Callable[..., Any],
+) -> None:
+    made = module(
+        notes="-- name: add_note(words, author, picture, weight, created_at)!\n"
+        "-- Adds a note.\n"
+        "insert into notes (words, author, picture, weight, created_at)\n"
+        "values (:words, :author, :picture, :weight, :created_at);\n"
+    )
+    method = made.Queries.add_note
+    assert get_type_hints(method) == {
+        "connection": sqlite3.Connection,
+        "words": str,
+        "author": str | None,
+        "picture": bytes | None,
+        "weight": float,
+        "created_at": str,
+        "return": int,
+    }
+    kinds = {name: one.kind for name, one in inspect.signature(method).parameters.items()}
+    assert [name for name, kind in kinds.items() if kind is not inspect.Parameter.KEYWORD_ONLY] == [
+        "self",
+        "connection",
+    ]
+
+
+def test_hints_give_the_types_that_the_schema_does_not_tell(module: Callable[..., Any]) -> None:
+    made = module(
+        notes="-- name: weigh(least, most)\n"
+        "-- Notes by weight.\n"
+        "-- :least real\n"
+        "-- :most real null\n"
+        "-- =words text\n"
+        "-- =pounds real\n"
+        "-- =reply_id integer null\n"
+        "select notes.words, notes.weight * 2 as pounds, replies.reply_id\n"
+        "from notes\n"
+        "left join replies on notes.note_id = replies.note_id\n"
+        "where notes.weight > :least and notes.weight < coalesce(:most, 9e9);\n"
+    )
+    hints = get_type_hints(made.Queries.weigh)
+    assert (hints["least"], hints["most"]) == (float, float | None)
+    assert get_type_hints(made.WeighRow) == {
+        "words": str,
+        "pounds": float,
+        "reply_id": int | None,
+    }
+
+
+def test_queries_with_the_same_columns_share_a_row_class(module: Callable[..., Any]) -> None:
+    made = module(
+        notes="-- name: load_light()\n"
+        "-- The light ones.\n"
+        "select note_id, words from notes where weight < 1;\n"
+        "\n"
+        "-- name: load_heavy()\n"
+        "-- The heavy ones.\n"
+        "select note_id, words from notes where weight > 9;\n"
+    )
+    assert {
+        "load_light": made.LoadLightRow,
+        "load_heavy": made.LoadLightRow,
+    } == made.ROW_CLASSES
+
+
+def test_the_purpose_is_the_docstring_as_it_is_written(module: Callable[..., Any]) -> None:
+    made = module(
+        notes="-- name: delete_notes()!\n"
+        '-- Deletes "all", \\notes too.\n'
+        "-- Nothing is asked.\n"
+        "delete from notes;\n"
+    )
+    docstring = made.Queries.delete_notes.__doc__
+    assert [line.strip() for line in docstring.strip().splitlines()] == [
+        'Deletes "all", \\notes too.',
+        "Nothing is asked.",
+    ]
+
+
+# Hints
+
+
+def test_a_parameter_without_a_column_needs_a_hint(generated: Generate) -> None:
+    message = refusal(
+        generated,
+        notes="-- name: delete_old(before)!\n"
+        "-- Deletes old notes.\n"
+        "delete from notes where created_at < :before;\n",
+    )
+    assert "notes.sql:3: delete_old: the schema does not tell the type" in message
+    assert message.endswith("\n    -- :before TYPE")
+
+
+def test_a_parameter_whose_columns_differ_in_type_needs_a_hint(generated: Generate) -> None:
+    message = refusal(
+        generated,
+        heaps="-- name: delete_light(weight)!\n"
+        "-- Deletes what is light.\n"
+        "delete from notes where weight < :weight;\n",
+    )
+    assert "heaps.sql:3: delete_light:" in message
+    assert message.endswith("\n    -- :weight TYPE")
+
+
+def test_an_expression_needs_a_hint(generated: Generate) -> None:
+    message = refusal(
+        generated,
+        notes="-- name: count_notes()$\n-- How many.\nselect count(*) as total from notes;\n",
+    )
+    assert "notes.sql:3: count_notes:" in message
+    assert "text, integer, real, blob" in message
+    assert message.endswith("\n    -- =total TYPE")
+
+
+JOINED = """\
+select notes.note_id, notes.words, replies.reply_id
+from notes
+left join replies on notes.note_id = replies.note_id"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "why", "lines"),
+    [
+        (JOINED, "an outer join", ["=note_id integer", "=words text", "=reply_id integer"]),
+        ("select words from notes union select author from notes", "`union`", ["=words text"]),
+        ("select note_id, words from heavy_notes", "the view", ["=note_id integer", "=words text"]),
+        ("select max(weight) as most, words from notes", "an aggregate", ["=most TYPE"]),
+        (
+            "select note_id, (select reply_id from replies limit 1) as reply from notes",
+            "a scalar subquery",
+            ["=note_id integer", "=reply integer"],
+        ),
+    ],
+)
+def test_where_not_null_is_unsure_each_column_needs_a_hint(
+    generated: Generate, statement: str, why: str, lines: list[str]
+) -> None:
+    message = refusal(generated, notes=f"-- name: look()\n-- A look.\n{statement};\n")
+    assert f"notes.sql:3: look: {why}" in message
+    for line in lines:
+        assert f"\n    -- {line}" in message
+
+
+@pytest.mark.parametrize(
+    ("hint", "why"),
+    [
+        ("-- :words text", "the hint `-- :words` is for no parameter"),
+        ("-- =picture blob", "the hint `-- =picture` is for no column"),
+        ("-- :note_id integer", "the schema tells already what `-- :note_id integer` says"),
+        ("-- =author text null", "the schema tells already what `-- =author text null` says"),
+    ],
+)
+def test_a_hint_that_tells_nothing_is_refused(generated: Generate, hint: str, why: str) -> None:
+    message = refusal(
+        generated,
+        notes=f"-- name: load_author(note_id)$\n-- Who said it.\n{hint}\n"
+        "select author from notes where note_id = :note_id;\n",
+    )
+    assert f"notes.sql:3: load_author: {why}" in message
+    assert message.endswith("delete it")
+
+
+@pytest.mark.parametrize(
+    ("hint", "why"),
+    [
+        ("-- :least float", "is no hint"),
+        ("-- :least", "is no hint"),
+        ("-- :least real not null", "is no hint"),
+        ("-- :least real\n-- :least real null", "a second hint for :least"),
+    ],
+)
+def test_a_hint_that_cannot_be_read_is_refused(generated: Generate, hint: str, why: str) -> None:
+    message = refusal(
+        generated,
+        notes=f"-- name: delete_light(least)!\n-- Deletes what is light.\n{hint}\n"
+        "delete from notes where weight < :least;\n",
+    )
+    line = 4 + hint.count("\n") + 1
+    assert f"notes.sql:{line}: delete_light:" in message
+    assert why in message
+
+
+# Parameters
+
+
+def test_a_parameter_that_is_not_declared_is_refused(generated: Generate) -> None:
+    message = refusal(
+        generated,
+        notes="-- name: delete_note(note_id)!\n"
+        "-- Deletes a note, and only of this author.\n"
+        "delete from notes where note_id = :note_id and author = :author;\n",
+    )
+    assert "notes.sql:3: delete_note: declare :author between the parentheses" in message
+
+
+def test_a_parameter_that_is_not_used_is_refused(generated: Generate) -> None:
+    message = refusal(
+        generated,
+        notes="-- name: delete_note(note_id, author)!\n"
+        "-- Deletes a note, of :author or not.\n"
+        "delete from notes where note_id = :note_id;\n",
+    )
+    assert "notes.sql:3: delete_note: :author is declared, but" in message
+
+
+def test_a_parameter_that_is_not_named_is_refused(generated: Generate) -> None:
+    for sign in ("?", "@note_id", "$note_id"):
+        message = refusal(
+            generated,
+            notes="-- name: delete_note()!\n"
+            "-- Deletes a note.\n"
+            f"delete from notes where note_id = {sign};\n",
+        )
+        assert "notes.sql:3: delete_note: write every parameter as :name" in message
+
+
+# Statements
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("delete from notices;", "no such table: notices"),
+        ("delete from notes where autor = '';", "no such column: autor"),
+        ("delet from notes;", "syntax error"),
+    ],
+)
+def test_a_query_that_does_not_prepare_is_refused_with_file_and_line(
+    generated: Generate, statement: str, why: str
+) -> None:
+    message = refusal(
+        generated,
+        notes="-- name: delete_notes()!\n-- Deletes all.\ndelete from notes;\n\n"
+        f"-- name: delete_again()!\n-- Deletes more.\n{statement}\n",
+    )
+    assert "notes.sql:7: delete_again: SQLite does not accept it" in message
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    ("operation", "statement", "why"),
+    [
+        ("!", "select words from notes;", "it gives rows"),
+        ("", "delete from notes;", "it gives no rows, so its name ends with !"),
+        ("$", "select note_id, words from notes;", "it gives more than one column"),
+        ("!", "create table more (x);", "counts no rows"),
+        ("<!", "insert into notes (words) values ('');", "`<!` is not used here"),
+        ("", "select words, author as words from notes;", "two columns"),
+        ("", "select words as class from notes;", "`class` cannot be a field's name"),
+        ("!", "delete from notes", "does not end with a semicolon"),
+        ("!", "delete from notes; -- all;", "a comment inside a statement takes a line"),
+        ("!", "delete from notes;\ndelete from replies;", "this is a second one"),
+        ("!", "delete from notes;\n-- What comes next.", "this comment follows the statement"),
+    ],
+)
+def test_a_query_that_would_be_misread_is_refused(
+    generated: Generate, operation: str, statement: str, why: str
+) -> None:
+    message = refusal(generated, notes=f"-- name: do(){operation}\n-- Does it.\n{statement}\n")
+    assert "notes.sql:" in message
+    assert why in message
+
+
+def test_a_query_without_a_purpose_is_refused(generated: Generate) -> None:
+    message = refusal(generated, notes="-- name: delete_notes()!\ndelete from notes;\n")
+    assert "notes.sql:3: delete_notes: say in a comment" in message
+
+
+def test_a_file_without_a_paragraph_is_refused(tmp_path: Path, generated: Generate) -> None:
+    (tmp_path / "queries" / "replies.sql").write_text(
+        "-- name: delete_replies()!\n-- Deletes all.\ndelete from replies;\n"
+    )
+    assert "replies.sql:1: a file of queries opens with a paragraph" in refusal(generated)
+
+
+def test_a_name_that_is_taken_is_refused(generated: Generate) -> None:
+    message = refusal(
+        generated,
+        notes="-- name: delete_all()!\n-- Deletes all notes.\ndelete from notes;\n",
+        replies="-- name: delete_all()!\n-- Deletes all replies.\ndelete from replies;\n",
+    )
+    assert "replies.sql:3: delete_all:" in message
+    assert "notes.sql:3 has a query of this name already" in message
+
+
+def test_everything_that_is_wrong_is_said_at_once(generated: Generate) -> None:
+    message = refusal(
+        generated,
+        notes="-- name: delete_notices()!\n-- Deletes all.\ndelete from notices;\n",
+        replies="-- name: delete_replies()!\ndelete from replies;\n",
+    )
+    assert "notes.sql:3" in message
+    assert "replies.sql:3" in message
+
+
+# The file that is committed
+
+
+def test_the_committed_module_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # where the formatter finds its settings
+    text = generate(ROOT / "sql" / "queries", ROOT / "sql" / "migrations")
+    assert (ROOT / OUTPUT).read_text(encoding="utf-8") == text
+
+
+def test_a_check_says_what_differs_and_writes_nothing(tmp_path: Path) -> None:
+    for folder in ("tools", "sql", str(OUTPUT.parent)):
+        copytree(ROOT / folder, tmp_path / folder)
+    copy(ROOT / "pyproject.toml", tmp_path)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, tmp_path / "tools" / "generate_queries.py", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert run("--check").returncode == 0
+    query = tmp_path / "sql" / "queries" / "workflows.sql"
+    query.write_text(query.read_text().replace("One definition by its id.", "By its id."))
+    before = (tmp_path / OUTPUT).read_text()
+    checked = run("--check")
+    assert checked.returncode == 1
+    assert f"{OUTPUT}: out of date; run `make generate`" in checked.stdout
+    assert '+        """By its id."""' in checked.stdout
+    assert (tmp_path / OUTPUT).read_text() == before
+
+    assert run().returncode == 0
+    assert run("--check").returncode == 0
+    assert (tmp_path / OUTPUT).read_text() == before.replace(
+        "One definition by its id.", "By its id."
+    )
