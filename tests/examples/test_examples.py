@@ -1,0 +1,127 @@
+"""The examples, run as their readers run them, and the demo's eye for what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def play(name: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "checkout_with_refund.py",
+            [
+                "paid 200 cents",
+                "reserved pen, ink",
+                "released pen, ink",
+                "gave 200 cents of payment-1 back",
+                "failed: the truck broke down",
+            ],
+        ),
+        (
+            "human_approval.py",
+            [
+                "dear lead, may we have a plant?",
+                "a plant: yes, says the lead",
+                "dear boss, may we have a piano?",
+                "a piano: no, says the boss",
+            ],
+        ),
+        ("chunked_upload.py", ["uploaded 8000", "sent: 0 1 2 3 4 5 5 6 7"]),
+        ("nightly_pipeline.py", ["4 from shop, 4 from mail, 9 from warehouse"]),
+        (
+            "agent_loop.py",
+            ["4 people on a square kilometre", "calls: model population model area area model"],
+        ),
+    ],
+)
+def test_an_example_runs_and_says_what_happened(
+    name: str, lines: list[str], tmp_path: Path
+) -> None:
+    printed = play(name, tmp_path).splitlines()
+    for line in lines:
+        assert line in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_kills_its_worker_and_every_order_is_finished_and_charged_once(
+    tmp_path: Path,
+) -> None:
+    printed = play("demo.py", tmp_path)
+    assert "In the middle of: " in printed
+    assert "All 12 orders are finished." in printed
+    assert printed.count("COMPLETED") == 12
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import demo
+
+    return demo
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("charged twice", "was charged 26.60, 26.60"),
+        ("not charged", "was charged nothing"),
+        ("charged too much", "was charged 1000.00"),
+        ("not finished", "order-1001 is RUNNING"),
+        ("a step is missing", "order-1001 has not done all of its steps"),
+        ("killed too early", "nothing was replayed"),
+        ("killed too late", "no step was interrupted"),
+    ],
+)
+def test_the_demo_fails_when_a_promise_is_broken(demo: Any, wrong: str, words: str) -> None:
+    orders = demo.read_orders(demo.ORDERS)
+    charges = [{"order": o.number, "amount": str(demo.price(o))} for o in orders]
+    after = {(f"order-{o.number}", step): "COMPLETED" for o in orders for step in demo.STEPS}
+    statuses = {f"order-{o.number}": "COMPLETED" for o in orders}
+    before = {("order-1001", "price"): "COMPLETED", ("order-1001", "charge"): "INTENT"}
+
+    def problems() -> str:
+        reports = demo.make_reports(before, after, statuses)
+        return "\n".join(demo.find_problems(reports, charges))
+
+    assert problems() == ""
+    match wrong:
+        case "charged twice":
+            charges.append(copy.copy(charges[0]))
+            charges[0]["amount"] = charges[-1]["amount"] = "26.60"
+        case "not charged":
+            del charges[0]
+        case "charged too much":
+            charges[0]["amount"] = "1000.00"
+        case "not finished":
+            statuses["order-1001"] = "RUNNING"
+        case "a step is missing":
+            del after["order-1001", "ship"]
+        case "killed too early":
+            before.clear()
+        case "killed too late":
+            before["order-1001", "charge"] = "COMPLETED"
+    assert words in problems(), json.dumps(problems())
