@@ -9,10 +9,10 @@ from durable_workflow_sqlite.records import ExecutionStatus
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.engine import DurableEngine
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class ExecutionHandle(Generic[R]):
+class ExecutionHandle(Generic[R_co]):
     """What `engine.start` and `engine.handle` return."""
 
     def __init__(self, engine: DurableEngine, execution_id: str, result_type: Any) -> None:
@@ -27,14 +27,14 @@ class ExecutionHandle(Generic[R]):
     def execution_id(self) -> str:
         return self._execution_id
 
-    async def result(self) -> R:
+    async def result(self) -> R_co:
         """Wait for the end, and return what the workflow returned.
 
         Raises WorkflowFailedError (WorkflowExpiredError for its time to live) or
         WorkflowCancelledError for what ended otherwise, and what stopped the execution if it was
         left unfinished: EngineStoppedError, StoreError, ClaimLostError or NonDeterminismError.
         """
-        result: R = await self._engine.result_of(self._execution_id, self._result_type)
+        result: R_co = await self._engine.result_of(self._execution_id, self._result_type)
         return result
 
     async def status(self) -> ExecutionStatus:

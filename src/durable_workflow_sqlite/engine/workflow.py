@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class WorkflowDefinition(Generic[*Ts, R]):
+class WorkflowDefinition(Generic[*Ts, R_co]):
     """What `@workflow` makes of an async function `(ctx, *args)`: a type name and a version."""
 
     def __init__(
         self,
-        function: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]],
+        function: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R_co]],
         name: str,
         version: int,
     ) -> None:
@@ -43,7 +44,7 @@ class WorkflowDefinition(Generic[*Ts, R]):
     def __repr__(self) -> str:
         return f"<workflow {self.name!r} version {self.version}>"
 
-    async def __call__(self, ctx: WorkflowContext, *args: *Ts) -> R:
+    async def __call__(self, ctx: WorkflowContext, *args: *Ts) -> R_co:
         """Call the function itself, as a plain part of the workflow that `ctx` belongs to."""
         return await self.function(ctx, *args)
 
