@@ -70,37 +70,42 @@ class Life:
 
 
 def look(file: Path, execution_id: str) -> Snapshot:
+    """The snapshot of an execution in a file."""
+    with closing(sqlite3.connect(file)) as connection:
+        return look_through(connection, execution_id)
+
+
+def look_through(connection: sqlite3.Connection, execution_id: str) -> Snapshot:
     """The snapshot of an execution."""
     of_it = (execution_id,)
-    with closing(sqlite3.connect(file)) as connection:
-        tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
-        if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 3:
-            return Snapshot(None, None, None, (), (), 0, 0, ())
-        execution = connection.execute(
-            "select status, output_data, error_type from workflow_executions"
-            " where workflow_execution_id = ?",
-            of_it,
-        ).fetchone()
-        steps = connection.execute(
-            f"select {', '.join(Step._fields)} from step_checkpoints"
-            " where workflow_execution_id = ? order by branch, step_index, attempt",
-            of_it,
-        ).fetchall()
-        signals = connection.execute(
-            "select workflow_signal_id, signal_name, payload, status from workflow_signals"
-            " where workflow_execution_id = ? order by workflow_signal_id",
-            of_it,
-        ).fetchall()
-        (timers,) = connection.execute(
-            "select count(*) from workflow_timers"
-            " where workflow_execution_id = ? and status = 'PENDING'",
-            of_it,
-        ).fetchone()
-        (claims,) = connection.execute(
-            "select count(*) from workflow_claims where workflow_execution_id = ?", of_it
-        ).fetchone()
-        damage = [row[0] for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
-        damage += [f"orphan in {row[0]}" for row in connection.execute("pragma foreign_key_check")]
+    tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
+    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 3:
+        return Snapshot(None, None, None, (), (), 0, 0, ())
+    execution = connection.execute(
+        "select status, output_data, error_type from workflow_executions"
+        " where workflow_execution_id = ?",
+        of_it,
+    ).fetchone()
+    steps = connection.execute(
+        f"select {', '.join(Step._fields)} from step_checkpoints"
+        " where workflow_execution_id = ? order by branch, step_index, attempt",
+        of_it,
+    ).fetchall()
+    signals = connection.execute(
+        "select workflow_signal_id, signal_name, payload, status from workflow_signals"
+        " where workflow_execution_id = ? order by workflow_signal_id",
+        of_it,
+    ).fetchall()
+    (timers,) = connection.execute(
+        "select count(*) from workflow_timers"
+        " where workflow_execution_id = ? and status = 'PENDING'",
+        of_it,
+    ).fetchone()
+    (claims,) = connection.execute(
+        "select count(*) from workflow_claims where workflow_execution_id = ?", of_it
+    ).fetchone()
+    damage = [row[0] for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
+    damage += [f"orphan in {row[0]}" for row in connection.execute("pragma foreign_key_check")]
     status, output_data, error_type = execution or (None, None, None)
     return Snapshot(
         status,

@@ -342,11 +342,19 @@ class DurableEngine:
         except ExecutionConflictError:
             return False
         pending = await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL)
+        if pending and pending[0] != request:
+            return False  # of requests made at once, the first is the one that cancels
         await self._heed(execution_id)
-        if execution_id not in self._executions:
+        execution = self._executions.get(execution_id)
+        if execution is None:
             await self._recovering().resume(execution_id)
-        # Of requests made at once, the first is the one that cancels.
-        return not pending or pending[0] == request
+        elif not execution.is_ending:
+            # It was about to end by itself.
+            outcome = await asyncio.shield(execution.outcome)
+            return outcome.trouble is not None or (
+                outcome.record.status is ExecutionStatus.CANCELLED
+            )
+        return True
 
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.

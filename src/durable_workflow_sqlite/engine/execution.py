@@ -107,6 +107,7 @@ class Execution:
         self._waiting = 0
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._activity = 0
+        self._errors_to_raise: set[tuple[datetime, str, int]] = set()
         self._is_settling = False
         self._suspending: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -276,15 +277,25 @@ class Execution:
         self._last_completed_at = now
         return now
 
-    async def others_to_settle(self) -> None:
-        """During a replay, wait until every branch has got as far as its records reach."""
-        if len(self.history) == 0:
-            return
+    async def turn_to_fail(self, failed: StepCheckpoint) -> None:
+        """During a replay, wait until every branch has got as far as its records reach.
+
+        An error ends more of the body than its own branch. So errors are raised again in the
+        order in which they came, each once all that went before it has been replayed.
+        """
+        turn = (failed.completed_at or self.record.created_at, failed.branch, failed.step_index)
+        self._errors_to_raise.add(turn)
         quiet = 0
-        while quiet < SETTLED_TURNS and len(self.history):
-            before = self._activity
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if before == self._activity else 0
+        try:
+            while turn != min(self._errors_to_raise) or (
+                quiet < SETTLED_TURNS and len(self.history)
+            ):
+                before = self._activity
+                await asyncio.sleep(0)
+                quiet = quiet + 1 if before == self._activity else 0
+        finally:
+            self._errors_to_raise.remove(turn)
+            self._activity += 1  # the replay goes on from here
 
     async def park(self) -> NoReturn:
         """Nothing new runs while compensations are registered again: never return."""
@@ -407,7 +418,8 @@ class Execution:
     async def _wait_for_replay(self, body: asyncio.Task[Any]) -> None:
         """Replay until every step with a compensation is registered, or nothing moves any more."""
         quiet = 0
-        while not body.done() and self._saga.missing() and quiet < SETTLED_TURNS:
+        # A branch may itself be waiting for the others to settle.
+        while not body.done() and self._saga.missing() and quiet < 2 * SETTLED_TURNS:
             before = self._activity
             await asyncio.sleep(0)
             quiet = quiet + 1 if before == self._activity else 0

@@ -274,16 +274,23 @@ class Recovery:
             raise ExecutionNotFoundError(
                 f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
             )
-        history = History(await self._store.load_checkpoints(execution_id))
-        interruption: Interruption | None = None
-        if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
-            interruption = cancelled(execution_id)
-        elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
-            interruption = expired(record)
         if claim.taken_over:
             record = msgspec.structs.replace(record, recovery_count=record.recovery_count + 1)
             await self._store.save(record, claim=claim)
-        return self._launch(definition, record, claim, history, interruption)
+        history = History(await self._store.load_checkpoints(execution_id))
+        interruption: Interruption | None = None
+        if await self._is_to_cancel(execution_id):
+            interruption = cancelled(execution_id)
+        elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
+            interruption = expired(record)
+        execution = self._launch(definition, record, claim, history, interruption)
+        # Whoever asked before it was launched found nobody to tell.
+        if interruption is None and await self._is_to_cancel(execution_id):
+            execution.interrupt(cancelled(execution_id))
+        return execution
+
+    async def _is_to_cancel(self, execution_id: str) -> bool:
+        return bool(await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL))
 
     async def _block(self, claim: WorkflowClaim) -> None:
         execution_id = claim.workflow_execution_id

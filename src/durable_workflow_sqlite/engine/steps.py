@@ -232,8 +232,7 @@ async def _replay_error(
     execution: Execution, call: StepCall, attempts: list[StepCheckpoint]
 ) -> None:
     failed = attempts[-1]
-    # An error ends more of the body than its own branch: the others catch up first.
-    await execution.others_to_settle()
+    await execution.turn_to_fail(failed)
     if execution.environment.observers:
         execution.environment.observers.tell("on_step_start", failed, replayed=True)
         _tell_complete(execution, failed, attempts[0].started_at, replayed=True)

@@ -141,7 +141,7 @@ async def wait_for_signal(
         _tell_replayed(execution, last)
         return _payload(execution, last, payload_type)
     if last is not None and last.status is StepStatus.FAILED:
-        await execution.others_to_settle()
+        await execution.turn_to_fail(last)
         _tell_replayed(execution, last)
         raise _timed_out(execution, last)
     if execution.is_only_replaying:

@@ -1,4 +1,7 @@
-"""For tests: the suite that every `CheckpointStore` must pass. Needs pytest."""
+"""For tests: a clock that they move, and the suite that every `CheckpointStore` must pass.
+
+Needs pytest.
+"""
 
 import pytest
 
@@ -6,6 +9,7 @@ import pytest
 for _part in ("base", "claims", "limits", "saving"):
     pytest.register_assert_rewrite(f"durable_workflow_sqlite.testing.contract_{_part}")
 
+from durable_workflow_sqlite.testing.clock import ManualClock  # noqa: E402
 from durable_workflow_sqlite.testing.store_contract import CheckpointStoreContract  # noqa: E402
 
-__all__ = ["CheckpointStoreContract"]
+__all__ = ["CheckpointStoreContract", "ManualClock"]

@@ -1,0 +1,68 @@
+"""A clock that tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+SETTLED_TURNS: Final = 100
+"""Turns of the event loop that an engine is given to do what a new time calls for."""
+
+
+class ManualClock:
+    """A `Clock` that stands still until a test moves it: `DurableEngine(store, clock=clock)`.
+
+    A workflow that sleeps for a month then takes milliseconds, and always the same ones. Sleeps,
+    deadlines of signals, back-offs and times to live go by this clock. The `timeout` of a step
+    does not: its action runs for real.
+    """
+
+    def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
+        if start.utcoffset() is None:
+            raise ValueError("start must know its time zone: give datetime(..., tzinfo=UTC)")
+        self._now = start.astimezone(UTC)
+        self._order = itertools.count()
+        self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def sleep_until(self, deadline: datetime) -> None:
+        if deadline > self._now:
+            awake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._sleepers, (deadline, next(self._order), awake))
+            await awake
+
+    @property
+    def next_deadline(self) -> datetime | None:
+        """The earliest time that somebody waits for."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None
+
+    def set(self, time: datetime) -> None:
+        """Make it another time, later or earlier, at once: what lies in between is skipped."""
+        self._now = time.astimezone(UTC)
+        while (deadline := self.next_deadline) is not None and deadline <= self._now:
+            heapq.heappop(self._sleepers)[2].set_result(None)
+
+    async def advance(self, duration: timedelta) -> None:
+        """Let time pass, stopping at every deadline on the way for as long as it takes.
+
+        A sync action runs in a thread, and is not waited for.
+        """
+        end = self._now + duration
+        await _settle()
+        while (deadline := self.next_deadline) is not None and deadline <= end:
+            self.set(deadline)
+            await _settle()
+        self.set(end)
+        await _settle()
+
+
+async def _settle() -> None:
+    for _ in range(SETTLED_TURNS):
+        await asyncio.sleep(0)

@@ -1,0 +1,195 @@
+"""Workflows that are made up: what they do, and what may come of it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from durable_workflow_sqlite import (
+    RetryPolicy,
+    SignalTimeoutError,
+    WorkflowContext,
+    WorkflowDefinition,
+    workflow,
+)
+
+SIGNALS = ("red", "blue")
+ALWAYS = 99
+
+
+@dataclass(frozen=True)
+class Do:
+    """A step that fails the first `failures` times that it runs."""
+
+    failures: int = 0
+    attempts: int = 1
+    delay: int = 0
+    is_caught: bool = False
+    is_undone: bool = False
+    undo_failures: int = 0
+
+
+@dataclass(frozen=True)
+class Sleep:
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A wait for a signal; that none came is caught."""
+
+    signal: str
+    timeout: int | None
+
+
+@dataclass(frozen=True)
+class Branches:
+    programs: tuple[Program, ...]
+
+
+Program = tuple[Do | Sleep | Wait | Branches, ...]
+
+
+class Journal:
+    """What was done outside of the database, over all lives."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> int:
+        """Add a line; return how often it stands there now."""
+        self.lines.append(line)
+        return self.lines.count(line)
+
+
+def definition(program: Program, journal: Journal) -> WorkflowDefinition[Any]:
+    """The workflow that does what a program says, and returns what came of it."""
+
+    async def act(name: str, failures: int) -> str:
+        runs = journal.note(f"run {name}")
+        await asyncio.sleep(0)
+        if runs <= failures:
+            raise ConnectionError(name)
+        return name
+
+    async def undo(failures: int, name: str) -> None:
+        runs = journal.note(f"undo {name}")
+        await asyncio.sleep(0)
+        if runs <= failures:
+            raise ConnectionError(f"undo {name}")
+
+    async def step(ctx: WorkflowContext, name: str, do: Do) -> object:
+        try:
+            return await ctx.step(
+                name,
+                act,
+                name,
+                do.failures,
+                retry=RetryPolicy.fixed(
+                    max_attempts=do.attempts, delay=timedelta(seconds=do.delay)
+                ),
+                compensate=functools.partial(undo, do.undo_failures) if do.is_undone else None,
+                compensate_retry=RetryPolicy.fixed(max_attempts=2, delay=timedelta(seconds=1)),
+            )
+        except ConnectionError:
+            if do.is_caught:
+                return f"{name} failed"
+            raise
+
+    async def follow(ctx: WorkflowContext, program: Program, path: str) -> list[object]:
+        came: list[object] = []
+        for number, one in enumerate(program):
+            name = f"{path}{number}"
+            match one:
+                case Do():
+                    came.append(await step(ctx, name, one))
+                case Sleep(seconds):
+                    await ctx.sleep(name, timedelta(seconds=seconds))
+                case Wait(signal, seconds):
+                    timeout = None if seconds is None else timedelta(seconds=seconds)
+                    try:
+                        came.append(await ctx.wait_signal(signal, timeout))
+                    except SignalTimeoutError:
+                        came.append("nobody")
+                case Branches(programs):
+                    keys = [f"{number}{'abc'[side]}" for side in range(len(programs))]
+                    came.append(
+                        await asyncio.gather(
+                            *(
+                                follow(ctx.branch(key), side, f"{path}{key}.")
+                                for key, side in zip(keys, programs, strict=True)
+                            )
+                        )
+                    )
+        return came
+
+    @workflow(name="made up")
+    async def body(ctx: WorkflowContext) -> list[Any]:
+        return await follow(ctx, program, "")
+
+    return body
+
+
+def must_fail(program: Program) -> bool:
+    """Whether some step fails for good, and nobody catches it."""
+    return any(
+        any(must_fail(side) for side in one.programs)
+        if isinstance(one, Branches)
+        else isinstance(one, Do) and one.failures == ALWAYS and not one.is_caught
+        for one in program
+    )
+
+
+def may_fail(program: Program) -> bool:
+    """Whether some step can, since an attempt that is cut off counts as one."""
+    return any(
+        any(may_fail(side) for side in one.programs)
+        if isinstance(one, Branches)
+        else isinstance(one, Do) and one.failures > 0 and not one.is_caught
+        for one in program
+    )
+
+
+_dos = st.builds(
+    Do,
+    failures=st.sampled_from([0, 0, 0, 1, ALWAYS]),
+    attempts=st.integers(1, 3),
+    delay=st.integers(0, 5),
+    is_caught=st.booleans(),
+    is_undone=st.sampled_from([True, True, False]),
+    undo_failures=st.sampled_from([0, 0, 0, 1, ALWAYS]),
+)
+_waits = st.builds(
+    Wait,
+    signal=st.sampled_from(SIGNALS),
+    timeout=st.one_of(st.none(), st.integers(1, 20)),
+)
+_leaves = st.one_of(_dos, _dos, st.builds(Sleep, seconds=st.integers(1, 20)), _waits)
+
+
+def _programs(ops: st.SearchStrategy[Any], size: int) -> st.SearchStrategy[Any]:
+    return st.lists(ops, min_size=1, max_size=size).map(tuple)
+
+
+_bodies = _programs(
+    st.recursive(
+        _leaves,
+        lambda ops: st.builds(
+            Branches, st.lists(_programs(ops, 3), min_size=1, max_size=3).map(tuple)
+        ),
+        max_leaves=6,
+    ),
+    5,
+)
+# Many have something to undo, and a reason to.
+programs: st.SearchStrategy[Program] = st.one_of(
+    _bodies,
+    st.tuples(_bodies, _programs(_dos, 3)).map(
+        lambda parts: (*parts[0], *parts[1], Do(failures=ALWAYS))
+    ),
+)
