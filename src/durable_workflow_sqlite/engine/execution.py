@@ -183,16 +183,19 @@ class Execution:
             self.stop(error)
             raise
 
-    @contextmanager
-    def busy(self) -> Generator[None]:
-        """Something other than a wait is going on."""
+    def begin_busy(self) -> asyncio.Task[Any]:
+        """Something other than a wait begins, in the current task; `end_busy` must follow."""
+        task = asyncio.current_task()
+        assert task is not None
         self._busy += 1
-        with self._counted_in_flight():
-            try:
-                yield
-            finally:
-                self._busy -= 1
-                self._suspend_once_settled()
+        self._in_flight.add(task)
+        return task
+
+    def end_busy(self, task: asyncio.Task[Any]) -> None:
+        self._in_flight.discard(task)
+        self._busy -= 1
+        if self._waiting:
+            self._suspend_once_settled()
 
     @contextmanager
     def waiting(self) -> Generator[None]:

@@ -12,7 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,8 +22,8 @@ Serialize = Callable[[Any], Any]
 Deserialize = Callable[[Any], Any]
 
 
-def to_json(value: object, what: str) -> str:
-    """JSON text of a value. Raises SerializationError, whose message begins with `what`."""
+def to_json(value: object, what: object) -> str:
+    """JSON text of a value. Raises SerializationError, whose message begins with `str(what)`."""
     if value is None:
         return "null"
     try:
@@ -32,7 +32,7 @@ def to_json(value: object, what: str) -> str:
         raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
 
 
-def from_json(text: str | None, type_: Any, what: str) -> Any:
+def from_json(text: str | None, type_: Any, what: object) -> Any:
     """The value that JSON text stands for, as a type; None for no text. Or SerializationError."""
     try:
         if text is None or text == "null":
@@ -40,6 +40,12 @@ def from_json(text: str | None, type_: Any, what: str) -> Any:
         return _decoder(type_).decode(text)
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
+
+
+def is_itself(value: object, type_: Any) -> bool:
+    """Whether a value comes back from JSON as it is, without a look at the text."""
+    kind = type(value)
+    return kind in _SAME_IN_JSON and (type_ is Any or type_ is kind)
 
 
 def check_type(type_: Any, what: str) -> None:
@@ -50,15 +56,15 @@ def check_type(type_: Any, what: str) -> None:
         raise SerializationError(f"{what} is {_name(type_)}, which is no JSON: {error}") from error
 
 
-@functools.lru_cache(maxsize=4096)
 def result_type(function: Callable[..., Any]) -> Any:
     """The type of what a function returns or its coroutine gives; Any where nothing says so."""
+    while isinstance(function, functools.partial):
+        function = function.func
     return _result_type(function)
 
 
+@functools.lru_cache(maxsize=4096)
 def _result_type(function: Callable[..., Any]) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
     if inspect.isclass(function):
         return function
     if not hasattr(function, "__annotations__"):
@@ -144,4 +150,5 @@ def _name(type_: Any) -> str:
     return getattr(type_, "__qualname__", None) or str(type_)
 
 
+_SAME_IN_JSON: Final = frozenset({str, int, bool})
 _encoder = msgspec.json.Encoder(enc_hook=_write_custom)

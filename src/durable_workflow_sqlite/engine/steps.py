@@ -47,24 +47,29 @@ class StepCall(msgspec.Struct, frozen=True):
         branch, index = self.place
         return f"step {self.name!r} (index {index}{f' of branch {branch!r}' if branch else ''})"
 
-    def encode(self, result: object) -> str:
-        what = f"the result of {self.describe()}"
+    def __str__(self) -> str:
+        return f"the result of {self.describe()}"
+
+    def encode(self, result: object) -> tuple[str, Any]:
+        """A result as it is stored, and as it will be on a replay."""
         if self.serialize is not None:
             try:
                 result = self.serialize(result)
             except Exception as error:
-                raise SerializationError(f"{what}: its serialize failed: {error!r}") from error
-        return serialization.to_json(result, what)
+                raise SerializationError(f"{self}: its serialize failed: {error!r}") from error
+        output = serialization.to_json(result, self)
+        if self.deserialize is None and serialization.is_itself(result, self.result_type):
+            return output, result
+        return output, self.decode(output)
 
     def decode(self, output: str | None) -> Any:
-        what = f"the result of {self.describe()}"
-        result = serialization.from_json(output, self.result_type, what)
+        result = serialization.from_json(output, self.result_type, self)
         if self.deserialize is None:
             return result
         try:
             return self.deserialize(result)
         except Exception as error:
-            raise SerializationError(f"{what}: its deserialize failed: {error!r}") from error
+            raise SerializationError(f"{self}: its deserialize failed: {error!r}") from error
 
 
 async def run_step(execution: Execution, call: StepCall) -> Any:
@@ -79,8 +84,11 @@ async def run_step(execution: Execution, call: StepCall) -> Any:
             await _replay_error(execution, call, attempts)
     if execution.is_only_replaying:
         await execution.park()
-    with execution.busy():
+    task = execution.begin_busy()
+    try:
         return await _run_attempts(execution, call, attempts)
+    finally:
+        execution.end_busy(task)
 
 
 async def _run_attempts(
@@ -115,15 +123,17 @@ async def _run_attempts(
             environment.observers.tell("on_step_start", intent, replayed=False)
         retried_in: timedelta | None = None
         try:
-            result = await _act(execution, call)
+            if call.timeout is None and _is_async(call.action):
+                result = await call.action(*call.args)
+            else:
+                result = await _act(execution, call)
         except Exception as error:  # noqa: BLE001 - whatever the action raises
             failure = error
             if call.retry.allows_another(attempt, error):
                 retried_in = call.retry.delay_after(attempt)
         else:
             try:
-                output = call.encode(result)
-                value = call.decode(output)
+                output, value = call.encode(result)
             except SerializationError as error:
                 # The side effect has happened: never again, and undone with what is at hand.
                 failure = _with_ids(error, execution, call)
@@ -135,7 +145,8 @@ async def _run_attempts(
                     output_data=output,
                     completed_at=execution.completion_time(),
                 )
-                execution.register_compensation(call, value, completed)
+                if call.compensate is not None:
+                    execution.register_compensation(call, value, completed)
                 await execution.save(completed, *execution.running(progressed=True))
                 if environment.observers:
                     _tell_complete(execution, completed, first_started_at, replayed=False)
@@ -298,6 +309,14 @@ def _reference(function: Callable[..., Any]) -> str:
 def _is_async(function: Callable[..., Any]) -> bool:
     while isinstance(function, functools.partial):
         function = function.func
+    try:
+        return _is_coroutine_function(function)
+    except TypeError:  # it cannot be hashed
+        return _is_coroutine_function.__wrapped__(function)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(type(function), "__call__", None)  # noqa: B004 - its kind, not whether
     )

@@ -1,14 +1,22 @@
 """How aiosql runs a query here: at once, on the connection itself, into the generated row classes.
 
 aiosql's own adapters give lazy generators (an `update ... returning` would do nothing until it is
-iterated) and plain tuples, and open a cursor by hand for each call.
+iterated) and plain tuples, and open a cursor by hand for each call. They bind by name, which takes
+three times as long as by number: for a checkpoint, as long as writing it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from sqlite3 import Connection
-from typing import Any, NamedTuple
+import re
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from sqlite3 import Connection, Cursor
+from typing import Any, Final, NamedTuple
+
+_Values = Callable[[Mapping[str, Any]], tuple[Any, ...]]
+
+# What may hold a colon and is no parameter, and then a parameter.
+_PARAMETER: Final = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|:(\w+)")
 
 
 class RowClassAdapter:
@@ -16,28 +24,57 @@ class RowClassAdapter:
 
     def __init__(self, row_classes: Mapping[str, type[NamedTuple]]) -> None:
         self._make = {name: row_class._make for name, row_class in row_classes.items()}
+        self._numbered: dict[str, tuple[str, _Values]] = {}
 
     def process_sql(self, query_name: str, operation: object, sql: str) -> str:
+        numbered, names = number_parameters(sql)
+        self._numbered[query_name] = numbered, _values_of(names)
         return sql
 
     def select(
         self, connection: Connection, query_name: str, sql: str, parameters: Any, _: object
     ) -> list[Any]:
-        return list(map(self._make[query_name], connection.execute(sql, parameters)))
+        return list(map(self._make[query_name], self._run(connection, query_name, parameters)))
 
     def select_one(
         self, connection: Connection, query_name: str, sql: str, parameters: Any, _: object
     ) -> Any | None:
-        row = connection.execute(sql, parameters).fetchone()
+        row = self._run(connection, query_name, parameters).fetchone()
         return None if row is None else self._make[query_name](row)
 
     def select_value(
         self, connection: Connection, query_name: str, sql: str, parameters: Any
     ) -> Any | None:
-        row = connection.execute(sql, parameters).fetchone()
+        row = self._run(connection, query_name, parameters).fetchone()
         return None if row is None else row[0]
 
     def insert_update_delete(
         self, connection: Connection, query_name: str, sql: str, parameters: Any
     ) -> int:
-        return connection.execute(sql, parameters).rowcount
+        numbered, values_of = self._numbered[query_name]
+        return connection.execute(numbered, values_of(parameters)).rowcount
+
+    def _run(self, connection: Connection, query_name: str, parameters: Any) -> Cursor:
+        numbered, values_of = self._numbered[query_name]
+        return connection.execute(numbered, values_of(parameters))
+
+
+def number_parameters(sql: str) -> tuple[str, list[str]]:
+    """A statement with ?1 for its first :name, and so on, and the names in that order."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        name = found[1]
+        if name is None:
+            return found[0]
+        if name not in names:
+            names.append(name)
+        return f"?{names.index(name) + 1}"
+
+    return _PARAMETER.sub(number, sql), names
+
+
+def _values_of(names: list[str]) -> _Values:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda parameters: tuple(parameters[name] for name in names)

@@ -13,7 +13,7 @@ from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 
 BUSY_TIMEOUT_MS: Final = 5000
 CACHE_KIB: Final = 8000
-LOG_BYTES: Final = 8_000_000
+LOG_BYTES: Final = 32_000_000
 """How long the write-ahead log may grow before it is checkpointed."""
 
 Synchronous = Literal["normal", "full"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Final, TypeVar
+
+import msgspec
 
 from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import (
@@ -27,6 +29,8 @@ from durable_workflow_sqlite.store import queries as q
 R = TypeVar("R")
 V = TypeVar("V")
 
+_TIME_LENGTH: Final = len("2030-01-01T00:00:00.000000Z")
+
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
 
@@ -34,7 +38,8 @@ def time_to_text(time: datetime) -> str:
     """UTC in ISO-8601, always with microseconds and a Z, so that text sorts as time does."""
     if time.tzinfo is not UTC:
         time = time.astimezone(UTC)
-    return time.isoformat(timespec="microseconds")[:26] + "Z"
+    text: str = msgspec.to_builtins(time)  # a tenth of the time that isoformat() takes
+    return text if len(text) == _TIME_LENGTH else f"{text[:19]}.000000Z"
 
 
 def optional_time_to_text(time: datetime | None) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -25,6 +25,8 @@ from durable_workflow_sqlite.records import (
     ExecutionStatus,
     Record,
     StepCheckpoint,
+    StepKind,
+    StepStatus,
     UnclaimedExecution,
     Workflow,
     WorkflowClaim,
@@ -99,6 +101,13 @@ class SqliteCheckpointStore:
             self._give_back()
             raise
         self._queries = load_queries()
+        self._savers: dict[type, Callable[[Any, WorkflowClaim | None], int]] = {
+            StepCheckpoint: self._upsert_checkpoint,
+            WorkflowExecution: self._upsert_execution,
+            WorkflowTimer: self._upsert_timer,
+            WorkflowSignal: self._upsert_signal,
+            Workflow: self._upsert_workflow,
+        }
         path = database_path(connection)
         self._checkpointer = None if path is None else Checkpointer(path)
         self._lock = WorkerLock(path)
@@ -169,34 +178,26 @@ class SqliteCheckpointStore:
     # Any records at once
 
     async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        final: list[str] = []
         for record in records:
-            if not isinstance(record, Record):
+            if type(record) not in self._savers:
                 raise TypeError(f"save() takes records, not {record!r}")
             if claim is not None:
                 _check_covers(claim, record)
+            if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
+                final.append(record.workflow_execution_id)
         if records:
-            await self._commit.write(lambda: self._save_all(records, claim))
+            await self._commit.write(lambda: self._save_all(records, claim, final))
 
-    def _save_all(self, records: Iterable[Record], claim: WorkflowClaim | None) -> None:
-        token = None if claim is None else claim.fencing_token
+    def _save_all(
+        self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
+    ) -> None:
         for record in records:
-            match record:
-                case StepCheckpoint():
-                    changed = self._upsert_checkpoint(record, token)
-                case WorkflowExecution():
-                    changed = self._upsert_execution(record, claim)
-                case WorkflowTimer():
-                    changed = self._upsert_timer(record, token)
-                case WorkflowSignal():
-                    changed = self._upsert_signal(record, claim)
-                case Workflow():
-                    changed = self._upsert_workflow(record, claim)
-            if not changed and claim is not None:
+            if not self._savers[type(record)](record, claim) and claim is not None:
                 raise _claim_lost(claim)
         # Last, since the records beside a final one are written under the claim, too.
-        for record in records:
-            if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
-                self._let_rest(record.workflow_execution_id)
+        for execution_id in final:
+            self._let_rest(execution_id)
 
     def _let_rest(self, workflow_execution_id: str) -> None:
         """Nobody works on a final execution, nothing is due for it, and no signal awaited."""
@@ -427,7 +428,15 @@ class SqliteCheckpointStore:
         )
         return [rows.checkpoint_from(row) for row in found]
 
-    def _upsert_checkpoint(self, checkpoint: StepCheckpoint, token: int | None) -> int:
+    def _upsert_checkpoint(
+        self, checkpoint: StepCheckpoint, claim: WorkflowClaim | None
+    ) -> int:
+        token = None if claim is None else claim.fencing_token
+        if _is_plain_intent(checkpoint):
+            if self._insert_intent(checkpoint, token):
+                return 1
+        elif _is_plain_outcome(checkpoint) and self._update_outcome(checkpoint, token):
+            return 1
         return self._queries.upsert_checkpoint(
             self._connection,
             workflow_execution_id=checkpoint.workflow_execution_id,
@@ -449,6 +458,35 @@ class SqliteCheckpointStore:
             fencing_token=token,
         )
 
+    def _insert_intent(self, intent: StepCheckpoint, token: int | None) -> int:
+        return self._queries.insert_intent(
+            self._connection,
+            workflow_execution_id=intent.workflow_execution_id,
+            branch=intent.branch,
+            step_index=intent.step_index,
+            attempt=intent.attempt,
+            step_name=intent.step_name,
+            kind=intent.kind._value_,
+            status=intent.status._value_,
+            started_at=optional_time_to_text(intent.started_at),
+            fencing_token=token,
+        )
+
+    def _update_outcome(self, outcome: StepCheckpoint, token: int | None) -> int:
+        return self._queries.update_outcome(
+            self._connection,
+            status=outcome.status._value_,
+            output_data=outcome.output_data,
+            completed_at=optional_time_to_text(outcome.completed_at),
+            workflow_execution_id=outcome.workflow_execution_id,
+            branch=outcome.branch,
+            step_index=outcome.step_index,
+            attempt=outcome.attempt,
+            step_name=outcome.step_name,
+            started_at=optional_time_to_text(outcome.started_at),
+            fencing_token=token,
+        )
+
     # Timers
 
     async def save_timer(self, timer: WorkflowTimer) -> None:
@@ -467,7 +505,7 @@ class SqliteCheckpointStore:
         )
         return _by_deadline([rows.timer_from(row) for row in found])
 
-    def _upsert_timer(self, timer: WorkflowTimer, token: int | None) -> int:
+    def _upsert_timer(self, timer: WorkflowTimer, claim: WorkflowClaim | None) -> int:
         return self._queries.upsert_timer(
             self._connection,
             workflow_timer_id=timer.workflow_timer_id,
@@ -476,7 +514,7 @@ class SqliteCheckpointStore:
             fire_at=time_to_text(timer.fire_at),
             status=timer.status.value,
             created_at=time_to_text(timer.created_at),
-            fencing_token=token,
+            fencing_token=None if claim is None else claim.fencing_token,
         )
 
     # Signals
@@ -638,6 +676,36 @@ class SqliteCheckpointStore:
         return self._queries.delete_executions(self._connection, workflow_execution_ids=ids)
 
 
+def _is_plain_intent(checkpoint: StepCheckpoint) -> bool:
+    return (
+        checkpoint.status is StepStatus.INTENT
+        and checkpoint.output_data is None
+        and checkpoint.completed_at is None
+        and _is_plain(checkpoint)
+    )
+
+
+def _is_plain_outcome(checkpoint: StepCheckpoint) -> bool:
+    return (
+        checkpoint.status is StepStatus.COMPLETED
+        and checkpoint.kind is StepKind.STEP
+        and checkpoint.started_at is not None
+        and _is_plain(checkpoint)
+    )
+
+
+def _is_plain(checkpoint: StepCheckpoint) -> bool:
+    """Whether it has nothing but what nearly every step has."""
+    return (
+        checkpoint.input_data is None
+        and checkpoint.error_type is None
+        and checkpoint.error_message is None
+        and checkpoint.idempotency_key is None
+        and checkpoint.compensate_ref is None
+        and checkpoint.due_at is None
+    )
+
+
 def _json_array(values: Iterable[str]) -> str:
     return msgspec.json.encode(list(values)).decode()
 
@@ -653,9 +721,9 @@ def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:
 
 
 def _check_covers(claim: WorkflowClaim, record: Record) -> None:
-    if isinstance(record, Workflow):
-        return
-    if record.workflow_execution_id != claim.workflow_execution_id:
+    if not isinstance(record, Workflow) and (
+        record.workflow_execution_id != claim.workflow_execution_id
+    ):
         raise ValueError(
             f"a claim on {claim.workflow_execution_id!r} does not cover a record of"
             f" {record.workflow_execution_id!r}"
