@@ -58,7 +58,7 @@ def test_a_store_sets_its_pragmas(
             "cache_size": -8000,
             "temp_store": 2,
             "wal_autocheckpoint": 0,
-            "journal_size_limit": 8_000_000,
+            "journal_size_limit": 32_000_000,
             "mmap_size": 0,
         }
         assert validate_schema(connection) == []

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
@@ -18,11 +19,13 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     RetryPolicy,
     SqliteCheckpointStore,
+    StepStatus,
     WorkflowCancelledError,
     WorkflowContext,
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.store.adapter import number_parameters
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
@@ -49,8 +52,9 @@ def plain(sql: str) -> str:
 
 
 def statements_in(directory: Path) -> set[str]:
+    """Every statement of a folder, with its parameters numbered, as they are sent."""
     return {
-        plain(statement)
+        number_parameters(plain(statement))[0]
         for path in directory.glob("*.sql")
         for statement in "\n".join(
             line for line in path.read_text().splitlines() if not line.lstrip().startswith("--")
@@ -114,8 +118,12 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
         async with opened() as store:
             claim = await store.create_execution(WORKFLOW, new_execution("e"))
             assert claim is not None
+            intent = new_checkpoint("e", 1, status=StepStatus.INTENT, started_at=NOON)
+            await store.save(intent, claim=claim)
+            completed = msgspec.structs.replace(intent, status=StepStatus.COMPLETED)
+            await store.save(completed, claim=claim)
             await store.save(
-                new_checkpoint("e", 0),
+                new_checkpoint("e", 0, error_message="it broke"),
                 new_timer("e", "t", NOON),
                 new_signal("e", "go"),
                 claim=claim,

@@ -37,13 +37,15 @@ class WorkflowContext:
     belongs to one task; chains of steps that run side by side take a `branch` each.
     """
 
+    __slots__ = ("_branches", "_execution", "_branch", "_keyed_index", "_next_index", "_owner")
+
     def __init__(self, execution: Execution, branch: str = "") -> None:
         self._execution = execution
         self._branch = branch
         self._next_index = 0
         self._owner: asyncio.Task[Any] | None = None
-        self._branches: set[str] = set()
-        self._keyed: set[int] = set()
+        self._branches: dict[str, None] = {}  # a set would take more memory than the rest
+        self._keyed_index: int | None = None
 
     @property
     def execution_id(self) -> str:
@@ -141,7 +143,7 @@ class WorkflowContext:
                 serialize=serialize,
                 deserialize=deserialize,
                 compensate_retry=compensate_retry,
-                idempotency_key=self._key(place, name) if place[1] in self._keyed else None,
+                idempotency_key=self._key(place, name) if place[1] == self._keyed_index else None,
             ),
         )
 
@@ -213,7 +215,7 @@ class WorkflowContext:
                 f"branch {key!r} is taken; give each branch a key of its own, and keep the context"
                 " that branch() returned to go on with it"
             )
-        self._branches.add(key)
+        self._branches[key] = None
         return WorkflowContext(self._execution, f"{self._branch}/{key}" if self._branch else key)
 
     def idempotency_key(self, step: str) -> str:
@@ -224,7 +226,7 @@ class WorkflowContext:
         """
         check_identifier("a step's name", step)
         self._check_task()
-        self._keyed.add(self._next_index)
+        self._keyed_index = self._next_index
         return self._key((self._branch, self._next_index), step)
 
     def _key(self, place: Place, name: str) -> str:

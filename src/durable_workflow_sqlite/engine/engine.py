@@ -286,7 +286,7 @@ class DurableEngine:
         return execution
 
     def _ended(self, execution: Execution, outcome: Outcome) -> None:
-        execution.suspended.set()
+        execution.let_go_of_slot()
         if self._executions.get(execution.id) is execution:
             del self._executions[execution.id]
         if outcome.trouble is not None and not self._is_disposed:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 
@@ -57,8 +56,7 @@ Interruption = WorkflowCancelledError | WorkflowExpiredError
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """What the executions of an engine share."""
 
     store: CheckpointStore
@@ -70,8 +68,7 @@ class Environment:
     status_changed: Callable[[WorkflowExecution, ExecutionStatus], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How an execution left this worker: `record` is final, unless `trouble` says why it is not."""
 
     record: WorkflowExecution
@@ -82,6 +79,38 @@ class Outcome:
 
 class Execution:
     """Runs one execution; `outcome` is done when it leaves this worker, and never an exception."""
+
+    # Ten thousand of them may wait at once: what is rarely needed is made when it is.
+    __slots__ = (
+        "__weakref__",
+        "_activity",
+        "_body",
+        "_busy",
+        "_errors_to_raise",
+        "_in_flight",
+        "_interruption",
+        "_is_body_over",
+        "_is_closed",
+        "_is_settling",
+        "_last_completed_at",
+        "_made_saga",
+        "_only_replaying",
+        "_progressed",
+        "_suspending",
+        "_task",
+        "_trouble",
+        "_waiting",
+        "claim",
+        "definition",
+        "environment",
+        "history",
+        "id",
+        "inbox",
+        "outcome",
+        "record",
+        "steps_begun",
+        "suspended",
+    )
 
     def __init__(
         self,
@@ -99,15 +128,16 @@ class Execution:
         self.history = history
         self.inbox = Inbox(self)
         self.steps_begun = 0
-        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.suspended = asyncio.Event()
-        self._saga = Saga(self)
+        loop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
+        self.suspended: asyncio.Future[None] = loop.create_future()
+        self._made_saga: Saga | None = None
         self._last_completed_at = history.last_completed_at
         self._busy = 0
         self._waiting = 0
-        self._in_flight: set[asyncio.Task[Any]] = set()
+        self._in_flight: dict[asyncio.Task[Any], None] = {}
         self._activity = 0
-        self._errors_to_raise: set[tuple[datetime, str, int]] = set()
+        self._errors_to_raise: dict[tuple[datetime, str, int], None] = {}
         self._is_settling = False
         self._suspending: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -145,6 +175,11 @@ class Execution:
             self._body.cancel()
         elif self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
+
+    def let_go_of_slot(self) -> None:
+        """It only waits, or has ended: others may be recovered in its place."""
+        if not self.suspended.done():
+            self.suspended.set_result(None)
 
     # For the steps and waits of the body
 
@@ -185,38 +220,30 @@ class Execution:
 
     def begin_busy(self) -> asyncio.Task[Any]:
         """Something other than a wait begins, in the current task; `end_busy` must follow."""
-        task = asyncio.current_task()
-        assert task is not None
         self._busy += 1
-        self._in_flight.add(task)
-        return task
+        return self._enter_flight()
 
     def end_busy(self, task: asyncio.Task[Any]) -> None:
-        self._in_flight.discard(task)
+        self._in_flight.pop(task, None)
         self._busy -= 1
         if self._waiting:
             self._suspend_once_settled()
 
-    @contextmanager
-    def waiting(self) -> Generator[None]:
-        """A sleep, or a wait for a signal, is going on."""
+    def begin_wait(self) -> asyncio.Task[Any]:
+        """A sleep begins, or a wait for a signal; `end_wait` must follow."""
         self._waiting += 1
         self._suspend_once_settled()
-        with self._counted_in_flight():
-            try:
-                yield
-            finally:
-                self._waiting -= 1
+        return self._enter_flight()
 
-    @contextmanager
-    def _counted_in_flight(self) -> Generator[None]:
+    def end_wait(self, task: asyncio.Task[Any]) -> None:
+        self._in_flight.pop(task, None)
+        self._waiting -= 1
+
+    def _enter_flight(self) -> asyncio.Task[Any]:
         task = asyncio.current_task()
         assert task is not None
-        self._in_flight.add(task)
-        try:
-            yield
-        finally:
-            self._in_flight.discard(task)
+        self._in_flight[task] = None
+        return task
 
     def running(self, *, progressed: bool = False) -> tuple[WorkflowExecution, ...]:
         """The execution's record to save along, where it must say that it is RUNNING.
@@ -253,11 +280,18 @@ class Execution:
             self._suspending = loop.create_task(self._suspend())
 
     async def _suspend(self) -> None:
+        self._suspending = None
         if self._is_idle:
-            self.suspended.set()
+            self.let_go_of_slot()
             if self.record.status is not ExecutionStatus.SUSPENDED:
                 with suppress(Exception):  # save() has stopped the execution because of it
                     await self.save(self._changed(status=ExecutionStatus.SUSPENDED))
+
+    @property
+    def _saga(self) -> Saga:
+        if self._made_saga is None:
+            self._made_saga = Saga(self)
+        return self._made_saga
 
     @property
     def _is_idle(self) -> bool:
@@ -287,7 +321,7 @@ class Execution:
         order in which they came, each once all that went before it has been replayed.
         """
         turn = (failed.completed_at or self.record.created_at, failed.branch, failed.step_index)
-        self._errors_to_raise.add(turn)
+        self._errors_to_raise[turn] = None
         quiet = 0
         try:
             while turn != min(self._errors_to_raise) or (
@@ -297,13 +331,16 @@ class Execution:
                 await asyncio.sleep(0)
                 quiet = quiet + 1 if before == self._activity else 0
         finally:
-            self._errors_to_raise.remove(turn)
+            del self._errors_to_raise[turn]
             self._activity += 1  # the replay goes on from here
 
     async def park(self) -> NoReturn:
         """Nothing new runs while compensations are registered again: never return."""
-        with self._counted_in_flight():
+        task = self._enter_flight()
+        try:
             await asyncio.get_running_loop().create_future()
+        finally:
+            self._in_flight.pop(task, None)
         raise AssertionError("unreachable")
 
     def log_in_doubt(self, checkpoint: StepCheckpoint) -> None:
@@ -400,7 +437,7 @@ class Execution:
             if self._only_replaying:
                 await self._wait_for_replay(self._body)
             else:
-                await asyncio.wait([self._body])
+                await _end_of(self._body)
         finally:
             self._is_body_over = not self._only_replaying
             self._is_closed = True
@@ -452,7 +489,7 @@ class Execution:
         outcome = await self._finish(
             status, *requests, error_type=error_type, error_message=error_message
         )
-        return replace(outcome, error=cause, compensation_error=compensation_error)
+        return msgspec.structs.replace(outcome, error=cause, compensation_error=compensation_error)
 
     def _ending(self, cause: BaseException | None) -> tuple[ExecutionStatus, str, str | None]:
         if cause is None:
@@ -566,6 +603,13 @@ class Execution:
 
         alarm.add_done_callback(expire)
         return alarm
+
+
+async def _end_of(task: asyncio.Task[Any]) -> None:
+    """Wait for a task's end, whatever that is: asyncio.wait in a third of the memory."""
+    end = asyncio.get_running_loop().create_future()
+    task.add_done_callback(lambda _: None if end.done() else end.set_result(None))
+    await end
 
 
 def expired(record: WorkflowExecution) -> WorkflowExpiredError:

@@ -28,6 +28,8 @@ class StepHistory:
 class History:
     """The checkpoints of one execution."""
 
+    __slots__ = ("_steps", "last_completed_at")
+
     def __init__(self, checkpoints: Iterable[StepCheckpoint] = ()) -> None:
         self._steps: dict[Place, StepHistory] = {}
         self.last_completed_at: datetime | None = None

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -70,15 +69,13 @@ class Launch(Protocol):
     ) -> Execution: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Dormant:
+class _Dormant(msgspec.Struct, frozen=True):
     definition: AnyWorkflow
     claim: WorkflowClaim
     alarm: asyncio.Future[None] | None
 
 
-@dataclass(frozen=True, slots=True)
-class _LeftAlone:
+class _LeftAlone(msgspec.Struct, frozen=True):
     again_at: float
     trouble: BaseException
 
@@ -265,7 +262,7 @@ class Recovery:
                 self._leave_alone(claim, error, math.inf)
                 return
             self._claims.pop(execution_id, None)
-            await execution.suspended.wait()
+            await execution.suspended
 
     async def _launched(self, definition: AnyWorkflow, claim: WorkflowClaim) -> Execution:
         execution_id = claim.workflow_execution_id

@@ -42,9 +42,11 @@ class WaitCall(msgspec.Struct, frozen=True):
 class Inbox:
     """The signals of one execution that its waits have not taken yet."""
 
+    __slots__ = ("_execution", "_listening", "_news", "_taken")
+
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
-        self._taken: set[int] = set()
+        self._taken: dict[int, None] = {}
         self._news = 0
         self._listening: list[asyncio.Future[None]] = []
 
@@ -69,7 +71,7 @@ class Inbox:
             if signal_id is None or signal_id in self._taken:
                 continue
             if deadline is None or signal.created_at <= deadline:
-                self._taken.add(signal_id)
+                self._taken[signal_id] = None
                 return signal
         return None
 
@@ -115,7 +117,8 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
     if execution.is_only_replaying:
         await execution.park()
     intent = last
-    with execution.waiting():
+    task = execution.begin_wait()
+    try:
         if intent is None or intent.due_at is None:
             intent = _intent(execution, call, _deadline(execution, end))
             await _save_intent(execution, intent)
@@ -128,6 +131,8 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
         )
         timer = _timer(completed, TimerStatus.FIRED)
         await execution.save(timer, completed, *execution.running(progressed=True))
+    finally:
+        execution.end_wait(task)
     _tell_complete(execution, completed, replayed=False)
 
 
@@ -146,7 +151,8 @@ async def wait_for_signal(
         raise _timed_out(execution, last)
     if execution.is_only_replaying:
         await execution.park()
-    with execution.waiting():
+    task = execution.begin_wait()
+    try:
         signal = None
         intent = last
         if intent is None:
@@ -179,6 +185,8 @@ async def wait_for_signal(
             timer = [_timer(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
         await execution.save(*delivered, *timer, outcome, *execution.running(progressed=True))
+    finally:
+        execution.end_wait(task)
     _tell_complete(execution, outcome, replayed=False)
     if signal is None:
         raise _timed_out(execution, outcome)

@@ -68,14 +68,20 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         fixed, rest = serialization.parameter_types(self.function)
         return fixed[1:], rest
 
+    def _takes(self, count: int) -> bool:
+        """Whether so many arguments are right beyond doubt: as many as there are parameters."""
+        fixed, rest = self._parameter_types
+        return count == len(fixed) and rest is None
+
     def encode_input(self, args: tuple[Any, ...]) -> str:
         """The arguments as JSON text. Raises TypeError if the function does not take them."""
-        try:
-            self._signature.bind(None, *args)
-        except TypeError as error:
-            raise TypeError(
-                f"workflow {self.name!r} does not take these arguments: {error}"
-            ) from None
+        if not self._takes(len(args)):
+            try:
+                self._signature.bind(None, *args)
+            except TypeError as error:
+                raise TypeError(
+                    f"workflow {self.name!r} does not take these arguments: {error}"
+                ) from None
         return serialization.to_json(args, f"the input of workflow {self.name!r}")
 
     def decode_input(self, text: str | None) -> tuple[Any, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,9 @@ from durable_workflow_sqlite.store.connection import LOG_BYTES, open_connection
 
 LOOK_EVERY: Final = 16
 """Commits between two looks at the size of the log."""
+
+READERS_MAY_TAKE_S: Final = 0.25
+"""For how long writers are kept waiting, at the most, so that readers leave a log that grew."""
 
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
@@ -62,15 +67,21 @@ class Checkpointer:
             return 0
 
     def _run(self) -> None:
+        # The log begins anew when it has been copied and nobody reads from it. Where there is
+        # always somebody who does, it grows, until it is worth a wait.
+        patience_s = READERS_MAY_TAKE_S if self._log_size() > 1.25 * LOG_BYTES else 0.0
         try:
-            checkpoint(self._path)
+            checkpoint(self._path, patience_s)
         except Exception:  # noqa: BLE001 - whatever it is
             # The next one will do it; until then the log is longer and nothing is lost.
             _log.warning("could not checkpoint %s; will try again", self._path, exc_info=True)
 
 
-def checkpoint(path: str) -> None:
-    """Copy the whole log into the database, while nobody can commit. Raises sqlite3.Error."""
+def checkpoint(path: str, patience_s: float = 0.0) -> None:
+    """Copy the whole log into the database, while nobody can commit. Raises sqlite3.Error.
+
+    patience_s: how long to wait for readers to leave, so that the log can begin anew here.
+    """
     lock = open_connection(path)
     try:
         worker = open_connection(path)
@@ -82,9 +93,25 @@ def checkpoint(path: str) -> None:
             lock.execute("begin immediate")
             try:
                 worker.execute("pragma wal_checkpoint(passive)").fetchall()
+                give_up_at = time.monotonic() + patience_s
+                while time.monotonic() < give_up_at:
+                    time.sleep(patience_s / 50)
+                    worker.execute("pragma wal_checkpoint(passive)").fetchall()
             finally:
                 lock.execute("rollback")
+            if patience_s:
+                _begin_anew(lock)
         finally:
             worker.close()
     finally:
         lock.close()
+
+
+def _begin_anew(lock: sqlite3.Connection) -> None:
+    """Write, so that a log that is copied and read by nobody is begun anew, and cut."""
+    lock.execute(f"pragma journal_size_limit = {LOG_BYTES}").fetchall()
+    # A new transaction: only one that needed no log itself may begin it anew.
+    lock.execute("begin immediate")
+    (version,) = lock.execute("pragma user_version").fetchone()
+    lock.execute(f"pragma user_version = {version}")
+    lock.execute("commit")

@@ -5,8 +5,8 @@ Writes queue up while the tasks of a turn run; then they are flushed together, a
 for the database: a lock that someone else holds is asked for again a little later, and where a
 commit must wait for the disk, it does so in a thread.
 
-A task that writes again when nobody else has written since has nobody to wait for: its writes are
-committed at once, for two milliseconds, before it must wait for a turn again.
+Where turn after turn brings one write alone, a write has nobody to wait for: it is committed at
+once, for up to two milliseconds, before the event loop has its turn again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
 """How long to wait before each new try to get a lock; from then on, the last of them."""
 
 AT_ONCE_S: Final = 0.002
-"""For how long a task alone may go on writing before the event loop has its turn."""
+"""For how long writes may be committed at once before the event loop has its turn."""
+
+ALONE_AFTER: Final = 3
+"""Groups of one in a row, after which a write is taken to be alone."""
 
 CHECKPOINT_FIRST_TIMES: Final = 10
 CHECKPOINT_FIRST_S: Final = 0.1
@@ -75,7 +78,7 @@ class GroupCommit:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refusals = _Refusals()
         self._one_by_one = False
-        self._writer: asyncio.Task[Any] | None = None
+        self._alone = 0
         self._at_once_until = 0.0
         self._in_thread: asyncio.Future[list[_Outcome]] | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -90,12 +93,13 @@ class GroupCommit:
     async def write(self, operation: Callable[[], T]) -> T:
         """Run an operation in the next transaction; return its result once that is committed."""
         loop = self._enter()
-        task = asyncio.current_task(loop)
-        if task is self._writer:
-            if not self._queue and loop.time() < self._at_once_until and self._begins_at_once():
-                return self._run_at_once(operation)
-        else:
-            self._writer = task
+        if (
+            self._alone >= ALONE_AFTER
+            and not self._queue
+            and loop.time() < self._at_once_until
+            and self._begins_at_once()
+        ):
+            return self._run_at_once(operation)
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, future))
         if len(self._queue) == 1 and self._in_thread is None and not self._refusals.times:
@@ -209,6 +213,7 @@ class GroupCommit:
         else:
             self._refusals = _Refusals()
             group, self._queue = self._queue, []
+            self._alone = self._alone + 1 if len(group) == 1 else 0
             outcomes = self._run_one_by_one(group) if self._one_by_one else self._run(group)
             self._one_by_one = outcomes is None
             if outcomes is None:

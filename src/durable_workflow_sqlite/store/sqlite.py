@@ -428,9 +428,7 @@ class SqliteCheckpointStore:
         )
         return [rows.checkpoint_from(row) for row in found]
 
-    def _upsert_checkpoint(
-        self, checkpoint: StepCheckpoint, claim: WorkflowClaim | None
-    ) -> int:
+    def _upsert_checkpoint(self, checkpoint: StepCheckpoint, claim: WorkflowClaim | None) -> int:
         token = None if claim is None else claim.fencing_token
         if _is_plain_intent(checkpoint):
             if self._insert_intent(checkpoint, token):
