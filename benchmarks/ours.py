@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -273,7 +272,7 @@ def _log_bytes(file: Path) -> int:
     for line in Path("/proc/self/io").read_text().splitlines():
         if line.startswith("wchar:"):
             return int(line.split()[1])
-    return os.stat(f"{file}-wal").st_size
+    return Path(f"{file}-wal").stat().st_size
 
 
 WORKS: dict[str, Callable[[Path], Awaitable[dict[str, float]]]] = {

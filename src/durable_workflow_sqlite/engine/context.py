@@ -37,7 +37,7 @@ class WorkflowContext:
     belongs to one task; chains of steps that run side by side take a `branch` each.
     """
 
-    __slots__ = ("_branches", "_execution", "_branch", "_keyed_index", "_next_index", "_owner")
+    __slots__ = ("_branch", "_branches", "_execution", "_keyed_index", "_next_index", "_owner")
 
     def __init__(self, execution: Execution, branch: str = "") -> None:
         self._execution = execution
