@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowDefinition
@@ -66,7 +66,7 @@ def _workflows_of(found: Any) -> list[AnyWorkflow]:
     if isinstance(found, ModuleType):
         candidates = list(vars(found).values())
     elif isinstance(found, Iterable):
-        candidates = list(cast("Iterable[Any]", found))
+        candidates = list(found)  # pyright: ignore[reportUnknownArgumentType]
     return [one for one in candidates if isinstance(one, WorkflowDefinition)]
 
 

@@ -1,4 +1,4 @@
-"""Several processes on one file: shares, take-overs, wake-ups, and a worker that is told to stop."""
+"""Several processes on one file: shares, take-overs, wake-ups, and a worker told to stop."""
 
 from __future__ import annotations
 
@@ -64,9 +64,8 @@ def test_workers_share_what_was_interrupted_and_run_no_step_twice(
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             return Counter([await engine.handle(str(n)).result() for n in range(count)])
 
-    shares = asyncio.run(client())
-    assert len(shares) == 2
-    assert min(shares.values()) >= 0.2 * count
+    ran_by = asyncio.run(client())
+    assert min(ran_by[worker.pid] for worker in workers.processes) >= 0.2 * count
     # Each step once; one that the first process had begun may have run there, too.
     runs = Counter(journal.lines)
     assert set(runs) == {f"{n} {step}" for n in range(count) for step in range(5)}
