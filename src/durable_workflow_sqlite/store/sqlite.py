@@ -665,6 +665,8 @@ class SqliteCheckpointStore:
             raise StoreError(f"cannot tell which workers live: {error}") from error
 
     def _be_alive(self) -> None:
+        if self._commit.is_closed:
+            raise StoreError("the store is closed")
         try:
             self._lock.acquire()
         except OSError as error:
