@@ -138,6 +138,8 @@ where workflow_execution_id = :workflow_execution_id;
 -- name: load_executions_by_status(statuses)
 -- The executions in any of the given statuses (a JSON array), oldest first.
 -- :statuses text
+-- @scan workflow_executions: who asks for finished ones asks for the history
+-- @sort: as many as it gives
 select
     workflow_execution_id,
     workflow_id,

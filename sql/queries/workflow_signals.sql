@@ -117,6 +117,7 @@ where
 -- Deletes a batch of signals that were delivered or expired, and came before a time.
 -- :before text
 -- :batch_size integer
+-- @scan workflow_signals: as far as to the end of a batch
 delete from workflow_signals
 where workflow_signal_id in (
     select workflow_signal_id
