@@ -59,7 +59,8 @@ _VERSION = re.compile(r"How SQLite (\S+) ")
 _UNFINISHED = (
     """
 insert into workflow_executions (
-    workflow_execution_id, workflow_id, status, input_data, created_at, updated_at
+    workflow_execution_id, workflow_id, status, input_data, guarantee, priority, blocked_reason,
+    available_at, created_at, updated_at
 )
 with recursive numbers (n) as (
     select 0 union all select n + 1 from numbers where n + 1 < :executions
@@ -70,6 +71,10 @@ select
     case n % 4 when 0 then 'PENDING' when 1 then 'RUNNING' when 2 then 'SUSPENDED'
         else 'COMPENSATING' end,
     '[]',
+    iif(n % 20 = 7, 'FOREGROUND_ONLY', 'BEST_EFFORT_BACKGROUND'),
+    n % 12 / 4,
+    iif(n % 50 = 0, 'it was taken over too often', null),
+    iif(n % 4 in (0, 2) and n % 50, printf('2026-01-01T00:00:00.%06dZ', n), null),
     printf('2026-01-01T00:00:00.%06dZ', n),
     printf('2026-01-01T00:00:00.%06dZ', n)
 from numbers
@@ -195,7 +200,8 @@ class _Node:
 
 
 class _Plan:
-    def __init__(self, rows: Iterable[tuple[int, int, int, str]]) -> None:
+    def __init__(self, query: Query, rows: Iterable[tuple[int, int, int, str]]) -> None:
+        self._statement = query.statement
         self._top = _Node("")
         nodes = {0: self._top}
         for number, parent, _, detail in rows:
@@ -217,29 +223,29 @@ class _Plan:
         """What grows with a table that grows, as an allowance would name it."""
         for node in (self._top, *self._top.all_below()):
             for line in node.below:
-                if (table := _scanned(line)) and table not in STAYS_SMALL:
+                is_scan = line.detail.startswith("SCAN") or "USING AUTOMATIC" in line.detail
+                if is_scan and (table := self._read(line)):
                     yield f"scan {table}"
                 if line.detail.startswith("USE TEMP B-TREE") and any(
-                    _read(other) not in (None, *STAYS_SMALL) for other in node.all_below()
+                    map(self._read, node.all_below())
                 ):
                     yield "sort"
 
+    def _read(self, node: _Node) -> str | None:
+        """The table that grows of which a line reads rows, be it to make an index of them.
+
+        None for constants, JSON, and what the statement makes itself: that has lines of its own.
+        """
+        match = _READ.match(node.detail)
+        if match is None or "VIRTUAL TABLE" in match["by"] or match["table"] in STAYS_SMALL:
+            return None
+        is_made_here = re.search(rf"\b{match['table']}( \([\w\s,]*\))? as \(", self._statement)
+        return None if is_made_here else match["table"]
+
 
 _READ = re.compile(
-    r"(?P<how>SCAN|SEARCH) (?:TABLE )?(?!CONSTANT|\d+ CONSTANT|SUBQUERY|\()(?P<table>\S+)(?P<by>.*)"
+    r"(SCAN|SEARCH) (TABLE )?(?!CONSTANT|\d+ CONSTANT|SUBQUERY|\()(?P<table>\w+)(?P<by>.*)"
 )
-
-
-def _read(node: _Node) -> str | None:
-    """The table that a line reads rows of; None for constants, JSON and what stands below it."""
-    match = _READ.match(node.detail)
-    return match["table"] if match and "VIRTUAL TABLE" not in match["by"] else None
-
-
-def _scanned(node: _Node) -> str | None:
-    """The table that a line reads from one end to the other, be it to make an index of it."""
-    is_scan = node.detail.startswith("SCAN") or "USING AUTOMATIC" in node.detail
-    return _read(node) if is_scan else None
 
 
 def _ours() -> Execute:
@@ -274,7 +280,7 @@ class _Planner:
 
     def plan(self, query: Query) -> _Plan:
         nulls = dict.fromkeys(query.parameters)
-        return _Plan(self._execute(f"explain query plan {query.statement}", nulls))
+        return _Plan(query, self._execute(f"explain query plan {query.statement}", nulls))
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -71,6 +71,7 @@ on conflict (workflow_signal_id) do update set
 -- The signals that wait for an execution, in order of arrival: those of one name,
 -- or all of them where the name is null.
 -- :signal_name text null
+-- @sort: as many as it gives
 select
     workflow_signal_id,
     workflow_execution_id,

@@ -167,6 +167,16 @@ def test_json_and_constants_are_no_tables(planned: Planned) -> None:
     planned("select 1 as one where exists (select 1 from notes where note_id = 1)")
 
 
+def test_what_a_query_makes_itself_is_no_table(planned: Planned) -> None:
+    made = "with recursive numbers (n) as (\n{}\nunion all select n + 1 from numbers where n < 9\n)"
+    planned(f"{made.format('select 1')}\nselect n from numbers order by n")
+    message = refusal(
+        planned, f"{made.format('select note_id from notes')}\nselect n from numbers order by n"
+    )
+    assert "scans notes" in message
+    assert "numbers" not in message
+
+
 def test_a_plan_that_statistics_change_is_written_and_held_to_the_rules(planned: Planned) -> None:
     statement = "select note_id from notes where author = 'kim' and words = 'no'"
     by = {
