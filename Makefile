@@ -29,7 +29,7 @@ crash-test: $(READY) ## Run the long campaign of crashes
 
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
-          check-imports
+          check-imports check-plans
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: check
@@ -57,6 +57,9 @@ check-sql: $(READY)
 check-generated: $(READY)
 	@$(BIN)/python tools/generate.py --check
 
+check-plans: $(READY)
+	@PYTHONPATH=. $(BIN)/python tools/query_plans.py --check
+
 check-docs: $(READY)
 	@$(BIN)/python tools/check_docs.py
 
@@ -66,6 +69,10 @@ check-wheel: $(READY)
 .PHONY: generate
 generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt
 	@$(BIN)/python tools/generate.py
+
+.PHONY: plans
+plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
+	@PYTHONPATH=. $(BIN)/python tools/query_plans.py
 
 .PHONY: migrate
 migrate: $(READY) ## Bring a database to the current schema (DB=workflows.db ARGS=)
