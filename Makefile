@@ -89,7 +89,7 @@ bench: $(READY) ## Measure this library and the raw floor, into docs/performance
 
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
-	@PYTHON=$(PYTHON) $(BIN)/python -m benchmarks.run_peers $(ARGS)
+	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
 
 .PHONY: profile
 profile: $(READY) ## Show where the microseconds of one step go

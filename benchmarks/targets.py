@@ -156,6 +156,41 @@ TARGETS: Final = (
     ),
 )
 
+PEER_TARGETS: Final = (
+    Target(
+        ONE,
+        "at least 15 times DBOS as it comes",
+        "at least",
+        15.0,
+        _ONE,
+        Figure("dbos.sequential", "steps/s"),
+    ),
+    Target(
+        ONE,
+        "at least 8 times DBOS tuned to WAL and NORMAL",
+        "at least",
+        8.0,
+        _ONE,
+        Figure("dbos_tuned.sequential", "steps/s"),
+    ),
+    Target(
+        MANY,
+        "at least 60 times DBOS (50 at once)",
+        "at least",
+        60.0,
+        _MANY,
+        Figure("dbos.at_once", "steps/s"),
+    ),
+    Target(
+        RECOVERY,
+        "at least 40 times faster than DBOS",
+        "at least",
+        40.0,
+        Figure("dbos.recovery", "s"),
+        Figure("ours.recovery", "s"),
+    ),
+)
+
 _SHORT: Final = (
     (
         "floor.sequential",
