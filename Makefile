@@ -95,6 +95,12 @@ bench-peers: $(READY) ## Measure other libraries beside this one, into docs/perf
 profile: $(READY) ## Show where the microseconds of one step go
 	@$(BIN)/python -m benchmarks.hot_path $(ARGS)
 
+.PHONY: measure
+measure: $(READY) ## Write every figure of docs/performance.md anew; a quarter of an hour, alone
+	@$(MAKE) --no-print-directory bench
+	@$(MAKE) --no-print-directory bench-peers
+	@$(MAKE) --no-print-directory profile
+
 .PHONY: clean
 clean: ## Delete .venv and everything else that make, the tools and the tests leave behind
 	@rm -rf $(VENV) .venv-peers .bench dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

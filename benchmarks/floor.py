@@ -63,7 +63,7 @@ def starts(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
 def run_one(connection: sqlite3.Connection, steps: int) -> None:
     execute = connection.execute
     execute("begin immediate")
-    execution_id, token = _start(connection)
+    execution_id, token = start(connection)
     execute("commit")
     for number in range(steps):
         execute("begin immediate")
@@ -76,14 +76,14 @@ def run_one(connection: sqlite3.Connection, steps: int) -> None:
         )
         execute("commit")
     execute("begin immediate")
-    _finish(connection, execution_id, token, steps)
+    finish(connection, execution_id, token, steps)
     execute("commit")
 
 
 def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
     execute = connection.execute
     execute("begin immediate")
-    started = [_start(connection) for _ in range(count)]
+    started = [start(connection) for _ in range(count)]
     execute("commit")
     for number in range(steps):
         output = str(number)
@@ -97,11 +97,11 @@ def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
         execute("commit")
     execute("begin immediate")
     for one, token in started:
-        _finish(connection, one, token, steps)
+        finish(connection, one, token, steps)
     execute("commit")
 
 
-def _start(connection: sqlite3.Connection) -> tuple[str, int]:
+def start(connection: sqlite3.Connection) -> tuple[str, int]:
     execution_id = str(uuid.uuid4())
     record = _ROW | {"workflow_execution_id": execution_id}
     _LOAD(connection, record).fetchone()
@@ -111,7 +111,7 @@ def _start(connection: sqlite3.Connection) -> tuple[str, int]:
     return execution_id, token
 
 
-def _finish(connection: sqlite3.Connection, execution_id: str, token: int, steps: int) -> None:
+def finish(connection: sqlite3.Connection, execution_id: str, token: int, steps: int) -> None:
     record = _ROW | {
         "workflow_execution_id": execution_id,
         "status": "COMPLETED",
