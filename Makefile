@@ -90,9 +90,27 @@ build: $(READY) ## Build the wheel and the sdist into dist/
 		{ cat $(VENV)/build.log; exit 1; }
 	@ls dist/*
 
+.PHONY: bench
+bench: $(READY) ## Measure this library and the raw floor, into docs/performance.md
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
+	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
+
+.PHONY: profile
+profile: $(READY) ## Show where the microseconds of one step go
+	@$(BIN)/python -m benchmarks.hot_path $(ARGS)
+
+.PHONY: measure
+measure: $(READY) ## Write every figure of docs/performance.md anew; a quarter of an hour, alone
+	@$(MAKE) --no-print-directory bench
+	@$(MAKE) --no-print-directory bench-peers
+	@$(MAKE) --no-print-directory profile
+
 .PHONY: clean
 clean: ## Delete .venv and everything else that make, the tools and the tests leave behind
-	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers .bench dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
