@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -407,3 +408,38 @@ def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureF
         for r in of_steps
     ] == [("one", "fail", "side", 0, 1), ("one", "fail", "side", 0, 2)]
     assert all(record.name.startswith("durable_workflow_sqlite.") for record in caplog.records)
+
+
+def test_no_state_is_told_of_before_it_is_committed(file: Path) -> None:
+    told: list[ExecutionStatus] = []
+
+    class Listening(DurableEngineObserver):
+        def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
+            told.append(execution.status)
+
+    async def life() -> None:
+        lock = sqlite3.connect(file, isolation_level=None)
+
+        @workflow
+        async def ends_while_locked(ctx: WorkflowContext) -> None:
+            await ctx.step("one", lambda: 1)
+            lock.execute("begin immediate")
+
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, observers=[Listening()]) as engine,
+        ):
+            handle = await engine.start(ends_while_locked)
+            states = engine.observe(handle.execution_id)
+            assert (await anext(states)).status is ExecutionStatus.RUNNING
+            coming = asyncio.ensure_future(anext(states))
+            await asyncio.sleep(0.3)
+            assert lock.in_transaction
+            assert told == []
+            assert not coming.done()
+            lock.execute("rollback")
+            assert (await coming).status is ExecutionStatus.COMPLETED
+            assert told == [ExecutionStatus.COMPLETED]
+        lock.close()
+
+    asyncio.run(life())

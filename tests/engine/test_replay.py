@@ -188,7 +188,64 @@ def test_one_context_in_two_tasks_at_once_is_an_error_that_shows_the_fix() -> No
     async def body(ctx: WorkflowContext) -> None:
         await asyncio.gather(chain(ctx), chain(ctx))
 
-    asyncio.run(fails_with(r"two tasks at once.*ctx\.branch\(item\)", body))
+    asyncio.run(fails_with(r"two tasks.*ctx\.branch\(item\)", body))
+
+
+def step(name: str) -> Callable[[WorkflowContext], Awaitable[Any]]:
+    return lambda ctx: ctx.step(name, lambda: name)
+
+
+def sleep(name: str) -> Callable[[WorkflowContext], Awaitable[Any]]:
+    return lambda ctx: ctx.sleep(name, timedelta(0))
+
+
+@pytest.mark.parametrize(
+    "last", [step("two"), sleep("two"), lambda ctx: step("x")(ctx.branch("b"))]
+)
+@pytest.mark.parametrize("error", [None, ValueError("too early")])
+def test_code_that_asks_for_fewer_steps_stops_the_execution_and_fails_nothing(
+    last: Body, error: Exception | None, file: Path
+) -> None:
+    async def first_life(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        await last(ctx)
+        die()
+
+    async def second_life(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        if error is not None:
+            raise error
+
+    run_and_die(file, first_life)
+    with pytest.raises(NonDeterminismError, match=r"'one' has .* ended without") as caught:
+        run(file, second_life)
+    assert caught.value.recorded_name in ("two", "x")
+    assert caught.value.current_name is None
+    assert status(file) is ExecutionStatus.RUNNING
+
+
+def test_a_branch_that_lost_a_race_may_have_steps_left(file: Path) -> None:
+    again = False
+
+    async def slow(ctx: WorkflowContext) -> None:
+        for number in range(5):
+            await ctx.step(f"slow {number}", lambda: None)
+        await asyncio.sleep(1)
+
+    async def body(ctx: WorkflowContext) -> str:
+        loser = asyncio.create_task(slow(ctx.branch("slow")))
+        await ctx.step("fast", lambda: None)
+        if not again:
+            await asyncio.sleep(0.1)
+        loser.cancel()
+        await ctx.step("last", lambda: None)
+        if not again:
+            die()
+        return "done"
+
+    run_and_die(file, body)
+    again = True
+    assert run(file, body) == "done"
 
 
 def test_a_branch_is_taken_once() -> None:
@@ -207,12 +264,36 @@ def test_a_branch_key_must_be_an_identifier_without_a_slash(key: str) -> None:
     asyncio.run(fails_with("branch", body))
 
 
-def test_a_context_may_be_handed_on_to_another_task_one_after_the_other() -> None:
-    async def body(ctx: WorkflowContext) -> list[int]:
-        async def part(number: int) -> int:
-            return await ctx.step("part", lambda: number)
+def test_a_context_in_two_tasks_is_refused_though_one_is_done_before_the_other_calls() -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        async def part(context: WorkflowContext, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            await context.step("part", lambda: seconds)
 
-        return [await asyncio.create_task(part(number)) for number in range(3)]
+        branch = ctx.branch("one")
+        await asyncio.gather(part(branch, 0.001), part(branch, 0.05))
+
+    asyncio.run(fails_with(r"branch 'one'.*two tasks.*ctx\.branch\(item\)", body))
+
+
+def test_the_context_of_the_workflow_function_is_its_own_and_no_other_tasks() -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        async def part() -> None:
+            await ctx.step("part", lambda: 1)
+
+        await asyncio.create_task(part())
+
+    asyncio.run(fails_with(r"two tasks.*ctx\.branch\(item\)", body))
+
+
+def test_a_task_may_be_handed_a_branch() -> None:
+    async def body(ctx: WorkflowContext) -> list[int]:
+        async def part(branch: WorkflowContext, number: int) -> int:
+            return await branch.step("part", lambda: number)
+
+        return [
+            await asyncio.create_task(part(ctx.branch(str(number)), number)) for number in range(3)
+        ]
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -237,6 +238,52 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
     assert sorted(done) == ["a0", "a1", "b0", "b1"]
     assert sorted(set(undone)) == ["undo a0", "undo a1", "undo b0", "undo b1"]
     assert len(undone) == 5  # the one that was cut off ran again
+
+
+async def pause() -> None:
+    await asyncio.sleep(0.02)
+
+
+async def many_tasks(depth: int = 40) -> None:
+    if depth:
+        await asyncio.create_task(many_tasks(depth - 1))
+
+
+@pytest.mark.parametrize("own", [pause, many_tasks])
+def test_a_resumed_compensation_waits_for_a_branch_that_does_something_of_its_own(
+    own: Callable[[], Awaitable[None]], file: Path, journal: Journal
+) -> None:
+    async def slow(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: 1)
+        await own()
+        await ctx.step("second", lambda: 2, compensate=lambda _: journal.note("undone"))
+
+    async def failing(ctx: WorkflowContext) -> None:
+        await ctx.step("wait", asyncio.sleep, 0.2)
+        await ctx.step("fail", fail)
+
+    @workflow
+    async def saga(ctx: WorkflowContext) -> None:
+        await asyncio.gather(slow(ctx.branch("slow")), failing(ctx.branch("failing")))
+
+    class DiesThen(DurableEngineObserver):
+        def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
+            die()
+
+    async def first_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, observers=[DiesThen()]) as engine,
+        ):
+            await engine.run(saga, execution_id="one")
+
+    async def second_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await fail_to_run(store, saga)
+
+    live_and_die(first_life)
+    asyncio.run(second_life())
+    assert journal.lines == ["undone"]
 
 
 def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(

@@ -424,3 +424,33 @@ def test_the_ten_thousandth_step_costs_what_the_first_did(file: Path, input_size
     assert first_instructions > 100
     assert last_calls <= first_calls * 1.25 + 20  # the news are looked for at some of them
     assert last_instructions <= first_instructions * 1.25
+
+
+def test_a_result_that_is_too_long_is_never_run_again_and_is_undone(file: Path) -> None:
+    runs: list[str] = []
+
+    def make() -> str:
+        runs.append("made")
+        return "x" * 200_000
+
+    @workflow
+    async def long_step(ctx: WorkflowContext) -> None:
+        await ctx.step("make", make, compensate=lambda made: runs.append(f"undone {len(made)}"))
+
+    @workflow
+    async def long_result(ctx: WorkflowContext) -> str:
+        await ctx.step("first", lambda: 1, compensate=lambda _: runs.append("undone first"))
+        return "x" * 200_000
+
+    async def life() -> None:
+        connection = sqlite3.connect(file, check_same_thread=False)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+        async with SqliteCheckpointStore(connection) as store, DurableEngine(store) as engine:
+            for definition in (long_step, long_result):
+                with pytest.raises(WorkflowFailedError) as caught:
+                    await engine.run(definition)
+                assert isinstance(caught.value.__cause__, SerializationError)
+        connection.close()
+
+    asyncio.run(life())
+    assert runs == ["made", "undone 200000", "undone first"]

@@ -34,7 +34,8 @@ class WorkflowContext:
 
     Each `step`, `sleep` and `wait_signal` takes the next number of its context when it is
     *called*, so steps that are started together keep their identity on every replay. A context
-    belongs to one task; chains of steps that run side by side take a `branch` each.
+    belongs to one task for ever: the first one to the workflow function's, a `branch` to the
+    first task that uses it. Chains of steps that run side by side take a `branch` each.
     """
 
     __slots__ = ("_branch", "_branches", "_execution", "_keyed_index", "_next_index", "_owner")
@@ -49,7 +50,16 @@ class WorkflowContext:
 
     @property
     def execution_id(self) -> str:
+        """The id of the execution that this is the context of."""
         return self._execution.id
+
+    def belong_to(self, task: asyncio.Task[Any]) -> None:
+        """Refuse every other task from now on."""
+        self._owner = task
+
+    def has_taken(self, branch: str) -> bool:
+        """Whether a branch of this key was asked for."""
+        return branch in self._branches
 
     @overload
     def step(
@@ -259,13 +269,14 @@ class WorkflowContext:
             )
         if task is None or task is self._owner:
             return
-        if self._owner is None or self._owner.done():
+        if self._owner is None:
             self._owner = task
             return
+        # Not even once the owner is done: which of two tasks is done first is a matter of time.
         where = f"branch {self._branch!r}" if self._branch else "the context"
         raise RuntimeError(
-            f"{where} of execution {self._execution.id!r} is used by two tasks at once, so its"
-            " steps would be numbered differently on a replay. Give each task a branch of its own:"
+            f"{where} of execution {self._execution.id!r} is used by two tasks, so its"
+            " steps could be numbered differently on a replay. Give each task a branch of its own:"
             " `asyncio.gather(*(handle(ctx.branch(item), item) for item in items))`"
         )
 
