@@ -443,3 +443,48 @@ def test_no_state_is_told_of_before_it_is_committed(file: Path) -> None:
         lock.close()
 
     asyncio.run(life())
+
+
+def test_an_error_whose_text_is_no_utf8_is_stored_escaped_and_undoes_what_was_done() -> None:
+    undone: list[int] = []
+
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1, compensate=undone.append)
+        raise ValueError("no file \udcff")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(fail, execution_id="one")
+            assert (await engine.load("one")).error_message == "no file \\udcff"
+
+    asyncio.run(life())
+    assert undone == [1]
+
+
+def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() -> None:
+    class Cancelled(DurableEngineObserver):
+        def on_step_start(self, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
+            raise asyncio.CancelledError
+
+    def cancelled(error: BaseException) -> str:
+        raise asyncio.CancelledError
+
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        raise ValueError("a secret")
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, observers=[Cancelled()], error_formatter=cancelled) as engine,
+        ):
+            with pytest.raises(WorkflowFailedError):
+                await asyncio.wait_for(engine.run(fail, execution_id="one"), 5)
+            record = await engine.load("one")
+            assert record.status is ExecutionStatus.FAILED
+            assert record.error_message == "ValueError"
+
+    asyncio.run(life())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
     NonDeterminismError,
+    SerializationError,
     SqliteCheckpointStore,
     WorkflowContext,
     workflow,
@@ -367,3 +369,70 @@ def test_a_history_of_ten_thousand_steps_replays_and_goes_on(file: Path) -> None
     began = time.monotonic()
     assert run(file, second) == sum(range(count)) + 1
     assert time.monotonic() - began < 30
+
+
+def test_an_action_that_uses_the_context_itself_is_refused_with_nothing_written() -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        async def outer() -> None:
+            await ctx.step("inner", lambda: "inner")
+
+        await ctx.step("outer", outer)
+
+    asyncio.run(fails_with("a step cannot hold steps", body))
+
+
+class Unforeseen(Exception):
+    """No ValueError, no TypeError: what a class of the user raises where it likes."""
+
+
+@dataclasses.dataclass
+class Strict:
+    cents: int
+    limit: ClassVar[int] = 100
+
+    def __post_init__(self) -> None:
+        if self.cents > self.limit:
+            raise Unforeseen("too much")
+
+
+def test_a_recorded_result_that_its_class_no_longer_takes_stops_the_execution(
+    file: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    def price() -> Strict:
+        return Strict(100)
+
+    async def body(ctx: WorkflowContext) -> None:
+        await ctx.step("price", price, compensate=lambda _: journal.note("undone"))
+        if Strict.limit == 100:
+            die()
+
+    run_and_die(file, body)
+    monkeypatch.setattr(Strict, "limit", 10)
+    with pytest.raises(SerializationError, match="too much"):
+        run(file, body)
+    assert status(file) is ExecutionStatus.RUNNING
+    assert journal.lines == []
+
+
+def test_a_recorded_payload_that_is_no_longer_of_its_type_stops_the_execution(
+    file: Path, journal: Journal
+) -> None:
+    wanted: type = int
+
+    async def body(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: 1, compensate=lambda _: journal.note("undone"))
+        await ctx.wait_signal("number", type=wanted)
+        die()
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(workflow(name="replayed")(body), execution_id="one")
+            await handle.signal("number", 5)
+            await handle.result()
+
+    live_and_die(first_life)
+    wanted = str
+    with pytest.raises(SerializationError, match="number"):
+        run(file, body)
+    assert status(file) is ExecutionStatus.RUNNING
+    assert journal.lines == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import logging
@@ -38,7 +39,7 @@ def checked(format_error: ErrorFormatter) -> ErrorFormatter:
                 # Half a surrogate pair, as in a file's name, cannot be stored.
                 return text.encode(errors="backslashreplace").decode()
             _log.error("the error formatter gave %r, which is no text", text)
-        except Exception:  # noqa: BLE001 - whatever a formatter of the user does
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever a formatter does
             _log.exception("the error formatter failed")
         # Never the text of the error itself: the formatter may be there to redact it.
         return type(error).__qualname__
