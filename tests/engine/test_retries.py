@@ -440,9 +440,16 @@ def test_policies_go_to_json_and_back(policy: RetryPolicy, data: dict[str, objec
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"type": "often"}, {"type": "fixed"}, {"type": "fixed", "maxAttempts": 0, "delayMs": 1}],
+    [
+        None,
+        [],
+        {},
+        {"type": "often"},
+        {"type": "fixed"},
+        {"type": "fixed", "maxAttempts": 0, "delayMs": 1},
+    ],
 )
-def test_json_that_is_no_policy_is_refused(data: dict[str, object]) -> None:
+def test_json_that_is_no_policy_is_refused(data: Any) -> None:
     with pytest.raises(ValueError):
         RetryPolicy.from_json(data)
 

@@ -425,3 +425,18 @@ def test_an_execution_whose_engine_is_stopped_as_it_starts_is_left_to_others(fil
                 await asyncio.wait_for(other.handle("one").result(), 5)
 
     asyncio.run(life())
+
+
+def test_numbers_and_truths_that_python_takes_for_equal_are_other_input() -> None:
+    @workflow
+    async def anything(ctx: WorkflowContext, value: Any) -> None: ...
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.run(anything, {"a": 1, "b": [None]}, execution_id="one")
+            await engine.run(anything, {"b": [None], "a": 1}, execution_id="one")
+            for other in (True, 1.0):
+                with pytest.raises(ExecutionConflictError):
+                    await engine.run(anything, {"a": other, "b": [None]}, execution_id="one")
+
+    asyncio.run(life())

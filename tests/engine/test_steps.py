@@ -608,3 +608,36 @@ def test_pydantic_models_come_back_however_they_are_configured(model: pydantic.B
         return bool(result == [model])
 
     assert asyncio.run(_run(one_step))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("wrap", [lambda n: n, lambda n: [None, {"a": (n,)}], lambda n: Weight(n)])
+def test_a_number_that_json_lacks_is_refused(number: float, wrap: Callable[[float], Any]) -> None:
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step("make", lambda: wrap(number))
+
+    with pytest.raises(WorkflowFailedError, match="JSON has no number") as caught:
+        asyncio.run(_run(one_step))
+    assert isinstance(caught.value.__cause__, SerializationError)
+
+
+@dataclasses.dataclass
+class Weight:
+    kilograms: float
+
+
+async def key_for_another_step(ctx: WorkflowContext) -> None:
+    ctx.idempotency_key("pay")
+    await ctx.step("check", lambda: None)
+
+
+async def key_for_a_sleep(ctx: WorkflowContext) -> None:
+    ctx.idempotency_key("pay")
+    await ctx.sleep("pay", timedelta(0))
+
+
+@pytest.mark.parametrize("body", [key_for_another_step, key_for_a_sleep])
+def test_an_idempotency_key_is_for_the_step_that_it_names(body: Any) -> None:
+    with pytest.raises(WorkflowFailedError, match="must be followed by step 'pay'"):
+        asyncio.run(_run(workflow(body)))

@@ -38,7 +38,7 @@ class WorkflowContext:
     first task that uses it. Chains of steps that run side by side take a `branch` each.
     """
 
-    __slots__ = ("_branch", "_branches", "_execution", "_keyed_index", "_next_index", "_owner")
+    __slots__ = ("_branch", "_branches", "_execution", "_keyed", "_next_index", "_owner")
 
     def __init__(self, execution: Execution, branch: str = "") -> None:
         self._execution = execution
@@ -46,7 +46,7 @@ class WorkflowContext:
         self._next_index = 0
         self._owner: asyncio.Task[Any] | None = None
         self._branches: dict[str, None] = {}  # a set would take more memory than the rest
-        self._keyed_index: int | None = None
+        self._keyed: tuple[int, str] | None = None
 
     @property
     def execution_id(self) -> str:
@@ -153,7 +153,7 @@ class WorkflowContext:
                 serialize=serialize,
                 deserialize=deserialize,
                 compensate_retry=compensate_retry,
-                idempotency_key=self._key(place, name) if place[1] == self._keyed_index else None,
+                idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
             ),
         )
 
@@ -233,10 +233,11 @@ class WorkflowContext:
 
         step: the step's name. Give the key to the outside world, which can then tell a repeated
         call from a new one: `await ctx.step("pay", pay, order, ctx.idempotency_key("pay"))`.
+        Raises ValueError if the next step has another name, since the key would not be its own.
         """
         check_identifier("a step's name", step)
         self._check_task()
-        self._keyed_index = self._next_index
+        self._keyed = self._next_index, step
         return self._key((self._branch, self._next_index), step)
 
     def _key(self, place: Place, name: str) -> str:
@@ -248,6 +249,13 @@ class WorkflowContext:
         self._check_task()
         execution = self._execution
         place = (self._branch, self._next_index)
+        if self._keyed is not None and self._keyed[0] == place[1]:
+            keyed = self._keyed[1]
+            if name != keyed or kind is not StepKind.STEP:
+                raise ValueError(
+                    f"idempotency_key({keyed!r}) must be followed by step {keyed!r} of the same"
+                    f" context, and {kind.lower()} {name!r} follows"
+                )
         history = execution.history.take(place)
         self._next_index += 1
         execution.steps_begun += 1

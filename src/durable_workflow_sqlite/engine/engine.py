@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
-import msgspec
-
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler, SystemClock
 from durable_workflow_sqlite.engine.execution import (
@@ -325,7 +323,7 @@ class DurableEngine:
                 f" not {workflow.name!r}; nothing was started",
                 workflow_execution_id=found.workflow_execution_id,
             )
-        if not _same_json(found.input_data, wanted.input_data):
+        if not serialization.is_same_json(found.input_data, wanted.input_data):
             raise ExecutionConflictError(
                 f"execution {found.workflow_execution_id!r} was started with other input;"
                 " nothing was started",
@@ -599,15 +597,6 @@ def _disposed(execution: Execution) -> EngineStoppedError:
         f"the engine was disposed of; execution {execution.id!r} is left to be resumed",
         workflow_execution_id=execution.id,
     )
-
-
-def _same_json(one: str | None, other: str | None) -> bool:
-    if one == other:
-        return True
-    try:
-        return bool(msgspec.json.decode(one or "null") == msgspec.json.decode(other or "null"))
-    except msgspec.MsgspecError:
-        return False
 
 
 def _result(outcome: Outcome, result_type: Any) -> Any:
