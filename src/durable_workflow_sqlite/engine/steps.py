@@ -16,6 +16,7 @@ from durable_workflow_sqlite.engine import failures, serialization
 from durable_workflow_sqlite.engine.history import Place, StepHistory
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.errors import (
+    EngineStoppedError,
     SerializationError,
     StepFailedError,
     StepTimeoutError,
@@ -127,7 +128,10 @@ async def _run_attempts(
                 result = await call.action(*call.args)
             else:
                 result = await _act(execution, call)
-        except Exception as error:  # noqa: BLE001 - whatever the action raises
+        except Exception as error:
+            if execution.is_ending and isinstance(error, EngineStoppedError):
+                # A thread asked an engine that is going: nothing that the action did wrong.
+                raise asyncio.CancelledError from error
             failure = error
             if call.retry.allows_another(attempt, error):
                 retried_in = call.retry.delay_after(attempt)
@@ -185,7 +189,17 @@ async def call_function(
         return await function(*args)
     loop = asyncio.get_running_loop()
     run = functools.partial(contextvars.copy_context().run, function, *args)
-    running = loop.run_in_executor(execution.environment.executor, run)
+    try:
+        running = loop.run_in_executor(execution.environment.executor, run)
+    except RuntimeError as error:
+        # The interpreter is ending, and executors take no more work: the function did not fail.
+        execution.stop(
+            EngineStoppedError(
+                f"the interpreter is ending; execution {execution.id!r} is left to be resumed",
+                workflow_execution_id=execution.id,
+            )
+        )
+        raise asyncio.CancelledError from error
     try:
         result = await asyncio.shield(running)
     except asyncio.CancelledError:
