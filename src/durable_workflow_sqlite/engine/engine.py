@@ -428,6 +428,7 @@ class DurableEngine:
         try:
             return await asyncio.wait_for(states.get(), LOOK_FOR_NEWS_S)
         except TimeoutError:
+            self._working()
             return await self.load(execution_id)
 
     def _status_changed(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
