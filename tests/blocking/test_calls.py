@@ -134,6 +134,29 @@ def test_an_execution_is_cancelled(engine: DurableEngine) -> None:
         handle.result(SOON)
 
 
+def test_an_execution_is_enqueued_for_whoever_has_room(engine: DurableEngine) -> None:
+    handle = engine.enqueue(double, 4, delay=timedelta(seconds=0.02), priority=2)
+    assert handle.result(SOON) == 8
+
+
+def test_a_failed_execution_is_tried_again(engine: DurableEngine) -> None:
+    outcomes = iter([ValueError("on purpose"), None])
+
+    def fail_once() -> str:
+        if (error := next(outcomes)) is not None:
+            raise error
+        return "done"
+
+    @workflow
+    async def once_more(ctx: WorkflowContext) -> str:
+        return await ctx.step("fail once", fail_once)
+
+    with pytest.raises(WorkflowFailedError):
+        engine.run(once_more, execution_id="one")
+    engine.retry("one")
+    assert engine.handle("one").result(SOON) == "done"
+
+
 def test_errors_are_those_of_the_async_api(engine: DurableEngine) -> None:
     with pytest.raises(ExecutionNotFoundError):
         engine.handle("nobody").status()

@@ -16,8 +16,8 @@ from durable_workflow_sqlite.engine import handle
 from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.engine import DurableEngine as Behind
 from durable_workflow_sqlite.engine.failures import ErrorFormatter, default_error_formatter
+from durable_workflow_sqlite.engine.intake import RecoveryResult
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
-from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import EngineStoppedError
 from durable_workflow_sqlite.records import WorkflowExecution
@@ -128,14 +128,15 @@ class DurableEngine:
         self.loop.close_too(self.behind.dispose)
         return self.loop.call(self.behind.open)
 
-    def dispose(self) -> None:
+    def dispose(self, grace: timedelta = timedelta(0)) -> None:
         """Let go of everything; unfinished executions are left to be resumed, and never failed.
 
-        Async actions are cancelled. Sync ones cannot be: they are waited for, and recorded.
+        grace: for how long steps that are under way may go on to their end. After that, async
+            actions are cancelled. Sync ones cannot be: they are waited for, and recorded.
         """
         with suppress(EngineStoppedError):  # the store was closed, and that disposed of this
             if not self.loop.is_over:
-                self.loop.call(self.behind.dispose)
+                self.loop.call(self.behind.dispose, grace)
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""
@@ -164,9 +165,11 @@ class DurableEngine:
 
     run = blocking(Behind.run)
     start = starting(Behind.start)
+    enqueue = starting(Behind.enqueue)
     load = blocking(Behind.load)
     send_signal = blocking(Behind.send_signal)
     cancel = blocking(Behind.cancel)
     result_of = blocking(Behind.result_of)
     unblock = blocking(Behind.unblock)
+    retry = blocking(Behind.retry)
     recover = blocking(Behind.recover)
