@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError
@@ -40,6 +42,19 @@ ALONE_AFTER: Final = 3
 CHECKPOINT_FIRST_TIMES: Final = 10
 CHECKPOINT_FIRST_S: Final = 0.1
 """For how long a checkpoint is let go first: writers in a hurry would keep it from the lock."""
+
+
+_forks = 0
+"""How many forks lie between the first process and this one."""
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603 - a process has one past
+    _forks += 1
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class _Refusals:
@@ -84,22 +99,29 @@ class GroupCommit:
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
         self._data_version: int | None = None
+        self._forks = _forks
         self._closed = False
 
     @property
     def is_closed(self) -> bool:
         return self._closed
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that opened the connection."""
+        return self._forks != _forks
+
     async def write(self, operation: Callable[[], T]) -> T:
         """Run an operation in the next transaction; return its result once that is committed."""
-        loop = self._enter()
         if (
             self._alone >= ALONE_AFTER
             and not self._queue
-            and loop.time() < self._at_once_until
+            and self._loop is asyncio.get_running_loop()
+            and monotonic() < self._at_once_until
             and self._begins_at_once()
         ):
             return self._run_at_once(operation)
+        loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, future))
         if len(self._queue) == 1 and self._in_thread is None and not self._refusals.times:
@@ -134,6 +156,9 @@ class GroupCommit:
         """Flush what is queued, then refuse everything."""
         if self._closed:
             return
+        if self._forks != _forks:
+            self._closed = True  # the parent's, and none of this process's business
+            return
         if self._queue or self._in_thread is not None:
             self._enter()  # what a loop that is gone has left would never be done
         self._closed = True
@@ -154,6 +179,11 @@ class GroupCommit:
     def _enter(self) -> asyncio.AbstractEventLoop:
         if self._closed:
             raise StoreError("the store is closed")
+        if self._forks != _forks:
+            raise StoreError(
+                "this process was forked after the store had been opened, and SQLite forbids to"
+                " use a connection on both sides of a fork; open a store in the child"
+            )
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None and not self._loop.is_closed():
@@ -169,7 +199,13 @@ class GroupCommit:
 
     def _begins_at_once(self) -> bool:
         """Begin a transaction here and now, unless something must be waited for."""
-        if self._in_thread is not None or self._refusals.times or self._is_checkpointing:
+        if (
+            self._in_thread is not None
+            or self._refusals.times
+            or self._is_checkpointing
+            or self._closed
+            or self.is_inherited
+        ):
             return False
         try:
             self._set_busy_timeout(0)
@@ -201,7 +237,7 @@ class GroupCommit:
             self._flush_in_thread()
             return
         assert self._loop is not None
-        self._at_once_until = self._loop.time() + AT_ONCE_S
+        self._at_once_until = monotonic() + AT_ONCE_S
         if self._is_checkpointing and self._refusals.times < CHECKPOINT_FIRST_TIMES:
             self._try_again()
             return
