@@ -14,6 +14,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import durable_workflow_sqlite as async_api
 from durable_workflow_sqlite import WorkflowContext, WorkflowFailedError, workflow
 from durable_workflow_sqlite.blocking import DurableEngine, SqliteCheckpointStore, loop_thread
 
@@ -87,6 +88,7 @@ ALL = [approval, counting, hanging, pausing, holding_on, exiting]
 
 class Program:
     def __init__(self, file: str, synchronous: Any = "normal") -> None:
+        self.file = file
         self.store = SqliteCheckpointStore.file(file, synchronous=synchronous)
         self.engine = DurableEngine(self.store, workflows=ALL)
 
@@ -164,6 +166,21 @@ class Program:
 
         threading.Thread(target=wait).start()
         time.sleep(0.1)
+
+    def end_beside_a_loop(self) -> None:
+        """The async API in a daemon thread of one's own, which nobody closes."""
+        behind = async_api.SqliteCheckpointStore.file(self.file)
+
+        async def work() -> None:
+            async with async_api.DurableEngine(behind, ALL) as engine:
+                for number in range(20):
+                    await engine.start(counting, execution_id=f"{number}")
+                await asyncio.sleep(3600)
+
+        threading.Thread(target=asyncio.run, args=(work(),), daemon=True).start()
+        # Executors take no more work as soon as the main thread ends, and this goes on.
+        threading.Thread(target=time.sleep, args=(1,)).start()
+        time.sleep(0.3)
 
     def exit_in_workflow(self) -> None:
         with self.store, self.engine as engine:

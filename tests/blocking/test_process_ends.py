@@ -102,6 +102,12 @@ def test_a_script_that_closes_nothing_ends_and_loses_nothing(
             assert checkpoint.status == "COMPLETED"
 
 
+def test_a_thread_that_cannot_be_had_any_more_is_no_failure_of_a_step(file: Path) -> None:
+    status, _, err = end(begin("end_beside_a_loop", file))
+    assert (status, err) == (0, "")
+    nothing_failed(file)
+
+
 def test_a_script_that_fails_shows_its_error_and_ends(file: Path) -> None:
     status, _, err = end(begin("end_by_error", file))
     assert status == 1
