@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from durable_workflow_sqlite import SqliteCheckpointStore, StoreBusyError, StoreError
+from durable_workflow_sqlite import (
+    SqliteCheckpointStore,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreGoneError,
+)
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.store.processes import a_process
@@ -277,7 +283,7 @@ def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> Non
                 return_exceptions=True,
             )
             for outcome in outcomes:
-                assert isinstance(outcome, StoreError)
+                assert isinstance(outcome, StoreFullError)
                 assert "the disk is full" in str(outcome)
             assert await saved(store) == [0]
             connection.execute("pragma max_page_count = 100000")
@@ -321,7 +327,7 @@ def test_a_full_disk_is_a_store_error_until_there_is_room(
                     ),
                     return_exceptions=True,
                 )
-                assert [type(outcome) for outcome in outcomes] == [StoreError] * 3
+                assert [type(outcome) for outcome in outcomes] == [StoreFullError] * 3
                 assert "disk" in str(outcomes[0])
             assert await saved(store) == [0]
             ballast.unlink()
@@ -353,17 +359,25 @@ def test_a_file_that_is_gone_takes_no_writes(
 ) -> None:
     async def story() -> None:
         async with a_store(opened, file) as store:
+            for n in range(5):
+                await store.save_checkpoint(new_checkpoint("e", 10 + n))
             befall(file, fate)
             outcomes = await asyncio.gather(
                 *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
                 return_exceptions=True,
             )
-            assert [type(outcome) for outcome in outcomes] == [StoreError] * 2
-            assert "moved or deleted" in str(outcomes[0])
+            assert [type(outcome) for outcome in outcomes] == [StoreGoneError] * 2
+            assert "replaced" in str(outcomes[0]) or "moved or deleted" in str(outcomes[0])
+            for _ in range(5):  # also where a write has nobody to share a transaction with
+                with pytest.raises(StoreGoneError):
+                    await store.save_checkpoint(new_checkpoint("e", 0))
+            with pytest.raises(StoreGoneError):
+                await store.load_execution("e")
+            assert store.has_news()
             if fate == "moved":
                 befall(file, "moved back")
                 await store.save_checkpoint(new_checkpoint("e", 2))
-                assert await saved(store) == [2]
+                assert await saved(store) == [2, *range(10, 15)]
 
     asyncio.run(story())
 

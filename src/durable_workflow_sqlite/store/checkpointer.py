@@ -39,10 +39,16 @@ class Checkpointer:
         if self._commits >= LOOK_EVERY:
             self._commits = 0
             if self._log_size() > LOG_BYTES and not self.is_running:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._run, name="durable-workflow-checkpoint", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except (RuntimeError, MemoryError):
+                    # What was committed stays committed, whatever becomes of the log.
+                    _log.warning("no thread to checkpoint %s; will try again", self._path)
+                else:
+                    self._thread = thread
 
     @property
     def is_running(self) -> bool:
@@ -82,9 +88,9 @@ def checkpoint(path: str, patience_s: float = 0.0) -> None:
 
     patience_s: how long to wait for readers to leave, so that the log can begin anew here.
     """
-    lock = open_connection(path)
+    lock = open_connection(path, create=False)
     try:
-        worker = open_connection(path)
+        worker = open_connection(path, create=False)
         try:
             for connection in (lock, worker):
                 connection.execute("pragma wal_autocheckpoint = 0")

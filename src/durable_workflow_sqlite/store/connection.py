@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 BUSY_TIMEOUT_MS: Final = 5000
 CACHE_KIB: Final = 8000
@@ -20,20 +20,21 @@ Synchronous = Literal["normal", "full"]
 _SYNCHRONOUS_CODE: Final = {"normal": 1, "full": 2}
 
 
-def open_connection(path: str | Path) -> sqlite3.Connection:
+def open_connection(path: str | Path, *, create: bool = True) -> sqlite3.Connection:
     """Open a file in autocommit mode, for use by one thread at a time.
 
-    Raises StoreError.
+    create: make the file if it is not there. Raises StoreError.
     """
     try:
         return sqlite3.connect(
-            path,
+            path if create else f"{Path(path).absolute().as_uri()}?mode=rw",
+            uri=not create,
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
         )
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise translate(error, "open the database", str(path)) from error
 
 
@@ -74,7 +75,7 @@ def _set_and_verify(
         path = database_path(connection)
         _set(connection, name, value)
         (found,) = connection.execute(f"pragma {name}").fetchone()
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise translate(error, f"set pragma {name} of", path) from error
     if found != expected:
         raise StoreError(
