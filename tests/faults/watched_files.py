@@ -14,7 +14,7 @@ import apsw
 
 
 class Op(NamedTuple):
-    """What SQLite asks of the file system. `file` is a path."""
+    """What SQLite asks of the file system, or with "statement" for `file`, what it is asked for."""
 
     kind: str
     file: str
@@ -76,6 +76,8 @@ class WatchedFiles(apsw.VFS):
         super().__init__(name, "")
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
+        if name is None:  # a temporary file, which nobody misses
+            return apsw.VFSFile("", name, flags)
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         is_created = bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
         op = Op("open", path, is_synced=is_created and bool(flags[0] & _JOURNALS))
@@ -118,7 +120,8 @@ class WatchedConnection:
     row_factory: Any = None
     text_factory: Any = str
 
-    def __init__(self, path: str, vfs: str) -> None:
+    def __init__(self, path: str, vfs: str, watcher: Watcher) -> None:
+        self._watcher = watcher
         try:
             self._connection = apsw.Connection(path, vfs=vfs)
         except apsw.Error as error:
@@ -126,6 +129,7 @@ class WatchedConnection:
 
     def execute(self, sql: str, parameters: Any = ()) -> Rows:
         try:
+            self._watcher.before(Op(sql.split(maxsplit=1)[0], "statement"))
             rows = list(self._connection.execute(sql, parameters))
         except apsw.Error as error:
             raise as_sqlite3(error) from error
