@@ -27,7 +27,6 @@ from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistr
 from durable_workflow_sqlite.errors import (
     ClaimLostError,
     ExecutionNotFoundError,
-    StoreCorruptError,
     StoreError,
     WorkflowExpiredError,
 )
@@ -197,7 +196,7 @@ class Intake:
 
     def left(self, execution: Execution, trouble: BaseException) -> None:
         """An execution was left as it is. Let go of it, and come back only if that can help."""
-        passes = isinstance(trouble, StoreError) and not isinstance(trouble, StoreCorruptError)
+        passes = isinstance(trouble, StoreError) and trouble.may_pass
         wait = TRY_AGAIN_AFTER_S if passes else math.inf
         self._leave_alone(execution.claim, execution.record.guarantee, trouble, wait)
 

@@ -117,7 +117,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
     if execution.begins_nothing_new:
         await execution.park()
     intent = last
-    task = execution.begin_wait()
+    task = execution.begin_busy()
     try:
         if intent is None or intent.due_at is None:
             intent = _intent(execution, call, _deadline(execution, end))
@@ -125,14 +125,18 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
         _tell_start(execution, intent, replayed=intent is last)
         deadline = intent.due_at
         assert deadline is not None
-        await execution.environment.scheduler.at(deadline)
+        execution.begin_wait()
+        try:
+            await execution.environment.scheduler.at(deadline)
+        finally:
+            execution.end_wait()
         completed = msgspec.structs.replace(
             intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
         )
         timer = timer_of(completed, TimerStatus.FIRED)
         await execution.save(timer, completed, *execution.running(progressed=True))
     finally:
-        execution.end_wait(task)
+        execution.end_busy(task)
     _tell_complete(execution, completed, replayed=False)
 
 
@@ -151,7 +155,7 @@ async def wait_for_signal(
         raise _timed_out(execution, last)
     if execution.begins_nothing_new:
         await execution.park()
-    task = execution.begin_wait()
+    task = execution.begin_busy()
     try:
         signal = None
         intent = last
@@ -163,7 +167,11 @@ async def wait_for_signal(
                 await _save_intent(execution, intent)
         _tell_start(execution, intent, replayed=intent is last)
         if signal is None:
-            signal = await execution.inbox.wait(call.name, intent.due_at)
+            execution.begin_wait()
+            try:
+                signal = await execution.inbox.wait(call.name, intent.due_at)
+            finally:
+                execution.end_wait()
         if signal is None:
             timed_out = _timed_out(execution, intent)
             outcome = msgspec.structs.replace(
@@ -186,7 +194,7 @@ async def wait_for_signal(
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
         await execution.save(*delivered, *timer, outcome, *execution.running(progressed=True))
     finally:
-        execution.end_wait(task)
+        execution.end_busy(task)
     _tell_complete(execution, outcome, replayed=False)
     if signal is None:
         raise _timed_out(execution, outcome)
