@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 
 import apsw
@@ -143,8 +144,9 @@ class WatchedConnection:
         return self._connection.in_transaction
 
     def close(self) -> None:
-        # A file that cannot be closed in order is left behind, as by a process that is killed.
-        self._connection.close(force=True)
+        # As the standard library's: what goes wrong in a close is no news to anybody.
+        with suppress(apsw.Error):
+            self._connection.close(force=True)
 
 
 _CODES: Final = {
