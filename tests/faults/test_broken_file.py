@@ -46,8 +46,9 @@ class Story:
         self._happens = happens
         self._size = size
         self._has_happened = False
+        self.workflow = self._workflow()
 
-    def definition(self) -> WorkflowDefinition[[], int]:
+    def _workflow(self) -> WorkflowDefinition[[], int]:
         @workflow(name="many steps")
         async def many_steps(ctx: WorkflowContext) -> int:
             for number in range(STEPS):
@@ -95,8 +96,8 @@ def test_a_lock_that_is_held_for_too_long_is_waited_out(
                 store._connection.execute("pragma busy_timeout = 150")
             with closing(sqlite3.connect(file, isolation_level=None)) as other:
                 story = Story(lambda: other.execute("begin immediate"))
-                async with DurableEngine(store, workflows=[story.definition()]) as engine:
-                    handle = await engine.start(story.definition(), execution_id=ID)
+                async with DurableEngine(store, workflows=[story.workflow]) as engine:
+                    handle = await engine.start(story.workflow, execution_id=ID)
                     with pytest.raises(StoreBusyError, match="lock"):
                         await handle.result()
                     assert (await engine.load(ID)).status is ExecutionStatus.RUNNING
@@ -117,9 +118,9 @@ def test_a_disk_that_is_full_is_waited_out(
         story = Story(lambda: fill(ballast))
         async with (
             SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.definition()]) as engine,
+            DurableEngine(store, workflows=[story.workflow]) as engine,
         ):
-            handle = await engine.start(story.definition(), execution_id=ID)
+            handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreFullError, match="make room"):
                 await handle.result()
             assert (await engine.load(ID)).status is ExecutionStatus.RUNNING
@@ -143,9 +144,9 @@ def test_a_disk_that_becomes_read_only_loses_nothing(
         story = Story(lambda: make_read_only(disk), size=10)
         async with (
             SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.definition()]) as engine,
+            DurableEngine(store, workflows=[story.workflow]) as engine,
         ):
-            handle = await engine.start(story.definition(), execution_id=ID)
+            handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreReadOnlyError, match="read-only"):
                 await handle.result()
             assert (await engine.load(ID)).status is ExecutionStatus.RUNNING
@@ -161,9 +162,9 @@ def test_a_disk_that_becomes_read_only_loses_nothing(
     async def go_on() -> None:
         async with (
             SqliteCheckpointStore.file(copy) as store,
-            DurableEngine(store, workflows=[story.definition()]) as engine,
+            DurableEngine(store, workflows=[story.workflow]) as engine,
         ):
-            assert await engine.run(story.definition(), execution_id=ID) == STEPS
+            assert await engine.run(story.workflow, execution_id=ID) == STEPS
 
     asyncio.run(go_on())
     check_promises(copy, story.lines)
@@ -189,13 +190,13 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
     async def live() -> None:
         story = Story(happen)
         async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
-            async with DurableEngine(store, workflows=[story.definition()]) as engine:
-                handle = await engine.start(story.definition(), execution_id=ID)
+            async with DurableEngine(store, workflows=[story.workflow]) as engine:
+                handle = await engine.start(story.workflow, execution_id=ID)
                 for _ in range(2):  # also who asks later
                     with pytest.raises(StoreGoneError, match="open what is there now"):
                         await handle.result()
                 with pytest.raises(StoreGoneError):
-                    await engine.start(story.definition(), execution_id="another")
+                    await engine.start(story.workflow, execution_id="another")
                 caplog.clear()
                 await asyncio.sleep(1.5)
                 said = [r for r in caplog.records if r.levelno >= logging.WARNING]
@@ -204,8 +205,8 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
                 assert file.read_bytes() == other
             if fate == "moved":
                 away.rename(file)
-                async with DurableEngine(store, workflows=[story.definition()]) as engine:
-                    assert await engine.run(story.definition(), execution_id=ID) == STEPS
+                async with DurableEngine(store, workflows=[story.workflow]) as engine:
+                    assert await engine.run(story.workflow, execution_id=ID) == STEPS
                 check_promises(file, story.lines)
 
     with caplog.at_level(logging.WARNING):
