@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -25,9 +26,14 @@ def open_connection(path: str | Path, *, create: bool = True) -> sqlite3.Connect
 
     create: make the file if it is not there. Raises StoreError.
     """
+    if create:
+        # "file:x" would be a URI.
+        place = path if path == ":memory:" else os.path.abspath(path)  # noqa: PTH100
+    else:
+        place = f"{Path(path).absolute().as_uri()}?mode=rw"
     try:
         return sqlite3.connect(
-            path if create else f"{Path(path).absolute().as_uri()}?mode=rw",
+            place,
             uri=not create,
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,

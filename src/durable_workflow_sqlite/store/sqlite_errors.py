@@ -56,7 +56,8 @@ _CAUSES: Final[dict[int, tuple[type[StoreError], str]]] = {
     ),
     sqlite3.SQLITE_IOERR: (
         StoreError,
-        "the disk gave an error; check that it has room, and that the file is still there",
+        "the disk gave an error; check that it has room, that it may be written, and that the file"
+        " is still there",
     ),
     sqlite3.SQLITE_NOMEM: (
         StoreError,

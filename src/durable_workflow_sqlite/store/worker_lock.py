@@ -46,7 +46,8 @@ class WorkerLock:
         """Become visible as dead. Harmless when done already."""
         self._alive_in_memory.discard(self.worker_id)
         if self._file is not None:
-            self._path(self.worker_id).unlink(missing_ok=True)
+            with suppress(OSError):  # its folder may be gone, or read-only; the lock is what counts
+                self._path(self.worker_id).unlink()
             _held.discard(self._file)
             os.close(self._file)
             self._file = None
