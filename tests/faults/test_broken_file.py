@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -188,26 +189,56 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
 
     async def live() -> None:
         story = Story(happen)
-        async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
-            async with DurableEngine(store, workflows=[story.workflow]) as engine:
-                handle = await engine.start(story.workflow, execution_id=ID)
-                for _ in range(2):  # also who asks later
-                    with pytest.raises(StoreGoneError, match="open what is there now"):
-                        await handle.result()
-                with pytest.raises(StoreGoneError):
-                    await engine.start(story.workflow, execution_id="another")
-                caplog.clear()
-                await asyncio.sleep(1.5)
-                said = [r for r in caplog.records if r.levelno >= logging.WARNING]
-                assert len(said) < 10, "it goes on and on about it"
-            if fate == "replaced":
-                assert file.read_bytes() == other
-            if fate == "moved":
-                away.rename(file)
-                async with DurableEngine(store, workflows=[story.workflow]) as engine:
-                    assert await engine.run(story.workflow, execution_id=ID) == STEPS
-                check_promises(file, story.lines)
+        async with (
+            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
+            DurableEngine(store, workflows=[story.workflow]) as engine,
+        ):
+            handle = await engine.start(story.workflow, execution_id=ID)
+            for _ in range(2):  # also who asks later
+                with pytest.raises(StoreGoneError, match="open what is there now"):
+                    await handle.result()
+            with pytest.raises(StoreGoneError):
+                await engine.start(story.workflow, execution_id="another")
+            caplog.clear()
+            await asyncio.sleep(1.5)
+            said = [r for r in caplog.records if r.levelno >= logging.WARNING]
+            assert len(said) < 10, "it goes on and on about it"
+        if fate == "replaced":
+            assert file.read_bytes() == other
+        if fate == "moved":
+            away.rename(file)
+            async with (
+                SqliteCheckpointStore.file(file) as store,
+                DurableEngine(store, workflows=[story.workflow]) as engine,
+            ):
+                assert await engine.run(story.workflow, execution_id=ID) == STEPS
+            check_promises(file, story.lines)
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(live())
     assert fate != "deleted" or not file.exists()
+
+
+@pytest.mark.faults
+def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(tmp_path: Path) -> None:
+    file = tmp_path / "workflows.db"
+
+    @workflow(name="sleeper")
+    async def sleeper(ctx: WorkflowContext) -> None:
+        await ctx.sleep("long", timedelta(days=1))
+
+    async def live() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file) as clients_store,
+            DurableEngine(store, workflows=[sleeper]) as engine,
+            DurableEngine(clients_store) as client,
+        ):
+            await engine.start(sleeper, execution_id=ID)
+            waiting = asyncio.create_task(client.handle(ID).result())
+            await asyncio.sleep(0.1)
+            file.unlink()
+            with pytest.raises(StoreGoneError):
+                await asyncio.wait_for(waiting, 10)
+
+    asyncio.run(live())

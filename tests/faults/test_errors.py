@@ -223,8 +223,8 @@ def test_an_error_at_any_operation_fails_no_execution_and_passes(
     )
     for number, (at, length) in enumerate(points):
         report, found = live_with(Fault(kind, at, length), tmp_path / str(number))
-        assert not found, f"{kind} at operation {at} of {whole.seen}, {length} times:\n" + "\n".join(
-            found
+        assert not found, (
+            f"{kind} at operation {at} of {whole.seen}, {length} times:\n" + "\n".join(found)
         )
         counts[f"lives with {kind}"] += bool(report.failed)
         counts["operations that failed"] += report.failed

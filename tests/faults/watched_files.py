@@ -151,9 +151,7 @@ class WatchedConnection:
 
 _CODES: Final = {
     apsw.exception_for(code).__class__: code
-    for code in (
-        *range(apsw.SQLITE_ERROR, apsw.SQLITE_NOTADB + 1),
-    )
+    for code in (*range(apsw.SQLITE_ERROR, apsw.SQLITE_NOTADB + 1),)
 }
 
 

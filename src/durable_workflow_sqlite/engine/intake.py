@@ -219,6 +219,7 @@ class Intake:
 
     async def _run(self) -> None:
         """Take on what there is, then wait until there may be more."""
+        trouble: type[Exception] | None = None
         while True:
             self._something_to_do.clear()
             alarm: asyncio.Future[None] | None = None
@@ -229,8 +230,11 @@ class Intake:
                     alarm = self._environment.scheduler.at(due_at)
                     alarm.add_done_callback(lambda _: self._something_to_do.set())
                 await self._something_to_do.wait()
-            except Exception:  # noqa: BLE001 - whatever the store raises
-                _log.warning("could not look for work; will try again", exc_info=True)
+                trouble = None
+            except Exception as error:  # noqa: BLE001 - whatever the store raises
+                if type(error) is not trouble:  # said once, and not every second
+                    trouble = type(error)
+                    _log.warning("cannot look for work; will go on trying", exc_info=True)
                 await asyncio.sleep(TRY_AGAIN_AFTER_S)
             finally:
                 if alarm is not None:
