@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from durable_workflow_sqlite import (
+    Clock,
     DurableEngine,
     DurableWorkflowError,
     ExecutionConflictError,
@@ -27,6 +28,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StoreBusyError,
     StoreError,
+    SystemClock,
     WorkflowDefinition,
     workflow,
 )
@@ -125,6 +127,7 @@ class Crew:
     busy_timeout_ms: int = store_connection.BUSY_TIMEOUT_MS
     may_be_busy: bool = False
     """Whether a frozen worker may hold the lock for longer than the others wait."""
+    new_clock: Callable[[str], Clock] = field(default=lambda _: SystemClock())
     workers: list[Worker] = field(default_factory=list)
     born: int = 0
     killed: int = 0
@@ -243,7 +246,10 @@ class Crew:
         async with (
             store,
             DurableEngine(
-                store, workflows=definitions.values(), max_recoveries=1_000_000
+                store,
+                workflows=definitions.values(),
+                max_recoveries=1_000_000,
+                clock=self.new_clock(name),
             ) as engine,
         ):
             await asyncio.gather(
