@@ -2,8 +2,8 @@
 
 It reads the file with plain SQL and knows nothing of the engine. Actions write a journal, which
 outlives the process: `run NAME` as the action of a step begins, `done NAME` when `ctx.step` has
-returned, `undo NAME` as its compensation begins, `over NAME` as either ends, `ended STATUS` when that was told to whoever
-asked. Names of steps are unique in an execution.
+returned, `undo NAME` as its compensation begins, `over NAME` as either ends, `ended STATUS` when
+that was told to whoever asked. Names of steps are unique in an execution.
 """
 
 from __future__ import annotations
@@ -198,9 +198,7 @@ def _as_remembered(life: Life) -> Life:
     """A life as the file tells it: what was done and then forgotten may be done again."""
     forgotten = set(lost(life))
     attempts = {step.step_name: step.attempt for step in life.after.last_attempts().values()}
-    undone = {
-        step.step_name.removesuffix(SUFFIX) for step in life.after.compensations().values()
-    }
+    undone = {step.step_name.removesuffix(SUFFIX) for step in life.after.compensations().values()}
     journal: list[str] = []
     for line in life.journal:
         kind, _, name = line.partition(" ")

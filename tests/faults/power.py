@@ -8,7 +8,6 @@ folder are done with its own sync: until then a new file may be missing, a delet
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -201,7 +200,7 @@ def _sectors(op: Op) -> Iterator[tuple[int, bytes]]:
 def materialise(files: dict[str, bytes], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
-        os.unlink(path)
+        path.unlink()
     for name, content in files.items():
         if not name.endswith("-shm"):
             (folder / name).write_bytes(content)

@@ -1,7 +1,7 @@
 """A file that is locked, full, gone or read-only under way: what those hear who ask, and after.
 
-Executions stop without being failed, what was acknowledged is kept, and the engine goes on by itself
-once the cause is gone, or stops with words that say what to do.
+Executions stop without being failed, what was acknowledged is kept, and the engine goes on by
+itself once the cause is gone, or stops with words that say what to do.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def test_an_error_at_any_operation_fails_no_execution_and_passes(
     assert found == []
     assert whole.seen > 20
     points = (
-        [(at, length) for at in range(1, whole.seen + 20) for length in (1, 5)]
+        [(at, 1 if at % 3 else 5) for at in range(1, whole.seen + 20)]
         if FULL
         else [(dice.randint(1, whole.seen), dice.choice((1, 2, 5, 25))) for _ in range(6)]
     )

@@ -16,7 +16,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -31,14 +31,14 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store import checkpointer, connection
 from tests.crash import scenarios
-from tests.faults.power import FATES, Disk, Fate, Recorder, all_of_it, materialise, nothing
+from tests.faults.power import FATES, Disk, Recorder, all_of_it, materialise, nothing
 from tests.faults.reliability import FULL
 from tests.faults.watched_files import Op, WatchedConnection, WatchedFiles
 from tests.oracle import Life, damage_of, look_through, lost, violations
 
 FILE = "workflows.db"
-ROUNDS = 12 if FULL else 1
-CUTS = 1500 if FULL else 70
+ROUNDS = 8 if FULL else 1
+CUTS = 1000 if FULL else 50
 LOG_BYTES = 100_000
 """So that checkpoints and new logs come often."""
 
@@ -88,10 +88,8 @@ async def live(
                     except DurableWorkflowError:
                         break  # it has ended
                     journals[name].note(f"sent {number}")
-            try:
+            with suppress(DurableWorkflowError):
                 await handle.result()
-            except DurableWorkflowError:
-                pass
             journals[name].note(f"ended {(await engine.load(name)).status}")
 
         await asyncio.gather(*(one(name) for name in ids))

@@ -405,6 +405,67 @@ def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
         asyncio.run(story(connection))
 
 
+@EVERY_WAY
+def test_a_lack_of_memory_is_a_store_error_and_nobody_waits_for_ever(
+    file: Path, opened: Callable[[Path], SqliteCheckpointStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sqlite3 raises MemoryError for SQLITE_NOMEM, wherever that comes from."""
+
+    class Forgetful:
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self._connection = connection
+            self.at = ""
+
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if self.at and sql.startswith(self.at):
+                raise MemoryError
+            return self._connection.execute(sql, *parameters)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    async def story() -> None:
+        async with a_store(opened, file) as store:
+            forgetful = Forgetful(store._connection)
+            monkeypatch.setattr(store._commit, "_connection", forgetful)
+            for n in range(5):
+                await store.save_checkpoint(new_checkpoint("e", n))
+            for forgetful.at in ("begin", "commit"):
+                outcomes = await asyncio.wait_for(
+                    asyncio.gather(
+                        *(store.save_checkpoint(new_checkpoint("e", n)) for n in (7, 8)),
+                        return_exceptions=True,
+                    ),
+                    10,
+                )
+                assert [type(outcome) for outcome in outcomes] == [StoreError] * 2
+                assert "not enough memory" in str(outcomes[0])
+            forgetful.at = ""
+            await store.save_checkpoint(new_checkpoint("e", 9))
+            assert await saved(store) == [0, 1, 2, 3, 4, 9]
+
+    asyncio.run(story())
+
+
+def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_works(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story() -> None:
+        async with a_store(opened_in_full, file) as store:
+            store._commit._stop_thread()
+            with monkeypatch.context() as patched:
+                patched.setattr(threading.Thread, "start", refuse)
+                with pytest.raises(StoreError, match="start new thread"):
+                    await asyncio.wait_for(store.save_checkpoint(new_checkpoint("e", 0)), 10)
+            await store.save_checkpoint(new_checkpoint("e", 1))
+            assert await saved(store) == [1]
+
+    asyncio.run(story())
+
+
 def test_two_event_loops_cannot_use_one_store_at_once(file: Path) -> None:
     store = SqliteCheckpointStore.file(file)
     in_use, done = threading.Event(), threading.Event()

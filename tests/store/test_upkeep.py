@@ -17,8 +17,10 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     SignalStatus,
     SqliteCheckpointStore,
+    StoreError,
     TimerStatus,
 )
+from durable_workflow_sqlite.store.checkpointer import checkpoint
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
     WORKFLOW,
@@ -181,3 +183,10 @@ def reading(file: Path, readers: int) -> Iterator[None]:
 
 def size_of(path: Path) -> int:
     return path.stat().st_size
+
+
+def test_a_checkpoint_makes_no_file_where_there_is_none(file: Path) -> None:
+    """Else the file that somebody deleted would come back, empty."""
+    with pytest.raises(StoreError, match="cannot"):
+        checkpoint(str(file))
+    assert not file.exists()

@@ -288,7 +288,9 @@ class GroupCommit:
             flushing = loop.run_in_executor(self._executor, self._begin_and_run, group)
         except (RuntimeError, MemoryError) as error:
             # Without memory, or with too many of them, no thread can be started.
-            failed = StoreError(f"cannot use the database {self._path}: {error}; nothing was written")
+            failed = StoreError(
+                f"cannot use the database {self._path}: {error}; nothing was written"
+            )
             failed.__cause__ = error
             self._stop_thread()
             _settle(self._all_failed(group, failed))
