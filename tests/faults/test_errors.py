@@ -142,7 +142,7 @@ async def _life(fault: Fault, folder: Path) -> Report:
     watcher = Faulty(fault)
     files = WatchedFiles("faulty", watcher)
     opened: Any = lambda path, **_: WatchedConnection(str(path), "faulty", watcher)  # noqa: E731
-    checkpointer.open_connection = opened
+    checkpointer.open_existing = opened
     file = folder / "workflows.db"
     definitions: dict[str, WorkflowDefinition[Any]] = {
         name: workflow(name=name)(maker(Journal(folder / f"{name}.journal")).function)

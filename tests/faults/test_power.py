@@ -127,7 +127,7 @@ async def _recorded_life(
     )
     connection.LOG_BYTES = checkpointer.LOG_BYTES = LOG_BYTES  # type: ignore[misc]
     checkpointer.LOOK_EVERY = 4  # type: ignore[misc]
-    checkpointer.open_connection = open_recorded
+    checkpointer.open_existing = open_recorded
     store = SqliteCheckpointStore(open_recorded(file), synchronous=synchronous)
     journals = {name: Journal(name, recorder.note) for name in MAKERS}
     await live(store, journals, MAKERS)

@@ -84,6 +84,7 @@ class Execution:
     __slots__ = (
         "__weakref__",
         "_activity",
+        "_awaiting_outcome",
         "_body",
         "_busy",
         "_errors_to_raise",
@@ -132,6 +133,7 @@ class Execution:
         loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
         self.suspended: asyncio.Future[None] = loop.create_future()
+        self._awaiting_outcome: list[asyncio.Future[Outcome]] | None = None
         self._made_saga: Saga | None = None
         self._last_completed_at = history.last_completed_at
         self._busy = 0
@@ -188,6 +190,16 @@ class Execution:
         self._stops_after_steps = trouble
         if self._busy == 0:
             self.stop(trouble)
+
+    async def its_outcome(self) -> Outcome:
+        """Wait for `outcome`, which lives on if this is cancelled: a shield, a turn faster."""
+        if self.outcome.done():
+            return self.outcome.result()
+        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if self._awaiting_outcome is None:
+            self._awaiting_outcome = []
+        self._awaiting_outcome.append(waiter)
+        return await waiter
 
     # For the steps and waits of the body
 
@@ -413,6 +425,9 @@ class Execution:
                 alarm.cancel()
             self._is_closed = True
         self.outcome.set_result(outcome)
+        for waiter in self._awaiting_outcome or ():
+            if not waiter.done():
+                waiter.set_result(outcome)
 
     async def _to_the_end(self) -> Outcome:
         if self._interruption is not None:
@@ -634,10 +649,12 @@ class Execution:
 
 
 async def _end_of(task: asyncio.Task[Any]) -> None:
-    """Wait for a task's end, whatever that is: asyncio.wait in a third of the memory."""
-    end = asyncio.get_running_loop().create_future()
-    task.add_done_callback(lambda _: None if end.done() else end.set_result(None))
-    await end
+    """Wait for a task's end, whatever that is."""
+    try:
+        await task
+    except BaseException:
+        if not task.done():
+            raise
 
 
 def expired(record: WorkflowExecution) -> WorkflowExpiredError:
