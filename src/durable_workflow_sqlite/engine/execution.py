@@ -235,27 +235,33 @@ class Execution:
             raise
 
     def begin_busy(self) -> asyncio.Task[Any]:
-        """Something other than a wait begins, in the current task; `end_busy` must follow."""
+        """A step, a sleep or a wait begins, in the current task; `end_busy` must follow."""
         self._busy += 1
         return self._enter_flight()
 
     def end_busy(self, task: asyncio.Task[Any]) -> None:
         self._in_flight.pop(task, None)
+        self._less_busy()
+
+    def begin_wait(self) -> None:
+        """Of what is busy, all that goes on now is to wait; `end_wait` must follow.
+
+        Only while the wait is recorded, and its outcome is not: the records of a SUSPENDED
+        execution must say what it waits for.
+        """
+        self._waiting += 1
+        self._less_busy()
+
+    def end_wait(self) -> None:
+        self._waiting -= 1
+        self._busy += 1
+
+    def _less_busy(self) -> None:
         self._busy -= 1
         if self._stops_after_steps is not None and self._busy == 0:
             self.stop(self._stops_after_steps)
         if self._waiting:
             self._suspend_once_settled()
-
-    def begin_wait(self) -> asyncio.Task[Any]:
-        """A sleep begins, or a wait for a signal; `end_wait` must follow."""
-        self._waiting += 1
-        self._suspend_once_settled()
-        return self._enter_flight()
-
-    def end_wait(self, task: asyncio.Task[Any]) -> None:
-        self._in_flight.pop(task, None)
-        self._waiting -= 1
 
     def is_in_flight(self, task: asyncio.Task[Any]) -> bool:
         return task in self._in_flight

@@ -103,10 +103,16 @@ class Checkpointer:
                     self._path,
                     size // 10**6,
                 )
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._run, args=(waits_s,), name="durable-workflow-checkpoint", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError):
+                # What was committed stays committed, whatever becomes of the log.
+                _log.warning("no thread to checkpoint %s; will try again", self._path)
+            else:
+                self._thread = thread
         self._look_for_others()
 
     def _log_size(self) -> int:
