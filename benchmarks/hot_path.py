@@ -15,7 +15,6 @@ import asyncio
 import cProfile
 import pstats
 import sqlite3
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing, contextmanager
@@ -27,7 +26,7 @@ from typing import Any, Final, NamedTuple
 from benchmarks import floor
 from benchmarks.ours import steps
 from benchmarks.report import machine, number, table, write_section
-from benchmarks.rounds import FOLDER
+from benchmarks.rounds import fresh_folder
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
@@ -238,8 +237,8 @@ def ladder_table(loads: tuple[Load, ...], rounds: int) -> str:
     for _ in range(rounds):
         for load in loads:
             for title, rung in RUNGS.items():
-                with _file() as file:
-                    microseconds = 1e6 * rung(file, load) / load.all_steps
+                with fresh_folder() as folder:
+                    microseconds = 1e6 * rung(folder / "steps.db", load) / load.all_steps
                 took.setdefault((title, load), []).append(microseconds)
     rows: list[list[str]] = []
     below = dict.fromkeys(loads, 0.0)
@@ -254,13 +253,6 @@ def ladder_table(loads: tuple[Load, ...], rounds: int) -> str:
     for load in loads:
         head += [f"{load.title}: this layer", "up to it"]
     return table(head, rows)
-
-
-@contextmanager
-def _file() -> Generator[Path]:
-    FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        yield Path(folder) / "profile.db"
 
 
 # The same under cProfile
@@ -302,8 +294,8 @@ class Entry(NamedTuple):
 
 def profile_tables(load: Load, functions: int) -> str:
     profile = cProfile.Profile()
-    with _file() as file:
-        seconds = asyncio.run(_by_engine(file, load, profile))
+    with fresh_folder() as folder:
+        seconds = asyncio.run(_by_engine(folder / "steps.db", load, profile))
     entries = entries_of(pstats.Stats(profile))
     per_step = 1e6 / load.all_steps
     total = sum(entry.own_s for entry in entries)

@@ -7,7 +7,6 @@ import os
 import platform
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks import floor
-from benchmarks.rounds import FOLDER, ROOT, Results
+from benchmarks.rounds import FOLDER, ROOT, Results, fresh_folder
 from benchmarks.targets import Target
 from durable_workflow_sqlite.store.connection import open_connection
 
@@ -112,14 +111,11 @@ def _file_system() -> str:
 
 
 def _pragmas() -> str:
-    FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        with closing(open_connection(Path(folder) / "pragmas.db")) as connection:
-            floor.prepare(connection)
-            values = [
-                f"{name} = {connection.execute(f'pragma {name}').fetchone()[0]}"
-                for name in _PRAGMAS
-            ]
+    with fresh_folder() as folder, closing(open_connection(folder / "pragmas.db")) as connection:
+        floor.prepare(connection)
+        values = [
+            f"{name} = {connection.execute(f'pragma {name}').fetchone()[0]}" for name in _PRAGMAS
+        ]
     return ", ".join(values)
 
 

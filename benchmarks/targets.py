@@ -209,11 +209,10 @@ GROUPS: Final = (
     ("ours.recovery",),
     ("ours.signal",),
     ("ours.long_execution",),
+    ("ours.disk",),
     *_SHORT,
     ("ours.locked_out",),
-    ("ours.disk",),
     ("ours.importing",),
-    *_SHORT,
     ("ours.memory",),
 )
-"""What is run one after another, since it is compared; what is over soon, three times a round."""
+"""What is run one after another, since it is compared; what is over soon, twice a round."""
