@@ -1,6 +1,6 @@
 """`make profile`: where the microseconds of one step go.
 
-    python -m benchmarks.hot_path [--rounds N] [--functions N] [--no-page] [--tiny]
+    python -m benchmarks.hot_path [--rounds N] [--functions N] [--save FOLDER] [--no-page] [--tiny]
 
 Twice, since a profiler tells only half. First the same steps are taken by one layer after another,
 from plain sqlite3 up to the engine: what a layer adds to the one below is its cost, and nothing
@@ -292,10 +292,12 @@ class Entry(NamedTuple):
     layer: str
 
 
-def profile_tables(load: Load, functions: int) -> str:
+def profile_tables(load: Load, functions: int, save: Path | None) -> str:
     profile = cProfile.Profile()
     with fresh_folder() as folder:
         seconds = asyncio.run(_by_engine(folder / "steps.db", load, profile))
+    if save is not None:
+        profile.dump_stats(save / f"{load.title.replace(' ', '-')}.pstats")
     entries = entries_of(pstats.Stats(profile))
     per_step = 1e6 / load.all_steps
     total = sum(entry.own_s for entry in entries)
@@ -367,6 +369,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Show where the microseconds of one step go.")
     parser.add_argument("--rounds", type=int, default=10, help="how often each layer runs")
     parser.add_argument("--functions", type=int, default=20, help="how many are listed")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep what cProfile found")
     parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
     parser.add_argument("--tiny", action="store_true", help="as little as runs")
     arguments = parser.parse_args()
@@ -376,7 +379,7 @@ def main() -> None:
             machine(),
             f"What each layer adds, from the lowest of {arguments.rounds} rounds:",
             ladder_table(loads, arguments.rounds),
-            *(profile_tables(load, arguments.functions) for load in loads),
+            *(profile_tables(load, arguments.functions, arguments.save) for load in loads),
         )
     )
     print(text)
