@@ -38,6 +38,9 @@ def targets_table(targets: Iterable[Target], results: Results) -> str:
     rows: list[Sequence[str]] = []
     for target in targets:
         values = target.values(results)
+        if not values:
+            rows.append((target.work, target.says, "failed", "", "**not measured**"))
+            continue
         middle = median(values)
         met = "met" if target.is_met(middle) else "**not met**"
         unit = f" {target.unit}" if target.unit else ""
@@ -65,6 +68,10 @@ def number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 1 else f"{value:.2f}"
+
+
+def middle_and_spread(values: Sequence[float]) -> str:
+    return f"{number(median(values))} ({spread(values)})" if values else "failed"
 
 
 def spread(values: Sequence[float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Final, Literal, NamedTuple
 
 from benchmarks.rounds import ON_HISTORY, Figure, Results
@@ -19,10 +20,12 @@ class Target(NamedTuple):
     unit: str = ""
 
     def values(self, results: Results) -> list[float]:
-        measured = results[self.measured]
-        if self.against is None:
-            return measured
-        return [one / other for one, other in zip(measured, results[self.against], strict=True)]
+        """Of the rounds in which everything worked."""
+        values = results[self.measured]
+        if self.against is not None:
+            pairs = zip(values, results[self.against], strict=True)
+            values = [one / other for one, other in pairs]
+        return [value for value in values if not isnan(value)]
 
     def is_met(self, value: float) -> bool:
         return value >= self.limit if self.kind == "at least" else value <= self.limit
