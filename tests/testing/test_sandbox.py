@@ -261,6 +261,43 @@ def test_changed_code_is_deployed_and_refused_where_it_does_not_match(durable: S
     assert execution.result() == "done"
 
 
+def test_what_is_enqueued_begins_when_its_delay_is_over(durable: Sandbox) -> None:
+    later = durable.enqueue(monthly, 1, delay=3 * DAY)
+    now = durable.enqueue(monthly, 0)
+    assert now.status() is ExecutionStatus.COMPLETED
+    assert later.status() is ExecutionStatus.PENDING
+    assert later.result() == 1
+    assert durable.now == datetime(2030, 1, 5, tzinfo=UTC)
+
+
+def test_the_engine_may_be_asked_for_anything(durable: Sandbox) -> None:
+    attempts: list[str] = []
+
+    def fails_once() -> None:
+        attempts.append("tried")
+        if len(attempts) == 1:
+            raise RuntimeError("not yet")
+
+    @workflow
+    async def once(ctx: WorkflowContext) -> None:
+        await ctx.step("try", fails_once)
+
+    with pytest.raises(WorkflowFailedError):
+        durable.run(once, execution_id="one")
+    durable.crash_at("try", "after")
+    durable.ask(lambda engine: engine.retry("one"))
+    durable.execution("one").result()
+    assert len(attempts) == 3
+
+
+def test_hundreds_of_executions_go_on_after_a_crash(durable: Sandbox) -> None:
+    executions = [durable.start(monthly, 2) for _ in range(300)]
+    durable.crash()
+    durable.advance(2 * DAY)
+    assert {one.status() for one in executions[::50]} == {ExecutionStatus.COMPLETED}
+    assert len(noted) == 600
+
+
 def test_a_restart_is_no_crash(durable: Sandbox) -> None:
     execution = durable.start(approval, "a plant")
     durable.restart()

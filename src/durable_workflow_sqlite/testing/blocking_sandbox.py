@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite import (
+    DurableEngine,
     ExecutionStatus,
     WorkflowDefinition,
     WorkflowGuarantee,
@@ -105,6 +106,32 @@ class Sandbox(Plannable):
             )
         )
         return SandboxExecution(self, execution.execution_id, workflow.result_type)
+
+    def enqueue(
+        self,
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
+        execution_id: str | None = None,
+        delay: timedelta | None = None,
+        priority: int = 0,
+        ttl: timedelta | None = None,
+    ) -> SandboxExecution[R]:
+        """As `engine.enqueue`; ids are as of `start`."""
+        execution = self._call(
+            self._sandbox.enqueue(
+                workflow,
+                *args,
+                execution_id=execution_id,
+                delay=delay,
+                priority=priority,
+                ttl=ttl,
+            )
+        )
+        return SandboxExecution(self, execution.execution_id, workflow.result_type)
+
+    def ask(self, call: Callable[[DurableEngine], Awaitable[T]]) -> T:
+        """Ask the engine for anything else: `durable.ask(lambda engine: engine.retry("one"))`."""
+        return self._call(self._sandbox.ask(call))
 
     def execution(self, execution_id: str) -> SandboxExecution[Any]:
         """An execution by its id; its result comes as plain JSON data."""

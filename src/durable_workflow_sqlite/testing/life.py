@@ -14,7 +14,7 @@ import functools
 import inspect
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import datetime
@@ -232,11 +232,11 @@ class _WatchedStore:
             if isinstance(one, WorkflowExecution) and one.status in ENDING:
                 self._acts_no_more(one.workflow_execution_id)
 
-    async def release_claims(self, claims: Any) -> None:
+    async def release_claims(self, claims: Iterable[WorkflowClaim], *more: Any) -> None:
         released = list(claims)
         for claim in released:
             self._acts_no_more(claim.workflow_execution_id)
-        await self._store.release_claims(released)
+        await self._store.release_claims(released, *more)
 
     def _acts_no_more(self, execution_id: str) -> None:
         for place in [one for one in self._life.acting if one[0] == execution_id]:

@@ -38,6 +38,9 @@ QUIET_TURNS: Final = 60
 LEFT_ALONE_S: Final = 0.1
 """Within this time the engine says that it has left an execution alone, and why."""
 
+TAKES_ON_WITHIN_S: Final = 0.5
+"""An engine waits for a few milliseconds of real time now and then, before it takes more on."""
+
 MOST_STOPS: Final = 10_000
 BEGINNING: Final = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -134,6 +137,8 @@ class AsyncSandbox(Plannable):
         self._options = options
         self._workflows = {(one.name, one.version): one for one in workflows}
         self._started: dict[str, int] = {}
+        self._stays: set[datetime] = set()
+        """Since when executions are to be taken on that are left alone."""
         self._life: Life | None = None
         self._past: list[Life] = []
         self._watch: LoopWatch | None = None
@@ -238,15 +243,52 @@ class AsyncSandbox(Plannable):
     ) -> AsyncSandboxExecution[R]:
         """As `engine.start`; an id that is not given is "NAME-1", then "NAME-2"."""
         self._workflows[workflow.name, workflow.version] = workflow
-        if execution_id is None:
-            number = self._started[workflow.name] = self._started.get(workflow.name, 0) + 1
-            execution_id = f"{workflow.name}-{number}"
-        await self._do(
+        execution_id = execution_id or self._new_id(workflow)
+        await self.ask(
             lambda engine: engine.start(
                 workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
             )
         )
         return AsyncSandboxExecution(self, execution_id, workflow.result_type)
+
+    async def enqueue(
+        self,
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
+        execution_id: str | None = None,
+        delay: timedelta | None = None,
+        priority: int = 0,
+        ttl: timedelta | None = None,
+    ) -> AsyncSandboxExecution[R]:
+        """As `engine.enqueue`; ids are as of `start`."""
+        if self._workflows.get((workflow.name, workflow.version)) is not workflow:
+            await self.restart(*self._workflows.values(), workflow)
+        execution_id = execution_id or self._new_id(workflow)
+        await self.ask(
+            lambda engine: engine.enqueue(
+                workflow,
+                *args,
+                execution_id=execution_id,
+                delay=delay,
+                priority=priority,
+                ttl=ttl,
+            )
+        )
+        return AsyncSandboxExecution(self, execution_id, workflow.result_type)
+
+    async def ask(self, call: Callable[[DurableEngine], Awaitable[T]]) -> T:
+        """Ask the engine for something; ask the next one, if this one dies over it.
+
+        await durable.ask(lambda engine: engine.retry("order-1"))
+        """
+        while True:
+            life = await self._alive()
+            assert life.engine is not None
+            try:
+                return await call(life.engine)
+            except EngineStoppedError:
+                if not life.is_dead:
+                    raise
 
     def execution(self, execution_id: str) -> AsyncSandboxExecution[Any]:
         """An execution that was started otherwise; its result comes as plain JSON data."""
@@ -254,28 +296,37 @@ class AsyncSandbox(Plannable):
 
     async def signal(self, execution_id: str, name: str, payload: object = None) -> None:
         """As `engine.send_signal`."""
-        await self._do(lambda engine: engine.send_signal(execution_id, name, payload))
+        await self.ask(lambda engine: engine.send_signal(execution_id, name, payload))
 
     async def cancel(self, execution_id: str) -> bool:
         """As `engine.cancel`."""
-        return await self._do(lambda engine: engine.cancel(execution_id))
+        return await self.ask(lambda engine: engine.cancel(execution_id))
 
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
         """Let time pass until an execution has ended, and give its result, or raise its error.
 
         Raises AssertionError if it waits for something that nobody is going to do.
         """
-
         __tracebackhide__ = True  # by pytest: a failure is shown where the test asked
 
+        def ask_for_it() -> asyncio.Future[Any]:
+            asked = asyncio.ensure_future(
+                self.ask(lambda engine: engine.result_of(execution_id, result_type))
+            )
+            asked.add_done_callback(_heed_not)
+            return asked
+
         # Asked for from the start: who comes when all is over is not told the error's cause.
-        result = asyncio.ensure_future(
-            self._do(lambda engine: engine.result_of(execution_id, result_type))
-        )
-        result.add_done_callback(_heed_not)
+        result = ask_for_it()
 
         async def is_over() -> bool:
-            return result.done() or (await self._load(execution_id)).status.is_terminal
+            nonlocal result
+            if result.done() or (await self._load(execution_id)).status.is_terminal:
+                return True
+            # Who asks anew is told that the execution was left alone, and why.
+            result.cancel()
+            result = ask_for_it()
+            return False
 
         try:
             if not await self._pass_time(None, is_over):
@@ -329,6 +380,10 @@ class AsyncSandbox(Plannable):
         await self.settle()
         return await self._history(await self._load(await self._the_one(execution_id)))
 
+    def _new_id(self, workflow: AnyWorkflow) -> str:
+        number = self._started[workflow.name] = self._started.get(workflow.name, 0) + 1
+        return f"{workflow.name}-{number}"
+
     # Lives
 
     async def _alive(self) -> Life:
@@ -355,6 +410,7 @@ class AsyncSandbox(Plannable):
             await dead.let_go()
             self._past.append(dead)
             self._now = dead.clock.now() + self._plans.take_down_for()
+        self._stays.clear()
         memory = None if dead is None else dead.connection
         self._life = life = Life(memory, self._now, self._plans.is_fatal)
         return life
@@ -383,17 +439,6 @@ class AsyncSandbox(Plannable):
             raise RuntimeError("nothing runs yet: use `async with AsyncSandbox(...)`")
         return self._life
 
-    async def _do(self, call: Callable[[DurableEngine], Awaitable[T]]) -> T:
-        """Ask the engine for something; ask the next one, if this one dies over it."""
-        while True:
-            life = await self._alive()
-            assert life.engine is not None
-            try:
-                return await call(life.engine)
-            except EngineStoppedError:
-                if not life.is_dead:
-                    raise
-
     # Time
 
     async def _pass_time(
@@ -407,7 +452,7 @@ class AsyncSandbox(Plannable):
                     return True
                 if await self._carry_out_plans():
                     continue
-                next_time = self._next_time()
+                next_time = await self._next_time()
                 if next_time is None or (end is not None and next_time > end):
                     return False
                 clock = self.clock
@@ -416,9 +461,16 @@ class AsyncSandbox(Plannable):
             f"{MOST_STOPS} deadlines have passed, and it is {self.now}: does it ever end?"
         )
 
-    def _next_time(self) -> datetime | None:
-        times = (self.clock.next_deadline, self._plans.next_time)
+    async def _next_time(self) -> datetime | None:
+        times = [self.clock.next_deadline, self._plans.next_time]
+        queued_until = await self._queued_until()
+        if queued_until is not None and queued_until > self.now:
+            times.append(queued_until)
         return min((one for one in times if one is not None), default=None)
+
+    async def _queued_until(self) -> datetime | None:
+        """When the engine is to take on the next execution that is in nobody's hands."""
+        return await self.store.load_next_available_at(list(self._workflows))
 
     async def _settle(self) -> None:
         """Let the engine do all that can be done at this time, and recover if it crashes."""
@@ -426,6 +478,7 @@ class AsyncSandbox(Plannable):
         life = await self._alive()
         turns, quiet, give_up_at = life.turns, 0, loop.time() + self._patience
         acting: set[Place] = set()
+        takes_on_by = loop.time() + TAKES_ON_WITHIN_S
         while True:
             if life.is_dead:
                 life = await self._alive()
@@ -436,10 +489,15 @@ class AsyncSandbox(Plannable):
                 await asyncio.sleep(0)
                 continue
             if not life.acting and not life.threads:
-                return
-            if acting != set(life.acting):  # other ones than before: something gets done
+                queued_until = await self._queued_until()
+                if queued_until is None or queued_until > self.now or queued_until in self._stays:
+                    return
+                if loop.time() >= takes_on_by:
+                    self._stays.add(queued_until)  # it is left alone here
+                    return
+            elif acting != set(life.acting):  # other ones than before: something gets done
                 acting, give_up_at = set(life.acting), loop.time() + self._patience
-            if loop.time() >= give_up_at:
+            elif loop.time() >= give_up_at:
                 raise AssertionError(_still_running(life, self._patience))
             await asyncio.sleep(0.001)  # a thread, or the world, is at work
             quiet = 0
@@ -465,7 +523,7 @@ class AsyncSandbox(Plannable):
     # Looking
 
     async def _load(self, execution_id: str) -> WorkflowExecution:
-        return await self._do(lambda engine: engine.load(execution_id))
+        return await self.ask(lambda engine: engine.load(execution_id))
 
     async def _history(self, execution: WorkflowExecution) -> History:
         checkpoints = await self._living().store.load_checkpoints(execution.workflow_execution_id)
