@@ -69,7 +69,7 @@ generate: $(READY) ## Write the files that are made from sql/: queries.py, schem
 
 .PHONY: migrate
 migrate: $(READY) ## Bring a database to the current schema (DB=workflows.db ARGS=)
-	@$(BIN)/python -m durable_workflow_sqlite migrate $(DB) $(ARGS)
+	@$(BIN)/python -m durable_workflow_sqlite migrate "$(DB)" $(ARGS)
 
 .PHONY: format
 format: $(READY) ## Format the Python and the SQL

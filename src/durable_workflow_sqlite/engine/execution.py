@@ -245,6 +245,9 @@ class Execution:
         self._in_flight.pop(task, None)
         self._waiting -= 1
 
+    def is_in_flight(self, task: asyncio.Task[Any]) -> bool:
+        return task in self._in_flight
+
     def _enter_flight(self) -> asyncio.Task[Any]:
         task = asyncio.current_task()
         assert task is not None
@@ -397,7 +400,7 @@ class Execution:
             outcome = await self._to_the_end()
         except asyncio.CancelledError as error:
             outcome = self._left(self._trouble or error)
-        except Exception as error:  # noqa: BLE001 - of the engine's own doing
+        except BaseException as error:  # noqa: BLE001 - of the engine's own doing, or a compensation's
             outcome = self._left(self._trouble or error)
         finally:
             if alarm is not None:
@@ -463,9 +466,16 @@ class Execution:
         """Cancel the body and the tasks that it left in the middle of a step; wait for them."""
         tasks = [task for task in {body, *self._in_flight} if not task.done()]
         for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+            if not task.cancelling():
+                task.cancel()
+        cut_off = False
+        while not all(task.done() for task in tasks):
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError:
+                cut_off = True
+        if cut_off:
+            raise asyncio.CancelledError
 
     async def _wait_for_replay(self, body: asyncio.Task[Any]) -> None:
         """Replay until every step with a compensation is registered, or nothing moves any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -27,7 +28,7 @@ def open_connection(path: str | Path) -> sqlite3.Connection:
     """
     try:
         return sqlite3.connect(
-            path,
+            path if path == ":memory:" else os.path.abspath(path),  # noqa: PTH100 - "file:x" is a URI
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             check_same_thread=False,

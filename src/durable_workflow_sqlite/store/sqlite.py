@@ -167,6 +167,9 @@ class SqliteCheckpointStore:
         """Commit what was asked for, and let go of the file. Closing twice is harmless."""
         if self._commit.is_closed:
             return
+        if self._commit.is_inherited:
+            await self._commit.close()
+            return
         await self._commit.close()
         if self._checkpointer is not None:
             self._checkpointer.close()
@@ -662,6 +665,8 @@ class SqliteCheckpointStore:
             raise StoreError(f"cannot tell which workers live: {error}") from error
 
     def _be_alive(self) -> None:
+        if self._commit.is_closed:
+            raise StoreError("the store is closed")
         try:
             self._lock.acquire()
         except OSError as error:
