@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import timedelta
 
 import pytest
@@ -139,6 +140,11 @@ def test_it_can_be_left_to_the_end_of_the_event_loop() -> None:
         await durable.start(chain)
         await durable.settle()
 
-    asyncio.run(story())
-    durable.abandon()
-    durable.check()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.unraisablehook", lambda unraisable: noted.append(str(unraisable)))
+        asyncio.run(story())
+        gc.collect()
+        durable.abandon()
+        durable.check()
+        gc.collect()
+    assert noted == ["first"]

@@ -161,7 +161,8 @@ class Life:
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.pop(task, None)
+        if not self.is_dead:  # else its coroutine has stopped in the middle, and waits for bury()
+            self._tasks.pop(task, None)
 
 
 class _Mortal(Coroutine[Any, Any, Any]):
