@@ -53,8 +53,12 @@ def play(name: str, folder: Path) -> str:
         ("nightly_pipeline.py", ["4 from shop, 4 from mail, 9 from warehouse"]),
         (
             "agent_loop.py",
-            ["4 people on a square kilometre", "calls: model population model area area model"],
+            [
+                "4 people a square kilometre, as I wrote",
+                "calls: model population model area area model ask mail model",
+            ],
         ),
+        ("file_pipeline.py", ["480 cents in 2 files, 1 could not be read"]),
     ],
 )
 def test_an_example_runs_and_says_what_happened(

@@ -230,3 +230,20 @@ def test_the_same_story_has_the_same_history_every_time() -> None:
             return durable.history(), durable.now
 
     assert story() == story() == story()
+
+
+@pytest.mark.parametrize("moment", ["before", "after", "recorded"])
+def test_a_planned_signal_arrives_once_though_the_process_dies_over_it(
+    durable: Sandbox, moment: Moment
+) -> None:
+    @workflow
+    async def listener(ctx: WorkflowContext) -> list[str]:
+        heard = [await ctx.wait_signal("news", type=str)]
+        heard.append(await ctx.step("repeat", note_async, heard[0]))
+        return [*heard, await ctx.wait_signal("news", type=str)]
+
+    durable.crash_at("repeat", moment)
+    durable.crash_at("news", "recorded")
+    durable.signal_when_awaited("news", "one")
+    durable.signal_at(DAY, "news", "two")
+    assert durable.run(listener) == ["one", "one", "two"]

@@ -32,6 +32,7 @@ from durable_workflow_sqlite import (
     StepStatus,
     WorkflowClaim,
     WorkflowExecution,
+    WorkflowSignal,
 )
 from durable_workflow_sqlite.testing.clock import ManualClock
 
@@ -78,6 +79,7 @@ class Life:
         """The attempts whose action runs now."""
         self.threads: set[asyncio.Future[Any]] = set()
         """What its sync actions run in."""
+        self.signals_sent = 0
         self.death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.store = SqliteCheckpointStore(self.connection)
         self.engine: DurableEngine | None = None
@@ -232,6 +234,11 @@ class _WatchedStore:
         for one in records:
             if isinstance(one, WorkflowExecution) and one.status in ENDING:
                 self._acts_no_more(one.workflow_execution_id)
+
+    async def send_signal(self, signal: WorkflowSignal) -> WorkflowSignal:
+        sent = await self._store.send_signal(signal)
+        self._life.signals_sent += 1
+        return sent
 
     async def release_claims(self, claims: Iterable[WorkflowClaim], *more: Any) -> None:
         released = list(claims)

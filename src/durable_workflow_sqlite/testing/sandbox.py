@@ -295,8 +295,24 @@ class AsyncSandbox(Plannable):
         return AsyncSandboxExecution(self, execution_id, Any)
 
     async def signal(self, execution_id: str, name: str, payload: object = None) -> None:
-        """As `engine.send_signal`."""
-        await self.ask(lambda engine: engine.send_signal(execution_id, name, payload))
+        """As `engine.send_signal`; it arrives once, also if the process dies over it."""
+        waiting = len(await (await self._alive()).store.load_pending_signals(execution_id, name))
+        while True:
+            life = await self._alive()
+            before = life.signals_sent
+            assert life.engine is not None
+            try:
+                await life.engine.send_signal(execution_id, name, payload)
+            except EngineStoppedError:
+                if not life.is_dead:
+                    raise
+            else:
+                return
+            store = (await self._alive()).store
+            if life.signals_sent > before or waiting < len(
+                await store.load_pending_signals(execution_id, name)
+            ):
+                return
 
     async def cancel(self, execution_id: str) -> bool:
         """As `engine.cancel`."""
