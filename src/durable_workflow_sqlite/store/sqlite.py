@@ -190,6 +190,9 @@ class SqliteCheckpointStore:
     # Any records at once
 
     async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        if claim is not None and len(records) == 1 and type(records[0]) is StepCheckpoint:
+            await self._save_checkpoint(records[0], claim)
+            return
         final: list[str] = []
         for record in records:
             if type(record) not in self._savers:
@@ -200,6 +203,13 @@ class SqliteCheckpointStore:
                 final.append(record.workflow_execution_id)
         if records:
             await self._commit.write(lambda: self._save_all(records, claim, final))
+
+    async def _save_checkpoint(self, checkpoint: StepCheckpoint, claim: WorkflowClaim) -> None:
+        """As `save`, for what is saved most: nothing beside it would have to be undone."""
+        if checkpoint.workflow_execution_id != claim.workflow_execution_id:
+            _check_covers(claim, checkpoint)
+        if not await self._commit.write(lambda: self._upsert_checkpoint(checkpoint, claim)):
+            raise _claim_lost(claim)
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
