@@ -171,13 +171,13 @@ class SqliteCheckpointStore:
             await self._commit.close()
             return
         await self._commit.close()
-        if self._checkpointer is not None:
-            self._checkpointer.close()
         self._lock.release()
-        if self._owns_connection:
-            self._connection.close()
-        else:
+        if not self._owns_connection:
             self._give_back()
+        if self._checkpointer is not None:
+            await self._checkpointer.close(self._connection if self._owns_connection else None)
+        elif self._owns_connection:
+            self._connection.close()
 
     def _give_back(self) -> None:
         connection = self._connection
