@@ -99,6 +99,7 @@ class GroupCommit:
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
         self._data_version: int | None = None
+        self._news = 0
         self._forks = _forks
         self._closed = False
 
@@ -141,18 +142,23 @@ class GroupCommit:
                 raise self._translated(error) from error
         return await self.write(operation)  # the rare lock that readers must wait for, too
 
-    def has_news(self) -> bool:
-        """Whether another connection may have committed since this was last asked."""
+    def news(self) -> int:
+        """A number that grows when another connection has committed, and with `make_news`."""
         if self._in_thread is not None or self._closed:
-            return False  # the answer can wait until nobody else uses the connection
+            return self._news  # the answer can wait until nobody else uses the connection
         try:
             self._check_file()
             (version,) = self._connection.execute("pragma data_version").fetchone()
         except (*FAILURES, StoreError):
-            return True  # whoever looks for the news will meet the error
-        changed: bool = version != self._data_version
-        self._data_version = version
-        return changed
+            version = None  # whoever looks for the news will meet the error
+        if version is None or version != self._data_version:
+            self._data_version = version
+            self._news += 1
+        return self._news
+
+    def make_news(self) -> None:
+        """This connection has committed something that others who use it must hear of."""
+        self._news += 1
 
     async def close(self) -> None:
         """Flush what is queued, then refuse everything."""
