@@ -39,7 +39,7 @@ $(FAULTS:%=fault-%): fault-%: $(READY)
 
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
-          check-imports check-plans
+          check-imports check-plans check-site
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: check
@@ -73,8 +73,14 @@ check-plans: $(READY)
 check-docs: $(READY)
 	@$(BIN)/python tools/check_docs.py
 
+check-site: docs
+
 check-wheel: $(READY)
 	@$(BIN)/python tools/check_wheel.py
+
+.PHONY: docs
+docs: $(READY) ## Build the site of the docs into .site/, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .PHONY: generate
 generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt
