@@ -38,8 +38,8 @@ class LoadClaimRow(NamedTuple):
     fencing_token: int
 
 
-class WorkflowExecutionRow(NamedTuple):
-    """A row of workflow_executions."""
+class LoadExecutionRow(NamedTuple):
+    """What load_execution gives."""
 
     workflow_execution_id: str
     workflow_id: str
@@ -286,13 +286,13 @@ class Queries(Protocol):
 
     def load_execution(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> WorkflowExecutionRow | None:
+    ) -> LoadExecutionRow | None:
         """One execution by its id."""
         ...
 
     def load_executions_by_status(
         self, connection: sqlite3.Connection, *, statuses: str
-    ) -> list[WorkflowExecutionRow]:
+    ) -> list[LoadExecutionRow]:
         """The executions in any of the given statuses (a JSON array), oldest first."""
         ...
 
@@ -481,8 +481,8 @@ class Queries(Protocol):
 ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_checkpoints": StepCheckpointRow,
     "load_claim": LoadClaimRow,
-    "load_execution": WorkflowExecutionRow,
-    "load_executions_by_status": WorkflowExecutionRow,
+    "load_execution": LoadExecutionRow,
+    "load_executions_by_status": LoadExecutionRow,
     "load_unfinished_executions": LoadUnfinishedExecutionsRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_pending_signals": WorkflowSignalRow,

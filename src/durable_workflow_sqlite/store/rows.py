@@ -82,7 +82,7 @@ def workflow_from(row: q.WorkflowRow) -> Workflow:
         raise _unreadable(f"workflow {row.workflow_id!r}", error) from None
 
 
-def execution_from(row: q.WorkflowExecutionRow) -> WorkflowExecution:
+def execution_from(row: q.LoadExecutionRow) -> WorkflowExecution:
     try:
         return WorkflowExecution(
             workflow_execution_id=row.workflow_execution_id,
