@@ -121,17 +121,43 @@ CREATE INDEX idx_wf_claim_worker on workflow_claims (worker_id);
 
 CREATE INDEX idx_wf_timer_exec on workflow_timers (workflow_execution_id);
 
-CREATE INDEX idx_wf_signal_news on workflow_signals (workflow_execution_id)
-where status = 'PENDING';
+CREATE INDEX idx_wf_exec_available on workflow_executions (
+    workflow_id,
+    priority,
+    available_at
+)
+where available_at is not null;
+
+CREATE INDEX idx_wf_exec_foreground on workflow_executions (status)
+where guarantee = 'FOREGROUND_ONLY';
+
+CREATE INDEX idx_wf_exec_blocked on workflow_executions (workflow_execution_id)
+where blocked_reason is not null;
+
+CREATE TRIGGER trg_wf_signal_wakes
+after insert on workflow_signals
+when new.status = 'PENDING'
+begin
+    update workflow_executions
+    set available_at = new.created_at
+    where
+        workflow_execution_id = new.workflow_execution_id
+        and guarantee = 'BEST_EFFORT_BACKGROUND'
+        and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+        and blocked_reason is null
+        and (available_at is null or available_at > new.created_at)
+        and not exists (
+            select 1
+            from workflow_claims
+            where workflow_claims.workflow_execution_id = new.workflow_execution_id
+        );
+end;
 
 CREATE INDEX idx_wf_exec_status on workflow_executions (
     status,
     workflow_id,
     created_at
 );
-
-CREATE INDEX idx_wf_exec_blocked on workflow_executions (created_at)
-where blocked_reason is not null;
 
 CREATE VIEW workflow_open_steps as
 select

@@ -16,9 +16,6 @@ create index idx_wf_exec_status on workflow_executions (
     created_at
 );
 
-create index idx_wf_exec_blocked on workflow_executions (created_at)
-where blocked_reason is not null;
-
 -- What executions are at: each attempt that has begun and not ended, each wait, and
 -- each failed attempt that is to be retried. An attempt that a later one of the same
 -- step has followed is over, whatever its status. Attempt 0 is the compensation.

@@ -282,16 +282,6 @@ select
 from workflow_claims
 where workflow_execution_id = :workflow_execution_id;
 
--- name: load_claiming_workers()
--- The workers that have claims, dead ones too, and how many.
--- =total integer
-select
-    worker_id,
-    count(*) as total
-from workflow_claims
-group by worker_id
-order by worker_id;
-
 -- name: load_next_timers(row_limit)
 -- The deadlines that are due next.
 -- :row_limit integer
@@ -355,14 +345,14 @@ where
     worker_id is null
     or worker_id not in (select value from json_each(:living));
 
--- name: load_blocked(row_limit)
+-- name: load_blocked_executions(row_limit)
 -- Executions that workers leave alone, the oldest foremost.
 -- :row_limit integer
 -- =workflow_execution_id text
 -- =workflow_type text null
 -- =version integer null
 -- =status text
--- =blocked_reason text null
+-- =blocked_reason text
 -- =created_at text
 -- =updated_at text
 select
@@ -387,7 +377,7 @@ from workflow_blocked;
 -- The tables, indexes, views and triggers of a database, as SQLite keeps them.
 -- =type text
 -- =name text
--- =sql text null
+-- =sql text
 select
     type,
     name,

@@ -99,7 +99,11 @@ def test_a_query_is_about_the_table_that_its_file_is_named_for(query: Query) -> 
         assert re.match("select|with", code), "it only reads"
         return
     match = re.match(r"(?:insert into|update|delete from) (\w+)", code)
-    if match is None:
+    if match is None and code.startswith("with recursive"):
+        match = re.search(
+            rf"^ +(?:select min\(\w+\) )?from ({query.path.stem})\b", code, re.MULTILINE
+        )
+    elif match is None:
         assert code.startswith("select")
         match = re.search(r"^from (\w+)", code, re.MULTILINE)
     assert match is not None
@@ -195,6 +199,7 @@ def filled(tmp_path: Path) -> Iterator[sqlite3.Connection]:
                 "update workflow_executions set current_step = null"
                 " where workflow_execution_id = 'FAILED, empty'"
             )
+            _add_by_hand(connection)
             yield connection
     finally:
         asyncio.run(store.close())
@@ -230,8 +235,10 @@ def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
         error_message="it broke",
         ttl_expires_at=NOON,
         guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        priority=3,
         recovery_count=2,
-        blocked_reason="not yet",
+        blocked_reason="not yet" if status is ExecutionStatus.PENDING else None,
+        available_at=NOON,
         created_at=NOON,
         updated_at=NOON,
     )
@@ -293,6 +300,37 @@ EVERYTHING = {
     "row_limit": 99,
 }
 
+
+def _add_by_hand(connection: sqlite3.Connection) -> None:
+    """An execution of a workflow that is not in the file, blocked in the middle of a step."""
+    connection.execute(
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status,"
+        " blocked_reason) values ('by hand', 'gone', 'RUNNING', 'edited')"
+    )
+    connection.execute(
+        "insert into step_checkpoints (workflow_execution_id, step_index, step_name, status,"
+        " idempotency_key, started_at) values ('by hand', 0, 'pay', 'INTENT', 'k', ?)",
+        (NOON_TEXT,),
+    )
+    connection.execute(
+        "insert into workflow_timers (workflow_timer_id, workflow_execution_id, step_name,"
+        " fire_at) values ('t', 'by hand', 'rest', ?)",
+        (NOON_TEXT,),
+    )
+    connection.execute(
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
+        " values ('asleep', 'order:1', 'SUSPENDED')"
+    )
+    connection.execute(
+        "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind, status,"
+        " due_at) values ('asleep', 0, 'rest', 'SLEEP', 'INTENT', ?)",
+        (NOON_TEXT,),
+    )
+
+
+WHOEVER = object()
+"""Stands for the worker that has claims."""
+
 SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_checkpoints": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
@@ -302,14 +340,29 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for how in ("empty", "full")
     ],
     "load_executions_by_status": [{"statuses": WHATEVER_STATUS}],
-    "load_unfinished_executions": [{}],
+    "load_statuses": [{"workflow_execution_ids": '["RUNNING, full", "FAILED, empty"]'}],
+    "load_queue_heads": [{}],
+    "load_available": [
+        {
+            "workflow_id": "order:1",
+            "priority": 3,
+            "now": "9999-12-31T00:00:00.000000Z",
+            "passed_over": "[]",
+            "batch_size": 99,
+        }
+    ],
+    "load_unqueued": [{}],
+    "load_unregistered": [{"workflow_ids": "[]"}],
+    "load_blocked": [{}],
+    "load_claiming_workers": [{}],
+    "load_claims_of": [{"worker_id": WHOEVER}],
     "load_ids_to_prune": [
         {"statuses": WHATEVER_STATUS, "before": "9999-12-31T00:00:00.000000Z", "batch_size": 99}
     ],
     "load_pending_signals": [
         {"workflow_execution_id": "RUNNING, full", "signal_name": name} for name in (None, "go")
     ],
-    "load_signalled_execution_ids": [{}],
+    "load_signals_after": [{"workflow_signal_id": 0}],
     "load_pending_timers": [{}],
     "load_timers": [{"workflow_execution_id": "RUNNING, full"}],
     "load_workflow": [{"workflow_id": "order:1"}],
@@ -320,7 +373,8 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_summaries": [
         {
             "workflow_execution_ids": json.dumps(
-                [f"{status}, {how}" for status in ExecutionStatus for how in ("empty", "full")]
+                ["by hand", "asleep"]
+                + [f"{status}, {how}" for status in ExecutionStatus for how in ("empty", "full")]
             )
         }
     ],
@@ -331,10 +385,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     ],
     "load_signals": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
-    "load_claiming_workers": [{}],
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
-    "load_blocked": [{"row_limit": 99}],
+    "load_blocked_executions": [{"row_limit": 99}],
     "load_schema_objects": [{}],
     "load_workflows": [{}],
 }
@@ -346,7 +399,11 @@ def test_rows_have_the_types_that_their_class_annotates(
 ) -> None:
     row_class = ROW_CLASSES[name]
     rows: list[Any] = []
+    (worker,) = load_queries().load_claiming_workers(filled)
     for arguments in SELECTS[name]:
+        arguments = {
+            key: worker.worker_id if value is WHOEVER else value for key, value in arguments.items()
+        }
         result = getattr(load_queries(), name)(filled, **arguments)
         rows += result if isinstance(result, list) else [result]
     assert rows
@@ -377,6 +434,13 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         )
         values.setdefault("insert_claim", set()).add(type(claim))
         values.setdefault("send_signal", set()).add(type(sent))
+    for most in (9, 0):
+        blocked = queries.count_recovery(
+            filled, workflow_execution_id="RUNNING, empty", max_recoveries=most
+        )
+        values.setdefault("count_recovery", set()).add(type(blocked))
+    assert type(queries.load_last_signal_id(filled)) is int
+    values["load_last_signal_id"] = {int, type(None)}
     inserted = queries.insert_signal(
         filled,
         workflow_execution_id="RUNNING, empty",
@@ -387,6 +451,12 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}
+    for name in ("count_ids", "count_pending_timers", "count_steps_in_doubt", "count_blocked"):
+        arguments = {"id_from": "", "id_before": "~", "at_most": 9, "living": "[]"}
+        count = getattr(queries, name)(filled, **arguments)
+        assert type(count) is int, "a count always gives its row"
+        assert count > 0
+        values[name] = {int, type(None)}
 
     assert values == {
         query.name: set(get_args(get_type_hints(getattr(Queries, query.name))["return"]))
@@ -409,7 +479,7 @@ def changes(connection: sqlite3.Connection, query: Query, **known: object) -> in
 
 @pytest.mark.parametrize(
     "query",
-    [query for query in QUERIES if re.match("update|delete", query.statement)],
+    [query for query in QUERIES if query.operation == "!" and query.statement[0] in "ud"],
     ids=lambda query: query.name,
 )
 def test_an_update_or_delete_of_what_is_not_there_changes_nothing(
@@ -453,9 +523,10 @@ def test_no_query_of_an_engine_reads_a_whole_table(empty: sqlite3.Connection) ->
     assert found == {"load_workflows", "delete_old_signals"}
 
 
-def test_what_is_left_to_do_is_found_without_reading_all_pending_timers_for_each_execution(
-    empty: sqlite3.Connection,
+@pytest.mark.parametrize("name", ["put_into_queue", "load_unqueued"])
+def test_when_something_is_to_be_done_is_found_without_reading_all_pending_timers(
+    name: str, empty: sqlite3.Connection
 ) -> None:
-    (query,) = (query for query in QUERIES if query.name == "load_unfinished_executions")
+    (query,) = (query for query in QUERIES if query.name == name)
     (step,) = (step for step in plan(query, empty) if "workflow_timers" in step)
     assert "(workflow_execution_id=?" in step

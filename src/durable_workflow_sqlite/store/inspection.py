@@ -126,7 +126,7 @@ class BlockedExecution(msgspec.Struct, frozen=True, kw_only=True):
     workflow_type: str | None
     version: int | None
     status: str
-    blocked_reason: str | None
+    blocked_reason: str
     created_at: datetime | None
     updated_at: datetime | None
 
@@ -313,7 +313,7 @@ class Inspector:
             timers = self._queries.load_next_timers(connection, row_limit=limit)
             living = self._living_workers(connection)
             in_doubt = self._queries.load_steps_in_doubt(connection, living=living, row_limit=limit)
-            blocked = self._queries.load_blocked(connection, row_limit=limit)
+            blocked = self._queries.load_blocked_executions(connection, row_limit=limit)
             next_timers = tuple(
                 DueTimer(
                     execution_id=row.workflow_execution_id,
@@ -647,7 +647,7 @@ def _step_in_doubt(row: q.LoadStepsInDoubtRow) -> StepInDoubt:
     )
 
 
-def _blocked(row: q.LoadBlockedRow) -> BlockedExecution:
+def _blocked(row: q.LoadBlockedExecutionsRow) -> BlockedExecution:
     return BlockedExecution(
         id=row.workflow_execution_id,
         workflow_type=row.workflow_type,
