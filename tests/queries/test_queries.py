@@ -401,10 +401,10 @@ def test_rows_have_the_types_that_their_class_annotates(
     rows: list[Any] = []
     (worker,) = load_queries().load_claiming_workers(filled)
     for arguments in SELECTS[name]:
-        arguments = {
+        known = {
             key: worker.worker_id if value is WHOEVER else value for key, value in arguments.items()
         }
-        result = getattr(load_queries(), name)(filled, **arguments)
+        result = getattr(load_queries(), name)(filled, **known)
         rows += result if isinstance(result, list) else [result]
     assert rows
     assert {type(row) for row in rows} == {row_class}
