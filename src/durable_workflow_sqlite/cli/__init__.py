@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 
 from durable_workflow_sqlite.cli.application import build
@@ -24,9 +22,6 @@ def main(arguments: Sequence[str], run_here: RunHere) -> int:
         application(list(arguments), prog_name="durable-workflow", standalone_mode=True)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - Python flushes it at its end
-        return 0
     except (DurableWorkflowError, ValueError, OSError) as error:
         fail(str(error))
         return 1

@@ -71,19 +71,16 @@ def make_table(
 def write_lines(rows: Iterable[Sequence[Cell]]) -> None:
     """A line for each row, with tabs between the cells; an empty cell for what is not there."""
     for row in rows:
-        sys.stdout.write("\t".join(map(plain, row)) + "\n")
-    sys.stdout.flush()
+        _write("\t".join(map(plain, row)) + "\n")
 
 
 def write_json(value: object) -> None:
     """One line of JSON."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
+    _write(msgspec.json.encode(value).decode() + "\n")
 
 
 def say(text: str) -> None:
-    sys.stdout.write(printable(text) + "\n")
-    sys.stdout.flush()
+    _write(printable(text) + "\n")
 
 
 def fail(problem: str) -> None:
@@ -134,6 +131,16 @@ def span(length: timedelta) -> str:
 
 def is_dumb() -> bool:
     return os.environ.get("TERM") in (None, "dumb")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough. What is left goes nowhere when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def _shown(cell: Cell) -> Text:

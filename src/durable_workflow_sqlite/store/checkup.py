@@ -53,8 +53,11 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     yield _sqlite_version()
     yield from _integrity(inspector, quick=quick)
     yield from _references(inspector)
-    yield from _schema(inspector)
     yield from _journal(inspector)
+    schema = _schema(inspector)
+    yield schema
+    if schema.level is Level.ERROR:
+        return  # what is missing is needed to look further
     yield from _rows(inspector)
     yield from _workers(inspector)
     yield from _executions(inspector, now)
@@ -104,7 +107,7 @@ def _references(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="references", message="every reference has its row")
 
 
-def _schema(inspector: Inspector) -> Iterator[Finding]:
+def _schema(inspector: Inspector) -> Finding:
     found = {(kind, name): _normal(sql) for kind, name, sql in inspector.schema_objects()}
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         migrate(fresh)
@@ -121,18 +124,13 @@ def _schema(inspector: Inspector) -> Iterator[Finding]:
         if wanted[kind, name] != found[kind, name]
     ]
     if missing or other:
-        yield Finding(
+        return Finding(
             level=Level.ERROR if missing else Level.WARNING,
             check="schema",
             message="; ".join(missing + other),
             hint="compare with sql/schema.sql, and create again what is not as it is there",
         )
-    else:
-        yield Finding(
-            level=Level.OK,
-            check="schema",
-            message=f"{len(wanted)} tables, indexes, views as shipped",
-        )
+    return Finding(level=Level.OK, check="schema", message=f"{len(wanted)} objects are as shipped")
 
 
 def _normal(sql: str) -> str:
