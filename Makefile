@@ -83,7 +83,7 @@ docs: $(READY) ## Build the site of the docs into .site/, with every link checke
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .PHONY: generate
-generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt
+generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt, docs/sql.md
 	@$(BIN)/python tools/generate.py
 
 .PHONY: plans

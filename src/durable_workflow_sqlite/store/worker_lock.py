@@ -99,18 +99,41 @@ class WorkerLock:
 
     def _sweep(self, database: str) -> int:
         """Count the live workers, and remove the files of those that died unheard of."""
-        prefix = f"{Path(database).name}-worker-"
         alive = {self.worker_id}
-        for path in Path(database).parent.iterdir():
-            if path.name.startswith(prefix):
-                worker_id = path.name.removeprefix(prefix)
-                with suppress(OSError):
-                    if self.is_alive(worker_id):
-                        alive.add(worker_id)
+        for worker_id in lock_files(Path(database)):
+            with suppress(OSError):
+                if self.is_alive(worker_id):
+                    alive.add(worker_id)
         return len(alive)
 
     def _path(self, worker_id: str) -> Path:
-        return Path(f"{self._database}-worker-{worker_id}")
+        return _lock_file(str(self._database), worker_id)
+
+
+def is_locked(database: Path, worker_id: str) -> bool:
+    """Whether the worker of that id lives, for one who only looks. Raises OSError."""
+    try:
+        file = os.open(_lock_file(str(database), worker_id), os.O_RDONLY | _NOT_INHERITED)
+    except FileNotFoundError:
+        return False
+    try:
+        return not lock(file, exclusive=False)
+    finally:
+        os.close(file)
+
+
+def lock_files(database: Path) -> dict[str, Path]:
+    """The lock files beside a database, of living workers and of dead ones, by worker."""
+    prefix = f"{database.name}-worker-"
+    return {
+        path.name.removeprefix(prefix): path
+        for path in sorted(database.parent.iterdir())
+        if path.name.startswith(prefix)
+    }
+
+
+def _lock_file(database: str, worker_id: str) -> Path:
+    return Path(f"{database}-worker-{worker_id}")
 
 
 def _create_locked(path: Path) -> int:
