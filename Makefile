@@ -27,6 +27,16 @@ test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
 crash-test: $(READY) ## Run the long campaign of crashes
 	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
 
+FAULTS := kill freeze power errors open-race clock bad-data
+
+.PHONY: faults
+faults: $(FAULTS:%=fault-%) ## Run every fault campaign in full; counts go to docs/reliability.md
+
+.PHONY: $(FAULTS:%=fault-%)
+$(FAULTS:%=fault-%): fault-%: $(READY)
+	@DURABLE_FAULTS=full $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
+		-o log_level=CRITICAL tests/faults/test_$(subst -,_,$*).py $(ARGS)
+
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
           check-imports check-plans

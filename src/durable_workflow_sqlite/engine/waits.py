@@ -118,7 +118,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
     if execution.begins_nothing_new:
         await execution.park()
     intent = last
-    task = execution.begin_wait()
+    task = execution.begin_busy()
     try:
         if intent is None or intent.due_at is None:
             intent = _intent(execution, call, _deadline(execution, end))
@@ -126,14 +126,18 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
         _tell_start(execution, intent, replayed=intent is last)
         deadline = intent.due_at
         assert deadline is not None
-        await execution.environment.scheduler.at(deadline)
+        execution.begin_wait()
+        try:
+            await execution.environment.scheduler.at(deadline)
+        finally:
+            execution.end_wait()
         completed = msgspec.structs.replace(
             intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
         )
         timer = timer_of(completed, TimerStatus.FIRED)
         await _save_outcome(execution, timer, completed)
     finally:
-        execution.end_wait(task)
+        execution.end_busy(task)
     _tell_complete(execution, completed, replayed=False)
 
 
@@ -156,7 +160,7 @@ async def wait_for_signal(
         raise _timed_out(execution, last)
     if execution.begins_nothing_new:
         await execution.park()
-    task = execution.begin_wait()
+    task = execution.begin_busy()
     try:
         signal = None
         intent = last
@@ -168,7 +172,11 @@ async def wait_for_signal(
                 await _save_intent(execution, intent)
         _tell_start(execution, intent, replayed=intent is last)
         if signal is None:
-            signal = await execution.inbox.wait(call.name, intent.due_at)
+            execution.begin_wait()
+            try:
+                signal = await execution.inbox.wait(call.name, intent.due_at)
+            finally:
+                execution.end_wait()
         if signal is None:
             timed_out = _timed_out(execution, intent)
             outcome = msgspec.structs.replace(
@@ -191,7 +199,7 @@ async def wait_for_signal(
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
         await _save_outcome(execution, *delivered, *timer, outcome)
     finally:
-        execution.end_wait(task)
+        execution.end_busy(task)
     _tell_complete(execution, outcome, replayed=False)
     if signal is None:
         raise _timed_out(execution, outcome)
