@@ -13,7 +13,7 @@ READY := $(VENV)/ready
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(READY) ## Run examples/demo.py: a workflow that survives kill -9
@@ -123,6 +123,10 @@ measure: $(READY) ## Write every figure of docs/performance.md anew; a quarter o
 	@$(MAKE) --no-print-directory bench
 	@$(MAKE) --no-print-directory bench-peers
 	@$(MAKE) --no-print-directory profile
+
+.PHONY: release-check
+release-check: $(READY) ## Check what would be released, on every Python here (ARGS="--full")
+	@$(BIN)/python tools/check_release.py $(ARGS)
 
 .PHONY: clean
 clean: ## Delete .venv and everything else that make, the tools and the tests leave behind
