@@ -23,7 +23,7 @@ from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
 from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.observer import Observers
+from durable_workflow_sqlite.engine.observer import Observers, log_attributes
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import StepCall
 from durable_workflow_sqlite.engine.waits import Inbox
@@ -430,11 +430,14 @@ class Execution:
                 waiter.set_result(outcome)
 
     async def _to_the_end(self) -> Outcome:
+        is_new = self.record.current_step == 0 and not len(self.history)
+        if self.environment.observers and not is_new:
+            self.environment.observers.tell("on_execution_resume", self.record)
         if self._interruption is not None:
             return await self._undo(self._interruption)
         if self.record.status is ExecutionStatus.COMPENSATING:
             return await self._undo(None)
-        if self.environment.observers and self.record.current_step == 0 and not len(self.history):
+        if self.environment.observers and is_new:
             self.environment.observers.tell("on_execution_start", self.record)
         result, error = await self._run_body()
         if self._trouble is not None:
@@ -669,17 +672,6 @@ def cancelled(workflow_execution_id: str) -> WorkflowCancelledError:
         f"execution {workflow_execution_id!r} was cancelled",
         workflow_execution_id=workflow_execution_id,
     )
-
-
-def log_attributes(checkpoint: StepCheckpoint) -> dict[str, Any]:
-    """What a log record says of a step, as attributes."""
-    return {
-        "workflow_execution_id": checkpoint.workflow_execution_id,
-        "step_name": checkpoint.step_name,
-        "step_index": checkpoint.step_index,
-        "branch": checkpoint.branch,
-        "attempt": checkpoint.attempt,
-    }
 
 
 _CANCELLED_TYPE: Final = (

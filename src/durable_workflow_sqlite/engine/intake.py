@@ -228,7 +228,7 @@ class Intake:
                 due_at = await self._next_due_at()
                 if due_at is not None:
                     alarm = self._environment.scheduler.at(due_at)
-                    alarm.add_done_callback(lambda _: self._something_to_do.set())
+                    alarm.add_done_callback(self._ring)
                 await self._something_to_do.wait()
                 trouble = None
             except Exception as error:  # noqa: BLE001 - whatever the store raises
@@ -239,6 +239,10 @@ class Intake:
             finally:
                 if alarm is not None:
                     alarm.cancel()
+
+    def _ring(self, alarm: asyncio.Future[None]) -> None:
+        if not alarm.cancelled():  # else the next look would wake itself, for ever
+            self._something_to_do.set()
 
     async def _next_due_at(self) -> datetime | None:
         """When there will be something to take on; None while there is no room for it anyway."""

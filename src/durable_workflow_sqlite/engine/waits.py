@@ -13,6 +13,7 @@ from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.history import Place, StepHistory
 from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError
 from durable_workflow_sqlite.records import (
+    Record,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -134,7 +135,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
             intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
         )
         timer = timer_of(completed, TimerStatus.FIRED)
-        await execution.save(timer, completed, *execution.running(progressed=True))
+        await _save_outcome(execution, timer, completed)
     finally:
         execution.end_busy(task)
     _tell_complete(execution, completed, replayed=False)
@@ -196,7 +197,7 @@ async def wait_for_signal(
             )
             timer = [timer_of(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
-        await execution.save(*delivered, *timer, outcome, *execution.running(progressed=True))
+        await _save_outcome(execution, *delivered, *timer, outcome)
     finally:
         execution.end_busy(task)
     _tell_complete(execution, outcome, replayed=False)
@@ -221,6 +222,16 @@ def _intent(execution: Execution, call: WaitCall, deadline: datetime | None) -> 
 async def _save_intent(execution: Execution, intent: StepCheckpoint) -> None:
     timer = [] if intent.due_at is None else [timer_of(intent, TimerStatus.PENDING)]
     await execution.save(intent, *timer, *execution.running())
+
+
+async def _save_outcome(execution: Execution, *records: Record) -> None:
+    """The wait is over. While that is being written, the execution is not only waiting: it must
+    not be called SUSPENDED, with no time left that it waits for."""
+    task = execution.begin_busy()
+    try:
+        await execution.save(*records, *execution.running(progressed=True))
+    finally:
+        execution.end_busy(task)
 
 
 def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
