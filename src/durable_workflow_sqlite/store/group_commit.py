@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError, StoreGoneError
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
-from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, file_at
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class GroupCommit:
     ) -> None:
         self._connection = connection
         self._path = path
-        self._file = None if path is None else _file_at(path)
+        self._file = None if path is None else file_at(path)
         self._waits_for_disk = waits_for_disk
         self._bound_to_thread = bound_to_thread
         self._checkpointer = checkpointer
@@ -343,7 +343,7 @@ class GroupCommit:
         self._connection.execute("begin immediate")
 
     def _check_file(self) -> None:
-        if self._path is not None and (at := _file_at(self._path)) != self._file:
+        if self._path is not None and (at := file_at(self._path)) != self._file:
             fate = "moved or deleted" if at is None else "replaced by another file"
             raise StoreGoneError(
                 f"{self._path} was {fate} while it was open; nothing is written to it or read from"
@@ -429,12 +429,3 @@ def _settle(outcomes: list[_Outcome]) -> None:
             future.set_result(result)
         else:
             future.set_exception(error)
-
-
-def _file_at(path: str) -> tuple[int, int] | None:
-    """Which file a path leads to. SQLite goes on writing to one that was deleted."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, at every commit
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
