@@ -29,7 +29,8 @@ QUICK = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
 async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
     """The action of a step: it fails the first times, or always where that is negative."""
     runs = journal.note(f"run {name}")
-    await asyncio.sleep(0)
+    await asyncio.sleep(journal.action_s)
+    journal.note(f"over {name}")
     if fails < 0 or runs <= fails:
         raise ConnectionError(name)
     return name
@@ -38,7 +39,8 @@ async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
 def act_in_thread(journal: Journal, name: str, *, fails: int = 0) -> str:
     """As `act`, for a moment in which the event loop goes on."""
     runs = journal.note(f"run {name}")
-    time.sleep(0.002)
+    time.sleep(max(journal.action_s, 0.002))
+    journal.note(f"over {name}")
     if fails < 0 or runs <= fails:
         raise ConnectionError(name)
     return name
@@ -46,14 +48,16 @@ def act_in_thread(journal: Journal, name: str, *, fails: int = 0) -> str:
 
 async def undo(journal: Journal, fails: bool, name: str) -> None:
     journal.note(f"undo {name}")
-    await asyncio.sleep(0)
+    await asyncio.sleep(journal.action_s)
+    journal.note(f"over {name}")
     if fails:
         raise ConnectionError(f"cannot undo {name}")
 
 
 def undo_in_thread(journal: Journal, fails: bool, name: str) -> None:
     journal.note(f"undo {name}")
-    time.sleep(0.001)
+    time.sleep(max(journal.action_s, 0.001))
+    journal.note(f"over {name}")
     if fails:
         raise ConnectionError(f"cannot undo {name}")
 
@@ -73,7 +77,12 @@ class Steps:
             options["compensate"] = functools.partial(self._undo, self.journal, fails_to_undo)
             options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=A_MOMENT)
         action = functools.partial(self._act, self.journal, name, fails=fails)
-        return ctx.step(name, action, **options)
+        return self._noted(name, ctx.step(name, action, **options))
+
+    async def _noted(self, name: str, step: Coroutine[Any, Any, str]) -> str:
+        result = await step
+        self.journal.note(f"done {name}")
+        return result
 
 
 def ten_steps(journal: Journal) -> WorkflowDefinition[Any]:

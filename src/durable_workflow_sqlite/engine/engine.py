@@ -416,7 +416,7 @@ class DurableEngine:
         execution = self._executions.get(execution_id)
         if execution is not None and not execution.is_interrupted:
             # It was about to end by itself.
-            await asyncio.shield(execution.outcome)
+            await execution.its_outcome()
             execution = None
         if execution is None:
             found = await self.load(execution_id)
@@ -478,7 +478,7 @@ class DurableEngine:
                 raise _blocked(state)
             await self._watching().change_of(execution_id, state.status)
             self._working()
-        outcome = await asyncio.shield(execution.outcome)
+        outcome = await execution.its_outcome()
         if outcome.trouble is not None:
             raise outcome.trouble
         return _result(outcome, result_type)

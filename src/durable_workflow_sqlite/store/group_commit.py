@@ -14,16 +14,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from durable_workflow_sqlite.errors import SerializationError, StoreError
+from durable_workflow_sqlite.errors import SerializationError, StoreError, StoreGoneError
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
-from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
-from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, file_at
+from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 T = TypeVar("T")
 _Queued = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -52,7 +53,8 @@ def _count_fork() -> None:
     _forks += 1
 
 
-os.register_at_fork(after_in_child=_count_fork)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class _Refusals:
@@ -83,7 +85,7 @@ class GroupCommit:
     ) -> None:
         self._connection = connection
         self._path = path
-        self._file = None if path is None else _file_at(path)
+        self._file = None if path is None else file_at(path)
         self._waits_for_disk = waits_for_disk
         self._bound_to_thread = bound_to_thread
         self._checkpointer = checkpointer
@@ -133,9 +135,10 @@ class GroupCommit:
         self._enter()
         while self._in_thread is not None:
             await asyncio.wait([self._in_thread])
+        self._check_file()
         try:
             return operation()
-        except sqlite3.Error as error:
+        except FAILURES as error:
             if not is_busy(error):
                 raise self._translated(error) from error
         return await self.write(operation)  # the rare lock that readers must wait for, too
@@ -145,8 +148,9 @@ class GroupCommit:
         if self._in_thread is not None or self._closed:
             return self._news  # the answer can wait until nobody else uses the connection
         try:
+            self._check_file()
             (version,) = self._connection.execute("pragma data_version").fetchone()
-        except sqlite3.Error:
+        except (*FAILURES, StoreError):
             version = None  # whoever looks for the news will meet the error
         if version is None or version != self._data_version:
             self._data_version = version
@@ -173,7 +177,7 @@ class GroupCommit:
             else:
                 await asyncio.sleep(RETRY_AFTER_S[0])
         self._stop_thread()
-        with suppress(sqlite3.Error):  # it may be closed already
+        with suppress(*FAILURES):  # it may be closed already
             self._set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def _stop_thread(self) -> None:
@@ -214,8 +218,8 @@ class GroupCommit:
             return False
         try:
             self._set_busy_timeout(0)
-            self._connection.execute("begin immediate")
-        except sqlite3.Error:
+            self._begin()
+        except (*FAILURES, StoreError):
             return False  # the flush will meet it again
         return True
 
@@ -250,7 +254,7 @@ class GroupCommit:
         try:
             self._set_busy_timeout(0)
             self._begin()
-        except (sqlite3.Error, StoreError) as error:
+        except (*FAILURES, StoreError) as error:
             self._refused(error)
         else:
             self._refusals = _Refusals()
@@ -268,7 +272,7 @@ class GroupCommit:
         """Try again later, unless that is hopeless or has gone on for too long."""
         loop = asyncio.get_running_loop()
         gives_up = self._refusals.times and loop.time() >= self._refusals.give_up_at
-        if isinstance(error, sqlite3.Error) and is_busy(error) and not gives_up:
+        if is_busy(error) and not gives_up:
             self._try_again()
             return
         size = self._refusals.group_size or len(self._queue)
@@ -298,7 +302,17 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "durable-workflow-store")
-        flushing = loop.run_in_executor(self._executor, self._begin_and_run, group)
+        try:
+            flushing = loop.run_in_executor(self._executor, self._begin_and_run, group)
+        except (RuntimeError, MemoryError) as error:
+            # Without memory, or with too many of them, no thread can be started.
+            failed = StoreError(
+                f"cannot use the database {self._path}: {error}; nothing was written"
+            )
+            failed.__cause__ = error
+            self._stop_thread()
+            _settle(self._all_failed(group, failed))
+            return
 
         def settle(done: asyncio.Future[list[_Outcome]]) -> None:
             if flushing is not self._in_thread:
@@ -325,11 +339,7 @@ class GroupCommit:
         return outcomes
 
     def _begin(self) -> None:
-        if self._path is not None and _file_at(self._path) != self._file:
-            raise StoreError(
-                f"{self._path} was moved or deleted while it was open;"
-                " put it back, or open it again"
-            )
+        self._check_file()
         if self._connection.in_transaction:
             if not self._rollback_failed:
                 raise StoreError(
@@ -339,6 +349,14 @@ class GroupCommit:
             self._connection.execute("rollback")
             self._rollback_failed = False
         self._connection.execute("begin immediate")
+
+    def _check_file(self) -> None:
+        if self._path is not None and (at := file_at(self._path)) != self._file:
+            fate = "moved or deleted" if at is None else "replaced by another file"
+            raise StoreGoneError(
+                f"{self._path} was {fate} while it was open; nothing is written to it or read from"
+                " it any more. Put it back, or open what is there now as a new store"
+            )
 
     @property
     def _is_checkpointing(self) -> bool:
@@ -385,7 +403,7 @@ class GroupCommit:
     def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome]:
         try:
             self._connection.execute("commit")
-        except sqlite3.Error as error:
+        except FAILURES as error:
             self._roll_back()
             return [
                 (future, None, failed or self._translated(error)) for future, _, failed in outcomes
@@ -399,7 +417,7 @@ class GroupCommit:
         if self._connection.in_transaction:
             try:
                 self._connection.execute("rollback")
-            except sqlite3.Error:
+            except FAILURES:
                 self._rollback_failed = True
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
@@ -410,7 +428,7 @@ class GroupCommit:
             too_long = SerializationError(f"the database cannot hold a value this long: {error}")
             too_long.__cause__ = error
             return too_long
-        if not isinstance(error, sqlite3.Error):
+        if not isinstance(error, FAILURES):
             return error
         translated = translate(error, "use the database", self._path)
         translated.__cause__ = error
@@ -425,12 +443,3 @@ def _settle(outcomes: list[_Outcome]) -> None:
             future.set_result(result)
         else:
             future.set_exception(error)
-
-
-def _file_at(path: str) -> tuple[int, int] | None:
-    """Which file a path leads to. SQLite goes on writing to one that was deleted."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, at every commit
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
