@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -133,27 +133,30 @@ def _put_together(taken_apart: dict[str, Any]) -> Exception:
 
 
 def _to_plain(value: object) -> Any:
+    kind: type[object] = type(value)
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if type(value) is list:
-        return [_to_plain(one) for one in value]
-    if type(value) is tuple:
-        return {"tuple": [_to_plain(one) for one in value]}
-    if type(value) is dict and all(type(key) is str for key in value):
-        return {"dict": {key: _to_plain(one) for key, one in value.items()}}
-    if type(value) is bytes:
-        return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, Exception):
         return {"error": _take_apart(value)}
-    raise TypeError(f"a {type(value).__qualname__} is no plain data")
+    if type(value) is bytes:
+        return {"bytes": base64.b64encode(value).decode()}
+    if type(value) is list:
+        return [_to_plain(one) for one in cast("list[object]", value)]
+    if type(value) is tuple:
+        return {"tuple": [_to_plain(one) for one in cast("tuple[object, ...]", value)]}
+    if type(value) is dict:
+        items = cast("dict[object, object]", value).items()
+        if all(type(key) is str for key, _ in items):
+            return {"dict": {key: _to_plain(one) for key, one in items}}
+    raise TypeError(f"a {kind.__qualname__} is no plain data")
 
 
-def _from_plain(value: Any) -> Any:
+def _from_plain(value: object) -> Any:
     if isinstance(value, list):
-        return [_from_plain(one) for one in value]
+        return [_from_plain(one) for one in cast("list[object]", value)]
     if not isinstance(value, dict):
         return value
-    ((kind, inner),) = value.items()
+    ((kind, inner),) = cast("dict[str, Any]", value).items()
     match kind:
         case "tuple":
             return tuple(_from_plain(one) for one in inner)

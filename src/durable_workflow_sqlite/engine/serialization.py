@@ -12,8 +12,8 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -139,15 +139,16 @@ def _canonical(text: str | None) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(text or "null"), order="sorted")
 
 
-def _check_finite(value: Any) -> None:
+def _check_finite(value: object) -> None:
     """Raise for a number that JSON does not have, which msgspec writes as null."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"JSON has no number {value}")
+    parts: Iterable[object] = ()
     if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple):
-        return
-    for one in value:
+        parts = cast("dict[object, object]", value).values()
+    elif isinstance(value, list | tuple):
+        parts = cast("list[object] | tuple[object, ...]", value)
+    for one in parts:
         _check_finite(one)
 
 
