@@ -27,9 +27,19 @@ test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
 crash-test: $(READY) ## Run the long campaign of crashes
 	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
 
+FAULTS := kill freeze power errors open-race clock bad-data
+
+.PHONY: faults
+faults: $(FAULTS:%=fault-%) ## Run every fault campaign in full; counts go to docs/reliability.md
+
+.PHONY: $(FAULTS:%=fault-%)
+$(FAULTS:%=fault-%): fault-%: $(READY)
+	@DURABLE_FAULTS=full $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
+		-o log_level=CRITICAL tests/faults/test_$(subst -,_,$*).py $(ARGS)
+
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
-          check-imports
+          check-imports check-plans
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: check
@@ -57,6 +67,9 @@ check-sql: $(READY)
 check-generated: $(READY)
 	@$(BIN)/python tools/generate.py --check
 
+check-plans: $(READY)
+	@PYTHONPATH=. $(BIN)/python tools/query_plans.py --check
+
 check-docs: $(READY)
 	@$(BIN)/python tools/check_docs.py
 
@@ -67,9 +80,13 @@ check-wheel: $(READY)
 generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt
 	@$(BIN)/python tools/generate.py
 
+.PHONY: plans
+plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
+	@PYTHONPATH=. $(BIN)/python tools/query_plans.py
+
 .PHONY: migrate
 migrate: $(READY) ## Bring a database to the current schema (DB=workflows.db ARGS=)
-	@$(BIN)/python -m durable_workflow_sqlite migrate $(DB) $(ARGS)
+	@$(BIN)/python -m durable_workflow_sqlite migrate "$(DB)" $(ARGS)
 
 .PHONY: format
 format: $(READY) ## Format the Python and the SQL

@@ -67,13 +67,10 @@ def run_one(connection: sqlite3.Connection, steps: int) -> None:
     execute("commit")
     for number in range(steps):
         execute("begin immediate")
-        execute(_INTENT, (execution_id, "", number, 1, "step", "STEP", "INTENT", _NOW, token))
+        execute(_INTENT, _intent(execution_id, number, token))
         execute("commit")
         execute("begin immediate")
-        execute(
-            _OUTCOME,
-            ("COMPLETED", str(number), _NOW, execution_id, "", number, 1, "step", _NOW, token),
-        )
+        execute(_OUTCOME, _outcome(execution_id, number, str(number), token))
         execute("commit")
     execute("begin immediate")
     finish(connection, execution_id, token, steps)
@@ -89,11 +86,11 @@ def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
         output = str(number)
         execute("begin immediate")
         for one, token in started:
-            execute(_INTENT, (one, "", number, 1, "step", "STEP", "INTENT", _NOW, token))
+            execute(_INTENT, _intent(one, number, token))
         execute("commit")
         execute("begin immediate")
         for one, token in started:
-            execute(_OUTCOME, ("COMPLETED", output, _NOW, one, "", number, 1, "step", _NOW, token))
+            execute(_OUTCOME, _outcome(one, number, output, token))
         execute("commit")
     execute("begin immediate")
     for one, token in started:
@@ -101,11 +98,20 @@ def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
     execute("commit")
 
 
+def _intent(one: str, number: int, token: int) -> tuple[Any, ...]:
+    return (one, "", number, 1, "step", "STEP", "INTENT", _NOW, token, token, one)
+
+
+def _outcome(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
+    return (
+        *("COMPLETED", output, _NOW, one, "", number, 1, "step", _NOW),
+        *(token, token, one),
+    )
+
+
 def start(connection: sqlite3.Connection) -> tuple[str, int]:
     execution_id = str(uuid.uuid4())
     record = _ROW | {"workflow_execution_id": execution_id}
-    _LOAD(connection, record).fetchone()
-    _INSERT_WORKFLOW(connection, record)
     _INSERT_EXECUTION(connection, record)
     (token,) = _INSERT_CLAIM(connection, record).fetchone()
     return execution_id, token
@@ -119,7 +125,7 @@ def finish(connection: sqlite3.Connection, execution_id: str, token: int, steps:
         "output_data": str(steps),
         "fencing_token": token,
     }
-    _UPSERT_EXECUTION(connection, record)
+    _UPDATE_EXECUTION(connection, record)
     _DELETE_CLAIM(connection, record)
     _CANCEL_TIMERS(connection, record)
     _EXPIRE_SIGNALS(connection, record)
@@ -137,8 +143,10 @@ _ROW: Final[dict[str, Any]] = {
     "error_message": None,
     "ttl_expires_at": None,
     "guarantee": "BEST_EFFORT_BACKGROUND",
+    "priority": 0,
     "recovery_count": 0,
     "blocked_reason": None,
+    "available_at": None,
     "created_at": _NOW,
     "updated_at": _NOW,
     "worker_id": "w" * 32,
@@ -175,6 +183,8 @@ _INTENT: Final = _sql_of(
     "status",
     "started_at",
     "fencing_token",
+    "fencing_token",
+    "workflow_execution_id",
 )
 _OUTCOME: Final = _sql_of(
     "update_outcome",
@@ -188,12 +198,13 @@ _OUTCOME: Final = _sql_of(
     "step_name",
     "started_at",
     "fencing_token",
+    "fencing_token",
+    "workflow_execution_id",
 )
-_LOAD: Final = _statement("load_execution")
 _INSERT_WORKFLOW: Final = _statement("insert_workflow_if_absent")
 _INSERT_EXECUTION: Final = _statement("insert_execution_if_absent")
 _INSERT_CLAIM: Final = _statement("insert_claim")
-_UPSERT_EXECUTION: Final = _statement("upsert_execution")
+_UPDATE_EXECUTION: Final = _statement("update_execution")
 _DELETE_CLAIM: Final = _statement("delete_claim_of")
 _CANCEL_TIMERS: Final = _statement("cancel_pending_timers")
 _EXPIRE_SIGNALS: Final = _statement("expire_pending_signals")
@@ -208,6 +219,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     wait_for_locks(connection)
     configure(connection)
     migrate(connection)
+    _INSERT_WORKFLOW(connection, _ROW)
 
 
 def run(work: str, file: Path, sizes: Sizes) -> Figures:

@@ -73,7 +73,8 @@ def _missing_files(wheel: Path, sdist: Path) -> Iterator[str]:
         in_wheel = set(archive.namelist())
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
-    for name in sorted({f"{PACKAGE}/{path}" for path in sql} | {f"{PACKAGE}/py.typed"}):
+    others = {f"{PACKAGE}/py.typed", f"{PACKAGE}_pytest.py"}
+    for name in sorted({f"{PACKAGE}/{path}" for path in sql} | others):
         if name not in in_wheel:
             yield f"{wheel.name} lacks {name}"
     for name in sorted({*sql, f"src/{PACKAGE}/py.typed", "LICENSE", "CHANGELOG.md"}):

@@ -71,6 +71,7 @@ on conflict (workflow_signal_id) do update set
 -- The signals that wait for an execution, in order of arrival: those of one name,
 -- or all of them where the name is null.
 -- :signal_name text null
+-- @sort: as many as it gives
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -85,12 +86,20 @@ where
     and status = 'PENDING'
 order by workflow_signal_id;
 
--- name: load_signalled_execution_ids()
--- The executions for which signals wait. Reads the index of pending signals alone,
--- so it costs the same however many were delivered.
-select distinct workflow_execution_id
+-- name: load_last_signal_id()$
+-- The signal that came last, whatever became of it; null where there is none.
+-- =last_signal_id integer null
+select max(workflow_signal_id) as last_signal_id
+from workflow_signals;
+
+-- name: load_signals_after(workflow_signal_id)
+-- The executions that signals came for after that one, in order of arrival.
+select
+    workflow_signal_id,
+    workflow_execution_id
 from workflow_signals
-where status = 'PENDING';
+where workflow_signal_id > :workflow_signal_id
+order by workflow_signal_id;
 
 -- name: expire_pending_signals(workflow_execution_id)!
 -- Nobody will wait any more for the signals of an execution that is final.
@@ -109,6 +118,7 @@ where
 -- Deletes a batch of signals that were delivered or expired, and came before a time.
 -- :before text
 -- :batch_size integer
+-- @scan workflow_signals: as far as to the end of a batch
 delete from workflow_signals
 where workflow_signal_id in (
     select workflow_signal_id

@@ -4,8 +4,8 @@ from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.intake import RecoveryResult
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
-from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
@@ -26,12 +26,16 @@ from durable_workflow_sqlite.errors import (
     StoreBusyError,
     StoreCorruptError,
     StoreError,
+    StoreFullError,
+    StoreGoneError,
+    StoreReadOnlyError,
     WorkflowCancelledError,
     WorkflowExpiredError,
     WorkflowFailedError,
 )
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
+    AbandonedExecution,
     ExecutionStatus,
     Record,
     SignalStatus,
@@ -39,7 +43,7 @@ from durable_workflow_sqlite.records import (
     StepKind,
     StepStatus,
     TimerStatus,
-    UnclaimedExecution,
+    UnqueuedExecution,
     Workflow,
     WorkflowClaim,
     WorkflowExecution,
@@ -52,6 +56,7 @@ from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AbandonedExecution",
     "CheckpointStore",
     "ClaimLostError",
     "Clock",
@@ -83,9 +88,12 @@ __all__ = [
     "StoreBusyError",
     "StoreCorruptError",
     "StoreError",
+    "StoreFullError",
+    "StoreGoneError",
+    "StoreReadOnlyError",
     "SystemClock",
     "TimerStatus",
-    "UnclaimedExecution",
+    "UnqueuedExecution",
     "Workflow",
     "WorkflowCancelledError",
     "WorkflowClaim",

@@ -23,7 +23,7 @@ from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
 from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.observer import Observers
+from durable_workflow_sqlite.engine.observer import Observers, log_attributes
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import StepCall
 from durable_workflow_sqlite.engine.waits import Inbox
@@ -84,6 +84,7 @@ class Execution:
     __slots__ = (
         "__weakref__",
         "_activity",
+        "_awaiting_outcome",
         "_body",
         "_busy",
         "_errors_to_raise",
@@ -96,6 +97,7 @@ class Execution:
         "_made_saga",
         "_only_replaying",
         "_progressed",
+        "_stops_after_steps",
         "_suspending",
         "_task",
         "_trouble",
@@ -131,6 +133,7 @@ class Execution:
         loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
         self.suspended: asyncio.Future[None] = loop.create_future()
+        self._awaiting_outcome: list[asyncio.Future[Outcome]] | None = None
         self._made_saga: Saga | None = None
         self._last_completed_at = history.last_completed_at
         self._busy = 0
@@ -145,6 +148,7 @@ class Execution:
         self._only_replaying = False
         self._interruption: Interruption | None = None
         self._trouble: BaseException | None = None
+        self._stops_after_steps: BaseException | None = None
         self._body: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._progressed = record.recovery_count == 0
@@ -181,16 +185,28 @@ class Execution:
         if not self.suspended.done():
             self.suspended.set_result(None)
 
+    def stop_after_steps(self, trouble: BaseException) -> None:
+        """`stop`, once the steps that are under way have their outcome; no other begins."""
+        self._stops_after_steps = trouble
+        if self._busy == 0:
+            self.stop(trouble)
+
+    async def its_outcome(self) -> Outcome:
+        """Wait for `outcome`, which lives on if this is cancelled: a shield, a turn faster."""
+        if self.outcome.done():
+            return self.outcome.result()
+        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if self._awaiting_outcome is None:
+            self._awaiting_outcome = []
+        self._awaiting_outcome.append(waiter)
+        return await waiter
+
     # For the steps and waits of the body
 
     @property
     def is_ending(self) -> bool:
         """Whether it is the engine that cancels what is still going on."""
         return self._interruption is not None or self._trouble is not None or self._is_closed
-
-    @property
-    def is_only_replaying(self) -> bool:
-        return self._only_replaying
 
     def check_open(self) -> None:
         """Raise if nothing may be asked for any more, whatever the body made of being told so."""
@@ -219,25 +235,36 @@ class Execution:
             raise
 
     def begin_busy(self) -> asyncio.Task[Any]:
-        """Something other than a wait begins, in the current task; `end_busy` must follow."""
+        """A step, a sleep or a wait begins, in the current task; `end_busy` must follow."""
         self._busy += 1
         return self._enter_flight()
 
     def end_busy(self, task: asyncio.Task[Any]) -> None:
         self._in_flight.pop(task, None)
+        self._less_busy()
+
+    def begin_wait(self) -> None:
+        """Of what is busy, all that goes on now is to wait; `end_wait` must follow.
+
+        Only while the wait is recorded, and its outcome is not: the records of a SUSPENDED
+        execution must say what it waits for.
+        """
+        self._waiting += 1
+        self._less_busy()
+
+    def end_wait(self) -> None:
+        self._waiting -= 1
+        self._busy += 1
+
+    def _less_busy(self) -> None:
         self._busy -= 1
+        if self._stops_after_steps is not None and self._busy == 0:
+            self.stop(self._stops_after_steps)
         if self._waiting:
             self._suspend_once_settled()
 
-    def begin_wait(self) -> asyncio.Task[Any]:
-        """A sleep begins, or a wait for a signal; `end_wait` must follow."""
-        self._waiting += 1
-        self._suspend_once_settled()
-        return self._enter_flight()
-
-    def end_wait(self, task: asyncio.Task[Any]) -> None:
-        self._in_flight.pop(task, None)
-        self._waiting -= 1
+    def is_in_flight(self, task: asyncio.Task[Any]) -> bool:
+        return task in self._in_flight
 
     def _enter_flight(self) -> asyncio.Task[Any]:
         task = asyncio.current_task()
@@ -334,8 +361,14 @@ class Execution:
             del self._errors_to_raise[turn]
             self._activity += 1  # the replay goes on from here
 
+    @property
+    def begins_nothing_new(self) -> bool:
+        """Whether what is not recorded yet must not begin: compensations are being registered
+        again, or the worker is about to let go."""
+        return self._only_replaying or self._stops_after_steps is not None
+
     async def park(self) -> NoReturn:
-        """Nothing new runs while compensations are registered again: never return."""
+        """Nothing new begins any more: never return."""
         task = self._enter_flight()
         try:
             await asyncio.get_running_loop().create_future()
@@ -385,20 +418,26 @@ class Execution:
             outcome = await self._to_the_end()
         except asyncio.CancelledError as error:
             outcome = self._left(self._trouble or error)
-        except Exception as error:  # noqa: BLE001 - of the engine's own doing
+        except BaseException as error:  # noqa: BLE001 - of the engine's own doing, or a compensation's
             outcome = self._left(self._trouble or error)
         finally:
             if alarm is not None:
                 alarm.cancel()
             self._is_closed = True
         self.outcome.set_result(outcome)
+        for waiter in self._awaiting_outcome or ():
+            if not waiter.done():
+                waiter.set_result(outcome)
 
     async def _to_the_end(self) -> Outcome:
+        is_new = self.record.current_step == 0 and not len(self.history)
+        if self.environment.observers and not is_new:
+            self.environment.observers.tell("on_execution_resume", self.record)
         if self._interruption is not None:
             return await self._undo(self._interruption)
         if self.record.status is ExecutionStatus.COMPENSATING:
             return await self._undo(None)
-        if self.environment.observers and self.record.current_step == 0 and not len(self.history):
+        if self.environment.observers and is_new:
             self.environment.observers.tell("on_execution_start", self.record)
         result, error = await self._run_body()
         if self._trouble is not None:
@@ -451,9 +490,16 @@ class Execution:
         """Cancel the body and the tasks that it left in the middle of a step; wait for them."""
         tasks = [task for task in {body, *self._in_flight} if not task.done()]
         for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+            if not task.cancelling():
+                task.cancel()
+        cut_off = False
+        while not all(task.done() for task in tasks):
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError:
+                cut_off = True
+        if cut_off:
+            raise asyncio.CancelledError
 
     async def _wait_for_replay(self, body: asyncio.Task[Any]) -> None:
         """Replay until every step with a compensation is registered, or nothing moves any more."""
@@ -606,10 +652,12 @@ class Execution:
 
 
 async def _end_of(task: asyncio.Task[Any]) -> None:
-    """Wait for a task's end, whatever that is: asyncio.wait in a third of the memory."""
-    end = asyncio.get_running_loop().create_future()
-    task.add_done_callback(lambda _: None if end.done() else end.set_result(None))
-    await end
+    """Wait for a task's end, whatever that is."""
+    try:
+        await task
+    except BaseException:
+        if not task.done():
+            raise
 
 
 def expired(record: WorkflowExecution) -> WorkflowExpiredError:
@@ -624,17 +672,6 @@ def cancelled(workflow_execution_id: str) -> WorkflowCancelledError:
         f"execution {workflow_execution_id!r} was cancelled",
         workflow_execution_id=workflow_execution_id,
     )
-
-
-def log_attributes(checkpoint: StepCheckpoint) -> dict[str, Any]:
-    """What a log record says of a step, as attributes."""
-    return {
-        "workflow_execution_id": checkpoint.workflow_execution_id,
-        "step_name": checkpoint.step_name,
-        "step_index": checkpoint.step_index,
-        "branch": checkpoint.branch,
-        "attempt": checkpoint.attempt,
-    }
 
 
 _CANCELLED_TYPE: Final = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 BUSY_TIMEOUT_MS: Final = 5000
 CACHE_KIB: Final = 8000
@@ -21,19 +22,31 @@ _SYNCHRONOUS_CODE: Final = {"normal": 1, "full": 2}
 
 
 def open_connection(path: str | Path) -> sqlite3.Connection:
-    """Open a file in autocommit mode, for use by one thread at a time.
+    """Open a file in autocommit mode, or create it, for use by one thread at a time.
 
     Raises StoreError.
     """
+    if path != ":memory:":
+        path = os.path.abspath(path)  # noqa: PTH100 - "file:x" is a URI
+    return _connect(path, is_uri=False)
+
+
+def open_existing(path: str | Path) -> sqlite3.Connection:
+    """As `open_connection`, of a file that is there: one that was deleted is not made again."""
+    return _connect(f"{Path(path).absolute().as_uri()}?mode=rw", is_uri=True)
+
+
+def _connect(path: str | Path, *, is_uri: bool) -> sqlite3.Connection:
     try:
         return sqlite3.connect(
             path,
+            uri=is_uri,
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
         )
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise translate(error, "open the database", str(path)) from error
 
 
@@ -74,7 +87,7 @@ def _set_and_verify(
         path = database_path(connection)
         _set(connection, name, value)
         (found,) = connection.execute(f"pragma {name}").fetchone()
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise translate(error, f"set pragma {name} of", path) from error
     if found != expected:
         raise StoreError(

@@ -14,15 +14,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, TypeVar
 
-from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.errors import StoreError, StoreGoneError
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
-from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 T = TypeVar("T")
 _Queued = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -40,6 +42,19 @@ ALONE_AFTER: Final = 3
 CHECKPOINT_FIRST_TIMES: Final = 10
 CHECKPOINT_FIRST_S: Final = 0.1
 """For how long a checkpoint is let go first: writers in a hurry would keep it from the lock."""
+
+
+_forks = 0
+"""How many forks lie between the first process and this one."""
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603 - a process has one past
+    _forks += 1
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class _Refusals:
@@ -84,22 +99,29 @@ class GroupCommit:
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
         self._data_version: int | None = None
+        self._forks = _forks
         self._closed = False
 
     @property
     def is_closed(self) -> bool:
         return self._closed
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that opened the connection."""
+        return self._forks != _forks
+
     async def write(self, operation: Callable[[], T]) -> T:
         """Run an operation in the next transaction; return its result once that is committed."""
-        loop = self._enter()
         if (
             self._alone >= ALONE_AFTER
             and not self._queue
-            and loop.time() < self._at_once_until
+            and self._loop is asyncio.get_running_loop()
+            and monotonic() < self._at_once_until
             and self._begins_at_once()
         ):
             return self._run_at_once(operation)
+        loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, future))
         if len(self._queue) == 1 and self._in_thread is None and not self._refusals.times:
@@ -111,9 +133,10 @@ class GroupCommit:
         self._enter()
         while self._in_thread is not None:
             await asyncio.wait([self._in_thread])
+        self._check_file()
         try:
             return operation()
-        except sqlite3.Error as error:
+        except FAILURES as error:
             if not is_busy(error):
                 raise self._translated(error) from error
         return await self.write(operation)  # the rare lock that readers must wait for, too
@@ -123,8 +146,9 @@ class GroupCommit:
         if self._in_thread is not None or self._closed:
             return False  # the answer can wait until nobody else uses the connection
         try:
+            self._check_file()
             (version,) = self._connection.execute("pragma data_version").fetchone()
-        except sqlite3.Error:
+        except (*FAILURES, StoreError):
             return True  # whoever looks for the news will meet the error
         changed: bool = version != self._data_version
         self._data_version = version
@@ -133,6 +157,9 @@ class GroupCommit:
     async def close(self) -> None:
         """Flush what is queued, then refuse everything."""
         if self._closed:
+            return
+        if self._forks != _forks:
+            self._closed = True  # the parent's, and none of this process's business
             return
         if self._queue or self._in_thread is not None:
             self._enter()  # what a loop that is gone has left would never be done
@@ -143,7 +170,7 @@ class GroupCommit:
             else:
                 await asyncio.sleep(RETRY_AFTER_S[0])
         self._stop_thread()
-        with suppress(sqlite3.Error):  # it may be closed already
+        with suppress(*FAILURES):  # it may be closed already
             self._set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def _stop_thread(self) -> None:
@@ -154,6 +181,11 @@ class GroupCommit:
     def _enter(self) -> asyncio.AbstractEventLoop:
         if self._closed:
             raise StoreError("the store is closed")
+        if self._forks != _forks:
+            raise StoreError(
+                "this process was forked after the store had been opened, and SQLite forbids to"
+                " use a connection on both sides of a fork; open a store in the child"
+            )
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None and not self._loop.is_closed():
@@ -169,12 +201,18 @@ class GroupCommit:
 
     def _begins_at_once(self) -> bool:
         """Begin a transaction here and now, unless something must be waited for."""
-        if self._in_thread is not None or self._refusals.times or self._is_checkpointing:
+        if (
+            self._in_thread is not None
+            or self._refusals.times
+            or self._is_checkpointing
+            or self._closed
+            or self.is_inherited
+        ):
             return False
         try:
             self._set_busy_timeout(0)
-            self._connection.execute("begin immediate")
-        except sqlite3.Error:
+            self._begin()
+        except (*FAILURES, StoreError):
             return False  # the flush will meet it again
         return True
 
@@ -185,7 +223,7 @@ class GroupCommit:
             self._connection.execute("commit")
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, FAILURES):
                 raise self._translated(error) from error
             raise
         if self._checkpointer is not None:
@@ -201,14 +239,14 @@ class GroupCommit:
             self._flush_in_thread()
             return
         assert self._loop is not None
-        self._at_once_until = self._loop.time() + AT_ONCE_S
+        self._at_once_until = monotonic() + AT_ONCE_S
         if self._is_checkpointing and self._refusals.times < CHECKPOINT_FIRST_TIMES:
             self._try_again()
             return
         try:
             self._set_busy_timeout(0)
             self._begin()
-        except (sqlite3.Error, StoreError) as error:
+        except (*FAILURES, StoreError) as error:
             self._refused(error)
         else:
             self._refusals = _Refusals()
@@ -226,7 +264,7 @@ class GroupCommit:
         """Try again later, unless that is hopeless or has gone on for too long."""
         loop = asyncio.get_running_loop()
         gives_up = self._refusals.times and loop.time() >= self._refusals.give_up_at
-        if isinstance(error, sqlite3.Error) and is_busy(error) and not gives_up:
+        if is_busy(error) and not gives_up:
             self._try_again()
             return
         size = self._refusals.group_size or len(self._queue)
@@ -256,7 +294,17 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "durable-workflow-store")
-        flushing = loop.run_in_executor(self._executor, self._begin_and_run, group)
+        try:
+            flushing = loop.run_in_executor(self._executor, self._begin_and_run, group)
+        except (RuntimeError, MemoryError) as error:
+            # Without memory, or with too many of them, no thread can be started.
+            failed = StoreError(
+                f"cannot use the database {self._path}: {error}; nothing was written"
+            )
+            failed.__cause__ = error
+            self._stop_thread()
+            _settle(self._all_failed(group, failed))
+            return
 
         def settle(done: asyncio.Future[list[_Outcome]]) -> None:
             if flushing is not self._in_thread:
@@ -283,14 +331,18 @@ class GroupCommit:
         return outcomes
 
     def _begin(self) -> None:
-        if self._path is not None and _file_at(self._path) != self._file:
-            raise StoreError(
-                f"{self._path} was moved or deleted while it was open;"
-                " put it back, or open it again"
-            )
+        self._check_file()
         if self._connection.in_transaction:  # whose rollback failed
             self._connection.execute("rollback")
         self._connection.execute("begin immediate")
+
+    def _check_file(self) -> None:
+        if self._path is not None and (at := _file_at(self._path)) != self._file:
+            fate = "moved or deleted" if at is None else "replaced by another file"
+            raise StoreGoneError(
+                f"{self._path} was {fate} while it was open; nothing is written to it or read from"
+                " it any more. Put it back, or open what is there now as a new store"
+            )
 
     @property
     def _is_checkpointing(self) -> bool:
@@ -337,7 +389,7 @@ class GroupCommit:
     def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome]:
         try:
             self._connection.execute("commit")
-        except sqlite3.Error as error:
+        except FAILURES as error:
             self._roll_back()
             return [
                 (future, None, failed or self._translated(error)) for future, _, failed in outcomes
@@ -349,14 +401,14 @@ class GroupCommit:
     def _roll_back(self) -> None:
         # SQLite rolls back by itself on some errors; a second failure must not hide the first.
         if self._connection.in_transaction:
-            with suppress(sqlite3.Error):
+            with suppress(*FAILURES):
                 self._connection.execute("rollback")
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
         return [(future, None, self._translated(error)) for _, future in group]
 
     def _translated(self, error: BaseException) -> BaseException:
-        if not isinstance(error, sqlite3.Error):
+        if not isinstance(error, FAILURES):
             return error
         translated = translate(error, "use the database", self._path)
         translated.__cause__ = error

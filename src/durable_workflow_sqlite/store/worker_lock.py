@@ -3,17 +3,37 @@
 A worker holds an exclusive `flock` on a file of its own beside the database for as long as it
 lives. The kernel drops the lock when the process ends, however it ends: there is no heartbeat to
 miss and no clock to trust. Linux' flock(2): the lock belongs to the open file description, so two
-workers in one process see each other too.
+workers in one process see each other too. Windows has a lock that does the same.
 """
 
 from __future__ import annotations
 
-import fcntl
+import math
 import os
+import sys
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
+
+if sys.platform == "win32":
+    from durable_workflow_sqlite.store.portable_lock import lock
+else:
+    import fcntl
+
+    def lock(file: int, *, exclusive: bool) -> bool:
+        """Lock an open file; False if somebody else's lock forbids it."""
+        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+COUNT_AGAIN_AFTER_S: Final = 0.25
+_NOT_INHERITED: Final[int] = getattr(os, "O_CLOEXEC", 0)
 
 
 class WorkerLock:
@@ -26,6 +46,8 @@ class WorkerLock:
         self.worker_id = uuid.uuid4().hex
         self._database = database
         self._file: int | None = None
+        self._count = 1
+        self._counted_at = -math.inf
 
     def acquire(self) -> None:
         """Become visible as alive. Harmless when done already. Raises OSError."""
@@ -40,9 +62,8 @@ class WorkerLock:
         """Become visible as dead. Harmless when done already."""
         self._alive_in_memory.discard(self.worker_id)
         if self._file is not None:
-            self._path(self.worker_id).unlink(missing_ok=True)
             _held.discard(self._file)
-            os.close(self._file)
+            _close_and_remove(self._file, self._path(self.worker_id))
             self._file = None
 
     def is_alive(self, worker_id: str) -> bool:
@@ -56,28 +77,37 @@ class WorkerLock:
             return worker_id in self._alive_in_memory
         path = self._path(worker_id)
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it may be another user's
+            file = os.open(path, os.O_RDONLY | _NOT_INHERITED)  # it may be another user's
         except FileNotFoundError:
             return False
-        try:
-            # Shared, so that two who ask at once do not take each other for the worker.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            with suppress(OSError):  # a folder may forbid to delete another user's files
-                path.unlink()
-            return False
-        finally:
+        # Shared, so that two who ask at once do not take each other for the worker.
+        if not lock(file, exclusive=False):
             os.close(file)
+            return True
+        _close_and_remove(file, path)
+        return False
 
-    def _sweep(self, database: str) -> None:
-        """Remove the files of workers that died before anybody could hear of them."""
+    def count_alive(self) -> int:
+        """How many workers live, this one included, as of a moment ago. Raises OSError."""
+        if self._database is None:
+            return 1
+        now = time.monotonic()
+        if now - self._counted_at > COUNT_AGAIN_AFTER_S:
+            self._counted_at = now
+            self._count = self._sweep(self._database)
+        return self._count
+
+    def _sweep(self, database: str) -> int:
+        """Count the live workers, and remove the files of those that died unheard of."""
         prefix = f"{Path(database).name}-worker-"
+        alive = {self.worker_id}
         for path in Path(database).parent.iterdir():
             if path.name.startswith(prefix):
+                worker_id = path.name.removeprefix(prefix)
                 with suppress(OSError):
-                    self.is_alive(path.name.removeprefix(prefix))
+                    if self.is_alive(worker_id):
+                        alive.add(worker_id)
+        return len(alive)
 
     def _path(self, worker_id: str) -> Path:
         return Path(f"{self._database}-worker-{worker_id}")
@@ -86,17 +116,26 @@ class WorkerLock:
 def _create_locked(path: Path) -> int:
     """Create and lock a file. One that was removed before it was locked is created again."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_INHERITED, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.stat().st_ino == os.fstat(file).st_ino:
+            if lock(file, exclusive=True) and path.stat().st_ino == os.fstat(file).st_ino:
                 return file
-        except (BlockingIOError, FileNotFoundError):
+        except FileNotFoundError:
             pass  # somebody looked whether we live, in the moment before we did
         except BaseException:
             os.close(file)
             raise
         os.close(file)
+
+
+def _close_and_remove(file: int, path: Path) -> None:
+    """Remove a file while it is locked; where an open one cannot be removed, right after."""
+    with suppress(OSError):  # a folder may forbid to delete another user's files
+        path.unlink()
+    os.close(file)
+    if sys.platform == "win32":
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 _held: set[int] = set()
@@ -110,4 +149,5 @@ def _let_go_in_child() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go_in_child)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_let_go_in_child)
