@@ -133,6 +133,7 @@ def _put_together(taken_apart: dict[str, Any]) -> Exception:
 
 
 def _to_plain(value: object) -> Any:
+    name = type(value).__qualname__
     if value is None or type(value) in (bool, int, float, str):
         return value
     if type(value) is list:
@@ -147,7 +148,7 @@ def _to_plain(value: object) -> Any:
         items = cast("dict[object, object]", value)
         if items.__class__ is dict and all(type(key) is str for key in items):
             return {"dict": {key: _to_plain(one) for key, one in items.items()}}
-    raise TypeError(f"a {type(value).__qualname__} is no plain data")
+    raise TypeError(f"a {name} is no plain data")
 
 
 def _from_plain(value: object) -> Any:
