@@ -109,12 +109,19 @@ def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only:
     try:
         # Another face, which is imported by nobody and need not be there.
         serve = importlib.import_module("durable_workflow_sqlite.dashboard").serve
-    except ModuleNotFoundError as error:
+        serve(
+            file,
+            host,
+            port,
+            token=token,
+            read_only=read_only,
+            on_listening=lambda address: output.say(f"the dashboard is at {address}"),
+        )
+    except ImportError as error:
         raise DurableWorkflowError(
-            f"the dashboard needs {error.name}, which is not installed:"
+            f"the dashboard is not installed ({error}):"
             " pip install 'durable-workflow-sqlite[dashboard]'"
         ) from None
-    serve(file, host, port, token=token, read_only=read_only)
 
 
 def _write(finding: Finding) -> None:
