@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from durable_workflow_sqlite import (
     Clock,
     DurableEngine,
@@ -50,6 +52,11 @@ MAKERS: dict[str, Callable[[Any], WorkflowDefinition[Any]]] = {
     "sleeps": scenarios.sleeps,
     "signals": scenarios.signals,
 }
+
+
+needs_linux = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="the end of many processes is awaited by Linux' pidfd"
+)
 
 
 class Harm(NamedTuple):
