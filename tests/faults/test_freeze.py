@@ -58,6 +58,7 @@ def steps_of_others(crew: Crew, worker: Worker) -> int:
 def thaw_and_finish(crew: Crew, worker: Worker, is_killed: bool) -> None:
     if is_killed:
         crew.kill(worker)
+        crew.hire()  # takes over, and clears away after it, also where all others have left
     os.kill(worker.pid, signal.SIGCONT)
     give_up_at = time.monotonic() + ROUND_LIMIT_S
     while crew.workers:
