@@ -3,9 +3,8 @@
 -- nobody works on the execution.
 
 -- name: insert_claim(workflow_execution_id, worker_id, claimed_at)$
--- Claims an execution that is not final for a worker, and gives the token.
--- No row means that it is unknown or final. The unique execution id makes a second
--- claim an error: the claim of a dead worker is deleted first.
+-- Claims an execution for a worker, and gives the token. No row means that it is
+-- unknown, final or blocked, or that a worker has it.
 insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)
 select
     workflow_execution_id,
@@ -15,6 +14,8 @@ from workflow_executions
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and blocked_reason is null
+on conflict (workflow_execution_id) do nothing
 returning fencing_token;
 
 -- name: load_claim(workflow_execution_id)^
@@ -25,6 +26,35 @@ select
     fencing_token
 from workflow_claims
 where workflow_execution_id = :workflow_execution_id;
+
+-- name: load_claiming_workers()
+-- Every worker that has claims. It hops from one to the next, so it costs the same
+-- however many claims each has.
+-- =worker_id text
+with recursive workers (worker_id) as (
+    select min(worker_id) from workflow_claims
+    union all
+    select (
+        select min(workflow_claims.worker_id)
+        from workflow_claims
+        where workflow_claims.worker_id > workers.worker_id
+    )
+    from workers
+    where workers.worker_id is not null
+)
+
+select worker_id
+from workers
+where worker_id is not null;
+
+-- name: load_claims_of(worker_id)
+-- What one worker works on, the oldest claim first.
+select
+    fencing_token,
+    workflow_execution_id
+from workflow_claims
+where worker_id = :worker_id
+order by fencing_token;
 
 -- name: delete_claim(workflow_execution_id, fencing_token)!
 -- Lets go of an execution; changing no row means that the claim is lost already.

@@ -1,10 +1,13 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are
 -- final: no statement here changes the status of a row that has one of them.
 --
+-- One that no worker has claimed is in a queue, that of its workflow and priority,
+-- from available_at on.
+--
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: upsert_execution(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, recovery_count, blocked_reason, created_at, updated_at, fencing_token)!
+-- name: upsert_execution(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, available_at, created_at, updated_at, fencing_token)!
 -- Saves an execution; one that is there already is updated, unless it is final.
 -- Changing no row means that it is final, or that the claim is lost.
 -- :fencing_token integer null
@@ -19,8 +22,10 @@ insert into workflow_executions (
     error_message,
     ttl_expires_at,
     guarantee,
+    priority,
     recovery_count,
     blocked_reason,
+    available_at,
     created_at,
     updated_at
 )
@@ -35,8 +40,10 @@ select
     :error_message,
     :ttl_expires_at,
     :guarantee,
+    :priority,
     :recovery_count,
     :blocked_reason,
+    :available_at,
     :created_at,
     :updated_at
 where
@@ -58,13 +65,15 @@ on conflict (workflow_execution_id) do update set
     error_message = excluded.error_message,
     ttl_expires_at = excluded.ttl_expires_at,
     guarantee = excluded.guarantee,
+    priority = excluded.priority,
     recovery_count = excluded.recovery_count,
     blocked_reason = excluded.blocked_reason,
+    available_at = excluded.available_at,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- name: insert_execution_if_absent(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, recovery_count, blocked_reason, created_at, updated_at)!
+-- name: insert_execution_if_absent(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, available_at, created_at, updated_at)!
 -- Starts an execution; changing no row means that the id is taken.
 insert into workflow_executions (
     workflow_execution_id,
@@ -77,8 +86,10 @@ insert into workflow_executions (
     error_message,
     ttl_expires_at,
     guarantee,
+    priority,
     recovery_count,
     blocked_reason,
+    available_at,
     created_at,
     updated_at
 )
@@ -93,8 +104,10 @@ values (
     :error_message,
     :ttl_expires_at,
     :guarantee,
+    :priority,
     :recovery_count,
     :blocked_reason,
+    :available_at,
     :created_at,
     :updated_at
 )
@@ -113,8 +126,10 @@ select
     error_message,
     ttl_expires_at,
     guarantee,
+    priority,
     recovery_count,
     blocked_reason,
+    available_at,
     created_at,
     updated_at
 from workflow_executions
@@ -134,64 +149,312 @@ select
     error_message,
     ttl_expires_at,
     guarantee,
+    priority,
     recovery_count,
     blocked_reason,
+    available_at,
     created_at,
     updated_at
 from workflow_executions
 where status in (select value from json_each(:statuses))
 order by created_at, workflow_execution_id;
 
--- name: load_unfinished_executions()
--- What is left to do, oldest first, without the data: each execution that is not
--- final, with its definition, its worker where it is claimed, the earliest of its
--- pending timers, and whether signals wait for it. The + keeps SQLite from looking
--- for the earliest in the index of all timers: the timers of one execution are few.
--- =workflow_execution_id text
+-- name: update_execution(workflow_execution_id, status, current_step, output_data, error_type, error_message, recovery_count, blocked_reason, updated_at, fencing_token)!
+-- Saves how far an execution has come, for the worker that has claimed it. What it
+-- was started with stays: an input may be large, and is written once.
+-- Changing no row means that it is final, or that the claim is lost.
+update workflow_executions
+set
+    status = :status,
+    current_step = :current_step,
+    output_data = :output_data,
+    error_type = :error_type,
+    error_message = :error_message,
+    recovery_count = :recovery_count,
+    blocked_reason = :blocked_reason,
+    updated_at = :updated_at
+where
+    workflow_execution_id = :workflow_execution_id
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+    );
+
+-- name: take_from_queue(workflow_execution_id, updated_at)!
+-- A worker has claimed an execution: it runs now, and is in the queue no more.
+update workflow_executions
+set
+    status = iif(status = 'COMPENSATING', status, 'RUNNING'),
+    available_at = null,
+    updated_at = :updated_at
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: put_into_queue(workflow_execution_id, now)!
+-- Nobody has the execution any more: says from when on it may be claimed. One that
+-- only waits has nothing to do before its earliest timer, the end of its time to
+-- live, or a signal, whose trigger says so then. The + keeps SQLite from looking for
+-- the earliest in the index of all timers: the timers of one execution are few.
+-- :now text
+update workflow_executions
+set
+    available_at = iif(
+        status != 'SUSPENDED'
+        or exists (
+            select 1
+            from workflow_signals
+            where
+                workflow_signals.workflow_execution_id
+                = workflow_executions.workflow_execution_id
+                and workflow_signals.status = 'PENDING'
+        ),
+        :now,
+        (
+            select min(due_at)
+            from (
+                select +workflow_timers.fire_at as due_at
+                from workflow_timers
+                where
+                    workflow_timers.workflow_execution_id
+                    = workflow_executions.workflow_execution_id
+                    and workflow_timers.status = 'PENDING'
+                union all
+                select workflow_executions.ttl_expires_at as due_at
+            ) as deadlines
+        )
+    )
+where
+    workflow_execution_id = :workflow_execution_id
+    and guarantee = 'BEST_EFFORT_BACKGROUND'
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and blocked_reason is null;
+
+-- name: load_queue_heads()
+-- Of each queue (a workflow and a priority) the time at which its first execution
+-- may be claimed, the highest priority of a workflow first. It hops from one queue
+-- to the next, so it costs the same however many executions are in them.
+-- =workflow_id text
 -- =workflow_type text
 -- =version integer
--- =status text
--- =guarantee text
--- =blocked_reason text null
--- =recovery_count integer
--- =ttl_expires_at text null
--- =worker_id text null
--- =wakes_at text null
--- =is_signalled integer
+-- =priority integer
+-- =available_at text
+with recursive queues (workflow_id, priority) as (
+    select
+        workflows.workflow_id,
+        (
+            select max(workflow_executions.priority)
+            from workflow_executions
+            where
+                workflow_executions.workflow_id = workflows.workflow_id
+                and workflow_executions.available_at is not null
+        ) as priority
+    from workflows
+    union all
+    select
+        queues.workflow_id,
+        (
+            select max(workflow_executions.priority)
+            from workflow_executions
+            where
+                workflow_executions.workflow_id = queues.workflow_id
+                and workflow_executions.available_at is not null
+                and workflow_executions.priority < queues.priority
+        ) as priority
+    from queues
+    where queues.priority is not null
+)
+
 select
-    workflow_executions.workflow_execution_id,
+    queues.workflow_id,
     workflows.workflow_type,
     workflows.version,
-    workflow_executions.status,
-    workflow_executions.guarantee,
-    workflow_executions.blocked_reason,
-    workflow_executions.recovery_count,
-    workflow_executions.ttl_expires_at,
-    workflow_claims.worker_id,
+    queues.priority,
     (
-        select min(+workflow_timers.fire_at)
-        from workflow_timers
+        select min(workflow_executions.available_at)
+        from workflow_executions
         where
-            workflow_timers.workflow_execution_id
-            = workflow_executions.workflow_execution_id
-            and workflow_timers.status = 'PENDING'
-    ) as wakes_at,
-    exists(
-        select 1
-        from workflow_signals
-        where
-            workflow_signals.workflow_execution_id
-            = workflow_executions.workflow_execution_id
-            and workflow_signals.status = 'PENDING'
-    ) as is_signalled
-from workflow_executions
+            workflow_executions.workflow_id = queues.workflow_id
+            and workflow_executions.priority = queues.priority
+            and workflow_executions.available_at is not null
+    ) as available_at
+from queues
 inner join workflows
-    on workflow_executions.workflow_id = workflows.workflow_id
-left join workflow_claims
-    on workflow_executions.workflow_execution_id = workflow_claims.workflow_execution_id
+    on queues.workflow_id = workflows.workflow_id
+where queues.priority is not null;
+
+-- name: load_available(workflow_id, priority, now, passed_over, batch_size)
+-- The next executions of one queue that may be claimed, the longest waiting first,
+-- but for some that this worker leaves alone (a JSON array of ids).
+-- :now text
+-- :passed_over text
+-- :batch_size integer
+-- =available_at text
+select
+    workflow_execution_id,
+    available_at
+from workflow_executions
+where
+    workflow_id = :workflow_id
+    and priority = :priority
+    and available_at <= :now
+    and workflow_execution_id not in (select value from json_each(:passed_over))
+order by available_at
+limit :batch_size;
+
+-- name: load_unqueued()
+-- What only an engine that starts up takes over: FOREGROUND_ONLY executions that
+-- nobody has, with the time at which there is something to do for them; and those
+-- that were written by hand without a time at which they may be claimed.
+-- =workflow_execution_id text
+-- =workflow_id text
+-- =guarantee text
+-- =is_due integer
+-- =wakes_at text null
+select
+    workflow_executions.workflow_execution_id,
+    workflow_executions.workflow_id,
+    workflow_executions.guarantee,
+    (
+        workflow_executions.status != 'SUSPENDED'
+        or exists (
+            select 1
+            from workflow_signals
+            where
+                workflow_signals.workflow_execution_id
+                = workflow_executions.workflow_execution_id
+                and workflow_signals.status = 'PENDING'
+        )
+    ) as is_due,
+    (
+        select min(due_at)
+        from (
+            select +workflow_timers.fire_at as due_at
+            from workflow_timers
+            where
+                workflow_timers.workflow_execution_id
+                = workflow_executions.workflow_execution_id
+                and workflow_timers.status = 'PENDING'
+            union all
+            select workflow_executions.ttl_expires_at as due_at
+        ) as deadlines
+    ) as wakes_at
+from workflow_executions
 where
     workflow_executions.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-order by workflow_executions.created_at, workflow_executions.workflow_execution_id;
+    and workflow_executions.guarantee = 'FOREGROUND_ONLY'
+    and workflow_executions.blocked_reason is null
+    and not exists (
+        select 1
+        from workflow_claims
+        where
+            workflow_claims.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+    )
+union all
+select
+    workflow_executions.workflow_execution_id,
+    workflow_executions.workflow_id,
+    workflow_executions.guarantee,
+    1 as is_due,
+    null as wakes_at
+from workflow_executions
+where
+    workflow_executions.status in ('PENDING', 'RUNNING', 'COMPENSATING')
+    and workflow_executions.available_at is null
+    and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
+    and workflow_executions.blocked_reason is null
+    and not exists (
+        select 1
+        from workflow_claims
+        where
+            workflow_claims.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+    );
+
+-- name: load_unregistered(workflow_ids)
+-- The unfinished executions of every workflow but the given ones (a JSON array).
+-- :workflow_ids text
+select workflow_execution_id
+from workflow_executions
+where
+    status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and workflow_id not in (select value from json_each(:workflow_ids))
+order by created_at, workflow_execution_id;
+
+-- name: load_blocked()
+-- The executions that workers leave alone until an operator has looked at them.
+select workflow_execution_id
+from workflow_executions
+where
+    blocked_reason is not null
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+order by created_at, workflow_execution_id;
+
+-- name: count_recovery(workflow_execution_id, max_recoveries)$
+-- The worker of an execution died with it in its hands. One that was running when
+-- that happened too often in a row is blocked; gives the reason then.
+-- :max_recoveries integer
+update workflow_executions
+set
+    recovery_count = recovery_count + 1,
+    blocked_reason = iif(
+        recovery_count < :max_recoveries,
+        null,
+        'its worker died ' || (recovery_count + 1) || ' times in a row'
+    )
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('PENDING', 'RUNNING', 'COMPENSATING')
+returning blocked_reason;
+
+-- name: unblock_execution(workflow_execution_id)!
+-- Lets workers take on an execution again; changing no row means that it was not
+-- blocked.
+update workflow_executions
+set
+    blocked_reason = null,
+    recovery_count = 0
+where
+    workflow_execution_id = :workflow_execution_id
+    and blocked_reason is not null
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
+
+-- name: reopen_execution(workflow_execution_id, updated_at)!
+-- Makes a failed execution one that is to be run again, by an operator's wish. Its
+-- time to live is over or may soon be, and counts no more.
+-- Changing no row means that it is unknown, not failed, or was compensated.
+update workflow_executions
+set
+    status = 'PENDING',
+    error_type = null,
+    error_message = null,
+    ttl_expires_at = null,
+    recovery_count = 0,
+    updated_at = :updated_at
+where
+    workflow_execution_id = :workflow_execution_id
+    and status = 'FAILED'
+    and not exists (
+        select 1
+        from step_checkpoints
+        where
+            step_checkpoints.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+            and step_checkpoints.attempt = 0
+    );
+
+-- name: load_statuses(workflow_execution_ids)
+-- How some executions stand (a JSON array of ids), without their data.
+-- :workflow_execution_ids text
+select
+    workflow_execution_id,
+    status
+from workflow_executions
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
 -- name: load_ids_to_prune(statuses, before, batch_size)
 -- The next finished executions that were last changed before a time.

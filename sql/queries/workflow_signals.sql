@@ -85,12 +85,20 @@ where
     and status = 'PENDING'
 order by workflow_signal_id;
 
--- name: load_signalled_execution_ids()
--- The executions for which signals wait. Reads the index of pending signals alone,
--- so it costs the same however many were delivered.
-select distinct workflow_execution_id
+-- name: load_last_signal_id()$
+-- The signal that came last, whatever became of it; null where there is none.
+-- =last_signal_id integer null
+select max(workflow_signal_id) as last_signal_id
+from workflow_signals;
+
+-- name: load_signals_after(workflow_signal_id)
+-- The executions that signals came for after that one, in order of arrival.
+select
+    workflow_signal_id,
+    workflow_execution_id
 from workflow_signals
-where status = 'PENDING';
+where workflow_signal_id > :workflow_signal_id
+order by workflow_signal_id;
 
 -- name: expire_pending_signals(workflow_execution_id)!
 -- Nobody will wait any more for the signals of an execution that is final.

@@ -4,8 +4,8 @@ from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.intake import RecoveryResult
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
-from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
@@ -32,6 +32,7 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
+    AbandonedExecution,
     ExecutionStatus,
     Record,
     SignalStatus,
@@ -39,7 +40,7 @@ from durable_workflow_sqlite.records import (
     StepKind,
     StepStatus,
     TimerStatus,
-    UnclaimedExecution,
+    UnqueuedExecution,
     Workflow,
     WorkflowClaim,
     WorkflowExecution,
@@ -52,6 +53,7 @@ from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AbandonedExecution",
     "CheckpointStore",
     "ClaimLostError",
     "Clock",
@@ -85,7 +87,7 @@ __all__ = [
     "StoreError",
     "SystemClock",
     "TimerStatus",
-    "UnclaimedExecution",
+    "UnqueuedExecution",
     "Workflow",
     "WorkflowCancelledError",
     "WorkflowClaim",

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Protocol
 
 from durable_workflow_sqlite.records import (
+    AbandonedExecution,
     ExecutionStatus,
     Record,
     StepCheckpoint,
-    UnclaimedExecution,
+    UnqueuedExecution,
     Workflow,
     WorkflowClaim,
     WorkflowExecution,
@@ -39,7 +40,9 @@ class CheckpointStore(Protocol):
 
         An execution whose stored status is final is not changed: `ExecutionConflictError`,
         unless what is saved equals what is stored. One that becomes final loses its claim; its
-        pending timers are CANCELLED then, and its pending signals EXPIRED.
+        pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
+        execution was started with (workflow, input, time to live, guarantee, priority, creation)
+        stays as it is, and so does `available_at`.
         """
         ...
 
@@ -96,13 +99,27 @@ class CheckpointStore(Protocol):
         """In order of arrival; of one name, or of all."""
         ...
 
-    async def load_signalled_execution_ids(self) -> set[str]:
-        """The executions for which signals wait."""
-        ...
+    # News
 
     def has_news(self) -> bool:
         """Whether another worker may have written since this was last asked; quick, no I/O."""
         ...
+
+    async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:
+        """The executions that signals came for after the one of that id, and the id of the last.
+
+        With None, no executions: only the id from which to go on.
+        """
+        ...
+
+    async def load_statuses(
+        self, workflow_execution_ids: Iterable[str]
+    ) -> dict[str, ExecutionStatus]:
+        """How executions stand; those that are unknown are left out."""
+        ...
+
+    # Claims. An execution is claimed by one worker, or in the queue from its `available_at` on, or
+    # neither: blocked, waiting for a signal alone, FOREGROUND_ONLY, or final.
 
     async def create_execution(
         self, workflow: Workflow, execution: WorkflowExecution
@@ -113,20 +130,105 @@ class CheckpointStore(Protocol):
         """
         ...
 
-    async def claim_execution(self, workflow_execution_id: str) -> WorkflowClaim | None:
-        """Take an unfinished execution on, unless a live worker (this one included) has it.
+    async def enqueue_execution(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
+        """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
-        None if one has, or if the execution is unknown or final.
+        False, and nothing written, if the id is taken.
         """
         ...
 
-    async def release_claims(self, claims: Iterable[WorkflowClaim]) -> None:
-        """Let go of executions; claims that are lost already are passed over."""
+    async def claim_execution(
+        self, workflow_execution_id: str, now: datetime | None = None
+    ) -> WorkflowClaim | None:
+        """Take an unfinished execution on that nobody has, wherever it is. It is RUNNING then.
+
+        None if a worker has it (this one included), if it is blocked, unknown or final. One that
+        was COMPENSATING stays so.
+        """
         ...
 
-    async def load_unclaimed_executions(self) -> list[UnclaimedExecution]:
-        """The unfinished executions that no live worker has claimed, oldest first."""
+    async def claim_available(
+        self,
+        workflows: Collection[tuple[str, int]],
+        limit: int,
+        *,
+        passed_over: Collection[str] = (),
+        now: datetime | None = None,
+    ) -> list[WorkflowClaim]:
+        """Claim what may be claimed of some workflows: the highest priority first, then the oldest.
+
+        workflows: their types and versions.
+        At most `limit`, and fewer where other live workers could take on their share. Executions
+        whose ids are in `passed_over` are left where they are.
+        """
         ...
+
+    async def load_next_available_at(
+        self, workflows: Collection[tuple[str, int]]
+    ) -> datetime | None:
+        """When the next execution of some workflows may be claimed, past or future; None if none.
+
+        Cheap, however many there are.
+        """
+        ...
+
+    async def release_claims(
+        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
+    ) -> None:
+        """Let go of executions; claims that are lost already are passed over.
+
+        Each may be claimed again from `now` on, or, where it is SUSPENDED and no signal is pending,
+        from its earliest pending timer or the end of its time to live on.
+        """
+        ...
+
+    async def release_claims_of_the_dead(
+        self, max_recoveries: int, now: datetime | None = None
+    ) -> list[AbandonedExecution]:
+        """Let go, as `release_claims` does, of everything that dead workers have claimed.
+
+        The `recovery_count` of each that was not SUSPENDED is raised; one that has reached
+        `max_recoveries` before is blocked instead.
+        """
+        ...
+
+    async def put_into_queue(
+        self, workflow_execution_ids: Iterable[str], now: datetime | None = None
+    ) -> None:
+        """Let executions be claimed, as if they had been released now. Some may have gone on."""
+        ...
+
+    async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
+        """The unfinished executions that nobody has and that only a recovery finds."""
+        ...
+
+    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
+        """The unfinished executions of all workflows but these, the oldest first."""
+        ...
+
+    async def load_blocked(self) -> list[str]:
+        """The unfinished executions that are blocked, the oldest first."""
+        ...
+
+    async def unblock_execution(
+        self, workflow_execution_id: str, now: datetime | None = None
+    ) -> bool:
+        """Put a blocked execution into the queue, its deaths forgotten; False if it is not."""
+        ...
+
+    async def reopen_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> None:
+        """Make a FAILED execution PENDING, and save records beside, in one transaction.
+
+        Its error is forgotten, and its time to live with it.
+
+        Raises ExecutionNotFoundError, or ExecutionConflictError for one that did not fail or that
+        was compensated; nothing is written then.
+        """
+        ...
+
+    # Retention
 
     async def delete_execution(self, workflow_execution_id: str) -> bool:
         """Delete an execution and all that belongs to it; False if there was none."""

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 MAX_IDENTIFIER_LENGTH: Final = 256
+MAX_INTEGER: Final = 2**63 - 1
 COMPENSATION_SUFFIX: Final = ":compensate"
 CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
@@ -106,8 +107,9 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
 
     `current_step` is the number of steps begun when the state was last written.
     `error_type` is `module:name` of the error that `error_message` describes.
-    `recovery_count` is how often a worker took the execution over unfinished; while
-    `blocked_reason` is set, none does.
+    `recovery_count` is how often a worker died with the execution in its hands, with no progress
+    in between; while `blocked_reason` is set, none takes it on. `available_at` is from when on any
+    worker may claim it, those of a higher `priority` first; None while nobody may.
     """
 
     workflow_execution_id: str
@@ -120,8 +122,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None = None
     ttl_expires_at: datetime | None = None
     guarantee: WorkflowGuarantee = WorkflowGuarantee.FOREGROUND_ONLY
+    priority: int = 0
     recovery_count: int = 0
     blocked_reason: str | None = None
+    available_at: datetime | None = None
     created_at: datetime = msgspec.field(default_factory=utc_now)
     updated_at: datetime = msgspec.field(default_factory=utc_now)
 
@@ -136,8 +140,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
         check_text("error_message", self.error_message)
         check_optional_time("ttl_expires_at", self.ttl_expires_at)
         check_member("guarantee", self.guarantee, WorkflowGuarantee)
+        check_integer("priority", self.priority, minimum=-MAX_INTEGER - 1)
         check_integer("recovery_count", self.recovery_count)
         check_text("blocked_reason", self.blocked_reason)
+        check_optional_time("available_at", self.available_at)
         check_time("created_at", self.created_at)
         check_time("updated_at", self.updated_at)
 
@@ -240,31 +246,33 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True):
 class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True):
     """The right of one worker to write for one execution, until a higher token is given out.
 
-    `taken_over`: it was taken from a worker that died with the execution in its hands.
+    `status_before` is what the execution's status was before it was claimed.
     """
 
     workflow_execution_id: str
     worker_id: str
     fencing_token: int
-    taken_over: bool = False
+    status_before: ExecutionStatus = ExecutionStatus.RUNNING
 
 
-class UnclaimedExecution(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker must know to decide whether to take an unfinished execution on.
+class UnqueuedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """An unfinished execution that nobody has, and that no running worker takes on by itself.
 
-    `wakes_at` is the earliest of its pending timers; `is_signalled` says that signals wait for it.
+    `wakes_at` is when there is something to do for it; None where it waits for a signal alone.
     """
 
     workflow_execution_id: str
-    workflow_type: str
-    version: int
-    status: ExecutionStatus
+    workflow_id: str
     guarantee: WorkflowGuarantee
-    blocked_reason: str | None
-    recovery_count: int
-    ttl_expires_at: datetime | None
+    is_due: bool
     wakes_at: datetime | None
-    is_signalled: bool
+
+
+class AbandonedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution whose worker died; it is in the queue again unless `blocked_reason` says why."""
+
+    workflow_execution_id: str
+    blocked_reason: str | None
 
 
 Record = Workflow | WorkflowExecution | StepCheckpoint | WorkflowTimer | WorkflowSignal
@@ -313,7 +321,7 @@ def check_integer(what: str, value: object, minimum: int = 0) -> None:
         raise TypeError(f"{what} must be an integer, not {value!r}")
     if value < minimum:
         raise ValueError(f"{what} must be at least {minimum}, not {value}")
-    if value > 2**63 - 1:
+    if value > MAX_INTEGER:
         raise ValueError(f"{what} must fit into 64 bits, not {value}")
 
 

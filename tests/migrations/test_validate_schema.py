@@ -72,8 +72,8 @@ def test_every_missing_index_is_named(connection: sqlite3.Connection) -> None:
 
 
 def test_a_missing_column_is_named(connection: sqlite3.Connection) -> None:
-    connection.execute("alter table workflow_executions drop column blocked_reason")
-    assert problems(connection) == ["the column workflow_executions.blocked_reason is missing"]
+    connection.execute("alter table workflow_executions drop column error_type")
+    assert problems(connection) == ["the column workflow_executions.error_type is missing"]
 
 
 def test_what_an_application_adds_of_its_own_is_no_problem(connection: sqlite3.Connection) -> None:

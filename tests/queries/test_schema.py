@@ -167,7 +167,7 @@ def test_a_landed_migration_gets_no_new_checksum(tmp_path: Path) -> None:
         assert sums.read_text() == before
 
     edited.write_text(text)
-    (tmp_path / MIGRATIONS / "004_add_notes.sql").write_text("create table notes (words text);\n")
+    (tmp_path / MIGRATIONS / "999_add_notes.sql").write_text("create table notes (words text);\n")
     checked = run("--check")
     assert checked.returncode == 1
     assert f"{SCHEMA}: out of date" in checked.stdout

@@ -94,11 +94,9 @@ def test_a_scan_by_status_leaves_it_out_and_says_so(
     )
 
 
-def test_a_scan_for_unclaimed_executions_leaves_it_out_and_says_so(
-    file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_recovery_leaves_it_out_and_says_so(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story(store: SqliteCheckpointStore) -> None:
-        found = await store.load_unclaimed_executions()
+        found = await store.load_unqueued_executions()
         assert [one.workflow_execution_id for one in found] == ["good"]
         assert is_logged(caplog, "'bad'", "fire_at 'noon'")
 
@@ -106,6 +104,21 @@ def test_a_scan_for_unclaimed_executions_leaves_it_out_and_says_so(
         file,
         story,
         "update workflow_timers set fire_at = 'noon' where workflow_execution_id = 'bad'",
+    )
+
+
+def test_a_queue_whose_first_time_cannot_be_read_says_so_once(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        for _ in range(3):
+            assert await store.load_next_available_at([("order", 1)]) is None
+        assert len([one for one in caplog.messages if "available_at 'zero'" in one]) == 1
+
+    with_rows_changed(
+        file,
+        story,
+        "update workflow_executions set available_at = 'zero' where workflow_execution_id = 'bad'",
     )
 
 

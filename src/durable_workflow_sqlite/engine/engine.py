@@ -29,8 +29,11 @@ from durable_workflow_sqlite.engine.failures import (
 )
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.intake import Intake, RecoveryResult
+from durable_workflow_sqlite.engine.news import News
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver, Observers
-from durable_workflow_sqlite.engine.recovery import Recovery, RecoveryResult
+from durable_workflow_sqlite.engine.reopening import reopened
+from durable_workflow_sqlite.engine.steps import later
 from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
     WorkflowDefinition,
@@ -47,6 +50,7 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
+    MAX_INTEGER,
     ExecutionStatus,
     WorkflowClaim,
     WorkflowExecution,
@@ -60,9 +64,6 @@ from durable_workflow_sqlite.records import (
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
-LOOK_FOR_NEWS_S: Final = 0.02
-LOOK_FOR_WORK_S: Final = 0.5
-
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 _EXPIRED_TYPE: Final = f"{WorkflowExpiredError.__module__}:{WorkflowExpiredError.__qualname__}"
 
@@ -75,9 +76,10 @@ class DurableEngine:
         without any can still signal, cancel, observe and await executions that run elsewhere.
     observers: hooks for metrics and tracing.
     error_formatter: makes of an error the text that is stored of it, to redact it, say.
-    max_concurrent: how many executions are recovered at once; waiting ones do not count.
-    max_recoveries: an execution whose worker died this many times in a row, with no progress in
-        between, is blocked until `unblock` is called.
+    max_concurrent: how many executions are taken on at once, from the queue or from workers that
+        died; waiting ones do not count, nor those that `run` and `start` begin here.
+    max_recoveries: an execution whose worker died more often than this in a row, with no progress
+        in between, is blocked until `unblock` is called.
     clock: where the time comes from.
     """
 
@@ -104,8 +106,8 @@ class DurableEngine:
         self._executions: dict[str, Execution] = {}
         self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
         self._environment: Environment | None = None
-        self._recovery: Recovery | None = None
-        self._news: asyncio.Task[None] | None = None
+        self._intake: Intake | None = None
+        self._news: News | None = None
         self._is_disposed = False
 
     async def __aenter__(self) -> Self:
@@ -135,51 +137,59 @@ class DurableEngine:
             executor=ThreadPoolExecutor(self._max_concurrent, "durable-workflow-action"),
             status_changed=self._status_changed,
         )
-        self._recovery = Recovery(
+        self._intake = Intake(
             self._environment,
             self._registry,
             self._launch,
             max_concurrent=self._max_concurrent,
             max_recoveries=self._max_recoveries,
         )
+        self._news = News(self._store, self._intake, self._heed)
         try:
+            await self._news.begin()
             result = await self.recover()
         except BaseException:
             await self.dispose()
             raise
-        self._news = asyncio.create_task(self._watch_for_news(), name="durable-workflow-news")
+        self._intake.begin()
         return result
 
-    async def dispose(self) -> None:
+    async def dispose(self, grace: timedelta = timedelta(0)) -> None:
         """Let go of everything; unfinished executions are left to be resumed, and never failed.
 
-        Async actions are cancelled. Sync ones cannot be: they are waited for, and recorded.
+        grace: for how long steps that are under way may go on to their end. After that, async
+            actions are cancelled. Sync ones cannot be: they are waited for, and recorded.
         """
+        if not isinstance(grace, timedelta):
+            raise TypeError(f"grace must be a timedelta, not {grace!r}")
         if self._is_disposed:
             return
         self._is_disposed = True
-        if self._news is not None:
-            self._news.cancel()
-            await asyncio.wait([self._news])
-        waiting = [] if self._recovery is None else await self._recovery.close()
+        waiting = [] if self._intake is None else await self._intake.close()
         running = list(self._executions.values())
-        for execution in running:
-            execution.stop(
-                EngineStoppedError(
-                    f"the engine was disposed of; execution {execution.id!r} is left to be resumed",
-                    workflow_execution_id=execution.id,
-                )
-            )
         if running:
-            await asyncio.wait([execution.outcome for execution in running])
+            await self._stop(running, grace)
+        if self._news is not None:
+            await self._news.close()
         try:
-            await self._store.release_claims([*waiting, *(one.claim for one in running)])
+            claims = [*waiting, *(one.claim for one in running)]
+            await self._store.release_claims(claims, self._clock.now())
         except Exception:  # noqa: BLE001 - whatever the store raises
             # The claims end with this worker's life at the latest.
             _log.warning("could not release the claims of this worker", exc_info=True)
         if self._environment is not None:
             self._environment.scheduler.close()
             self._environment.executor.shutdown(wait=False)
+
+    async def _stop(self, running: list[Execution], grace: timedelta) -> None:
+        outcomes = [execution.outcome for execution in running]
+        if grace > timedelta(0):
+            for execution in running:
+                execution.stop_after_steps(_disposed(execution))
+            await asyncio.wait(outcomes, timeout=grace.total_seconds())
+        for execution in running:
+            execution.stop(_disposed(execution))
+        await asyncio.wait(outcomes)
 
     # Running
 
@@ -216,31 +226,69 @@ class DurableEngine:
         SerializationError for input that is no JSON, TypeError for arguments that the workflow
         does not take. Nothing is written then.
         """
-        environment = self._working()
-        self._registry.add(workflow)
-        if execution_id is None:
-            execution_id = str(uuid.uuid4())
-        check_identifier("execution_id", execution_id)
         check_member("guarantee", guarantee, WorkflowGuarantee)
-        now = environment.clock.now()
-        result_type = workflow.result_type
-        record = WorkflowExecution(
-            workflow_execution_id=execution_id,
-            workflow_id=workflow.record.workflow_id,
+        now = self._working().clock.now()
+        self._registry.add(workflow)
+        record = _new_record(
+            workflow,
+            args,
+            execution_id,
+            now,
             status=ExecutionStatus.RUNNING,
-            input_data=workflow.encode_input(args),
-            ttl_expires_at=None if ttl is None else _end_of(ttl, now),
+            ttl_expires_at=None if ttl is None else _after("ttl", ttl, now),
             guarantee=guarantee,
-            created_at=now,
-            updated_at=now,
         )
-        workflow.decode_input(record.input_data)
-        handle: ExecutionHandle[R] = ExecutionHandle(self, execution_id, result_type)
+        handle: ExecutionHandle[R] = ExecutionHandle(
+            self, record.workflow_execution_id, workflow.result_type
+        )
         claim = await self._store.create_execution(workflow.record, record)
         if claim is None:
-            await self._attach(workflow, record)
+            found = await self._attach(workflow, record)
+            if not found.status.is_terminal and found.workflow_execution_id not in self._executions:
+                await self._taking_in().resume(found)
         else:
             self._launch(workflow, record, claim, History())
+        return handle
+
+    async def enqueue(
+        self,
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
+        execution_id: str | None = None,
+        delay: timedelta | None = None,
+        priority: int = 0,
+        ttl: timedelta | None = None,
+    ) -> ExecutionHandle[R]:
+        """Store an execution for whichever worker has the workflow registered: this one or another.
+
+        execution_id, ttl: as for `start`, and likewise an enqueue can be repeated.
+        delay: no worker takes it on before that.
+        priority: those with a higher number are taken on first; then the older ones.
+
+        Raises what `start` raises; nothing is written then.
+        """
+        now = self._working().clock.now()
+        check_integer("priority", priority, minimum=-MAX_INTEGER - 1)
+        ttl_expires_at = None if ttl is None else _after("ttl", ttl, now)
+        due_at = now if delay is None else _after("delay", delay, now, minimum=timedelta(0))
+        record = _new_record(
+            workflow,
+            args,
+            execution_id,
+            now,
+            status=ExecutionStatus.PENDING,
+            ttl_expires_at=ttl_expires_at,
+            guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+            priority=priority,
+            available_at=due_at if ttl_expires_at is None else min(due_at, ttl_expires_at),
+        )
+        handle: ExecutionHandle[R] = ExecutionHandle(
+            self, record.workflow_execution_id, workflow.result_type
+        )
+        if await self._store.enqueue_execution(workflow.record, record):
+            self._taking_in().look()
+        else:
+            await self._attach(workflow, record)
         return handle
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
@@ -248,8 +296,8 @@ class DurableEngine:
         check_identifier("execution_id", execution_id)
         return ExecutionHandle(self, execution_id, Any)
 
-    async def _attach(self, workflow: AnyWorkflow, wanted: WorkflowExecution) -> None:
-        """Make sure that an execution that is there already is the one meant, and goes on."""
+    async def _attach(self, workflow: AnyWorkflow, wanted: WorkflowExecution) -> WorkflowExecution:
+        """Make sure that an execution that is there already is the one meant."""
         found = await self.load(wanted.workflow_execution_id)
         definition = await self._store.load_workflow(found.workflow_id)
         found_type = None if definition is None else definition.workflow_type
@@ -265,8 +313,7 @@ class DurableEngine:
                 " nothing was started",
                 workflow_execution_id=found.workflow_execution_id,
             )
-        if not found.status.is_terminal and found.workflow_execution_id not in self._executions:
-            await self._recovering().resume(found.workflow_execution_id)
+        return found
 
     def _launch(
         self,
@@ -282,6 +329,9 @@ class DurableEngine:
         execution.outcome.add_done_callback(lambda done: self._ended(execution, done.result()))
         if interruption is not None:
             execution.interrupt(interruption)
+        if claim.status_before is not record.status:
+            self._status_changed(record, claim.status_before)
+        self._watching().changed(execution.id)
         execution.begin()
         return execution
 
@@ -290,7 +340,8 @@ class DurableEngine:
         if self._executions.get(execution.id) is execution:
             del self._executions[execution.id]
         if outcome.trouble is not None and not self._is_disposed:
-            self._recovering().left(execution, outcome.trouble)
+            self._taking_in().left(execution, outcome.trouble)
+        self._watching().changed(execution.id)
 
     # What others may do with an execution
 
@@ -347,7 +398,7 @@ class DurableEngine:
         await self._heed(execution_id)
         execution = self._executions.get(execution_id)
         if execution is None:
-            await self._recovering().resume(execution_id)
+            await self._taking_in().resume(found)
         elif not execution.is_ending:
             # It was about to end by itself.
             outcome = await asyncio.shield(execution.outcome)
@@ -370,13 +421,31 @@ class DurableEngine:
             state = await self.load(execution_id)
             yield state
             while not state.status.is_terminal:
-                before, state = state, await self._next_state(execution_id, states)
+                before, state = state, await self._next_state(state, states)
                 if state.status is not before.status:
                     yield state
         finally:
             listeners.discard(states)
             if not listeners:
                 self._listeners.pop(execution_id, None)
+
+    async def _next_state(
+        self, state: WorkflowExecution, states: asyncio.Queue[WorkflowExecution]
+    ) -> WorkflowExecution:
+        execution_id = state.workflow_execution_id
+        coming = asyncio.ensure_future(states.get())
+        either: list[asyncio.Future[Any]] = [
+            coming,
+            self._watching().change_of(execution_id, state.status),
+        ]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                return coming.result()
+        finally:
+            coming.cancel()
+        self._working()
+        return await self.load(execution_id)
 
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
         """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
@@ -385,9 +454,9 @@ class DurableEngine:
             state = await self.load(execution_id)
             if state.status.is_terminal:
                 return _result(Outcome(state), result_type)
-            if (trouble := self._recovering().why_left(execution_id)) is not None:
+            if (trouble := self._taking_in().why_left(execution_id)) is not None:
                 raise trouble
-            await asyncio.sleep(LOOK_FOR_NEWS_S)
+            await self._watching().change_of(execution_id, state.status)
             self._working()
         outcome = await asyncio.shield(execution.outcome)
         if outcome.trouble is not None:
@@ -397,67 +466,45 @@ class DurableEngine:
     async def unblock(self, execution_id: str) -> bool:
         """Let workers take on an execution again that was blocked; False if it was not."""
         self._working()
-        found = await self.load(execution_id)
-        if found.blocked_reason is None or found.status.is_terminal:
+        await self.load(execution_id)
+        if not await self._store.unblock_execution(execution_id, self._clock.now()):
             return False
-        await self._store.save(
-            msgspec.structs.replace(found, blocked_reason=None, recovery_count=0)
-        )
-        await self._recovering().resume(execution_id)
+        await self._taking_in().resume(await self.load(execution_id))
         return True
+
+    async def retry(self, execution_id: str) -> None:
+        """Run an execution again that FAILED, from the step that failed it; or unblock it.
+
+        Steps that are completed are not run again. A wait that timed out waits as long once more.
+        Its time to live is forgotten.
+
+        Raises ExecutionNotFoundError, or ExecutionConflictError for one that is neither FAILED nor
+        blocked, or that was compensated.
+        """
+        self._working()
+        if await self.unblock(execution_id):
+            return
+        found = await self.load(execution_id)
+        now = self._clock.now()
+        records = reopened(found, await self._store.load_checkpoints(execution_id), now)
+        await self._store.reopen_execution(execution_id, *records, now=now)
+        await self._taking_in().resume(await self.load(execution_id))
 
     async def recover(self) -> RecoveryResult:
         """Take on every unfinished execution that can be run here and that nobody works on."""
         self._working()
-        return await self._recovering().recover()
-
-    async def _next_state(
-        self, execution_id: str, states: asyncio.Queue[WorkflowExecution]
-    ) -> WorkflowExecution:
-        execution = self._executions.get(execution_id)
-        if execution is not None and states.empty():
-            coming = asyncio.create_task(states.get())
-            either: list[asyncio.Future[Any]] = [coming, execution.outcome]
-            try:
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if coming.done():
-                    return coming.result()
-            finally:
-                coming.cancel()
-        self._working()
-        try:
-            return await asyncio.wait_for(states.get(), LOOK_FOR_NEWS_S)
-        except TimeoutError:
-            return await self.load(execution_id)
+        return await self._taking_in().recover()
 
     def _status_changed(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
         self._observers.tell("on_status_change", record, before)
         for states in self._listeners.get(record.workflow_execution_id, ()):
             states.put_nowait(record)
 
-    # News from other workers
-
-    async def _watch_for_news(self) -> None:
-        """Notice what other workers wrote, and that some of them died."""
-        loop = asyncio.get_running_loop()
-        looked_for_work_at = loop.time()
-        while True:
-            await asyncio.sleep(LOOK_FOR_NEWS_S)
-            try:
-                if self._store.has_news():
-                    for execution_id in await self._store.load_signalled_execution_ids():
-                        await self._heed(execution_id)
-                if loop.time() - looked_for_work_at >= LOOK_FOR_WORK_S:
-                    looked_for_work_at = loop.time()
-                    await self._recovering().look_again()
-            except Exception:  # noqa: BLE001 - whatever the store raises
-                _log.warning("could not look for news; will try again", exc_info=True)
-
     async def _heed(self, execution_id: str) -> None:
         """A signal has come for an execution, or a request to cancel it."""
         execution = self._executions.get(execution_id)
         if execution is None:
-            self._recovering().signalled(execution_id)
+            self._taking_in().signalled(execution_id)
             return
         if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
             execution.interrupt(cancelled(execution_id))
@@ -470,20 +517,66 @@ class DurableEngine:
             raise RuntimeError("this engine is not open: use `async with DurableEngine(...)`")
         return self._environment
 
-    def _recovering(self) -> Recovery:
-        assert self._recovery is not None
-        return self._recovery
+    def _taking_in(self) -> Intake:
+        assert self._intake is not None
+        return self._intake
+
+    def _watching(self) -> News:
+        assert self._news is not None
+        return self._news
 
 
-def _end_of(ttl: timedelta, now: datetime) -> datetime:
-    if not isinstance(ttl, timedelta):
-        raise TypeError(f"ttl must be a timedelta, not {ttl!r}")
-    if ttl <= timedelta(0):
-        raise ValueError(f"ttl must not be zero or less: {ttl}")
-    try:
-        return now + ttl
-    except OverflowError:
-        return datetime.max.replace(tzinfo=now.tzinfo)
+def _new_record(
+    workflow: AnyWorkflow,
+    args: tuple[Any, ...],
+    execution_id: str | None,
+    now: datetime,
+    *,
+    status: ExecutionStatus,
+    ttl_expires_at: datetime | None,
+    guarantee: WorkflowGuarantee,
+    priority: int = 0,
+    available_at: datetime | None = None,
+) -> WorkflowExecution:
+    """A new execution; raises for arguments that could not be read again."""
+    if not isinstance(workflow, WorkflowDefinition):
+        raise TypeError(f"{workflow!r} is no workflow; decorate the function with @workflow")
+    if execution_id is None:
+        execution_id = str(uuid.uuid4())
+    check_identifier("execution_id", execution_id)
+    record = WorkflowExecution(
+        workflow_execution_id=execution_id,
+        workflow_id=workflow.record.workflow_id,
+        status=status,
+        input_data=workflow.encode_input(args),
+        ttl_expires_at=ttl_expires_at,
+        guarantee=guarantee,
+        priority=priority,
+        available_at=available_at,
+        created_at=now,
+        updated_at=now,
+    )
+    workflow.decode_input(record.input_data)
+    return record
+
+
+def _after(
+    what: str, duration: timedelta, now: datetime, minimum: timedelta = timedelta(microseconds=1)
+) -> datetime:
+    if not isinstance(duration, timedelta):
+        raise TypeError(f"{what} must be a timedelta, not {duration!r}")
+    if duration < minimum:
+        raise ValueError(
+            f"{what} must not be {'zero or less' if minimum else 'negative'}: {duration}"
+        )
+    return later(now, duration)
+
+
+def _disposed(execution: Execution) -> EngineStoppedError:
+    return EngineStoppedError(
+        f"the engine was disposed of; execution {execution.id!r} is left to be resumed",
+        workflow_execution_id=execution.id,
+    )
 
 
 def _same_json(one: str | None, other: str | None) -> bool:

@@ -96,6 +96,7 @@ class Execution:
         "_made_saga",
         "_only_replaying",
         "_progressed",
+        "_stops_after_steps",
         "_suspending",
         "_task",
         "_trouble",
@@ -145,6 +146,7 @@ class Execution:
         self._only_replaying = False
         self._interruption: Interruption | None = None
         self._trouble: BaseException | None = None
+        self._stops_after_steps: BaseException | None = None
         self._body: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._progressed = record.recovery_count == 0
@@ -181,16 +183,18 @@ class Execution:
         if not self.suspended.done():
             self.suspended.set_result(None)
 
+    def stop_after_steps(self, trouble: BaseException) -> None:
+        """`stop`, once the steps that are under way have their outcome; no other begins."""
+        self._stops_after_steps = trouble
+        if self._busy == 0:
+            self.stop(trouble)
+
     # For the steps and waits of the body
 
     @property
     def is_ending(self) -> bool:
         """Whether it is the engine that cancels what is still going on."""
         return self._interruption is not None or self._trouble is not None or self._is_closed
-
-    @property
-    def is_only_replaying(self) -> bool:
-        return self._only_replaying
 
     def check_open(self) -> None:
         """Raise if nothing may be asked for any more, whatever the body made of being told so."""
@@ -226,6 +230,8 @@ class Execution:
     def end_busy(self, task: asyncio.Task[Any]) -> None:
         self._in_flight.pop(task, None)
         self._busy -= 1
+        if self._stops_after_steps is not None and self._busy == 0:
+            self.stop(self._stops_after_steps)
         if self._waiting:
             self._suspend_once_settled()
 
@@ -334,8 +340,14 @@ class Execution:
             del self._errors_to_raise[turn]
             self._activity += 1  # the replay goes on from here
 
+    @property
+    def begins_nothing_new(self) -> bool:
+        """Whether what is not recorded yet must not begin: compensations are being registered
+        again, or the worker is about to let go."""
+        return self._only_replaying or self._stops_after_steps is not None
+
     async def park(self) -> NoReturn:
-        """Nothing new runs while compensations are registered again: never return."""
+        """Nothing new begins any more: never return."""
         task = self._enter_flight()
         try:
             await asyncio.get_running_loop().create_future()

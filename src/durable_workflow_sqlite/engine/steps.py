@@ -82,7 +82,7 @@ async def run_step(execution: Execution, call: StepCall) -> Any:
             return await _replay_result(execution, call, attempts)
         if last.status is StepStatus.FAILED and last.due_at is None:
             await _replay_error(execution, call, attempts)
-    if execution.is_only_replaying:
+    if execution.begins_nothing_new:
         await execution.park()
     task = execution.begin_busy()
     try:

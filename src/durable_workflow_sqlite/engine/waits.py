@@ -114,7 +114,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
     if last is not None and last.status is StepStatus.COMPLETED:
         _tell_replayed(execution, last)
         return
-    if execution.is_only_replaying:
+    if execution.begins_nothing_new:
         await execution.park()
     intent = last
     task = execution.begin_wait()
@@ -129,7 +129,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
         completed = msgspec.structs.replace(
             intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
         )
-        timer = _timer(completed, TimerStatus.FIRED)
+        timer = timer_of(completed, TimerStatus.FIRED)
         await execution.save(timer, completed, *execution.running(progressed=True))
     finally:
         execution.end_wait(task)
@@ -149,7 +149,7 @@ async def wait_for_signal(
         await execution.turn_to_fail(last)
         _tell_replayed(execution, last)
         raise _timed_out(execution, last)
-    if execution.is_only_replaying:
+    if execution.begins_nothing_new:
         await execution.park()
     task = execution.begin_wait()
     try:
@@ -173,7 +173,7 @@ async def wait_for_signal(
                 error_message=execution.environment.format_error(timed_out),
                 completed_at=execution.completion_time(),
             )
-            timer = [_timer(outcome, TimerStatus.FIRED)]
+            timer = [timer_of(outcome, TimerStatus.FIRED)]
             delivered = []
         else:
             outcome = msgspec.structs.replace(
@@ -182,7 +182,7 @@ async def wait_for_signal(
                 output_data=signal.payload,
                 completed_at=execution.completion_time(),
             )
-            timer = [_timer(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
+            timer = [timer_of(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
         await execution.save(*delivered, *timer, outcome, *execution.running(progressed=True))
     finally:
@@ -207,11 +207,11 @@ def _intent(execution: Execution, call: WaitCall, deadline: datetime | None) -> 
 
 
 async def _save_intent(execution: Execution, intent: StepCheckpoint) -> None:
-    timer = [] if intent.due_at is None else [_timer(intent, TimerStatus.PENDING)]
+    timer = [] if intent.due_at is None else [timer_of(intent, TimerStatus.PENDING)]
     await execution.save(intent, *timer, *execution.running())
 
 
-def _timer(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
+def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
     """The timer of a wait; made of its checkpoint, so that it is the same one each time."""
     assert checkpoint.due_at is not None
     identity = (checkpoint.workflow_execution_id, checkpoint.branch, checkpoint.step_index)

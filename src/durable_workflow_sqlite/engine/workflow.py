@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
@@ -183,6 +183,10 @@ class WorkflowRegistry:
 
     def find(self, workflow_type: str, version: int) -> AnyWorkflow | None:
         return self._definitions.get((workflow_type, version))
+
+    @property
+    def names_and_versions(self) -> Collection[tuple[str, int]]:
+        return self._definitions.keys()
 
     def __bool__(self) -> bool:
         return bool(self._definitions)

@@ -38,6 +38,19 @@ class LoadClaimRow(NamedTuple):
     fencing_token: int
 
 
+class LoadClaimingWorkersRow(NamedTuple):
+    """What load_claiming_workers gives."""
+
+    worker_id: str
+
+
+class LoadClaimsOfRow(NamedTuple):
+    """What load_claims_of gives."""
+
+    fencing_token: int
+    workflow_execution_id: str
+
+
 class WorkflowExecutionRow(NamedTuple):
     """A row of workflow_executions."""
 
@@ -51,32 +64,52 @@ class WorkflowExecutionRow(NamedTuple):
     error_message: str | None
     ttl_expires_at: str | None
     guarantee: str
+    priority: int
     recovery_count: int
     blocked_reason: str | None
+    available_at: str | None
     created_at: str
     updated_at: str
 
 
-class LoadUnfinishedExecutionsRow(NamedTuple):
-    """What load_unfinished_executions gives."""
+class LoadQueueHeadsRow(NamedTuple):
+    """What load_queue_heads gives."""
 
-    workflow_execution_id: str
+    workflow_id: str
     workflow_type: str
     version: int
-    status: str
-    guarantee: str
-    blocked_reason: str | None
-    recovery_count: int
-    ttl_expires_at: str | None
-    worker_id: str | None
-    wakes_at: str | None
-    is_signalled: int
+    priority: int
+    available_at: str
 
 
-class LoadIdsToPruneRow(NamedTuple):
-    """What load_ids_to_prune gives."""
+class LoadAvailableRow(NamedTuple):
+    """What load_available gives."""
 
     workflow_execution_id: str
+    available_at: str
+
+
+class LoadUnqueuedRow(NamedTuple):
+    """What load_unqueued gives."""
+
+    workflow_execution_id: str
+    workflow_id: str
+    guarantee: str
+    is_due: int
+    wakes_at: str | None
+
+
+class LoadUnregisteredRow(NamedTuple):
+    """What load_unregistered gives."""
+
+    workflow_execution_id: str
+
+
+class LoadStatusesRow(NamedTuple):
+    """What load_statuses gives."""
+
+    workflow_execution_id: str
+    status: str
 
 
 class WorkflowSignalRow(NamedTuple):
@@ -90,9 +123,10 @@ class WorkflowSignalRow(NamedTuple):
     created_at: str
 
 
-class LoadSignalledExecutionIdsRow(NamedTuple):
-    """What load_signalled_execution_ids gives."""
+class LoadSignalsAfterRow(NamedTuple):
+    """What load_signals_after gives."""
 
+    workflow_signal_id: int
     workflow_execution_id: str
 
 
@@ -209,9 +243,8 @@ class Queries(Protocol):
         worker_id: str,
         claimed_at: str,
     ) -> int | None:
-        """Claims an execution that is not final for a worker, and gives the token.
-        No row means that it is unknown or final. The unique execution id makes a second
-        claim an error: the claim of a dead worker is deleted first.
+        """Claims an execution for a worker, and gives the token. No row means that it is
+        unknown, final or blocked, or that a worker has it.
         """
         ...
 
@@ -219,6 +252,18 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadClaimRow | None:
         """Who works on an execution."""
+        ...
+
+    def load_claiming_workers(self, connection: sqlite3.Connection) -> list[LoadClaimingWorkersRow]:
+        """Every worker that has claims. It hops from one to the next, so it costs the same
+        however many claims each has.
+        """
+        ...
+
+    def load_claims_of(
+        self, connection: sqlite3.Connection, *, worker_id: str
+    ) -> list[LoadClaimsOfRow]:
+        """What one worker works on, the oldest claim first."""
         ...
 
     def delete_claim(
@@ -251,8 +296,10 @@ class Queries(Protocol):
         error_message: str | None,
         ttl_expires_at: str | None,
         guarantee: str,
+        priority: int,
         recovery_count: int,
         blocked_reason: str | None,
+        available_at: str | None,
         created_at: str,
         updated_at: str,
         fencing_token: int | None,
@@ -276,8 +323,10 @@ class Queries(Protocol):
         error_message: str | None,
         ttl_expires_at: str | None,
         guarantee: str,
+        priority: int,
         recovery_count: int,
         blocked_reason: str | None,
+        available_at: str | None,
         created_at: str,
         updated_at: str,
     ) -> int:
@@ -296,19 +345,116 @@ class Queries(Protocol):
         """The executions in any of the given statuses (a JSON array), oldest first."""
         ...
 
-    def load_unfinished_executions(
-        self, connection: sqlite3.Connection
-    ) -> list[LoadUnfinishedExecutionsRow]:
-        """What is left to do, oldest first, without the data: each execution that is not
-        final, with its definition, its worker where it is claimed, the earliest of its
-        pending timers, and whether signals wait for it. The + keeps SQLite from looking
-        for the earliest in the index of all timers: the timers of one execution are few.
+    def update_execution(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        workflow_execution_id: str,
+        status: str,
+        current_step: int | None,
+        output_data: str | None,
+        error_type: str | None,
+        error_message: str | None,
+        recovery_count: int,
+        blocked_reason: str | None,
+        updated_at: str,
+        fencing_token: int,
+    ) -> int:
+        """Saves how far an execution has come, for the worker that has claimed it. What it
+        was started with stays: an input may be large, and is written once.
+        Changing no row means that it is final, or that the claim is lost.
         """
+        ...
+
+    def take_from_queue(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+    ) -> int:
+        """A worker has claimed an execution: it runs now, and is in the queue no more."""
+        ...
+
+    def put_into_queue(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, now: str
+    ) -> int:
+        """Nobody has the execution any more: says from when on it may be claimed. One that
+        only waits has nothing to do before its earliest timer, the end of its time to
+        live, or a signal, whose trigger says so then. The + keeps SQLite from looking for
+        the earliest in the index of all timers: the timers of one execution are few.
+        """
+        ...
+
+    def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
+        """Of each queue (a workflow and a priority) the time at which its first execution
+        may be claimed, the highest priority of a workflow first. It hops from one queue
+        to the next, so it costs the same however many executions are in them.
+        """
+        ...
+
+    def load_available(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        workflow_id: str,
+        priority: int,
+        now: str,
+        passed_over: str,
+        batch_size: int,
+    ) -> list[LoadAvailableRow]:
+        """The next executions of one queue that may be claimed, the longest waiting first,
+        but for some that this worker leaves alone (a JSON array of ids).
+        """
+        ...
+
+    def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
+        """What only an engine that starts up takes over: FOREGROUND_ONLY executions that
+        nobody has, with the time at which there is something to do for them; and those
+        that were written by hand without a time at which they may be claimed.
+        """
+        ...
+
+    def load_unregistered(
+        self, connection: sqlite3.Connection, *, workflow_ids: str
+    ) -> list[LoadUnregisteredRow]:
+        """The unfinished executions of every workflow but the given ones (a JSON array)."""
+        ...
+
+    def load_blocked(self, connection: sqlite3.Connection) -> list[LoadUnregisteredRow]:
+        """The executions that workers leave alone until an operator has looked at them."""
+        ...
+
+    def count_recovery(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, max_recoveries: int
+    ) -> str | None:
+        """The worker of an execution died with it in its hands. One that was running when
+        that happened too often in a row is blocked; gives the reason then.
+        """
+        ...
+
+    def unblock_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Lets workers take on an execution again; changing no row means that it was not
+        blocked.
+        """
+        ...
+
+    def reopen_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+    ) -> int:
+        """Makes a failed execution one that is to be run again, by an operator's wish. Its
+        time to live is over or may soon be, and counts no more.
+        Changing no row means that it is unknown, not failed, or was compensated.
+        """
+        ...
+
+    def load_statuses(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+    ) -> list[LoadStatusesRow]:
+        """How some executions stand (a JSON array of ids), without their data."""
         ...
 
     def load_ids_to_prune(
         self, connection: sqlite3.Connection, *, statuses: str, before: str, batch_size: int
-    ) -> list[LoadIdsToPruneRow]:
+    ) -> list[LoadUnregisteredRow]:
         """The next finished executions that were last changed before a time."""
         ...
 
@@ -372,12 +518,14 @@ class Queries(Protocol):
         """
         ...
 
-    def load_signalled_execution_ids(
-        self, connection: sqlite3.Connection
-    ) -> list[LoadSignalledExecutionIdsRow]:
-        """The executions for which signals wait. Reads the index of pending signals alone,
-        so it costs the same however many were delivered.
-        """
+    def load_last_signal_id(self, connection: sqlite3.Connection) -> int | None:
+        """The signal that came last, whatever became of it; null where there is none."""
+        ...
+
+    def load_signals_after(
+        self, connection: sqlite3.Connection, *, workflow_signal_id: int
+    ) -> list[LoadSignalsAfterRow]:
+        """The executions that signals came for after that one, in order of arrival."""
         ...
 
     def expire_pending_signals(
@@ -481,12 +629,19 @@ class Queries(Protocol):
 ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_checkpoints": StepCheckpointRow,
     "load_claim": LoadClaimRow,
+    "load_claiming_workers": LoadClaimingWorkersRow,
+    "load_claims_of": LoadClaimsOfRow,
     "load_execution": WorkflowExecutionRow,
     "load_executions_by_status": WorkflowExecutionRow,
-    "load_unfinished_executions": LoadUnfinishedExecutionsRow,
-    "load_ids_to_prune": LoadIdsToPruneRow,
+    "load_queue_heads": LoadQueueHeadsRow,
+    "load_available": LoadAvailableRow,
+    "load_unqueued": LoadUnqueuedRow,
+    "load_unregistered": LoadUnregisteredRow,
+    "load_blocked": LoadUnregisteredRow,
+    "load_statuses": LoadStatusesRow,
+    "load_ids_to_prune": LoadUnregisteredRow,
     "load_pending_signals": WorkflowSignalRow,
-    "load_signalled_execution_ids": LoadSignalledExecutionIdsRow,
+    "load_signals_after": LoadSignalsAfterRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
     "load_workflow": WorkflowRow,

@@ -17,7 +17,7 @@ from durable_workflow_sqlite.records import (
     StepKind,
     StepStatus,
     TimerStatus,
-    UnclaimedExecution,
+    UnqueuedExecution,
     Workflow,
     WorkflowExecution,
     WorkflowGuarantee,
@@ -95,8 +95,10 @@ def execution_from(row: q.WorkflowExecutionRow) -> WorkflowExecution:
             error_message=row.error_message,
             ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
             guarantee=WorkflowGuarantee(row.guarantee),
+            priority=row.priority,
             recovery_count=row.recovery_count,
             blocked_reason=row.blocked_reason,
+            available_at=optional_text_to_time("available_at", row.available_at),
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
         )
@@ -104,19 +106,14 @@ def execution_from(row: q.WorkflowExecutionRow) -> WorkflowExecution:
         raise _unreadable("execution", error, row.workflow_execution_id) from None
 
 
-def unclaimed_from(row: q.LoadUnfinishedExecutionsRow) -> UnclaimedExecution:
+def unqueued_from(row: q.LoadUnqueuedRow) -> UnqueuedExecution:
     try:
-        return UnclaimedExecution(
+        return UnqueuedExecution(
             workflow_execution_id=row.workflow_execution_id,
-            workflow_type=row.workflow_type,
-            version=row.version,
-            status=ExecutionStatus(row.status),
+            workflow_id=row.workflow_id,
             guarantee=WorkflowGuarantee(row.guarantee),
-            blocked_reason=row.blocked_reason,
-            recovery_count=row.recovery_count,
-            ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
+            is_due=bool(row.is_due),
             wakes_at=optional_text_to_time("fire_at", row.wakes_at),
-            is_signalled=bool(row.is_signalled),
         )
     except (ValueError, TypeError) as error:
         raise _unreadable("execution", error, row.workflow_execution_id) from None

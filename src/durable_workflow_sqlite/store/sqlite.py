@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 import time
@@ -16,18 +17,20 @@ import msgspec
 
 from durable_workflow_sqlite.errors import (
     ClaimLostError,
+    DurableWorkflowError,
     ExecutionConflictError,
     ExecutionNotFoundError,
     StoreError,
 )
 from durable_workflow_sqlite.records import (
     TERMINAL_STATUSES,
+    AbandonedExecution,
     ExecutionStatus,
     Record,
     StepCheckpoint,
     StepKind,
     StepStatus,
-    UnclaimedExecution,
+    UnqueuedExecution,
     Workflow,
     WorkflowClaim,
     WorkflowExecution,
@@ -38,6 +41,7 @@ from durable_workflow_sqlite.records import (
     check_time,
     utc_now,
 )
+from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store import rows
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import (
@@ -53,6 +57,8 @@ from durable_workflow_sqlite.store.migrations import load_migrations, migrate, p
 from durable_workflow_sqlite.store.rows import optional_time_to_text, readable, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
+
+_log = logging.getLogger("durable_workflow_sqlite.store")
 
 
 class SqliteCheckpointStore:
@@ -101,9 +107,12 @@ class SqliteCheckpointStore:
             self._give_back()
             raise
         self._queries = load_queries()
+        self._said: set[str] = set()
+        self._known_workflows: set[str] = set()
+        """Definitions that are in the file for sure, so that a start need not look for them."""
         self._savers: dict[type, Callable[[Any, WorkflowClaim | None], int]] = {
             StepCheckpoint: self._upsert_checkpoint,
-            WorkflowExecution: self._upsert_execution,
+            WorkflowExecution: self._save_execution,
             WorkflowTimer: self._upsert_timer,
             WorkflowSignal: self._upsert_signal,
             Workflow: self._upsert_workflow,
@@ -258,7 +267,24 @@ class SqliteCheckpointStore:
         executions.sort(key=lambda execution: execution.created_at)
         return executions
 
-    def _upsert_execution(self, execution: WorkflowExecution, claim: WorkflowClaim | None) -> int:
+    def _save_execution(self, execution: WorkflowExecution, claim: WorkflowClaim | None) -> int:
+        if claim is None:
+            return self._upsert_execution(execution)
+        return self._queries.update_execution(
+            self._connection,
+            workflow_execution_id=execution.workflow_execution_id,
+            status=execution.status._value_,
+            current_step=execution.current_step,
+            output_data=execution.output_data,
+            error_type=execution.error_type,
+            error_message=execution.error_message,
+            recovery_count=execution.recovery_count,
+            blocked_reason=execution.blocked_reason,
+            updated_at=time_to_text(execution.updated_at),
+            fencing_token=claim.fencing_token,
+        )
+
+    def _upsert_execution(self, execution: WorkflowExecution) -> int:
         changed = self._queries.upsert_execution(
             self._connection,
             workflow_execution_id=execution.workflow_execution_id,
@@ -271,39 +297,51 @@ class SqliteCheckpointStore:
             error_message=execution.error_message,
             ttl_expires_at=optional_time_to_text(execution.ttl_expires_at),
             guarantee=execution.guarantee.value,
+            priority=execution.priority,
             recovery_count=execution.recovery_count,
             blocked_reason=execution.blocked_reason,
+            available_at=optional_time_to_text(execution.available_at),
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
-            fencing_token=None if claim is None else claim.fencing_token,
+            fencing_token=None,
         )
-        if (
-            not changed
-            and claim is None
-            and self._load_execution(execution.workflow_execution_id) != execution
-        ):
+        if not changed and self._load_execution(execution.workflow_execution_id) != execution:
             raise _final(execution.workflow_execution_id, "it was not changed")
         return changed
+
+    # The queue, and claims
 
     async def create_execution(
         self, workflow: Workflow, execution: WorkflowExecution
     ) -> WorkflowClaim | None:
-        if execution.workflow_id != workflow.workflow_id:
-            raise ValueError(
-                f"execution {execution.workflow_execution_id!r} is of workflow"
-                f" {execution.workflow_id!r}, not {workflow.workflow_id!r}"
-            )
-        if execution.status in TERMINAL_STATUSES:
-            raise ValueError(f"execution {execution.workflow_execution_id!r} is final already")
+        _check_can_start(workflow, execution)
         self._be_alive()
-        return await self._commit.write(lambda: self._create(workflow, execution))
 
-    def _create(self, workflow: Workflow, execution: WorkflowExecution) -> WorkflowClaim | None:
-        taken = self._queries.load_execution(
-            self._connection, workflow_execution_id=execution.workflow_execution_id
-        )
-        if taken is not None:
-            return None
+        def create() -> WorkflowClaim | None:
+            if not self._insert(workflow, execution):
+                return None
+            return self._insert_claim(
+                execution.workflow_execution_id, execution.status, execution.created_at
+            )
+
+        claim = await self._commit.write(create)
+        if claim is not None:
+            self._known_workflows.add(workflow.workflow_id)
+        return claim
+
+    async def enqueue_execution(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
+        _check_can_start(workflow, execution)
+        return await self._commit.write(lambda: self._insert(workflow, execution))
+
+    def _insert(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
+        if workflow.workflow_id in self._known_workflows:
+            try:
+                return self._insert_execution(execution)
+            except sqlite3.IntegrityError:
+                self._known_workflows.discard(workflow.workflow_id)  # somebody deleted it
+        taken = self._load_statuses([execution.workflow_execution_id])
+        if taken:
+            return False
         self._queries.insert_workflow_if_absent(
             self._connection,
             workflow_id=workflow.workflow_id,
@@ -311,54 +349,61 @@ class SqliteCheckpointStore:
             version=workflow.version,
             created_at=time_to_text(workflow.created_at),
         )
-        self._queries.insert_execution_if_absent(
-            self._connection,
-            workflow_execution_id=execution.workflow_execution_id,
-            workflow_id=execution.workflow_id,
-            status=execution.status.value,
-            current_step=execution.current_step,
-            input_data=execution.input_data,
-            output_data=execution.output_data,
-            error_type=execution.error_type,
-            error_message=execution.error_message,
-            ttl_expires_at=optional_time_to_text(execution.ttl_expires_at),
-            guarantee=execution.guarantee.value,
-            recovery_count=execution.recovery_count,
-            blocked_reason=execution.blocked_reason,
-            created_at=time_to_text(execution.created_at),
-            updated_at=time_to_text(execution.updated_at),
+        return self._insert_execution(execution)
+
+    def _insert_execution(self, execution: WorkflowExecution) -> bool:
+        return bool(
+            self._queries.insert_execution_if_absent(
+                self._connection,
+                workflow_execution_id=execution.workflow_execution_id,
+                workflow_id=execution.workflow_id,
+                status=execution.status.value,
+                current_step=execution.current_step,
+                input_data=execution.input_data,
+                output_data=execution.output_data,
+                error_type=execution.error_type,
+                error_message=execution.error_message,
+                ttl_expires_at=optional_time_to_text(execution.ttl_expires_at),
+                guarantee=execution.guarantee.value,
+                priority=execution.priority,
+                recovery_count=execution.recovery_count,
+                blocked_reason=execution.blocked_reason,
+                available_at=optional_time_to_text(execution.available_at),
+                created_at=time_to_text(execution.created_at),
+                updated_at=time_to_text(execution.updated_at),
+            )
         )
-        return self._insert_claim(execution.workflow_execution_id)
 
-    # Claims
-
-    async def claim_execution(self, workflow_execution_id: str) -> WorkflowClaim | None:
+    async def claim_execution(
+        self, workflow_execution_id: str, now: datetime | None = None
+    ) -> WorkflowClaim | None:
         check_identifier("workflow_execution_id", workflow_execution_id)
         self._be_alive()
-        return await self._commit.write(lambda: self._claim(workflow_execution_id))
+        at = now or utc_now()
+        return await self._commit.write(lambda: self._claim(workflow_execution_id, at))
 
-    def _claim(self, workflow_execution_id: str) -> WorkflowClaim | None:
-        held = self._queries.load_claim(
-            self._connection, workflow_execution_id=workflow_execution_id
-        )
-        if held is not None:
-            if self._is_alive(held.worker_id):
-                return None
-            self._queries.delete_claim(
+    def _claim(self, workflow_execution_id: str, now: datetime) -> WorkflowClaim | None:
+        statuses = self._load_statuses([workflow_execution_id])
+        status = statuses.get(workflow_execution_id)
+        if status is None:
+            return None
+        claim = self._insert_claim(workflow_execution_id, status, now)
+        if claim is not None:
+            self._queries.take_from_queue(
                 self._connection,
                 workflow_execution_id=workflow_execution_id,
-                fencing_token=held.fencing_token,
+                updated_at=time_to_text(now),
             )
-        return self._insert_claim(workflow_execution_id, taken_over=held is not None)
+        return claim
 
     def _insert_claim(
-        self, workflow_execution_id: str, *, taken_over: bool = False
+        self, workflow_execution_id: str, status_before: ExecutionStatus, now: datetime
     ) -> WorkflowClaim | None:
         token = self._queries.insert_claim(
             self._connection,
             workflow_execution_id=workflow_execution_id,
             worker_id=self.worker_id,
-            claimed_at=time_to_text(utc_now()),
+            claimed_at=time_to_text(now),
         )
         if token is None:
             return None
@@ -366,30 +411,237 @@ class SqliteCheckpointStore:
             workflow_execution_id=workflow_execution_id,
             worker_id=self.worker_id,
             fencing_token=token,
-            taken_over=taken_over,
+            status_before=status_before,
         )
 
-    async def release_claims(self, claims: Iterable[WorkflowClaim]) -> None:
+    async def claim_available(
+        self,
+        workflows: Collection[tuple[str, int]],
+        limit: int,
+        *,
+        passed_over: Collection[str] = (),
+        now: datetime | None = None,
+    ) -> list[WorkflowClaim]:
+        check_integer("limit", limit, minimum=1)
+        at = now or utc_now()
+        # A look first: where there is nothing to claim, nobody is kept from the lock.
+        heads = await self._commit.read(lambda: self._due_heads(workflows, at))
+        if not heads:
+            return []
+        self._be_alive()
+        workers = self._count_workers()
+
+        def claim() -> list[WorkflowClaim]:
+            found: list[str] = []
+            for heads_of_one_priority in self._due_heads(workflows, at):
+                found += self._load_available(
+                    heads_of_one_priority, at, limit * workers - len(found), passed_over
+                )
+                if len(found) >= limit * workers:
+                    break
+            share = min(limit, -(-len(found) // workers))
+            claims = [self._claim(execution_id, at) for execution_id in found[:share]]
+            return [claim for claim in claims if claim is not None]
+
+        return await self._commit.write(claim)
+
+    def _due_heads(
+        self, workflows: Collection[tuple[str, int]], now: datetime
+    ) -> list[list[q.LoadQueueHeadsRow]]:
+        """The queues in which something may be claimed now: those of each priority together."""
+        until = time_to_text(now)
+        due: dict[int, list[q.LoadQueueHeadsRow]] = {}
+        for head in self._queries.load_queue_heads(self._connection):
+            is_wanted = (head.workflow_type, head.version) in workflows
+            if is_wanted and head.available_at <= until:
+                due.setdefault(head.priority, []).append(head)
+        return [due[priority] for priority in sorted(due, reverse=True)]
+
+    def _load_available(
+        self,
+        heads: list[q.LoadQueueHeadsRow],
+        now: datetime,
+        limit: int,
+        passed_over: Collection[str],
+    ) -> list[str]:
+        found: list[q.LoadAvailableRow] = []
+        for head in heads:
+            found += self._queries.load_available(
+                self._connection,
+                workflow_id=head.workflow_id,
+                priority=head.priority,
+                now=time_to_text(now),
+                passed_over=_json_array(passed_over),
+                batch_size=limit,
+            )
+        found.sort(key=lambda row: row.available_at)
+        return [row.workflow_execution_id for row in found[:limit]]
+
+    async def load_next_available_at(
+        self, workflows: Collection[tuple[str, int]]
+    ) -> datetime | None:
+        heads = await self._commit.read(lambda: self._queries.load_queue_heads(self._connection))
+        times: list[datetime] = []
+        for head in heads:
+            if (head.workflow_type, head.version) in workflows:
+                try:
+                    times.append(rows.text_to_time("available_at", head.available_at))
+                except ValueError as error:
+                    self._say_once(f"an execution of workflow {head.workflow_id!r}: {error}")
+        return min(times, default=None)
+
+    def _say_once(self, problem: str) -> None:
+        if problem not in self._said:
+            self._said.add(problem)
+            _log.error("%s; it is left out", problem)
+
+    async def release_claims(
+        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
+    ) -> None:
         to_release = list(claims)
+        at = now or utc_now()
 
         def release() -> None:
             for claim in to_release:
-                self._queries.delete_claim(
-                    self._connection,
-                    workflow_execution_id=claim.workflow_execution_id,
-                    fencing_token=claim.fencing_token,
-                )
+                if self._delete_claim(claim.workflow_execution_id, claim.fencing_token):
+                    self._put_into_queue(claim.workflow_execution_id, at)
 
         if to_release:
             await self._commit.write(release)
 
-    async def load_unclaimed_executions(self) -> list[UnclaimedExecution]:
-        found = await self._commit.read(
-            lambda: self._queries.load_unfinished_executions(self._connection)
+    async def release_claims_of_the_dead(
+        self, max_recoveries: int, now: datetime | None = None
+    ) -> list[AbandonedExecution]:
+        check_integer("max_recoveries", max_recoveries)
+        at = now or utc_now()
+        workers = await self._commit.read(
+            lambda: self._queries.load_claiming_workers(self._connection)
         )
-        workers = {row.worker_id for row in found if row.worker_id is not None}
-        alive = {worker for worker in workers if self._is_alive(worker)}
-        return readable((row for row in found if row.worker_id not in alive), rows.unclaimed_from)
+        dead = [row.worker_id for row in workers if not self._is_alive(row.worker_id)]
+
+        def release() -> list[AbandonedExecution]:
+            return [
+                self._abandon(row, max_recoveries, at)
+                for worker_id in dead
+                for row in self._queries.load_claims_of(self._connection, worker_id=worker_id)
+            ]
+
+        return await self._commit.write(release) if dead else []
+
+    def _abandon(
+        self, row: q.LoadClaimsOfRow, max_recoveries: int, now: datetime
+    ) -> AbandonedExecution:
+        execution_id = row.workflow_execution_id
+        self._delete_claim(execution_id, row.fencing_token)
+        reason = self._queries.count_recovery(
+            self._connection, workflow_execution_id=execution_id, max_recoveries=max_recoveries
+        )
+        self._put_into_queue(execution_id, now)
+        return AbandonedExecution(workflow_execution_id=execution_id, blocked_reason=reason)
+
+    def _delete_claim(self, workflow_execution_id: str, fencing_token: int) -> int:
+        return self._queries.delete_claim(
+            self._connection,
+            workflow_execution_id=workflow_execution_id,
+            fencing_token=fencing_token,
+        )
+
+    async def put_into_queue(
+        self, workflow_execution_ids: Iterable[str], now: datetime | None = None
+    ) -> None:
+        ids = list(workflow_execution_ids)
+        at = now or utc_now()
+
+        def put() -> None:
+            for execution_id in ids:
+                held = self._queries.load_claim(
+                    self._connection, workflow_execution_id=execution_id
+                )
+                if held is None:
+                    self._put_into_queue(execution_id, at)
+
+        if ids:
+            await self._commit.write(put)
+
+    def _put_into_queue(self, workflow_execution_id: str, now: datetime) -> None:
+        self._queries.put_into_queue(
+            self._connection, workflow_execution_id=workflow_execution_id, now=time_to_text(now)
+        )
+
+    async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
+        found = await self._commit.read(lambda: self._queries.load_unqueued(self._connection))
+        return readable(found, rows.unqueued_from)
+
+    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
+        def load() -> list[str]:
+            known: list[str] = []
+            unknown: list[str] = []
+            for row in self._queries.load_workflows(self._connection):
+                is_known = (row.workflow_type, row.version) in workflows
+                (known if is_known else unknown).append(row.workflow_id)
+            if not unknown:
+                return []
+            found = self._queries.load_unregistered(
+                self._connection, workflow_ids=_json_array(known)
+            )
+            return [row.workflow_execution_id for row in found]
+
+        return await self._commit.read(load)
+
+    async def load_blocked(self) -> list[str]:
+        found = await self._commit.read(lambda: self._queries.load_blocked(self._connection))
+        return [row.workflow_execution_id for row in found]
+
+    async def unblock_execution(
+        self, workflow_execution_id: str, now: datetime | None = None
+    ) -> bool:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        at = now or utc_now()
+
+        def unblock() -> bool:
+            changed = self._queries.unblock_execution(
+                self._connection, workflow_execution_id=workflow_execution_id
+            )
+            if changed:
+                self._put_into_queue(workflow_execution_id, at)
+            return bool(changed)
+
+        return await self._commit.write(unblock)
+
+    async def reopen_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> None:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        at = now or utc_now()
+
+        def reopen() -> None:
+            changed = self._queries.reopen_execution(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                updated_at=time_to_text(at),
+            )
+            if not changed:
+                raise self._cannot_be_reopened(workflow_execution_id)
+            self._save_all(records, None, [])
+            self._put_into_queue(workflow_execution_id, at)
+
+        await self._commit.write(reopen)
+
+    def _cannot_be_reopened(self, workflow_execution_id: str) -> DurableWorkflowError:
+        found = self._load_execution(workflow_execution_id)
+        if found is None:
+            return ExecutionNotFoundError(
+                f"no execution has the id {workflow_execution_id!r}",
+                workflow_execution_id=workflow_execution_id,
+            )
+        if found.status is ExecutionStatus.FAILED:
+            why = "was compensated: what its steps did is undone; start it anew under another id"
+        else:
+            why = f"is {found.status}: only one that FAILED can be run again"
+        return ExecutionConflictError(
+            f"execution {workflow_execution_id!r} {why}",
+            workflow_execution_id=workflow_execution_id,
+        )
 
     def _holds(self, claim: WorkflowClaim) -> bool:
         held = self._queries.load_claim(
@@ -403,6 +655,12 @@ class SqliteCheckpointStore:
         except OSError as error:
             raise StoreError(f"cannot tell whether another worker lives: {error}") from error
 
+    def _count_workers(self) -> int:
+        try:
+            return self._lock.count_alive()
+        except OSError as error:
+            raise StoreError(f"cannot tell which workers live: {error}") from error
+
     def _be_alive(self) -> None:
         try:
             self._lock.acquire()
@@ -410,6 +668,44 @@ class SqliteCheckpointStore:
             raise StoreError(
                 f"cannot create this worker's lock file beside the database: {error}"
             ) from error
+
+    # News
+
+    def has_news(self) -> bool:
+        return self._commit.has_news()
+
+    async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:
+        def load() -> tuple[list[str], int]:
+            if signal_id is None:
+                last = self._queries.load_last_signal_id(self._connection)
+                return [], last or 0
+            found = self._queries.load_signals_after(self._connection, workflow_signal_id=signal_id)
+            ids = dict.fromkeys(row.workflow_execution_id for row in found)
+            return list(ids), found[-1].workflow_signal_id if found else signal_id
+
+        return await self._commit.read(load)
+
+    async def load_statuses(
+        self, workflow_execution_ids: Iterable[str]
+    ) -> dict[str, ExecutionStatus]:
+        ids = list(workflow_execution_ids)
+        return await self._commit.read(lambda: self._load_statuses(ids))
+
+    def _load_statuses(self, ids: list[str]) -> dict[str, ExecutionStatus]:
+        found = self._queries.load_statuses(
+            self._connection, workflow_execution_ids=_json_array(ids)
+        )
+        statuses: dict[str, ExecutionStatus] = {}
+        for row in found:
+            try:
+                statuses[row.workflow_execution_id] = ExecutionStatus(row.status)
+            except ValueError:
+                _log.error(
+                    "execution %r has the unknown status %r; it is left out",
+                    row.workflow_execution_id,
+                    row.status,
+                )
+        return statuses
 
     # Checkpoints
 
@@ -560,15 +856,6 @@ class SqliteCheckpointStore:
         )
         return [rows.signal_from(row) for row in found]
 
-    async def load_signalled_execution_ids(self) -> set[str]:
-        found = await self._commit.read(
-            lambda: self._queries.load_signalled_execution_ids(self._connection)
-        )
-        return {row.workflow_execution_id for row in found}
-
-    def has_news(self) -> bool:
-        return self._commit.has_news()
-
     def _insert_signal(self, signal: WorkflowSignal) -> int:
         signal_id = self._queries.insert_signal(
             self._connection,
@@ -702,6 +989,17 @@ def _is_plain(checkpoint: StepCheckpoint) -> bool:
         and checkpoint.compensate_ref is None
         and checkpoint.due_at is None
     )
+
+
+def _check_can_start(workflow: Workflow, execution: WorkflowExecution) -> None:
+    if execution.workflow_id != workflow.workflow_id:
+        raise ValueError(
+            f"execution {execution.workflow_execution_id!r} is of workflow"
+            f" {execution.workflow_id!r}, not {workflow.workflow_id!r}"
+        )
+    if execution.status in TERMINAL_STATUSES or execution.blocked_reason is not None:
+        state = "blocked" if execution.blocked_reason is not None else "final already"
+        raise ValueError(f"execution {execution.workflow_execution_id!r} is {state}")
 
 
 def _json_array(values: Iterable[str]) -> str:

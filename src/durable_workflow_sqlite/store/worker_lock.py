@@ -9,11 +9,15 @@ workers in one process see each other too.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
+
+COUNT_AGAIN_AFTER_S: Final = 0.25
 
 
 class WorkerLock:
@@ -26,6 +30,8 @@ class WorkerLock:
         self.worker_id = uuid.uuid4().hex
         self._database = database
         self._file: int | None = None
+        self._count = 1
+        self._counted_at = -math.inf
 
     def acquire(self) -> None:
         """Become visible as alive. Harmless when done already. Raises OSError."""
@@ -71,13 +77,27 @@ class WorkerLock:
         finally:
             os.close(file)
 
-    def _sweep(self, database: str) -> None:
-        """Remove the files of workers that died before anybody could hear of them."""
+    def count_alive(self) -> int:
+        """How many workers live, this one included, as of a moment ago. Raises OSError."""
+        if self._database is None:
+            return 1
+        now = time.monotonic()
+        if now - self._counted_at > COUNT_AGAIN_AFTER_S:
+            self._counted_at = now
+            self._count = self._sweep(self._database)
+        return self._count
+
+    def _sweep(self, database: str) -> int:
+        """Count the live workers, and remove the files of those that died unheard of."""
         prefix = f"{Path(database).name}-worker-"
+        alive = {self.worker_id}
         for path in Path(database).parent.iterdir():
             if path.name.startswith(prefix):
+                worker_id = path.name.removeprefix(prefix)
                 with suppress(OSError):
-                    self.is_alive(path.name.removeprefix(prefix))
+                    if self.is_alive(worker_id):
+                        alive.add(worker_id)
+        return len(alive)
 
     def _path(self, worker_id: str) -> Path:
         return Path(f"{self._database}-worker-{worker_id}")

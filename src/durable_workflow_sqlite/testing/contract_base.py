@@ -168,6 +168,7 @@ def execution_with_everything(
     *,
     workflow_id: str = "order:1",
     status: ExecutionStatus = ExecutionStatus.RUNNING,
+    blocked_reason: str | None = "why not",
     created_at: datetime = NOON,
 ) -> WorkflowExecution:
     return WorkflowExecution(
@@ -181,8 +182,10 @@ def execution_with_everything(
         error_message="it broke",
         ttl_expires_at=NOON,
         guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        priority=-7,
         recovery_count=4,
-        blocked_reason="why not",
+        blocked_reason=blocked_reason,
+        available_at=NOON - MINUTE,
         created_at=created_at,
         updated_at=NOON + MINUTE,
     )

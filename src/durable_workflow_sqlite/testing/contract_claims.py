@@ -12,11 +12,7 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionNotFoundError,
     ExecutionStatus,
-    SignalStatus,
-    TimerStatus,
-    UnclaimedExecution,
     Workflow,
-    WorkflowGuarantee,
 )
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
@@ -56,7 +52,7 @@ class ClaimsContract(StoreContract):
             assert await store.load_pending_signals(status, "go") == [signal]
             sent.append(signal.workflow_signal_id)
         assert len(set(sent) - {None}) == len(UNFINISHED)
-        assert await store.load_signalled_execution_ids() == set(UNFINISHED)
+        assert await store.load_signals_after(0) == (list(UNFINISHED), sent[-1])
 
     @over_a_store
     async def test_a_signal_to_an_unknown_or_final_execution_is_refused(
@@ -71,33 +67,41 @@ class ClaimsContract(StoreContract):
                 await store.send_signal(new_signal(status, "go"))
             assert final.value.workflow_execution_id == status
             assert await store.load_pending_signals(status) == []
-        assert await store.load_signalled_execution_ids() == set()
+        assert await store.load_signals_after(0) == ([], 0)
 
     @over_a_store
-    async def test_an_execution_is_signalled_until_its_signals_are_delivered(
-        self, store: CheckpointStore
-    ) -> None:
+    async def test_each_signal_is_news_once(self, store: CheckpointStore) -> None:
         await store.save(new_execution("e"), new_execution("f"))
-        signal = await store.send_signal(new_signal("e", "go"))
-        assert await store.load_signalled_execution_ids() == {"e"}
-        await store.save_signal(
-            new_signal("e", "go", status=SignalStatus.DELIVERED, id=signal.workflow_signal_id)
-        )
-        assert await store.load_signalled_execution_ids() == set()
+        assert await store.load_signals_after(None) == ([], 0)
+        await store.send_signal(new_signal("e", "go"))
+        last = await store.send_signal(new_signal("e", "go"))
+        ids, seen = await store.load_signals_after(0)
+        assert (ids, seen) == (["e"], last.workflow_signal_id)
+        await store.send_signal(new_signal("f", "go"))
+        last = await store.send_signal(new_signal("e", "go"))
+        assert await store.load_signals_after(seen) == (["f", "e"], last.workflow_signal_id)
+        assert await store.load_signals_after(None) == ([], last.workflow_signal_id)
+
+    @over_a_store
+    async def test_statuses_are_loaded_of_many_at_once(self, store: CheckpointStore) -> None:
+        for status in ExecutionStatus:
+            await store.save_execution(new_execution(status, status=status))
+        wanted = [*ExecutionStatus, "unknown"]
+        assert await store.load_statuses(wanted) == {status: status for status in ExecutionStatus}
+        assert await store.load_statuses([]) == {}
 
     # Claims
 
     @over_a_store
     async def test_an_execution_is_created_with_a_claim(self, store: CheckpointStore) -> None:
         workflow = Workflow(workflow_id="w2", workflow_type="w", created_at=NOON)
-        execution = execution_with_everything("e", workflow_id="w2")
+        execution = execution_with_everything("e", workflow_id="w2", blocked_reason=None)
         claim = await store.create_execution(workflow, execution)
         assert claim is not None
         assert (claim.workflow_execution_id, claim.worker_id) == ("e", store.worker_id)
-        assert not claim.taken_over
+        assert claim.status_before is execution.status
         assert await store.load_workflow("w2") == workflow
         assert await store.load_execution("e") == execution
-        assert await store.load_unclaimed_executions() == []
         assert await store.claim_execution("e") is None
         await store.save(new_execution("e", workflow_id="w2"), claim=claim)
 
@@ -153,8 +157,32 @@ class ClaimsContract(StoreContract):
             claim = await store.claim_execution(status)
             assert claim is not None
             assert (claim.workflow_execution_id, claim.worker_id) == (status, store.worker_id)
-            assert not claim.taken_over
+            assert claim.status_before is status
             assert await store.claim_execution(status) is None
+
+    @over_a_store
+    async def test_what_is_claimed_runs(self, store: CheckpointStore) -> None:
+        later = NOON + MINUTE
+        for status in UNFINISHED:
+            await store.save_execution(new_execution(status, status=status, available_at=NOON))
+            await store.claim_execution(status, later)
+            claimed = await store.load_execution(status)
+            assert claimed is not None
+            is_undone = status is ExecutionStatus.COMPENSATING
+            assert claimed.status is (status if is_undone else ExecutionStatus.RUNNING)
+            assert claimed.available_at is None
+            assert claimed.updated_at == later
+
+    @over_a_store
+    async def test_what_is_blocked_cannot_be_claimed(self, store: CheckpointStore) -> None:
+        await store.save_execution(new_execution("e", blocked_reason="why not"))
+        assert await store.claim_execution("e") is None
+        assert await store.load_blocked() == ["e"]
+        assert await store.unblock_execution("e")
+        assert not await store.unblock_execution("e")
+        assert not await store.unblock_execution("unknown")
+        assert await store.load_blocked() == []
+        assert await store.claim_execution("e") is not None
 
     @over_a_store
     async def test_fencing_tokens_grow(self, store: CheckpointStore) -> None:
@@ -217,7 +245,7 @@ class ClaimsContract(StoreContract):
 
         execution = await store.load_execution("e")
         assert execution is not None
-        assert execution.status is ExecutionStatus.PENDING
+        assert execution.status is ExecutionStatus.RUNNING
         assert await store.load_pending_signals("e") == [signal]
         assert await store.load_timers("e") == [timer]
         assert await store.load_checkpoints("e") == []
@@ -270,52 +298,6 @@ class ClaimsContract(StoreContract):
         assert [type(outcome) for outcome in outcomes] == [type(None), ClaimLostError, type(None)]
         assert len(await store.load_checkpoints("f")) == 2
         assert await store.load_checkpoints("e") == []
-
-    @over_a_store
-    async def test_unclaimed_executions_say_what_a_worker_must_know(
-        self, store: CheckpointStore
-    ) -> None:
-        await store.save(
-            Workflow(workflow_id="w2", workflow_type="pay", version=3),
-            new_execution("young", created_at=NOON + MINUTE),
-            execution_with_everything("old", workflow_id="w2", created_at=NOON - MINUTE),
-            *(new_execution(f"is {status}", status=status) for status in FINAL),
-            new_timer("old", "fired", NOON - MINUTE, status=TimerStatus.FIRED),
-            new_timer("old", "late", NOON + MINUTE),
-            new_timer("old", "early", NOON),
-            new_signal("old", "go"),
-            new_signal("young", "go", status=SignalStatus.DELIVERED),
-        )
-        old = UnclaimedExecution(
-            workflow_execution_id="old",
-            workflow_type="pay",
-            version=3,
-            status=ExecutionStatus.RUNNING,
-            guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
-            blocked_reason="why not",
-            recovery_count=4,
-            ttl_expires_at=NOON,
-            wakes_at=NOON,
-            is_signalled=True,
-        )
-        young = UnclaimedExecution(
-            workflow_execution_id="young",
-            workflow_type="order",
-            version=1,
-            status=ExecutionStatus.PENDING,
-            guarantee=WorkflowGuarantee.FOREGROUND_ONLY,
-            blocked_reason=None,
-            recovery_count=0,
-            ttl_expires_at=None,
-            wakes_at=None,
-            is_signalled=False,
-        )
-        assert await store.load_unclaimed_executions() == [old, young]
-        claim = await store.claim_execution("old")
-        assert claim is not None
-        assert await store.load_unclaimed_executions() == [young]
-        await store.release_claims([claim])
-        assert await store.load_unclaimed_executions() == [old, young]
 
     # Several workers
 
@@ -403,18 +385,16 @@ class ClaimsContract(StoreContract):
         other = await open_another()
         claim = await store.create_execution(WORKFLOW, new_execution("e"))
         assert claim is not None
-        assert await other.load_unclaimed_executions() == []
+        assert await other.release_claims_of_the_dead(0) == []
         assert await other.claim_execution("e") is None
         assert await other.create_execution(WORKFLOW, new_execution("e")) is None
         await store.save(new_checkpoint("e", 0), claim=claim)
 
         await store.release_claims([claim])
-        assert len(await other.load_unclaimed_executions()) == 1
         taken = await other.claim_execution("e")
         assert taken is not None
         assert taken.worker_id == other.worker_id
         assert taken.fencing_token > claim.fencing_token
-        assert not taken.taken_over
         assert await store.claim_execution("e") is None
 
     @over_workers
@@ -444,13 +424,14 @@ class ClaimsContract(StoreContract):
         claim = await store.create_execution(WORKFLOW, new_execution("e"))
         assert claim is not None
         await store.close()
-        assert len(await other.load_unclaimed_executions()) == 1
+        assert await other.claim_execution("e") is None
+        (abandoned,) = await other.release_claims_of_the_dead(10)
+        assert (abandoned.workflow_execution_id, abandoned.blocked_reason) == ("e", None)
         taken = await other.claim_execution("e")
         assert taken is not None
-        assert taken.taken_over
         assert taken.worker_id == other.worker_id
         assert taken.fencing_token > claim.fencing_token
-        assert await other.load_unclaimed_executions() == []
+        assert await other.release_claims_of_the_dead(10) == []
         await is_refused_everything(other, claim)
         await other.save(new_checkpoint("e", 0), claim=taken)
 

@@ -91,9 +91,14 @@ class SavingContract(StoreContract):
         assert await store.load_pending_timers() == []
         assert await store.load_pending_signals("unknown") == []
         assert await store.load_pending_signals("unknown", "go") == []
-        assert await store.load_signalled_execution_ids() == set()
+        assert await store.load_signals_after(None) == ([], 0)
+        assert await store.load_signals_after(0) == ([], 0)
         assert await store.load_executions_by_status(list(ExecutionStatus)) == []
-        assert await store.load_unclaimed_executions() == []
+        assert await store.load_unqueued_executions() == []
+        assert await store.load_blocked() == []
+        assert await store.load_unregistered([]) == []
+        assert await store.load_next_available_at([("order", 1)]) is None
+        assert await store.claim_available([("order", 1)], 10) == []
 
     @over_a_store
     async def test_times_keep_their_microseconds_and_become_utc(
@@ -441,7 +446,6 @@ class SavingContract(StoreContract):
                 TimerStatus.FIRED,
             ]
             assert await store.load_pending_signals(status) == []
-            assert await store.load_signalled_execution_ids() == {"bystander"}
             assert len(await store.load_pending_signals("bystander", status)) == 1
         assert {timer.workflow_execution_id for timer in await store.load_pending_timers()} == {
             "bystander"

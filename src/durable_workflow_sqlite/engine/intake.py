@@ -1,0 +1,403 @@
+"""Which executions this worker takes on: as many as it has room for, of those that have work to do.
+
+What nobody has claimed is in the store's queue, from the time on at which there is something to do
+for it. One that sleeps or waits for a signal is in no worker's hands, and costs nothing until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Coroutine
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from durable_workflow_sqlite.engine.execution import (
+    Environment,
+    Execution,
+    Interruption,
+    cancelled,
+    expired,
+)
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
+from durable_workflow_sqlite.errors import (
+    ClaimLostError,
+    ExecutionNotFoundError,
+    StoreCorruptError,
+    StoreError,
+    WorkflowExpiredError,
+)
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+)
+
+TRY_AGAIN_AFTER_S: Final = 1.0
+
+LEAVE_TO_OTHERS_S: Final = 0.005
+"""For how long a worker that took its share leaves the rest to the others."""
+
+LAUNCHES_A_TURN: Final = 20
+"""Executions launched in one turn of the event loop."""
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+
+class RecoveryResult(msgspec.Struct, frozen=True):
+    """What became of the unfinished executions that nobody worked on, by their ids.
+
+    resumed: taken on, and running. Those for which there was no room yet follow as others end or
+        wait; those that wait for a time or a signal are taken on when it comes.
+    expired: their time to live had run out; they are being compensated.
+    unregistered: no workflow of that type and version is known here; they were left alone.
+    blocked: they killed their worker too often, see `DurableEngine.unblock`.
+    """
+
+    resumed: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
+    unregistered: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+
+
+class Launch(Protocol):
+    """Begins to run an execution here."""
+
+    def __call__(
+        self,
+        workflow: AnyWorkflow,
+        record: WorkflowExecution,
+        claim: WorkflowClaim,
+        history: History,
+        interruption: Interruption | None = None,
+        /,
+    ) -> Execution: ...
+
+
+class _LeftAlone(msgspec.Struct, frozen=True):
+    again_at: float
+    trouble: BaseException
+
+
+class Intake:
+    """Claims executions and launches them, as there is room."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        registry: WorkflowRegistry,
+        launch: Launch,
+        *,
+        max_concurrent: int,
+        max_recoveries: int,
+    ) -> None:
+        self._environment = environment
+        self._store = environment.store
+        self._registry = registry
+        self._launch = launch
+        self._max_concurrent = max_concurrent
+        self._max_recoveries = max_recoveries
+        self._definitions: dict[str, AnyWorkflow] = {}
+        self._active: dict[str, None] = {}
+        """What was taken on and has not come to a wait or its end: it takes up room."""
+        self._claims: dict[str, WorkflowClaim] = {}
+        """What is claimed and not launched yet."""
+        self._foreground: dict[str, datetime | None] = {}
+        """FOREGROUND_ONLY ones that this engine found as it started up: when they are due."""
+        self._left_alone: dict[str, _LeftAlone] = {}
+        self._letting_go: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._something_to_do = asyncio.Event()
+        self._taking = asyncio.Lock()
+        self._is_closed = False
+
+    def begin(self) -> None:
+        """Take on what there is from now on, as there is room."""
+        self._loop_task = asyncio.create_task(self._run(), name="durable-workflow-intake")
+
+    def look(self) -> None:
+        """There may be something to take on, or room for it."""
+        self._something_to_do.set()
+
+    async def recover(self) -> RecoveryResult:
+        """Take on what dead workers left, and what only an engine that starts up takes on."""
+        clock, observers = self._environment.clock, self._environment.observers
+        started_at = clock.now()
+        self._left_alone.clear()
+        await self.release_the_dead()
+        orphans = await self._store.load_unqueued_executions()
+        observers.tell("on_recovery_start", len(orphans))
+        to_queue: list[str] = []
+        for one in orphans:
+            if one.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:
+                to_queue.append(one.workflow_execution_id)
+            elif await self._definition_of(one.workflow_id) is not None:
+                due_at = started_at if one.is_due else one.wakes_at
+                self._foreground[one.workflow_execution_id] = due_at
+        await self._store.put_into_queue(to_queue, started_at)
+        resumed, expired_ones = await self._take()
+        result = RecoveryResult(
+            resumed=tuple(resumed),
+            expired=tuple(expired_ones),
+            unregistered=tuple(
+                await self._store.load_unregistered(self._registry.names_and_versions)
+            ),
+            blocked=tuple(await self._store.load_blocked()),
+        )
+        observers.tell("on_recovery_complete", result, clock.now() - started_at)
+        if result != RecoveryResult():
+            _log.info(
+                "recovery took on %d executions and %d expired ones; left alone: %d unregistered,"
+                " %d blocked",
+                len(result.resumed),
+                len(result.expired),
+                len(result.unregistered),
+                len(result.blocked),
+            )
+        self.look()
+        return result
+
+    async def release_the_dead(self) -> None:
+        """Let whoever has room take on what dead workers had in their hands."""
+        now = self._environment.clock.now()
+        for one in await self._store.release_claims_of_the_dead(self._max_recoveries, now):
+            if one.blocked_reason is not None:
+                _log.error(
+                    "execution %r is blocked: %s; find out why, then unblock it",
+                    one.workflow_execution_id,
+                    one.blocked_reason,
+                    extra={"workflow_execution_id": one.workflow_execution_id},
+                )
+
+    async def resume(self, record: WorkflowExecution) -> None:
+        """Take on one execution now, room or not, if that can be done here."""
+        execution_id = record.workflow_execution_id
+        self._left_alone.pop(execution_id, None)
+        if (letting_go := self._letting_go.get(execution_id)) is not None:
+            await asyncio.wait([letting_go])
+        if self._is_closed or await self._definition_of(record.workflow_id) is None:
+            return
+        await self.release_the_dead()
+        claim = await self._store.claim_execution(execution_id, self._environment.clock.now())
+        if claim is not None:
+            self._hold(claim)
+            await self._load_and_launch(claim)
+
+    def signalled(self, execution_id: str) -> None:
+        """A signal has come for an execution that is not running here."""
+        if execution_id in self._foreground:
+            self._foreground[execution_id] = self._environment.clock.now()
+        self.look()
+
+    def left(self, execution: Execution, trouble: BaseException) -> None:
+        """An execution was left as it is. Let go of it, and come back only if that can help."""
+        passes = isinstance(trouble, StoreError) and not isinstance(trouble, StoreCorruptError)
+        wait = TRY_AGAIN_AFTER_S if passes else math.inf
+        self._leave_alone(execution.claim, execution.record.guarantee, trouble, wait)
+
+    def why_left(self, execution_id: str) -> BaseException | None:
+        """Why this worker will not come back to an execution by itself; None if it will."""
+        left = self._left_alone.get(execution_id)
+        return None if left is None or left.again_at != math.inf else left.trouble
+
+    async def close(self) -> list[WorkflowClaim]:
+        """Stop, and give back the claims of what was not launched."""
+        self._is_closed = True
+        tasks = list(self._tasks)
+        if self._loop_task is not None:
+            tasks.append(self._loop_task)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        return list(self._claims.values())
+
+    async def _run(self) -> None:
+        """Take on what there is, then wait until there may be more."""
+        while True:
+            self._something_to_do.clear()
+            alarm: asyncio.Future[None] | None = None
+            try:
+                await self._take()
+                due_at = await self._next_due_at()
+                if due_at is not None:
+                    alarm = self._environment.scheduler.at(due_at)
+                    alarm.add_done_callback(lambda _: self._something_to_do.set())
+                await self._something_to_do.wait()
+            except Exception:  # noqa: BLE001 - whatever the store raises
+                _log.warning("could not look for work; will try again", exc_info=True)
+                await asyncio.sleep(TRY_AGAIN_AFTER_S)
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+
+    async def _next_due_at(self) -> datetime | None:
+        """When there will be something to take on; None while there is no room for it anyway."""
+        if self._room <= 0 or not self._registry:
+            return None
+        now = self._environment.clock.now()
+        times = [time for time in self._foreground.values() if time is not None]
+        queued = await self._store.load_next_available_at(self._registry.names_and_versions)
+        if queued is not None:
+            # What is due and was not taken is left alone here, or its row cannot be read.
+            times.append(queued if queued > now else now + timedelta(seconds=TRY_AGAIN_AFTER_S))
+        return min(times, default=None)
+
+    @property
+    def _room(self) -> int:
+        return self._max_concurrent - len(self._active)
+
+    async def _take(self) -> tuple[list[str], list[str]]:
+        """Claim and launch until there is no room, or nothing more; the ids, and the expired."""
+        taken: list[str] = []
+        expired_ones: list[str] = []
+
+        async def launch(claims: list[WorkflowClaim]) -> None:
+            for claim in claims:
+                self._hold(claim)
+            for number, claim in enumerate(claims, 1):
+                is_expired = await self._load_and_launch(claim)
+                (expired_ones if is_expired else taken).append(claim.workflow_execution_id)
+                if number % LAUNCHES_A_TURN == 0:
+                    await asyncio.sleep(0)
+
+        async with self._taking:
+            await launch(await self._claim_foreground())
+            while self._room > 0 and self._registry and not self._is_closed:
+                room = self._room
+                claims = await self._store.claim_available(
+                    self._registry.names_and_versions,
+                    room,
+                    passed_over=self._passed_over(),
+                    now=self._environment.clock.now(),
+                )
+                await launch(claims)
+                if not claims:
+                    break
+                if len(claims) < room:
+                    await asyncio.sleep(LEAVE_TO_OTHERS_S)
+        return taken, expired_ones
+
+    async def _claim_foreground(self) -> list[WorkflowClaim]:
+        now = self._environment.clock.now()
+        passed_over = self._passed_over()
+        due = [
+            execution_id
+            for execution_id, due_at in self._foreground.items()
+            if due_at is not None and due_at <= now and execution_id not in passed_over
+        ]
+        claims: list[WorkflowClaim] = []
+        for execution_id in due[: max(self._room, 0)]:
+            del self._foreground[execution_id]
+            claim = await self._store.claim_execution(execution_id, now)
+            if claim is not None:
+                claims.append(claim)
+        return claims
+
+    async def _load_and_launch(self, claim: WorkflowClaim) -> bool:
+        """Launch an execution that was claimed; whether its time to live has run out."""
+        execution_id = claim.workflow_execution_id
+        guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+        try:
+            record = await self._store.load_execution(execution_id)
+            if record is None:
+                raise ExecutionNotFoundError(
+                    f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
+                )
+            guarantee = record.guarantee
+            execution, is_expired = await self._launched(record, claim)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            # This one alone: the others go on.
+            _log.exception("cannot resume execution %r", execution_id)
+            self._environment.observers.tell("on_error", error, execution_id)
+            self._make_room(execution_id)
+            self._leave_alone(claim, guarantee, error, math.inf)
+            return False
+        self._claims.pop(execution_id, None)
+        execution.suspended.add_done_callback(lambda _: self._make_room(execution_id))
+        return is_expired
+
+    async def _launched(
+        self, record: WorkflowExecution, claim: WorkflowClaim
+    ) -> tuple[Execution, bool]:
+        execution_id = record.workflow_execution_id
+        definition = await self._definition_of(record.workflow_id)
+        if definition is None:
+            raise LookupError(f"workflow {record.workflow_id!r} is not registered")
+        history = History(await self._store.load_checkpoints(execution_id))
+        interruption: Interruption | None = None
+        if await self._is_to_cancel(execution_id):
+            interruption = cancelled(execution_id)
+        elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
+            interruption = expired(record)
+        execution = self._launch(definition, record, claim, history, interruption)
+        # Whoever asked before it was launched found nobody to tell.
+        if interruption is None and await self._is_to_cancel(execution_id):
+            execution.interrupt(cancelled(execution_id))
+        return execution, isinstance(interruption, WorkflowExpiredError)
+
+    async def _is_to_cancel(self, execution_id: str) -> bool:
+        return bool(await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL))
+
+    async def _definition_of(self, workflow_id: str) -> AnyWorkflow | None:
+        """The workflow that a stored definition means, if it is registered here."""
+        definition = self._definitions.get(workflow_id)
+        if definition is None:
+            stored = await self._store.load_workflow(workflow_id)
+            if stored is not None:
+                definition = self._registry.find(stored.workflow_type, stored.version)
+            if definition is not None:
+                self._definitions[workflow_id] = definition
+        return definition
+
+    def _hold(self, claim: WorkflowClaim) -> None:
+        self._claims[claim.workflow_execution_id] = claim
+        self._active[claim.workflow_execution_id] = None
+
+    def _make_room(self, execution_id: str) -> None:
+        self._active.pop(execution_id, None)
+        self.look()
+
+    def _passed_over(self) -> list[str]:
+        now = asyncio.get_running_loop().time()
+        return [one for one, left in self._left_alone.items() if left.again_at > now]
+
+    def _leave_alone(
+        self,
+        claim: WorkflowClaim,
+        guarantee: WorkflowGuarantee,
+        trouble: BaseException,
+        seconds: float,
+    ) -> None:
+        execution_id = claim.workflow_execution_id
+        loop = asyncio.get_running_loop()
+        if not isinstance(trouble, ClaimLostError):
+            self._left_alone[execution_id] = _LeftAlone(loop.time() + seconds, trouble)
+            if guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+                self._foreground[execution_id] = self._environment.clock.now()
+        if seconds != math.inf:
+            loop.call_later(seconds + 0.001, self.look)
+        task = self._letting_go[execution_id] = self._spawn(self._let_go(claim))
+        task.add_done_callback(lambda _: self._letting_go.pop(execution_id, None))
+
+    async def _let_go(self, claim: WorkflowClaim) -> None:
+        while True:
+            try:
+                await self._store.release_claims([claim], self._environment.clock.now())
+            except StoreError:
+                await asyncio.sleep(TRY_AGAIN_AFTER_S)  # until then it is nobody else's
+            else:
+                break
+        self._claims.pop(claim.workflow_execution_id, None)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,53 @@
+"""What must be changed in the records of a failed execution so that it goes on where it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from durable_workflow_sqlite.engine.steps import later
+from durable_workflow_sqlite.engine.waits import timer_of
+from durable_workflow_sqlite.records import (
+    Record,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    TimerStatus,
+    WorkflowExecution,
+)
+
+
+def reopened(
+    execution: WorkflowExecution, checkpoints: Iterable[StepCheckpoint], now: datetime
+) -> list[Record]:
+    """The records to save; none where no step failed the execution, but its own code did.
+
+    A step gets one more attempt, and a wait its whole time once more.
+    """
+    failed = [one for one in checkpoints if one.status is StepStatus.FAILED and one.due_at is None]
+    failed += [
+        one
+        for one in checkpoints
+        if one.status is StepStatus.FAILED and one.kind is StepKind.SIGNAL and one not in failed
+    ]
+    last = max(failed, key=lambda one: one.completed_at or now, default=None)
+    if last is None or (last.error_type, last.error_message) != (
+        execution.error_type,
+        execution.error_message,
+    ):
+        return []
+    if last.kind is StepKind.STEP:
+        return [msgspec.structs.replace(last, due_at=now)]
+    started_at = last.started_at or now
+    wait = msgspec.structs.replace(
+        last,
+        status=StepStatus.INTENT,
+        error_type=None,
+        error_message=None,
+        started_at=now,
+        completed_at=None,
+        due_at=None if last.due_at is None else later(now, last.due_at - started_at),
+    )
+    return [wait, *([] if wait.due_at is None else [timer_of(wait, TimerStatus.PENDING)])]

@@ -1,0 +1,341 @@
+"""The store contract: the queue of what nobody has claimed, and how executions get into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    CheckpointStore,
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    ExecutionStatus,
+    StepStatus,
+    TimerStatus,
+    Workflow,
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+)
+from durable_workflow_sqlite.testing.contract_base import (
+    FINAL,
+    MINUTE,
+    NOON,
+    UNFINISHED,
+    WORKFLOW,
+    OpenAnother,
+    StoreContract,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    new_timer,
+    over_a_store,
+    over_workers,
+)
+
+ORDER = [("order", 1)]
+BACKGROUND = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+
+
+class QueueContract(StoreContract):
+    """What is claimed next, and by whom."""
+
+    @over_a_store
+    async def test_what_is_enqueued_is_claimed_once(self, store: CheckpointStore) -> None:
+        execution = _queued("e", NOON)
+        assert await store.enqueue_execution(WORKFLOW, execution)
+        assert await store.load_execution("e") == execution
+        assert not await store.enqueue_execution(WORKFLOW, _queued("e", NOON, input_data="[2]"))
+        assert await store.load_execution("e") == execution
+        (claim,) = await store.claim_available(ORDER, 10, now=NOON)
+        assert (claim.workflow_execution_id, claim.worker_id) == ("e", store.worker_id)
+        assert claim.status_before is ExecutionStatus.PENDING
+        assert await store.claim_available(ORDER, 10, now=NOON) == []
+        claimed = await store.load_execution("e")
+        assert claimed is not None
+        assert (claimed.status, claimed.available_at) == (ExecutionStatus.RUNNING, None)
+        await store.save(new_checkpoint("e", 0), claim=claim)
+
+    @over_a_store
+    async def test_enqueuing_under_an_id_that_is_taken_writes_nothing(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save_execution(new_execution("e", status=ExecutionStatus.FAILED))
+        other = Workflow(workflow_id="w2", workflow_type="w")
+        assert not await store.enqueue_execution(other, _queued("e", NOON, workflow_id="w2"))
+        assert await store.load_workflow("w2") is None
+        for status in FINAL:
+            with pytest.raises(ValueError, match="final"):
+                await store.enqueue_execution(WORKFLOW, _queued("f", NOON, status=status))
+        assert await store.load_execution("f") is None
+
+    @over_a_store
+    async def test_the_higher_priority_goes_first_and_then_the_longer_waiting(
+        self, store: CheckpointStore
+    ) -> None:
+        for name, priority, at in (
+            ("low", -5, NOON - 9 * MINUTE),
+            ("young", 0, NOON),
+            ("old", 0, NOON - MINUTE),
+            ("high", 7, NOON),
+            ("highest", 2**63 - 1, NOON),
+        ):
+            await store.enqueue_execution(WORKFLOW, _queued(name, at, priority=priority))
+        order = [
+            claim.workflow_execution_id
+            for _ in range(3)
+            for claim in await store.claim_available(ORDER, 2, now=NOON)
+        ]
+        assert order == ["highest", "high", "old", "young", "low"]
+
+    @over_a_store
+    async def test_workflows_of_one_priority_take_turns_by_age(
+        self, store: CheckpointStore
+    ) -> None:
+        other = Workflow(workflow_id="w2", workflow_type="pay", version=3)
+        await store.enqueue_execution(WORKFLOW, _queued("first", NOON))
+        await store.enqueue_execution(other, _queued("second", NOON + MINUTE, workflow_id="w2"))
+        await store.enqueue_execution(WORKFLOW, _queued("third", NOON + 2 * MINUTE))
+        claims = await store.claim_available([*ORDER, ("pay", 3)], 9, now=NOON + 9 * MINUTE)
+        assert _ids(claims) == ["first", "second", "third"]
+
+    @over_a_store
+    async def test_only_registered_types_and_versions_are_claimed(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.enqueue_execution(WORKFLOW, _queued("e", NOON))
+        for workflows in ([], [("order", 2)], [("pay", 1)]):
+            assert await store.claim_available(workflows, 9, now=NOON) == []
+            assert await store.load_next_available_at(workflows) is None
+            assert await store.load_unregistered(workflows) == ["e"]
+        assert await store.load_unregistered(ORDER) == []
+        assert _ids(await store.claim_available([("pay", 1), *ORDER], 9, now=NOON)) == ["e"]
+
+    @over_a_store
+    async def test_nothing_is_claimed_before_its_time_or_when_it_is_left_alone(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.enqueue_execution(WORKFLOW, _queued("late", NOON + MINUTE))
+        assert await store.load_next_available_at(ORDER) == NOON + MINUTE
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+        at = NOON + MINUTE
+        assert await store.claim_available(ORDER, 9, passed_over=["late"], now=at) == []
+        assert _ids(await store.claim_available(ORDER, 9, passed_over=["x"], now=at)) == ["late"]
+        assert await store.load_next_available_at(ORDER) is None
+
+    @over_a_store
+    async def test_what_is_released_may_be_claimed_again(self, store: CheckpointStore) -> None:
+        for status in UNFINISHED:
+            claim = await store.create_execution(
+                WORKFLOW, new_execution(status, status=status, guarantee=BACKGROUND)
+            )
+            assert claim is not None
+            await store.release_claims([claim], NOON)
+            released = await store.load_execution(status)
+            assert released is not None
+            is_waiting = status is ExecutionStatus.SUSPENDED
+            assert released.available_at == (None if is_waiting else NOON)
+            assert released.status is status
+
+    @over_a_store
+    async def test_one_that_waits_is_released_until_its_time(self, store: CheckpointStore) -> None:
+        for name, timers, ttl, signals, expected in (
+            ("timers", [MINUTE, 2 * MINUTE], None, 0, NOON + MINUTE),
+            ("ttl", [], NOON + 3 * MINUTE, 0, NOON + 3 * MINUTE),
+            ("both", [4 * MINUTE], NOON + 3 * MINUTE, 0, NOON + 3 * MINUTE),
+            ("signalled", [MINUTE], None, 1, NOON),
+            ("for ever", [], None, 0, None),
+        ):
+            suspended = new_execution(
+                name, status=ExecutionStatus.SUSPENDED, ttl_expires_at=ttl, guarantee=BACKGROUND
+            )
+            claim = await store.create_execution(WORKFLOW, suspended)
+            assert claim is not None
+            await store.save(
+                *(new_timer(name, f"{name} {after}", NOON + after) for after in timers),
+                new_timer(name, f"{name} fired", NOON - MINUTE, status=TimerStatus.FIRED),
+            )
+            for _ in range(signals):
+                await store.send_signal(new_signal(name, "go", created_at=NOON))
+            await store.release_claims([claim], NOON)
+            assert await _available_at(store, name) == expected
+
+    @over_a_store
+    async def test_a_signal_wakes_what_nobody_has(self, store: CheckpointStore) -> None:
+        for status in UNFINISHED:
+            await store.save_execution(new_execution(status, status=status, guarantee=BACKGROUND))
+            await store.send_signal(new_signal(status, "go", created_at=NOON))
+            assert await _available_at(store, status) == NOON
+            await store.send_signal(new_signal(status, "go", created_at=NOON + MINUTE))
+            assert await _available_at(store, status) == NOON
+
+    @over_a_store
+    async def test_a_signal_leaves_what_somebody_has_or_must_look_at(
+        self, store: CheckpointStore
+    ) -> None:
+        held = new_execution("held", guarantee=BACKGROUND)
+        assert await store.create_execution(WORKFLOW, held) is not None
+        await store.save_execution(new_execution("foreground"))
+        await store.save_execution(
+            new_execution("blocked", blocked_reason="why not", guarantee=BACKGROUND)
+        )
+        for one in ("held", "foreground", "blocked"):
+            await store.send_signal(new_signal(one, "go", created_at=NOON))
+            assert await _available_at(store, one) is None
+
+    @over_a_store
+    async def test_what_runs_in_the_foreground_only_is_never_in_the_queue(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in UNFINISHED:
+            claim = await store.create_execution(WORKFLOW, new_execution(status, status=status))
+            assert claim is not None
+            await store.release_claims([claim], NOON)
+        await store.save_timer(new_timer("SUSPENDED", "t", NOON + MINUTE))
+        assert await store.claim_available(ORDER, 9, now=NOON + 9 * MINUTE) == []
+        found = {one.workflow_execution_id: one for one in await store.load_unqueued_executions()}
+        assert set(found) == set(UNFINISHED)
+        assert all(one.workflow_id == "order:1" for one in found.values())
+        assert [one for one in found if not found[one].is_due] == ["SUSPENDED"]
+        assert found["SUSPENDED"].wakes_at == NOON + MINUTE
+        assert await store.claim_execution("RUNNING") is not None
+        assert len(await store.load_unqueued_executions()) == len(UNFINISHED) - 1
+
+    @over_a_store
+    async def test_one_that_was_saved_by_hand_is_found_and_can_be_put_into_the_queue(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save_execution(new_execution("e", guarantee=BACKGROUND))
+        (found,) = await store.load_unqueued_executions()
+        assert (found.workflow_execution_id, found.guarantee) == ("e", BACKGROUND)
+        await store.put_into_queue(["e", "unknown"], NOON)
+        assert await store.load_unqueued_executions() == []
+        (claim,) = await store.claim_available(ORDER, 9, now=NOON)
+        await store.put_into_queue(["e"], NOON)
+        assert await _available_at(store, "e") is None
+        await store.save(new_checkpoint("e", 0), claim=claim)
+
+    @over_a_store
+    async def test_one_that_is_final_is_in_no_queue(self, store: CheckpointStore) -> None:
+        for status in FINAL:
+            await store.enqueue_execution(WORKFLOW, _queued(status, NOON))
+            (claim,) = await store.claim_available(ORDER, 9, now=NOON)
+            await store.save(new_execution(status, status=status), claim=claim)
+            await store.release_claims([claim], NOON)
+            assert await _available_at(store, status) is None
+        await store.enqueue_execution(WORKFLOW, _queued("by hand", NOON))
+        await store.save_execution(_queued("by hand", None, status=ExecutionStatus.CANCELLED))
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+
+    @over_a_store
+    async def test_a_failed_execution_is_reopened_with_what_is_saved_beside(
+        self, store: CheckpointStore
+    ) -> None:
+        failed = new_execution(
+            "e",
+            status=ExecutionStatus.FAILED,
+            guarantee=BACKGROUND,
+            error_type="builtins:ValueError",
+            error_message="it broke",
+            ttl_expires_at=NOON,
+            recovery_count=3,
+        )
+        await store.save(failed, new_checkpoint("e", 0, status=StepStatus.FAILED))
+        again = new_checkpoint("e", 0, status=StepStatus.FAILED, due_at=NOON)
+        await store.reopen_execution("e", again, now=NOON)
+        reopened = await store.load_execution("e")
+        assert reopened is not None
+        assert reopened.status is ExecutionStatus.PENDING
+        assert (reopened.error_type, reopened.error_message) == (None, None)
+        assert reopened.ttl_expires_at is None
+        assert (reopened.recovery_count, reopened.available_at) == (0, NOON)
+        assert [one.due_at for one in await store.load_checkpoints("e")] == [NOON]
+
+    @over_a_store
+    async def test_only_what_failed_and_was_not_undone_is_reopened(
+        self, store: CheckpointStore
+    ) -> None:
+        with pytest.raises(ExecutionNotFoundError):
+            await store.reopen_execution("unknown")
+        for status in ExecutionStatus:
+            execution = new_execution(status, status=status)
+            await store.save_execution(execution)
+            if status is ExecutionStatus.FAILED:
+                undone = new_checkpoint(
+                    status, 0, name="pay:compensate", status=StepStatus.COMPENSATED, attempt=0
+                )
+                await store.save_checkpoint(undone)
+            with pytest.raises(ExecutionConflictError):
+                await store.reopen_execution(status, new_checkpoint(status, 5))
+            assert await store.load_execution(status) == execution
+            assert all(one.step_index != 5 for one in await store.load_checkpoints(status))
+
+    # Several workers
+
+    @over_workers
+    async def test_two_workers_share_what_there_is(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        for number in range(40):
+            await store.enqueue_execution(WORKFLOW, _queued(f"e{number}", NOON))
+        shares: list[list[str]] = [[], []]
+        for _ in range(20):
+            for worker, share in zip((store, other), shares, strict=True):
+                share += _ids(await worker.claim_available(ORDER, 4, now=NOON))
+        assert len({*shares[0], *shares[1]}) == len(shares[0]) + len(shares[1]) == 40
+        assert min(len(share) for share in shares) >= 10
+
+    @over_workers
+    async def test_an_execution_that_kills_its_workers_is_blocked(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        await store.enqueue_execution(WORKFLOW, _queued("e", NOON))
+        await store.save_execution(
+            _queued("waits", None, status=ExecutionStatus.SUSPENDED, recovery_count=9)
+        )
+        for deaths in range(1, 4):
+            worker = await open_another()
+            assert _ids(await worker.claim_available(ORDER, 9, now=NOON)) == ["e"]
+            claim = await worker.claim_execution("waits")
+            await worker.save(
+                _queued("waits", None, status=ExecutionStatus.SUSPENDED, recovery_count=9),
+                claim=claim,
+            )
+            await worker.close()
+            found = await store.release_claims_of_the_dead(2, NOON)
+            reasons = {one.workflow_execution_id: one.blocked_reason for one in found}
+            assert reasons.pop("waits") is None
+            assert (reasons["e"] is not None) == (deaths == 3)
+            execution = await store.load_execution("e")
+            assert execution is not None
+            assert execution.recovery_count == deaths
+            if deaths == 3:
+                assert "died 3 times" in str(execution.blocked_reason)
+                assert execution.available_at is None
+        assert await store.load_blocked() == ["e"]
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+        assert await store.unblock_execution("e", NOON)
+        (claim_again,) = await store.claim_available(ORDER, 9, now=NOON)
+        assert claim_again.workflow_execution_id == "e"
+
+
+def _queued(
+    workflow_execution_id: str, available_at: datetime | None, **fields: Any
+) -> WorkflowExecution:
+    return new_execution(
+        workflow_execution_id, guarantee=BACKGROUND, available_at=available_at, **fields
+    )
+
+
+def _ids(claims: Iterable[WorkflowClaim]) -> list[str]:
+    return [claim.workflow_execution_id for claim in claims]
+
+
+async def _available_at(store: CheckpointStore, workflow_execution_id: str) -> datetime | None:
+    execution = await store.load_execution(workflow_execution_id)
+    assert execution is not None
+    return execution.available_at
