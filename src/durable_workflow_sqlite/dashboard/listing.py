@@ -181,16 +181,14 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
     if is_final:
         return (f"at {one.current_step}" if one.current_step else done), None
     what, _, name = (one.waiting_for or "").partition(" ")
-    if what == "signal":
-        return f"waits for signal {name}" + (", until" if one.waiting_until else ""), (
-            one.waiting_until
-        )
-    if what == "time":
-        return f"sleeps in {one.current_step}, until", one.waiting_until
-    if what == "retry":
-        return f"tries {one.current_step} again", one.waiting_until
-    if what == "worker":
-        return "waits for a worker", one.waiting_until
+    words = {
+        "signal": f"waits for the signal {name}",
+        "time": f"sleeps in {one.current_step}",
+        "retry": f"waits to try {one.current_step} again",
+        "worker": "waits for a worker",
+    }.get(what)
+    if words is not None:
+        return words, one.waiting_until
     if one.current_step is not None:
         attempt = f", attempt {one.attempts}" if (one.attempts or 0) > 1 else ""
         verb = "undoes" if one.attempts == 0 else "runs"

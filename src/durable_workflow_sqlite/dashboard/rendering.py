@@ -38,6 +38,7 @@ class Pages:
             payload=text.payload,
             duration=text.duration,
             exactly=text.exactly,
+            shortly=text.shortly,
             size=text.size,
             in_query=partial(quote, safe="", errors="replace"),
             ago=lambda time: text.ago(time, datetime.now(UTC)),

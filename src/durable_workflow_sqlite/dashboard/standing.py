@@ -23,6 +23,7 @@ class Standing:
 
     headline: str
     until: datetime | None = None
+    until_word: str = "until"
     lines: list[str] = field(default_factory=list[str])
     error: str | None = None
     is_trouble: bool = False
@@ -59,7 +60,7 @@ def standing(
             is_trouble=True,
         )
     if status is ExecutionStatus.PENDING and not rows:
-        return Standing("PENDING", "Waits for a worker", until=available_at)
+        return Standing("PENDING", "Waits for a worker", until=available_at, until_word="from")
     if status is ExecutionStatus.COMPENSATING:
         return _undoing(rows, is_worked_on, error)
     said = [_open(row) for row in rows if row.state in _OPEN]
@@ -102,16 +103,15 @@ def _open(row: Row) -> Standing:
     step = f"step “{row.name}”"
     if row.state is StepState.WAITING:
         words = f"Waits for the signal “{row.name}”"
-        if last.due_at is not None:
-            words += ", until"
         return Standing("SUSPENDED", words, until=last.due_at, awaited=row.name)
     if row.state is StepState.SLEEPING:
-        return Standing("SUSPENDED", f"Sleeps in “{row.name}”, until", until=last.due_at)
+        return Standing("SUSPENDED", f"Sleeps in “{row.name}”", until=last.due_at)
     if row.state is StepState.RETRYING:
         return Standing(
             "RETRY",
             f"Tries {step} again, attempt {last.attempt + 1},",
             until=last.due_at,
+            until_word="at",
             lines=[f"Attempt {last.attempt} failed:"],
             error=error_text(last.error_type, last.error_message),
             is_trouble=True,
@@ -128,8 +128,7 @@ def _open(row: Row) -> Standing:
             is_trouble=True,
         )
     attempt = f", attempt {last.attempt}" if last.attempt > 1 else ""
-    words = f"Runs {step}{attempt}, begun"
-    return Standing("RUNNING", words, until=last.started_at)
+    return Standing("RUNNING", f"Runs {step}{attempt},", until=last.started_at, until_word="since")
 
 
 def _ended(

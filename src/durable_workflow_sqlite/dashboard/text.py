@@ -97,6 +97,11 @@ def exactly(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03d} UTC"
 
 
+def shortly(time: datetime) -> str:
+    """A time to the minute, in UTC."""
+    return f"{time.day} {time:%b %Y, %H:%M} UTC"
+
+
 def size(characters: int) -> str:
     if characters < 1000:
         return f"{characters} characters"

@@ -14,6 +14,7 @@
     else root.dataset.theme = theme;
   };
   setTheme(stored);  // before the first paint
+  root.classList.add("scripted");
 
   // Pages come from our own server, which escapes what it shows; a parsed page runs no script.
   const policy = window.trustedTypes?.createPolicy("dashboard", { createHTML: (html) => html });
