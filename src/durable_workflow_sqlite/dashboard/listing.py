@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -148,11 +148,12 @@ def types_of(counts: Iterable[ExecutionCount], filters: Filters) -> list[str]:
     return sorted(types)
 
 
-def lines_of(summaries: Sequence[ExecutionSummary]) -> list[Line]:
-    return [_line(one) for one in summaries]
+def lines_of(summaries: Sequence[ExecutionSummary], in_doubt: Collection[str]) -> list[Line]:
+    """in_doubt: the ids of executions that have a step in doubt."""
+    return [_line(one, one.id in in_doubt) for one in summaries]
 
 
-def _line(one: ExecutionSummary) -> Line:
+def _line(one: ExecutionSummary, is_in_doubt: bool) -> Line:
     is_final = one.status in TERMINAL_STATUSES
     is_blocked = one.blocked_reason is not None and not is_final
     took = ""
@@ -162,9 +163,11 @@ def _line(one: ExecutionSummary) -> Line:
     if why is None and one.status == ExecutionStatus.FAILED:
         why = one.error_message or one.error_type
     where, until = _where(one, is_final)
+    if is_in_doubt and not is_blocked:
+        where, until = f"in doubt at “{one.current_step}”: no living worker has it", None
     return Line(
         id=one.id,
-        status="BLOCKED" if is_blocked else one.status,
+        status="BLOCKED" if is_blocked else "IN DOUBT" if is_in_doubt else one.status,
         workflow_type=one.workflow_type or "unknown workflow",
         version=one.version or 1,
         where=where,
@@ -179,12 +182,12 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
     """What it is at, in few words; and when that ends by itself."""
     done = f"{one.steps_completed} {'step' if one.steps_completed == 1 else 'steps'} done"
     if is_final:
-        return (f"at {one.current_step}" if one.current_step else done), None
+        return (f"at “{one.current_step}”" if one.current_step else done), None
     what, _, name = (one.waiting_for or "").partition(" ")
     words = {
-        "signal": f"waits for the signal {name}",
-        "time": f"sleeps in {one.current_step}",
-        "retry": f"waits to try {one.current_step} again",
+        "signal": f"waits for the signal “{name}”",
+        "time": f"sleeps in “{one.current_step}”",
+        "retry": f"waits to try “{one.current_step}” again",
         "worker": "waits for a worker",
     }.get(what)
     if words is not None:
@@ -192,5 +195,5 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
     if one.current_step is not None:
         attempt = f", attempt {one.attempts}" if (one.attempts or 0) > 1 else ""
         verb = "undoes" if one.attempts == 0 else "runs"
-        return f"{verb} {one.current_step}{attempt}", None
+        return f"{verb} “{one.current_step}”{attempt}", None
     return done, None

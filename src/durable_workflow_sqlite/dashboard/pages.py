@@ -14,6 +14,7 @@ from durable_workflow_sqlite.dashboard.actions import DONE
 from durable_workflow_sqlite.dashboard.details import details_of, payload_of
 from durable_workflow_sqlite.dashboard.listing import (
     AGES,
+    LINES_PER_PAGE,
     Filters,
     counts_of,
     lines_of,
@@ -45,7 +46,7 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
             return (
                 reader.counts(inspector, version),
                 page_of(inspector, filters, now),
-                inspector.overview(now, limit=1),
+                inspector.overview(now, limit=LINES_PER_PAGE),
             )
 
         at = quote(prefix(request))
@@ -63,9 +64,8 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
             counts=counts_of(counts, filters, at),
             types=types_of(counts, filters),
             ages=AGES.items(),
-            lines=lines_of(page.rows),
-            blocked=overview.blocked_total,
-            in_doubt=overview.in_doubt_total,
+            lines=lines_of(page.rows, {one.execution_id for one in overview.in_doubt}),
+            overview=overview,
             next_href=filters.href(at, after=page.next) if page.next else "",
             first_href=filters.href(at) if filters.after else "",
         )

@@ -76,12 +76,9 @@ class Scale:
         )
 
     def ticks(self) -> list[Tick]:
-        """Round times since the start; with gaps, only where each stretch of work begins."""
+        """Round times since the start; where gaps are squeezed, their labels say how long."""
         if self.gaps:
-            return [
-                Tick(self.place(time), f"+{duration(time - self.start)}" if number else "0")
-                for number, time in enumerate(self._times[:-1:2])
-            ]
+            return [Tick(0.0, "0")]
         length = (self.end - self.start).total_seconds()
         step = next((one for one in _STEPS_S if length / one <= _TICKS), length / _TICKS)
         ticks: list[Tick] = []

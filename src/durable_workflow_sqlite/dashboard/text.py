@@ -62,11 +62,11 @@ def duration(length: timedelta) -> str:
     sign = "-" if seconds < 0 else ""
     seconds = abs(seconds)
     if seconds < 0.0995:
-        return f"{sign}{seconds * 1000:.1f} ms" if seconds >= 0.00005 else "0 ms"
+        return f"{sign}{seconds * 1000:.1f} ms".replace(".0 ", " ")
     if seconds < 0.9995:
         return f"{sign}{seconds * 1000:.0f} ms"
     if seconds < 9.95:
-        return f"{sign}{seconds:.1f} s"
+        return f"{sign}{seconds:.1f} s".replace(".0 ", " ")
     whole = round(seconds)
     parts: list[str] = []
     for unit, length_of_unit in _UNITS:

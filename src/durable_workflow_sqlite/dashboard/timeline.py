@@ -14,6 +14,8 @@ from durable_workflow_sqlite.records import StepKind, StepStatus
 from durable_workflow_sqlite.store.inspection import StepAttempt
 
 ROWS_PER_PAGE: Final = 100
+_NARROWEST: Final = 0.4
+"""What can still be seen of a line that is as wide as a phone."""
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -273,5 +275,5 @@ def _look(row: Row, number: int) -> tuple[str, str]:
 
 
 def _bar(scale: Scale, start: datetime, end: datetime, look: str, title: str) -> Bar:
-    x = scale.place(start)
-    return Bar(x, round(max(scale.place(end) - x, 0.0), 3), look, title)
+    width = max(scale.place(end) - scale.place(start), _NARROWEST)
+    return Bar(min(scale.place(start), 100 - _NARROWEST), round(width, 3), look, title)
