@@ -7,12 +7,15 @@ Exits with 0 when it did what was asked, with 1 and one line on stderr when it c
 from __future__ import annotations
 
 import argparse
+import asyncio
+import logging
 import os
 import sqlite3
 import stat
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 
 from durable_workflow_sqlite.errors import StoreError
@@ -24,6 +27,8 @@ from durable_workflow_sqlite.store.sqlite_errors import translate
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code. Wrong usage raises SystemExit(2)."""
     options = _parser().parse_args(arguments)
+    if options.command == "worker":
+        return _work(options)
     try:
         # SQLite would follow links, too, but it would not tell which file it creates.
         file = Path(os.path.realpath(options.file))
@@ -101,7 +106,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Look after the database of durable workflows.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    _describe_worker(
+        commands.add_parser(
+            "worker",
+            help="run workflows until SIGTERM",
+            description="Run what is in a database, and what is enqueued there, until SIGTERM.",
+            allow_abbrev=False,
+        )
+    )
     migrate = commands.add_parser(
         "migrate",
         help="create a database, or bring one to the current schema",
@@ -129,6 +142,56 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to wait for a lock that someone else holds (default: %(default)g)",
     )
     return parser
+
+
+def _describe_worker(worker: argparse.ArgumentParser) -> None:
+    worker.add_argument("file", metavar="FILE", help="the database; it is created if need be")
+    worker.add_argument(
+        "--app",
+        required=True,
+        metavar="MODULE[:NAME]",
+        help="the workflows: one, a list of them, or all that a module holds",
+    )
+    worker.add_argument(
+        "--max-concurrent",
+        type=int,
+        default=100,
+        metavar="N",
+        help="executions at once; those that wait do not count (default: %(default)d)",
+    )
+    worker.add_argument(
+        "--grace",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="for how long steps may go on after SIGTERM (default: %(default)g)",
+    )
+    worker.add_argument(
+        "--synchronous",
+        choices=("normal", "full"),
+        default="normal",
+        help="full: a power cut loses no committed step (default: %(default)s)",
+    )
+
+
+def _work(options: argparse.Namespace) -> int:
+    from durable_workflow_sqlite.worker import AppError, find_workflows, run_worker
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        asyncio.run(
+            run_worker(
+                options.file,
+                find_workflows(options.app),
+                max_concurrent=options.max_concurrent,
+                synchronous=options.synchronous,
+                grace=timedelta(seconds=options.grace),
+            )
+        )
+    except (StoreError, AppError, ValueError) as error:
+        sys.stderr.write(" ".join(str(error).splitlines()) + "\n")
+        return 1
+    return 0
 
 
 def _seconds(text: str) -> float:

@@ -42,6 +42,18 @@ CHECKPOINT_FIRST_S: Final = 0.1
 """For how long a checkpoint is let go first: writers in a hurry would keep it from the lock."""
 
 
+_forks = 0
+"""How many forks lie between the first process and this one."""
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603 - a process has one past
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 class _Refusals:
     """How often, and until when, a group has asked for a lock that someone else holds."""
 
@@ -84,11 +96,17 @@ class GroupCommit:
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
         self._data_version: int | None = None
+        self._forks = _forks
         self._closed = False
 
     @property
     def is_closed(self) -> bool:
         return self._closed
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that opened the connection."""
+        return self._forks != _forks
 
     async def write(self, operation: Callable[[], T]) -> T:
         """Run an operation in the next transaction; return its result once that is committed."""
@@ -134,6 +152,9 @@ class GroupCommit:
         """Flush what is queued, then refuse everything."""
         if self._closed:
             return
+        if self._forks != _forks:
+            self._closed = True  # the parent's, and none of this process's business
+            return
         if self._queue or self._in_thread is not None:
             self._enter()  # what a loop that is gone has left would never be done
         self._closed = True
@@ -154,6 +175,11 @@ class GroupCommit:
     def _enter(self) -> asyncio.AbstractEventLoop:
         if self._closed:
             raise StoreError("the store is closed")
+        if self._forks != _forks:
+            raise StoreError(
+                "this process was forked after the store had been opened, and SQLite forbids to"
+                " use a connection on both sides of a fork; open a store in the child"
+            )
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None and not self._loop.is_closed():

@@ -153,7 +153,7 @@ def pending(
 def validate_schema(connection: sqlite3.Connection) -> list[str]:
     """What is wrong with a database and a connection to it, in short sentences; [] if nothing is.
 
-    Looks for missing tables, columns and indexes, and for PRAGMAs that do not hold.
+    Looks for missing tables, columns, indexes and views, and for PRAGMAs that do not hold.
     Raises StoreError, and StoreCorruptError if it is no database.
     """
     problems: list[str] = []
@@ -193,7 +193,7 @@ def _pending(
         return list(migrations)
 
     ours = _our_tables(migrations[: max(version, 1)])
-    if version < 0 or not ours & tables:
+    if version < 0 or not ours & tables.keys():
         raise MigrationError(
             f"{where} belongs to another application: it has schema version {version}, and none of"
             " the tables of durable_workflow_sqlite; give another path"
@@ -205,7 +205,7 @@ def _pending(
             found=version,
             supported=len(migrations),
         )
-    if missing := ours - tables:
+    if missing := ours - tables.keys():
         raise MigrationError(
             f"{where} has schema version {version}, but lacks the table {min(missing)}: it was"
             " changed by hand; restore a backup"
@@ -256,20 +256,22 @@ def _roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("rollback")
 
 
-def _tables(connection: sqlite3.Connection) -> set[str]:
-    """The tables of a database, and its views."""
+def _tables(connection: sqlite3.Connection) -> dict[str, str]:
+    """The tables of a database, and its views: the kind of each, by name."""
     return {
-        name
-        for _, name, *_ in connection.execute("pragma main.table_list").fetchall()
+        name: "view" if kind == "view" else "table"
+        for _, name, kind, *_ in connection.execute("pragma main.table_list").fetchall()
         if not name.startswith("sqlite_")
     }
 
 
 def _objects(connection: sqlite3.Connection) -> set[tuple[str, str]]:
-    """Tables, columns (as table.column) and indexes of a database, by kind and name."""
+    """Tables, columns (as table.column), indexes and views of a database, by kind and name."""
     found: set[tuple[str, str]] = set()
-    for table in _tables(connection):
-        found.add(("table", table))
+    for table, kind in _tables(connection).items():
+        found.add((kind, table))
+        if kind == "view":
+            continue  # its columns are the tables'; where one of these is gone, it has none
         quoted = '"' + table.replace('"', '""') + '"'
         for _, column, *_ in connection.execute(f"pragma main.table_info({quoted})"):
             found.add(("column", f"{table}.{column}"))

@@ -8,6 +8,121 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
 
+class CountExecutionsRow(NamedTuple):
+    """What count_executions gives."""
+
+    workflow_id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    total: int
+
+
+class PickNewestRow(NamedTuple):
+    """What pick_newest gives."""
+
+    row_number: int
+    workflow_execution_id: str
+    created_at: str
+
+
+class LoadSummariesRow(NamedTuple):
+    """What load_summaries gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    steps_begun: int | None
+    steps_completed: int
+    current_step: str | None
+    current_branch: str | None
+    attempts: int | None
+    waiting_for: str | None
+    waiting_until: str | None
+    signals_pending: int
+    blocked_reason: str | None
+    error_type: str | None
+    error_message: str | None
+    worker_id: str | None
+    created_at: str
+    updated_at: str
+
+
+class LoadExecutionDataRow(NamedTuple):
+    """What load_execution_data gives."""
+
+    input_data: str | None
+    output_data: str | None
+    ttl_expires_at: str | None
+    guarantee: str
+    recovery_count: int
+    priority: int
+    available_at: str | None
+
+
+class LoadSignalsRow(NamedTuple):
+    """What load_signals gives."""
+
+    workflow_signal_id: int
+    workflow_execution_id: str
+    signal_name: str
+    payload: str | None
+    status: str
+    created_at: str
+
+
+class LoadClaimOfRow(NamedTuple):
+    """What load_claim_of gives."""
+
+    worker_id: str
+    fencing_token: int
+    claimed_at: str
+
+
+class LoadNextTimersRow(NamedTuple):
+    """What load_next_timers gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    step_name: str
+    fire_at: str
+
+
+class LoadStepsInDoubtRow(NamedTuple):
+    """What load_steps_in_doubt gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    idempotency_key: str | None
+    started_at: str | None
+    worker_id: str | None
+
+
+class LoadBlockedExecutionsRow(NamedTuple):
+    """What load_blocked_executions gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    blocked_reason: str
+    created_at: str
+    updated_at: str
+
+
+class LoadSchemaObjectsRow(NamedTuple):
+    """What load_schema_objects gives."""
+
+    type: str
+    name: str
+    sql: str
+
+
 class StepCheckpointRow(NamedTuple):
     """A row of step_checkpoints."""
 
@@ -151,6 +266,123 @@ class WorkflowRow(NamedTuple):
 
 
 class Queries(Protocol):
+    # inspection.sql
+
+    def count_executions(self, connection: sqlite3.Connection) -> list[CountExecutionsRow]:
+        """How many executions there are of each workflow in each status. Reads an index of
+        the table from end to end.
+        """
+        ...
+
+    def pick_newest(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """The newest executions that come before a place in the order of creation. For each
+        pair of status and workflow that there is, one after the other in the index, it
+        takes the newest, and of those the newest: so every page costs the same.
+        """
+        ...
+
+    def count_ids(
+        self, connection: sqlite3.Connection, *, id_from: str, id_before: str, at_most: int
+    ) -> int | None:
+        """How many executions have an id in a range, counted no further than to a limit."""
+        ...
+
+    def pick_in_range(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        id_from: str,
+        id_before: str,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, for a range of ids that holds few executions: it looks at all of
+        these, and at nothing else.
+        """
+        ...
+
+    def pick_oldest_unfinished(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[PickNewestRow]:
+        """The executions that are unfinished for longest."""
+        ...
+
+    def load_summaries(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+    ) -> list[LoadSummariesRow]:
+        """Where each of some executions is (a JSON array of ids), and what it waits for."""
+        ...
+
+    def load_execution_data(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> LoadExecutionDataRow | None:
+        """Of one execution, what a summary leaves out."""
+        ...
+
+    def load_signals(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> list[LoadSignalsRow]:
+        """Every signal of one execution, delivered or not, in order of arrival."""
+        ...
+
+    def load_claim_of(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> LoadClaimOfRow | None:
+        """Who works on an execution, and since when."""
+        ...
+
+    def load_next_timers(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadNextTimersRow]:
+        """The deadlines that are due next."""
+        ...
+
+    def count_pending_timers(self, connection: sqlite3.Connection) -> int | None:
+        """How many deadlines are still to come, or to be noticed."""
+        ...
+
+    def load_steps_in_doubt(
+        self, connection: sqlite3.Connection, *, living: str, row_limit: int
+    ) -> list[LoadStepsInDoubtRow]:
+        """Steps that began and did not end, with no living worker to run them (:living is a
+        JSON array of the ids of those that live).
+        """
+        ...
+
+    def count_steps_in_doubt(self, connection: sqlite3.Connection, *, living: str) -> int | None:
+        """How many rows load_steps_in_doubt has to give."""
+        ...
+
+    def load_blocked_executions(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadBlockedExecutionsRow]:
+        """Executions that workers leave alone, the oldest foremost."""
+        ...
+
+    def count_blocked(self, connection: sqlite3.Connection) -> int | None:
+        """How many executions workers leave alone."""
+        ...
+
+    def load_schema_objects(self, connection: sqlite3.Connection) -> list[LoadSchemaObjectsRow]:
+        """The tables, indexes, views and triggers of a database, as SQLite keeps them."""
+        ...
+
     # step_checkpoints.sql
 
     def upsert_checkpoint(
@@ -627,6 +859,18 @@ class Queries(Protocol):
 
 
 ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
+    "count_executions": CountExecutionsRow,
+    "pick_newest": PickNewestRow,
+    "pick_in_range": PickNewestRow,
+    "pick_oldest_unfinished": PickNewestRow,
+    "load_summaries": LoadSummariesRow,
+    "load_execution_data": LoadExecutionDataRow,
+    "load_signals": LoadSignalsRow,
+    "load_claim_of": LoadClaimOfRow,
+    "load_next_timers": LoadNextTimersRow,
+    "load_steps_in_doubt": LoadStepsInDoubtRow,
+    "load_blocked_executions": LoadBlockedExecutionsRow,
+    "load_schema_objects": LoadSchemaObjectsRow,
     "load_checkpoints": StepCheckpointRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,

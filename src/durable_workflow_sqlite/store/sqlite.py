@@ -167,6 +167,9 @@ class SqliteCheckpointStore:
         """Commit what was asked for, and let go of the file. Closing twice is harmless."""
         if self._commit.is_closed:
             return
+        if self._commit.is_inherited:
+            await self._commit.close()
+            return
         await self._commit.close()
         if self._checkpointer is not None:
             self._checkpointer.close()

@@ -13,7 +13,8 @@ import math
 import os
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -61,21 +62,14 @@ class WorkerLock:
         if self._database is None:
             return worker_id in self._alive_in_memory
         path = self._path(worker_id)
-        try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it may be another user's
-        except FileNotFoundError:
-            return False
-        try:
-            # Shared, so that two who ask at once do not take each other for the worker.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
+        with _opened(path) as file:
+            if file is None:
+                return False
+            if _is_locked(file):
+                return True
             with suppress(OSError):  # a folder may forbid to delete another user's files
                 path.unlink()
             return False
-        finally:
-            os.close(file)
 
     def count_alive(self) -> int:
         """How many workers live, this one included, as of a moment ago. Raises OSError."""
@@ -89,18 +83,58 @@ class WorkerLock:
 
     def _sweep(self, database: str) -> int:
         """Count the live workers, and remove the files of those that died unheard of."""
-        prefix = f"{Path(database).name}-worker-"
         alive = {self.worker_id}
-        for path in Path(database).parent.iterdir():
-            if path.name.startswith(prefix):
-                worker_id = path.name.removeprefix(prefix)
-                with suppress(OSError):
-                    if self.is_alive(worker_id):
-                        alive.add(worker_id)
+        for worker_id in lock_files(Path(database)):
+            with suppress(OSError):
+                if self.is_alive(worker_id):
+                    alive.add(worker_id)
         return len(alive)
 
     def _path(self, worker_id: str) -> Path:
-        return Path(f"{self._database}-worker-{worker_id}")
+        return _lock_file(str(self._database), worker_id)
+
+
+def is_locked(database: Path, worker_id: str) -> bool:
+    """Whether the worker of that id lives, for one who only looks. Raises OSError."""
+    with _opened(_lock_file(str(database), worker_id)) as file:
+        return file is not None and _is_locked(file)
+
+
+def lock_files(database: Path) -> dict[str, Path]:
+    """The lock files beside a database, of living workers and of dead ones, by worker."""
+    prefix = f"{database.name}-worker-"
+    return {
+        path.name.removeprefix(prefix): path
+        for path in sorted(database.parent.iterdir())
+        if path.name.startswith(prefix)
+    }
+
+
+def _lock_file(database: str, worker_id: str) -> Path:
+    return Path(f"{database}-worker-{worker_id}")
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[int | None]:
+    """A lock file opened to be looked at; None where there is none."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it may be another user's
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _is_locked(file: int) -> bool:
+    try:
+        # Shared, so that two who ask at once do not take each other for the worker.
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _create_locked(path: Path) -> int:

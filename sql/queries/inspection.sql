@@ -1,0 +1,387 @@
+-- What people ask of a file: the command line and the dashboard read with these, and
+-- change nothing. They hold on a file of a million executions, so each reads as many
+-- rows as it gives, or an index alone. The views that they read are in
+-- sql/migrations/005_add_views.sql.
+
+-- name: count_executions()
+-- How many executions there are of each workflow in each status. Reads an index of
+-- the table from end to end.
+-- =workflow_id text
+-- =workflow_type text null
+-- =version integer null
+-- =status text
+-- =total integer
+select
+    counted.workflow_id,
+    workflow.workflow_type,
+    workflow.version,
+    counted.status,
+    counted.total
+from (
+    select
+        status,
+        workflow_id,
+        count(*) as total
+    from workflow_executions
+    group by status, workflow_id
+) as counted
+left join workflows as workflow
+    on counted.workflow_id = workflow.workflow_id
+order by workflow.workflow_type, workflow.version, counted.status;
+
+-- name: pick_newest(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- The newest executions that come before a place in the order of creation. For each
+-- pair of status and workflow that there is, one after the other in the index, it
+-- takes the newest, and of those the newest: so every page costs the same.
+-- :statuses text null
+-- :workflow_type text null
+-- :id_from text null
+-- :id_before text null
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :row_limit integer
+-- =row_number integer
+-- =workflow_execution_id text
+-- =created_at text
+with recursive pairs (status, workflow_id) as (
+    select
+        execution.status,
+        execution.workflow_id
+    from workflow_executions as execution
+    where
+        execution.rowid = (
+            select foremost.rowid
+            from workflow_executions as foremost
+            order by foremost.status asc, foremost.workflow_id asc
+            limit 1
+        )
+    union all
+    select
+        execution.status,
+        execution.workflow_id
+    from pairs
+    cross join workflow_executions as execution
+    where
+        execution.rowid = coalesce(
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where
+                    next_one.status = pairs.status
+                    and next_one.workflow_id > pairs.workflow_id
+                order by next_one.workflow_id asc
+                limit 1
+            ),
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where next_one.status > pairs.status
+                order by next_one.status asc, next_one.workflow_id asc
+                limit 1
+            )
+        )
+),
+
+wanted (status, workflow_id) as (
+    select
+        pairs.status,
+        pairs.workflow_id
+    from pairs
+    left join workflows as workflow
+        on pairs.workflow_id = workflow.workflow_id
+    where
+        (:statuses is null or pairs.status in (select value from json_each(:statuses)))
+        and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+)
+
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from wanted
+cross join workflow_executions as execution
+where
+    execution.rowid in (
+        select newest.rowid
+        from workflow_executions as newest
+        where
+            newest.status = wanted.status
+            and newest.workflow_id = wanted.workflow_id
+            and newest.created_at >= :created_from
+            and (newest.created_at, newest.rowid) < (:before_time, :before_rowid)
+            and (
+                :id_from is null
+                or (
+                    newest.workflow_execution_id >= :id_from
+                    and newest.workflow_execution_id < :id_before
+                )
+            )
+        order by newest.created_at desc, newest.rowid desc
+        limit :row_limit
+    )
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
+-- name: count_ids(id_from, id_before, at_most)$
+-- How many executions have an id in a range, counted no further than to a limit.
+-- :id_from text
+-- :id_before text
+-- :at_most integer
+-- =total integer
+select count(*) as total
+from (
+    select workflow_execution_id
+    from workflow_executions
+    where workflow_execution_id >= :id_from and workflow_execution_id < :id_before
+    limit :at_most
+) as counted;
+
+-- name: pick_in_range(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- As pick_newest, for a range of ids that holds few executions: it looks at all of
+-- these, and at nothing else.
+-- :statuses text null
+-- :workflow_type text null
+-- :id_from text
+-- :id_before text
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :row_limit integer
+-- =row_number integer
+-- =workflow_execution_id text
+-- =created_at text
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.workflow_execution_id >= :id_from
+    and execution.workflow_execution_id < :id_before
+    -- The + keeps SQLite to the index of the ids.
+    and (
+        :statuses is null
+        or +execution.status in (select value from json_each(:statuses))
+    )
+    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and execution.created_at >= :created_from
+    and (execution.created_at, execution.rowid) < (:before_time, :before_rowid)
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
+-- name: pick_oldest_unfinished(row_limit)
+-- The executions that are unfinished for longest.
+-- :row_limit integer
+-- =row_number integer
+with wanted (status, workflow_id) as (
+    select
+        unfinished.value as status,
+        workflow.workflow_id
+    from json_each('["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]') as unfinished
+    cross join workflows as workflow
+)
+
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from wanted
+cross join workflow_executions as execution
+where
+    execution.rowid in (
+        select oldest.rowid
+        from workflow_executions as oldest
+        where
+            oldest.status = wanted.status
+            and oldest.workflow_id = wanted.workflow_id
+        order by oldest.created_at asc, oldest.rowid asc
+        limit :row_limit
+    )
+order by execution.created_at asc, execution.rowid asc
+limit :row_limit;
+
+-- name: load_summaries(workflow_execution_ids)
+-- Where each of some executions is (a JSON array of ids), and what it waits for.
+-- :workflow_execution_ids text
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =version integer null
+-- =status text
+-- =steps_begun integer null
+-- =steps_completed integer
+-- =current_step text null
+-- =current_branch text null
+-- =attempts integer null
+-- =waiting_for text null
+-- =waiting_until text null
+-- =signals_pending integer
+-- =blocked_reason text null
+-- =error_type text null
+-- =error_message text null
+-- =worker_id text null
+-- =created_at text
+-- =updated_at text
+select
+    workflow_execution_id,
+    workflow_type,
+    version,
+    status,
+    steps_begun,
+    steps_completed,
+    current_step,
+    current_branch,
+    attempts,
+    waiting_for,
+    waiting_until,
+    signals_pending,
+    blocked_reason,
+    error_type,
+    error_message,
+    worker_id,
+    created_at,
+    updated_at
+from workflow_overview
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: load_execution_data(workflow_execution_id)^
+-- Of one execution, what a summary leaves out.
+select
+    input_data,
+    output_data,
+    ttl_expires_at,
+    guarantee,
+    recovery_count,
+    priority,
+    available_at
+from workflow_executions
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: load_signals(workflow_execution_id)
+-- Every signal of one execution, delivered or not, in order of arrival.
+select
+    workflow_signal_id,
+    workflow_execution_id,
+    signal_name,
+    payload,
+    status,
+    created_at
+from workflow_signals
+where workflow_execution_id = :workflow_execution_id
+order by workflow_signal_id;
+
+-- name: load_claim_of(workflow_execution_id)^
+-- Who works on an execution, and since when.
+select
+    worker_id,
+    fencing_token,
+    claimed_at
+from workflow_claims
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: load_next_timers(row_limit)
+-- The deadlines that are due next.
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =step_name text
+-- =fire_at text
+select
+    workflow_execution_id,
+    workflow_type,
+    step_name,
+    fire_at
+from workflow_due_timers
+order by fire_at
+limit :row_limit;
+
+-- name: count_pending_timers()$
+-- How many deadlines are still to come, or to be noticed.
+-- =total integer
+select count(*) as total
+from workflow_timers
+where status = 'PENDING';
+
+-- name: load_steps_in_doubt(living, row_limit)
+-- Steps that began and did not end, with no living worker to run them (:living is a
+-- JSON array of the ids of those that live).
+-- :living text
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =branch text
+-- =step_index integer
+-- =attempt integer
+-- =step_name text
+-- =idempotency_key text null
+-- =started_at text null
+-- =worker_id text null
+select
+    workflow_execution_id,
+    workflow_type,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    idempotency_key,
+    started_at,
+    worker_id
+from workflow_in_doubt
+where
+    worker_id is null
+    or worker_id not in (select value from json_each(:living))
+limit :row_limit;
+
+-- name: count_steps_in_doubt(living)$
+-- How many rows load_steps_in_doubt has to give.
+-- :living text
+-- =total integer
+select count(*) as total
+from workflow_in_doubt
+where
+    worker_id is null
+    or worker_id not in (select value from json_each(:living));
+
+-- name: load_blocked_executions(row_limit)
+-- Executions that workers leave alone, the oldest foremost.
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =version integer null
+-- =status text
+-- =blocked_reason text
+-- =created_at text
+-- =updated_at text
+select
+    workflow_execution_id,
+    workflow_type,
+    version,
+    status,
+    blocked_reason,
+    created_at,
+    updated_at
+from workflow_blocked
+order by created_at
+limit :row_limit;
+
+-- name: count_blocked()$
+-- How many executions workers leave alone.
+-- =total integer
+select count(*) as total
+from workflow_blocked;
+
+-- name: load_schema_objects()
+-- The tables, indexes, views and triggers of a database, as SQLite keeps them.
+-- =type text
+-- =name text
+-- =sql text
+select
+    type,
+    name,
+    sql
+from sqlite_schema
+where substr(name, 1, 7) != 'sqlite_'
+order by type, name;

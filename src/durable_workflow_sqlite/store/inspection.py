@@ -1,0 +1,685 @@
+"""What people ask of a database, answered without changing it: `Inspector`.
+
+The command line and the dashboard read with it. It opens a file read-only, beside running workers
+or without any, and reads rows that the engine would refuse, too: those that somebody broke by hand
+are what one looks for here.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Generator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import msgspec
+
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.records import COMPENSATION_SUFFIX, check_integer, check_time
+from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
+from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
+from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.worker_lock import is_locked
+
+ERROR_LENGTH: Final = 200
+"""How much of an error message a summary holds; `Inspector.execution` gives all of it."""
+
+_FEW: Final = 20_000
+"""So many executions can be looked at one by one, in some hundredths of a second."""
+
+
+class ExecutionCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many executions of a workflow have a status.
+
+    `workflow_type` and `version` are None where the definition is not in the file.
+    """
+
+    workflow_type: str | None
+    version: int | None
+    status: str
+    count: int
+
+
+class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one execution is. A time that cannot be read is None.
+
+    status: one of `ExecutionStatus`, or whatever somebody wrote there.
+    current_step: the step that runs, or the wait that ends first; of a FAILED execution, the step
+        that failed; else None. `current_branch` ('' for the main line) and `attempts` are its own.
+    steps_begun, steps_completed: how far it has got.
+    waiting_for: "signal NAME", "time", "retry of STEP" or "worker"; None while something runs.
+    waiting_until: when that wait ends by itself; None if it does not.
+    signals_pending: signals that came and that nothing has waited for yet.
+    blocked_reason: why workers leave it alone; None when they do not.
+    worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
+    error_message: the first `ERROR_LENGTH` characters.
+    """
+
+    id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    current_step: str | None
+    current_branch: str | None
+    attempts: int | None
+    steps_begun: int
+    steps_completed: int
+    waiting_for: str | None
+    waiting_until: datetime | None
+    signals_pending: int
+    error_type: str | None
+    error_message: str | None
+    blocked_reason: str | None
+    worker_id: str | None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some executions, the newest first; `next` asks for those after them, None if there are none.
+
+    `next` is text without meaning, safe in a URL.
+    """
+
+    rows: tuple[ExecutionSummary, ...]
+    next: str | None
+
+
+class DueTimer(msgspec.Struct, frozen=True, kw_only=True):
+    """A deadline that is to come, or to be noticed."""
+
+    execution_id: str
+    workflow_type: str | None
+    step_name: str
+    fire_at: datetime | None
+
+
+class StepInDoubt(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that began and did not end, and that no living worker runs.
+
+    It may have taken effect or not; when a worker takes the execution over, it runs again.
+    `worker_id` is the dead worker's, None if it let go.
+    """
+
+    execution_id: str
+    workflow_type: str | None
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    idempotency_key: str | None
+    started_at: datetime | None
+    worker_id: str | None
+
+
+class BlockedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that workers leave alone until an operator retries it."""
+
+    id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    blocked_reason: str
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """What to look at first: some of each, and how many of each there are.
+
+    timers_overdue says how many of `next_timers` should have been noticed already.
+    """
+
+    oldest_unfinished: tuple[ExecutionSummary, ...]
+    next_timers: tuple[DueTimer, ...]
+    timers_total: int
+    timers_overdue: int
+    in_doubt: tuple[StepInDoubt, ...]
+    in_doubt_total: int
+    blocked: tuple[BlockedExecution, ...]
+    blocked_total: int
+
+
+class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of one step, or one compensation.
+
+    kind: STEP, SLEEP or SIGNAL. status: INTENT (begun), COMPLETED, FAILED or COMPENSATED.
+    step_name: of a compensation, the step that it undoes. attempt: of a compensation, 0.
+    due_at: when a sleep or a wait ends, and when a failed attempt is tried again.
+    input_data, output_data: JSON text.
+    """
+
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    kind: str
+    status: str
+    started_at: datetime | None
+    completed_at: datetime | None
+    due_at: datetime | None
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    idempotency_key: str | None
+    compensate_ref: str | None
+
+
+class Timer(msgspec.Struct, frozen=True, kw_only=True):
+    """A deadline of an execution; status: PENDING, FIRED or CANCELLED."""
+
+    id: str
+    step_name: str
+    fire_at: datetime | None
+    status: str
+    created_at: datetime | None
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to an execution; status: PENDING, DELIVERED or EXPIRED. `payload` is JSON text."""
+
+    id: int
+    signal_name: str
+    payload: str | None
+    status: str
+    created_at: datetime | None
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Who works on an execution; `is_alive` is False for a worker that died with it."""
+
+    worker_id: str
+    fencing_token: int
+    claimed_at: datetime | None
+    is_alive: bool
+
+
+class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the file knows of one execution.
+
+    summary: with its error message in full.
+    steps: every attempt, in the order of their beginnings. compensations: those, likewise.
+    problems: what in its rows no engine can read, in short sentences.
+    """
+
+    summary: ExecutionSummary
+    input_data: str | None
+    output_data: str | None
+    ttl_expires_at: datetime | None
+    guarantee: str
+    recovery_count: int
+    priority: int
+    available_at: datetime | None
+    claim: Claim | None
+    steps: tuple[StepAttempt, ...]
+    compensations: tuple[StepAttempt, ...]
+    timers: tuple[Timer, ...]
+    signals: tuple[Signal, ...]
+    problems: tuple[str, ...]
+
+
+class Inspector:
+    """A database opened to be read, by one thread. `open` it, and close it or use `with`.
+
+    Each method reads the file as it is at one moment. Raises StoreError: StoreBusyError,
+    StoreCorruptError, and what `open` raises.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, is_immutable: bool) -> None:
+        self._path = path
+        self._connection = connection
+        self._is_immutable = is_immutable
+        self._queries = load_queries()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a file that has the schema of this library; it is neither created nor migrated.
+
+        Raises StoreError for a file that is not there or has an older schema, SchemaTooNewError
+        for a newer one, MigrationError for another application's, StoreCorruptError.
+        """
+        # The lock files of workers are named after the file, not after a link to it.
+        file = Path(os.path.realpath(path))
+        if not file.is_file():
+            raise StoreError(f"there is no file {file}; give the path of a database")
+        connection, is_immutable = _connect(file)
+        try:
+            missing = pending(connection, load_migrations())
+            if missing:
+                version = SCHEMA_VERSION - len(missing)
+                raise StoreError(
+                    f"{file} has schema version {version}, and this library reads version"
+                    f" {SCHEMA_VERSION}; bring it there with"
+                    f" `python -m durable_workflow_sqlite migrate {file}`"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return cls(file, connection, is_immutable=is_immutable)
+
+    def close(self) -> None:
+        """Let go of the file. Closing twice is harmless."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def data_version(self) -> int:
+        """A number that is another one whenever somebody else has committed; it costs nothing."""
+        with self._reading() as connection:
+            (version,) = connection.execute("pragma data_version").fetchone()
+            return int(version)
+
+    def counts(self) -> list[ExecutionCount]:
+        """How many executions there are, by workflow type, version and status."""
+        with self._reading() as connection:
+            return [
+                ExecutionCount(
+                    workflow_type=row.workflow_type,
+                    version=row.version,
+                    status=row.status,
+                    count=row.total,
+                )
+                for row in self._queries.count_executions(connection)
+            ]
+
+    def overview(self, now: datetime, *, limit: int = 10) -> Overview:
+        """What to look at first; at most `limit` of each kind, and how many there are."""
+        check_time("now", now)
+        check_integer("limit", limit, minimum=1)
+        with self._reading() as connection:
+            picked = self._queries.pick_oldest_unfinished(connection, row_limit=limit)
+            oldest = self._summaries(connection, [row.workflow_execution_id for row in picked])
+            timers = self._queries.load_next_timers(connection, row_limit=limit)
+            living = self._living_workers(connection)
+            in_doubt = self._queries.load_steps_in_doubt(connection, living=living, row_limit=limit)
+            blocked = self._queries.load_blocked_executions(connection, row_limit=limit)
+            next_timers = tuple(
+                DueTimer(
+                    execution_id=row.workflow_execution_id,
+                    workflow_type=row.workflow_type,
+                    step_name=row.step_name,
+                    fire_at=_time(row.fire_at),
+                )
+                for row in timers
+            )
+            return Overview(
+                oldest_unfinished=oldest,
+                next_timers=next_timers,
+                timers_total=self._queries.count_pending_timers(connection) or 0,
+                timers_overdue=sum(
+                    timer.fire_at is not None and timer.fire_at <= now for timer in next_timers
+                ),
+                in_doubt=tuple(map(_step_in_doubt, in_doubt)),
+                in_doubt_total=self._queries.count_steps_in_doubt(connection, living=living) or 0,
+                blocked=tuple(map(_blocked, blocked)),
+                blocked_total=self._queries.count_blocked(connection) or 0,
+            )
+
+    def list_executions(
+        self,
+        statuses: Collection[str] = (),
+        workflow_type: str | None = None,
+        id_prefix: str | None = None,
+        created_before: datetime | None = None,
+        created_after: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """A page of executions, the newest first.
+
+        statuses: those of any of them, all for none. created_after: at that time, or later.
+        after: the `next` of the page before. Raises ValueError for one that is none.
+        """
+        check_integer("limit", limit, minimum=1)
+        place = _Place(_AFTER_ALL, 0) if after is None else _Place.from_text(after)
+        if created_before is not None:
+            check_time("created_before", created_before)
+            place = min(place, _Place(time_to_text(created_before), -1))
+        if created_after is not None:
+            check_time("created_after", created_after)
+        wanted = msgspec.json.encode(sorted(map(str, statuses))).decode() if statuses else None
+        created_from = "" if created_after is None else time_to_text(created_after)
+        with self._reading() as connection:
+            if id_prefix and self._are_few(connection, id_prefix):
+                picked = self._queries.pick_in_range(
+                    connection,
+                    statuses=wanted,
+                    workflow_type=workflow_type,
+                    id_from=id_prefix,
+                    id_before=id_prefix + _LAST_CHARACTER,
+                    created_from=created_from,
+                    before_time=place.created_at,
+                    before_rowid=place.row_number,
+                    row_limit=limit + 1,
+                )
+            else:
+                picked = self._queries.pick_newest(
+                    connection,
+                    statuses=wanted,
+                    workflow_type=workflow_type,
+                    id_from=id_prefix,
+                    id_before=None if id_prefix is None else id_prefix + _LAST_CHARACTER,
+                    created_from=created_from,
+                    before_time=place.created_at,
+                    before_rowid=place.row_number,
+                    row_limit=limit + 1,
+                )
+            page = picked[:limit]
+            last = _Place(page[-1].created_at, page[-1].row_number) if len(picked) > limit else None
+            return Page(
+                rows=self._summaries(connection, [row.workflow_execution_id for row in page]),
+                next=None if last is None else last.to_text(),
+            )
+
+    def execution(self, execution_id: str) -> ExecutionDetails | None:
+        """Everything of one execution; None if no execution has this id."""
+        with self._reading() as connection:
+            data = self._queries.load_execution_data(connection, workflow_execution_id=execution_id)
+            if data is None:
+                return None
+            (row,) = self._queries.load_summaries(
+                connection, workflow_execution_ids=msgspec.json.encode([execution_id]).decode()
+            )
+            steps = self._queries.load_checkpoints(connection, workflow_execution_id=execution_id)
+            timers = self._queries.load_timers(connection, workflow_execution_id=execution_id)
+            signals = self._queries.load_signals(connection, workflow_execution_id=execution_id)
+            claim = self._queries.load_claim_of(connection, workflow_execution_id=execution_id)
+        steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
+        problems = _Problems()
+        problems.status("status", row.status, _EXECUTION_STATUSES)
+        for column in ("created_at", "updated_at"):
+            problems.time(column, getattr(row, column))
+        for column in ("ttl_expires_at", "available_at"):
+            problems.time(column, getattr(data, column))
+        if row.workflow_type is None:
+            problems.found.append("its workflow_id is not in the table workflows")
+        for step in steps:
+            where = f"step {step.step_name!r}, attempt {step.attempt}: "
+            problems.status(f"{where}status", step.status, _STEP_STATUSES)
+            for column in ("started_at", "completed_at", "due_at"):
+                problems.time(where + column, getattr(step, column))
+        for timer in timers:
+            problems.time(f"timer {timer.step_name!r}: fire_at", timer.fire_at)
+        for signal in signals:
+            problems.time(f"signal {signal.signal_name!r}: created_at", signal.created_at)
+        attempts = [_attempt(step) for step in steps if not _is_compensation(step)]
+        compensations = [_attempt(step) for step in steps if _is_compensation(step)]
+        return ExecutionDetails(
+            summary=_summary(row, error_length=None),
+            input_data=data.input_data,
+            output_data=data.output_data,
+            ttl_expires_at=_time(data.ttl_expires_at),
+            guarantee=data.guarantee,
+            recovery_count=data.recovery_count,
+            priority=data.priority,
+            available_at=_time(data.available_at),
+            claim=None
+            if claim is None
+            else Claim(
+                worker_id=claim.worker_id,
+                fencing_token=claim.fencing_token,
+                claimed_at=_time(claim.claimed_at),
+                is_alive=self._is_alive(claim.worker_id),
+            ),
+            steps=tuple(attempts),
+            compensations=tuple(compensations),
+            timers=tuple(
+                Timer(
+                    id=timer.workflow_timer_id,
+                    step_name=timer.step_name,
+                    fire_at=_time(timer.fire_at),
+                    status=timer.status,
+                    created_at=_time(timer.created_at),
+                )
+                for timer in timers
+            ),
+            signals=tuple(
+                Signal(
+                    id=signal.workflow_signal_id,
+                    signal_name=signal.signal_name,
+                    payload=signal.payload,
+                    status=signal.status,
+                    created_at=_time(signal.created_at),
+                )
+                for signal in signals
+            ),
+            problems=tuple(problems.found),
+        )
+
+    @contextmanager
+    def _reading(self) -> Generator[sqlite3.Connection]:
+        """One moment of the file. An error of SQLite comes out as a StoreError."""
+        if self._is_immutable and _log_length(self._path):
+            # Somebody began to write since; what was read as unchanging no longer is.
+            self._connection.close()
+            self._connection, self._is_immutable = _connect(self._path)
+        try:
+            self._connection.execute("begin")
+            try:
+                yield self._connection
+            finally:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("rollback")
+        except sqlite3.Error as error:
+            raise translate(error, "read", str(self._path)) from error
+
+    def _summaries(
+        self, connection: sqlite3.Connection, ids: list[str]
+    ) -> tuple[ExecutionSummary, ...]:
+        found = {
+            row.workflow_execution_id: _summary(row)
+            for row in self._queries.load_summaries(
+                connection, workflow_execution_ids=msgspec.json.encode(ids).decode()
+            )
+        }
+        return tuple(found[one] for one in ids)
+
+    def _are_few(self, connection: sqlite3.Connection, id_prefix: str) -> bool:
+        count = self._queries.count_ids(
+            connection,
+            id_from=id_prefix,
+            id_before=id_prefix + _LAST_CHARACTER,
+            at_most=_FEW + 1,
+        )
+        return (count or 0) <= _FEW
+
+    def _living_workers(self, connection: sqlite3.Connection) -> str:
+        workers = [row.worker_id for row in self._queries.load_claiming_workers(connection)]
+        return msgspec.json.encode([one for one in workers if self._is_alive(one)]).decode()
+
+    def _is_alive(self, worker_id: str) -> bool:
+        try:
+            return is_locked(self._path, worker_id)
+        except OSError as error:
+            raise StoreError(f"cannot tell whether a worker lives: {error}") from error
+
+
+class _Place(NamedTuple):
+    """Between two executions in the order of their creation; the later ones come first."""
+
+    created_at: str
+    row_number: int
+
+    def to_text(self) -> str:
+        return msgspec.json.encode(self).hex()
+
+    @classmethod
+    def from_text(cls, text: str) -> _Place:
+        try:
+            return msgspec.json.decode(bytes.fromhex(text), type=cls)
+        except (ValueError, msgspec.MsgspecError):
+            raise ValueError(f"{text!r} is not the `next` of a page") from None
+
+
+_LAST_CHARACTER: Final = "\U0010ffff"
+_AFTER_ALL: Final = _LAST_CHARACTER
+_EXECUTION_STATUSES: Final = frozenset(
+    {"PENDING", "RUNNING", "SUSPENDED", "COMPLETED", "FAILED", "COMPENSATING", "CANCELLED"}
+)
+_STEP_STATUSES: Final = frozenset({"INTENT", "COMPLETED", "FAILED", "COMPENSATED"})
+
+
+class _Problems:
+    """What the engine could not read of the rows of one execution."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def time(self, column: str, text: str | None) -> None:
+        if text is not None:
+            try:
+                text_to_time(column, text)
+            except ValueError as error:
+                self.found.append(str(error))
+
+    def status(self, column: str, text: str, known: Collection[str]) -> None:
+        if text not in known:
+            self.found.append(f"{column} {text!r} is none of {', '.join(sorted(known))}")
+
+
+def _connect(file: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open a file read-only; say whether it is taken to be one that nobody can change.
+
+    A file in WAL mode is read with the help of a file beside it, which cannot be made in a folder
+    that is read-only. Where there is no log, SQLite may be told that the file does not change.
+    """
+    for is_immutable in (False, True):
+        uri = f"{file.as_uri()}?mode=ro{'&immutable=1' if is_immutable else ''}"
+        try:
+            connection = sqlite3.connect(
+                uri, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            raise translate(error, "open", str(file)) from error
+        try:
+            connection.execute("pragma schema_version").fetchone()
+        except sqlite3.Error as error:
+            connection.close()
+            if is_immutable or is_busy(error) or _log_length(file):
+                raise translate(error, "read", str(file)) from error
+            if error.sqlite_errorcode & 0xFF not in _NO_SHARED_MEMORY:
+                raise translate(error, "read", str(file)) from error
+        else:
+            return connection, is_immutable
+    raise AssertionError  # the second round returns or raises
+
+
+_NO_SHARED_MEMORY: Final = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+)
+
+
+def _log_length(file: Path) -> int:
+    try:
+        return Path(f"{file}-wal").stat().st_size
+    except OSError:
+        return 0
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return text_to_time("", text)
+    except ValueError:
+        return None
+
+
+def _summary(
+    row: q.LoadSummariesRow, *, error_length: int | None = ERROR_LENGTH
+) -> ExecutionSummary:
+    return ExecutionSummary(
+        id=row.workflow_execution_id,
+        workflow_type=row.workflow_type,
+        version=row.version,
+        status=row.status,
+        created_at=_time(row.created_at),
+        updated_at=_time(row.updated_at),
+        current_step=row.current_step,
+        current_branch=row.current_branch,
+        attempts=row.attempts,
+        steps_begun=row.steps_begun or 0,
+        steps_completed=row.steps_completed,
+        waiting_for=row.waiting_for,
+        waiting_until=_time(row.waiting_until),
+        signals_pending=row.signals_pending,
+        error_type=row.error_type,
+        error_message=None if row.error_message is None else row.error_message[:error_length],
+        blocked_reason=row.blocked_reason,
+        worker_id=row.worker_id,
+    )
+
+
+def _step_in_doubt(row: q.LoadStepsInDoubtRow) -> StepInDoubt:
+    return StepInDoubt(
+        execution_id=row.workflow_execution_id,
+        workflow_type=row.workflow_type,
+        branch=row.branch,
+        step_index=row.step_index,
+        attempt=row.attempt,
+        step_name=row.step_name,
+        idempotency_key=row.idempotency_key,
+        started_at=_time(row.started_at),
+        worker_id=row.worker_id,
+    )
+
+
+def _blocked(row: q.LoadBlockedExecutionsRow) -> BlockedExecution:
+    return BlockedExecution(
+        id=row.workflow_execution_id,
+        workflow_type=row.workflow_type,
+        version=row.version,
+        status=row.status,
+        blocked_reason=row.blocked_reason,
+        created_at=_time(row.created_at),
+        updated_at=_time(row.updated_at),
+    )
+
+
+def _is_compensation(step: q.StepCheckpointRow) -> bool:
+    return step.attempt == 0
+
+
+def _attempt(step: q.StepCheckpointRow) -> StepAttempt:
+    return StepAttempt(
+        branch=step.branch,
+        step_index=step.step_index,
+        attempt=step.attempt,
+        step_name=step.step_name.removesuffix(COMPENSATION_SUFFIX)
+        if _is_compensation(step)
+        else step.step_name,
+        kind=step.kind,
+        status=step.status,
+        started_at=_time(step.started_at),
+        completed_at=_time(step.completed_at),
+        due_at=_time(step.due_at),
+        input_data=step.input_data,
+        output_data=step.output_data,
+        error_type=step.error_type,
+        error_message=step.error_message,
+        idempotency_key=step.idempotency_key,
+        compensate_ref=step.compensate_ref,
+    )

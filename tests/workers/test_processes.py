@@ -1,0 +1,285 @@
+"""Several processes on one file: shares, take-overs, wake-ups, and a worker told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    SqliteCheckpointStore,
+    StoreError,
+)
+from durable_workflow_sqlite.worker import AppError, find_workflows
+from tests.lives import Journal, live_and_die
+from tests.store.processes import a_process
+from tests.workers import app
+from tests.workers.conftest import Workers, wait_for
+
+
+def test_a_worker_runs_what_a_client_enqueues(
+    file: Path, workers: Workers, journal: Journal
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            worker = workers.start()
+            handle = await client.enqueue(app.noted, "a")
+            assert await handle.result() == worker.pid
+            napping = await client.enqueue(app.napper)
+            assert await napping.result() == "woke"
+
+    asyncio.run(life())
+    assert journal.lines == ["ran a", "woke"]
+
+
+def test_workers_share_what_was_interrupted_and_run_no_step_twice(
+    file: Path, workers: Workers, journal: Journal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DURABLE_JOURNAL", str(tmp_path / "journal"))
+    count = 60
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            for number in range(count):
+                await engine.start(app.five_steps, str(number), execution_id=str(number))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for _ in range(2):
+        workers.start("tests.workers.app", "--max-concurrent", "10")
+    live_and_die(first_life)
+
+    async def client() -> Counter[int]:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            return Counter([await engine.handle(str(n)).result() for n in range(count)])
+
+    ran_by = asyncio.run(client())
+    assert min(ran_by[worker.pid] for worker in workers.processes) >= 0.2 * count
+    # Each step once; one that the first process had begun may have run there, too.
+    runs = Counter(journal.lines)
+    assert set(runs) == {f"{n} {step}" for n in range(count) for step in range(5)}
+    assert max(runs.values()) <= 2
+
+
+def test_the_executions_of_a_worker_that_is_killed_run_on_in_another_within_a_second(
+    file: Path, workers: Workers, journal: Journal
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            first = workers.start()
+            handle = await client.enqueue(app.patient, "a")
+            await asyncio.to_thread(wait_for, journal, "begin a 0")
+            second = workers.start()
+            await asyncio.sleep(0.2)
+            first.kill()
+            killed = time.monotonic()
+            while journal.lines.count("begin a 0") < 2:
+                await asyncio.sleep(0.01)
+                assert time.monotonic() - killed < 10
+            took = time.monotonic() - killed
+            assert await handle.result() == second.pid
+            assert took < 5, "within a second, on a machine with nothing else to do"
+
+    asyncio.run(life())
+
+
+def test_a_worker_that_stands_still_keeps_what_it_has(
+    file: Path, workers: Workers, journal: Journal
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            first = workers.start()
+            handle = await client.enqueue(app.patient, "a")
+            await asyncio.to_thread(wait_for, journal, "begin a 0")
+            first.send_signal(signal.SIGSTOP)
+            workers.start()
+            await asyncio.sleep(2)
+            assert journal.lines == ["begin a 0"]
+            first.send_signal(signal.SIGCONT)
+            assert await handle.result() == first.pid
+
+    asyncio.run(life())
+    assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
+
+
+def test_signals_from_another_process_are_heard_soon(file: Path, workers: Workers) -> None:
+    async def life() -> list[float]:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            workers.start()
+            handle = await client.enqueue(app.echo, 10)
+            sent: list[float] = []
+            for _ in range(10):
+                await asyncio.sleep(0.05)
+                sent.append(time.time())
+                await handle.signal("go")
+            heard = await handle.result()
+            return [after - before for before, after in zip(sent, heard, strict=True)]
+
+    # Milliseconds on a quiet machine: the benchmarks say how many.
+    assert sorted(asyncio.run(life()))[5] < 1
+
+
+def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
+    file: Path, workers: Workers, journal: Journal
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            first = workers.start()
+            handle = await client.enqueue(app.patient, "a")
+            await client.enqueue(app.echo, 1, execution_id="waits")
+            await asyncio.to_thread(wait_for, journal, "begin a 0")
+            first.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(first.wait, 10) == 0
+            assert journal.lines == ["begin a 0", "end a 0"]
+            second = workers.start()
+            assert await handle.result() == second.pid
+            await client.send_signal("waits", "go")
+            await client.handle("waits").result()
+
+    asyncio.run(life())
+    assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
+    assert not [path for path in file.parent.iterdir() if "-worker-" in path.name][2:]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_worker_leaves_a_step_behind_that_does_not_end(
+    file: Path, workers: Workers, journal: Journal, signals: int
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            grace = "0" if signals == 1 else "3600"
+            worker = workers.start("tests.workers.app", "--grace", grace)
+            handle = await client.enqueue(app.stuck)
+            await asyncio.to_thread(wait_for, journal, "stuck")
+            for _ in range(signals):
+                worker.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.2)
+            assert await asyncio.to_thread(worker.wait, 10) == 0
+            assert await handle.status() is ExecutionStatus.RUNNING
+
+    asyncio.run(life())
+
+
+def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:
+    async def life() -> float:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[app.noted]),
+        ):
+            await asyncio.sleep(0.5)
+            before = _processor_seconds()
+            await asyncio.sleep(4)
+            return (_processor_seconds() - before) / 4
+
+    # Half a percent of a core on a quiet machine; what is asked here is that it does not spin.
+    assert asyncio.run(life()) < 0.05
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+# Forks
+
+
+def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own(file: Path) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(app.echo, 1)
+
+            def use(say) -> None:  # type: ignore[no-untyped-def]
+                async def in_child() -> None:
+                    for call in (
+                        lambda: store.load_execution(handle.execution_id),
+                        lambda: store.save_workflow(app.echo.record),
+                        lambda: store.claim_execution(handle.execution_id),
+                    ):
+                        try:
+                            await call()
+                        except StoreError as error:
+                            say(str(error))
+                    await store.close()
+                    async with SqliteCheckpointStore.file(file) as own:
+                        found = await own.load_execution(handle.execution_id)
+                        say("none" if found is None else found.status)
+                        claim = await own.claim_execution(handle.execution_id)
+                        say("refused" if claim is None else "claimed")
+
+                asyncio.set_event_loop(None)
+                asyncio.events._set_running_loop(None)
+                asyncio.run(in_child())
+
+            with a_process(use) as child:
+                said = [await asyncio.to_thread(child.hear) for _ in range(5)]
+            assert all("forked" in words for words in said[:3])
+            assert said[3:] == ["RUNNING", "refused"] or said[3:] == ["SUSPENDED", "refused"]
+            await handle.signal("go")
+            await handle.result()
+
+    asyncio.run(life())
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("tests.workers.app:noted", ["noted"]),
+        ("tests.workers.app:some", ["noted", "napper"]),
+        ("tests.workers.app", None),
+    ],
+)
+def test_workflows_are_found_by_name(name: str, names: list[str] | None) -> None:
+    found = [one.name for one in find_workflows(name)]
+    assert found == names if names else {"noted", "versioned", "echo"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no.such.module", "no module 'no'"),
+        ("tests.workers.nothing", "no module 'tests.workers.nothing'"),
+        ("tests.workers.app:absent", "has no 'absent'"),
+        ("tests.workers.app:nothing", "no workflow"),
+        ("tests.workers.app:note", "no workflow"),
+        ("", "names no module"),
+    ],
+)
+def test_an_app_that_is_none_is_refused_in_one_line(file: Path, name: str, words: str) -> None:
+    with pytest.raises(AppError, match=words):
+        find_workflows(name)
+    done = subprocess.run(
+        [sys.executable, "-m", "durable_workflow_sqlite", "worker", str(file), "--app", name],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert words in done.stderr
+    with suppress(FileNotFoundError):
+        assert not file.stat()
+
+
+def test_a_grace_that_is_no_duration_is_refused(file: Path) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            with pytest.raises(TypeError, match="grace"):
+                await engine.dispose(3)  # type: ignore[arg-type]
+            await engine.dispose(timedelta(seconds=1))
+
+    asyncio.run(life())
