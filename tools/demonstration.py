@@ -12,7 +12,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     workflow,
 )
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 
 BLINK = 0.02
 MAX_RECOVERIES = 2
@@ -141,40 +143,46 @@ async def make(file: Path) -> None:
     """Fill a new file. Takes some seconds."""
     for _ in range(MAX_RECOVERIES + 2):  # the last one finds it blocked, and lives
         die(lambda: _unpack(file))
-    async with SqliteCheckpointStore.file(file) as store:
-        async with DurableEngine(store, WORKFLOWS) as engine:
-            for supplier in ("northwind", "acme"):
-                await engine.run(import_catalogue, supplier, execution_id=f"import-{supplier}")
-            running = [
-                await engine.start(
-                    order, f"A-{number}", PLACES[number % 5], execution_id=f"order-A-{number}"
-                )
-                for number in range(1001, 1044)
-                if number % 10 != 9
-            ]
-            for customer in ("lena", "yusuf"):
-                await engine.start(subscription, customer, execution_id=f"subscription-{customer}")
-            await asyncio.sleep(0.25)
-            await engine.cancel("order-A-1022")
-            await asyncio.sleep(1.2)
-            for handle in running[::3]:
-                if not (await handle.status()).is_terminal:
-                    await handle.signal("approved", {"by": "kim", "note": "fine for me"})
-            await asyncio.sleep(0.8)
+    async with open_(file, *WORKFLOWS) as engine:
+        for supplier in ("northwind", "acme"):
+            await engine.run(import_catalogue, supplier, execution_id=f"import-{supplier}")
+        running = [
+            await engine.start(
+                order, f"A-{number}", PLACES[number % 5], execution_id=f"order-A-{number}"
+            )
+            for number in range(1001, 1044)
+            if number % 10 != 9
+        ]
+        for customer in ("lena", "yusuf"):
+            await engine.start(subscription, customer, execution_id=f"subscription-{customer}")
+        await asyncio.sleep(0.25)
+        await engine.cancel("order-A-1022")
+        await asyncio.sleep(1.2)
+        for handle in running[::3]:
+            if not (await handle.status()).is_terminal:
+                await handle.signal("approved", {"by": "kim", "note": "fine for me"})
+        await asyncio.sleep(0.8)
     die(lambda: _cut_off(file))
 
 
+@asynccontextmanager
+async def open_(file: Path, *workflows: AnyWorkflow) -> AsyncIterator[DurableEngine]:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, workflows, max_recoveries=MAX_RECOVERIES) as engine,
+    ):
+        yield engine
+
+
 async def _unpack(file: Path) -> None:
-    async with SqliteCheckpointStore.file(file) as store:
-        async with DurableEngine(store, [broken_import], max_recoveries=MAX_RECOVERIES) as engine:
-            await engine.start(broken_import, "globex", execution_id="import-globex")
-            await asyncio.sleep(0.5)
+    async with open_(file, broken_import) as engine:
+        await engine.start(broken_import, "globex", execution_id="import-globex")
+        await asyncio.sleep(0.5)
 
 
 async def _cut_off(file: Path) -> None:
-    async with SqliteCheckpointStore.file(file) as store:
-        async with DurableEngine(store, [order]) as engine:
-            await engine.run(order, CUT_OFF, "Oslo", execution_id=f"order-{CUT_OFF}")
+    async with open_(file, order) as engine:
+        await engine.run(order, CUT_OFF, "Oslo", execution_id=f"order-{CUT_OFF}")
 
 
 def die(body: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -19,6 +19,7 @@ from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
     ExecutionConflictError,
     ExecutionNotFoundError,
+    StoreError,
 )
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
@@ -82,6 +83,8 @@ def _doing(
                 done = await action.run(engine, form)
         except ExecutionNotFoundError as error:
             return pages.message(request, "No such execution", str(error), status=404)
+        except StoreError:
+            raise
         except (_RefusedError, DurableWorkflowError, ValueError) as error:
             status = 409 if isinstance(error, ExecutionConflictError) else 422
             return _confirmation(

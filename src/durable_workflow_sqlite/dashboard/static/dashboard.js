@@ -133,26 +133,49 @@
     for (const { name, value } of after.attributes) {
       if (before.getAttribute(name) !== value) before.setAttribute(name, value);
     }
+    const keyOf = (node) => node.dataset?.key;
+    const coming = new Set([...after.children].map(keyOf));
     const keyed = new Map();
-    for (const child of before.children) if (child.dataset?.key) keyed.set(child.dataset.key, child);
+    for (const child of [...before.children]) {
+      const key = keyOf(child);
+      if (key === undefined) continue;
+      if (coming.has(key)) keyed.set(key, child);
+      else child.remove();
+    }
     let old = before.firstChild;
     for (const next of [...after.childNodes]) {
-      const key = next.dataset?.key;
-      const same = key ? keyed.get(key) : old;
-      if (same && !(!key && same.dataset?.key) && isLike(same, next)) {
-        if (same !== old) before.insertBefore(same, old);
-        else old = old.nextSibling;
-        if (same.nodeType === Node.ELEMENT_NODE) morph(same, next);
-        else if (same.nodeValue !== next.nodeValue) same.nodeValue = next.nodeValue;
-      } else {
+      const key = keyOf(next);
+      const same = key === undefined ? findLike(old, next) : keyed.get(key);
+      if (!same || !isLike(same, next)) {
         before.insertBefore(document.importNode(next, true), old);
+        continue;
       }
+      if (key === undefined) {
+        // What stands between has no place any more. It goes, since what is moved loses the focus.
+        while (old !== same) { const gone = old; old = old.nextSibling; gone.remove(); }
+      }
+      if (same === old) old = old.nextSibling;
+      else before.insertBefore(same, old);
+      if (same.nodeType === Node.ELEMENT_NODE) morph(same, next);
+      else if (same.nodeValue !== next.nodeValue) same.nodeValue = next.nodeValue;
     }
     while (old) { const gone = old; old = old.nextSibling; gone.remove(); }
   }
 
+  // The place for a node, among those from `old` on that have no key. A text is looked for right here.
+  function findLike(old, next) {
+    if (next.nodeType !== Node.ELEMENT_NODE) return old && isLike(old, next) ? old : null;
+    for (let one = old; one && one.dataset?.key === undefined; one = one.nextSibling) {
+      if (isLike(one, next)) return one;
+    }
+    return null;
+  }
+
+  // By attribute: a form's own `id` may be hidden by a field of that name.
   const isLike = (one, other) =>
-    one.nodeType === other.nodeType && one.nodeName === other.nodeName && one.id === other.id;
+    one.nodeName === other.nodeName
+    && one.getAttribute?.("id") === other.getAttribute?.("id")
+    && one.classList?.[0] === other.classList?.[0];
 
   // Filters take effect as they are typed. The address follows, so it can be sent to somebody.
   function filters() {
@@ -163,7 +186,7 @@
       const query = new URLSearchParams();
       for (const [name, value] of new FormData(form)) if (value) query.append(name, value);
       const text = query.toString();
-      const address = form.action + (text ? `?${text}` : "");
+      const address = form.getAttribute("action") + (text ? `?${text}` : "");
       history.replaceState(null, "", address);
       update(address, { isNew: true }).catch(() => {});
     };
