@@ -71,6 +71,10 @@ generate: $(READY) ## Write the files that are made from sql/: queries.py, schem
 migrate: $(READY) ## Bring a database to the current schema (DB=workflows.db ARGS=)
 	@$(BIN)/python -m durable_workflow_sqlite migrate $(DB) $(ARGS)
 
+.PHONY: screenshots
+screenshots: $(READY) ## Make docs/images from a real file (needs chromium and chromium-driver)
+	@$(BIN)/python tools/make_screenshots.py
+
 .PHONY: format
 format: $(READY) ## Format the Python and the SQL
 	@$(BIN)/ruff check --quiet --fix-only

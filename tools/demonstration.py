@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -108,12 +108,11 @@ async def order(ctx: WorkflowContext, order_id: str, place: str) -> Parcel:
 
 @workflow
 async def subscription(ctx: WorkflowContext, customer: str) -> int:
-    months = 0
-    for month in range(12):
-        await ctx.step("bill", price, f"{customer}-{month}")
+    cents = 0
+    for _ in range(12):
+        cents += await ctx.step("bill", price, customer)
         await ctx.sleep("until next month", timedelta(days=30))
-        months += 1
-    return months
+    return cents
 
 
 @workflow(version=2)
@@ -166,7 +165,7 @@ async def make(file: Path) -> None:
 
 
 @asynccontextmanager
-async def open_(file: Path, *workflows: AnyWorkflow) -> AsyncIterator[DurableEngine]:
+async def open_(file: Path, *workflows: AnyWorkflow) -> AsyncGenerator[DurableEngine]:
     async with (
         SqliteCheckpointStore.file(file) as store,
         DurableEngine(store, workflows, max_recoveries=MAX_RECOVERIES) as engine,

@@ -14,17 +14,20 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from chromium import CHROMIUM, DRIVER, browser, served
 from durable_workflow_sqlite import (
     DurableEngine,
     SqliteCheckpointStore,
     WorkflowContext,
     workflow,
 )
-from tests.dashboard.browser import browser, needs_browser, served
 from tests.dashboard.conftest import approval
 from tests.dashboard.test_actions import signals
 
-pytestmark = needs_browser
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None,
+    reason="needs a browser: apt-get install chromium chromium-driver",
+)
 
 HOSTILE = (
     "<script>window.ran = 1</script>",
@@ -43,6 +46,8 @@ HOSTILE = (
     "&lt;script&gt;window.ran = 8&lt;/script&gt; &#0; &amp;",
     "]]><!-- --!> <![CDATA[ <plaintext>",
     "'; drop table workflow_executions; --",
+    "../..",
+    "a/b?c#d&e=f%00%2e",
 )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
-from tests.dashboard.conftest import Open, approval, fill
+from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
+from tests.dashboard.conftest import Open, approval, fill, send
 
 
 def words(html: str) -> str:
@@ -196,6 +197,35 @@ def test_ten_thousand_steps_come_in_pages(tmp_path: Path, visit: Open) -> None:
     assert client.get("/execution?id=done&page=-1").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'; drop table workflow_executions; --",
+        "' or 1=1 --",
+        "%' union select sql from sqlite_schema --",
+        '"; attach database "/tmp/x" as x; --',
+        "waiting' /*",
+        "\x00; delete from workflow_executions",
+    ],
+)
+def test_no_address_runs_sql(text: str, file: Path, visit: Open) -> None:
+    def content() -> list[str]:
+        with closing(sqlite3.connect(file)) as connection:
+            return list(connection.iterdump())
+
+    before = content()
+    client = visit()
+    for address in ("/", "/execution", "/payload", "/signal", "/cancel", "/retry"):
+        query = dict.fromkeys(
+            ("id", "type", "age", "after", "status", "page", "what", "name", "branch"), text
+        )
+        assert client.get(address, params=query).status_code in (200, 400, 404)
+        for name in query:
+            assert client.get(address, params={name: text}).status_code in (200, 400, 404)
+    assert content() == before
+    assert words(client.get("/", params={"id": text}).text).count("Nothing fits") == 1
+
+
 def test_what_is_not_there_is_said_to_be_missing(visit: Open) -> None:
     client = visit()
     assert client.get("/execution?id=nobody").status_code == 404
@@ -214,6 +244,18 @@ def test_a_file_that_is_not_there_is_named_and_not_created(tmp_path: Path, visit
     assert not path.exists()
     asyncio.run(fill(path))
     assert client.get("/").status_code == 200
+
+
+def test_a_file_of_an_older_schema_is_named_and_not_migrated(tmp_path: Path, visit: Open) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript((MIGRATIONS_DIR / "001_create_tables.sql").read_text())
+        connection.execute("pragma user_version = 1")
+    before = path.read_bytes()
+    client = visit(path)
+    assert "has schema version 1" in client.get("/").text
+    assert send(client, "cancel", id="x").status_code == 503
+    assert path.read_bytes() == before
 
 
 def test_another_applications_file_is_left_as_it_is(tmp_path: Path, visit: Open) -> None:

@@ -32,28 +32,32 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters.update(
-            visible=text.visible,
-            visible_lines=partial(text.visible, keep_lines=True),
-            payload=text.payload,
-            duration=text.duration,
-            exactly=text.exactly,
-            shortly=text.shortly,
-            size=text.size,
-            in_query=partial(quote, safe="", errors="replace"),
-            ago=lambda time: text.ago(time, datetime.now(UTC)),
-        )
-        environment.globals.update(
-            file_name=file.name,
-            file_path=str(file),
-            read_only=read_only,
-            has_login=has_login,
-            assets=_fingerprint(),
-            looks=_LOOKS,
-            is_login=False,
-            live="",
-            announce="",
-        )
+        filters: dict[str, Any] = {
+            "visible": text.visible,
+            "visible_lines": partial(text.visible, keep_lines=True),
+            "payload": text.payload,
+            "duration": text.duration,
+            "exactly": text.exactly,
+            "shortly": text.shortly,
+            "size": text.size,
+            "in_query": partial(quote, safe="", errors="replace"),
+            "ago": _ago,
+        }
+        environment.filters.update(filters)
+        everywhere: dict[str, Any] = {
+            "file_name": file.name,
+            "file_path": str(file),
+            "read_only": read_only,
+            "has_login": has_login,
+            "assets": _fingerprint(),
+            "looks": _LOOKS,
+            "is_login": False,
+            "live": "",
+            "announce": "",
+        }
+        environment.globals.update(everywhere)
+        for name in environment.list_templates(extensions=["html"]):
+            environment.get_template(name)  # compiled now, and not while somebody waits
         self._environment = environment
 
     def page(
@@ -87,6 +91,10 @@ def prefix(request: Request) -> str:
 def to_page(request: Request, place: str) -> Response:
     """Go on with another page, after a form."""
     return RedirectResponse(quote(prefix(request)) + place, status_code=303)
+
+
+def _ago(time: datetime) -> str:
+    return text.ago(time, datetime.now(UTC))
 
 
 def _fingerprint() -> str:

@@ -1,25 +1,23 @@
-"""A real browser, and the dashboard in a process of its own."""
+"""Headless Chromium, and the dashboard in a process of its own: for tests and for pictures.
+
+Debian: apt-get install chromium chromium-driver
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
-import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
-
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="needs a browser: apt-get install chromium chromium-driver",
-)
 
 _FLAGS = (
     "--headless",
@@ -36,7 +34,7 @@ _FLAGS = (
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Chrome]:
+def browser(profile: Path) -> Generator[Chrome]:
     """Headless Chromium with a new profile."""
     options = ChromeOptions()
     options.binary_location = CHROMIUM or ""
@@ -50,8 +48,13 @@ def browser(profile: Path) -> Iterator[Chrome]:
         driver.quit()
 
 
+def run(chrome: Chrome, command: str, **arguments: Any) -> Any:
+    """A command of the DevTools protocol."""
+    return cast("Any", chrome).execute_cdp_cmd(command, arguments)
+
+
 @contextmanager
-def served(file: Path, options: str = "") -> Iterator[str]:
+def served(file: Path, options: str = "") -> Generator[str]:
     """The address of the dashboard of a file, as another process serves it."""
     program = (
         "import sys; from durable_workflow_sqlite import dashboard;"

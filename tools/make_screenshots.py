@@ -1,0 +1,100 @@
+"""Makes the pictures in docs/images, of a file that real engines have written.
+
+    python tools/make_screenshots.py
+
+Needs chromium and chromium-driver; the font is Inter where it is installed (fonts-inter).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from selenium.webdriver import Chrome
+
+import demonstration
+from chromium import CHROMIUM, DRIVER, browser, run, served
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+MAX_BYTES = 150_000
+
+
+class Picture(NamedTuple):
+    name: str
+    place: str
+    width: int = 1200
+    height: int = 760
+    theme: str = "light"
+    script: str = ""
+    """What is done to the page first."""
+
+
+PICTURES = (
+    Picture("dashboard-list", ""),
+    Picture("dashboard-list-dark", "", theme="dark"),
+    Picture(
+        "dashboard-failed",
+        "execution?id=order-A-1023",
+        script="document.querySelectorAll('details.step')[2].open = true",
+        height=900,
+    ),
+    Picture("dashboard-doubt-dark", "execution?id=order-A-1039", theme="dark"),
+    Picture(
+        "dashboard-signal",
+        "execution?id=order-A-1013&squeeze=1",
+        script="document.querySelector('[data-dialog]').click()",
+    ),
+    Picture("dashboard-phone", "execution?id=order-A-1017", width=360, height=780),
+    Picture("dashboard-phone-dark", "", width=360, height=780, theme="dark"),
+)
+
+
+def main() -> int:
+    if CHROMIUM is None or DRIVER is None:
+        print("needs a browser: apt-get install chromium chromium-driver")
+        return 1
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "orders.db"
+        asyncio.run(demonstration.make(file))
+        with served(file) as url, browser(Path(folder) / "profile") as chrome:
+            for picture in PICTURES:
+                take(chrome, url, picture)
+    return 0
+
+
+def take(chrome: Chrome, url: str, picture: Picture) -> None:
+    set_device(chrome, picture)
+    chrome.get(url + picture.place)
+    if picture.script:
+        run(chrome, "Runtime.evaluate", expression=picture.script)
+        time.sleep(0.5)  # until a dialog has come
+    target = IMAGES / f"{picture.name}.png"
+    with Image.open(io.BytesIO(chrome.get_screenshot_as_png())) as image:
+        # 256 colours are enough for pages, and a third of the size.
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+    size = target.stat().st_size
+    print(f"{target.relative_to(IMAGES.parents[1])}: {size // 1000} kB")
+    if size > MAX_BYTES:
+        raise SystemExit(f"{target} is larger than {MAX_BYTES} bytes; show less")
+
+
+def set_device(chrome: Chrome, picture: Picture) -> None:
+    metrics = {
+        "width": picture.width,
+        "height": picture.height,
+        "deviceScaleFactor": 2,
+        "mobile": picture.width < 500,
+    }
+    run(chrome, "Emulation.setDeviceMetricsOverride", **metrics)
+    theme = {"name": "prefers-color-scheme", "value": picture.theme}
+    run(chrome, "Emulation.setEmulatedMedia", features=[theme])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
