@@ -86,7 +86,7 @@ def test_a_failed_execution_is_opened_again(file: Path, visit: Open) -> None:
     answer = send(client, "retry", id="failed")
     assert answer.headers["location"] == "/execution?id=failed&done=retried"
     query = "select status from workflow_executions where workflow_execution_id = 'failed'"
-    assert rows(file, query) == [("SUSPENDED",)]
+    assert rows(file, query) == [("PENDING",)]
 
 
 def test_a_blocked_execution_is_let_go_on(file: Path, visit: Open) -> None:
