@@ -385,3 +385,78 @@ select
 from sqlite_schema
 where substr(name, 1, 7) != 'sqlite_'
 order by type, name;
+
+-- name: count_prunable(statuses, before)
+-- How many finished executions were last changed before a time, by workflow and
+-- status: what delete_completed_before deletes. Reads all of those statuses.
+-- :statuses text
+-- :before text
+-- =workflow_type text null
+-- =version integer null
+-- =status text
+-- =total integer
+-- =oldest text
+select
+    workflow.workflow_type,
+    workflow.version,
+    execution.status,
+    count(*) as total,
+    min(execution.updated_at) as oldest
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.status in (select value from json_each(:statuses))
+    and execution.updated_at < :before
+group by execution.status, execution.workflow_id
+order by workflow.workflow_type, workflow.version, execution.status;
+
+-- name: load_unreadable(row_limit)
+-- Executions that the engine cannot read, since somebody wrote there what is no
+-- status, no time, or no workflow. Reads the whole table.
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =problem text
+select
+    execution.workflow_execution_id,
+    case
+        when workflow.workflow_id is null
+            then 'the workflow ' || execution.workflow_id || ' is not in the file'
+        when
+            execution.status not in (
+                'PENDING',
+                'RUNNING',
+                'SUSPENDED',
+                'COMPLETED',
+                'FAILED',
+                'COMPENSATING',
+                'CANCELLED'
+            )
+            then 'the status ' || execution.status || ' is none'
+        when julianday(execution.created_at) is null
+            then 'created_at ' || execution.created_at || ' is no time'
+        when julianday(execution.updated_at) is null
+            then 'updated_at ' || execution.updated_at || ' is no time'
+        else 'ttl_expires_at ' || execution.ttl_expires_at || ' is no time'
+    end as problem
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    workflow.workflow_id is null
+    or execution.status not in (
+        'PENDING',
+        'RUNNING',
+        'SUSPENDED',
+        'COMPLETED',
+        'FAILED',
+        'COMPENSATING',
+        'CANCELLED'
+    )
+    or julianday(execution.created_at) is null
+    or julianday(execution.updated_at) is null
+    or (
+        execution.ttl_expires_at is not null
+        and julianday(execution.ttl_expires_at) is null
+    )
+limit :row_limit;

@@ -1,5 +1,6 @@
-"""`python -m durable_workflow_sqlite`: what an operator does to a database from a shell.
+"""`durable-workflow`, and `python -m durable_workflow_sqlite`: a database from a shell.
 
+`migrate` and `worker` need nothing but the library and stand here; the other commands are in `cli`.
 Exits with 0 when it did what was asked, with 1 and one line on stderr when it could not, and with
 2 for wrong usage.
 """
@@ -11,22 +12,34 @@ import asyncio
 import logging
 import os
 import sqlite3
-import stat
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.store.backup import back_up, check_place, create_file, open_file
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.migrations import Migration, apply, load_migrations, pending
-from durable_workflow_sqlite.store.sqlite_errors import translate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code. Wrong usage raises SystemExit(2)."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] not in (["migrate"], ["worker"]):
+        if _has_cli():
+            from durable_workflow_sqlite import cli
+
+            return cli.main(words, run_here=main)
+        if words[:1] and not words[0].startswith("-"):
+            sys.stderr.write(
+                f"{words[0]} needs what is not installed:"
+                " pip install 'durable-workflow-sqlite[cli]'\n"
+            )
+            return 1
+    options = _parser().parse_args(words)
     if options.command == "worker":
         return _work(options)
     try:
@@ -51,14 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
+def console() -> None:
+    """The script `durable-workflow`."""
+    sys.exit(main())
+
+
 def print_pending(file: Path, *, adopt: bool, busy_timeout: float) -> None:
     """Print the SQL that `migrate_file` would run, as a script; change nothing.
 
     Raises StoreError, OSError.
     """
-    _check_place(file)
+    check_place(file)
     migrations = load_migrations()
-    with closing(_connect(file, busy_timeout) if file.exists() else _nothing()) as connection:
+    with closing(open_file(file, busy_timeout) if file.exists() else _nothing()) as connection:
         todo = pending(connection, migrations, adopt=adopt)
     if not todo:
         _say("-- nothing is pending")
@@ -73,16 +91,16 @@ def migrate_file(file: Path, *, backup: Path | None, adopt: bool, busy_timeout: 
 
     Raises StoreError, OSError; a file that could not be given its tables is not left behind.
     """
-    _check_place(file)
-    is_new = _create(file)
+    check_place(file)
+    is_new = create_file(file)
     try:
-        with closing(_connect(file, busy_timeout)) as connection:
+        with closing(open_file(file, busy_timeout)) as connection:
             migrations = load_migrations()
             pending(connection, migrations, adopt=adopt)  # refuses what need not be copied
             if backup is not None and is_new:
                 _say(f"copied nothing: {file} is new")
             elif backup is not None:
-                _back_up(connection, file, backup)
+                back_up(connection, file, backup)
                 _say(f"copied {file} to {backup}")
 
             applied: list[Migration] = []
@@ -98,6 +116,11 @@ def migrate_file(file: Path, *, backup: Path | None, adopt: bool, busy_timeout: 
         if is_new:
             _remove_if_empty(file)
         raise
+
+
+def _has_cli() -> bool:
+    """Whether what the other commands need is installed."""
+    return find_spec("typer") is not None and find_spec("rich") is not None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -201,36 +224,6 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _check_place(file: Path) -> None:
-    if file.is_dir():
-        raise StoreError(f"{file} is a folder; give the path of a file")
-    if not file.parent.is_dir():
-        raise StoreError(f"there is no folder {file.parent}; create it first")
-
-
-def _create(file: Path, mode: int = 0o644) -> bool:
-    """Create an empty file; False if there is one already."""
-    try:
-        file.touch(mode, exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _connect(file: Path, busy_timeout: float = 0) -> sqlite3.Connection:
-    """Open a file that is there. A bare name could be one that SQLite reads in its own way."""
-    try:
-        connection = sqlite3.connect(
-            f"{file.as_uri()}?mode=rw", uri=True, timeout=busy_timeout, isolation_level=None
-        )
-        # A checkpoint beside the commits of others could damage the file, see `configure`. The
-        # one at the end is made by the last connection, with nobody beside it.
-        connection.execute("pragma wal_autocheckpoint = 0")
-    except sqlite3.Error as error:
-        raise translate(error, "open", str(file)) from error
-    return connection
-
-
 def _nothing() -> sqlite3.Connection:
     return sqlite3.connect(":memory:", isolation_level=None)
 
@@ -243,29 +236,9 @@ def _script(migration: Migration) -> str:
     )
 
 
-def _back_up(connection: sqlite3.Connection, file: Path, copy: Path) -> None:
-    """Copy a database as it is at one moment, to a new file that may be read by as many."""
-    copy = copy.absolute()
-    _check_place(copy)
-    if not _create(copy, stat.S_IMODE(file.stat().st_mode)):
-        raise StoreError(f"{copy} is there already, and no backup overwrites a file; name another")
-    try:
-        # The copying itself would wait for a lock for ever; this waits for the busy timeout.
-        connection.execute("begin")
-        connection.execute("pragma user_version").fetchone()
-        with closing(_connect(copy)) as target:
-            connection.backup(target)
-        connection.execute("commit")
-    except BaseException as error:
-        copy.unlink(missing_ok=True)
-        if isinstance(error, sqlite3.Error):
-            raise translate(error, f"copy {file} to", str(copy)) from error
-        raise
-
-
 def _remove_if_empty(file: Path) -> None:
     # Under its lock: somebody else may be about to fill the file, and would lose what he writes.
-    with suppress(StoreError, sqlite3.Error, OSError), closing(_connect(file)) as connection:
+    with suppress(StoreError, sqlite3.Error, OSError), closing(open_file(file)) as connection:
         connection.execute("pragma journal_mode = memory")  # the disk may be full
         connection.execute("begin exclusive")
         if file.stat().st_size == 0:
@@ -278,4 +251,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -319,6 +319,10 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     )
     connection.execute(
         "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
+        " values ('gone', 'gone', 'COMPLETED')"
+    )
+    connection.execute(
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
         " values ('asleep', 'order:1', 'SUSPENDED')"
     )
     connection.execute(
@@ -389,6 +393,8 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
     "load_blocked_executions": [{"row_limit": 99}],
     "load_schema_objects": [{}],
+    "count_prunable": [{"statuses": WHATEVER_STATUS, "before": "9999-12-31T00:00:00.000000Z"}],
+    "load_unreadable": [{"row_limit": 99}],
     "load_workflows": [{}],
 }
 

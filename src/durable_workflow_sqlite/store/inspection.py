@@ -14,19 +14,20 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import COMPENSATION_SUFFIX, check_integer, check_time
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
 from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
-from durable_workflow_sqlite.store.worker_lock import is_locked
+from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
 ERROR_LENGTH: Final = 200
 """How much of an error message a summary holds; `Inspector.execution` gives all of it."""
@@ -129,6 +130,16 @@ class BlockedExecution(msgspec.Struct, frozen=True, kw_only=True):
     blocked_reason: str
     created_at: datetime | None
     updated_at: datetime | None
+
+
+class Prunable(msgspec.Struct, frozen=True, kw_only=True):
+    """How many finished executions of a workflow would be deleted, and when the oldest ended."""
+
+    workflow_type: str | None
+    version: int | None
+    status: str
+    count: int
+    oldest: datetime | None
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,7 +269,7 @@ class Inspector:
                 raise StoreError(
                     f"{file} has schema version {version}, and this library reads version"
                     f" {SCHEMA_VERSION}; bring it there with"
-                    f" `python -m durable_workflow_sqlite migrate {file}`"
+                    f" `durable-workflow migrate {file}`"
                 )
         except BaseException:
             connection.close()
@@ -358,7 +369,7 @@ class Inspector:
             place = min(place, _Place(time_to_text(created_before), -1))
         if created_after is not None:
             check_time("created_after", created_after)
-        wanted = msgspec.json.encode(sorted(map(str, statuses))).decode() if statuses else None
+        wanted = _json(sorted(map(str, statuses))) if statuses else None
         created_from = "" if created_after is None else time_to_text(created_after)
         with self._reading() as connection:
             if id_prefix and self._are_few(connection, id_prefix):
@@ -399,7 +410,7 @@ class Inspector:
             if data is None:
                 return None
             (row,) = self._queries.load_summaries(
-                connection, workflow_execution_ids=msgspec.json.encode([execution_id]).decode()
+                connection, workflow_execution_ids=_json([execution_id])
             )
             steps = self._queries.load_checkpoints(connection, workflow_execution_id=execution_id)
             timers = self._queries.load_timers(connection, workflow_execution_id=execution_id)
@@ -467,6 +478,63 @@ class Inspector:
             problems=tuple(problems.found),
         )
 
+    def prunable(self, before: datetime, statuses: Collection[str]) -> list[Prunable]:
+        """What `delete_completed_before` would delete of these statuses now."""
+        check_time("before", before)
+        with self._reading() as connection:
+            return [
+                Prunable(
+                    workflow_type=row.workflow_type,
+                    version=row.version,
+                    status=row.status,
+                    count=row.total,
+                    oldest=_time(row.oldest),
+                )
+                for row in self._queries.count_prunable(
+                    connection,
+                    statuses=_json(sorted(map(str, statuses))),
+                    before=time_to_text(before),
+                )
+            ]
+
+    def count_living_workers(self) -> int:
+        """How many workers have the file open."""
+        return sum(map(self._is_alive, lock_files(self._path)))
+
+    # What `checkup` looks at
+
+    def pragma(self, pragma: str) -> list[tuple[Any, ...]]:
+        """The rows of a PRAGMA that only reads."""
+        with self._reading() as connection:
+            return connection.execute(f"pragma {pragma}").fetchall()
+
+    def schema_objects(self) -> list[tuple[str, str, str]]:
+        """Tables, indexes, views and triggers: kind, name, and the statement that made it."""
+        with self._reading() as connection:
+            rows = self._queries.load_schema_objects(connection)
+            return [(row.type, row.name, row.sql) for row in rows]
+
+    def unreadable(self, *, limit: int) -> list[tuple[str, str]]:
+        """Executions that no engine can read, by id, and what is wrong with each."""
+        with self._reading() as connection:
+            rows = self._queries.load_unreadable(connection, row_limit=limit)
+            return [(row.workflow_execution_id, row.problem) for row in rows]
+
+    def claims_by_worker(self) -> dict[str, int]:
+        """How many executions each worker has claimed, dead ones too."""
+        with self._reading() as connection:
+            workers = self._queries.load_claiming_workers(connection)
+            return {
+                row.worker_id: len(
+                    self._queries.load_claims_of(connection, worker_id=row.worker_id)
+                )
+                for row in workers
+            }
+
+    def back_up(self, copy: Path, on_progress: Progress | None = None) -> None:
+        """Copy the file as it is at one moment; see `backup.back_up`."""
+        back_up(self._connection, self._path, copy, on_progress=on_progress)
+
     @contextmanager
     def _reading(self) -> Generator[sqlite3.Connection]:
         """One moment of the file. An error of SQLite comes out as a StoreError."""
@@ -489,9 +557,7 @@ class Inspector:
     ) -> tuple[ExecutionSummary, ...]:
         found = {
             row.workflow_execution_id: _summary(row)
-            for row in self._queries.load_summaries(
-                connection, workflow_execution_ids=msgspec.json.encode(ids).decode()
-            )
+            for row in self._queries.load_summaries(connection, workflow_execution_ids=_json(ids))
         }
         return tuple(found[one] for one in ids)
 
@@ -506,7 +572,7 @@ class Inspector:
 
     def _living_workers(self, connection: sqlite3.Connection) -> str:
         workers = [row.worker_id for row in self._queries.load_claiming_workers(connection)]
-        return msgspec.json.encode([one for one in workers if self._is_alive(one)]).decode()
+        return _json([one for one in workers if self._is_alive(one)])
 
     def _is_alive(self, worker_id: str) -> bool:
         try:
@@ -530,6 +596,10 @@ class _Place(NamedTuple):
             return msgspec.json.decode(bytes.fromhex(text), type=cls)
         except (ValueError, msgspec.MsgspecError):
             raise ValueError(f"{text!r} is not the `next` of a page") from None
+
+
+def _json(texts: list[str]) -> str:
+    return msgspec.json.encode(texts).decode()
 
 
 _LAST_CHARACTER: Final = "\U0010ffff"

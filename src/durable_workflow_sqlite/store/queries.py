@@ -123,6 +123,23 @@ class LoadSchemaObjectsRow(NamedTuple):
     sql: str
 
 
+class CountPrunableRow(NamedTuple):
+    """What count_prunable gives."""
+
+    workflow_type: str | None
+    version: int | None
+    status: str
+    total: int
+    oldest: str
+
+
+class LoadUnreadableRow(NamedTuple):
+    """What load_unreadable gives."""
+
+    workflow_execution_id: str
+    problem: str
+
+
 class StepCheckpointRow(NamedTuple):
     """A row of step_checkpoints."""
 
@@ -381,6 +398,22 @@ class Queries(Protocol):
 
     def load_schema_objects(self, connection: sqlite3.Connection) -> list[LoadSchemaObjectsRow]:
         """The tables, indexes, views and triggers of a database, as SQLite keeps them."""
+        ...
+
+    def count_prunable(
+        self, connection: sqlite3.Connection, *, statuses: str, before: str
+    ) -> list[CountPrunableRow]:
+        """How many finished executions were last changed before a time, by workflow and
+        status: what delete_completed_before deletes. Reads all of those statuses.
+        """
+        ...
+
+    def load_unreadable(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadUnreadableRow]:
+        """Executions that the engine cannot read, since somebody wrote there what is no
+        status, no time, or no workflow. Reads the whole table.
+        """
         ...
 
     # step_checkpoints.sql
@@ -871,6 +904,8 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_steps_in_doubt": LoadStepsInDoubtRow,
     "load_blocked_executions": LoadBlockedExecutionsRow,
     "load_schema_objects": LoadSchemaObjectsRow,
+    "count_prunable": CountPrunableRow,
+    "load_unreadable": LoadUnreadableRow,
     "load_checkpoints": StepCheckpointRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,

@@ -900,6 +900,7 @@ class SqliteCheckpointStore:
         statuses: Collection[ExecutionStatus] = (ExecutionStatus.COMPLETED,),
         *,
         batch_size: int = 500,
+        on_deleted: Callable[[int], object] | None = None,
     ) -> int:
         wanted = {ExecutionStatus(status) for status in statuses}
         if not wanted <= TERMINAL_STATUSES:
@@ -921,7 +922,7 @@ class SqliteCheckpointStore:
                 ]
             )
 
-        return await self._in_batches(delete_batch, batch_size)
+        return await self._in_batches(delete_batch, batch_size, on_deleted)
 
     async def delete_old_timers(self, before: datetime, *, batch_size: int = 500) -> int:
         before_text = _limit(before)
@@ -941,12 +942,19 @@ class SqliteCheckpointStore:
             batch_size,
         )
 
-    async def _in_batches(self, delete_batch: Callable[[], int], batch_size: int) -> int:
+    async def _in_batches(
+        self,
+        delete_batch: Callable[[], int],
+        batch_size: int,
+        on_deleted: Callable[[int], object] | None = None,
+    ) -> int:
         check_integer("batch_size", batch_size, minimum=1)
         total = 0
         began = time.monotonic()
         while deleted := await self._commit.write(delete_batch):
             total += deleted
+            if on_deleted is not None:
+                on_deleted(total)
             # Others who want the lock look for it now and then: it is free half of the time.
             await asyncio.sleep(time.monotonic() - began)
             began = time.monotonic()

@@ -1,0 +1,95 @@
+"""Commands that ask something of an execution, through the engine as any client does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from durable_workflow_sqlite.cli.output import say
+from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.errors import ExecutionConflictError, ExecutionNotFoundError
+from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+
+R = TypeVar("R")
+
+
+def signal(file: Path, execution_id: str, name: str, payload: str | None) -> None:
+    """Send a signal. Raises ValueError for a payload that is no JSON."""
+    value = _parsed(payload)
+
+    async def send(engine: DurableEngine) -> None:
+        await engine.send_signal(execution_id, name, value)
+
+    _ask(file, execution_id, send)
+    with Inspector.open(file) as inspector:
+        details = inspector.execution(execution_id)
+    waits_for = None if details is None else details.summary.waiting_for
+    say(f"sent {name} to {execution_id}")
+    if waits_for is not None and waits_for.startswith("signal ") and waits_for != f"signal {name}":
+        say(f"note: it waits for {waits_for}; {name} is kept until it is waited for")
+
+
+def cancel(file: Path, execution_id: str) -> None:
+    """Ask an execution to stop. Raises ExecutionConflictError if it will not."""
+
+    async def ask(engine: DurableEngine) -> str | None:
+        if await engine.cancel(execution_id):
+            return None
+        return (await engine.load(execution_id)).status
+
+    refused_in = _ask(file, execution_id, ask)
+    if refused_in is not None:
+        raise ExecutionConflictError(
+            f"execution {execution_id!r} is {refused_in}, or asked to cancel already; it was left"
+            f" as it is: see `durable-workflow show {file} {execution_id}`",
+            workflow_execution_id=execution_id,
+        )
+    say(f"asked {execution_id} to cancel; a worker undoes what it did and ends it")
+
+
+def retry(file: Path, execution_id: str) -> None:
+    """Run a failed or blocked execution again."""
+
+    async def ask(engine: DurableEngine) -> None:
+        await engine.retry(execution_id)
+
+    _ask(file, execution_id, ask)
+    say(f"{execution_id} goes on from its failed step when a worker takes it")
+
+
+def _ask(file: Path, execution_id: str, act: Callable[[DurableEngine], Awaitable[R]]) -> R:
+    """Open a file that is there and current, as a client that runs no workflows."""
+    Inspector.open(file).close()
+
+    async def run() -> R:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store) as engine,
+        ):
+            return await act(engine)
+
+    try:
+        return asyncio.run(run())
+    except ExecutionNotFoundError:
+        raise ExecutionNotFoundError(
+            f"no execution has the id {execution_id!r}; find it with"
+            f" `durable-workflow list {file} --id PREFIX`",
+            workflow_execution_id=execution_id,
+        ) from None
+
+
+def _parsed(payload: str | None) -> Any:
+    if payload is None:
+        return None
+    try:
+        return msgspec.json.decode(payload)
+    except msgspec.DecodeError as error:
+        raise ValueError(
+            f"the payload {payload!r} is no JSON ({error}); a string needs quotes of its own:"
+            f""" '"{payload}"'"""
+        ) from None

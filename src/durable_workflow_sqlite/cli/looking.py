@@ -1,0 +1,330 @@
+"""Commands that only look: status, list, watch, and show, whose page is in `timeline`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from durable_workflow_sqlite.cli import output, timeline
+from durable_workflow_sqlite.cli.ages import time_before
+from durable_workflow_sqlite.errors import ExecutionNotFoundError
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.store.inspection import (
+    ExecutionCount,
+    ExecutionDetails,
+    ExecutionSummary,
+    Inspector,
+    Overview,
+)
+
+SHOWN = 10
+_ORDER = {status.value: number for number, status in enumerate(ExecutionStatus)}
+
+
+class _Status(msgspec.Struct, frozen=True):
+    counts: list[ExecutionCount]
+    overview: Overview
+    living_workers: int
+
+
+def _look(inspector: Inspector, now: datetime) -> _Status:
+    return _Status(
+        inspector.counts(),
+        inspector.overview(now, limit=SHOWN),
+        inspector.count_living_workers(),
+    )
+
+
+def status(file: Path, *, as_json: bool) -> None:
+    """Counts, and what to look at first."""
+    with Inspector.open(file) as inspector:
+        now = datetime.now(UTC)
+        found = _look(inspector, now)
+    if as_json:
+        output.write_json(found)
+    elif output.is_terminal():
+        output.console().print(_as_tables(found, now))
+    else:
+        output.write_lines(_as_lines(found))
+
+
+def list_executions(
+    file: Path,
+    *,
+    statuses: Sequence[str],
+    workflow_type: str | None,
+    id_prefix: str | None,
+    older_than: str | None,
+    newer_than: str | None,
+    limit: int,
+    after: str | None,
+    as_json: bool,
+) -> None:
+    """A page of executions, the newest first."""
+    now = datetime.now(UTC)
+    with Inspector.open(file) as inspector:
+        if unknown := sorted(set(statuses) - _ORDER.keys()):
+            known = {one.status for one in inspector.counts()}
+            if missing := [one for one in unknown if one not in known]:
+                raise ValueError(f"no status is named {missing[0]}; there are {', '.join(_ORDER)}")
+        page = inspector.list_executions(
+            statuses=statuses,
+            workflow_type=workflow_type,
+            id_prefix=id_prefix,
+            created_before=None if older_than is None else time_before(older_than, now),
+            created_after=None if newer_than is None else time_before(newer_than, now),
+            after=after,
+            limit=limit,
+        )
+    if as_json:
+        output.write_json(page)
+        return
+    if not output.is_terminal():
+        output.write_lines(map(_line, page.rows))
+        if page.next is not None:
+            output.fail(f"there are more: --after {page.next}")
+        return
+    output.console().print(_executions("executions", page.rows, now))
+    if page.next is not None:
+        output.say(f"there are more: add --after {page.next}")
+
+
+def show(file: Path, execution_id: str, *, as_json: bool) -> None:
+    """Everything of one execution."""
+    with Inspector.open(file) as inspector:
+        details = _execution(inspector, execution_id)
+        living = inspector.count_living_workers()
+    if as_json:
+        output.write_json(details)
+    elif output.is_terminal():
+        output.console().print(timeline.page(details, file, living, datetime.now(UTC)))
+    else:
+        output.write_lines(timeline.lines(details))
+
+
+def watch(file: Path, execution_id: str | None, *, interval: float) -> None:
+    """Look again when something has changed, until interrupted, or the execution is final."""
+    with Inspector.open(file) as inspector:
+        try:
+            if output.is_terminal() and not output.is_dumb():
+                _watch_live(inspector, execution_id, interval)
+            else:
+                _watch_lines(inspector, execution_id, interval)
+        except KeyboardInterrupt:
+            return
+
+
+def _watch_live(inspector: Inspector, execution_id: str | None, interval: float) -> None:
+    with Live(console=output.console(), auto_refresh=False, screen=execution_id is None) as live:
+        for now in _moments(interval):
+            if execution_id is None:
+                found = _look(inspector, now)
+                head = Text(f"{inspector.path}  {now:%H:%M:%S}Z", "dim")
+                live.update(Group(head, _as_tables(found, now)), refresh=True)
+                continue
+            details = _execution(inspector, execution_id)
+            living = inspector.count_living_workers()
+            live.update(timeline.page(details, inspector.path, living, now), refresh=True)
+            if details.summary.status in TERMINAL_STATUSES:
+                return
+
+
+def _watch_lines(inspector: Inspector, execution_id: str | None, interval: float) -> None:
+    """A line for each change: of the counts, or of the execution."""
+    before: object = None
+    version = None
+    for now in _moments(interval):
+        if version == (version := inspector.data_version()):
+            continue
+        if execution_id is None:
+            counts = {
+                (one.workflow_type, one.version, one.status): one.count
+                for one in inspector.counts()
+            }
+            if counts != before:
+                output.write_lines([now, "count", *key, count] for key, count in counts.items())
+            before = counts
+            continue
+        summary = _execution(inspector, execution_id).summary
+        if summary != before:
+            output.write_lines([[now, summary.status, summary.current_step, summary.waiting_for]])
+        before = summary
+        if summary.status in TERMINAL_STATUSES:
+            return
+
+
+def _moments(interval: float) -> Iterator[datetime]:
+    while True:
+        yield datetime.now(UTC)
+        time.sleep(interval)
+
+
+def _execution(inspector: Inspector, execution_id: str) -> ExecutionDetails:
+    details = inspector.execution(execution_id)
+    if details is not None:
+        return details
+    near = inspector.list_executions(id_prefix=execution_id, limit=2).rows
+    hint = (
+        f"there is {near[0].id}"
+        if near
+        else f"find it with `durable-workflow list {inspector.path} --id PREFIX`"
+    )
+    raise ExecutionNotFoundError(
+        f"no execution has the id {execution_id!r}; {hint}", workflow_execution_id=execution_id
+    )
+
+
+def _as_tables(found: _Status, now: datetime) -> RenderableType:
+    counts, overview = found.counts, found.overview
+    statuses = sorted({one.status for one in counts}, key=lambda name: (_ORDER.get(name, 9), name))
+    workflows = sorted({(one.workflow_type or "?", one.version or 0) for one in counts})
+    by_place = {
+        (one.workflow_type or "?", one.version or 0, one.status): one.count for one in counts
+    }
+    parts: list[RenderableType] = [
+        output.make_table(
+            "executions",
+            ["workflow", *statuses],
+            [
+                [
+                    f"{name} v{version}",
+                    *(_number(by_place.get((name, version, one)), one) for one in statuses),
+                ]
+                for name, version in workflows
+            ],
+        ),
+        "",
+        Text(f"{found.living_workers} workers have this file open", "bold")
+        if found.living_workers
+        else Text("no worker has this file open, so nothing goes on", "bold red"),
+    ]
+    if overview.blocked:
+        parts += [
+            "",
+            output.make_table(
+                f"blocked: {overview.blocked_total} (workers leave these alone; `retry` them)",
+                ["id", "workflow", "why", "since"],
+                [
+                    [one.id, one.workflow_type, one.blocked_reason, output.ago(one.updated_at, now)]
+                    for one in overview.blocked
+                ],
+            ),
+        ]
+    if overview.in_doubt:
+        parts += [
+            "",
+            output.make_table(
+                f"in doubt: {overview.in_doubt_total} (began, and no living worker runs it)",
+                ["id", "workflow", "step", "attempt", "began"],
+                [
+                    [
+                        one.execution_id,
+                        one.workflow_type,
+                        one.step_name,
+                        one.attempt,
+                        output.ago(one.started_at, now),
+                    ]
+                    for one in overview.in_doubt
+                ],
+            ),
+        ]
+    if overview.oldest_unfinished:
+        parts += ["", _executions("oldest unfinished", overview.oldest_unfinished, now)]
+    if overview.next_timers:
+        parts += [
+            "",
+            output.make_table(
+                f"next timers: of {overview.timers_total}",
+                ["due", "id", "workflow", "step"],
+                [
+                    [
+                        output.ago(one.fire_at, now),
+                        one.execution_id,
+                        one.workflow_type,
+                        one.step_name,
+                    ]
+                    for one in overview.next_timers
+                ],
+            ),
+        ]
+    return Group(*parts)
+
+
+def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
+    """Each line begins with what it is: workers, count, oldest, timer, in-doubt or blocked."""
+    yield ["workers", found.living_workers]
+    for count in found.counts:
+        yield ["count", count.workflow_type, count.version, count.status, count.count]
+    for row in found.overview.oldest_unfinished:
+        yield ["oldest", *_line(row)]
+    for timer in found.overview.next_timers:
+        yield ["timer", timer.execution_id, timer.workflow_type, timer.step_name, timer.fire_at]
+    for step in found.overview.in_doubt:
+        yield [
+            "in-doubt",
+            step.execution_id,
+            step.workflow_type,
+            step.step_name,
+            step.attempt,
+            step.started_at,
+        ]
+    for one in found.overview.blocked:
+        yield ["blocked", one.id, one.workflow_type, one.status, one.blocked_reason]
+
+
+def _line(row: ExecutionSummary) -> list[output.Cell]:
+    return [
+        row.id,
+        row.workflow_type,
+        row.version,
+        row.status,
+        row.created_at,
+        row.updated_at,
+        row.current_step,
+        row.waiting_for,
+        row.waiting_until,
+        row.blocked_reason,
+        row.error_message,
+    ]
+
+
+def _executions(title: str, rows: Sequence[ExecutionSummary], now: datetime) -> RenderableType:
+    return output.make_table(
+        title,
+        ["id", "workflow", "status", "began", "step", "waits for / why"],
+        [
+            [
+                row.id,
+                _workflow(row),
+                output.status(row.status),
+                output.ago(row.created_at, now) or "?",
+                _step(row),
+                timeline.standing(row, now),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _workflow(row: ExecutionSummary) -> str:
+    version = "" if row.version in (None, 1) else f" v{row.version}"
+    return f"{row.workflow_type or '?'}{version}"
+
+
+def _step(row: ExecutionSummary) -> str:
+    if row.current_step is None:
+        return ""
+    branch = f"{row.current_branch}/" if row.current_branch else ""
+    again = f" (attempt {row.attempts})" if (row.attempts or 1) > 1 else ""
+    return f"{branch}{row.current_step}{again}"
+
+
+def _number(count: int | None, name: str) -> Text:
+    return Text("" if count is None else f"{count:,}", output.STATUS_STYLES.get(name, "bold red"))

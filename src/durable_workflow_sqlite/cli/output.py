@@ -1,0 +1,155 @@
+"""How the command line says things: tables for people, plain lines for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+Cell = str | int | datetime | Text | None
+
+STATUS_STYLES = {
+    "PENDING": "cyan",
+    "RUNNING": "bold blue",
+    "SUSPENDED": "yellow",
+    "COMPLETED": "green",
+    "FAILED": "bold red",
+    "COMPENSATING": "magenta",
+    "CANCELLED": "dim",
+    "INTENT": "bold blue",
+    "COMPENSATED": "magenta",
+    "DELIVERED": "green",
+    "EXPIRED": "dim",
+    "FIRED": "green",
+}
+
+
+def is_terminal() -> bool:
+    """Whether a person reads what is written."""
+    return sys.stdout.isatty()
+
+
+def console() -> Console:
+    return Console(highlight=False, soft_wrap=False)
+
+
+def error_console() -> Console:
+    return Console(highlight=False, stderr=True)
+
+
+def write_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str = "none"
+) -> None:
+    """A table on a terminal. In a pipe, the rows alone: a line each, tabs between the cells."""
+    if not is_terminal():
+        write_lines(rows)
+        return
+    console().print(make_table(title, columns, rows, empty=empty))
+
+
+def make_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str = "none"
+) -> Group | Text:
+    cells = [list(row) for row in rows]
+    if not cells:
+        return Text(f"{title}: {empty}")
+    table = Table(box=None, pad_edge=False, show_header=any(columns))
+    for column in columns:
+        table.add_column(column, header_style="dim", overflow="fold")
+    for row in cells:
+        table.add_row(*map(_shown, row))
+    return Group(Text(title, "bold"), table)
+
+
+def write_lines(rows: Iterable[Sequence[Cell]]) -> None:
+    """A line for each row, with tabs between the cells; an empty cell for what is not there."""
+    for row in rows:
+        _write("\t".join(map(plain, row)) + "\n")
+
+
+def write_json(value: object) -> None:
+    """One line of JSON."""
+    _write(msgspec.json.encode(value).decode() + "\n")
+
+
+def say(text: str) -> None:
+    _write(printable(text) + "\n")
+
+
+def fail(problem: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(printable(" ".join(problem.split())) + "\n")
+
+
+def plain(cell: Cell) -> str:
+    """A cell in a pipe: times in ISO-8601, and no tab, line end or control character."""
+    if cell is None:
+        return ""
+    if isinstance(cell, datetime):
+        return cell.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return printable(cell.plain if isinstance(cell, Text) else str(cell))
+
+
+def printable(text: str) -> str:
+    """A text that does nothing to a terminal: control characters stand as `\\x1b`, and so on."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if unicodedata.category(one) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} else _escaped(one)
+        for one in text
+    )
+
+
+def status(text: str) -> Text:
+    return Text(printable(text), style=STATUS_STYLES.get(text, "bold red"))
+
+
+def ago(time: datetime | None, now: datetime) -> str:
+    """How long ago, or how soon, as people say it."""
+    if time is None:
+        return ""
+    return f"{span(now - time)} ago" if time <= now else f"in {span(time - now)}"
+
+
+def span(length: timedelta) -> str:
+    """A length of time in its largest unit, as in `3 h`."""
+    seconds = length.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def is_dumb() -> bool:
+    return os.environ.get("TERM") in (None, "dumb")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough. What is left goes nowhere when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _shown(cell: Cell) -> Text:
+    if isinstance(cell, Text):
+        return cell
+    if isinstance(cell, datetime):
+        return Text(cell.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ"))
+    return Text("" if cell is None else printable(str(cell)))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode()

@@ -1,0 +1,225 @@
+"""What `show` says of one execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
+from durable_workflow_sqlite.store.inspection import (
+    ExecutionDetails,
+    ExecutionSummary,
+    StepAttempt,
+)
+
+BAR = 24
+DATA_LENGTH = 200
+
+
+def standing(summary: ExecutionSummary, now: datetime) -> str:
+    """What it waits for until when, or why it does not go on, in a few words."""
+    if summary.blocked_reason is not None:
+        return f"blocked: {summary.blocked_reason}"
+    if summary.waiting_for is not None:
+        until = f", {output.ago(summary.waiting_until, now)}" if summary.waiting_until else ""
+        others = f" ({summary.signals_pending} other signals came)" if _is_other(summary) else ""
+        return f"{summary.waiting_for}{until}{others}"
+    return summary.error_message or ""
+
+
+def page(
+    details: ExecutionDetails, file: Path, living_workers: int, now: datetime
+) -> RenderableType:
+    """For a terminal."""
+    parts: list[RenderableType] = [_head(details, now)]
+    parts += [
+        Text(output.printable(f"cannot be read: {problem}"), "bold red")
+        for problem in details.problems
+    ]
+    steps = [*details.steps, *details.compensations]
+    parts += [
+        "",
+        output.make_table(
+            "steps",
+            ["", "step", "attempt", "status", "began", "took", "", "result / error"],
+            [_step(one, details, now) for one in steps],
+        ),
+    ]
+    if details.signals:
+        parts += [
+            "",
+            output.make_table(
+                "signals",
+                ["name", "status", "came", "payload"],
+                [
+                    [
+                        one.signal_name,
+                        output.status(one.status),
+                        output.ago(one.created_at, now),
+                        _cut(one.payload),
+                    ]
+                    for one in details.signals
+                ],
+            ),
+        ]
+    if details.timers:
+        parts += [
+            "",
+            output.make_table(
+                "timers",
+                ["step", "status", "due"],
+                [[one.step_name, output.status(one.status), one.fire_at] for one in details.timers],
+            ),
+        ]
+    if not living_workers and details.summary.status not in TERMINAL_STATUSES:
+        parts += ["", Text("no worker has this file open, so nothing goes on", "bold red")]
+    if hint := _hint(details, file):
+        parts += ["", Text(output.printable(hint), "italic")]
+    return Group(*parts)
+
+
+def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
+    """For a pipe: each line begins with what it is."""
+    summary = details.summary
+    for name in ("id", "workflow_type", "version", "status", "created_at", "updated_at"):
+        yield ["execution", name, getattr(summary, name)]
+    for name in ("current_step", "waiting_for", "waiting_until", "blocked_reason"):
+        yield ["execution", name, getattr(summary, name)]
+    for name in ("error_type", "error_message"):
+        yield ["execution", name, getattr(summary, name)]
+    for name in ("input_data", "output_data", "ttl_expires_at", "guarantee", "recovery_count"):
+        yield ["execution", name, getattr(details, name)]
+    for name in ("priority", "available_at"):
+        yield ["execution", name, getattr(details, name)]
+    if details.claim is not None:
+        alive = "alive" if details.claim.is_alive else "dead"
+        yield ["claim", details.claim.worker_id, alive, details.claim.claimed_at]
+    for problem in details.problems:
+        yield ["problem", problem]
+    for what, attempts in (("step", details.steps), ("compensation", details.compensations)):
+        for one in attempts:
+            yield [
+                what,
+                one.branch,
+                one.step_index,
+                one.attempt,
+                one.step_name,
+                one.kind,
+                one.status,
+                one.started_at,
+                one.completed_at,
+                one.due_at,
+                one.output_data,
+                one.error_message,
+            ]
+    for timer in details.timers:
+        yield ["timer", timer.step_name, timer.status, timer.fire_at]
+    for signal in details.signals:
+        yield ["signal", signal.signal_name, signal.status, signal.created_at, signal.payload]
+
+
+def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
+    summary = details.summary
+    facts: list[tuple[str, output.Cell]] = [
+        ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
+        ("status", output.status(summary.status)),
+        ("began", _moment(summary.created_at, now)),
+        ("changed", _moment(summary.updated_at, now)),
+    ]
+    if text := standing(summary, now):
+        facts.append(("waits for" if summary.waiting_for else "why", text))
+    if any(one.signal_name == CANCEL_SIGNAL and one.status == "PENDING" for one in details.signals):
+        facts.append(("asked", "to cancel; no worker has heard of it yet"))
+    if details.claim is not None:
+        state = "alive" if details.claim.is_alive else "DEAD: a living worker takes it over"
+        facts.append(("worker", f"{details.claim.worker_id}, {state}"))
+    if summary.error_type:
+        facts.append(("error", f"{summary.error_type}: {summary.error_message}"))
+    if details.ttl_expires_at is not None:
+        facts.append(("must end", _moment(details.ttl_expires_at, now)))
+    facts += [("input", _cut(details.input_data)), ("output", _cut(details.output_data))]
+    if details.recovery_count:
+        facts.append(("taken over", f"{details.recovery_count} times"))
+    return output.make_table(
+        output.printable(summary.id),
+        ["", ""],
+        [[Text(name, "dim"), value] for name, value in facts if value is not None],
+    )
+
+
+def _step(one: StepAttempt, details: ExecutionDetails, now: datetime) -> list[output.Cell]:
+    branch = f"{one.branch}/" if one.branch else ""
+    undo = "undo " if one.attempt == 0 else ""
+    kind = {"SLEEP": "sleep ", "SIGNAL": "signal "}.get(one.kind, "")
+    took = ""
+    if one.started_at is not None and one.completed_at is not None:
+        took = output.span(one.completed_at - one.started_at)
+    elif one.status == "INTENT" and one.due_at is not None:
+        took = f"due {output.ago(one.due_at, now)}"
+    result = one.error_message if one.error_message is not None else one.output_data
+    return [
+        str(one.step_index),
+        f"{branch}{undo}{kind}{one.step_name}",
+        one.attempt or None,
+        output.status(one.status),
+        _offset(one, details),
+        took,
+        _bar(one, details, now),
+        _cut(result),
+    ]
+
+
+def _offset(one: StepAttempt, details: ExecutionDetails) -> str:
+    began = details.summary.created_at
+    if one.started_at is None or began is None:
+        return ""
+    return f"+{output.span(max(one.started_at - began, one.started_at - one.started_at))}"
+
+
+def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime) -> Text:
+    """When the attempt was, from the beginning of the execution to its end, or to now."""
+    summary = details.summary
+    is_over = summary.status in TERMINAL_STATUSES
+    begin, end = summary.created_at, summary.updated_at if is_over else now
+    if begin is None or end is None or one.started_at is None or end <= begin:
+        return Text("")
+    whole = (end - begin).total_seconds()
+    left = (one.started_at - begin).total_seconds() / whole
+    right = ((one.completed_at or end) - begin).total_seconds() / whole
+    first = min(max(int(left * BAR), 0), BAR - 1)
+    last = min(max(int(right * BAR), first), BAR - 1)
+    text = " " * first + "━" * (last - first + 1)
+    return Text(text.ljust(BAR), output.STATUS_STYLES.get(one.status, ""))
+
+
+def _hint(details: ExecutionDetails, file: Path) -> str | None:
+    """What one could do about it."""
+    summary = details.summary
+    if summary.blocked_reason is not None or summary.status == "FAILED":
+        undone = bool(details.compensations)
+        if undone and summary.status == "FAILED":
+            return "it was compensated, so it cannot be retried; start a new one"
+        return f"to run it from its failed step: durable-workflow retry {file} {summary.id}"
+    if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
+        name = summary.waiting_for.removeprefix("signal ")
+        return f"to let it go on: durable-workflow signal {file} {summary.id} {name} [JSON]"
+    return None
+
+
+def _is_other(summary: ExecutionSummary) -> bool:
+    return summary.signals_pending > 0 and (summary.waiting_for or "").startswith("signal ")
+
+
+def _moment(time: datetime | None, now: datetime) -> str:
+    return "?" if time is None else f"{time:%Y-%m-%d %H:%M:%S}Z, {output.ago(time, now)}"
+
+
+def _cut(text: str | None) -> str | None:
+    if text is None or len(text) <= DATA_LENGTH:
+        return text
+    return f"{text[:DATA_LENGTH]}... ({len(text):,} characters; all with --json)"

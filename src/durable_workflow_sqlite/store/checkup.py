@@ -1,0 +1,244 @@
+"""What is wrong with a database, and what an operator should know of it: `check_up`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.store.connection import LOG_BYTES
+from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.migrations import migrate
+from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
+
+LATE: Final = timedelta(minutes=1)
+"""A timer that nobody noticed for so long says that no worker runs, or that it has no room."""
+
+_FIRST_WITH_RESET_BUG: Final = (3, 7, 0)
+_FIRST_WITHOUT_RESET_BUG: Final = (3, 51, 3)
+_SHOWN: Final = 5
+
+
+class Level(StrEnum):
+    """OK and NOTE need nobody; WARNING needs somebody soon, ERROR now."""
+
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was looked at, in a word, and what was found; `hint` says what to do."""
+
+    level: Level
+    check: str
+    message: str
+    hint: str | None = None
+
+
+def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
+    """Look at a file, one thing after the other; quick: do not compare indexes with rows.
+
+    Raises StoreError, when something cannot be looked at.
+    """
+    yield _sqlite_version()
+    yield from _integrity(inspector, quick=quick)
+    yield from _references(inspector)
+    yield from _journal(inspector)
+    schema = _schema(inspector)
+    yield schema
+    if schema.level is Level.ERROR:
+        return  # what is missing is needed to look further
+    yield from _rows(inspector)
+    yield from _workers(inspector)
+    yield from _executions(inspector, now)
+
+
+def _sqlite_version() -> Finding:
+    version = sqlite3.sqlite_version_info
+    text = f"SQLite {sqlite3.sqlite_version}"
+    if not _FIRST_WITH_RESET_BUG <= version < _FIRST_WITHOUT_RESET_BUG:
+        return Finding(level=Level.OK, check="sqlite", message=text)
+    return Finding(
+        level=Level.NOTE,
+        check="sqlite",
+        message=f"{text} has the WAL-reset bug (3.7.0 to 3.51.2), which this library keeps from"
+        " happening",
+        hint="let no other program checkpoint this file: in the sqlite3 shell, say"
+        " `pragma wal_autocheckpoint = 0` before writing",
+    )
+
+
+def _integrity(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
+    pragma = "quick_check" if quick else "integrity_check"
+    problems = [text for (text,) in inspector.pragma(f"{pragma}({_SHOWN})") if text != "ok"]
+    if problems:
+        yield Finding(
+            level=Level.ERROR,
+            check="integrity",
+            message="; ".join(" ".join(text.split()) for text in problems),
+            hint="stop the workers, keep a copy of the file, and restore a backup",
+        )
+    else:
+        yield Finding(level=Level.OK, check="integrity", message=f"{pragma} finds nothing")
+
+
+def _references(inspector: Inspector) -> Iterator[Finding]:
+    broken = list(inspector.pragma("foreign_key_check"))
+    if broken:
+        table, _, referred, _ = broken[0]
+        yield Finding(
+            level=Level.ERROR,
+            check="references",
+            message=f"{len(broken)} rows refer to rows that do not exist, the first in {table},"
+            f" to {referred}",
+            hint="list them with `pragma foreign_key_check`; restore or delete them",
+        )
+    else:
+        yield Finding(level=Level.OK, check="references", message="every reference has its row")
+
+
+def _schema(inspector: Inspector) -> Finding:
+    found = {(kind, name): _normal(sql) for kind, name, sql in inspector.schema_objects()}
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        migrate(fresh)
+        wanted = {
+            (row.type, row.name): _normal(row.sql)
+            for row in load_queries().load_schema_objects(fresh)
+        }
+    missing = [
+        f"the {kind} {name} is missing" for kind, name in sorted(wanted.keys() - found.keys())
+    ]
+    other = [
+        f"the {kind} {name} is another one"
+        for kind, name in sorted(wanted.keys() & found.keys())
+        if wanted[kind, name] != found[kind, name]
+    ]
+    if missing or other:
+        return Finding(
+            level=Level.ERROR if missing else Level.WARNING,
+            check="schema",
+            message="; ".join(missing + other),
+            hint="compare with sql/schema.sql, and create again what is not as it is there",
+        )
+    return Finding(level=Level.OK, check="schema", message=f"{len(wanted)} objects are as shipped")
+
+
+def _normal(sql: str) -> str:
+    # SQLite writes quotes around what it renames.
+    return " ".join(sql.replace('"', "").split())
+
+
+def _journal(inspector: Inspector) -> Iterator[Finding]:
+    ((mode,),) = inspector.pragma("journal_mode")
+    if mode != "wal":
+        yield Finding(
+            level=Level.WARNING,
+            check="journal",
+            message=f"journal_mode is {mode}: readers and writers wait for each other",
+            hint="the next worker that opens the file sets it to wal",
+        )
+        return
+    size = _size(Path(f"{inspector.path}-wal"))
+    if size > 2 * LOG_BYTES:
+        yield Finding(
+            level=Level.WARNING,
+            check="journal",
+            message=f"the log has {size / 1e6:.0f} MB: somebody has been reading for long, or no"
+            " worker lives to copy it into the file",
+            hint="end long readers, and start a worker",
+        )
+    else:
+        yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
+
+
+def _rows(inspector: Inspector) -> Iterator[Finding]:
+    unreadable = inspector.unreadable(limit=_SHOWN)
+    if unreadable:
+        yield Finding(
+            level=Level.ERROR,
+            check="rows",
+            message="; ".join(f"{one}: {problem}" for one, problem in unreadable),
+            hint="workers leave them alone; mend the columns by hand",
+        )
+    else:
+        yield Finding(level=Level.OK, check="rows", message="every execution can be read")
+
+
+def _workers(inspector: Inspector) -> Iterator[Finding]:
+    files = lock_files(inspector.path)
+    try:
+        living = {worker for worker in files if is_locked(inspector.path, worker)}
+    except OSError as error:
+        raise StoreError(f"cannot tell which workers live: {error}") from error
+    orphans = sorted(set(files) - living)
+    yield Finding(level=Level.NOTE, check="workers", message=f"{len(living)} have this file open")
+    if orphans:
+        yield Finding(
+            level=Level.WARNING,
+            check="locks",
+            message=f"{len(orphans)} lock files of dead workers: "
+            + ", ".join(files[worker].name for worker in orphans[:_SHOWN]),
+            hint="a worker died without ending; the next worker that starts removes them",
+        )
+    dead = {
+        worker: claims
+        for worker, claims in inspector.claims_by_worker().items()
+        if worker not in living
+    }
+    if dead:
+        yield Finding(
+            level=Level.WARNING,
+            check="claims",
+            message=f"{sum(dead.values())} executions are in the hands of {len(dead)} dead workers",
+            hint="a living worker takes them over by itself; start one",
+        )
+
+
+def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
+    overview = inspector.overview(now, limit=_SHOWN)
+    if overview.in_doubt_total:
+        yield Finding(
+            level=Level.WARNING,
+            check="in-doubt",
+            message=f"{overview.in_doubt_total} steps began and did not end: "
+            + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.in_doubt),
+            hint="they run again when a worker takes their executions over; start one",
+        )
+    if overview.blocked_total:
+        yield Finding(
+            level=Level.WARNING,
+            check="blocked",
+            message=f"{overview.blocked_total} executions are left alone: "
+            + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
+            hint="find out why, then `durable-workflow retry FILE ID`",
+        )
+    late = [
+        one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now
+    ]
+    if late:
+        yield Finding(
+            level=Level.WARNING,
+            check="timers",
+            message="deadlines that nobody notices: "
+            + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
+            hint="start a worker that has these workflows",
+        )
+    if not (overview.in_doubt_total or overview.blocked_total or late):
+        yield Finding(level=Level.OK, check="executions", message="none is blocked or in doubt")
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import durable_workflow_sqlite
+
+ROOT = Path(durable_workflow_sqlite.__file__).parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+COMMAND = [sys.executable, "-m", "durable_workflow_sqlite"]
+
+
+def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as in a pipe."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def lines(*arguments: str | Path) -> list[list[str]]:
+    """The lines that a command writes, in cells; it must succeed."""
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def refusal(*arguments: str | Path) -> str:
+    """The one line that a command which cannot do its work says."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def on_terminal(*arguments: str | Path, answer: str = "") -> tuple[int, str]:
+    """Run a command on a terminal of 160 columns; its exit code, and what is seen, uncoloured."""
+    main, side = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        env=ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": "160"},
+    )
+    os.close(side)
+    if answer:
+        os.write(main, answer.encode())
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(main, 65536)
+        except OSError:  # Linux' way to say that the other side is closed
+            break
+        if not chunk:
+            break
+        seen += chunk
+    os.close(main)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    return process.wait(timeout=60), text.replace("\r\n", "\n")
+
+
+@contextmanager
+def a_worker(file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that works on a file."""
+    process = subprocess.Popen(
+        [*COMMAND, "worker", str(file), "--app", "tests.cli.orders:order", "--grace", "0"],
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: any(file.parent.glob(f"{file.name}-worker-*")))
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def wait_until(condition: object, seconds: float = 30) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < give_up_at, "it did not come to pass"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a process that was killed left behind, with all that it had of each kind."""
+    folder = tmp_path_factory.mktemp("orders")
+    died = subprocess.run(
+        [sys.executable, "-m", "tests.cli.orders", folder / "orders.db"],
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL
+    return folder
+
+
+@pytest.fixture
+def file(left_behind: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(left_behind, tmp_path / "orders")) / "orders.db"

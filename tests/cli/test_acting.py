@@ -1,0 +1,67 @@
+"""signal, cancel and retry: with a worker that hears of it, and before there is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import a_worker, lines, refusal, run, wait_until
+
+
+def status_of(file: Path, order_id: str) -> str:
+    found = json.loads(run("show", file, order_id, "--json").stdout)
+    status: str = found["summary"]["status"]
+    return status
+
+
+def test_a_signal_lets_a_stuck_order_go_on(file: Path) -> None:
+    with a_worker(file):
+        assert lines("signal", file, "order-WAIT-1", "approved", '{"by": "kim"}')
+        wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")
+    delivered = [line for line in lines("show", file, "order-WAIT-1") if line[0] == "signal"]
+    assert [(line[1], line[2], line[4]) for line in delivered] == [
+        ("approved", "DELIVERED", '{"by":"kim"}')
+    ]
+
+
+def test_a_signal_of_another_name_is_remarked_on(file: Path) -> None:
+    done = run("signal", file, "order-WAIT-1", "aproved")
+    assert done.returncode == 0
+    assert "it waits for signal approved" in done.stdout
+
+
+def test_a_payload_that_is_no_json_is_refused_with_the_quotes_that_it_needs(file: Path) -> None:
+    assert """'"kim"'""" in refusal("signal", file, "order-WAIT-1", "approved", "kim")
+    assert not [line for line in lines("show", file, "order-WAIT-1") if line[0] == "signal"]
+
+
+def test_cancel_is_heard_by_the_worker_that_comes_next(file: Path) -> None:
+    assert lines("cancel", file, "order-WAIT-2")
+    assert status_of(file, "order-WAIT-2") == "SUSPENDED"
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "order-WAIT-2") == "CANCELLED")
+
+
+def test_what_is_finished_cannot_be_cancelled_or_signalled(file: Path) -> None:
+    assert "COMPLETED" in refusal("cancel", file, "order-A-1")
+    assert "finished" in refusal("signal", file, "order-A-1", "approved")
+
+
+def test_nobody_s_id_is_refused_with_a_way_to_find_the_right_one(file: Path) -> None:
+    for command in (["cancel", "nobody"], ["retry", "nobody"], ["signal", "nobody", "go"]):
+        assert "--id PREFIX" in refusal(command[0], file, *command[1:])
+
+
+def test_retry_runs_a_failed_order_from_its_failed_step(file: Path) -> None:
+    assert lines("retry", file, "order-BAD-1")
+    assert status_of(file, "order-BAD-1") == "PENDING"
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "order-BAD-1") == "FAILED")
+    attempts = [
+        (line[4], line[3]) for line in lines("show", file, "order-BAD-1") if line[0] == "step"
+    ]
+    assert attempts == [("charge", "1"), ("pack", "1"), ("ship", "1"), ("ship", "2")]
+
+
+def test_what_was_compensated_cannot_be_retried(file: Path) -> None:
+    assert "compensated" in refusal("retry", file, "order-BAD-UNDONE")

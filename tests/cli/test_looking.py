@@ -1,0 +1,222 @@
+"""status, list, show and watch, as a person and as a script see them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import (
+    COMMAND,
+    ENVIRONMENT,
+    a_worker,
+    lines,
+    on_terminal,
+    refusal,
+    run,
+    wait_until,
+)
+from tests.cli.orders import STARTED
+
+EVERYBODY = [f"order-{one}" for one in reversed(STARTED)]
+
+
+def test_status_says_what_there_is_and_what_to_look_at_first(file: Path) -> None:
+    found = lines("status", file)
+    assert found[0] == ["workers", "0"]
+    counts = {line[3]: line[4] for line in found if line[0] == "count"}
+    assert counts == {"COMPLETED": "2", "FAILED": "2", "RUNNING": "1", "SUSPENDED": "3"}
+    assert [line[1] for line in found if line[0] == "oldest"] == [
+        "order-WAIT-1",
+        "order-WAIT-2",
+        "order-SLEEP-1",
+        "order-SLOW-1",
+    ]
+    assert [line[1:4] for line in found if line[0] == "in-doubt"] == [
+        ["order-SLOW-1", "order", "pack"]
+    ]
+    assert next(line[1] for line in found if line[0] == "timer") == "order-SLEEP-1"
+
+
+def test_status_on_a_terminal_is_made_of_tables(file: Path) -> None:
+    code, text = on_terminal("status", file)
+    assert code == 0
+    for words in ("SUSPENDED", "in doubt: 1", "oldest unfinished", "no worker has this file open"):
+        assert words in text
+    with pytest.raises(ValueError):
+        json.loads(text)
+
+
+def test_list_goes_page_by_page_from_the_newest_to_the_oldest(file: Path) -> None:
+    seen: list[str] = []
+    after: list[str] = []
+    while True:
+        done = run("list", file, "--limit", "3", *after)
+        assert done.returncode == 0
+        seen += [line.split("\t")[0] for line in done.stdout.splitlines()]
+        if not done.stderr:
+            break
+        after = ["--after", done.stderr.split()[-1]]
+    assert seen == EVERYBODY
+
+
+def test_list_takes_those_of_a_status_a_type_an_age_or_a_prefix(file: Path) -> None:
+    def ids(*filters: str) -> list[str]:
+        return [line[0] for line in lines("list", file, *filters)]
+
+    assert ids("--status", "failed") == ["order-BAD-UNDONE", "order-BAD-1"]
+    assert ids("-s", "RUNNING", "-s", "SUSPENDED", "--id", "order-W") == [
+        "order-WAIT-2",
+        "order-WAIT-1",
+    ]
+    assert ids("--type", "order", "--newer-than", "1d") == EVERYBODY
+    assert ids("--type", "refund") == ids("--older-than", "1d") == []
+
+
+def test_a_row_of_list_says_what_is_waited_for_until_when(file: Path) -> None:
+    (row,) = json.loads(run("list", file, "--id", "order-WAIT-1", "--json").stdout)["rows"]
+    assert (row["current_step"], row["waiting_for"]) == ("approved", "signal approved")
+    (cells,) = lines("list", file, "--id", "order-WAIT-1")
+    assert cells[6:8] == ["approved", "signal approved"]
+    assert cells[8][:19] == row["waiting_until"][:19]
+
+
+def test_show_has_the_whole_history(file: Path) -> None:
+    found = lines("show", file, "order-BAD-UNDONE")
+    assert ["execution", "status", "FAILED"] in found
+    assert [line[1:7] for line in found if line[0] == "step"] == [
+        ["", "0", "1", "charge", "STEP", "COMPLETED"],
+        ["", "1", "1", "pack", "STEP", "COMPLETED"],
+        ["", "2", "1", "ship", "STEP", "FAILED"],
+    ]
+    assert [line[4:7] for line in found if line[0] == "compensation"] == [
+        ["charge", "STEP", "COMPENSATED"]
+    ]
+
+
+def test_show_says_that_a_worker_is_dead_and_what_lets_an_execution_go_on(file: Path) -> None:
+    _, text = on_terminal("show", file, "order-WAIT-1")
+    assert "no worker has this file open" in text
+    assert f"durable-workflow signal {file} order-WAIT-1 approved [JSON]" in " ".join(text.split())
+    _, text = on_terminal("show", file, "order-SLOW-1")
+    assert "DEAD" in text
+
+
+def test_what_an_error_says_does_nothing_to_a_terminal_or_to_the_lines(file: Path) -> None:
+    done = run("list", file, "--id", "order-BAD-1")
+    (line,) = done.stdout.splitlines()
+    assert line.split("\t")[10] == r"no address \x1b[31m\ttab\nline"
+    _, text = on_terminal("show", file, "order-BAD-1")
+    assert r"\x1b[31m" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["show", "FILE", "order-W"], "no execution has the id 'order-W'; there is order-WAIT-2"),
+        (["show", "FILE", "nope"], "list"),
+        (["list", "FILE", "--status", "lost"], "SUSPENDED"),
+        (["list", "FILE", "--older-than", "soon"], "30d"),
+        (["list", "FILE", "--after", "zz"], "next"),
+        (["status", "no.db"], "there is no file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_with_a_hint(
+    file: Path, arguments: list[str], says: str
+) -> None:
+    assert says in refusal(*(file if word == "FILE" else word for word in arguments))
+
+
+def test_an_older_file_is_not_migrated_but_named(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("pragma user_version = 4")
+    before = file.read_bytes()
+    for command in (["status"], ["signal", "order-WAIT-1", "approved"]):
+        assert f"durable-workflow migrate {file}" in refusal(command[0], file, *command[1:])
+    assert file.read_bytes() == before
+
+
+def test_a_file_in_a_folder_that_is_read_only_is_read(file: Path) -> None:
+    """Also by one who may not make SQLite's shared memory beside it."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")
+    for one in file.parent.iterdir():
+        if one != file:
+            one.unlink()
+        else:
+            one.chmod(0o444)
+    copy = Path(tempfile.mkdtemp())  # a folder that another user may enter
+    shutil.copy2(file, copy)
+    copy.chmod(0o555)
+    try:
+        for command in (["status"], ["list"], ["show", "order-A-1"], ["doctor"]):
+            done = subprocess.run(
+                [sys.executable, "-c", _AS_ANOTHER, command[0], copy / file.name, *command[1:]],
+                env=ENVIRONMENT,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode in (0, 3), done.stderr
+            assert done.stdout
+        assert {one.name for one in copy.iterdir()} == {file.name}
+    finally:
+        copy.chmod(0o755)
+        shutil.rmtree(copy)
+
+
+_AS_ANOTHER = """
+import os, sys
+from durable_workflow_sqlite.cli import main
+main(sys.argv[1:], run_here=lambda _: 1)  # imports what another user may not read
+for beside in ("-shm", "-wal"):
+    if os.path.exists(sys.argv[2] + beside):
+        os.unlink(sys.argv[2] + beside)
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+sys.exit(main(sys.argv[1:], run_here=lambda _: 1))
+"""
+
+
+def test_watch_follows_an_execution_to_its_end(file: Path) -> None:
+    watching = subprocess.Popen(
+        [*COMMAND, "watch", file, "order-WAIT-1", "--interval", "0.05"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    assert watching.stdout.readline().split("\t")[1] == "SUSPENDED"
+    with a_worker(file):
+        assert run("signal", file, "order-WAIT-1", "approved").returncode == 0
+        assert watching.wait(30) == 0
+    assert watching.stdout.readlines()[-1].split("\t")[1] == "COMPLETED"
+    watching.stdout.close()
+
+
+def test_watch_ends_when_it_is_interrupted(file: Path) -> None:
+    watching = subprocess.Popen(
+        [*COMMAND, "watch", file, "--interval", "0.05"], env=ENVIRONMENT, stdout=subprocess.PIPE
+    )
+    assert watching.stdout is not None
+    watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(30) == 0
+    watching.stdout.close()
+
+
+def test_looking_changes_nothing_beside_a_worker(file: Path) -> None:
+    with a_worker(file):
+        wait_until(lambda: ["workers", "1"] in lines("status", file))
+        for command in (["list"], ["show", "order-A-1"], ["doctor"]):
+            assert run(command[0], file, *command[1:]).returncode == 0
