@@ -19,7 +19,7 @@ from durable_workflow_sqlite import (
 )
 from tests.lives import die, live_and_die
 
-HOST = "http://127.0.0.1:8321"
+HOST = "http://127.0.0.1:8642"
 
 Open = Callable[..., TestClient]
 

@@ -74,7 +74,7 @@ def test_pages_are_not_kept_by_browsers_and_the_style_is(visit: Open) -> None:
         "evil.example",
         "127.0.0.1.evil.example",
         "localhost@evil.example",
-        "evil.example:8321",
+        "evil.example:8642",
         "127.0.0.1/evil",
         "127.0.0.1:port",
         "",
@@ -84,7 +84,7 @@ def test_other_names_than_the_loopbacks_are_refused(host: str, visit: Open) -> N
     assert visit().get("/", headers={"host": host}).status_code == 421
 
 
-@pytest.mark.parametrize("host", ["localhost:8321", "127.0.0.1", "[::1]:8321", "LOCALHOST"])
+@pytest.mark.parametrize("host", ["localhost:8642", "127.0.0.1", "[::1]:8642", "LOCALHOST"])
 def test_the_names_of_the_loopback_are_known(host: str, visit: Open) -> None:
     assert visit().get("/", headers={"host": host}).status_code == 200
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_PORT", "app", "serve"]
 
-DEFAULT_PORT: Final = 8321
+DEFAULT_PORT: Final = 8642
 _MISSING: Final = (
     "the dashboard needs packages that are not installed:"
     " pip install 'durable-workflow-sqlite[dashboard]'"
