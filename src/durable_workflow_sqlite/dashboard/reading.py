@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.inspection import ExecutionCount, Inspector
+from durable_workflow_sqlite.store.sql import load_queries
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ class Reader:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        load_queries()  # it takes longer than any page, so now and not while somebody waits
         self._readers = ThreadPoolExecutor(_READERS, "durable-workflow-dashboard")
         self._watch = _Watch(file)
         self._watcher = ThreadPoolExecutor(1, "durable-workflow-dashboard-watch")
