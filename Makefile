@@ -29,7 +29,7 @@ crash-test: $(READY) ## Run the long campaign of crashes
 
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
-          check-imports
+          check-imports check-plans
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: check
@@ -57,6 +57,9 @@ check-sql: $(READY)
 check-generated: $(READY)
 	@$(BIN)/python tools/generate.py --check
 
+check-plans: $(READY)
+	@PYTHONPATH=. $(BIN)/python tools/query_plans.py --check
+
 check-docs: $(READY)
 	@$(BIN)/python tools/check_docs.py
 
@@ -64,12 +67,16 @@ check-wheel: $(READY)
 	@$(BIN)/python tools/check_wheel.py
 
 .PHONY: generate
-generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt
+generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt, docs/sql.md
 	@$(BIN)/python tools/generate.py
+
+.PHONY: plans
+plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
+	@PYTHONPATH=. $(BIN)/python tools/query_plans.py
 
 .PHONY: migrate
 migrate: $(READY) ## Bring a database to the current schema (DB=workflows.db ARGS=)
-	@$(BIN)/python -m durable_workflow_sqlite migrate $(DB) $(ARGS)
+	@$(BIN)/python -m durable_workflow_sqlite migrate "$(DB)" $(ARGS)
 
 .PHONY: screenshots
 screenshots: $(READY) ## Make docs/images from a real file (needs chromium and chromium-driver)
@@ -87,9 +94,27 @@ build: $(READY) ## Build the wheel and the sdist into dist/
 		{ cat $(VENV)/build.log; exit 1; }
 	@ls dist/*
 
+.PHONY: bench
+bench: $(READY) ## Measure this library and the raw floor, into docs/performance.md
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
+	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
+
+.PHONY: profile
+profile: $(READY) ## Show where the microseconds of one step go
+	@$(BIN)/python -m benchmarks.hot_path $(ARGS)
+
+.PHONY: measure
+measure: $(READY) ## Write every figure of docs/performance.md anew; a quarter of an hour, alone
+	@$(MAKE) --no-print-directory bench
+	@$(MAKE) --no-print-directory bench-peers
+	@$(MAKE) --no-print-directory profile
+
 .PHONY: clean
 clean: ## Delete .venv and everything else that make, the tools and the tests leave behind
-	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers .bench dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

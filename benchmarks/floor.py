@@ -1,163 +1,242 @@
 """The raw floor: a plain loop over sqlite3 that runs the same transactions, and nothing else.
 
-    python benchmarks/floor.py WORK FILE
+    python -m benchmarks.floor WORK FILE [--tiny]
 
-The statements are those of sql/queries, as they stand there, with the same PRAGMAs and schema.
+The statements are those of sql/queries, as the library sends them, with the same PRAGMAs and
+schema. It is meant to be the fastest loop that does so in Python: the time is read once, the values
+of the two statements of a step are tuples, nothing is checked, and nobody checkpoints the log.
+tests/benchmarks holds it to the statements that the library sends.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sqlite3
-import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from benchmarks.ours import AT_ONCE, STARTS, STEPS, STEPS_EACH
+from benchmarks.sizes import TINY, WHOLE, Sizes
 from durable_workflow_sqlite import migrate
+from durable_workflow_sqlite.store.adapter import number_parameters
 from durable_workflow_sqlite.store.connection import configure, open_connection, wait_for_locks
 from durable_workflow_sqlite.store.sql import load_queries
 
-QUERIES: Any = load_queries()
+Figures = dict[str, float]
+
+_QUERIES: Final[Any] = load_queries()
+_NOW: Final = datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def sequential(connection: sqlite3.Connection) -> dict[str, float]:
-    execution_id, token = start(connection)
-    for number in range(50):
-        step(connection, execution_id, token, number)
+def sequential(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
+    """One execution, from its start to its end."""
+    run_one(connection, sizes.warm_up)
     began = time.perf_counter()
-    for number in range(50, 50 + STEPS):
-        step(connection, execution_id, token, number)
-    return {"per second": STEPS / (time.perf_counter() - began)}
+    run_one(connection, sizes.steps)
+    return {"steps/s": sizes.steps / (time.perf_counter() - began)}
 
 
-def at_once(connection: sqlite3.Connection) -> dict[str, float]:
+def at_once(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
     """A hundred executions that take turns, with one transaction for a turn of all of them."""
-    executions = [start(connection) for _ in range(AT_ONCE)]
+    run_one(connection, sizes.warm_up)
     began = time.perf_counter()
-    for number in range(STEPS_EACH):
-        for write in (intent, outcome):
-            connection.execute("begin immediate")
-            for execution_id, token in executions:
-                write(connection, execution_id, token, number)
-            connection.execute("commit")
-    return {"per second": AT_ONCE * STEPS_EACH / (time.perf_counter() - began)}
+    run_many(connection, sizes.at_once, sizes.steps_each)
+    return {"steps/s": sizes.at_once * sizes.steps_each / (time.perf_counter() - began)}
 
 
-def starts(connection: sqlite3.Connection) -> dict[str, float]:
-    finish(connection, *start(connection))
+def starts(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
+    """Executions without steps, one after another."""
+    for _ in range(sizes.warm_up):
+        run_one(connection, 0)
     began = time.perf_counter()
-    for _ in range(STARTS):
-        finish(connection, *start(connection))
-    return {"per second": STARTS / (time.perf_counter() - began)}
+    for _ in range(sizes.starts):
+        run_one(connection, 0)
+    return {"executions/s": sizes.starts / (time.perf_counter() - began)}
 
 
-def step(connection: sqlite3.Connection, execution_id: str, token: int, number: int) -> None:
-    for write in (intent, outcome):
-        connection.execute("begin immediate")
-        write(connection, execution_id, token, number)
-        connection.execute("commit")
+def run_one(connection: sqlite3.Connection, steps: int) -> None:
+    execute = connection.execute
+    execute("begin immediate")
+    execution_id, token = start(connection)
+    execute("commit")
+    for number in range(steps):
+        execute("begin immediate")
+        execute(_INTENT, _intent(execution_id, number, token))
+        execute("commit")
+        execute("begin immediate")
+        execute(_OUTCOME, _outcome(execution_id, number, str(number), token))
+        execute("commit")
+    execute("begin immediate")
+    finish(connection, execution_id, token, steps)
+    execute("commit")
 
 
-def intent(connection: sqlite3.Connection, execution_id: str, token: int, number: int) -> None:
-    connection.execute(
-        QUERIES.insert_intent.sql,
-        {
-            "workflow_execution_id": execution_id,
-            "branch": "",
-            "step_index": number,
-            "attempt": 1,
-            "step_name": "step",
-            "kind": "STEP",
-            "status": "INTENT",
-            "started_at": NOW,
-            "fencing_token": token,
-        },
-    )
+def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
+    execute = connection.execute
+    execute("begin immediate")
+    started = [start(connection) for _ in range(count)]
+    execute("commit")
+    for number in range(steps):
+        output = str(number)
+        execute("begin immediate")
+        for one, token in started:
+            execute(_INTENT, _intent(one, number, token))
+        execute("commit")
+        execute("begin immediate")
+        for one, token in started:
+            execute(_OUTCOME, _outcome(one, number, output, token))
+        execute("commit")
+    execute("begin immediate")
+    for one, token in started:
+        finish(connection, one, token, steps)
+    execute("commit")
 
 
-def outcome(connection: sqlite3.Connection, execution_id: str, token: int, number: int) -> None:
-    connection.execute(
-        QUERIES.update_outcome.sql,
-        {
-            "status": "COMPLETED",
-            "output_data": str(number),
-            "completed_at": NOW,
-            "workflow_execution_id": execution_id,
-            "branch": "",
-            "step_index": number,
-            "attempt": 1,
-            "step_name": "step",
-            "started_at": NOW,
-            "fencing_token": token,
-        },
+def _intent(one: str, number: int, token: int) -> tuple[Any, ...]:
+    return (one, "", number, 1, "step", "STEP", "INTENT", _NOW, token, token, one)
+
+
+def _outcome(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
+    return (
+        *("COMPLETED", output, _NOW, one, "", number, 1, "step", _NOW),
+        *(token, token, one),
     )
 
 
 def start(connection: sqlite3.Connection) -> tuple[str, int]:
     execution_id = str(uuid.uuid4())
-    connection.execute("begin immediate")
-    by_id = {"workflow_execution_id": execution_id}
-    connection.execute(QUERIES.load_execution.sql, by_id).fetchone()
-    workflow = {"workflow_id": "w@1", "workflow_type": "w", "version": 1, "created_at": NOW}
-    connection.execute(QUERIES.insert_workflow_if_absent.sql, workflow)
-    connection.execute(QUERIES.insert_execution_if_absent.sql, execution(execution_id, "RUNNING"))
-    claim = {"workflow_execution_id": execution_id, "worker_id": "w" * 32, "claimed_at": NOW}
-    (token,) = connection.execute(QUERIES.insert_claim.sql, claim).fetchone()
-    connection.execute("commit")
+    record = _ROW | {"workflow_execution_id": execution_id}
+    _INSERT_EXECUTION(connection, record)
+    (token,) = _INSERT_CLAIM(connection, record).fetchone()
     return execution_id, token
 
 
-def finish(connection: sqlite3.Connection, execution_id: str, token: int) -> None:
-    by_id = {"workflow_execution_id": execution_id}
-    final = execution(execution_id, "COMPLETED") | {"fencing_token": token, "output_data": "null"}
-    connection.execute("begin immediate")
-    connection.execute(QUERIES.upsert_execution.sql, final)
-    connection.execute(QUERIES.delete_claim_of.sql, by_id)
-    connection.execute(QUERIES.cancel_pending_timers.sql, by_id)
-    connection.execute(QUERIES.expire_pending_signals.sql, by_id)
-    connection.execute("commit")
-
-
-def execution(execution_id: str, status: str) -> dict[str, Any]:
-    return {
+def finish(connection: sqlite3.Connection, execution_id: str, token: int, steps: int) -> None:
+    record = _ROW | {
         "workflow_execution_id": execution_id,
-        "workflow_id": "w@1",
-        "status": status,
-        "current_step": 0,
-        "input_data": "[]",
-        "output_data": None,
-        "error_type": None,
-        "error_message": None,
-        "ttl_expires_at": None,
-        "guarantee": "BEST_EFFORT_BACKGROUND",
-        "recovery_count": 0,
-        "blocked_reason": None,
-        "created_at": NOW,
-        "updated_at": NOW,
+        "status": "COMPLETED",
+        "current_step": steps,
+        "output_data": str(steps),
+        "fencing_token": token,
     }
+    _UPDATE_EXECUTION(connection, record)
+    _DELETE_CLAIM(connection, record)
+    _CANCEL_TIMERS(connection, record)
+    _EXPIRE_SIGNALS(connection, record)
 
 
-NOW = datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
-WORKS: dict[str, Callable[[sqlite3.Connection], dict[str, float]]] = {
+_ROW: Final[dict[str, Any]] = {
+    "workflow_id": "steps@1",
+    "workflow_type": "steps",
+    "version": 1,
+    "status": "RUNNING",
+    "current_step": 0,
+    "input_data": "[1000]",
+    "output_data": None,
+    "error_type": None,
+    "error_message": None,
+    "ttl_expires_at": None,
+    "guarantee": "BEST_EFFORT_BACKGROUND",
+    "priority": 0,
+    "recovery_count": 0,
+    "blocked_reason": None,
+    "available_at": None,
+    "created_at": _NOW,
+    "updated_at": _NOW,
+    "worker_id": "w" * 32,
+    "claimed_at": _NOW,
+}
+
+
+def _sql_of(query: str, *expected: str) -> str:
+    """A statement that takes its values by number, and is given them in this order."""
+    sql, names = number_parameters(getattr(_QUERIES, query).sql)
+    if names != list(expected):
+        raise ValueError(f"{query} takes {names}; the floor gives it {list(expected)}")
+    return sql
+
+
+def _statement(query: str) -> Callable[[sqlite3.Connection, dict[str, Any]], sqlite3.Cursor]:
+    """A statement that picks its values from a record."""
+    sql, names = number_parameters(getattr(_QUERIES, query).sql)
+    if len(names) == 1:
+        (name,) = names
+        return lambda connection, record: connection.execute(sql, (record[name],))
+    values = itemgetter(*names)
+    return lambda connection, record: connection.execute(sql, values(record))
+
+
+_INTENT: Final = _sql_of(
+    "insert_intent",
+    "workflow_execution_id",
+    "branch",
+    "step_index",
+    "attempt",
+    "step_name",
+    "kind",
+    "status",
+    "started_at",
+    "fencing_token",
+    "fencing_token",
+    "workflow_execution_id",
+)
+_OUTCOME: Final = _sql_of(
+    "update_outcome",
+    "status",
+    "output_data",
+    "completed_at",
+    "workflow_execution_id",
+    "branch",
+    "step_index",
+    "attempt",
+    "step_name",
+    "started_at",
+    "fencing_token",
+    "fencing_token",
+    "workflow_execution_id",
+)
+_INSERT_WORKFLOW: Final = _statement("insert_workflow_if_absent")
+_INSERT_EXECUTION: Final = _statement("insert_execution_if_absent")
+_INSERT_CLAIM: Final = _statement("insert_claim")
+_UPDATE_EXECUTION: Final = _statement("update_execution")
+_DELETE_CLAIM: Final = _statement("delete_claim_of")
+_CANCEL_TIMERS: Final = _statement("cancel_pending_timers")
+_EXPIRE_SIGNALS: Final = _statement("expire_pending_signals")
+
+WORKS: dict[str, Callable[[sqlite3.Connection, Sizes], Figures]] = {
     work.__name__: work for work in (sequential, at_once, starts)
 }
 
 
-def main(work: str, file: Path) -> dict[str, float]:
-    connection = open_connection(file)
+def prepare(connection: sqlite3.Connection) -> None:
+    """Set the PRAGMAs, and migrate, as the library does when it opens a file."""
     wait_for_locks(connection)
     configure(connection)
     migrate(connection)
-    try:
-        return WORKS[work](connection)
-    finally:
-        connection.close()
+    _INSERT_WORKFLOW(connection, _ROW)
+
+
+def run(work: str, file: Path, sizes: Sizes) -> Figures:
+    with closing(open_connection(file)) as connection:
+        prepare(connection)
+        return WORKS[work](connection, sizes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Do one work by plain SQL, and print its figures.")
+    parser.add_argument("work", choices=WORKS)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="as little of it as runs")
+    arguments = parser.parse_args()
+    sizes = TINY if arguments.tiny else WHOLE
+    print(json.dumps(run(arguments.work, arguments.file, sizes)))
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]))))
+    main()

@@ -1,37 +1,48 @@
 """What this library does of each work, in a process of its own; prints one JSON object.
 
-python benchmarks/ours.py WORK FILE
+    python -m benchmarks.ours WORK FILE [--tiny]
+
+A work opens FILE, or makes it, and leaves it as it was but for executions that it finished on a
+file of its own. Those that run on a file with history delete what they added.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
+import importlib.metadata
 import json
+import os
+import signal as signals
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
+import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from packaging.requirements import Requirement
+
+from benchmarks.sizes import TINY, WHOLE, Sizes
 from durable_workflow_sqlite import (
     DurableEngine,
     SqliteCheckpointStore,
     WorkflowContext,
     workflow,
 )
+from durable_workflow_sqlite.store.connection import LOG_BYTES, Synchronous
 
-STEPS = 1_000
-AT_ONCE, STEPS_EACH = 100, 50
-STARTS = 1_000
-INTERRUPTED = 1_000
-SIGNALS = 200
-WAITING = 10_000
+Figures = dict[str, float]
+
+STEPS_IN_HALF, STEPS_BEFORE_THE_END = 10, 5
+
+_stops_halfway = False
+_halfway = 0
 
 
 async def nothing(number: int) -> int:
@@ -39,7 +50,7 @@ async def nothing(number: int) -> int:
 
 
 @workflow
-async def steps(ctx: WorkflowContext, count: int, _: str = "") -> int:
+async def steps(ctx: WorkflowContext, count: int) -> int:
     for number in range(count):
         await ctx.step("step", nothing, number)
     return count
@@ -51,16 +62,15 @@ async def no_steps(ctx: WorkflowContext) -> None:
 
 
 @workflow
-async def half(ctx: WorkflowContext, may_finish: bool) -> int:
-    """Ten steps; in its first life it stops after five of them."""
-    for number in range(10):
-        if number == 5 and not RECOVERING:
+async def half(ctx: WorkflowContext) -> int:
+    """Ten steps; in the process that is to be killed it stops after five of them."""
+    global _halfway
+    for number in range(STEPS_IN_HALF):
+        if number == STEPS_BEFORE_THE_END and _stops_halfway:
+            _halfway += 1
             await asyncio.Event().wait()
         await ctx.step("step", nothing, number)
-    return 10
-
-
-RECOVERING = False
+    return STEPS_IN_HALF
 
 
 @workflow
@@ -69,213 +79,279 @@ async def waiting(ctx: WorkflowContext) -> float:
 
 
 @workflow
-async def latencies(ctx: WorkflowContext) -> list[float]:
+async def latencies(ctx: WorkflowContext, count: int) -> list[float]:
     """How long each signal took from being sent to this running again."""
     taken: list[float] = []
-    for _ in range(SIGNALS):
+    for _ in range(count):
         sent = await ctx.wait_signal("go", type=float)
         taken.append(time.perf_counter() - sent)
     return taken
 
 
-async def sequential(file: Path, synchronous: Any = "normal") -> dict[str, float]:
-    async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
-        async with DurableEngine(store) as engine:
-            await engine.run(steps, 50)
-            began = time.perf_counter()
-            await engine.run(steps, STEPS)
-            return {"per second": STEPS / (time.perf_counter() - began)}
+# Steps and starts
 
 
-async def at_once(file: Path, synchronous: Any = "normal") -> dict[str, float]:
-    async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
-        async with DurableEngine(store) as engine:
-            await engine.run(steps, 50)
-            began = time.perf_counter()
-            await asyncio.gather(*(engine.run(steps, STEPS_EACH) for _ in range(AT_ONCE)))
-            return {"per second": AT_ONCE * STEPS_EACH / (time.perf_counter() - began)}
-
-
-async def at_once_full(file: Path) -> dict[str, float]:
-    return await at_once(file, "full")
-
-
-async def starts(file: Path) -> dict[str, float]:
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        await engine.run(no_steps)
-        began = time.perf_counter()
-        for _ in range(STARTS):
-            await engine.run(no_steps)
-        return {"per second": STARTS / (time.perf_counter() - began)}
-
-
-async def recovery(file: Path) -> dict[str, float]:
-    global RECOVERING
+async def sequential(file: Path, sizes: Sizes) -> Figures:
+    """One execution, from its start to its end."""
+    ids = str(uuid.uuid4()), str(uuid.uuid4())
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store) as engine:
-            for number in range(INTERRUPTED):
-                await engine.start(half, True, execution_id=str(number))
-            while await _count(file, "step_checkpoints", "COMPLETED") < 5 * INTERRUPTED:
-                await asyncio.sleep(0.01)
-        RECOVERING = True
-        began = time.perf_counter()
-        async with DurableEngine(store, [half], max_concurrent=INTERRUPTED) as engine:
-            results = [engine.handle(str(number)).result() for number in range(INTERRUPTED)]
-            await asyncio.gather(*results)
-            return {"seconds": time.perf_counter() - began}
+            await engine.run(steps, sizes.warm_up, execution_id=ids[0])
+            began = time.perf_counter()
+            await engine.run(steps, sizes.steps, execution_id=ids[1])
+            seconds = time.perf_counter() - began
+        for execution_id in ids:
+            await store.delete_execution(execution_id)
+    return {"steps/s": sizes.steps / seconds}
 
 
-async def signal(file: Path) -> dict[str, float]:
+async def at_once(file: Path, sizes: Sizes, synchronous: Synchronous = "normal") -> Figures:
+    async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
+        async with DurableEngine(store) as engine:
+            await engine.run(steps, sizes.warm_up)
+            began = time.perf_counter()
+            runs = (engine.run(steps, sizes.steps_each) for _ in range(sizes.at_once))
+            await asyncio.gather(*runs)
+            seconds = time.perf_counter() - began
+    return {"steps/s": sizes.at_once * sizes.steps_each / seconds}
+
+
+async def at_once_full(file: Path, sizes: Sizes) -> Figures:
+    return await at_once(file, sizes, "full")
+
+
+async def starts(file: Path, sizes: Sizes) -> Figures:
+    """Executions without steps, one after another."""
     async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        handle = await engine.start(latencies)
-        for _ in range(SIGNALS):
+        for _ in range(sizes.warm_up):
+            await engine.run(no_steps)
+        began = time.perf_counter()
+        for _ in range(sizes.starts):
+            await engine.run(no_steps)
+        seconds = time.perf_counter() - began
+    return {"executions/s": sizes.starts / seconds}
+
+
+# Recovery
+
+
+async def recovery(file: Path, sizes: Sizes) -> Figures:
+    """Executions whose process was killed: from opening the file to the last one's end."""
+    ids = [f"interrupted {number}" for number in range(sizes.interrupted)]
+    _leave_interrupted(file, ids)
+    began = time.perf_counter()
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store, [half]) as engine:
+        await _results(engine, ids)
+        seconds = time.perf_counter() - began
+    return {"s": seconds}
+
+
+async def opening(file: Path, sizes: Sizes) -> Figures:
+    """Open a file, and finish ten executions whose process was killed."""
+    ids = [f"interrupted {number}" for number in range(sizes.opened)]
+    _leave_interrupted(file, ids)
+    began = time.perf_counter()
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, [half]) as engine:
+            await _results(engine, ids)
+            seconds = time.perf_counter() - began
+        for execution_id in ids:
+            await store.delete_execution(execution_id)
+    return {"ms": 1000 * seconds}
+
+
+def _leave_interrupted(file: Path, ids: list[str]) -> None:
+    died = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ours", "--interrupt", json.dumps(ids), "-", str(file)],
+        check=False,
+    )
+    if died.returncode != -signals.SIGKILL:
+        raise RuntimeError(f"the process to be killed ended by itself: {died.returncode}")
+
+
+async def _interrupt(file: Path, ids: list[str]) -> None:
+    """Run executions up to their fifth step, and die."""
+    global _stops_halfway
+    _stops_halfway = True
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        for execution_id in ids:
+            await engine.start(half, execution_id=execution_id)
+        while _halfway < len(ids):
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signals.SIGKILL)
+
+
+async def _results(engine: DurableEngine, ids: list[str]) -> None:
+    results = await asyncio.gather(*(engine.handle(one).result() for one in ids))
+    if results != [STEPS_IN_HALF] * len(ids):
+        raise RuntimeError("not every interrupted execution came to its end")
+
+
+# Signals
+
+
+async def signal(file: Path, sizes: Sizes) -> Figures:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(latencies, sizes.signals)
+        for _ in range(sizes.signals):
             await asyncio.sleep(0.005)
             await handle.signal("go", time.perf_counter())
         return {"p50 ms": 1000 * median(await handle.result())}
 
 
-async def opening(file: Path) -> dict[str, float]:
-    """Open a file, and finish ten executions that were interrupted."""
-    global RECOVERING
+# What a step's cost must not depend on
+
+
+async def small_input(file: Path, sizes: Sizes) -> Figures:
+    return await _steps_under_input(file, sizes, sizes.small_input)
+
+
+async def big_input(file: Path, sizes: Sizes) -> Figures:
+    return await _steps_under_input(file, sizes, sizes.big_input)
+
+
+async def _steps_under_input(file: Path, sizes: Sizes, input_bytes: int) -> Figures:
+    """Time and log of the steps alone: the input itself is written once, at the start."""
+    log = Path(f"{file}-wal")
+
+    @workflow
+    async def watched(ctx: WorkflowContext, _: str) -> tuple[float, int]:
+        for number in range(sizes.warm_up):
+            await ctx.step("step", nothing, number)
+        began, logged = time.perf_counter(), log.stat().st_size
+        for number in range(sizes.input_steps):
+            await ctx.step("step", nothing, number)
+        return time.perf_counter() - began, log.stat().st_size - logged
+
     async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        for number in range(10):
-            await engine.start(half, True, execution_id=f"interrupted {number}")
-        await asyncio.sleep(0.1)
-    RECOVERING = True
-    began = time.perf_counter()
-    async with SqliteCheckpointStore.file(file) as store:
-        async with DurableEngine(store, [half]) as engine:
-            for number in range(10):
-                await engine.handle(f"interrupted {number}").result()
-            seconds = time.perf_counter() - began
-        for number in range(10):
-            await store.delete_execution(f"interrupted {number}")
-    return {"ms": 1000 * seconds}
+        seconds, logged = await engine.run(watched, "x" * input_bytes)
+        if log.stat().st_size > LOG_BYTES:
+            raise RuntimeError("the log may have begun anew, so its size tells nothing")
+    return {
+        "us/step": 1e6 * seconds / sizes.input_steps,
+        "log bytes/step": logged / sizes.input_steps,
+    }
 
 
-async def big_input(file: Path) -> dict[str, float]:
-    """Time and log of a step under an input of 1 MB, each divided by those under 1 KB."""
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        await engine.run(steps, 50)
-        costs: dict[int, tuple[float, int]] = {}
-        for size in (1_000, 1_000_000):
-            written = _log_bytes(file)
-            began = time.perf_counter()
-            await engine.run(steps, STEPS, "x" * size)
-            seconds = time.perf_counter() - began
-            # The input itself is written once, whatever the steps cost.
-            costs[size] = seconds, _log_bytes(file) - written - size
-        return {
-            "times the time": costs[1_000_000][0] / costs[1_000][0],
-            "times the log": costs[1_000_000][1] / costs[1_000][1],
-        }
-
-
-async def long_execution(file: Path) -> dict[str, float]:
-    """Time of the last steps of ten thousand, divided by that of the first."""
+async def long_execution(file: Path, sizes: Sizes) -> Figures:
+    """The last steps of ten thousand against those from the tenth on, the median of either."""
     took: list[float] = []
 
     @workflow
-    async def ten_thousand(ctx: WorkflowContext) -> None:
-        for number in range(10_000):
+    async def long(ctx: WorkflowContext) -> None:
+        for number in range(sizes.long_execution):
             began = time.perf_counter()
             await ctx.step("step", nothing, number)
             took.append(time.perf_counter() - began)
 
     async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        await engine.run(steps, 500)
-        await engine.run(ten_thousand)
-    return {"times": median(took[-1000:]) / median(took[:1000])}
+        await engine.run(steps, 10 * sizes.warm_up)
+        await engine.run(long)
+    return {"times": median(took[-sizes.window :]) / median(took[10 : 10 + sizes.window])}
 
 
-async def locked_out(file: Path) -> dict[str, float]:
-    """The longest turn of the event loop while another process holds the write lock for 3 s."""
+# The event loop
+
+
+async def locked_out(file: Path, sizes: Sizes) -> Figures:
+    """The longest turn of the event loop while another process holds the write lock."""
     holder = (
         "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        " c.execute('begin immediate'); print(flush=True); time.sleep(3); c.execute('rollback')"
+        " c.execute('begin immediate'); print(flush=True); time.sleep(float(sys.argv[2]));"
+        " c.execute('rollback')"
     )
     longest = 0.0
     async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        await engine.run(steps, 50)
+        await engine.run(steps, sizes.warm_up)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", holder, str(file), stdout=subprocess.PIPE
+            sys.executable, "-c", holder, file, str(sizes.locked_s), stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         await process.stdout.readline()
-        handles = [await _soon(engine.start(steps, 5)) for _ in range(20)]
+        runs = [asyncio.create_task(engine.run(steps, 5)) for _ in range(sizes.locked_out)]
         last = time.perf_counter()
         while process.returncode is None:
             await asyncio.sleep(0)
             longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
-        for handle in handles:
-            await (await handle).result()
-    finished = await _count(file, "workflow_executions", "COMPLETED")
-    return {"longest ms": 1000 * longest, "lost": 21 - finished}
+        await asyncio.gather(*runs)
+    written = _count(file, "step_checkpoints", "COMPLETED")
+    return {
+        "longest ms": 1000 * longest,
+        "lost": sizes.warm_up + 5 * sizes.locked_out - written,
+    }
 
 
-async def memory(file: Path) -> dict[str, float]:
-    """Bytes for each of ten thousand executions that wait for a signal."""
+# Memory and disk
+
+
+async def memory(file: Path, sizes: Sizes) -> Figures:
+    """What Python holds for each execution that waits for a signal."""
     async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        for number in range(100):
+        for number in range(min(100, sizes.waiting)):
             await engine.start(waiting, execution_id=f"first {number}")
         await asyncio.sleep(0.1)
         gc.collect()
         tracemalloc.start()
-        for number in range(WAITING):
+        for number in range(sizes.waiting):
             await engine.start(waiting, execution_id=str(number))
-        while await _count(file, "workflow_executions", "SUSPENDED") < WAITING:
+        while _count(file, "workflow_executions", "SUSPENDED") < sizes.waiting:
             await asyncio.sleep(0.05)
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        return {"bytes": kept / WAITING}
+    return {"bytes each": kept / sizes.waiting}
 
 
-async def disk(file: Path) -> dict[str, float]:
-    """Bytes of the file for each step, indexes included."""
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        await asyncio.gather(*(engine.run(steps, 1) for _ in range(AT_ONCE)))
-    before = file.stat().st_size
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        await asyncio.gather(*(engine.run(steps, 200) for _ in range(AT_ONCE)))
-    return {"bytes": (file.stat().st_size - before) / (200 * AT_ONCE)}
+async def disk(file: Path, sizes: Sizes) -> Figures:
+    """What the file grows by for each step, after the log is moved into it."""
+    for steps_each in (1, sizes.steps_on_disk):
+        before = file.stat().st_size if file.exists() else 0
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            runs = (engine.run(steps, steps_each) for _ in range(sizes.at_once))
+            await asyncio.gather(*runs)
+        if Path(f"{file}-wal").exists():
+            raise RuntimeError("the log is still there, so the file's size is not all")
+    return {"bytes/step": (file.stat().st_size - before) / (sizes.at_once * sizes.steps_on_disk)}
 
 
-async def importing(_: Path) -> dict[str, float]:
-    """How much longer an interpreter takes to start with the library than without."""
+# Installing and importing
+
+
+async def importing(_: Path, sizes: Sizes) -> Figures:
+    """How much longer an interpreter takes with the library, and what is installed for it."""
 
     def seconds(code: str) -> float:
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True)
         return time.perf_counter() - began
 
-    pairs = [(seconds("pass"), seconds("import durable_workflow_sqlite")) for _ in range(7)]
-    return {"ms": 1000 * median(with_it - bare for bare, with_it in pairs)}
+    pairs = [
+        (seconds("pass"), seconds("import durable_workflow_sqlite")) for _ in range(sizes.imports)
+    ]
+    return {
+        "ms": 1000 * median(with_it - bare for bare, with_it in pairs),
+        "distributions": len(_installed_for("durable-workflow-sqlite")),
+    }
 
 
-async def _soon(starting: Awaitable[Any]) -> asyncio.Future[Any]:
-    return asyncio.ensure_future(starting)
+def _installed_for(name: str) -> set[str]:
+    """The distributions that pip installs for one of them, itself included."""
+    found = {name}
+    for line in importlib.metadata.requires(name) or ():
+        needed = Requirement(line)
+        if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            found |= _installed_for(needed.name)
+    return found
 
 
-async def _count(file: Path, table: str, status: str) -> int:
-    connection = sqlite3.connect(file)
-    try:
+def _count(file: Path, table: str, status: str) -> int:
+    with closing(sqlite3.connect(file)) as connection:
         query = f"select count(*) from {table} where status = ?"
         (count,) = connection.execute(query, (status,)).fetchone()
         return int(count)
-    finally:
-        connection.close()
 
 
-def _log_bytes(file: Path) -> int:
-    """Bytes ever written to the log, as the operating system counts them for this process."""
-    for line in Path("/proc/self/io").read_text().splitlines():
-        if line.startswith("wchar:"):
-            return int(line.split()[1])
-    return Path(f"{file}-wal").stat().st_size
-
-
-WORKS: dict[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
+WORKS: dict[str, Callable[[Path, Sizes], Awaitable[Figures]]] = {
     work.__name__: work
     for work in (
         sequential,
@@ -283,8 +359,9 @@ WORKS: dict[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
         at_once_full,
         starts,
         recovery,
-        signal,
         opening,
+        signal,
+        small_input,
         big_input,
         long_execution,
         locked_out,
@@ -294,6 +371,24 @@ WORKS: dict[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
     )
 }
 
+
+async def run(work: str, file: Path, sizes: Sizes) -> Figures:
+    return await WORKS[work](file, sizes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Do one work, and print its figures.")
+    parser.add_argument("work", choices=[*WORKS, "-"])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="as little of it as runs")
+    parser.add_argument("--interrupt", metavar="IDS", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.interrupt is not None:
+        asyncio.run(_interrupt(arguments.file, json.loads(arguments.interrupt)))
+    else:
+        sizes = TINY if arguments.tiny else WHOLE
+        print(json.dumps(asyncio.run(run(arguments.work, arguments.file, sizes))))
+
+
 if __name__ == "__main__":
-    threading.stack_size()
-    print(json.dumps(asyncio.run(WORKS[sys.argv[1]](Path(sys.argv[2])))))
+    main()

@@ -13,12 +13,12 @@ def write(path: Path, text: str) -> None:
         print(f"{path}: written")
 
 
-def is_current(path: Path, text: str) -> bool:
-    """Whether a file holds this text; prints what differs."""
+def is_current(path: Path, text: str, target: str = "generate") -> bool:
+    """Whether a file holds this text; prints what differs. target: what of make writes it."""
     committed = path.read_text(encoding="utf-8") if path.exists() else ""
     if committed == text:
         return True
-    print(f"{path}: out of date; run `make generate` and commit what it writes")
+    print(f"{path}: out of date; run `make {target}` and commit what it writes")
     diff = difflib.unified_diff(
         committed.splitlines(), text.splitlines(), "committed", "generated", lineterm=""
     )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import generate_queries
 import generate_schema
+import generate_tables
 
 
 def main() -> int:
-    return max([generate_queries.main(), generate_schema.main()])
+    return max([generate_queries.main(), generate_schema.main(), generate_tables.main()])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ A file opens with a paragraph on its table. Each query then stands as
     -- One line that says what it is for, and more where it is not obvious.
     -- :some_parameter integer null
     -- =some_result_column text
+    -- @scan some_table: why that is well
     select ...;
 
 where the lines with `:` and `=` are hints: the type of a parameter, or of a column of the result,
 that the schema does not tell. Types are text, integer, real and blob, and `null` says that it may
-be null.
+be null. A line with `@` allows what `query_plans` would refuse: a scan of a table, or `@sort: why`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ SQL_TYPES = ("text", "integer", "real", "blob")
 _NAME_LINE = re.compile(r"-- name: (?P<name>[a-z]\w*)\((?P<parameters>[\w, ]*)\)(?P<operation>.*)")
 _AIOSQL_NAME = re.compile(r"--\s*name\s*:")  # wherever it stands, aiosql begins a query there
 _HINT = re.compile(rf"([:=])(\w+) ({'|'.join(SQL_TYPES)})( null)?")
+_ALLOWANCE = re.compile(r"@(scan \w+|sort): (\S.*)")
 _TOKEN = re.compile(r"""'(?:''|[^'])*'|"(?:""|[^"])*"|--[^\n]*|/\*|:?\w+|[^\s\w]""")
 
 
@@ -58,6 +60,9 @@ class Query:
     purpose: list[str] = field(default_factory=list[str])
     parameter_hints: dict[str, SqlType] = field(default_factory=dict[str, SqlType])
     column_hints: dict[str, SqlType] = field(default_factory=dict[str, SqlType])
+    allowances: dict[str, str] = field(default_factory=dict[str, str])
+    """Why it may `scan some_table`, or `sort`."""
+
     statement: str = ""
 
     def refuse(self, message: str, line: int | None = None) -> NoReturn:
@@ -144,6 +149,9 @@ def _read_comment(query: Query, number: int, line: str) -> None:
     if len(line) > MAX_COMMENT_LENGTH:
         query.refuse(f"a comment of more than {MAX_COMMENT_LENGTH} characters", number)
     text = line.removeprefix("--").strip()
+    if text.startswith("@"):
+        _read_allowance(query, number, line, text)
+        return
     if not text.startswith((":", "=")):
         query.purpose.append(text)
         return
@@ -159,6 +167,18 @@ def _read_comment(query: Query, number: int, line: str) -> None:
     if name in hints:
         query.refuse(f"a second hint for {sign}{name}; delete one", number)
     hints[name] = SqlType(sql_type, nullable=null is not None)
+
+
+def _read_allowance(query: Query, number: int, line: str, text: str) -> None:
+    match = _ALLOWANCE.fullmatch(text)
+    if match is None:
+        query.refuse(
+            f"`{line}` allows nothing; write `-- @scan TABLE: WHY` or `-- @sort: WHY`", number
+        )
+    cost, why = match.groups()
+    if cost in query.allowances:
+        query.refuse(f"a second line that allows @{cost}; delete one", number)
+    query.allowances[cost] = why
 
 
 def _check(query: Query) -> None:

@@ -138,6 +138,8 @@ where workflow_execution_id = :workflow_execution_id;
 -- name: load_executions_by_status(statuses)
 -- The executions in any of the given statuses (a JSON array), oldest first.
 -- :statuses text
+-- @scan workflow_executions: who asks for finished ones asks for the history
+-- @sort: as many as it gives
 select
     workflow_execution_id,
     workflow_id,
@@ -377,6 +379,7 @@ where
 -- name: load_unregistered(workflow_ids)
 -- The unfinished executions of every workflow but the given ones (a JSON array).
 -- :workflow_ids text
+-- @sort: as many as it gives
 select workflow_execution_id
 from workflow_executions
 where
@@ -385,12 +388,15 @@ where
 order by created_at, workflow_execution_id;
 
 -- name: load_blocked()
--- The executions that workers leave alone until an operator has looked at them.
+-- The executions that workers leave alone until an operator has looked at them. The
+-- + keeps SQLite from looking through all that are unfinished for those few.
+-- @scan workflow_executions: an index of those that are blocked alone
+-- @sort: as many as it gives
 select workflow_execution_id
 from workflow_executions
 where
     blocked_reason is not null
-    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
 order by created_at, workflow_execution_id;
 
 -- name: count_recovery(workflow_execution_id, max_recoveries)$

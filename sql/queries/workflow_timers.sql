@@ -41,6 +41,7 @@ on conflict (workflow_timer_id) do update set
 
 -- name: load_pending_timers()
 -- Every deadline still to come or to be noticed, the earliest first.
+-- @sort: those alone that are due at the very same time
 select
     workflow_timer_id,
     workflow_execution_id,
@@ -54,6 +55,7 @@ order by fire_at, workflow_timer_id;
 
 -- name: load_timers(workflow_execution_id)
 -- The timers of one execution, the earliest first.
+-- @sort: the timers of one execution are few
 select
     workflow_timer_id,
     workflow_execution_id,

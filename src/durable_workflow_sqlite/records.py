@@ -175,15 +175,27 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     id: int | None = None
 
     def __post_init__(self) -> None:
-        check_identifier("workflow_execution_id", self.workflow_execution_id)
-        check_integer("step_index", self.step_index)
-        check_step_name(self.step_name)
-        check_member("status", self.status, StepStatus)
+        # Two of these are made for every step, so what nearly all of them have is seen at a glance.
+        if not (
+            type(self.workflow_execution_id) is str
+            and _is_plain_identifier(self.workflow_execution_id)
+            and type(self.step_name) is str
+            and _is_plain_identifier(self.step_name)
+            and type(self.step_index) is int
+            and 0 <= self.step_index <= MAX_INTEGER
+            and type(self.attempt) is int
+            and 0 <= self.attempt <= MAX_INTEGER
+            and type(self.status) is StepStatus
+            and type(self.kind) is StepKind
+        ):
+            check_identifier("workflow_execution_id", self.workflow_execution_id)
+            check_integer("step_index", self.step_index)
+            check_step_name(self.step_name)
+            check_member("status", self.status, StepStatus)
+            check_integer("attempt", self.attempt)
+            check_member("kind", self.kind, StepKind)
         if self.branch != "":
             check_text("branch", self.branch, required=True)
-        check_integer("attempt", self.attempt)
-        check_member("kind", self.kind, StepKind)
-        # Two of these are made for every step, and most of the rest is None.
         if self.input_data is not None:
             check_text("input_data", self.input_data)
         if self.output_data is not None:

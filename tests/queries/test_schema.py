@@ -12,6 +12,7 @@ from shutil import copytree
 
 import pytest
 
+import generate_tables
 from durable_workflow_sqlite import SCHEMA_VERSION, SqliteCheckpointStore, migrate, validate_schema
 from generate_schema import MIGRATIONS, ROOT, SCHEMA, LandedMigrationError, checksums, schema
 
@@ -175,3 +176,21 @@ def test_a_landed_migration_gets_no_new_checksum(tmp_path: Path) -> None:
     assert run().returncode == 0
     assert sums.read_text().startswith(before)
     assert run("--check").returncode == 0
+
+
+def test_a_column_that_is_not_described_is_refused(tmp_path: Path) -> None:
+    columns = tmp_path / "columns.sql"
+    text = (ROOT / "sql" / "columns.sql").read_text()
+    columns.write_text(
+        text.replace("-- fire_at                the deadline\n", "").replace(
+            "-- priority ", "-- importance "
+        )
+    )
+    with pytest.raises(generate_tables.ColumnsError) as caught:
+        generate_tables.generate(ROOT / "sql" / "migrations", columns, ROOT / "docs" / "sql.md")
+    for problem in (
+        "workflow_timers.fire_at is not described",
+        "workflow_executions.priority is not described",
+        "workflow_executions has no column importance",
+    ):
+        assert problem in str(caught.value)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-
-import pytest
 
 from durable_workflow_sqlite import (
     ExecutionStatus,
@@ -126,58 +123,3 @@ def test_a_kill_in_the_middle_of_retention_tears_nothing(file: Path) -> None:
             assert await store.delete_completed_before(NOON + timedelta(days=1)) == left[-1]
 
     asyncio.run(finish())
-
-
-@pytest.mark.parametrize("at_once", [1, 50])
-@pytest.mark.parametrize("readers", [0, 3])
-def test_the_write_ahead_log_stays_small(file: Path, at_once: int, readers: int) -> None:
-    async def story() -> int:
-        largest, log = 0, Path(f"{file}-wal")
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            with reading(file, readers):
-                for turn in range(24_000 // at_once):
-                    await asyncio.gather(
-                        *(
-                            store.save_checkpoint(
-                                new_checkpoint("e", turn * at_once + n, output_data="x" * 3000)
-                            )
-                            for n in range(at_once)
-                        )
-                    )
-                    largest = max(largest, size_of(log))
-        return largest
-
-    largest = asyncio.run(story())
-    print(f"largest log {largest / 1e6:.1f} MB, file {size_of(file) / 1e6:.1f} MB")
-    assert size_of(file) > 70_000_000
-    assert 0 < largest < 64_000_000
-    assert not Path(f"{file}-wal").exists()
-
-
-@contextmanager
-def reading(file: Path, readers: int) -> Iterator[None]:
-    """Readers that come and go, one of them there at any time."""
-    is_over = threading.Event()
-
-    def read(number: int) -> None:
-        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-            while not is_over.is_set():
-                connection.execute("begin")
-                connection.execute("select count(*) from workflow_executions").fetchone()
-                is_over.wait(0.03 + 0.01 * number)
-                connection.execute("commit")
-
-    threads = [threading.Thread(target=read, args=(number,)) for number in range(readers)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
-
-
-def size_of(path: Path) -> int:
-    return path.stat().st_size

@@ -401,7 +401,7 @@ class DurableEngine:
             await self._taking_in().resume(found)
         elif not execution.is_ending:
             # It was about to end by itself.
-            outcome = await asyncio.shield(execution.outcome)
+            outcome = await execution.its_outcome()
             return outcome.trouble is not None or (
                 outcome.record.status is ExecutionStatus.CANCELLED
             )
@@ -458,7 +458,7 @@ class DurableEngine:
                 raise trouble
             await self._watching().change_of(execution_id, state.status)
             self._working()
-        outcome = await asyncio.shield(execution.outcome)
+        outcome = await execution.its_outcome()
         if outcome.trouble is not None:
             raise outcome.trouble
         return _result(outcome, result_type)

@@ -84,6 +84,7 @@ class Execution:
     __slots__ = (
         "__weakref__",
         "_activity",
+        "_awaiting_outcome",
         "_body",
         "_busy",
         "_errors_to_raise",
@@ -132,6 +133,7 @@ class Execution:
         loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
         self.suspended: asyncio.Future[None] = loop.create_future()
+        self._awaiting_outcome: list[asyncio.Future[Outcome]] | None = None
         self._made_saga: Saga | None = None
         self._last_completed_at = history.last_completed_at
         self._busy = 0
@@ -189,6 +191,16 @@ class Execution:
         if self._busy == 0:
             self.stop(trouble)
 
+    async def its_outcome(self) -> Outcome:
+        """Wait for `outcome`, which lives on if this is cancelled: a shield, a turn faster."""
+        if self.outcome.done():
+            return self.outcome.result()
+        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if self._awaiting_outcome is None:
+            self._awaiting_outcome = []
+        self._awaiting_outcome.append(waiter)
+        return await waiter
+
     # For the steps and waits of the body
 
     @property
@@ -244,6 +256,9 @@ class Execution:
     def end_wait(self, task: asyncio.Task[Any]) -> None:
         self._in_flight.pop(task, None)
         self._waiting -= 1
+
+    def is_in_flight(self, task: asyncio.Task[Any]) -> bool:
+        return task in self._in_flight
 
     def _enter_flight(self) -> asyncio.Task[Any]:
         task = asyncio.current_task()
@@ -397,13 +412,16 @@ class Execution:
             outcome = await self._to_the_end()
         except asyncio.CancelledError as error:
             outcome = self._left(self._trouble or error)
-        except Exception as error:  # noqa: BLE001 - of the engine's own doing
+        except BaseException as error:  # noqa: BLE001 - of the engine's own doing, or a compensation's
             outcome = self._left(self._trouble or error)
         finally:
             if alarm is not None:
                 alarm.cancel()
             self._is_closed = True
         self.outcome.set_result(outcome)
+        for waiter in self._awaiting_outcome or ():
+            if not waiter.done():
+                waiter.set_result(outcome)
 
     async def _to_the_end(self) -> Outcome:
         if self._interruption is not None:
@@ -463,9 +481,16 @@ class Execution:
         """Cancel the body and the tasks that it left in the middle of a step; wait for them."""
         tasks = [task for task in {body, *self._in_flight} if not task.done()]
         for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+            if not task.cancelling():
+                task.cancel()
+        cut_off = False
+        while not all(task.done() for task in tasks):
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError:
+                cut_off = True
+        if cut_off:
+            raise asyncio.CancelledError
 
     async def _wait_for_replay(self, body: asyncio.Task[Any]) -> None:
         """Replay until every step with a compensation is registered, or nothing moves any more."""
@@ -618,10 +643,12 @@ class Execution:
 
 
 async def _end_of(task: asyncio.Task[Any]) -> None:
-    """Wait for a task's end, whatever that is: asyncio.wait in a third of the memory."""
-    end = asyncio.get_running_loop().create_future()
-    task.add_done_callback(lambda _: None if end.done() else end.set_result(None))
-    await end
+    """Wait for a task's end, whatever that is."""
+    try:
+        await task
+    except BaseException:
+        if not task.done():
+            raise
 
 
 def expired(record: WorkflowExecution) -> WorkflowExpiredError:

@@ -29,7 +29,8 @@ def checked(format_error: ErrorFormatter) -> ErrorFormatter:
         try:
             text = format_error(error)
             if isinstance(text, str):
-                return text
+                # Half a surrogate pair, as in a file's name, cannot be stored.
+                return text.encode(errors="backslashreplace").decode()
             _log.error("the error formatter gave %r, which is no text", text)
         except Exception:  # noqa: BLE001 - whatever a formatter of the user does
             _log.exception("the error formatter failed")

@@ -104,7 +104,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         seconds = min(seconds, self.max_delay.total_seconds())
         if self.jitter:
             seconds *= 1 + random.uniform(-self.jitter, self.jitter)
-        return timedelta(seconds=min(seconds, _MAX_SECONDS))
+        return timedelta(seconds=seconds) if seconds < _MAX_SECONDS else timedelta.max
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; `give_up_on` holds Python types and is left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -10,7 +11,7 @@ import msgspec
 
 from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.history import History, Place
-from durable_workflow_sqlite.engine.steps import StepCall, call_function, later
+from durable_workflow_sqlite.engine.steps import StepCall, call_function, later, not_from_outside
 from durable_workflow_sqlite.errors import (
     CompensationError,
     SerializationError,
@@ -129,7 +130,8 @@ class Saga:
             environment.observers.tell("on_compensation_start", intent)
             try:
                 await call_function(execution, call.compensate, (compensation.value,))
-            except Exception as error:  # noqa: BLE001 - whatever the compensation raises
+            except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever it raises
+                error = not_from_outside(execution, raised, intent.step_name)
                 delay = (
                     policy.delay_after(attempt) if policy.allows_another(attempt, error) else None
                 )

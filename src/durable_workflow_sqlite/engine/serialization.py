@@ -28,7 +28,7 @@ def to_json(value: object, what: object) -> str:
         return "null"
     try:
         return _encoder.encode(value).decode()
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+    except Exception as error:  # a class of the user may raise anything
         raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
 
 
@@ -38,7 +38,7 @@ def from_json(text: str | None, type_: Any, what: object) -> Any:
         if text is None or text == "null":
             return _convert_null(type_)
         return _decoder(type_).decode(text)
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+    except Exception as error:
         raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
 
 
@@ -60,7 +60,10 @@ def result_type(function: Callable[..., Any]) -> Any:
     """The type of what a function returns or its coroutine gives; Any where nothing says so."""
     while isinstance(function, functools.partial):
         function = function.func
-    return _result_type(function)
+    try:
+        return _result_type(function)
+    except TypeError:  # it cannot be hashed
+        return _result_type.__wrapped__(function)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -134,16 +137,16 @@ def _write_custom(value: object) -> Any:
     dump = getattr(type(value), "model_dump", None)
     if dump is None:
         raise TypeError(f"a {type(value).__qualname__} is no plain data")
-    return dump(value, mode="json")
+    return dump(value, mode="json", by_alias=True, round_trip=True)
 
 
 def _read_custom(type_: Any, data: Any) -> Any:
     if type_ is object:
         return data
-    validate = getattr(type_, "model_validate", None)
+    validate = getattr(type_, "model_validate_json", None)
     if validate is None:
         raise TypeError(f"a {_name(type_)} cannot be made of plain data")
-    return validate(data)
+    return validate(msgspec.json.encode(data))
 
 
 def _name(type_: Any) -> str:

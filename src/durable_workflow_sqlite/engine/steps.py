@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -114,7 +115,7 @@ async def _run_attempts(
             step_name=call.name,
             status=StepStatus.INTENT,
             idempotency_key=call.idempotency_key,
-            compensate_ref=None if call.compensate is None else _reference(call.compensate),
+            compensate_ref=None if call.compensate is None else reference(call.compensate),
             started_at=environment.clock.now(),
         )
         first_started_at = first_started_at or intent.started_at
@@ -127,9 +128,9 @@ async def _run_attempts(
                 result = await call.action(*call.args)
             else:
                 result = await _act(execution, call)
-        except Exception as error:  # noqa: BLE001 - whatever the action raises
-            failure = error
-            if call.retry.allows_another(attempt, error):
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the action raises
+            failure = not_from_outside(execution, error, call.describe())
+            if call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
         else:
             try:
@@ -173,6 +174,16 @@ async def _run_attempts(
         attempt += 1
 
 
+def not_from_outside(execution: Execution, error: BaseException, what: str) -> Exception:
+    """The error of a function of the user; a cancellation from outside is raised again."""
+    if isinstance(error, Exception):
+        return error
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    return RuntimeError(f"the function of {what} was cancelled from within")
+
+
 async def call_function(
     execution: Execution, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> Any:
@@ -184,7 +195,7 @@ async def call_function(
     if _is_async(function):
         return await function(*args)
     loop = asyncio.get_running_loop()
-    run = functools.partial(contextvars.copy_context().run, function, *args)
+    run = functools.partial(contextvars.copy_context().run, _call, function, *args)
     running = loop.run_in_executor(execution.environment.executor, run)
     try:
         result = await asyncio.shield(running)
@@ -192,9 +203,18 @@ async def call_function(
         if not execution.is_ending:
             running.add_done_callback(_heed_not)
             raise
-        await asyncio.wait([running])
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
         result = running.result()
     return await result if inspect.isawaitable(result) else result
+
+
+def _call(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except StopIteration as error:  # which no future can hold
+        raise RuntimeError(f"{function!r} raised StopIteration") from error
 
 
 async def _act(execution: Execution, call: StepCall) -> Any:
@@ -215,11 +235,6 @@ async def _act(execution: Execution, call: StepCall) -> Any:
             step_index=call.place[1],
             branch=call.place[0],
         ) from error
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if execution.is_ending or task is None or task.cancelling():
-            raise
-        raise RuntimeError(f"the action of {call.describe()} was cancelled from within") from None
 
 
 async def _replay_result(
@@ -295,6 +310,13 @@ def later(time: datetime, delay: timedelta) -> datetime:
 def _heed_not(running: asyncio.Future[Any]) -> None:
     if not running.cancelled():
         running.exception()
+
+
+def reference(function: Callable[..., Any]) -> str:
+    try:
+        return _reference(function)
+    except TypeError:  # it cannot be hashed
+        return _reference.__wrapped__(function)
 
 
 @functools.lru_cache(maxsize=4096)

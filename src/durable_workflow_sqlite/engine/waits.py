@@ -11,7 +11,7 @@ import msgspec
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.history import Place, StepHistory
-from durable_workflow_sqlite.errors import SignalTimeoutError
+from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError
 from durable_workflow_sqlite.records import (
     SignalStatus,
     StepCheckpoint,
@@ -144,7 +144,11 @@ async def wait_for_signal(
     last = call.last
     if last is not None and last.status is StepStatus.COMPLETED:
         _tell_replayed(execution, last)
-        return _payload(execution, last, payload_type)
+        try:
+            return _payload(execution, last, payload_type)
+        except SerializationError as error:
+            execution.stop(error)  # the record is right, and the code has changed
+            raise
     if last is not None and last.status is StepStatus.FAILED:
         await execution.turn_to_fail(last)
         _tell_replayed(execution, last)

@@ -60,16 +60,15 @@ class RowClassAdapter:
 
 
 def number_parameters(sql: str) -> tuple[str, list[str]]:
-    """A statement with ?1 for its first :name, and so on, and the names in that order."""
+    """A statement with a ? for each :name, and the names in that order."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:
         name = found[1]
         if name is None:
             return found[0]
-        if name not in names:
-            names.append(name)
-        return f"?{names.index(name) + 1}"
+        names.append(name)
+        return "?"
 
     return _PARAMETER.sub(number, sql), names
 

@@ -61,7 +61,7 @@ def vacuum(file: Path, busy_timeout: float) -> None:
         with closing(open_file(file, busy_timeout)) as connection:
             connection.execute("vacuum")
         # All of it is in the log now.
-        checkpoint(str(file), READERS_MAY_TAKE_S)
+        checkpoint(str(file), (0.0, *READERS_MAY_TAKE_S[1]), keep_bytes=0)
     except sqlite3.Error as error:
         raise translate(error, "vacuum", str(file)) from error
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from durable_workflow_sqlite.store.connection import LOG_BYTES, open_connection
+from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
+from durable_workflow_sqlite.store.connection import LOG_BYTES, open_existing
 
 LOOK_EVERY: Final = 16
-"""Commits between two looks at the size of the log."""
+"""Commits between two looks at the log."""
 
-READERS_MAY_TAKE_S: Final = 0.25
-"""For how long writers are kept waiting, at the most, so that readers leave a log that grew."""
+GROWTH_BYTES: Final = LOG_BYTES // 4
+"""How much a log that could not begin anew grows before the next try."""
+
+READERS_MAY_TAKE_S: Final[tuple[tuple[float, ...], ...]] = ((), (0.01, 0.04, 0.2), (0.5,), (1.0,))
+"""For how long writers are held up in each try, now and then, so that readers leave the log."""
 
 _log = logging.getLogger("durable_workflow_sqlite.store")
+_warned: set[str] = set()
 
 
 class Checkpointer:
@@ -25,24 +33,24 @@ class Checkpointer:
 
     SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a commit that
     resets the log on another (sqlite.org/wal.html, "The WAL-reset bug"). While one connection
-    here holds the write lock, nobody can commit, and a second one may checkpoint.
+    here holds the write lock, nobody can commit, and a second one may checkpoint. Somebody else
+    who checkpoints brings the bug back, and is warned of.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._mark = CheckpointMark(path)
         self._commits = 0
+        self._due_at = LOG_BYTES
+        self._tries = 0
         self._thread: threading.Thread | None = None
+        self._look_for_others()
 
     def after_commit(self) -> None:
         """Cheap; called after every commit."""
         self._commits += 1
-        if self._commits >= LOOK_EVERY:
-            self._commits = 0
-            if self._log_size() > LOG_BYTES and not self.is_running:
-                self._thread = threading.Thread(
-                    target=self._run, name="durable-workflow-checkpoint", daemon=True
-                )
-                self._thread.start()
+        if self._commits % LOOK_EVERY == 0:
+            self._look()
 
     @property
     def is_running(self) -> bool:
@@ -54,11 +62,52 @@ class Checkpointer:
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def close(self) -> None:
-        """Wait for a checkpoint under way."""
+    async def close(self, connection: sqlite3.Connection | None) -> None:
+        """Close a connection (or none, if others will) and leave no long log, in a thread.
+
+        The last connection that closes copies the log and deletes it. Where others are left, the
+        log is emptied, unless one of them goes on reading from it.
+        """
+        with ThreadPoolExecutor(1, "durable-workflow-close") as executor:
+            await asyncio.get_running_loop().run_in_executor(executor, self._close, connection)
+
+    def _close(self, connection: sqlite3.Connection | None) -> None:
         if self._thread is not None:
             self._thread.join()
-            self._thread = None
+        if connection is not None:
+            connection.close()
+        if self._commits and self._log_size() > 0:
+            try:
+                checkpoint(self._path, (0.0, *READERS_MAY_TAKE_S[1]), keep_bytes=0)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next one will do it
+                _log.info("could not empty the log of %s: %s", self._path, error)
+        self._mark.remove_if_over()
+
+    def _look(self) -> None:
+        size = self._log_size()
+        if size <= LOG_BYTES:
+            self._due_at = LOG_BYTES
+            self._tries = 0
+        elif size > self._due_at and not self.is_running:
+            # It begins anew when all of it has been copied and nobody reads from it. Where there
+            # is always somebody who does, writers must wait for that; where one reader stays,
+            # they wait in vain, and so ever more rarely.
+            is_hopeless = self._tries >= len(READERS_MAY_TAKE_S)
+            waits_s = READERS_MAY_TAKE_S[1 if is_hopeless else self._tries]
+            self._tries += 1
+            self._due_at = size + max(GROWTH_BYTES, size // 4 if is_hopeless else 0)
+            if is_hopeless:
+                _log.warning(
+                    "the write-ahead log of %s has grown to %d MB: somebody has been reading in one"
+                    " transaction for long, and the log cannot begin anew before that ends",
+                    self._path,
+                    size // 10**6,
+                )
+            self._thread = threading.Thread(
+                target=self._run, args=(waits_s,), name="durable-workflow-checkpoint", daemon=True
+            )
+            self._thread.start()
+        self._look_for_others()
 
     def _log_size(self) -> int:
         try:
@@ -66,52 +115,84 @@ class Checkpointer:
         except OSError:
             return 0
 
-    def _run(self) -> None:
-        # The log begins anew when it has been copied and nobody reads from it. Where there is
-        # always somebody who does, it grows, until it is worth a wait.
-        patience_s = READERS_MAY_TAKE_S if self._log_size() > 1.25 * LOG_BYTES else 0.0
+    def _run(self, waits_s: tuple[float, ...]) -> None:
         try:
-            checkpoint(self._path, patience_s)
+            checkpoint(self._path, waits_s)
         except Exception:  # noqa: BLE001 - whatever it is
             # The next one will do it; until then the log is longer and nothing is lost.
             _log.warning("could not checkpoint %s; will try again", self._path, exc_info=True)
 
+    def _look_for_others(self) -> None:
+        if (
+            has_reset_bug(sqlite3.sqlite_version_info)
+            and self._mark.sees_another()
+            and self._path not in _warned
+        ):
+            _warned.add(self._path)
+            _log.warning(
+                "somebody else checkpoints %s: a connection that is not this library's, with"
+                " automatic checkpoints or a tool that makes them. SQLite %s can corrupt the file"
+                " when that races a commit (sqlite.org/wal.html, the WAL-reset bug). Set pragma"
+                " wal_autocheckpoint = 0 there, or use SQLite 3.51.3 or later",
+                self._path,
+                sqlite3.sqlite_version,
+            )
 
-def checkpoint(path: str, patience_s: float = 0.0) -> None:
+
+def has_reset_bug(version: tuple[int, int, int]) -> bool:
+    """Whether a version of SQLite can corrupt a file when a checkpoint races a commit."""
+    is_mended = version >= (3, 51, 3) or any(
+        branch <= version < (3, branch[1] + 1, 0) for branch in ((3, 44, 6), (3, 50, 7))
+    )
+    return version >= (3, 7, 0) and not is_mended
+
+
+def checkpoint(path: str, waits_s: tuple[float, ...] = (), *, keep_bytes: int = LOG_BYTES) -> None:
     """Copy the whole log into the database, while nobody can commit. Raises sqlite3.Error.
 
-    patience_s: how long to wait for readers to leave, so that the log can begin anew here.
+    waits_s: how long to hold up writers, in one try after another, so that readers leave and the
+    log can begin anew here; without any, the next commit begins it anew if it can.
+    keep_bytes: to which length a log that begins anew here is cut.
     """
-    lock = open_connection(path)
-    try:
-        worker = open_connection(path)
-        try:
-            for connection in (lock, worker):
-                connection.execute("pragma wal_autocheckpoint = 0")
-            # A connection that has read nothing yet does not know that there is a log.
-            worker.execute("pragma user_version").fetchall()
+    mark = CheckpointMark(path)
+    salt = mark.salt()
+    with closing(open_existing(path)) as lock, closing(open_existing(path)) as worker:
+        for connection in (lock, worker):
+            connection.execute("pragma wal_autocheckpoint = 0")
+        lock.execute(f"pragma journal_size_limit = {keep_bytes}").fetchall()
+        # A connection that has read nothing yet does not know that there is a log.
+        worker.execute("pragma user_version").fetchall()
+        for wait_s in waits_s or (0.0,):
             lock.execute("begin immediate")
             try:
-                worker.execute("pragma wal_checkpoint(passive)").fetchall()
-                give_up_at = time.monotonic() + patience_s
-                while time.monotonic() < give_up_at:
-                    time.sleep(patience_s / 50)
-                    worker.execute("pragma wal_checkpoint(passive)").fetchall()
+                if mark.salt() != salt:
+                    return  # another process was first, and it has begun anew
+                mark.note()
+                _copy_log(worker, wait_s)
             finally:
                 lock.execute("rollback")
-            if patience_s:
+            if waits_s:
                 _begin_anew(lock)
-        finally:
-            worker.close()
-    finally:
-        lock.close()
+
+
+def _copy_log(worker: sqlite3.Connection, wait_s: float) -> None:
+    worker.execute("pragma wal_checkpoint(passive)").fetchall()
+    # Who begins to read now reads from the database alone; who began before will leave.
+    give_up_at = time.monotonic() + wait_s
+    while time.monotonic() < give_up_at:
+        time.sleep(min(wait_s / 4, 0.01))
+        worker.execute("pragma wal_checkpoint(passive)").fetchall()
 
 
 def _begin_anew(lock: sqlite3.Connection) -> None:
-    """Write, so that a log that is copied and read by nobody is begun anew, and cut."""
-    lock.execute(f"pragma journal_size_limit = {LOG_BYTES}").fetchall()
-    # A new transaction: only one that needed no log itself may begin it anew.
+    """Write, so that a log that is copied and read by nobody begins anew, and is cut."""
+    # A new transaction: only one that needs no log itself may begin it anew.
     lock.execute("begin immediate")
-    (version,) = lock.execute("pragma user_version").fetchone()
-    lock.execute(f"pragma user_version = {version}")
-    lock.execute("commit")
+    try:
+        (version,) = lock.execute("pragma user_version").fetchone()
+        lock.execute(f"pragma user_version = {version}")
+        lock.execute("commit")
+    except BaseException:
+        if lock.in_transaction:
+            lock.execute("rollback")
+        raise

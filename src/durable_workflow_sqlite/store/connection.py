@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -21,13 +22,25 @@ _SYNCHRONOUS_CODE: Final = {"normal": 1, "full": 2}
 
 
 def open_connection(path: str | Path) -> sqlite3.Connection:
-    """Open a file in autocommit mode, for use by one thread at a time.
+    """Open a file in autocommit mode, or create it, for use by one thread at a time.
 
     Raises StoreError.
     """
+    if path != ":memory:":
+        path = os.path.abspath(path)  # noqa: PTH100 - "file:x" is a URI
+    return _connect(path, is_uri=False)
+
+
+def open_existing(path: str | Path) -> sqlite3.Connection:
+    """As `open_connection`, of a file that is there: one that was deleted is not made again."""
+    return _connect(f"{Path(path).absolute().as_uri()}?mode=rw", is_uri=True)
+
+
+def _connect(path: str | Path, *, is_uri: bool) -> sqlite3.Connection:
     try:
         return sqlite3.connect(
             path,
+            uri=is_uri,
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             check_same_thread=False,

@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError
@@ -51,7 +53,8 @@ def _count_fork() -> None:
     _forks += 1
 
 
-os.register_at_fork(after_in_child=_count_fork)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class _Refusals:
@@ -110,14 +113,15 @@ class GroupCommit:
 
     async def write(self, operation: Callable[[], T]) -> T:
         """Run an operation in the next transaction; return its result once that is committed."""
-        loop = self._enter()
         if (
             self._alone >= ALONE_AFTER
             and not self._queue
-            and loop.time() < self._at_once_until
+            and self._loop is asyncio.get_running_loop()
+            and monotonic() < self._at_once_until
             and self._begins_at_once()
         ):
             return self._run_at_once(operation)
+        loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, future))
         if len(self._queue) == 1 and self._in_thread is None and not self._refusals.times:
@@ -195,7 +199,13 @@ class GroupCommit:
 
     def _begins_at_once(self) -> bool:
         """Begin a transaction here and now, unless something must be waited for."""
-        if self._in_thread is not None or self._refusals.times or self._is_checkpointing:
+        if (
+            self._in_thread is not None
+            or self._refusals.times
+            or self._is_checkpointing
+            or self._closed
+            or self.is_inherited
+        ):
             return False
         try:
             self._set_busy_timeout(0)
@@ -227,7 +237,7 @@ class GroupCommit:
             self._flush_in_thread()
             return
         assert self._loop is not None
-        self._at_once_until = self._loop.time() + AT_ONCE_S
+        self._at_once_until = monotonic() + AT_ONCE_S
         if self._is_checkpointing and self._refusals.times < CHECKPOINT_FIRST_TIMES:
             self._try_again()
             return

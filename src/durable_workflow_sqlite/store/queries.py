@@ -683,7 +683,9 @@ class Queries(Protocol):
         ...
 
     def load_blocked(self, connection: sqlite3.Connection) -> list[LoadUnregisteredRow]:
-        """The executions that workers leave alone until an operator has looked at them."""
+        """The executions that workers leave alone until an operator has looked at them. The
+        + keeps SQLite from looking through all that are unfinished for those few.
+        """
         ...
 
     def count_recovery(

@@ -171,13 +171,13 @@ class SqliteCheckpointStore:
             await self._commit.close()
             return
         await self._commit.close()
-        if self._checkpointer is not None:
-            self._checkpointer.close()
         self._lock.release()
-        if self._owns_connection:
-            self._connection.close()
-        else:
+        if not self._owns_connection:
             self._give_back()
+        if self._checkpointer is not None:
+            await self._checkpointer.close(self._connection if self._owns_connection else None)
+        elif self._owns_connection:
+            self._connection.close()
 
     def _give_back(self) -> None:
         connection = self._connection
@@ -190,6 +190,9 @@ class SqliteCheckpointStore:
     # Any records at once
 
     async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        if claim is not None and len(records) == 1 and type(records[0]) is StepCheckpoint:
+            await self._save_checkpoint(records[0], claim)
+            return
         final: list[str] = []
         for record in records:
             if type(record) not in self._savers:
@@ -200,6 +203,13 @@ class SqliteCheckpointStore:
                 final.append(record.workflow_execution_id)
         if records:
             await self._commit.write(lambda: self._save_all(records, claim, final))
+
+    async def _save_checkpoint(self, checkpoint: StepCheckpoint, claim: WorkflowClaim) -> None:
+        """As `save`, for what is saved most: nothing beside it would have to be undone."""
+        if checkpoint.workflow_execution_id != claim.workflow_execution_id:
+            _check_covers(claim, checkpoint)
+        if not await self._commit.write(lambda: self._upsert_checkpoint(checkpoint, claim)):
+            raise _claim_lost(claim)
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
@@ -665,6 +675,8 @@ class SqliteCheckpointStore:
             raise StoreError(f"cannot tell which workers live: {error}") from error
 
     def _be_alive(self) -> None:
+        if self._commit.is_closed:
+            raise StoreError("the store is closed")
         try:
             self._lock.acquire()
         except OSError as error:

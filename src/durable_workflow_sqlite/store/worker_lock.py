@@ -3,22 +3,37 @@
 A worker holds an exclusive `flock` on a file of its own beside the database for as long as it
 lives. The kernel drops the lock when the process ends, however it ends: there is no heartbeat to
 miss and no clock to trust. Linux' flock(2): the lock belongs to the open file description, so two
-workers in one process see each other too.
+workers in one process see each other too. Windows has a lock that does the same.
 """
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
+import sys
 import time
 import uuid
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
+if sys.platform == "win32":
+    from durable_workflow_sqlite.store.portable_lock import lock
+else:
+    import fcntl
+
+    def lock(file: int, *, exclusive: bool) -> bool:
+        """Lock an open file; False if somebody else's lock forbids it."""
+        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
 COUNT_AGAIN_AFTER_S: Final = 0.25
+_NOT_INHERITED: Final[int] = getattr(os, "O_CLOEXEC", 0)
 
 
 class WorkerLock:
@@ -47,9 +62,8 @@ class WorkerLock:
         """Become visible as dead. Harmless when done already."""
         self._alive_in_memory.discard(self.worker_id)
         if self._file is not None:
-            self._path(self.worker_id).unlink(missing_ok=True)
             _held.discard(self._file)
-            os.close(self._file)
+            _close_and_remove(self._file, self._path(self.worker_id))
             self._file = None
 
     def is_alive(self, worker_id: str) -> bool:
@@ -62,14 +76,16 @@ class WorkerLock:
         if self._database is None:
             return worker_id in self._alive_in_memory
         path = self._path(worker_id)
-        with _opened(path) as file:
-            if file is None:
-                return False
-            if _is_locked(file):
-                return True
-            with suppress(OSError):  # a folder may forbid to delete another user's files
-                path.unlink()
+        try:
+            file = os.open(path, os.O_RDONLY | _NOT_INHERITED)  # it may be another user's
+        except FileNotFoundError:
             return False
+        # Shared, so that two who ask at once do not take each other for the worker.
+        if not lock(file, exclusive=False):
+            os.close(file)
+            return True
+        _close_and_remove(file, path)
+        return False
 
     def count_alive(self) -> int:
         """How many workers live, this one included, as of a moment ago. Raises OSError."""
@@ -96,8 +112,14 @@ class WorkerLock:
 
 def is_locked(database: Path, worker_id: str) -> bool:
     """Whether the worker of that id lives, for one who only looks. Raises OSError."""
-    with _opened(_lock_file(str(database), worker_id)) as file:
-        return file is not None and _is_locked(file)
+    try:
+        file = os.open(_lock_file(str(database), worker_id), os.O_RDONLY | _NOT_INHERITED)
+    except FileNotFoundError:
+        return False
+    try:
+        return not lock(file, exclusive=False)
+    finally:
+        os.close(file)
 
 
 def lock_files(database: Path) -> dict[str, Path]:
@@ -114,43 +136,29 @@ def _lock_file(database: str, worker_id: str) -> Path:
     return Path(f"{database}-worker-{worker_id}")
 
 
-@contextmanager
-def _opened(path: Path) -> Generator[int | None]:
-    """A lock file opened to be looked at; None where there is none."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it may be another user's
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _is_locked(file: int) -> bool:
-    try:
-        # Shared, so that two who ask at once do not take each other for the worker.
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
 def _create_locked(path: Path) -> int:
     """Create and lock a file. One that was removed before it was locked is created again."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_INHERITED, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.stat().st_ino == os.fstat(file).st_ino:
+            if lock(file, exclusive=True) and path.stat().st_ino == os.fstat(file).st_ino:
                 return file
-        except (BlockingIOError, FileNotFoundError):
+        except FileNotFoundError:
             pass  # somebody looked whether we live, in the moment before we did
         except BaseException:
             os.close(file)
             raise
         os.close(file)
+
+
+def _close_and_remove(file: int, path: Path) -> None:
+    """Remove a file while it is locked; where an open one cannot be removed, right after."""
+    with suppress(OSError):  # a folder may forbid to delete another user's files
+        path.unlink()
+    os.close(file)
+    if sys.platform == "win32":
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 _held: set[int] = set()
@@ -164,4 +172,5 @@ def _let_go_in_child() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go_in_child)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_let_go_in_child)

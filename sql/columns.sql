@@ -1,0 +1,200 @@
+-- What every column means. `make generate` checks that none is missing here, and
+-- writes docs/sql.md from it. Times are UTC in ISO-8601 text with microseconds and a
+-- Z, so that they sort as text; data columns hold JSON text.
+
+-- workflows: a definition that executions were started from.
+--
+-- workflow_id    TYPE@VERSION, or whatever the one who wrote it chose
+-- workflow_type  the name of the workflow
+-- version        the version of its code, from 1
+-- created_at     when it was first used in this file
+
+-- workflow_executions: one run of a workflow. COMPLETED, FAILED and CANCELLED are
+-- final.
+--
+-- workflow_execution_id  the id, chosen by whoever started it, or a UUID
+-- workflow_id            which workflow it runs
+-- status                 PENDING: it has not begun, or is to be run again; RUNNING: it
+--                        does something; SUSPENDED: it only waits; COMPENSATING: it
+--                        undoes what it did; COMPLETED, FAILED, CANCELLED: it is over
+-- current_step           how many steps had begun when the row was last written
+-- input_data             the arguments, as a JSON array
+-- output_data            what it returned, once COMPLETED
+-- error_type             the class of the error that ended it, as module:name
+-- error_message          what that error said
+-- ttl_expires_at         when it is undone and FAILED if it is not over by then
+-- guarantee              BEST_EFFORT_BACKGROUND: any worker may take it over;
+--                        FOREGROUND_ONLY: only an engine that starts up
+-- recovery_count         how often a worker took it over from one that died, with no
+--                        progress in between; an operator may set it back to 0
+-- blocked_reason         why workers leave it alone; null when they do not
+-- priority               of two that may be claimed, the higher one goes first
+-- available_at           from when on any worker may claim it; null while one has it,
+--                        while it is blocked, while only a signal can move it, and when
+--                        it is final
+-- created_at             when it was started
+-- updated_at             when this row was last written
+
+-- step_checkpoints: one attempt of one step, written before and after it runs. Attempt
+-- 0 is the compensation of the step, so the step's own row stays as it was.
+--
+-- id                     gives the order in which attempts began
+-- workflow_execution_id  whose step it is
+-- branch                 '' on the main line, else the key of ctx.branch
+-- step_index             the number of the step in its branch, from 0
+-- attempt                from 1; 0 for the compensation
+-- step_name              as the workflow names it; NAME:compensate for the compensation
+-- kind                   STEP: a side effect; SLEEP: a durable sleep; SIGNAL: the wait
+--                        for a signal
+-- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
+--                        COMPENSATED: the compensation has succeeded
+-- input_data             of a compensation, which attempt of its own it is at
+-- output_data            what it returned; of a wait, the payload
+-- error_type             the class of the error that ended it, as module:name
+-- error_message          what that error said
+-- idempotency_key        what the step was told to give to the outside world
+-- compensate_ref         the function that undoes it, as module:name
+-- started_at             when it began
+-- completed_at           when it ended
+-- due_at                 when a sleep or a wait ends, and when a failed attempt is tried
+--                        again; null where nothing is due
+
+-- workflow_timers: a durable deadline, of a sleep or of a wait for a signal.
+--
+-- workflow_timer_id      a JSON array of execution, branch and step_index
+-- workflow_execution_id  whose deadline it is
+-- step_name              the sleep, or the signal that is waited for
+-- fire_at                the deadline
+-- status                 PENDING: to come, or to be noticed; FIRED: it came; CANCELLED:
+--                        the signal was there first, or the execution is over
+-- created_at             when the wait began
+
+-- workflow_signals: a message to an execution, by name.
+--
+-- workflow_signal_id     gives the order of arrival
+-- workflow_execution_id  to whom it was sent
+-- signal_name            its name; $cancel asks the execution to cancel
+-- payload                what it brings along, as JSON; null is the same as 'null'
+-- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
+--                        taken it; EXPIRED: the execution ended before that
+-- created_at             when it was sent; a wait takes no signal sent after its deadline
+
+-- workflow_claims: who works on an execution. A row goes when the worker lets go.
+--
+-- fencing_token          grows with every claim; a write under an older one changes
+--                        nothing
+-- workflow_execution_id  what is claimed
+-- worker_id              by whom; it lives while the file DATABASE-worker-WORKER_ID is
+--                        locked
+-- claimed_at             when
+
+-- workflow_overview: a view of each execution in a row: where it is, and what it waits
+-- for until when.
+--
+-- workflow_execution_id  the execution
+-- workflow_type          the name of its workflow
+-- version                the version of its workflow
+-- status                 as in workflow_executions
+-- steps_begun            how many steps had begun when its row was last written
+-- steps_completed        how many attempts are COMPLETED
+-- current_step           a step that runs, else the wait that ends first; of a FAILED
+--                        one, the step that failed last
+-- current_branch         the branch of that step
+-- attempts               at which attempt that step is
+-- waiting_for            signal NAME, time, retry of STEP, or worker; null when
+--                        something runs
+-- waiting_until          when that wait ends by itself; null if it does not
+-- signals_pending        signals that nothing has waited for yet
+-- blocked_reason         why workers leave it alone
+-- error_type             the class of the error that ended it
+-- error_message          what that error said
+-- recovery_count         how often it was taken over from dead workers
+-- worker_id              who has claimed it, and may be dead
+-- created_at             when it was started
+-- updated_at             when its row was last written
+-- ttl_expires_at         when it must be over
+-- age_seconds            since it was started
+-- took_seconds           from its start to its end; null while it is not over
+
+-- workflow_open_steps: a view of the attempts that have begun and not ended, the
+-- waits, and the failed attempts that are to be tried again.
+--
+-- id                     as in step_checkpoints, and so are the other columns that have
+--                        their names from there
+-- workflow_execution_id  whose step it is
+-- branch                 '' on the main line
+-- step_index             the number of the step in its branch
+-- attempt                from 1; 0 for the compensation
+-- step_name              as the workflow names it
+-- kind                   STEP, SLEEP or SIGNAL
+-- status                 INTENT, or FAILED with a retry to come
+-- idempotency_key        what the step was told to give to the outside world
+-- started_at             when it began
+-- waiting_for            signal NAME, time, or retry of STEP; null for a step that runs
+-- waiting_until          when that ends by itself
+
+-- workflow_timeline: a view of every attempt of every step, with the time it took.
+--
+-- workflow_execution_id  whose step it is
+-- workflow_type          the name of its workflow
+-- branch                 '' on the main line
+-- step_index             the number of the step in its branch
+-- attempt                from 1; 0 for the compensation
+-- step_name              as the workflow names it
+-- kind                   STEP, SLEEP or SIGNAL
+-- status                 INTENT, COMPLETED, FAILED or COMPENSATED
+-- started_at             when it began
+-- completed_at           when it ended
+-- due_at                 when a wait ends, and when a failed attempt is tried again
+-- took_seconds           from its start to its end; null while it is not over
+-- error_type             the class of the error that ended it
+-- error_message          what that error said
+-- checkpoint_id          the id in step_checkpoints
+
+-- workflow_in_doubt: a view of the steps that have begun and not ended. While the
+-- worker lives, it runs them; else nobody knows whether they took effect.
+--
+-- workflow_execution_id  whose step it is
+-- workflow_type          the name of its workflow
+-- status                 of the execution
+-- branch                 '' on the main line
+-- step_index             the number of the step in its branch
+-- attempt                from 1; 0 for the compensation
+-- step_name              as the workflow names it
+-- idempotency_key        what the step was told to give to the outside world
+-- started_at             when it began
+-- worker_id              who has claimed the execution; null if nobody has
+-- claimed_at             when
+-- age_seconds            since it began
+-- checkpoint_id          the id in step_checkpoints
+
+-- workflow_due_timers: a view of the deadlines that are to come, or to be noticed.
+--
+-- workflow_execution_id  whose deadline it is
+-- workflow_type          the name of its workflow
+-- status                 of the execution
+-- step_name              the sleep, or the signal that is waited for
+-- fire_at                the deadline
+-- due_in_seconds         until then; negative for one that should have been noticed
+-- workflow_timer_id      the id in workflow_timers
+
+-- workflow_blocked: a view of the executions that workers leave alone.
+--
+-- workflow_execution_id  the execution
+-- workflow_type          the name of its workflow
+-- version                the version of its workflow
+-- status                 as in workflow_executions
+-- blocked_reason         why
+-- recovery_count         how often it was taken over from dead workers
+-- created_at             when it was started
+-- updated_at             when its row was last written
+
+-- workflow_throughput: a view of how many executions began and ended in each hour. It
+-- reads every execution.
+--
+-- hour                   the hour, in UTC, as 2030-01-01T00:00Z
+-- workflow_type          the name of the workflow
+-- began                  how many were started in it
+-- completed              how many ended COMPLETED
+-- failed                 how many ended FAILED
+-- cancelled              how many ended CANCELLED

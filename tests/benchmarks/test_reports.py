@@ -1,0 +1,122 @@
+"""What is made of the figures: targets, tables, the page, and what is seen in a peer's file."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from benchmarks import report
+from benchmarks.peers import peer
+from benchmarks.rounds import ON_HISTORY, ROOT, Figure
+from benchmarks.run_peers import PEERS
+from benchmarks.targets import GROUPS, PEER_TARGETS, TARGETS, Target
+
+from tests.benchmarks.test_works import KEYS
+
+
+def figures_of(target: Target) -> list[Figure]:
+    return [one for one in (target.measured, target.against) if one is not None]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.work}, {target.says}")
+def test_a_target_is_measured_by_figures_that_the_run_makes(target: Target) -> None:
+    works = {work for group in GROUPS for work in group}
+    for figure in figures_of(target):
+        assert figure.work in works
+        assert figure.key in KEYS[figure.work.removesuffix(ON_HISTORY)]
+
+
+def test_the_targets_beside_peers_are_measured_by_their_works() -> None:
+    for target in PEER_TARGETS:
+        for figure in figures_of(target):
+            side, work = figure.work.split(".")
+            assert side == "ours" or side in PEERS
+            assert figure.key in KEYS[f"ours.{work}"]
+
+
+def test_works_that_are_compared_run_one_after_another() -> None:
+    for target in TARGETS:
+        works = {figure.work for figure in figures_of(target)}
+        assert any(works <= set(group) for group in GROUPS), target
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    ours, theirs = Figure("ours.sequential", "steps/s"), Figure("floor.sequential", "steps/s")
+    target = Target("work", "at least half", "at least", 0.5, ours, theirs)
+    results = {ours: [30.0, 8.0, 20.0], theirs: [50.0, 20.0, 40.0]}
+    assert target.values(results) == [0.6, 0.4, 0.5]
+    table = report.targets_table([target], results)
+    assert table.splitlines()[-1] == "| work | at least half | 0.50 | 0.40 to 0.60 | met |"
+
+
+@pytest.mark.parametrize(("median", "verdict"), [(0.49, "**not met**"), (0.5, "met")])
+def test_a_target_is_met_by_the_median(median: float, verdict: str) -> None:
+    figure = Figure("ours.signal", "p50 ms")
+    target = Target("work", "at least half", "at least", 0.5, figure)
+    table = report.targets_table([target], {figure: [0.1, median, 9.0]})
+    assert table.endswith(f"| {verdict} |")
+
+
+def test_a_run_writes_its_section_and_leaves_the_prose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(
+        "Before.\n\n<!-- measured by make bench -->\nold\n<!-- end of make bench -->\n\nAfter.\n"
+    )
+    monkeypatch.setattr(report, "PAGE", page)
+    for text in ("first", "second"):
+        report.write_section("bench", text)
+    assert page.read_text() == (
+        "Before.\n\n<!-- measured by make bench -->\n\nsecond\n\n<!-- end of make bench -->\n"
+        "\nAfter.\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["bench", "bench-peers", "profile"])
+def test_the_page_has_a_place_for_every_run(name: str) -> None:
+    page = report.PAGE.read_text(encoding="utf-8")
+    before, begin, rest = page.partition(f"<!-- measured by make {name} -->")
+    assert before and begin and f"<!-- end of make {name} -->" in rest
+
+
+def test_nothing_of_this_machine_is_said_but_what_it_is() -> None:
+    said = report.machine()
+    for secret in (str(ROOT), str(Path.home()), sys.executable, "/tmp"):
+        assert secret not in said
+
+
+def test_the_profile_names_every_layer() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.hot_path", "--tiny", "--rounds", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for layer in ("raw floor", "adapter", "group commit", "records and store", "engine"):
+        assert layer in done.stdout
+    assert str(ROOT) not in done.stdout
+
+
+@pytest.mark.parametrize("journal_mode", ["wal", "delete"])
+def test_commits_are_counted_in_either_kind_of_file(tmp_path: Path, journal_mode: str) -> None:
+    file = tmp_path / "peer.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute(f"pragma journal_mode = {journal_mode}").fetchall()
+        connection.execute("create table done (number integer)")
+
+        def run(count: int) -> None:
+            for number in range(count):
+                connection.execute("begin")
+                connection.execute("insert into done values (?)", (number,))
+                connection.execute("insert into done values (?)", (number,))
+                connection.execute("commit")
+
+        assert peer.written_per_step(file, run) == {"rows": {"done": 2}, "commits": 1}

@@ -1,0 +1,81 @@
+"""docs/sql.md, as somebody with a SQLite shell alone would use it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import ROOT, a_worker, run, wait_until
+
+EXAMPLES: list[str] = re.findall(
+    r"^```sql\n(.*?)^```", (ROOT / "docs" / "sql.md").read_text(), re.DOTALL | re.MULTILINE
+)
+QUESTIONS = [example for example in EXAMPLES if example.startswith("select")]
+CHANGES = [example for example in EXAMPLES if example.startswith("insert")]
+
+
+@pytest.fixture
+def shell(file: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("pragma wal_autocheckpoint = 0")
+        connection.execute("pragma foreign_keys = on")
+        yield connection
+
+
+def status_of(file: Path, order_id: str) -> str:
+    status: str = json.loads(run("show", file, order_id, "--json").stdout)["summary"]["status"]
+    return status
+
+
+def test_there_are_questions_and_changes() -> None:
+    assert len(QUESTIONS) >= 8
+    assert len(CHANGES) == 2
+    assert len(QUESTIONS) + len(CHANGES) == len(EXAMPLES)
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=range(len(QUESTIONS)))
+def test_each_question_is_answered(shell: sqlite3.Connection, question: str) -> None:
+    shell.execute(
+        "update workflow_executions set blocked_reason = 'killed its worker'"
+        " where workflow_execution_id = 'order-SLOW-1'"
+    )
+    shell.execute(CHANGES[0].replace("order-17", "order-WAIT-1"))
+    answer = shell.execute(question.replace("order-17", "order-WAIT-1")).fetchall()
+    assert answer
+
+
+def test_the_overview_explains_a_stuck_order(shell: sqlite3.Connection) -> None:
+    (row,) = shell.execute(
+        "select status, steps_completed, current_step, waiting_for, signals_pending"
+        " from workflow_overview where workflow_execution_id = 'order-WAIT-1'"
+    )
+    assert row == ("SUSPENDED", 2, "approved", "signal approved", 0)
+
+
+def test_a_signal_inserted_by_hand_lets_the_order_go_on(
+    file: Path, shell: sqlite3.Connection
+) -> None:
+    with a_worker(file):
+        shell.execute(CHANGES[0].replace("order-17", "order-WAIT-1"))
+        wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")
+
+
+def test_a_cancel_inserted_by_hand_is_honoured(file: Path, shell: sqlite3.Connection) -> None:
+    shell.execute(CHANGES[1].replace("order-17", "order-WAIT-2"))
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "order-WAIT-2") == "CANCELLED")
+
+
+def test_a_view_that_was_dropped_keeps_no_worker_from_the_file(
+    file: Path, shell: sqlite3.Connection
+) -> None:
+    shell.execute("drop view workflow_throughput")
+    with a_worker(file):
+        shell.execute(CHANGES[0].replace("order-17", "order-WAIT-1"))
+        wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")

@@ -1,0 +1,266 @@
+"""tools/query_plans.py: what it finds in a plan, and what it refuses, on small folders."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+
+from query_plans import (
+    MIGRATIONS,
+    OUTPUT,
+    QUERIES,
+    ROOT,
+    PlansError,
+    Statistic,
+    plans,
+    statistics_of_a_long_life,
+)
+
+TABLES = """\
+create table workflows (
+    workflow_id text primary key,
+    version     integer
+);
+
+create table notes (
+    note_id integer primary key,
+    author  text,
+    words   text,
+    mood    text
+);
+
+create index idx_note_author on notes (author);
+
+create index idx_note_words on notes (words);
+"""
+
+PARAGRAPH = "-- A note is something that somebody said.\n\n"
+
+Planned = Callable[..., str]
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Planned:
+    """The plans of one query, load_notes(author), of notes."""
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations" / "001_create_tables.sql").write_text(TABLES)
+    (tmp_path / "queries").mkdir()
+
+    def planned(
+        statement: str,
+        *allowances: str,
+        statistics: tuple[Statistic, ...] = (),
+        parameters: str = "",
+    ) -> str:
+        lines = "".join(f"-- {allowance}\n" for allowance in allowances)
+        (tmp_path / "queries" / "notes.sql").write_text(
+            f"{PARAGRAPH}-- name: load_notes({parameters})\n-- Some notes.\n{lines}{statement};\n"
+        )
+        return plans(tmp_path / "queries", tmp_path / "migrations", statistics)
+
+    return planned
+
+
+def refusal(planned: Planned, *arguments: str, **more: object) -> str:
+    """What is said of a query that is refused."""
+    with pytest.raises(PlansError) as caught:
+        planned(*arguments, **more)
+    return str(caught.value)
+
+
+def test_a_plan_is_written_with_its_query(planned: Planned) -> None:
+    text = planned("select words from notes where author = :author", parameters="author")
+    assert text.startswith(f"How SQLite {sqlite3.sqlite_version} ")
+    assert (
+        "\n# notes.sql\n\nload_notes\n"
+        "    SEARCH notes USING INDEX idx_note_author (author=?)\n" in text
+    )
+
+
+def test_each_index_names_its_queries(planned: Planned) -> None:
+    text = planned("select note_id from notes where author = 'kim'")
+    assert "\nidx_note_author\n    load_notes\n" in text
+    assert "\nidx_note_words\n    none\n" in text
+
+
+def test_a_scan_of_a_table_that_grows_is_refused(planned: Planned) -> None:
+    message = refusal(planned, "select note_id from notes where length(words) > 3")
+    assert "notes.sql:3: load_notes: SQLite scans notes, which grows" in message
+    assert "`-- @scan notes: WHY`" in message
+
+
+def test_a_scan_of_an_index_is_a_scan(planned: Planned) -> None:
+    assert "scans notes" in refusal(planned, "select author from notes order by author")
+
+
+def test_a_scan_further_down_is_refused(planned: Planned) -> None:
+    message = refusal(
+        planned,
+        "select version from workflows\n"
+        "where workflow_id in (select author from notes where words like '%no%')",
+    )
+    assert "scans notes" in message
+
+
+def test_an_index_that_is_made_for_one_query_is_a_scan(planned: Planned) -> None:
+    message = refusal(
+        planned,
+        "select notes.words from workflows cross join notes on notes.mood = workflows.version",
+    )
+    assert "scans notes" in message
+
+
+def test_a_sort_of_rows_of_a_table_that_grows_is_refused(planned: Planned) -> None:
+    message = refusal(planned, "select words from notes where author = 'kim' order by words")
+    assert "SQLite sorts rows of a table that grows" in message
+    assert "`-- @sort: WHY`" in message
+
+
+def test_an_order_that_an_index_has_is_no_sort(planned: Planned) -> None:
+    planned("select note_id from notes where author = 'kim' order by note_id")
+
+
+def test_what_is_allowed_is_not_refused(planned: Planned) -> None:
+    planned(
+        "select words from notes order by length(words)",
+        "@scan notes: it asks for all of them",
+        "@sort: it asks for all of them",
+    )
+
+
+def test_a_scan_of_another_table_is_not_what_is_allowed(planned: Planned) -> None:
+    message = refusal(planned, "select words from notes", "@scan replies: they are few")
+    assert "scans notes" in message
+    assert "no plan needs `-- @scan replies: ...`; delete it" in message
+
+
+@pytest.mark.parametrize("allowance", ["@scan notes", "@sort"])
+def test_an_allowance_that_no_plan_needs_is_refused(planned: Planned, allowance: str) -> None:
+    message = refusal(planned, "select words from notes where note_id = 1", f"{allowance}: why not")
+    assert f"notes.sql:3: load_notes: no plan needs `-- {allowance}: ...`; delete it" in message
+
+
+@pytest.mark.parametrize("allowance", ["@scan notes", "@scan: why", "@sort:", "@all: why"])
+def test_an_allowance_says_what_and_why(planned: Planned, allowance: str) -> None:
+    message = refusal(planned, "select words from notes", allowance)
+    assert f"notes.sql:5: load_notes: `-- {allowance}` allows nothing" in message
+
+
+def test_an_allowance_stands_once(planned: Planned) -> None:
+    message = refusal(planned, "select words from notes", "@scan notes: one", "@scan notes: two")
+    assert "a second line that allows @scan notes" in message
+
+
+def test_definitions_may_be_scanned_and_sorted(planned: Planned) -> None:
+    planned("select workflow_id from workflows order by version")
+
+
+def test_json_and_constants_are_no_tables(planned: Planned) -> None:
+    planned("select value from json_each('[3, 1]') order by value")
+    planned("select 1 as one where exists (select 1 from notes where note_id = 1)")
+
+
+def test_what_a_query_makes_itself_is_no_table(planned: Planned) -> None:
+    made = "with recursive numbers (n) as (\n{}\nunion all select n + 1 from numbers where n < 9\n)"
+    planned(f"{made.format('select 1')}\nselect n from numbers order by n")
+    message = refusal(
+        planned, f"{made.format('select note_id from notes')}\nselect n from numbers order by n"
+    )
+    assert "scans notes" in message
+    assert "numbers" not in message
+
+
+def test_a_plan_that_statistics_change_is_written_and_held_to_the_rules(planned: Planned) -> None:
+    statement = "select note_id from notes where author = 'kim' and words = 'no'"
+    by = {
+        index: f"    SEARCH notes USING INDEX {index} ({column}=?)\n"
+        for index, column in (("idx_note_author", "author"), ("idx_note_words", "words"))
+    }
+    texts = [
+        planned(
+            statement,
+            statistics=(("notes", good, "100000 2"), ("notes", bad, "100000 50000")),
+        )
+        for good, bad in (by, reversed(by))
+    ]
+    for text, index in zip(texts, by, strict=True):
+        assert by[index] in text
+    assert sum("\nload_notes, with statistics\n" in text for text in texts) == 1
+
+    statement = "select words from notes where author in (select value from json_each('[1, 2]'))"
+    assert "with statistics" not in planned(statement)
+    useless = (("notes", "idx_note_author", "100000 90000"),)
+    assert "scans notes" in refusal(planned, statement, statistics=useless)
+
+
+def test_a_query_that_does_not_prepare_is_refused(planned: Planned) -> None:
+    message = refusal(planned, "select title from notes")
+    assert "load_notes: SQLite does not accept it: no such column: title" in message
+
+
+# The file that is committed
+
+
+def test_the_statistics_are_the_same_each_time() -> None:
+    once, again = statistics_of_a_long_life(), statistics_of_a_long_life()
+    assert once == again
+    assert {table for table, _, _ in once} == {
+        "step_checkpoints",
+        "workflow_claims",
+        "workflow_executions",
+        "workflow_signals",
+        "workflow_timers",
+        "workflows",
+    }
+
+
+def test_the_committed_plans_keep_the_rules() -> None:
+    text = plans(ROOT / QUERIES, ROOT / MIGRATIONS, statistics_of_a_long_life())
+    committed = (ROOT / OUTPUT).read_text(encoding="utf-8")
+    if committed.startswith(f"How SQLite {sqlite3.sqlite_version} "):
+        assert committed == text
+
+
+def test_a_check_says_what_differs_and_writes_nothing(tmp_path: Path) -> None:
+    for folder in ("tools", "sql", "benchmarks"):
+        copytree(ROOT / folder, tmp_path / folder)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, tmp_path / "tools" / "query_plans.py", *arguments],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    output = tmp_path / OUTPUT
+    assert run().returncode == 0
+    current = output.read_text()
+    assert run("--check").returncode == 0
+
+    output.write_text(current.replace("load_workflows\n", "load_definitions\n", 1))
+    checked = run("--check")
+    assert checked.returncode == 1
+    assert f"{OUTPUT}: out of date; run `make plans`" in checked.stdout
+    assert "-load_definitions\n+load_workflows" in checked.stdout
+    assert "load_definitions" in output.read_text()
+
+    output.write_text(output.read_text().replace(sqlite3.sqlite_version, "3.99.0", 1))
+    checked = run("--check")
+    assert checked.returncode == 0
+    assert "sql/plans.txt is by SQLite 3.99.0" in checked.stdout
+
+    query = tmp_path / QUERIES / "workflow_timers.sql"
+    query.write_text(query.read_text().replace("@sort: the timers of one", "The timers of one"))
+    checked = run("--check")
+    assert checked.returncode == 1
+    assert "load_timers: SQLite sorts rows" in checked.stdout

@@ -1,0 +1,172 @@
+"""What people see of a file must be what is there, page by page."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.big_file import build
+
+from durable_workflow_sqlite import MigrationError, SchemaTooNewError, StoreError, migrate
+from durable_workflow_sqlite.store import inspection
+from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.sql import load_queries
+
+MIDDLE = datetime(2025, 1, 1, 4, tzinfo=UTC)
+FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+COUNT = 1000
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A thousand finished executions, and one of a status that somebody invented."""
+    file = tmp_path_factory.mktemp("history") / "history.db"
+    build(file, COUNT, 5)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("pragma ignore_check_constraints = on")
+        connection.execute("update workflow_executions set status = 'LOST' where rowid = 7")
+    return file
+
+
+@pytest.fixture
+def inspector(history: Path) -> Iterator[Inspector]:
+    with Inspector.open(history) as opened:
+        yield opened
+
+
+FILTERS: list[dict[str, Any]] = [
+    dict(itertools.chain(*(one.items() for one in some)))
+    for some in itertools.product(
+        [{}, {"statuses": ["FAILED", "LOST"]}],
+        [{}, {"workflow_type": "order"}],
+        [{}, {"id_prefix": "0"}, {"id_prefix": "zz"}],
+        [{}, {"created_before": MIDDLE}, {"created_after": MIDDLE}],
+    )
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+@pytest.mark.parametrize("few", [0, 20_000], ids=["by walking", "by id"])
+def test_the_pages_together_are_what_one_query_gives(
+    history: Path,
+    inspector: Inspector,
+    filters: dict[str, Any],
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inspection, "_FEW", few)
+    with closing(sqlite3.connect(history)) as connection:
+        wanted = [
+            one
+            for one, status, name, created_at in connection.execute(
+                "select workflow_execution_id, status, workflow_type, e.created_at"
+                " from workflow_executions as e join workflows using (workflow_id)"
+                " order by e.created_at desc, e.rowid desc"
+            )
+            if status in filters.get("statuses", [status])
+            and name == filters.get("workflow_type", name)
+            and one.startswith(filters.get("id_prefix", ""))
+            and created_at < filters.get("created_before", LAST).isoformat()
+            and created_at >= filters.get("created_after", FIRST).isoformat()
+        ]
+    seen: list[str] = []
+    after = None
+    while True:
+        page = inspector.list_executions(**filters, after=after, limit=77)
+        seen += [row.id for row in page.rows]
+        if (after := page.next) is None:
+            break
+        assert len(page.rows) == 77
+    assert seen == wanted
+
+
+def test_the_counts_are_what_there_is(inspector: Inspector) -> None:
+    counts = inspector.counts()
+    assert sum(one.count for one in counts) == COUNT
+    assert [(one.status, one.count) for one in counts if one.status == "LOST"] == [("LOST", 1)]
+
+
+def test_no_page_reads_a_whole_table() -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        for name in ("pick_newest", "pick_in_range", "pick_oldest_unfinished", "load_summaries"):
+            sql = getattr(load_queries(), name).sql
+            names = dict.fromkeys(re.findall(r":(\w+)", sql))
+            plan = [row[3] for row in connection.execute(f"explain query plan {sql}", names)]
+            tables = "execution|foremost|next_one|newest|oldest|step|done|failed|signal|candidate"
+            assert not [step for step in plan if re.match(rf"SCAN ({tables})\b(?! USING)", step)], (
+                name
+            )
+
+
+def test_a_page_that_is_none_is_refused(inspector: Inspector) -> None:
+    for text in ("x", "ff", "5b5d"):
+        with pytest.raises(ValueError, match="next"):
+            inspector.list_executions(after=text)
+
+
+def test_nobody_is_none(inspector: Inspector) -> None:
+    assert inspector.execution("nobody") is None
+
+
+def test_what_is_opened_is_neither_made_nor_migrated(tmp_path: Path) -> None:
+    file = tmp_path / "workflows.db"
+    with pytest.raises(StoreError, match="there is no file"):
+        Inspector.open(file)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("create table other (id)")
+    with pytest.raises(MigrationError, match="another application"):
+        Inspector.open(file)
+    assert [one.name for one in tmp_path.iterdir()] == ["workflows.db"]
+
+
+def test_another_version_of_the_schema_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "workflows.db"
+    build(file, 1, 1)
+    for version, error in ((4, "durable-workflow migrate"), (99, "update durable-workflow")):
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute(f"pragma user_version = {version}")
+        with pytest.raises(StoreError, match=error) as caught:
+            Inspector.open(file)
+        assert isinstance(caught.value, SchemaTooNewError) == (version == 99)
+
+
+def test_each_method_sees_one_moment_and_the_next_one_what_came_since(tmp_path: Path) -> None:
+    file = tmp_path / "workflows.db"
+    build(file, 10, 1)
+    with Inspector.open(file) as opened, closing(sqlite3.connect(file)) as writer:
+        before = opened.data_version()
+        with writer:
+            writer.execute("update workflow_executions set blocked_reason = 'x', status='RUNNING'")
+        assert opened.data_version() != before
+        assert opened.overview(datetime.now(UTC), limit=3).blocked_total == 10
+
+
+def test_an_inspector_never_keeps_a_writer_waiting(tmp_path: Path) -> None:
+    file = tmp_path / "workflows.db"
+    build(file, 200, 2)
+    stop = threading.Event()
+
+    def look() -> None:
+        with Inspector.open(file) as opened:
+            while not stop.is_set():
+                opened.overview(datetime.now(UTC))
+                opened.list_executions(created_after=datetime.now(UTC) - timedelta(days=9999))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as writer:
+            for number in range(200):
+                writer.execute("update workflow_executions set priority = ?", (number,))
+    finally:
+        stop.set()
+        looking.join()

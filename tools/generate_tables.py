@@ -1,0 +1,185 @@
+"""Writes the parts of docs/sql.md that the schema tells: a diagram, and what every column means.
+
+    python tools/generate_tables.py [--check]
+
+The meanings stand in sql/columns.sql; a column that is missing there, or is none, is refused. With
+--check nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import committed_file
+
+ROOT = Path(__file__).parents[1]
+MIGRATIONS = Path("sql/migrations")
+COLUMNS = Path("sql/columns.sql")
+OUTPUT = Path("docs/sql.md")
+
+_TABLE = re.compile(r"-- (\w+): (.+)")
+_COLUMN = re.compile(r"-- (\w+)  +(\S.*)")
+_MORE = re.compile(r"-- +(\S.*)")
+_PART = re.compile(
+    r"(<!-- generated: (\w+) -->\n).*?(<!-- end of what is generated -->)", re.DOTALL
+)
+
+
+class ColumnsError(Exception):
+    """All that must be changed in sql/columns.sql, or in the document."""
+
+
+class Column(NamedTuple):
+    name: str
+    type: str
+    is_key: bool
+    refers_to: str | None
+
+
+class Meaning(NamedTuple):
+    """Of a table or a view, and of its columns."""
+
+    words: list[str]
+    columns: dict[str, list[str]]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Write the generated parts of docs/sql.md.")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    check: bool = parser.parse_args().check
+    os.chdir(ROOT)
+    try:
+        text = generate(MIGRATIONS, COLUMNS, OUTPUT)
+    except ColumnsError as error:
+        print(error)
+        return 1
+    if check:
+        return 0 if committed_file.is_current(OUTPUT, text) else 1
+    committed_file.write(OUTPUT, text)
+    return 0
+
+
+def generate(migrations: Path, meanings: Path, document: Path) -> str:
+    """The document with its generated parts anew; raises `ColumnsError`."""
+    tables, views = read_schema(migrations)
+    meaning = read_meanings(meanings)
+    _compare(meanings, {**tables, **views}, meaning)
+    parts = {
+        "diagram": _diagram(tables),
+        "tables": _describe(tables, meaning),
+        "views": _describe(views, meaning),
+    }
+    text, count = _PART.subn(
+        lambda part: f"{part[1]}\n{parts[part[2]]}\n{part[3]}",
+        document.read_text(encoding="utf-8"),
+    )
+    if count != len(parts):
+        raise ColumnsError(f"{document}: has {count} generated parts, not {', '.join(parts)}")
+    return text
+
+
+def read_schema(migrations: Path) -> tuple[dict[str, list[Column]], dict[str, list[Column]]]:
+    """The tables and the views that all migrations add up to."""
+    tables: dict[str, list[Column]] = {}
+    views: dict[str, list[Column]] = {}
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for file in sorted(migrations.glob("*.sql")):
+            connection.executescript(file.read_text(encoding="utf-8"))
+        for name, kind in connection.execute(
+            "select name, type from sqlite_schema where type in ('table', 'view')"
+            " and substr(name, 1, 7) != 'sqlite_' order by rowid"
+        ).fetchall():
+            referred = {
+                source: table
+                for _, _, table, source, *_ in connection.execute(
+                    f"pragma foreign_key_list({name})"
+                )
+            }
+            (tables if kind == "table" else views)[name] = [
+                Column(column, sql_type.lower(), bool(key), referred.get(column))
+                for _, column, sql_type, _, _, key in connection.execute(
+                    f"pragma table_info({name})"
+                )
+            ]
+    return tables, views
+
+
+def read_meanings(path: Path) -> dict[str, Meaning]:
+    """What each table and each of its columns means, as the file says it."""
+    meanings: dict[str, Meaning] = {}
+    here: Meaning | None = None
+    words: list[str] | None = None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if found := _TABLE.fullmatch(line):
+            words = [found[2]]
+            here = meanings[found[1]] = Meaning(words, {})
+        elif here is not None and (found := _COLUMN.fullmatch(line)):
+            words = here.columns[found[1]] = [found[2]]
+        elif words is not None and (found := _MORE.fullmatch(line)):
+            words.append(found[1])
+        elif not line:
+            here = words = None
+    return meanings
+
+
+def _compare(path: Path, schema: dict[str, list[Column]], meanings: dict[str, Meaning]) -> None:
+    problems = [f"{path}: {name} is no table or view" for name in meanings.keys() - schema.keys()]
+    for name, columns in schema.items():
+        if name not in meanings:
+            problems.append(f"{path}: {name} is not described")
+            continue
+        described, there = meanings[name].columns.keys(), {column.name for column in columns}
+        problems += [f"{path}: {name}.{one} is not described" for one in there - described]
+        problems += [f"{path}: {name} has no column {one}" for one in described - there]
+    if problems:
+        raise ColumnsError("\n".join(sorted(problems)))
+
+
+def _diagram(tables: dict[str, list[Column]]) -> str:
+    lines = ["```mermaid", "erDiagram"]
+    for name, columns in tables.items():
+        lines += [
+            f'    {column.refers_to} ||--o{{ {name} : "{column.name}"'
+            for column in columns
+            if column.refers_to
+        ]
+    for name, columns in tables.items():
+        lines.append(f"    {name} {{")
+        for column in columns:
+            keys = [
+                key for key, is_one in (("PK", column.is_key), ("FK", column.refers_to)) if is_one
+            ]
+            lines.append(f"        {column.type} {column.name} {', '.join(keys)}".rstrip())
+        lines.append("    }")
+    return "\n".join([*lines, "```", ""])
+
+
+def _describe(tables: dict[str, list[Column]], meanings: dict[str, Meaning]) -> str:
+    parts: list[str] = []
+    for name, columns in tables.items():
+        meaning = meanings[name]
+        text = meaning.text.replace("a view of ", "", 1)
+        parts += [
+            f"### {name}\n",
+            f"{text[0].upper()}{text[1:]}\n",
+            "| column | meaning |\n|---|---|",
+        ]
+        parts += [
+            f"| `{column.name}` | {' '.join(meaning.columns[column.name])} |" for column in columns
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
