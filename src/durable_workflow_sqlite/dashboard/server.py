@@ -35,7 +35,7 @@ def run(
     is_v6 = ":" in host
     family = socket.AF_INET6 if is_v6 else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=128) as listening:
-        # asyncio does it for sockets of its own; without it, a page waits 40 ms for its second part.
+        # asyncio does so for its own sockets; without it, a page waits 40 ms for its second part.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(
             dashboard,
