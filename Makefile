@@ -13,7 +13,7 @@ READY := $(VENV)/ready
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(READY) ## Run examples/demo.py: a workflow that survives kill -9
@@ -27,9 +27,19 @@ test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
 crash-test: $(READY) ## Run the long campaign of crashes
 	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
 
+FAULTS := kill freeze power errors open-race clock bad-data
+
+.PHONY: faults
+faults: $(FAULTS:%=fault-%) ## Run every fault campaign in full; counts go to docs/reliability.md
+
+.PHONY: $(FAULTS:%=fault-%)
+$(FAULTS:%=fault-%): fault-%: $(READY)
+	@DURABLE_FAULTS=full $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
+		-o log_level=CRITICAL tests/faults/test_$(subst -,_,$*).py $(ARGS)
+
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
-          check-imports check-plans
+          check-imports check-plans check-site
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: check
@@ -63,8 +73,14 @@ check-plans: $(READY)
 check-docs: $(READY)
 	@$(BIN)/python tools/check_docs.py
 
+check-site: docs
+
 check-wheel: $(READY)
 	@$(BIN)/python tools/check_wheel.py
+
+.PHONY: docs
+docs: $(READY) ## Build the site of the docs into .site/, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .PHONY: generate
 generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt, docs/sql.md
@@ -111,6 +127,10 @@ measure: $(READY) ## Write every figure of docs/performance.md anew; a quarter o
 	@$(MAKE) --no-print-directory bench
 	@$(MAKE) --no-print-directory bench-peers
 	@$(MAKE) --no-print-directory profile
+
+.PHONY: release-check
+release-check: $(READY) ## Check what would be released, on every Python here (ARGS="--full")
+	@$(BIN)/python tools/check_release.py $(ARGS)
 
 .PHONY: clean
 clean: ## Delete .venv and everything else that make, the tools and the tests leave behind

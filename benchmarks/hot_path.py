@@ -1,6 +1,6 @@
 """`make profile`: where the microseconds of one step go.
 
-    python -m benchmarks.hot_path [--rounds N] [--functions N] [--no-page] [--tiny]
+    python -m benchmarks.hot_path [--rounds N] [--functions N] [--save FOLDER] [--no-page] [--tiny]
 
 Twice, since a profiler tells only half. First the same steps are taken by one layer after another,
 from plain sqlite3 up to the engine: what a layer adds to the one below is its cost, and nothing
@@ -15,7 +15,6 @@ import asyncio
 import cProfile
 import pstats
 import sqlite3
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing, contextmanager
@@ -27,7 +26,7 @@ from typing import Any, Final, NamedTuple
 from benchmarks import floor
 from benchmarks.ours import steps
 from benchmarks.report import machine, number, table, write_section
-from benchmarks.rounds import FOLDER
+from benchmarks.rounds import fresh_folder
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
@@ -238,8 +237,8 @@ def ladder_table(loads: tuple[Load, ...], rounds: int) -> str:
     for _ in range(rounds):
         for load in loads:
             for title, rung in RUNGS.items():
-                with _file() as file:
-                    microseconds = 1e6 * rung(file, load) / load.all_steps
+                with fresh_folder() as folder:
+                    microseconds = 1e6 * rung(folder / "steps.db", load) / load.all_steps
                 took.setdefault((title, load), []).append(microseconds)
     rows: list[list[str]] = []
     below = dict.fromkeys(loads, 0.0)
@@ -254,13 +253,6 @@ def ladder_table(loads: tuple[Load, ...], rounds: int) -> str:
     for load in loads:
         head += [f"{load.title}: this layer", "up to it"]
     return table(head, rows)
-
-
-@contextmanager
-def _file() -> Generator[Path]:
-    FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        yield Path(folder) / "profile.db"
 
 
 # The same under cProfile
@@ -300,10 +292,12 @@ class Entry(NamedTuple):
     layer: str
 
 
-def profile_tables(load: Load, functions: int) -> str:
+def profile_tables(load: Load, functions: int, save: Path | None) -> str:
     profile = cProfile.Profile()
-    with _file() as file:
-        seconds = asyncio.run(_by_engine(file, load, profile))
+    with fresh_folder() as folder:
+        seconds = asyncio.run(_by_engine(folder / "steps.db", load, profile))
+    if save is not None:
+        profile.dump_stats(save / f"{load.title.replace(' ', '-')}.pstats")
     entries = entries_of(pstats.Stats(profile))
     per_step = 1e6 / load.all_steps
     total = sum(entry.own_s for entry in entries)
@@ -375,6 +369,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Show where the microseconds of one step go.")
     parser.add_argument("--rounds", type=int, default=10, help="how often each layer runs")
     parser.add_argument("--functions", type=int, default=20, help="how many are listed")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep what cProfile found")
     parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
     parser.add_argument("--tiny", action="store_true", help="as little as runs")
     arguments = parser.parse_args()
@@ -384,7 +379,7 @@ def main() -> None:
             machine(),
             f"What each layer adds, from the lowest of {arguments.rounds} rounds:",
             ladder_table(loads, arguments.rounds),
-            *(profile_tables(load, arguments.functions) for load in loads),
+            *(profile_tables(load, arguments.functions, arguments.save) for load in loads),
         )
     )
     print(text)

@@ -7,7 +7,6 @@ import os
 import platform
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks import floor
-from benchmarks.rounds import FOLDER, ROOT, Results
+from benchmarks.rounds import FOLDER, ROOT, Results, fresh_folder
 from benchmarks.targets import Target
 from durable_workflow_sqlite.store.connection import open_connection
 
@@ -39,6 +38,9 @@ def targets_table(targets: Iterable[Target], results: Results) -> str:
     rows: list[Sequence[str]] = []
     for target in targets:
         values = target.values(results)
+        if not values:
+            rows.append((target.work, target.says, "failed", "", "**not measured**"))
+            continue
         middle = median(values)
         met = "met" if target.is_met(middle) else "**not met**"
         unit = f" {target.unit}" if target.unit else ""
@@ -66,6 +68,10 @@ def number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 1 else f"{value:.2f}"
+
+
+def middle_and_spread(values: Sequence[float]) -> str:
+    return f"{number(median(values))} ({spread(values)})" if values else "failed"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -112,14 +118,11 @@ def _file_system() -> str:
 
 
 def _pragmas() -> str:
-    FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        with closing(open_connection(Path(folder) / "pragmas.db")) as connection:
-            floor.prepare(connection)
-            values = [
-                f"{name} = {connection.execute(f'pragma {name}').fetchone()[0]}"
-                for name in _PRAGMAS
-            ]
+    with fresh_folder() as folder, closing(open_connection(folder / "pragmas.db")) as connection:
+        floor.prepare(connection)
+        values = [
+            f"{name} = {connection.execute(f'pragma {name}').fetchone()[0]}" for name in _PRAGMAS
+        ]
     return ", ".join(values)
 
 

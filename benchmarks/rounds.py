@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from math import nan
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +20,7 @@ ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / ".bench"
 """Beside the code, and not where the system keeps what is temporary: that may be no disk."""
 
+TRIES: Final = 3
 ON_HISTORY: Final = " on history"
 
 
@@ -59,21 +62,37 @@ def run_rounds(
 def run_work(
     work: str, commands: Mapping[str, Sequence[str | Path]], history: Path | None
 ) -> dict[str, float]:
+    """Run one work. One of another library is tried again when it fails, and that is counted.
+
+    What fails each time is no number, and does not end the run of all the others.
+    """
     side, name = work.removesuffix(ON_HISTORY).split(".")
     command = commands.get(side, (sys.executable, "-m", f"benchmarks.{side}"))
+    for failed in range(TRIES if side in commands else 1):
+        with fresh_folder() as folder:
+            file = folder / "work.db"
+            if work.endswith(ON_HISTORY):
+                assert history is not None
+                file = history
+            done = subprocess.run(
+                [*command, name, file], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+        if done.returncode == 0:
+            figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+            return figures | {"failed": failed} if side in commands else figures
+        why = [line for line in done.stderr.splitlines() if line and line[0] not in " ([{"]
+        print(f"{work} failed: {why[-1] if why else done.returncode}"[:300], file=sys.stderr)
+    if side in commands:
+        return {"steps/s": nan, "s": nan, "failed": TRIES}
+    raise SystemExit(f"{work} does not work here")
+
+
+@contextmanager
+def fresh_folder() -> Generator[Path]:
+    """On the disk that is measured, and gone again afterwards."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        file = Path(folder) / "work.db"
-        if work.endswith(ON_HISTORY):
-            assert history is not None
-            file = history
-        done = subprocess.run(
-            [*command, name, file], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
-        )
-    if done.returncode != 0:
-        raise SystemExit(f"{work} ended with status {done.returncode}")
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+        yield Path(folder)
 
 
 def file_with_history() -> Path:

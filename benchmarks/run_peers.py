@@ -11,15 +11,21 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
-from statistics import median
 from typing import Any, Final, NamedTuple
 
-from benchmarks.report import machine, number, spread, table, targets_table, write_section
-from benchmarks.rounds import FOLDER, ROOT, Figure, Results, run_rounds
+from benchmarks.report import (
+    machine,
+    middle_and_spread,
+    number,
+    table,
+    targets_table,
+    write_section,
+)
+from benchmarks.rounds import ROOT, Figure, Results, fresh_folder, run_rounds
 from benchmarks.sizes import WHOLE
 from benchmarks.targets import PEER_TARGETS
 
@@ -65,7 +71,7 @@ _DBOS_COUNTS: Final = Counts(1_000, 50, 50, 1_000)
 PEERS: Final = {
     "dbos": Peer("DBOS", "dbos", ("dbos",), _DBOS_COUNTS),
     "dbos_tuned": Peer("DBOS, tuned", "dbos", ("dbos",), _DBOS_COUNTS, ("--tuned",)),
-    "edda": Peer("Edda", "edda", ("edda-framework",), Counts(200, 50, 10, 100)),
+    "edda": Peer("Edda", "edda", ("edda-framework",), Counts(200, 10, 20, 100)),
     "langgraph": Peer(
         "LangGraph",
         "langgraph",
@@ -123,9 +129,9 @@ def install(peer: Peer) -> None:
 
 
 def ask_about(command: Sequence[str | Path]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+    with fresh_folder() as folder:
         asked = subprocess.run(
-            [*command, "about", Path(folder) / "work.db"],
+            [*command, "about", folder / "work.db"],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -149,7 +155,9 @@ def rates_table(results: Results, *, tiny: bool) -> str:
         row = [title]
         for side in ("ours", *PEERS):
             values = rates(results, side, work, tiny=tiny)
-            row.append(f"{number(median(values))} ({spread(values)})")
+            failed = sum(results.get(Figure(f"{side}.{work}", "failed"), ()))
+            and_failed = f"; {number(failed)} tries failed" if failed else ""
+            row.append(middle_and_spread(_numbers(values)) + and_failed)
         rows.append(row)
     counts = [str(OURS), *(str(_counts(peer, tiny=tiny)) for peer in PEERS.values())]
     return table(("", "this library", *_titles()), [*rows, ["counts", *counts]])
@@ -163,7 +171,7 @@ def ratios_table(results: Results, *, tiny: bool) -> str:
         for side in PEERS:
             theirs = rates(results, side, work, tiny=tiny)
             ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-            row.append(f"{number(median(ratios))} ({spread(ratios)})")
+            row.append(middle_and_spread(_numbers(ratios)))
         rows.append(row)
     return table(("", *_titles()), rows)
 
@@ -185,6 +193,10 @@ def about_table(about: Mapping[str, dict[str, Any]]) -> str:
         )
     head = ("", "version", "PRAGMAs", "rows a step", "commits a step", "recorded on return")
     return table(head, rows)
+
+
+def _numbers(values: Sequence[float]) -> list[float]:
+    return [value for value in values if not isnan(value)]
 
 
 def _titles() -> list[str]:

@@ -1,9 +1,13 @@
-"""An agent whose calls of the model are steps: what the model said once is never asked again.
+"""An agent: calls of the model and of its tools are steps, and a person approves what it sends.
 
     python agent_loop.py
 
-The model is a stand-in: a function that picks the next tool by what is known so far. The process
-is killed in the middle, and the second one goes on with the conversation as it was.
+What the model said once is never asked, or paid for, again. A tool that cannot be taken back waits
+for a person, for as long as that takes, and costs nothing while it does. The process is killed in
+the middle of a tool; the next one goes on with the conversation as it was.
+
+The model is a stand-in, a function that picks the next tool by what is known so far: put the call
+of yours into `ask_model`.
 """
 
 from __future__ import annotations
@@ -15,14 +19,20 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    RetryPolicy,
+    SignalTimeoutError,
     SqliteCheckpointStore,
     WorkflowContext,
     workflow,
 )
+
+MOST_TURNS = 20
+IMPATIENT_MODEL = RetryPolicy.exponential(max_attempts=5, initial_delay=timedelta(seconds=1))
 
 
 @dataclass
@@ -33,26 +43,55 @@ class Turn:
     argument: str
 
 
+@dataclass
+class Approval:
+    """What a person says to a tool that cannot be taken back."""
+
+    by: str
+    is_yes: bool
+
+
 @workflow
 async def agent(ctx: WorkflowContext, question: str, log: str) -> str:
     conversation = [f"question: {question}"]
-    while True:
-        turn = await ctx.step("model", ask_model, conversation, log)
+    for _ in range(MOST_TURNS):
+        turn = await ctx.step("model", ask_model, conversation, log, retry=IMPATIENT_MODEL)
         if turn.tool == "answer":
             return turn.argument
+        if turn.tool in NEED_APPROVAL and not await is_approved(ctx, turn, log):
+            conversation.append(f"{turn.tool}: refused")
+            continue
         result = await ctx.step(turn.tool, TOOLS[turn.tool], turn.argument, log)
         conversation.append(f"{turn.tool}: {result}")
+    return "I do not know"
+
+
+async def is_approved(ctx: WorkflowContext, turn: Turn, log: str) -> bool:
+    """Ask a person; no answer within a day is a no."""
+    await ctx.step("ask", ask_person, f"{turn.tool} {turn.argument!r}?", log)
+    try:
+        approval = await ctx.wait_signal("approval", timeout=timedelta(days=1), type=Approval)
+    except SignalTimeoutError:
+        return False
+    return approval.is_yes
 
 
 async def ask_model(conversation: list[str], log: str) -> Turn:
     note(log, "model")
     known = dict(line.split(": ", 1) for line in conversation)
-    if "population" not in known:
-        return Turn("population", known["question"].removeprefix("how crowded is ").rstrip("?"))
-    if "area" not in known:
-        return Turn("area", known["question"].removeprefix("how crowded is ").rstrip("?"))
-    density = int(known["population"]) / int(known["area"])
-    return Turn("answer", f"{density:.0f} people on a square kilometre")
+    place = known["question"].removeprefix("mail me how crowded ").removesuffix(" is")
+    for tool in ("population", "area"):
+        if tool not in known:
+            return Turn(tool, place)
+    density = f"{int(known['population']) / int(known['area']):.0f} people a square kilometre"
+    if "mail" not in known:
+        return Turn("mail", density)
+    return Turn("answer", density if known["mail"] == "refused" else f"{density}, as I wrote")
+
+
+async def ask_person(what: str, log: str) -> None:
+    note(log, "ask")
+    print(f"may I {what}")
 
 
 async def population(place: str, log: str) -> int:
@@ -60,20 +99,27 @@ async def population(place: str, log: str) -> int:
     return {"Iceland": 380_000}[place]
 
 
-async def area(place: str, log: str) -> int:
-    if note(log, "area") == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+def area(place: str, log: str) -> int:
+    note(log, "area")
     return {"Iceland": 103_000}[place]
 
 
-TOOLS = {"population": population, "area": area}
+async def mail(text: str, log: str) -> str:
+    note(log, "mail")
+    return "sent"
 
 
-def note(log: str, line: str) -> int:
-    """Write down a call; return how often it was made."""
-    with Path(log).open("a", encoding="utf-8") as file:
-        file.write(f"{line}\n")
-    return Path(log).read_text().splitlines().count(line)
+TOOLS = {"population": population, "area": area, "mail": mail}
+NEED_APPROVAL = {"mail"}
+
+
+def note(log: str, call: str) -> None:
+    """Write down a call, and die at the first one of a tool that is to kill."""
+    path = Path(log)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{call}\n")
+    if call == os.environ.get("DIE_AT") and path.read_text(encoding="utf-8").count(call) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def main(folder: Path) -> None:
@@ -81,22 +127,25 @@ async def main(folder: Path) -> None:
         SqliteCheckpointStore.file(folder / "workflows.db") as store,
         DurableEngine(store, workflows=[agent]) as engine,
     ):
-        question = "how crowded is Iceland?"
-        print(await engine.run(agent, question, str(folder / "calls.log"), execution_id="chat-1"))
+        question, log = "mail me how crowded Iceland is", str(folder / "calls.log")
+        chat = await engine.start(agent, question, log, execution_id="chat-1")
+        # In an office this comes days later, from a web page, and another process.
+        await chat.signal("approval", Approval("kim", True))
+        print(await chat.result())
 
 
 def play() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, folder]
-        first = subprocess.run(command, check=False)
+        first = subprocess.run(command, env={**os.environ, "DIE_AT": "area"}, check=False)
         assert first.returncode == -signal.SIGKILL
         print("killed while it called a tool; started again")
         second = subprocess.run(command, check=True, capture_output=True, text=True)
         print(second.stdout.strip())
-        calls = Path(folder, "calls.log").read_text().split()
+        calls = Path(folder, "calls.log").read_text(encoding="utf-8").split()
     print("calls:", *calls)
-    assert "4 people" in second.stdout
-    assert calls == ["model", "population", "model", "area", "area", "model"]
+    assert "4 people a square kilometre, as I wrote" in second.stdout
+    assert " ".join(calls) == "model population model area area model ask mail model"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """A saga: what was paid and reserved is given back when shipping fails.
 
-python checkout_with_refund.py
+    python checkout_with_refund.py
+
+Each step names what undoes it. When a later step fails for good, the completed ones are undone, the
+last one first; a crash in the middle of that goes on with it.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ class Payment:
 
 @workflow
 async def checkout(ctx: WorkflowContext, cart: list[str]) -> str:
-    # Each step names what undoes it; that is given the step's result, as its type.
+    # What undoes a step is given its result, as its type.
     await ctx.step("pay", pay, 100 * len(cart), compensate=refund)
     await ctx.step("reserve", reserve, cart, compensate=release)
     return await ctx.step("ship", ship, cart)

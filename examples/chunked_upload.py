@@ -1,6 +1,9 @@
 """An upload in chunks, a step each, that is killed in the middle and goes on where it was.
 
-python chunked_upload.py
+    python chunked_upload.py
+
+The chunk that was being sent is in doubt: it may have arrived. It is sent again under the same
+idempotency key, by which the receiver knows it.
 """
 
 from __future__ import annotations

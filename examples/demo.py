@@ -50,6 +50,7 @@ def main() -> int:
             assert service.stdout is not None
             payments = f"http://127.0.0.1:{service.stdout.readline().strip()}/charges"
             before = run_and_kill(database, payments)
+            print("Started it again.\n")
             worker = start("order_worker.py", database, ORDERS, payments)
             if worker.wait(timeout=30) != 0:
                 print("the second worker failed")
@@ -95,7 +96,6 @@ def run_and_kill(database: Path, payments: str) -> dict[tuple[str, str], str]:
     in_the_middle = [step for step, status in steps.items() if status == "INTENT"]
     print(f"Killed the worker after {done} steps of {len(read_orders(ORDERS)) * len(STEPS)}.")
     print("In the middle of: " + ", ".join(f"{step} of {order}" for order, step in in_the_middle))
-    print("Started it again.\n")
     return steps
 
 

@@ -33,7 +33,7 @@ async def expense(ctx: WorkflowContext, what: str) -> str:
     await ctx.step("ask the lead", ask, "lead", what)
     try:
         decision = await ctx.wait_signal("decision", timeout=PATIENCE, type=Decision)
-    except SignalTimeoutError:
+    except SignalTimeoutError:  # raised again on every replay, so the boss is asked once
         await ctx.step("ask the boss", ask, "boss", what)
         decision = await ctx.wait_signal("decision", type=Decision)
     return f"{what}: {'yes' if decision.is_yes else 'no'}, says the {decision.by}"

@@ -2,7 +2,8 @@
 
     python nightly_pipeline.py
 
-It sleeps for a tenth of a second where a real one would sleep until the morning.
+A source that is busy is asked again, later and later, and holds up none of the others. It sleeps
+for a tenth of a second where a real one would sleep until the morning.
 """
 
 from __future__ import annotations

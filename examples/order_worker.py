@@ -1,6 +1,9 @@
 """The process that the demo kills: fulfils all orders of a file, and goes on where it was.
 
-python order_worker.py DATABASE ORDERS PAYMENTS
+    python order_worker.py DATABASE ORDERS PAYMENTS
+
+Run it as often as you like: an order that was started is not started again, and one that is
+finished is not touched.
 """
 
 from __future__ import annotations

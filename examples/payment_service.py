@@ -39,6 +39,9 @@ class Ledger:
                 os.fsync(self._file.fileno())
             return self._charges[key]
 
+    def close(self) -> None:
+        self._file.close()
+
 
 class Handler(BaseHTTPRequestHandler):
     ledger: Ledger

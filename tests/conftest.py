@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
+
+from tests.faults.reliability import FULL, campaign_of, publish, words_of
 
 SEED = "DURABLE_SEED"
 COUNTED = {
@@ -32,3 +35,22 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         if values:
             line = words.format(total=sum(values), tests=len(values), seed=os.environ[SEED])
             terminalreporter.write_line(line)
+    report_faults(terminalreporter)
+
+
+def report_faults(terminalreporter: Any) -> None:
+    """The counts of the fault campaigns; those of a full run that found nothing are published."""
+    campaigns: dict[str, Counter[str]] = {}
+    took: Counter[str] = Counter()
+    failed = {campaign_of(report.nodeid) for report in terminalreporter.getreports("failed")}
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        campaign = campaign_of(report.nodeid)
+        if campaign is not None and report.when == "call":
+            took[campaign] += report.duration
+            for key, value in report.user_properties:
+                if key == "faults":
+                    campaigns.setdefault(campaign, Counter()).update(value)
+    for campaign, counts in campaigns.items():
+        terminalreporter.write_line(f"{campaign}: {words_of(counts)}")
+        if FULL and campaign not in failed:
+            publish(campaign, counts, took[campaign])

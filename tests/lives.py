@@ -36,7 +36,12 @@ def live_and_die(body: Callable[[], Coroutine[Any, Any, object]]) -> None:
 
 
 class Journal:
-    """A log of side effects that outlives the process that wrote it."""
+    """A log of side effects that outlives the process that wrote it.
+
+    action_s: how long an action takes that notes what it does here.
+    """
+
+    action_s = 0.0
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,8 +1,9 @@
 """Judges the lives of one execution: what the database said between them, and what was done.
 
 It reads the file with plain SQL and knows nothing of the engine. Actions write a journal, which
-outlives the process: `run NAME` as the action of a step begins, `undo NAME` as its compensation
-does. Names of steps are unique in an execution.
+outlives the process: `run NAME` as the action of a step begins, `done NAME` when `ctx.step` has
+returned, `undo NAME` as its compensation begins, `over NAME` as either ends, `ended STATUS` when
+that was told to whoever asked. Names of steps are unique in an execution.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -63,10 +64,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Life:
-    """What one process wrote to the journal, and the database as it left it."""
+    """What one process wrote to the journal, and the database as it left it.
+
+    forgot: it ended by a power cut that may have taken the last commits.
+    """
 
     journal: tuple[str, ...]
     after: Snapshot
+    forgot: bool = False
 
 
 def look(file: Path, execution_id: str) -> Snapshot:
@@ -75,7 +80,9 @@ def look(file: Path, execution_id: str) -> Snapshot:
         return look_through(connection, execution_id)
 
 
-def look_through(connection: sqlite3.Connection, execution_id: str) -> Snapshot:
+def look_through(
+    connection: sqlite3.Connection, execution_id: str, *, find_damage: bool = True
+) -> Snapshot:
     """The snapshot of an execution."""
     of_it = (execution_id,)
     tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
@@ -104,8 +111,7 @@ def look_through(connection: sqlite3.Connection, execution_id: str) -> Snapshot:
     (claims,) = connection.execute(
         "select count(*) from workflow_claims where workflow_execution_id = ?", of_it
     ).fetchone()
-    damage = [row[0] for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
-    damage += [f"orphan in {row[0]}" for row in connection.execute("pragma foreign_key_check")]
+    damage = damage_of(connection) if find_damage else []
     status, output_data, error_type = execution or (None, None, None)
     return Snapshot(
         status,
@@ -119,15 +125,102 @@ def look_through(connection: sqlite3.Connection, execution_id: str) -> Snapshot:
     )
 
 
+def damage_of(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite itself finds wrong with a file."""
+    damage = [row[0] for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
+    return damage + [
+        f"orphan in {row[0]}" for row in connection.execute("pragma foreign_key_check")
+    ]
+
+
+def lost(life: Life) -> list[str]:
+    """What was acknowledged in a life, and is not in the file."""
+    completed = {s.step_name for s in life.after.forward() if s.status == "COMPLETED"}
+    return [
+        line
+        for line in dict.fromkeys(life.journal)
+        if (line.startswith("done ") and line[5:] not in completed)
+        or (line.startswith("ended ") and line[6:] != life.after.status)
+    ]
+
+
 def violations(lives: list[Life]) -> list[str]:
     """Every broken promise, in words; the last life is the one that finished the execution."""
+    lives = [_as_remembered(life) if life.forgot else life for life in lives]
     return [
+        *(text for life in lives for text in _of_what_was_acknowledged(life)),
         *_of_the_end(lives[-1].after),
         *_of_compensation(lives),
         *(text for life in lives for text in _of_any_moment(life.after)),
         *(text for one, next_one in pairwise(lives) for text in _of_a_new_life(one, next_one)),
         *_of_what_ran(lives),
     ]
+
+
+class Note(NamedTuple):
+    """A line of the journal that several workers share, and who wrote it."""
+
+    worker: str
+    line: str
+
+
+DYING = "dying"
+"""What is noted of a worker right before it is killed."""
+
+
+def violations_among_workers(notes: list[Note], end: Snapshot) -> list[str]:
+    """As `violations`, for an execution that many workers had in hand, of whom some were killed."""
+    return [
+        *violations([Life(tuple(note.line for note in notes), end)]),
+        *_of_two_at_once(notes),
+    ]
+
+
+def _of_two_at_once(notes: list[Note]) -> Iterator[str]:
+    inside: dict[str, str] = {}
+    dead: set[str] = set()
+    for worker, line in notes:
+        kind, _, name = line.partition(" ")
+        if kind == DYING:
+            dead.add(worker)
+        elif worker in dead:
+            continue  # in the moment before it was
+        elif kind in ("run", "undo"):
+            other = inside.get(name)
+            if other is not None and other not in dead:
+                yield f"{other} and {worker} were in {name} at once"
+            inside[name] = worker
+        elif kind == "over" and inside.get(name) == worker:
+            del inside[name]
+
+
+def _as_remembered(life: Life) -> Life:
+    """A life as the file tells it: what was done and then forgotten may be done again."""
+    forgotten = set(lost(life))
+    attempts = {step.step_name: step.attempt for step in life.after.last_attempts().values()}
+    undone = {step.step_name.removesuffix(SUFFIX) for step in life.after.compensations().values()}
+    journal: list[str] = []
+    for line in life.journal:
+        kind, _, name = line.partition(" ")
+        if (
+            line in forgotten
+            or (kind == "run" and journal.count(line) >= attempts.get(name, 0))
+            or (kind == "undo" and name not in undone)
+        ):
+            continue
+        journal.append(line)
+    return replace(life, journal=tuple(journal))
+
+
+def _of_what_was_acknowledged(life: Life) -> Iterator[str]:
+    yield from (f"{line!r} was acknowledged, and is not in the file" for line in lost(life))
+    acknowledged: set[str] = set()
+    for line in life.journal:
+        kind, _, name = line.partition(" ")
+        if kind == "done":
+            acknowledged.add(name)
+        elif kind == "run" and name in acknowledged:
+            yield f"{name} ran after it was acknowledged"
 
 
 def _of_any_moment(at: Snapshot) -> Iterator[str]:

@@ -46,14 +46,14 @@ def _check(folder: Path) -> Iterator[str]:
     """What is wrong, after all that had to be done to find out; raises `CommandError`."""
     with ThreadPoolExecutor() as executor:
         making = executor.submit(_make_environment, folder / "venv")
-        _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", ".")
+        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", ".")
         python = making.result()
     (wheel,) = (folder / "dist").glob("*.whl")
     (sdist,) = (folder / "dist").glob("*.tar.gz")
-    yield from _missing_files(wheel, sdist)
+    yield from missing_files(wheel, sdist)
 
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    _run(*pip, "--python", python, "install", wheel)
+    run(*pip, "--python", python, "install", wheel)
     project = shutil.copytree(PROJECT, folder / "project")
     commands: list[list[str | Path]] = [
         [BIN / "mypy", "--strict", "--no-error-summary", "--python-executable", python, "main.py"],
@@ -62,12 +62,13 @@ def _check(folder: Path) -> Iterator[str]:
     ]
     for command in commands:
         try:
-            _run(*command, folder=project)
+            run(*command, folder=project)
         except CommandError as error:
             yield f"{PROJECT}, with the wheel: {error}"
 
 
-def _missing_files(wheel: Path, sdist: Path) -> Iterator[str]:
+def missing_files(wheel: Path, sdist: Path) -> Iterator[str]:
+    """What a wheel and an sdist lack."""
     sql = {str(path) for path in Path("sql").glob("**/*") if path.is_file()}
     shown = {
         str(path.relative_to("src"))
@@ -78,7 +79,8 @@ def _missing_files(wheel: Path, sdist: Path) -> Iterator[str]:
         in_wheel = set(archive.namelist())
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
-    for name in sorted({f"{PACKAGE}/{path}" for path in sql} | {f"{PACKAGE}/py.typed"} | shown):
+    others = {f"{PACKAGE}/py.typed", f"{PACKAGE}_pytest.py"}
+    for name in sorted({f"{PACKAGE}/{path}" for path in sql} | others | shown):
         if name not in in_wheel:
             yield f"{wheel.name} lacks {name}"
     for name in sorted({*sql, f"src/{PACKAGE}/py.typed", "LICENSE", "CHANGELOG.md"}):
@@ -92,7 +94,8 @@ def _make_environment(path: Path) -> Path:
     return path / "bin" / "python"
 
 
-def _run(*command: str | Path, folder: Path = ROOT) -> None:
+def run(*command: str | Path, folder: Path = ROOT) -> str:
+    """Run a command; return what it prints. Raises `CommandError`."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -104,6 +107,7 @@ def _run(*command: str | Path, folder: Path = ROOT) -> None:
     )
     if done.returncode:
         raise CommandError(f"{' '.join(map(str, command))}\n{done.stdout}")
+    return done.stdout
 
 
 if __name__ == "__main__":

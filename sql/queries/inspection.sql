@@ -6,6 +6,10 @@
 -- name: count_executions()
 -- How many executions there are of each workflow in each status. Reads an index of
 -- the table from end to end.
+-- @scan counted: a row for each workflow and status
+-- @scan workflow_executions: an index alone, which is what counting costs
+-- @scan workflow: definitions are few
+-- @sort: a row for each workflow and status
 -- =workflow_id text
 -- =workflow_type text null
 -- =version integer null
@@ -33,6 +37,9 @@ order by workflow.workflow_type, workflow.version, counted.status;
 -- The newest executions that come before a place in the order of creation. For each
 -- pair of status and workflow that there is, one after the other in the index, it
 -- takes the newest, and of those the newest: so every page costs the same.
+-- @scan foremost: the first entry of an index
+-- @scan workflow: definitions are few
+-- @sort: a page for each workflow and status
 -- :statuses text null
 -- :workflow_type text null
 -- :id_from text null
@@ -125,6 +132,7 @@ limit :row_limit;
 
 -- name: count_ids(id_from, id_before, at_most)$
 -- How many executions have an id in a range, counted no further than to a limit.
+-- @scan counted: no more than it is told to
 -- :id_from text
 -- :id_before text
 -- :at_most integer
@@ -140,6 +148,8 @@ from (
 -- name: pick_in_range(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
 -- As pick_newest, for a range of ids that holds few executions: it looks at all of
 -- these, and at nothing else.
+-- @scan workflow: definitions are few
+-- @sort: the caller has counted that they are few
 -- :statuses text null
 -- :workflow_type text null
 -- :id_from text
@@ -174,6 +184,8 @@ limit :row_limit;
 
 -- name: pick_oldest_unfinished(row_limit)
 -- The executions that are unfinished for longest.
+-- @scan workflow: definitions are few
+-- @sort: a page for each workflow and status
 -- :row_limit integer
 -- =row_number integer
 with wanted (status, workflow_id) as (
@@ -205,6 +217,7 @@ limit :row_limit;
 
 -- name: load_summaries(workflow_execution_ids)
 -- Where each of some executions is (a JSON array of ids), and what it waits for.
+-- @sort: the steps of one execution
 -- :workflow_execution_ids text
 -- =workflow_execution_id text
 -- =workflow_type text null
@@ -262,6 +275,7 @@ where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_signals(workflow_execution_id)
 -- Every signal of one execution, delivered or not, in order of arrival.
+-- @sort: the signals of one execution
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -347,6 +361,8 @@ where
 
 -- name: load_blocked_executions(row_limit)
 -- Executions that workers leave alone, the oldest foremost.
+-- @scan execution: an index that holds only those
+-- @sort: those are few
 -- :row_limit integer
 -- =workflow_execution_id text
 -- =workflow_type text null
@@ -369,12 +385,15 @@ limit :row_limit;
 
 -- name: count_blocked()$
 -- How many executions workers leave alone.
+-- @scan execution: an index that holds only those
 -- =total integer
 select count(*) as total
 from workflow_blocked;
 
 -- name: load_schema_objects()
 -- The tables, indexes, views and triggers of a database, as SQLite keeps them.
+-- @scan sqlite_schema: tables and indexes are few
+-- @sort: they are few
 -- =type text
 -- =name text
 -- =sql text
@@ -389,6 +408,7 @@ order by type, name;
 -- name: count_prunable(statuses, before)
 -- How many finished executions were last changed before a time, by workflow and
 -- status: what delete_completed_before deletes. Reads all of those statuses.
+-- @sort: a row for each workflow and status
 -- :statuses text
 -- :before text
 -- =workflow_type text null
@@ -414,6 +434,7 @@ order by workflow.workflow_type, workflow.version, execution.status;
 -- name: load_unreadable(row_limit)
 -- Executions that the engine cannot read, since somebody wrote there what is no
 -- status, no time, or no workflow. Reads the whole table.
+-- @scan execution: the whole table, when an operator asks
 -- :row_limit integer
 -- =workflow_execution_id text
 -- =problem text

@@ -17,6 +17,9 @@ DurableWorkflowError
 ├── EngineStoppedError         the engine let go of an execution before it finished
 └── StoreError                 the database
     ├── StoreBusyError         locked by someone else for longer than the busy timeout
+    ├── StoreFullError         no room on the disk, or in the database
+    ├── StoreReadOnlyError     this process may not write the file or its folder
+    ├── StoreGoneError         the file was deleted, moved or replaced while it was open
     ├── StoreCorruptError      no database, a damaged one, or a row that cannot be read
     ├── SchemaTooNewError      written by a newer version of this library
     └── MigrationError         a migration that could not be applied
@@ -28,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import ClassVar
 
 
 class DurableWorkflowError(Exception):
@@ -204,19 +208,46 @@ class EngineStoppedError(DurableWorkflowError):
 
 
 class StoreError(DurableWorkflowError):
-    """The database could not do what was asked; nothing was written."""
+    """The database could not do what was asked; nothing was written.
+
+    `may_pass` says whether it is worth asking again later: a lock is let go and a disk gets room
+    by itself, and an engine goes on then. What will not pass needs somebody to act.
+    """
+
+    may_pass: ClassVar[bool] = True
 
 
 class StoreBusyError(StoreError):
     """Another connection held the lock for longer than the busy timeout; try again."""
 
 
+class StoreFullError(StoreError):
+    """The disk has no room, or the database may not grow; make room and try again."""
+
+
+class StoreReadOnlyError(StoreError):
+    """This process may not write the file or its folder."""
+
+
+class StoreGoneError(StoreError):
+    """The file was deleted, moved or replaced while it was open.
+
+    What is written to such a file is lost, so nothing is. Put the file back, or open it again.
+    """
+
+    may_pass = False
+
+
 class StoreCorruptError(StoreError):
     """The file is no database, is damaged, or holds a row that cannot be read."""
+
+    may_pass = False
 
 
 class SchemaTooNewError(StoreError):
     """The file was written by a newer version of this library."""
+
+    may_pass = False
 
     def __init__(self, message: str, *, found: int, supported: int) -> None:
         super().__init__(message)
@@ -226,6 +257,8 @@ class SchemaTooNewError(StoreError):
 
 class MigrationError(StoreError):
     """A migration could not be applied; the file is as it was."""
+
+    may_pass = False
 
     def __init__(self, message: str, *, version: int | None = None) -> None:
         super().__init__(message)

@@ -101,8 +101,12 @@ class CheckpointStore(Protocol):
 
     # News
 
-    def has_news(self) -> bool:
-        """Whether another worker may have written since this was last asked; quick, no I/O."""
+    def news(self) -> int:
+        """A number that differs from all before it once there may be something to look for.
+
+        That is: another worker has written, or a signal or a new execution for the queue came
+        through this store, which more than one engine may use. Quick, no I/O.
+        """
         ...
 
     async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from benchmarks import report
 from benchmarks.peers import peer
-from benchmarks.rounds import ON_HISTORY, ROOT, Figure
+from benchmarks.rounds import ON_HISTORY, ROOT, TRIES, Figure, run_rounds
 from benchmarks.run_peers import PEERS
 from benchmarks.targets import GROUPS, PEER_TARGETS, TARGETS, Target
 
@@ -51,6 +51,15 @@ def test_a_ratio_is_taken_round_by_round() -> None:
     assert target.values(results) == [0.6, 0.4, 0.5]
     table = report.targets_table([target], results)
     assert table.splitlines()[-1] == "| work | at least half | 0.50 | 0.40 to 0.60 | met |"
+
+
+def test_a_peer_that_fails_is_said_to_have_failed_and_stops_nobody(tmp_path: Path) -> None:
+    broken = [sys.executable, "-c", "raise ValueError('out of order')"]
+    results = run_rounds([["broken.recovery"]], 1, commands={"broken": broken})
+    assert results[Figure("broken.recovery", "failed")] == [TRIES]
+    target = Target("work", "faster", "at least", 1, Figure("broken.recovery", "s"))
+    table = report.targets_table([target], results)
+    assert table.endswith("| work | faster | failed |  | **not measured** |")
 
 
 @pytest.mark.parametrize(("median", "verdict"), [(0.49, "**not met**"), (0.5, "met")])

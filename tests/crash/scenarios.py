@@ -27,7 +27,8 @@ QUICK = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
 async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
     """The action of a step: it fails the first times, or always where that is negative."""
     runs = journal.note(f"run {name}")
-    await asyncio.sleep(0)
+    await asyncio.sleep(journal.action_s)
+    journal.note(f"over {name}")
     if fails < 0 or runs <= fails:
         raise ConnectionError(name)
     return name
@@ -35,7 +36,8 @@ async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
 
 async def undo(journal: Journal, fails: bool, name: str) -> None:
     journal.note(f"undo {name}")
-    await asyncio.sleep(0)
+    await asyncio.sleep(journal.action_s)
+    journal.note(f"over {name}")
     if fails:
         raise ConnectionError(f"cannot undo {name}")
 
@@ -53,7 +55,9 @@ class Steps:
             options["compensate"] = functools.partial(undo, self.journal, fails_to_undo)
             options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=A_MOMENT)
         action = functools.partial(act, self.journal, name, fails=fails)
-        return await ctx.step(name, action, **options)
+        result: str = await ctx.step(name, action, **options)
+        self.journal.note(f"done {name}")
+        return result
 
 
 def ten_steps(journal: Journal) -> WorkflowDefinition[Any]:

@@ -45,6 +45,21 @@ CHECKPOINT = "update step_checkpoints set {} where step_name = '{}'"
 PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
     ("ten steps", "ran again after it was COMPLETED", lambda w: note(w, "run step 0")),
     ("ten steps", "ran 2 times in 1 attempts", lambda w: note(w, "run step 9")),
+    (
+        "ten steps",
+        "'done step 10' was acknowledged, and is not in the file",
+        lambda w: note(w, "done step 10"),
+    ),
+    (
+        "ten steps",
+        "'ended FAILED' was acknowledged, and is not in the file",
+        lambda w: note(w, "ended FAILED"),
+    ),
+    (
+        "ten steps",
+        "ran after it was acknowledged",
+        lambda w: note(w, "done step 9", "run step 9"),
+    ),
     ("ten steps", "without a record before it", lambda w: note(w, "run step 10")),
     (
         "ten steps",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,9 @@ class Recorder(DurableEngineObserver):
     def on_execution_start(self, execution: WorkflowExecution) -> None:
         self.calls.append(("execution_start", execution.workflow_execution_id))
 
+    def on_execution_resume(self, execution: WorkflowExecution) -> None:
+        self.calls.append(("execution_resume", execution.workflow_execution_id))
+
     def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
         self.calls.append(("execution_complete", execution.status, elapsed))
 
@@ -63,6 +67,11 @@ class Recorder(DurableEngineObserver):
 
     def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
         self.calls.append(("compensation_start", checkpoint.step_name))
+
+    def on_compensation_retry(
+        self, checkpoint: StepCheckpoint, error: BaseException, delay: timedelta
+    ) -> None:
+        self.calls.append(("compensation_retry", checkpoint.step_name, str(error), delay))
 
     def on_compensation_complete(self, checkpoint: StepCheckpoint, elapsed: timedelta) -> None:
         self.calls.append(("compensation_complete", checkpoint.status.value, elapsed))
@@ -407,3 +416,132 @@ def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureF
         for r in of_steps
     ] == [("one", "fail", "side", 0, 1), ("one", "fail", "side", 0, 2)]
     assert all(record.name.startswith("durable_workflow_sqlite.") for record in caplog.records)
+
+
+def test_a_life_after_the_first_is_told_as_such(file: Path) -> None:
+    @workflow
+    async def waiter(ctx: WorkflowContext) -> str:
+        await ctx.step("first", lambda: 1)
+        return await ctx.wait_signal("go", type=str)
+
+    async def lives() -> None:
+        recorders = [Recorder(), Recorder()]
+        for recorder in recorders:
+            async with (
+                SqliteCheckpointStore.file(file) as store,
+                DurableEngine(store, [waiter], observers=[recorder]) as engine,
+            ):
+                handle = await engine.start(waiter, execution_id="one")
+                if recorder is recorders[-1]:
+                    await handle.signal("go", "gone")
+                    assert await handle.result() == "gone"
+                else:
+                    await asyncio.sleep(0.05)
+        told = [
+            (recorder.of("execution_start"), recorder.of("execution_resume"))
+            for recorder in recorders
+        ]
+        assert told == [([("one",)], []), ([], [("one",)])]
+
+    asyncio.run(lives())
+
+
+def test_a_compensation_that_is_tried_again_says_so() -> None:
+    attempts: list[int] = []
+
+    def undo(number: int) -> None:
+        attempts.append(number)
+        if len(attempts) == 1:
+            raise OSError("no line")
+
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    @workflow
+    async def failing(ctx: WorkflowContext) -> None:
+        await ctx.step("do", lambda: 1, compensate=undo, compensate_retry=QUICK)
+        await ctx.step("fail", fail)
+
+    recorder = Recorder()
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, observers=[recorder]) as engine,
+        ):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(failing)
+
+    asyncio.run(life())
+    of_compensations = [call[:2] for call in recorder.calls if call[0].startswith("compensation")]
+    assert of_compensations == [
+        ("compensation_start", "do:compensate"),
+        ("compensation_retry", "do:compensate"),
+        ("compensation_start", "do:compensate"),
+        ("compensation_complete", "COMPENSATED"),
+    ]
+
+
+def test_the_log_tells_the_whole_story_over_a_restart(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ship() -> None:
+        raise ValueError("no truck")
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: 1, compensate=lambda _: None)
+        await ctx.wait_signal("approved")
+        await ctx.sleep("cooling-off", timedelta(seconds=0.02))
+        await ctx.step("ship", ship, retry=QUICK)
+
+    async def lives() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [order]) as engine,
+        ):
+            await engine.start(order, execution_id="one")
+            await asyncio.sleep(0.05)
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [order]) as engine,
+        ):
+            await engine.send_signal("one", "approved")
+            with pytest.raises(WorkflowFailedError):
+                await engine.handle("one").result()
+
+    with caplog.at_level(logging.DEBUG, "durable_workflow_sqlite"):
+        asyncio.run(lives())
+    times = re.compile(r"(\d{4}-\d\d-\d\d )?\d+:\d\d:\d\d\.\d+(\+00:00)?")
+    story = [(one.levelname, times.sub("T", one.getMessage())) for one in caplog.records]
+    start, resume = (
+        ("DEBUG", f"execution 'one' of order@1 {what}") for what in ("starts", "is taken on again")
+    )
+    assert story[: story.index(resume)] == [
+        start,
+        ("DEBUG", "step 'charge' of execution 'one': attempt 1"),
+        ("DEBUG", "step 'charge' of execution 'one' completed after T"),
+        ("DEBUG", "wait for signal 'approved' of execution 'one', until it comes"),
+        ("DEBUG", "execution 'one' of order@1 waits"),
+    ]
+    later = [line for line in story[story.index(resume) :] if not line[1].startswith("recovery")]
+    assert [line for line in later if line[1] != "execution 'one' of order@1 waits"] == [
+        resume,
+        ("DEBUG", "wait for signal 'approved' of execution 'one', until it comes"),
+        ("DEBUG", "wait 'approved' of execution 'one' completed after T"),
+        ("DEBUG", "sleep 'cooling-off' of execution 'one', until T"),
+        ("DEBUG", "wait 'cooling-off' of execution 'one' completed after T"),
+        ("DEBUG", "step 'ship' of execution 'one': attempt 1"),
+        ("INFO", "step 'ship' of execution 'one' failed at attempt 1, trying again in T: no truck"),
+        ("DEBUG", "step 'ship' of execution 'one': attempt 2"),
+        ("INFO", "step 'ship' of execution 'one' failed for good at attempt 2: no truck"),
+        ("DEBUG", "execution 'one' of order@1 is undone"),
+        ("DEBUG", "step 'charge' of execution 'one' is undone"),
+        ("DEBUG", "step 'charge' of execution 'one' was undone after T"),
+        ("INFO", "execution 'one' ended FAILED: no truck"),
+    ]
+    assert all(
+        record.workflow_execution_id == "one"  # type: ignore[attr-defined]
+        for record in caplog.records
+        if "'one'" in record.getMessage()
+    )

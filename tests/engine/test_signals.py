@@ -7,6 +7,7 @@ import dataclasses
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StepStatus,
     TimerStatus,
+    WorkflowCancelledError,
     WorkflowContext,
     WorkflowFailedError,
     WorkflowSignal,
@@ -342,5 +344,52 @@ def test_a_signal_keeps_the_time_at_which_it_was_sent() -> None:
             (signal,) = await store.load_pending_signals("one", "other")
             assert signal.status is SignalStatus.PENDING
             assert abs(datetime.now(UTC) - signal.created_at) < timedelta(seconds=5)
+
+    asyncio.run(life())
+
+
+def test_engines_over_one_store_hear_of_what_the_other_sends() -> None:
+    @workflow
+    async def waiting(ctx: WorkflowContext) -> Any:
+        return await ctx.wait_signal("go")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store:
+            async with DurableEngine(store) as one, DurableEngine(store) as other:
+                by_other = await one.start(waiting, execution_id="by other")
+                by_store = await one.start(waiting, execution_id="by store")
+                to_cancel = await one.start(waiting, execution_id="to cancel")
+                await asyncio.sleep(0.1)
+                await other.send_signal("by other", "go", 1)
+                assert await asyncio.wait_for(other.handle("by other").result(), 5) == 1
+                assert await by_other.result() == 1
+                await store.send_signal(
+                    WorkflowSignal(workflow_execution_id="by store", signal_name="go", payload="2")
+                )
+                assert await asyncio.wait_for(by_store.result(), 5) == 2
+                assert await other.cancel("to cancel")
+                with pytest.raises(WorkflowCancelledError):
+                    await asyncio.wait_for(to_cancel.result(), 5)
+
+    asyncio.run(life())
+
+
+def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -> None:
+    @workflow
+    async def waiting(ctx: WorkflowContext) -> Any:
+        return await ctx.wait_signal("go")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            async with DurableEngine(store), SqliteCheckpointStore.file(file) as elsewhere:
+                for number in range(5):
+                    handle = await engine.start(waiting, execution_id=str(number))
+                    await asyncio.sleep(0.05)
+                    await elsewhere.send_signal(
+                        WorkflowSignal(
+                            workflow_execution_id=str(number), signal_name="go", payload="7"
+                        )
+                    )
+                    assert await asyncio.wait_for(handle.result(), 5) == 7
 
     asyncio.run(life())

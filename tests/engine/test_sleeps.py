@@ -9,12 +9,15 @@ from pathlib import Path
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    DurableEngineObserver,
     ExecutionStatus,
     SqliteCheckpointStore,
+    StepCheckpoint,
     StepKind,
     StepStatus,
     TimerStatus,
     WorkflowContext,
+    WorkflowExecution,
     workflow,
 )
 from tests.lives import Journal, die, live_and_die
@@ -160,3 +163,36 @@ def test_many_sleeps_end_in_order_of_their_deadlines() -> None:
 
     asyncio.run(life())
     assert ends == sorted(ends, reverse=True)
+
+
+def test_an_execution_whose_wait_is_over_is_not_called_suspended() -> None:
+    # One that is, has no timer any more, and whoever takes it over would wait for ever.
+    status: dict[str, ExecutionStatus] = {}
+    wrong: list[str] = []
+
+    class Watch(DurableEngineObserver):
+        def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
+            status[execution.workflow_execution_id] = execution.status
+
+        def on_step_complete(
+            self, checkpoint: StepCheckpoint, elapsed: timedelta, *, replayed: bool
+        ) -> None:
+            if status.get(checkpoint.workflow_execution_id) is ExecutionStatus.SUSPENDED:
+                wrong.append(checkpoint.workflow_execution_id)
+
+    @workflow
+    async def napping(ctx: WorkflowContext, seconds: float) -> None:
+        await ctx.sleep("nap", timedelta(seconds=seconds))
+        await ctx.step("work", lambda: 1)
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, observers=[Watch()]) as engine,
+        ):
+            handles = [await engine.start(napping, number / 10_000) for number in range(200)]
+            for handle in handles:
+                await handle.result()
+
+    asyncio.run(life())
+    assert wrong == []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +56,12 @@ def play(name: str, folder: Path) -> str:
         ("nightly_pipeline.py", ["4 from shop, 4 from mail, 9 from warehouse"]),
         (
             "agent_loop.py",
-            ["4 people on a square kilometre", "calls: model population model area area model"],
+            [
+                "4 people a square kilometre, as I wrote",
+                "calls: model population model area area model ask mail model",
+            ],
         ),
+        ("file_pipeline.py", ["480 cents in 2 files, 1 could not be read"]),
     ],
 )
 def test_an_example_runs_and_says_what_happened(
@@ -74,6 +81,35 @@ def test_the_demo_kills_its_worker_and_every_order_is_finished_and_charged_once(
     assert "All 12 orders are finished." in printed
     assert printed.count("COMPLETED") == 12
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    not (Path(sys.executable).with_name("litestream").exists() or shutil.which("litestream")),
+    reason="there is no litestream on this machine",
+)
+def test_a_database_that_is_lost_is_restored_from_its_replica_and_nobody_is_charged_twice(
+    tmp_path: Path,
+) -> None:
+    printed = play("restore_drill.py", tmp_path)
+    assert "The machine is gone" in printed
+    assert "All 12 orders are finished, and nobody was charged twice." in printed
+
+
+def test_a_script_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    command = [sys.executable, EXAMPLES / "send_invoices.py", "november.db", "pen", "ink", "nib"]
+    outbox = tmp_path / "outbox.txt"
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not outbox.exists() and first.poll() is None:
+        time.sleep(0.005)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=30)
+    assert said == "stopped; run it again to go on\n"
+    second = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert second.stdout == "3 invoices are sent; see outbox.txt\n"
+    sent = [line.split()[3] for line in outbox.read_text().splitlines()]
+    assert sent == ["pen", "ink", "nib"]
 
 
 @pytest.fixture

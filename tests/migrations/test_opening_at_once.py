@@ -25,10 +25,12 @@ from tests.store.processes import a_process
 PROCESSES = 4
 
 
-def at_once(files: list[Path], open_file: Callable[[Path], object]) -> list[list[object]]:
+def at_once(
+    files: list[Path], open_file: Callable[[Path], object], *, processes: int = PROCESSES
+) -> list[list[object]]:
     """What each process got from opening each file, or its error; all of them file by file."""
     # Forked processes share it.
-    barrier = multiprocessing.get_context("fork").Barrier(PROCESSES)
+    barrier = multiprocessing.get_context("fork").Barrier(processes)
 
     def open_all(say: Callable[[str], None]) -> None:
         answers: list[object] = []
@@ -41,8 +43,8 @@ def at_once(files: list[Path], open_file: Callable[[Path], object]) -> list[list
         say(json.dumps(answers))
 
     with ExitStack() as stack:
-        processes = [stack.enter_context(a_process(open_all)) for _ in range(PROCESSES)]
-        answers = [json.loads(process.hear() or "[]") for process in processes]
+        opening = [stack.enter_context(a_process(open_all)) for _ in range(processes)]
+        answers = [json.loads(process.hear() or "[]") for process in opening]
     return [list(of_one_file) for of_one_file in zip(*answers, strict=True)]
 
 

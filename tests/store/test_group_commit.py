@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from durable_workflow_sqlite import SqliteCheckpointStore, StoreBusyError, StoreError
+from durable_workflow_sqlite import (
+    SqliteCheckpointStore,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreGoneError,
+)
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.store.processes import a_process
@@ -277,7 +283,7 @@ def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> Non
                 return_exceptions=True,
             )
             for outcome in outcomes:
-                assert isinstance(outcome, StoreError)
+                assert isinstance(outcome, StoreFullError)
                 assert "the disk is full" in str(outcome)
             assert await saved(store) == [0]
             connection.execute("pragma max_page_count = 100000")
@@ -321,7 +327,7 @@ def test_a_full_disk_is_a_store_error_until_there_is_room(
                     ),
                     return_exceptions=True,
                 )
-                assert [type(outcome) for outcome in outcomes] == [StoreError] * 3
+                assert [type(outcome) for outcome in outcomes] == [StoreFullError] * 3
                 assert "disk" in str(outcomes[0])
             assert await saved(store) == [0]
             ballast.unlink()
@@ -353,17 +359,25 @@ def test_a_file_that_is_gone_takes_no_writes(
 ) -> None:
     async def story() -> None:
         async with a_store(opened, file) as store:
+            for n in range(5):
+                await store.save_checkpoint(new_checkpoint("e", 10 + n))
             befall(file, fate)
             outcomes = await asyncio.gather(
                 *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
                 return_exceptions=True,
             )
-            assert [type(outcome) for outcome in outcomes] == [StoreError] * 2
-            assert "moved or deleted" in str(outcomes[0])
+            assert [type(outcome) for outcome in outcomes] == [StoreGoneError] * 2
+            assert "replaced" in str(outcomes[0]) or "moved or deleted" in str(outcomes[0])
+            for _ in range(5):  # also where a write has nobody to share a transaction with
+                with pytest.raises(StoreGoneError):
+                    await store.save_checkpoint(new_checkpoint("e", 0))
+            with pytest.raises(StoreGoneError):
+                await store.load_execution("e")
+            assert store.has_news()
             if fate == "moved":
                 befall(file, "moved back")
                 await store.save_checkpoint(new_checkpoint("e", 2))
-                assert await saved(store) == [2]
+                assert await saved(store) == [2, *range(10, 15)]
 
     asyncio.run(story())
 
@@ -389,6 +403,67 @@ def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
 
     with closing(sqlite3.connect(file, factory=Broken)) as connection:
         asyncio.run(story(connection))
+
+
+@EVERY_WAY
+def test_a_lack_of_memory_is_a_store_error_and_nobody_waits_for_ever(
+    file: Path, opened: Callable[[Path], SqliteCheckpointStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sqlite3 raises MemoryError for SQLITE_NOMEM, wherever that comes from."""
+
+    class Forgetful:
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self._connection = connection
+            self.at = ""
+
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if self.at and sql.startswith(self.at):
+                raise MemoryError
+            return self._connection.execute(sql, *parameters)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    async def story() -> None:
+        async with a_store(opened, file) as store:
+            forgetful = Forgetful(store._connection)
+            monkeypatch.setattr(store._commit, "_connection", forgetful)
+            for n in range(5):
+                await store.save_checkpoint(new_checkpoint("e", n))
+            for forgetful.at in ("begin", "commit"):
+                outcomes = await asyncio.wait_for(
+                    asyncio.gather(
+                        *(store.save_checkpoint(new_checkpoint("e", n)) for n in (7, 8)),
+                        return_exceptions=True,
+                    ),
+                    10,
+                )
+                assert [type(outcome) for outcome in outcomes] == [StoreError] * 2
+                assert "not enough memory" in str(outcomes[0])
+            forgetful.at = ""
+            await store.save_checkpoint(new_checkpoint("e", 9))
+            assert await saved(store) == [0, 1, 2, 3, 4, 9]
+
+    asyncio.run(story())
+
+
+def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_works(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story() -> None:
+        async with a_store(opened_in_full, file) as store:
+            store._commit._stop_thread()
+            with monkeypatch.context() as patched:
+                patched.setattr(threading.Thread, "start", refuse)
+                with pytest.raises(StoreError, match="start new thread"):
+                    await asyncio.wait_for(store.save_checkpoint(new_checkpoint("e", 0)), 10)
+            await store.save_checkpoint(new_checkpoint("e", 1))
+            assert await saved(store) == [1]
+
+    asyncio.run(story())
 
 
 def test_two_event_loops_cannot_use_one_store_at_once(file: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_blocked()
             await store.unblock_execution("f")
             await store.reopen_execution("e")
-            store.has_news()
+            store.news()
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)

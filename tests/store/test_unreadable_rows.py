@@ -187,6 +187,25 @@ def test_an_execution_that_cannot_be_read_can_be_deleted(file: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("column", ["input_data", "error_message", "workflow_id"])
+def test_text_that_is_no_utf_8_makes_its_own_row_unreadable_and_no_other(
+    file: Path, column: str
+) -> None:
+    async def story(store: SqliteCheckpointStore) -> None:
+        with pytest.raises(StoreCorruptError, match="'bad'"):
+            await store.load_execution("bad")
+        found = await store.load_executions_by_status(ExecutionStatus)
+        assert [one.workflow_execution_id for one in found] == ["good"]
+        assert await store.load_execution("good") == found[0]
+
+    with_rows_changed(
+        file,
+        story,
+        f"update workflow_executions set {column} = cast(x'61ff62' as text)"
+        " where workflow_execution_id = 'bad'",
+    )
+
+
 def is_logged(caplog: pytest.LogCaptureFixture, *words: str) -> bool:
     return any(
         record.levelno == logging.ERROR

@@ -23,6 +23,8 @@ from durable_workflow_sqlite import (
     StepCheckpoint,
     WorkflowContext,
     WorkflowDefinition,
+    WorkflowExecution,
+    blocking,
     migrate,
     workflow,
 )
@@ -140,6 +142,32 @@ async def use_wrongly(ctx: WorkflowContext, engine: DurableEngine) -> None:
     DurableEngine(sqlite3.connect(":memory:"))  # type: ignore[arg-type]
 
 
+def use_without_await(store: blocking.SqliteCheckpointStore) -> None:
+    with blocking.DurableEngine(store, workflows=[order, greet]) as engine:
+        handle = engine.start(order, "A-1002", 50, execution_id="order-A-1002")
+        assert_type(handle, blocking.ExecutionHandle[Receipt])
+        assert_type(handle.execution_id, str)
+        engine.send_signal(handle.execution_id, "approved", "kim")
+        assert_type(handle.result(timedelta(minutes=1)), Receipt)
+        assert_type(handle.status(), ExecutionStatus)
+        assert_type(engine.run(order, "A-1002", 50, execution_id="order-A-1002"), Receipt)
+        assert_type(engine.run(greet, "kim", "sam", ttl=timedelta(minutes=1)), str)
+        for state in engine.observe("order-A-1002"):
+            assert_type(state, WorkflowExecution)
+    assert_type(store.load_checkpoints("order-A-1002"), list[StepCheckpoint])
+
+
+def use_wrongly_without_await(engine: blocking.DurableEngine, store: CheckpointStore) -> None:
+    engine.run(order, "A-1")  # type: ignore[misc]
+    engine.run(order, "A-1", "50")  # type: ignore[misc]
+    engine.run(order, "A-1", 50, execution_id=1)  # type: ignore[arg-type]
+    engine.start(greet, 1)  # type: ignore[misc]
+    engine.run(price, "A-1")  # type: ignore[arg-type]
+    engine.send_signal("A-1")  # type: ignore[call-arg]
+    engine.handle("A-1").result(5)  # type: ignore[arg-type]
+    blocking.DurableEngine(store)  # type: ignore[arg-type]
+
+
 if TYPE_CHECKING:
 
     @workflow  # type: ignore[arg-type]
@@ -156,4 +184,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    with blocking.SqliteCheckpointStore.in_memory() as blocking_store:
+        use_without_await(blocking_store)
     asyncio.run(main())

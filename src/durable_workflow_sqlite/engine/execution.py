@@ -23,7 +23,7 @@ from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
 from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.observer import Observers
+from durable_workflow_sqlite.engine.observer import Observers, log_attributes
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import StepCall
 from durable_workflow_sqlite.engine.waits import Inbox
@@ -235,27 +235,33 @@ class Execution:
             raise
 
     def begin_busy(self) -> asyncio.Task[Any]:
-        """Something other than a wait begins, in the current task; `end_busy` must follow."""
+        """A step, a sleep or a wait begins, in the current task; `end_busy` must follow."""
         self._busy += 1
         return self._enter_flight()
 
     def end_busy(self, task: asyncio.Task[Any]) -> None:
         self._in_flight.pop(task, None)
+        self._less_busy()
+
+    def begin_wait(self) -> None:
+        """Of what is busy, all that goes on now is to wait; `end_wait` must follow.
+
+        Only while the wait is recorded, and its outcome is not: the records of a SUSPENDED
+        execution must say what it waits for.
+        """
+        self._waiting += 1
+        self._less_busy()
+
+    def end_wait(self) -> None:
+        self._waiting -= 1
+        self._busy += 1
+
+    def _less_busy(self) -> None:
         self._busy -= 1
         if self._stops_after_steps is not None and self._busy == 0:
             self.stop(self._stops_after_steps)
         if self._waiting:
             self._suspend_once_settled()
-
-    def begin_wait(self) -> asyncio.Task[Any]:
-        """A sleep begins, or a wait for a signal; `end_wait` must follow."""
-        self._waiting += 1
-        self._suspend_once_settled()
-        return self._enter_flight()
-
-    def end_wait(self, task: asyncio.Task[Any]) -> None:
-        self._in_flight.pop(task, None)
-        self._waiting -= 1
 
     def is_in_flight(self, task: asyncio.Task[Any]) -> bool:
         return task in self._in_flight
@@ -424,11 +430,14 @@ class Execution:
                 waiter.set_result(outcome)
 
     async def _to_the_end(self) -> Outcome:
+        is_new = self.record.current_step == 0 and not len(self.history)
+        if self.environment.observers and not is_new:
+            self.environment.observers.tell("on_execution_resume", self.record)
         if self._interruption is not None:
             return await self._undo(self._interruption)
         if self.record.status is ExecutionStatus.COMPENSATING:
             return await self._undo(None)
-        if self.environment.observers and self.record.current_step == 0 and not len(self.history):
+        if self.environment.observers and is_new:
             self.environment.observers.tell("on_execution_start", self.record)
         result, error = await self._run_body()
         if self._trouble is not None:
@@ -663,17 +672,6 @@ def cancelled(workflow_execution_id: str) -> WorkflowCancelledError:
         f"execution {workflow_execution_id!r} was cancelled",
         workflow_execution_id=workflow_execution_id,
     )
-
-
-def log_attributes(checkpoint: StepCheckpoint) -> dict[str, Any]:
-    """What a log record says of a step, as attributes."""
-    return {
-        "workflow_execution_id": checkpoint.workflow_execution_id,
-        "step_name": checkpoint.step_name,
-        "step_index": checkpoint.step_index,
-        "branch": checkpoint.branch,
-        "attempt": checkpoint.attempt,
-    }
 
 
 _CANCELLED_TYPE: Final = (

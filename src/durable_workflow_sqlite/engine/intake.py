@@ -27,7 +27,6 @@ from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistr
 from durable_workflow_sqlite.errors import (
     ClaimLostError,
     ExecutionNotFoundError,
-    StoreCorruptError,
     StoreError,
     WorkflowExpiredError,
 )
@@ -197,7 +196,7 @@ class Intake:
 
     def left(self, execution: Execution, trouble: BaseException) -> None:
         """An execution was left as it is. Let go of it, and come back only if that can help."""
-        passes = isinstance(trouble, StoreError) and not isinstance(trouble, StoreCorruptError)
+        passes = isinstance(trouble, StoreError) and trouble.may_pass
         wait = TRY_AGAIN_AFTER_S if passes else math.inf
         self._leave_alone(execution.claim, execution.record.guarantee, trouble, wait)
 
@@ -220,6 +219,7 @@ class Intake:
 
     async def _run(self) -> None:
         """Take on what there is, then wait until there may be more."""
+        trouble: type[Exception] | None = None
         while True:
             self._something_to_do.clear()
             alarm: asyncio.Future[None] | None = None
@@ -228,14 +228,21 @@ class Intake:
                 due_at = await self._next_due_at()
                 if due_at is not None:
                     alarm = self._environment.scheduler.at(due_at)
-                    alarm.add_done_callback(lambda _: self._something_to_do.set())
+                    alarm.add_done_callback(self._ring)
                 await self._something_to_do.wait()
-            except Exception:  # noqa: BLE001 - whatever the store raises
-                _log.warning("could not look for work; will try again", exc_info=True)
+                trouble = None
+            except Exception as error:  # noqa: BLE001 - whatever the store raises
+                if type(error) is not trouble:  # said once, and not every second
+                    trouble = type(error)
+                    _log.warning("cannot look for work; will go on trying", exc_info=True)
                 await asyncio.sleep(TRY_AGAIN_AFTER_S)
             finally:
                 if alarm is not None:
                     alarm.cancel()
+
+    def _ring(self, alarm: asyncio.Future[None]) -> None:
+        if not alarm.cancelled():  # else the next look would wake itself, for ever
+            self._something_to_do.set()
 
     async def _next_due_at(self) -> datetime | None:
         """When there will be something to take on; None while there is no room for it anyway."""

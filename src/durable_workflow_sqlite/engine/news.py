@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from durable_workflow_sqlite.engine.intake import Intake
+from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus
 
@@ -37,12 +38,13 @@ class News:
         self._intake = intake
         self._heed = heed
         self._last_signal = 0
+        self._heard = 0
         self._awaited: dict[str, tuple[ExecutionStatus, asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         _, self._last_signal = await self._store.load_signals_after(None)
-        self._store.has_news()
+        self._heard = self._store.news()
         self._task = asyncio.create_task(self._watch(), name="durable-workflow-news")
 
     async def close(self) -> None:
@@ -78,12 +80,15 @@ class News:
         loop = asyncio.get_running_loop()
         looked_for_the_dead_at = loop.time()
         pause = SLOWEST_S
+        trouble: type[Exception] | None = None
         while True:
             await asyncio.sleep(pause)
             try:
-                if self._store.has_news():
+                news = self._store.news()
+                if news != self._heard:
                     began = loop.time()
                     await self._take_in()
+                    self._heard = news
                     # Where thousands of results are awaited, each look at them takes its time.
                     pause = max(FASTEST_S, BREATHING_SPACE * (loop.time() - began))
                 else:
@@ -92,8 +97,15 @@ class News:
                     looked_for_the_dead_at = loop.time()
                     await self._intake.release_the_dead()
                     self._intake.look()
-            except Exception:  # noqa: BLE001 - whatever the store raises
-                _log.warning("could not look for news; will try again", exc_info=True)
+                    await self._look_at_the_awaited()  # another engine may use the same store
+                trouble = None
+            except Exception as error:  # noqa: BLE001 - whatever the store raises
+                if type(error) is not trouble:  # said once, and not every second
+                    trouble = type(error)
+                    _log.warning("cannot look for news; will go on trying", exc_info=True)
+                if isinstance(error, StoreError) and not error.may_pass:
+                    for execution_id in list(self._awaited):
+                        self.changed(execution_id)  # whoever waits looks, and meets the error
                 pause = TRY_AGAIN_AFTER_S
 
     async def _take_in(self) -> None:
@@ -101,6 +113,9 @@ class News:
         for execution_id in signalled:
             await self._heed(execution_id)
         self._intake.look()
+        await self._look_at_the_awaited()
+
+    async def _look_at_the_awaited(self) -> None:
         if self._awaited:
             statuses = await self._store.load_statuses(self._awaited)
             for execution_id, (known, _) in list(self._awaited.items()):

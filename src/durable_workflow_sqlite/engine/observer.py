@@ -1,4 +1,4 @@
-"""Hooks for logging, metrics and tracing."""
+"""Hooks for metrics and tracing, and the log of what goes as it should."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from durable_workflow_sqlite.records import ExecutionStatus, StepCheckpoint, WorkflowExecution
+from durable_workflow_sqlite.records import (
+    COMPENSATION_SUFFIX,
+    ExecutionStatus,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    WorkflowExecution,
+)
 
 _log = logging.getLogger("durable_workflow_sqlite.observer")
 
@@ -21,6 +28,9 @@ class DurableEngineObserver:
 
     def on_execution_start(self, execution: WorkflowExecution) -> None:
         """An execution starts to run for the first time."""
+
+    def on_execution_resume(self, execution: WorkflowExecution) -> None:
+        """A worker takes an execution on again: after a restart, a crash or a long wait."""
 
     def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
         """An execution has reached a final status."""
@@ -42,7 +52,12 @@ class DurableEngineObserver:
         """An attempt was interrupted; its side effect may have happened. It is run again."""
 
     def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
-        """The compensation of a step begins."""
+        """An attempt of the compensation of a step begins."""
+
+    def on_compensation_retry(
+        self, checkpoint: StepCheckpoint, error: BaseException, delay: timedelta
+    ) -> None:
+        """An attempt of a compensation failed, and another follows after a delay."""
 
     def on_compensation_complete(self, checkpoint: StepCheckpoint, elapsed: timedelta) -> None:
         """A compensation has its outcome: COMPENSATED, or FAILED for good."""
@@ -65,6 +80,9 @@ class Observers:
 
     def __init__(self, observers: Iterable[DurableEngineObserver]) -> None:
         self._observers = tuple(observers)
+        if _Log.LOGGER.isEnabledFor(logging.DEBUG):
+            # Where nobody reads it, a step must not cost more for it.
+            self._observers += (_Log(),)
         for observer in self._observers:
             if not isinstance(observer, DurableEngineObserver):
                 raise TypeError(f"an observer must be a DurableEngineObserver, not {observer!r}")
@@ -78,3 +96,82 @@ class Observers:
                 getattr(observer, hook)(*args, **kwargs)
             except Exception:  # noqa: BLE001 - whatever an observer does
                 _log.exception("observer %r failed in %s", observer, hook)
+
+
+def log_attributes(checkpoint: StepCheckpoint) -> dict[str, Any]:
+    """What a log record says of a step, as attributes."""
+    return {
+        "workflow_execution_id": checkpoint.workflow_execution_id,
+        "step_name": checkpoint.step_name,
+        "step_index": checkpoint.step_index,
+        "branch": checkpoint.branch,
+        "attempt": checkpoint.attempt,
+    }
+
+
+class _Log(DurableEngineObserver):
+    """What goes as it should, at DEBUG; what does not is logged where it happens, and higher."""
+
+    LOGGER = logging.getLogger("durable_workflow_sqlite.engine")
+
+    def on_execution_start(self, execution: WorkflowExecution) -> None:
+        self._of_execution(execution, "execution %r of %s starts")
+
+    def on_execution_resume(self, execution: WorkflowExecution) -> None:
+        self._of_execution(execution, "execution %r of %s is taken on again")
+
+    def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
+        if execution.status is ExecutionStatus.SUSPENDED:
+            self._of_execution(execution, "execution %r of %s waits")
+        elif execution.status is ExecutionStatus.COMPENSATING:
+            self._of_execution(execution, "execution %r of %s is undone")
+
+    def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
+        if execution.status is ExecutionStatus.COMPLETED:
+            self._of_execution(execution, "execution %r of %s completed after %s", elapsed)
+
+    def on_step_start(self, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
+        if checkpoint.kind is StepKind.STEP:
+            if not replayed:
+                self._of_step(checkpoint, "step %r of execution %r: attempt %d", checkpoint.attempt)
+        elif checkpoint.status is StepStatus.INTENT:
+            what = "sleep" if checkpoint.kind is StepKind.SLEEP else "wait for signal"
+            until = "it comes" if checkpoint.due_at is None else checkpoint.due_at
+            self._of_step(checkpoint, what + " %r of execution %r, until %s", until)
+
+    def on_step_complete(
+        self, checkpoint: StepCheckpoint, elapsed: timedelta, *, replayed: bool
+    ) -> None:
+        if replayed:
+            return
+        if checkpoint.status is StepStatus.COMPLETED:
+            what = "step" if checkpoint.kind is StepKind.STEP else "wait"
+            self._of_step(checkpoint, what + " %r of execution %r completed after %s", elapsed)
+        elif checkpoint.kind is StepKind.SIGNAL:
+            self._of_step(checkpoint, "wait %r of execution %r timed out after %s", elapsed)
+
+    def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
+        self._of_step(checkpoint, "step %r of execution %r is undone")
+
+    def on_compensation_complete(self, checkpoint: StepCheckpoint, elapsed: timedelta) -> None:
+        if checkpoint.status is StepStatus.COMPENSATED:
+            self._of_step(checkpoint, "step %r of execution %r was undone after %s", elapsed)
+
+    def _of_execution(self, execution: WorkflowExecution, message: str, *args: object) -> None:
+        execution_id = execution.workflow_execution_id
+        self.LOGGER.debug(
+            message,
+            execution_id,
+            execution.workflow_id,
+            *args,
+            extra={"workflow_execution_id": execution_id},
+        )
+
+    def _of_step(self, checkpoint: StepCheckpoint, message: str, *args: object) -> None:
+        self.LOGGER.debug(
+            message,
+            checkpoint.step_name.removesuffix(COMPENSATION_SUFFIX),
+            checkpoint.workflow_execution_id,
+            *args,
+            extra=log_attributes(checkpoint),
+        )

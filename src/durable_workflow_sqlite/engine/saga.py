@@ -146,7 +146,8 @@ class Saga:
                 )
                 await execution.save(outcome)
                 self._log(outcome, attempt, delay)
-                if outcome.due_at is not None:
+                if outcome.due_at is not None and delay is not None:
+                    environment.observers.tell("on_compensation_retry", outcome, error, delay)
                     await environment.scheduler.at(outcome.due_at)
                     attempt += 1
                     continue

@@ -17,6 +17,7 @@ from durable_workflow_sqlite.engine import failures, serialization
 from durable_workflow_sqlite.engine.history import Place, StepHistory
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.errors import (
+    EngineStoppedError,
     SerializationError,
     StepFailedError,
     StepTimeoutError,
@@ -175,7 +176,12 @@ async def _run_attempts(
 
 
 def not_from_outside(execution: Execution, error: BaseException, what: str) -> Exception:
-    """The error of a function of the user; a cancellation from outside is raised again."""
+    """The error of a function of the user; a cancellation from outside is raised again.
+
+    So is, as one, what a function met that asked an engine that is going: it did nothing wrong.
+    """
+    if isinstance(error, EngineStoppedError) and execution.is_ending:
+        raise asyncio.CancelledError from error
     if isinstance(error, Exception):
         return error
     task = asyncio.current_task()
@@ -196,7 +202,16 @@ async def call_function(
         return await function(*args)
     loop = asyncio.get_running_loop()
     run = functools.partial(contextvars.copy_context().run, _call, function, *args)
-    running = loop.run_in_executor(execution.environment.executor, run)
+    try:
+        running = loop.run_in_executor(execution.environment.executor, run)
+    except RuntimeError as error:
+        # The interpreter is ending, and executors take no more work: the function did not fail.
+        stopped = EngineStoppedError(
+            f"the interpreter is ending; execution {execution.id!r} is left to be resumed",
+            workflow_execution_id=execution.id,
+        )
+        execution.stop(stopped)
+        raise stopped from error
     try:
         result = await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -13,6 +13,7 @@ from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.history import Place, StepHistory
 from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError
 from durable_workflow_sqlite.records import (
+    Record,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -117,7 +118,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
     if execution.begins_nothing_new:
         await execution.park()
     intent = last
-    task = execution.begin_wait()
+    task = execution.begin_busy()
     try:
         if intent is None or intent.due_at is None:
             intent = _intent(execution, call, _deadline(execution, end))
@@ -125,14 +126,18 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
         _tell_start(execution, intent, replayed=intent is last)
         deadline = intent.due_at
         assert deadline is not None
-        await execution.environment.scheduler.at(deadline)
+        execution.begin_wait()
+        try:
+            await execution.environment.scheduler.at(deadline)
+        finally:
+            execution.end_wait()
         completed = msgspec.structs.replace(
             intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
         )
         timer = timer_of(completed, TimerStatus.FIRED)
-        await execution.save(timer, completed, *execution.running(progressed=True))
+        await _save_outcome(execution, timer, completed)
     finally:
-        execution.end_wait(task)
+        execution.end_busy(task)
     _tell_complete(execution, completed, replayed=False)
 
 
@@ -155,7 +160,7 @@ async def wait_for_signal(
         raise _timed_out(execution, last)
     if execution.begins_nothing_new:
         await execution.park()
-    task = execution.begin_wait()
+    task = execution.begin_busy()
     try:
         signal = None
         intent = last
@@ -167,7 +172,11 @@ async def wait_for_signal(
                 await _save_intent(execution, intent)
         _tell_start(execution, intent, replayed=intent is last)
         if signal is None:
-            signal = await execution.inbox.wait(call.name, intent.due_at)
+            execution.begin_wait()
+            try:
+                signal = await execution.inbox.wait(call.name, intent.due_at)
+            finally:
+                execution.end_wait()
         if signal is None:
             timed_out = _timed_out(execution, intent)
             outcome = msgspec.structs.replace(
@@ -188,9 +197,9 @@ async def wait_for_signal(
             )
             timer = [timer_of(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
-        await execution.save(*delivered, *timer, outcome, *execution.running(progressed=True))
+        await _save_outcome(execution, *delivered, *timer, outcome)
     finally:
-        execution.end_wait(task)
+        execution.end_busy(task)
     _tell_complete(execution, outcome, replayed=False)
     if signal is None:
         raise _timed_out(execution, outcome)
@@ -213,6 +222,16 @@ def _intent(execution: Execution, call: WaitCall, deadline: datetime | None) -> 
 async def _save_intent(execution: Execution, intent: StepCheckpoint) -> None:
     timer = [] if intent.due_at is None else [timer_of(intent, TimerStatus.PENDING)]
     await execution.save(intent, *timer, *execution.running())
+
+
+async def _save_outcome(execution: Execution, *records: Record) -> None:
+    """The wait is over. While that is being written, the execution is not only waiting: it must
+    not be called SUSPENDED, with no time left that it waits for."""
+    task = execution.begin_busy()
+    try:
+        await execution.save(*records, *execution.running(progressed=True))
+    finally:
+        execution.end_busy(task)
 
 
 def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:

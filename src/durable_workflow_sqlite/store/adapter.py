@@ -8,9 +8,10 @@ three times as long as by number: for a checkpoint, as long as writing it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from operator import itemgetter
-from sqlite3 import Connection, Cursor
+from sqlite3 import Connection, Cursor, OperationalError
 from typing import Any, Final, NamedTuple
 
 _Values = Callable[[Mapping[str, Any]], tuple[Any, ...]]
@@ -34,12 +35,25 @@ class RowClassAdapter:
     def select(
         self, connection: Connection, query_name: str, sql: str, parameters: Any, _: object
     ) -> list[Any]:
-        return list(map(self._make[query_name], self._run(connection, query_name, parameters)))
+        make = self._make[query_name]
+        try:
+            return list(map(make, self._run(connection, query_name, parameters)))
+        except OperationalError as error:
+            if not _is_of_text(error):
+                raise
+        with _whatever_the_text(connection):
+            return list(map(make, self._run(connection, query_name, parameters)))
 
     def select_one(
         self, connection: Connection, query_name: str, sql: str, parameters: Any, _: object
     ) -> Any | None:
-        row = self._run(connection, query_name, parameters).fetchone()
+        try:
+            row = self._run(connection, query_name, parameters).fetchone()
+        except OperationalError as error:
+            if not _is_of_text(error):
+                raise
+            with _whatever_the_text(connection):
+                row = self._run(connection, query_name, parameters).fetchone()
         return None if row is None else self._make[query_name](row)
 
     def select_value(
@@ -77,3 +91,26 @@ def _values_of(names: list[str]) -> _Values:
     if len(names) > 1:
         return itemgetter(*names)
     return lambda parameters: tuple(parameters[name] for name in names)
+
+
+def _is_of_text(error: OperationalError) -> bool:
+    """Whether text that is no UTF-8 was met; SQLite keeps any bytes, and sqlite3 has no code."""
+    return "Could not decode to UTF-8" in str(error)
+
+
+@contextmanager
+def _whatever_the_text(connection: Connection) -> Generator[None]:
+    """Give text that is no UTF-8 as bytes, so that its row alone cannot be read."""
+    before = connection.text_factory
+    connection.text_factory = _text_or_bytes
+    try:
+        yield
+    finally:
+        connection.text_factory = before
+
+
+def _text_or_bytes(text: bytes) -> str | bytes:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
-from durable_workflow_sqlite.store.connection import LOG_BYTES, open_existing
+from durable_workflow_sqlite.store.connection import LOG_BYTES, file_at, open_existing
 
 LOOK_EVERY: Final = 16
 """Commits between two looks at the log."""
@@ -39,6 +39,7 @@ class Checkpointer:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._file = file_at(path)
         self._mark = CheckpointMark(path)
         self._commits = 0
         self._due_at = LOG_BYTES
@@ -78,7 +79,8 @@ class Checkpointer:
             connection.close()
         if self._commits and self._log_size() > 0:
             try:
-                checkpoint(self._path, (0.0, *READERS_MAY_TAKE_S[1]), keep_bytes=0)
+                waits_s = (0.0, *READERS_MAY_TAKE_S[1])
+                checkpoint(self._path, waits_s, keep_bytes=0, file=self._file)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one will do it
                 _log.info("could not empty the log of %s: %s", self._path, error)
         self._mark.remove_if_over()
@@ -103,10 +105,16 @@ class Checkpointer:
                     self._path,
                     size // 10**6,
                 )
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._run, args=(waits_s,), name="durable-workflow-checkpoint", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError):
+                # What was committed stays committed, whatever becomes of the log.
+                _log.warning("no thread to checkpoint %s; will try again", self._path)
+            else:
+                self._thread = thread
         self._look_for_others()
 
     def _log_size(self) -> int:
@@ -117,7 +125,7 @@ class Checkpointer:
 
     def _run(self, waits_s: tuple[float, ...]) -> None:
         try:
-            checkpoint(self._path, waits_s)
+            checkpoint(self._path, waits_s, file=self._file)
         except Exception:  # noqa: BLE001 - whatever it is
             # The next one will do it; until then the log is longer and nothing is lost.
             _log.warning("could not checkpoint %s; will try again", self._path, exc_info=True)
@@ -147,16 +155,26 @@ def has_reset_bug(version: tuple[int, int, int]) -> bool:
     return version >= (3, 7, 0) and not is_mended
 
 
-def checkpoint(path: str, waits_s: tuple[float, ...] = (), *, keep_bytes: int = LOG_BYTES) -> None:
+def checkpoint(
+    path: str,
+    waits_s: tuple[float, ...] = (),
+    *,
+    keep_bytes: int = LOG_BYTES,
+    file: tuple[int, int] | None = None,
+) -> None:
     """Copy the whole log into the database, while nobody can commit. Raises sqlite3.Error.
 
     waits_s: how long to hold up writers, in one try after another, so that readers leave and the
     log can begin anew here; without any, the next commit begins it anew if it can.
     keep_bytes: to which length a log that begins anew here is cut.
+    file: which file must be at that path (`file_at`): the log of one that was replaced does not
+    belong to what is there now, and would ruin it.
     """
     mark = CheckpointMark(path)
     salt = mark.salt()
     with closing(open_existing(path)) as lock, closing(open_existing(path)) as worker:
+        if file is not None and file_at(path) != file:
+            return  # nothing has been read through these connections
         for connection in (lock, worker):
             connection.execute("pragma wal_autocheckpoint = 0")
         lock.execute(f"pragma journal_size_limit = {keep_bytes}").fetchall()

@@ -21,10 +21,10 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.errors import StoreError, StoreGoneError
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
-from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
-from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, file_at
+from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 T = TypeVar("T")
 _Queued = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -85,7 +85,7 @@ class GroupCommit:
     ) -> None:
         self._connection = connection
         self._path = path
-        self._file = None if path is None else _file_at(path)
+        self._file = None if path is None else file_at(path)
         self._waits_for_disk = waits_for_disk
         self._bound_to_thread = bound_to_thread
         self._checkpointer = checkpointer
@@ -99,6 +99,7 @@ class GroupCommit:
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
         self._data_version: int | None = None
+        self._news = 0
         self._forks = _forks
         self._closed = False
 
@@ -133,24 +134,31 @@ class GroupCommit:
         self._enter()
         while self._in_thread is not None:
             await asyncio.wait([self._in_thread])
+        self._check_file()
         try:
             return operation()
-        except sqlite3.Error as error:
+        except FAILURES as error:
             if not is_busy(error):
                 raise self._translated(error) from error
         return await self.write(operation)  # the rare lock that readers must wait for, too
 
-    def has_news(self) -> bool:
-        """Whether another connection may have committed since this was last asked."""
+    def news(self) -> int:
+        """A number that grows when another connection has committed, and with `make_news`."""
         if self._in_thread is not None or self._closed:
-            return False  # the answer can wait until nobody else uses the connection
+            return self._news  # the answer can wait until nobody else uses the connection
         try:
+            self._check_file()
             (version,) = self._connection.execute("pragma data_version").fetchone()
-        except sqlite3.Error:
-            return True  # whoever looks for the news will meet the error
-        changed: bool = version != self._data_version
-        self._data_version = version
-        return changed
+        except (*FAILURES, StoreError):
+            version = None  # whoever looks for the news will meet the error
+        if version is None or version != self._data_version:
+            self._data_version = version
+            self._news += 1
+        return self._news
+
+    def make_news(self) -> None:
+        """This connection has committed something that others who use it must hear of."""
+        self._news += 1
 
     async def close(self) -> None:
         """Flush what is queued, then refuse everything."""
@@ -168,7 +176,7 @@ class GroupCommit:
             else:
                 await asyncio.sleep(RETRY_AFTER_S[0])
         self._stop_thread()
-        with suppress(sqlite3.Error):  # it may be closed already
+        with suppress(*FAILURES):  # it may be closed already
             self._set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def _stop_thread(self) -> None:
@@ -209,8 +217,8 @@ class GroupCommit:
             return False
         try:
             self._set_busy_timeout(0)
-            self._connection.execute("begin immediate")
-        except sqlite3.Error:
+            self._begin()
+        except (*FAILURES, StoreError):
             return False  # the flush will meet it again
         return True
 
@@ -221,7 +229,7 @@ class GroupCommit:
             self._connection.execute("commit")
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, FAILURES):
                 raise self._translated(error) from error
             raise
         if self._checkpointer is not None:
@@ -244,7 +252,7 @@ class GroupCommit:
         try:
             self._set_busy_timeout(0)
             self._begin()
-        except (sqlite3.Error, StoreError) as error:
+        except (*FAILURES, StoreError) as error:
             self._refused(error)
         else:
             self._refusals = _Refusals()
@@ -262,7 +270,7 @@ class GroupCommit:
         """Try again later, unless that is hopeless or has gone on for too long."""
         loop = asyncio.get_running_loop()
         gives_up = self._refusals.times and loop.time() >= self._refusals.give_up_at
-        if isinstance(error, sqlite3.Error) and is_busy(error) and not gives_up:
+        if is_busy(error) and not gives_up:
             self._try_again()
             return
         size = self._refusals.group_size or len(self._queue)
@@ -292,7 +300,17 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "durable-workflow-store")
-        flushing = loop.run_in_executor(self._executor, self._begin_and_run, group)
+        try:
+            flushing = loop.run_in_executor(self._executor, self._begin_and_run, group)
+        except (RuntimeError, MemoryError) as error:
+            # Without memory, or with too many of them, no thread can be started.
+            failed = StoreError(
+                f"cannot use the database {self._path}: {error}; nothing was written"
+            )
+            failed.__cause__ = error
+            self._stop_thread()
+            _settle(self._all_failed(group, failed))
+            return
 
         def settle(done: asyncio.Future[list[_Outcome]]) -> None:
             if flushing is not self._in_thread:
@@ -319,14 +337,18 @@ class GroupCommit:
         return outcomes
 
     def _begin(self) -> None:
-        if self._path is not None and _file_at(self._path) != self._file:
-            raise StoreError(
-                f"{self._path} was moved or deleted while it was open;"
-                " put it back, or open it again"
-            )
+        self._check_file()
         if self._connection.in_transaction:  # whose rollback failed
             self._connection.execute("rollback")
         self._connection.execute("begin immediate")
+
+    def _check_file(self) -> None:
+        if self._path is not None and (at := file_at(self._path)) != self._file:
+            fate = "moved or deleted" if at is None else "replaced by another file"
+            raise StoreGoneError(
+                f"{self._path} was {fate} while it was open; nothing is written to it or read from"
+                " it any more. Put it back, or open what is there now as a new store"
+            )
 
     @property
     def _is_checkpointing(self) -> bool:
@@ -373,7 +395,7 @@ class GroupCommit:
     def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome]:
         try:
             self._connection.execute("commit")
-        except sqlite3.Error as error:
+        except FAILURES as error:
             self._roll_back()
             return [
                 (future, None, failed or self._translated(error)) for future, _, failed in outcomes
@@ -385,14 +407,14 @@ class GroupCommit:
     def _roll_back(self) -> None:
         # SQLite rolls back by itself on some errors; a second failure must not hide the first.
         if self._connection.in_transaction:
-            with suppress(sqlite3.Error):
+            with suppress(*FAILURES):
                 self._connection.execute("rollback")
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
         return [(future, None, self._translated(error)) for _, future in group]
 
     def _translated(self, error: BaseException) -> BaseException:
-        if not isinstance(error, sqlite3.Error):
+        if not isinstance(error, FAILURES):
             return error
         translated = translate(error, "use the database", self._path)
         translated.__cause__ = error
@@ -407,12 +429,3 @@ def _settle(outcomes: list[_Outcome]) -> None:
             future.set_result(result)
         else:
             future.set_exception(error)
-
-
-def _file_at(path: str) -> tuple[int, int] | None:
-    """Which file a path leads to. SQLite goes on writing to one that was deleted."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, at every commit
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

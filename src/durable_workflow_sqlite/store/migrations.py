@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, database_path
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
-from durable_workflow_sqlite.store.sqlite_errors import is_of_the_statement, translate
+from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_of_the_statement, translate
 
 _FILE_NAME: Final = re.compile(r"(\d{3})_\w+\.sql")
 
@@ -328,7 +328,7 @@ def _plain(connection: sqlite3.Connection, doing: str) -> Generator[str | None]:
             yield path
         finally:
             connection.row_factory, connection.text_factory = before
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise translate(error, doing, path) from error
 
 

@@ -344,7 +344,12 @@ class SqliteCheckpointStore:
 
     async def enqueue_execution(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
         _check_can_start(workflow, execution)
-        return await self._commit.write(lambda: self._insert(workflow, execution))
+
+        def enqueue() -> bool:
+            self._commit.make_news()
+            return self._insert(workflow, execution)
+
+        return await self._commit.write(enqueue)
 
     def _insert(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
         if workflow.workflow_id in self._known_workflows:
@@ -686,8 +691,8 @@ class SqliteCheckpointStore:
 
     # News
 
-    def has_news(self) -> bool:
-        return self._commit.has_news()
+    def news(self) -> int:
+        return self._commit.news()
 
     async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:
         def load() -> tuple[list[str], int]:
@@ -856,6 +861,7 @@ class SqliteCheckpointStore:
                     workflow_execution_id=execution_id,
                 )
             raise _final(execution_id, f"the signal {signal.signal_name!r} was not sent")
+        self._commit.make_news()
         return signal_id
 
     async def load_pending_signals(
@@ -881,6 +887,7 @@ class SqliteCheckpointStore:
             created_at=time_to_text(signal.created_at),
         )
         assert signal_id is not None  # an insert of values returns its row
+        self._commit.make_news()
         return signal_id
 
     def _upsert_signal(self, signal: WorkflowSignal, claim: WorkflowClaim | None) -> int:

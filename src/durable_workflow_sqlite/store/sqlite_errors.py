@@ -5,7 +5,17 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from durable_workflow_sqlite.errors import StoreBusyError, StoreCorruptError, StoreError
+from durable_workflow_sqlite.errors import (
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreGoneError,
+    StoreReadOnlyError,
+)
+
+FAILURES: Final = (sqlite3.Error, MemoryError)
+"""What sqlite3 raises for an error of SQLite; a MemoryError has no code."""
 
 _PRIMARY_CODE: Final = 0xFF
 """The low byte of an extended result code is its primary code (sqlite.org/rescode.html)."""
@@ -29,11 +39,11 @@ _CAUSES: Final[dict[int, tuple[type[StoreError], str]]] = {
         "it is damaged; restore a backup, or save what is readable with `sqlite3 .recover`",
     ),
     sqlite3.SQLITE_READONLY: (
-        StoreError,
+        StoreReadOnlyError,
         "it is read-only; give the process the right to write the file and its folder",
     ),
     sqlite3.SQLITE_READONLY_DBMOVED: (
-        StoreError,
+        StoreGoneError,
         "its file was moved or deleted while it was open; put it back, or open it again",
     ),
     sqlite3.SQLITE_CANTOPEN: (
@@ -41,19 +51,24 @@ _CAUSES: Final[dict[int, tuple[type[StoreError], str]]] = {
         "it cannot be opened; check that its folder exists and may be written",
     ),
     sqlite3.SQLITE_FULL: (
-        StoreError,
+        StoreFullError,
         "the disk is full; make room and try again",
     ),
     sqlite3.SQLITE_IOERR: (
         StoreError,
-        "the disk gave an error; check that it has room, and that the file is still there",
+        "the disk gave an error; check that it has room, that it may be written, and that the file"
+        " is still there",
     ),
-    sqlite3.SQLITE_PERM: (StoreError, "the process may not do that"),
-    sqlite3.SQLITE_AUTH: (StoreError, "the process may not do that"),
+    sqlite3.SQLITE_NOMEM: (
+        StoreError,
+        "there is not enough memory for it; give the process more, or store less at once",
+    ),
+    sqlite3.SQLITE_PERM: (StoreReadOnlyError, "the process may not do that"),
+    sqlite3.SQLITE_AUTH: (StoreReadOnlyError, "the process may not do that"),
 }
 
 
-def is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: BaseException) -> bool:
     """Whether someone else held a lock."""
     return _code(error) & _PRIMARY_CODE in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -63,7 +78,7 @@ def is_of_the_statement(error: sqlite3.Error) -> bool:
     return _code(error) & _PRIMARY_CODE not in _CAUSES
 
 
-def translate(error: sqlite3.Error, doing: str, path: str | None) -> StoreError:
+def translate(error: sqlite3.Error | MemoryError, doing: str, path: str | None) -> StoreError:
     """The StoreError to raise from an error of SQLite.
 
     doing: what failed, as in "cannot {doing}". path: the file, None for a database in memory.
@@ -74,9 +89,12 @@ def translate(error: sqlite3.Error, doing: str, path: str | None) -> StoreError:
     if cause is None:
         return StoreError(f"cannot {doing} {where}: {error}")
     kind, why = cause
-    return kind(f"cannot {doing} {where}: {why} (SQLite says: {error})")
+    said = str(error) or "out of memory"
+    return kind(f"cannot {doing} {where}: {why} (SQLite says: {said})")
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: BaseException) -> int:
+    if isinstance(error, MemoryError):
+        return sqlite3.SQLITE_NOMEM
     # Errors that Python's module itself raises have no code.
     return getattr(error, "sqlite_errorcode", None) or 0

@@ -1,15 +1,41 @@
-"""For tests: a clock that they move, and the suite that every `CheckpointStore` must pass.
+"""For tests: a sandbox whose time and crashes they plan, and the suite that every store must pass.
 
-Needs pytest.
+`Sandbox` and `AsyncSandbox` are what the pytest fixtures `durable` and `async_durable` give, and
+work without pytest too. `CheckpointStoreContract` needs pytest.
 """
 
-import pytest
+from __future__ import annotations
 
-# So that a failing assert of the suite shows its values, as in a test file.
-for _part in ("base", "claims", "limits", "saving"):
-    pytest.register_assert_rewrite(f"durable_workflow_sqlite.testing.contract_{_part}")
+from typing import TYPE_CHECKING, Any
 
-from durable_workflow_sqlite.testing.clock import ManualClock  # noqa: E402
-from durable_workflow_sqlite.testing.store_contract import CheckpointStoreContract  # noqa: E402
+from durable_workflow_sqlite.testing.blocking_sandbox import Sandbox, SandboxExecution
+from durable_workflow_sqlite.testing.clock import ManualClock
+from durable_workflow_sqlite.testing.history import Event, History
+from durable_workflow_sqlite.testing.sandbox import AsyncSandbox, AsyncSandboxExecution
 
-__all__ = ["CheckpointStoreContract", "ManualClock"]
+if TYPE_CHECKING:
+    from durable_workflow_sqlite.testing.store_contract import CheckpointStoreContract
+
+__all__ = [
+    "AsyncSandbox",
+    "AsyncSandboxExecution",
+    "CheckpointStoreContract",
+    "Event",
+    "History",
+    "ManualClock",
+    "Sandbox",
+    "SandboxExecution",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "CheckpointStoreContract":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest
+
+    # So that a failing assert of the suite shows its values, as in a test file.
+    for part in ("base", "claims", "limits", "saving"):
+        pytest.register_assert_rewrite(f"{__name__}.contract_{part}")
+    from durable_workflow_sqlite.testing.store_contract import CheckpointStoreContract
+
+    return CheckpointStoreContract

@@ -360,9 +360,26 @@ class ClaimsContract(StoreContract):
         other = await open_another()
         await store.save_execution(new_execution("e"))
         for _ in range(3):
-            store.has_news()
+            before = store.news()
+            assert store.news() == before
             await other.send_signal(new_signal("e", "go"))
-            assert store.has_news()
+            assert store.news() != before
+
+    @over_a_store
+    async def test_there_is_news_when_a_signal_or_work_came_through_this_store(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save_execution(new_execution("e"))
+        heard = {store.news()}
+        await store.send_signal(new_signal("e", "go"))
+        heard.add(store.news())
+        await store.save_signal(new_signal("e", "go"))
+        heard.add(store.news())
+        await store.save(new_signal("e", "go"))
+        heard.add(store.news())
+        await store.enqueue_execution(WORKFLOW, new_execution("f", available_at=NOON))
+        heard.add(store.news())
+        assert len(heard) == 5
 
     @over_workers
     async def test_workers_that_write_at_once_lose_nothing(

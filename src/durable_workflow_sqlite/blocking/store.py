@@ -1,0 +1,115 @@
+"""The stores without `await`."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from types import TracebackType
+from typing import Self
+
+from durable_workflow_sqlite import protocol
+from durable_workflow_sqlite.blocking.loop_thread import LoopThread, blocking
+from durable_workflow_sqlite.protocol import CheckpointStore as Behind
+from durable_workflow_sqlite.store import sqlite
+from durable_workflow_sqlite.store.connection import Synchronous, is_bound_to_thread
+
+
+class CheckpointStore:
+    """Any async store, and the thread with the event loop that uses it, until `close`.
+
+    behind: a store that no event loop has used yet.
+    """
+
+    def __init__(self, behind: protocol.CheckpointStore) -> None:
+        self.behind = behind
+        self.loop = LoopThread(behind.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Dispose of the engines that use it, commit what was asked for, and let go.
+
+        Closing twice is harmless.
+        """
+        self.loop.close()
+
+    @property
+    def worker_id(self) -> str:
+        return self.behind.worker_id
+
+    save = blocking(Behind.save)
+    save_workflow = blocking(Behind.save_workflow)
+    load_workflow = blocking(Behind.load_workflow)
+    save_execution = blocking(Behind.save_execution)
+    load_execution = blocking(Behind.load_execution)
+    load_executions_by_status = blocking(Behind.load_executions_by_status)
+    save_checkpoint = blocking(Behind.save_checkpoint)
+    save_checkpoints = blocking(Behind.save_checkpoints)
+    load_checkpoints = blocking(Behind.load_checkpoints)
+    save_timer = blocking(Behind.save_timer)
+    load_pending_timers = blocking(Behind.load_pending_timers)
+    load_timers = blocking(Behind.load_timers)
+    save_signal = blocking(Behind.save_signal)
+    send_signal = blocking(Behind.send_signal)
+    load_pending_signals = blocking(Behind.load_pending_signals)
+    load_signals_after = blocking(Behind.load_signals_after)
+    load_statuses = blocking(Behind.load_statuses)
+    create_execution = blocking(Behind.create_execution)
+    enqueue_execution = blocking(Behind.enqueue_execution)
+    claim_execution = blocking(Behind.claim_execution)
+    claim_available = blocking(Behind.claim_available)
+    load_next_available_at = blocking(Behind.load_next_available_at)
+    release_claims = blocking(Behind.release_claims)
+    release_claims_of_the_dead = blocking(Behind.release_claims_of_the_dead)
+    put_into_queue = blocking(Behind.put_into_queue)
+    load_unqueued_executions = blocking(Behind.load_unqueued_executions)
+    load_unregistered = blocking(Behind.load_unregistered)
+    load_blocked = blocking(Behind.load_blocked)
+    unblock_execution = blocking(Behind.unblock_execution)
+    reopen_execution = blocking(Behind.reopen_execution)
+    delete_execution = blocking(Behind.delete_execution)
+    delete_completed_before = blocking(Behind.delete_completed_before)
+    delete_old_timers = blocking(Behind.delete_old_timers)
+    delete_old_signals = blocking(Behind.delete_old_signals)
+
+
+class SqliteCheckpointStore(CheckpointStore):
+    """`durable_workflow_sqlite.SqliteCheckpointStore` without `await`.
+
+    A connection of your own must have been opened with `check_same_thread=False`.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, *, synchronous: Synchronous = "normal"
+    ) -> None:
+        if is_bound_to_thread(connection):
+            raise ValueError(
+                "the connection is for one thread alone, and the store uses it in another; open it"
+                " with sqlite3.connect(..., check_same_thread=False)"
+            )
+        super().__init__(sqlite.SqliteCheckpointStore(connection, synchronous=synchronous))
+
+    @classmethod
+    def file(cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal") -> Self:
+        """Open a file, or create it; its folder must exist."""
+        return cls._over(sqlite.SqliteCheckpointStore.file(path, synchronous=synchronous))
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """A store that ends with the process, for tests."""
+        return cls._over(sqlite.SqliteCheckpointStore.in_memory())
+
+    @classmethod
+    def _over(cls, behind: sqlite.SqliteCheckpointStore) -> Self:
+        store = cls.__new__(cls)
+        CheckpointStore.__init__(store, behind)
+        return store

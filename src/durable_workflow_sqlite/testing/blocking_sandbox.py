@@ -1,0 +1,230 @@
+"""`Sandbox`: `AsyncSandbox` for tests that are plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, TypeVarTuple
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    WorkflowDefinition,
+    WorkflowGuarantee,
+)
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+from durable_workflow_sqlite.testing.history import History
+from durable_workflow_sqlite.testing.sandbox import (
+    BEGINNING,
+    AsyncSandbox,
+    Plannable,
+)
+
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+
+class Sandbox(Plannable):
+    """As `AsyncSandbox`, without `await`, on an event loop of its own.
+
+    Between two calls its event loop stands still, so what happens is the same every time.
+    """
+
+    def __init__(
+        self,
+        workflows: Iterable[AnyWorkflow] = (),
+        *,
+        start_at: datetime = BEGINNING,
+        patience: float = 10.0,
+        **options: Any,
+    ) -> None:
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._sandbox = AsyncSandbox(workflows, start_at=start_at, patience=patience, **options)
+        self._plans = self._sandbox._plans
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        if kind is None:
+            self.check()
+
+    def close(self) -> None:
+        """Stop, and throw everything away. Closing twice is harmless."""
+        try:
+            self._call(self._sandbox.close())
+        finally:
+            self._runner.close()
+
+    def check(self) -> None:
+        """Raise AssertionError if a crash or a signal that was planned has not happened."""
+        __tracebackhide__ = True
+        self._sandbox.check()
+
+    @property
+    def now(self) -> datetime:
+        return self._sandbox.now
+
+    def run(
+        self,
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
+        execution_id: str | None = None,
+        ttl: timedelta | None = None,
+        guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+    ) -> R:
+        """`start`, then `result`: to its end, however long that takes by the clock."""
+        __tracebackhide__ = True
+        return self._call(
+            self._sandbox.run(
+                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
+            )
+        )
+
+    def start(
+        self,
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
+        execution_id: str | None = None,
+        ttl: timedelta | None = None,
+        guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+    ) -> SandboxExecution[R]:
+        """As `engine.start`; an id that is not given is "NAME-1", then "NAME-2"."""
+        execution = self._call(
+            self._sandbox.start(
+                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
+            )
+        )
+        return SandboxExecution(self, execution.execution_id, workflow.result_type)
+
+    def enqueue(
+        self,
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
+        execution_id: str | None = None,
+        delay: timedelta | None = None,
+        priority: int = 0,
+        ttl: timedelta | None = None,
+    ) -> SandboxExecution[R]:
+        """As `engine.enqueue`; ids are as of `start`."""
+        execution = self._call(
+            self._sandbox.enqueue(
+                workflow,
+                *args,
+                execution_id=execution_id,
+                delay=delay,
+                priority=priority,
+                ttl=ttl,
+            )
+        )
+        return SandboxExecution(self, execution.execution_id, workflow.result_type)
+
+    def ask(self, call: Callable[[DurableEngine], Awaitable[T]]) -> T:
+        """Ask the engine for anything else: `durable.ask(lambda engine: engine.retry("one"))`."""
+        return self._call(self._sandbox.ask(call))
+
+    def execution(self, execution_id: str) -> SandboxExecution[Any]:
+        """An execution by its id; its result comes as plain JSON data."""
+        return SandboxExecution(self, execution_id, Any)
+
+    def signal(self, execution_id: str, name: str, payload: object = None) -> None:
+        """As `engine.send_signal`."""
+        self._call(self._sandbox.signal(execution_id, name, payload))
+
+    def cancel(self, execution_id: str) -> bool:
+        """As `engine.cancel`."""
+        return self._call(self._sandbox.cancel(execution_id))
+
+    def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
+        """Let time pass until an execution has ended, and give its result, or raise its error.
+
+        Raises AssertionError if it waits for something that nobody is going to do.
+        """
+        __tracebackhide__ = True
+        return self._call(self._sandbox.result_of(execution_id, result_type))
+
+    def advance(self, duration: timedelta) -> None:
+        """Let time pass, stopping at every deadline on the way for as long as it takes."""
+        self._call(self._sandbox.advance(duration))
+
+    def settle(self) -> None:
+        """Let the engine do all that it can at this time."""
+        self._call(self._sandbox.settle())
+
+    def crash(self, *, down_for: timedelta = timedelta(0)) -> None:
+        """Let the process die, once it has done all that it can at this time, and recover."""
+        self._call(self._sandbox.crash(down_for=down_for))
+
+    def restart(self, *workflows: AnyWorkflow) -> None:
+        """Stop and start again, as a deploy does; with other workflows, if any are given."""
+        self._call(self._sandbox.restart(*workflows))
+
+    def status(self, execution_id: str | None = None) -> ExecutionStatus:
+        """Of an execution, or of the only one."""
+        return self._call(self._sandbox.status(execution_id))
+
+    def history(self, execution_id: str | None = None) -> History:
+        """What was recorded of an execution, or of the only one."""
+        return self._call(self._sandbox.history(execution_id))
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        __tracebackhide__ = True  # by pytest: a failure is shown where the test asked
+        if _is_in_a_loop():
+            work.close()
+            raise RuntimeError(
+                "a Sandbox is for tests that are plain functions; in an async test, take"
+                " AsyncSandbox (the fixture async_durable)"
+            )
+        return self._runner.run(work)
+
+
+class SandboxExecution(Generic[R_co]):
+    """What `Sandbox.start` returns: as `AsyncSandboxExecution`, without `await`."""
+
+    def __init__(self, sandbox: Sandbox, execution_id: str, result_type: Any) -> None:
+        self._sandbox = sandbox
+        self._execution_id = execution_id
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"<execution {self._execution_id!r}>"
+
+    @property
+    def execution_id(self) -> str:
+        return self._execution_id
+
+    def result(self) -> R_co:
+        """Let time pass until it has ended; see `Sandbox.result_of`."""
+        __tracebackhide__ = True
+        result: R_co = self._sandbox.result_of(self._execution_id, self._result_type)
+        return result
+
+    def status(self) -> ExecutionStatus:
+        return self._sandbox.status(self.execution_id)
+
+    def history(self) -> History:
+        return self._sandbox.history(self.execution_id)
+
+    def signal(self, name: str, payload: object = None) -> None:
+        self._sandbox.signal(self.execution_id, name, payload)
+
+    def cancel(self) -> bool:
+        return self._sandbox.cancel(self.execution_id)
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""What a test has planned for its workers and executions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import get_args
+
+from durable_workflow_sqlite import StepCheckpoint
+from durable_workflow_sqlite.testing.life import Moment
+
+
+@dataclass
+class CrashPlan:
+    step: str
+    moment: Moment
+    execution_id: str | None
+    times_left: int
+    down_for: timedelta
+
+    def __str__(self) -> str:
+        whose = "" if self.execution_id is None else f" of execution {self.execution_id!r}"
+        left = "" if self.times_left == 1 else f", {self.times_left} times"
+        return f"a crash {self.moment} step {self.step!r}{whose}{left}"
+
+    def meets(self, step: StepCheckpoint, moment: Moment) -> bool:
+        return (
+            self.times_left > 0
+            and (step.step_name, moment) == (self.step, self.moment)
+            and self.execution_id in (None, step.workflow_execution_id)
+        )
+
+
+@dataclass
+class Deed:
+    """A signal, or a request to cancel where `signal` is None.
+
+    at: when; None until the wait that it answers is reached.
+    """
+
+    signal: str | None
+    payload: object
+    execution_id: str | None
+    at: datetime | None
+    after: timedelta = timedelta(0)
+
+    def __str__(self) -> str:
+        when = "when it is awaited" if self.at is None else f"at {self.at}"
+        what = "a request to cancel" if self.signal is None else f"signal {self.signal!r}"
+        return f"{what} {when}"
+
+
+class Plans:
+    """Crashes, signals and requests to cancel that are to come, and the crashes that came."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._crashes: list[CrashPlan] = []
+        self._deeds: list[Deed] = []
+        self._answered: set[tuple[str, str, int]] = set()
+        self.crashes: list[str] = []
+        self.down_for = timedelta(0)
+
+    @property
+    def open(self) -> list[CrashPlan | Deed]:
+        return [*(one for one in self._crashes if one.times_left), *self._deeds]
+
+    # Crashes
+
+    def crash_at(self, plan: CrashPlan) -> None:
+        if plan.moment not in get_args(Moment):
+            raise ValueError(
+                f"a crash is {' or '.join(map(repr, get_args(Moment)))}, not {plan.moment!r}"
+            )
+        if plan.times_left < 1:
+            raise ValueError(f"times must be at least 1, not {plan.times_left}")
+        self._crashes.append(plan)
+
+    def is_fatal(self, step: StepCheckpoint, moment: Moment) -> bool:
+        """Whether a worker dies here; each crash happens once."""
+        for plan in self._crashes:
+            if plan.meets(step, moment):
+                plan.times_left -= 1
+                self.down_for = plan.down_for
+                self.crashes.append(f"{moment} {step.step_name}")
+                return True
+        return False
+
+    def take_down_for(self) -> timedelta:
+        down_for, self.down_for = self.down_for, timedelta(0)
+        return down_for
+
+    # Signals and requests to cancel
+
+    def signal_at(
+        self, when: datetime | timedelta, name: str, payload: object, execution_id: str | None
+    ) -> None:
+        self._deeds.append(Deed(name, payload, execution_id, self._time(when)))
+
+    def signal_when_awaited(
+        self, name: str, payload: object, after: timedelta, execution_id: str | None
+    ) -> None:
+        self._deeds.append(Deed(name, payload, execution_id, None, after))
+
+    def cancel_at(self, when: datetime | timedelta, execution_id: str | None) -> None:
+        self._deeds.append(Deed(None, None, execution_id, self._time(when)))
+
+    @property
+    def awaits_answers(self) -> bool:
+        return any(one.at is None for one in self._deeds)
+
+    def heed(self, waits: Iterable[StepCheckpoint]) -> None:
+        """Executions are in these waits: give each the first answer that is meant for it."""
+        for wait in waits:
+            place = (wait.workflow_execution_id, wait.branch, wait.step_index)
+            if place in self._answered:
+                continue
+            for deed in self._deeds:
+                if (
+                    deed.at is None
+                    and deed.signal == wait.step_name
+                    and deed.execution_id in (None, wait.workflow_execution_id)
+                ):
+                    self._answered.add(place)
+                    deed.execution_id = wait.workflow_execution_id
+                    deed.at = (wait.started_at or self._now()) + deed.after
+                    break
+
+    @property
+    def next_time(self) -> datetime | None:
+        return min((one.at for one in self._deeds if one.at is not None), default=None)
+
+    def take_due(self) -> Deed | None:
+        """The earliest that is due by now, of those planned first."""
+        now = self._now()
+        due = [one for one in self._deeds if one.at is not None and one.at <= now]
+        earliest = min(due, key=lambda one: one.at or now, default=None)
+        self._deeds = [one for one in self._deeds if one is not earliest]
+        return earliest
+
+    def _time(self, when: datetime | timedelta) -> datetime:
+        if isinstance(when, timedelta):
+            return self._now() + when
+        if when.utcoffset() is None:
+            raise ValueError("when must know its time zone: give datetime(..., tzinfo=UTC)")
+        return when

@@ -1,0 +1,158 @@
+"""Ctrl-C, the end of a script, a fork: nothing hangs, nothing is lost, nothing is failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import ExecutionStatus
+from durable_workflow_sqlite.blocking import SqliteCheckpointStore
+from tests.blocking.programs import finish
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "workflows.db"
+
+
+def begin(name: str, file: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "tests.blocking.programs", name, file, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str], within_s: float = 15) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"it hangs: {out} {err}") from None
+    return process.returncode, out, err
+
+
+def nothing_failed(file: Path) -> None:
+    with SqliteCheckpointStore.file(file) as store:
+        for status in (
+            ExecutionStatus.FAILED,
+            ExecutionStatus.CANCELLED,
+            ExecutionStatus.COMPENSATING,
+        ):
+            assert store.load_executions_by_status([status]) == []
+
+
+@pytest.mark.parametrize("waiting_in", ["run", "result", "observe"])
+def test_ctrl_c_ends_a_wait_and_leaves_the_execution_to_be_resumed(
+    waiting_in: str, file: Path
+) -> None:
+    process = begin(waiting_in, file)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    interrupted_at = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    status, _, err = end(process)
+    assert time.monotonic() - interrupted_at < 5
+    assert status == -signal.SIGINT
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
+    # The worker let go of everything: nothing but the database is left.
+    assert [path.name for path in file.parent.iterdir() if "-worker-" in path.name] == []
+    nothing_failed(file)
+    assert finish(str(file)) == {"one": "A-1 1 kim"}
+
+
+def test_after_ctrl_c_one_can_go_on(file: Path) -> None:
+    process = begin("go_on", file)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert end(process) == (0, "A-1 1 kim\n", "")
+
+
+@pytest.mark.parametrize("synchronous", ["normal", "full"])
+@pytest.mark.parametrize(
+    "how", ["end_in_wait", "end_in_steps", "end_in_async_action", "end_in_sync_action"]
+)
+def test_a_script_that_closes_nothing_ends_and_loses_nothing(
+    how: str, synchronous: str, file: Path
+) -> None:
+    begun_at = time.monotonic()
+    status, _, err = end(begin(how, file, synchronous))
+    assert (status, err) == (0, "")
+    assert time.monotonic() - begun_at < 10
+    assert [path.name for path in file.parent.iterdir() if "-worker-" in path.name] == []
+    nothing_failed(file)
+    with SqliteCheckpointStore.file(file) as store:
+        unfinished = store.load_executions_by_status(
+            [ExecutionStatus.RUNNING, ExecutionStatus.SUSPENDED, ExecutionStatus.PENDING]
+        )
+        assert len(unfinished) == (20 if how == "end_in_steps" else 1)
+        if how == "end_in_sync_action":
+            # It could not be interrupted; it was waited for, and recorded.
+            (checkpoint,) = store.load_checkpoints("one")
+            assert checkpoint.status == "COMPLETED"
+
+
+def test_a_thread_that_cannot_be_had_any_more_is_no_failure_of_a_step(file: Path) -> None:
+    status, _, err = end(begin("end_beside_a_loop", file))
+    assert (status, err) == (0, "")
+    nothing_failed(file)
+
+
+def test_a_script_that_fails_shows_its_error_and_ends(file: Path) -> None:
+    status, _, err = end(begin("end_by_error", file))
+    assert status == 1
+    assert err.splitlines()[-1] == "ValueError: the script is wrong"
+    assert finish(str(file)) == {"one": "A-1 1 kim"}
+
+
+def test_a_thread_that_waits_as_the_script_ends_is_told_so(file: Path) -> None:
+    status, out, err = end(begin("end_with_a_thread_in_a_call", file))
+    assert (status, out, err) == (0, "EngineStoppedError\n", "")
+
+
+def test_an_action_that_will_not_stop_does_not_keep_the_interpreter_from_ending(
+    file: Path,
+) -> None:
+    begun_at = time.monotonic()
+    status, _, err = end(begin("end_in_stubborn_action", file))
+    assert status == 0
+    assert "what is unfinished will be resumed" in err
+    assert time.monotonic() - begun_at < 10
+    nothing_failed(file)
+
+
+def test_a_workflow_that_exits_ends_the_script(file: Path) -> None:
+    status, _, err = end(begin("exit_in_workflow", file))
+    assert (status, err.splitlines()[-1]) == (3, "SystemExit: 3")
+    nothing_failed(file)
+
+
+def test_a_fork_is_told_to_open_its_own(file: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.blocking.programs", "fork", file],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore::DeprecationWarning"},
+    )
+    status, out, err = end(process)
+    lines = out.splitlines()
+    assert (status, err) == (0, "")
+    assert [line for line in lines if line.startswith("child: ")] == [
+        f"child: this store was opened by process {process.pid}, and this is process"
+        f" {line.split('process ')[2].split(':')[0]}: a fork of it cannot use its thread, nor its"
+        " connection. Open the store and the engine after the fork, in each process that uses them"
+        for line in lines[:2]
+    ]
+    assert lines[2:] == ["child ended with 0", "parent: A-1 1 kim"]

@@ -1,0 +1,338 @@
+"""Several worker processes on one file, some of which die or freeze, until all work is done."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import selectors
+import signal
+import sqlite3
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from durable_workflow_sqlite import (
+    Clock,
+    DurableEngine,
+    DurableWorkflowError,
+    ExecutionConflictError,
+    ExecutionHandle,
+    ExecutionNotFoundError,
+    SqliteCheckpointStore,
+    StoreBusyError,
+    StoreError,
+    SystemClock,
+    WorkflowDefinition,
+    workflow,
+)
+from durable_workflow_sqlite.store import connection as store_connection
+from durable_workflow_sqlite.store import group_commit
+from tests.crash import scenarios
+from tests.lives import Journal, die
+from tests.oracle import DYING, Note, damage_of, look_through, violations_among_workers
+
+LIFE_LIMIT_S = 30
+HEAD_START_S = 0.03
+
+MAKERS: dict[str, Callable[[Any], WorkflowDefinition[Any]]] = {
+    "ten steps": scenarios.ten_steps,
+    "retries": scenarios.retries,
+    "saga": scenarios.saga,
+    "branches": scenarios.branches,
+    "branches that fail": scenarios.branches_that_fail,
+    "sleeps": scenarios.sleeps,
+    "signals": scenarios.signals,
+}
+
+
+class Harm(NamedTuple):
+    """What befalls a worker at one of its commits, before or after that takes effect."""
+
+    commit: int
+    is_before: bool
+    kind: signal.Signals = signal.SIGKILL
+
+
+class SharedJournal(Journal):
+    """The journal of one execution, each line with the worker that wrote it."""
+
+    def __init__(self, path: Path, worker: str, action_s: float = 0.0) -> None:
+        super().__init__(path)
+        self._worker = worker
+        self.action_s = action_s
+
+    def note(self, what: str) -> int:
+        super().note(f"{self._worker}|{what}")
+        return self.lines.count(what)
+
+    @property
+    def lines(self) -> list[str]:
+        return [note.line for note in self.notes]
+
+    @property
+    def notes(self) -> list[Note]:
+        split = (line.partition("|") for line in super().lines)
+        return [Note(worker, line) for worker, _, line in split]
+
+
+class HarmedConnection(sqlite3.Connection):
+    """Counts its commits, and lets harm befall its process at one of them."""
+
+    harm: Harm | None = None
+    commits = 0
+    before_death: Callable[[], object] = staticmethod(lambda: None)
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql != "commit":
+            return super().execute(sql, *parameters)
+        self.commits += 1
+        self._befall(is_before=True)
+        cursor = super().execute(sql, *parameters)
+        self._befall(is_before=False)
+        return cursor
+
+    def _befall(self, *, is_before: bool) -> None:
+        if self.harm is None or self.harm[:2] != (self.commits, is_before):
+            return
+        if self.harm.kind is signal.SIGKILL:
+            self.before_death()
+            die()
+        os.kill(os.getpid(), self.harm.kind)
+
+
+@dataclass
+class Worker:
+    name: str
+    pid: int
+    pidfd: int
+    harm: Harm | None
+
+
+@dataclass
+class Crew:
+    """Workers on the file of a folder, and what became of them."""
+
+    folder: Path
+    size: int
+    copies: int = 1
+    """How many executions of each workflow there are."""
+    action_s: float = 0.0
+    busy_timeout_ms: int = store_connection.BUSY_TIMEOUT_MS
+    may_be_busy: bool = False
+    """Whether a frozen worker may hold the lock for longer than the others wait."""
+    new_clock: Callable[[str], Clock] = field(default=lambda _: SystemClock())
+    workers: list[Worker] = field(default_factory=list)
+    born: int = 0
+    killed: int = 0
+    ended: int = 0
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "workflows.db"
+
+    @property
+    def work(self) -> dict[str, str]:
+        """The kind of workflow of each execution, by the execution's id."""
+        return {f"{name} {n}": name for name in MAKERS for n in range(self.copies)}
+
+    def journal(self, execution_id: str, worker: str) -> SharedJournal:
+        return SharedJournal(self.folder / f"{execution_id}.journal", worker, self.action_s)
+
+    def hire(self, harm: Harm | None = None) -> Worker:
+        """Start a worker process."""
+        self.born += 1
+        name = f"worker {self.born}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
+            pid = os.fork()
+        if pid == 0:
+            self._be_born(name, harm)
+        worker = Worker(name, pid, os.pidfd_open(pid), harm)
+        self.workers.append(worker)
+        return worker
+
+    def kill(self, worker: Worker) -> None:
+        """Kill a worker from outside, wherever it is."""
+        self._note_death(worker.name)
+        os.kill(worker.pid, signal.SIGKILL)
+
+    def await_a_death(self, seconds: float) -> Worker | None:
+        """The next worker that has died, or finished; None if none does in that time."""
+        with selectors.DefaultSelector() as selector:
+            for worker in self.workers:
+                selector.register(worker.pidfd, selectors.EVENT_READ, worker)
+            ready = selector.select(seconds)
+        if not ready:
+            return None
+        worker = ready[0][0].data
+        _, status = os.waitpid(worker.pid, 0)
+        os.close(worker.pidfd)
+        self.workers.remove(worker)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            self.killed += 1
+        else:
+            assert os.waitstatus_to_exitcode(status) == 0, f"{worker.name} went wrong: {status}"
+            self.ended += 1
+        return worker
+
+    def is_frozen(self, worker: Worker) -> bool:
+        state = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
+    def dismiss(self) -> None:
+        """End what is left, after a failure."""
+        for worker in self.workers:
+            os.kill(worker.pid, signal.SIGKILL)
+            os.waitpid(worker.pid, 0)
+            os.close(worker.pidfd)
+        self.workers.clear()
+
+    def violations(self) -> list[str]:
+        """Every broken promise, once all work is done."""
+        with closing(sqlite3.connect(self.file)) as opened:
+            found = damage_of(opened)
+            for execution_id in self.work:
+                end = look_through(opened, execution_id, find_damage=False)
+                notes = self.journal(execution_id, "").notes
+                found += [
+                    f"{execution_id}: {text}" for text in violations_among_workers(notes, end)
+                ]
+        locks = sorted(path.name for path in self.folder.glob("*-worker-*"))
+        return found + ([f"lock files are left: {locks}"] if locks else [])
+
+    def _note_death(self, worker: str) -> None:
+        for execution_id in self.work:
+            self.journal(execution_id, worker).note(DYING)
+
+    def _be_born(self, name: str, harm: Harm | None) -> None:
+        faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
+        signal.alarm(LIFE_LIMIT_S)
+        store_connection.BUSY_TIMEOUT_MS = self.busy_timeout_ms  # type: ignore[misc]
+        group_commit.BUSY_TIMEOUT_MS = self.busy_timeout_ms
+        try:
+            asyncio.run(self._life(name, harm))
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(70)
+        os._exit(0)
+
+    async def _life(self, name: str, harm: Harm | None) -> None:
+        connection = sqlite3.connect(
+            self.file, isolation_level=None, factory=HarmedConnection, check_same_thread=False
+        )
+        while True:
+            try:
+                store = SqliteCheckpointStore(connection)
+            except StoreBusyError:
+                assert self.may_be_busy, "a lock was held for longer than a commit takes"
+            else:
+                break
+        connection.before_death = lambda: self._note_death(name)
+        connection.harm, connection.commits = harm, 0  # the migrations are killed elsewhere
+        # One workflow for each execution, since a workflow writes to one journal.
+        definitions = {
+            execution_id: workflow(name=execution_id)(
+                MAKERS[kind](self.journal(execution_id, name)).function
+            )
+            for execution_id, kind in self.work.items()
+        }
+        async with (
+            store,
+            DurableEngine(
+                store,
+                workflows=definitions.values(),
+                max_recoveries=1_000_000,
+                clock=self.new_clock(name),
+            ) as engine,
+        ):
+            await asyncio.gather(
+                *(
+                    self._see_through(engine, definition, execution_id, name, number)
+                    for number, (execution_id, definition) in enumerate(definitions.items())
+                )
+            )
+
+    async def _see_through(
+        self,
+        engine: DurableEngine,
+        definition: WorkflowDefinition[Any],
+        execution_id: str,
+        worker: str,
+        number: int,
+    ) -> None:
+        if number % self.size != self.born % self.size:
+            await asyncio.sleep(HEAD_START_S)  # of the others, so that each has work of its own
+        await see_through(
+            engine,
+            definition,
+            execution_id,
+            self.journal(execution_id, worker),
+            is_signalled=self.work[execution_id] == "signals",
+            tolerated=(StoreBusyError,) if self.may_be_busy else (),
+        )
+
+
+async def see_through(
+    engine: DurableEngine,
+    definition: WorkflowDefinition[Any],
+    execution_id: str,
+    journal: Any,
+    *,
+    is_signalled: bool,
+    tolerated: tuple[type[StoreError], ...],
+) -> None:
+    """Start an execution, or attach to it, and ask for its end for as long as it takes.
+
+    tolerated: the trouble with the store that whoever asks may hear of.
+    """
+    handle: ExecutionHandle[Any] | None = None
+    while True:
+        try:
+            if handle is None:
+                handle = await engine.start(definition, execution_id=execution_id)
+            if is_signalled:
+                await _send_signals(handle, journal)
+            await handle.result()
+        except StoreError as error:
+            if not isinstance(error, tolerated):
+                raise
+        except DurableWorkflowError:
+            pass
+        try:
+            if (status := (await engine.load(execution_id)).status).is_terminal:
+                break
+        except (*tolerated, ExecutionNotFoundError):
+            pass
+        await asyncio.sleep(0.005)
+    journal.note(f"ended {status}")
+
+
+async def _send_signals(handle: ExecutionHandle[Any], journal: Any) -> None:
+    for number in range(3):
+        if f"sent {number}" not in journal.lines:
+            try:
+                await handle.signal("go", number)
+            except ExecutionConflictError:
+                return  # it has finished without
+            journal.note(f"sent {number}")
+
+
+def run_until_done(crew: Crew, next_harm: Callable[[], Harm | None], seconds: float) -> None:
+    """Keep the crew at its size, harmed as asked for, until one of it has seen all work done."""
+    give_up_at = time.monotonic() + seconds
+    try:
+        while crew.ended < crew.size:
+            while len(crew.workers) + crew.ended < crew.size:
+                crew.hire(next_harm())
+            left = give_up_at - time.monotonic()
+            assert left > 0, f"not done after {seconds} s; {crew.killed} were killed"
+            crew.await_a_death(left)
+    finally:
+        crew.dismiss()

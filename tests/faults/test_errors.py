@@ -1,0 +1,230 @@
+"""Errors of the disk, of locks and of memory, at every operation of SQLite and of the disk.
+
+The engine that meets them goes on by itself once they have passed: whoever asks hears of a
+StoreError at most, and asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import json
+import os
+import random
+import signal
+import sqlite3
+import sys
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import apsw
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    SqliteCheckpointStore,
+    StoreError,
+    WorkflowDefinition,
+    workflow,
+)
+from durable_workflow_sqlite.engine import intake, news
+from durable_workflow_sqlite.store import checkpointer, connection, group_commit
+from tests.faults.crew import MAKERS, see_through
+from tests.faults.reliability import FULL
+from tests.faults.watched_files import Op, WatchedConnection, WatchedFiles
+from tests.lives import Journal
+from tests.oracle import Life, damage_of, look_through, violations
+
+FILES: Final = ("read", "write", "sync", "truncate", "open", "delete")
+LIFE_LIMIT_S = 30
+
+
+def io_error(op: Op) -> apsw.Error:
+    error = apsw.IOError(f"disk I/O error at {op.kind}")
+    error.extendedresult = {
+        "read": apsw.SQLITE_IOERR_READ,
+        "write": apsw.SQLITE_IOERR_WRITE,
+        "sync": apsw.SQLITE_IOERR_FSYNC,
+        "truncate": apsw.SQLITE_IOERR_TRUNCATE,
+        "open": apsw.SQLITE_CANTOPEN,
+        "delete": apsw.SQLITE_IOERR_DELETE,
+    }.get(op.kind, apsw.SQLITE_IOERR)
+    return error
+
+
+KINDS: Final[dict[str, tuple[tuple[str, ...], Callable[[Op], apsw.Error]]]] = {
+    "SQLITE_IOERR": (FILES, io_error),
+    "SQLITE_FULL": (("write", "truncate"), lambda _: apsw.FullError("disk is full")),
+    "SQLITE_READONLY": (("write",), lambda _: apsw.ReadOnlyError("read-only")),
+    "SQLITE_BUSY": (
+        ("lock", "begin", "commit", "rollback", "select", "pragma"),
+        lambda _: apsw.BusyError("database is locked"),
+    ),
+    "SQLITE_NOMEM": (
+        ("begin", "commit", "insert", "update", "select", "delete"),
+        lambda _: apsw.NoMemError("out of memory"),
+    ),
+}
+"""Which operations each error can come from, and the error."""
+
+
+class Fault(NamedTuple):
+    """An error at the n-th operation that it can come from, and at those right after it."""
+
+    kind: str
+    at: int
+    length: int
+
+
+class Faulty:
+    """A watcher that lets operations fail."""
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+        self._operations, self._error = KINDS[fault.kind]
+        self.seen = 0
+        self.failed = 0
+
+    def before(self, op: Op) -> None:
+        if op.kind in self._operations:
+            self.seen += 1
+            if self._fault.at <= self.seen < self._fault.at + self._fault.length:
+                self.failed += 1
+                raise self._error(op)
+
+    def after(self, op: Op) -> None:
+        """What has succeeded has."""
+
+
+class Report(NamedTuple):
+    seen: int
+    failed: int
+    heard: list[str]
+
+
+def live_with(fault: Fault, folder: Path) -> tuple[Report, list[str]]:
+    """What a process heard of a fault, and every promise that it broke."""
+    folder.mkdir()
+    answer = folder / "answer"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
+        child = os.fork()
+    if child == 0:
+        faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
+        signal.alarm(LIFE_LIMIT_S)
+        try:
+            answer.write_text(json.dumps(asyncio.run(_life(fault, folder))))
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(70)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0, f"with {fault} the process went wrong: {status}"
+    with closing(sqlite3.connect(folder / "workflows.db")) as opened:
+        found = damage_of(opened)
+        for name in MAKERS:
+            end = look_through(opened, name, find_damage=False)
+            journal = tuple(Journal(folder / f"{name}.journal").lines)
+            found += [f"{name}: {text}" for text in violations([Life(journal, end)])]
+    return Report(*json.loads(answer.read_text())), found
+
+
+async def _life(fault: Fault, folder: Path) -> Report:
+    connection.BUSY_TIMEOUT_MS = group_commit.BUSY_TIMEOUT_MS = 50  # type: ignore[misc]
+    connection.LOG_BYTES = checkpointer.LOG_BYTES = 100_000  # type: ignore[misc]
+    checkpointer.LOOK_EVERY = 4  # type: ignore[misc]
+    intake.TRY_AGAIN_AFTER_S = news.TRY_AGAIN_AFTER_S = 0.02  # type: ignore[misc]
+    watcher = Faulty(fault)
+    files = WatchedFiles("faulty", watcher)
+    opened: Any = lambda path, **_: WatchedConnection(str(path), "faulty", watcher)  # noqa: E731
+    checkpointer.open_existing = opened
+    file = folder / "workflows.db"
+    definitions: dict[str, WorkflowDefinition[Any]] = {
+        name: workflow(name=name)(maker(Journal(folder / f"{name}.journal")).function)
+        for name, maker in MAKERS.items()
+    }
+    heard: Counter[str] = Counter()
+    store = await _until_it_works(lambda: _open(opened, file), heard)
+    async with store:
+        engine = await _until_it_works(lambda: _begin(store, definitions), heard)
+        try:
+            await asyncio.gather(
+                *(
+                    see_through(
+                        engine,
+                        definition,
+                        name,
+                        Journal(folder / f"{name}.journal"),
+                        is_signalled=name == "signals",
+                        tolerated=(StoreError,),
+                    )
+                    for name, definition in definitions.items()
+                )
+            )
+        finally:
+            await engine.dispose()
+    store._connection.close()
+    files.unregister()
+    return Report(watcher.seen, watcher.failed, sorted(heard))
+
+
+async def _until_it_works(do: Any, heard: Counter[str]) -> Any:
+    while True:
+        try:
+            return await do()
+        except StoreError as error:
+            heard[type(error).__name__] += 1
+            await asyncio.sleep(0.01)
+
+
+async def _open(opened: Any, file: Path) -> SqliteCheckpointStore:
+    try:
+        raw = opened(file)
+    except sqlite3.Error as error:
+        raise StoreError(str(error)) from error  # as open_connection does it
+    try:
+        return SqliteCheckpointStore(raw)
+    except BaseException:
+        raw.close()
+        raise
+
+
+async def _begin(
+    store: SqliteCheckpointStore, definitions: dict[str, WorkflowDefinition[Any]]
+) -> DurableEngine:
+    engine = DurableEngine(store, workflows=definitions.values())
+    try:
+        await engine.open()
+    except BaseException:
+        with suppress(StoreError):
+            await engine.dispose()
+        raise
+    return engine
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_at_any_operation_fails_no_execution_and_passes(
+    tmp_path: Path, kind: str, counts: Counter[str]
+) -> None:
+    dice = random.Random(int(os.environ["DURABLE_SEED"]))
+    whole, found = live_with(Fault(kind, 0, 0), tmp_path / "whole")
+    assert found == []
+    assert whole.seen > 20
+    points = (
+        [(at, 1 if at % 3 else 5) for at in range(1, whole.seen + 20)]
+        if FULL
+        else [(dice.randint(1, whole.seen), dice.choice((1, 2, 5, 25))) for _ in range(6)]
+    )
+    for number, (at, length) in enumerate(points):
+        report, found = live_with(Fault(kind, at, length), tmp_path / str(number))
+        assert not found, (
+            f"{kind} at operation {at} of {whole.seen}, {length} times:\n" + "\n".join(found)
+        )
+        counts[f"lives with {kind}"] += bool(report.failed)
+        counts["operations that failed"] += report.failed
