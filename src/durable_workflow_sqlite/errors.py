@@ -13,6 +13,7 @@ DurableWorkflowError
 ├── NonDeterminismError        a replay that does not match its history
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
+├── ExecutionBlockedError  it killed its workers too often; nobody takes it on
 ├── ClaimLostError             another worker took the execution over
 ├── EngineStoppedError         the engine let go of an execution before it finished
 └── StoreError                 the database
@@ -197,6 +198,23 @@ class ExecutionNotFoundError(DurableWorkflowError):
 
 class ExecutionConflictError(DurableWorkflowError):
     """The id belongs to an execution of another workflow or input, or to one that is finished."""
+
+
+class ExecutionBlockedError(DurableWorkflowError):
+    """The workers of an execution died too often in a row, so nobody takes it on any more.
+
+    `reason` is what its record says. `engine.unblock` lets workers take it on again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.reason = reason
 
 
 class ClaimLostError(DurableWorkflowError):

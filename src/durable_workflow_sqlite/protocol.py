@@ -27,7 +27,8 @@ class CheckpointStore(Protocol):
     Every write has been committed when its `await` returns, and has changed nothing when it
     raises. A write under a claim raises `ClaimLostError` when the claim is no longer held. A
     store that is one worker's has one `worker_id`; another worker's claims are respected for as
-    long as that worker lives. What goes wrong in the database is a `StoreError`.
+    long as that worker lives. What goes wrong in the database is a `StoreError`; a value that it
+    could never hold, such as one that is too long, a `SerializationError`.
     """
 
     @property

@@ -367,3 +367,96 @@ def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
     asyncio.run(life())
+
+
+def test_what_a_cancel_says_is_what_happens() -> None:
+    async def act() -> None:
+        await asyncio.sleep(0)
+
+    @workflow
+    async def short(ctx: WorkflowContext) -> None:
+        for _ in range(3):
+            await ctx.step("act", act)
+
+    async def cancel_after(engine: DurableEngine, turns: int) -> tuple[bool, bool]:
+        handle = await engine.start(short)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        said = await handle.cancel()
+        try:
+            await handle.result()
+        except WorkflowCancelledError:
+            return said, True
+        return said, False
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            for _ in range(10):
+                outcomes = await asyncio.gather(
+                    *(cancel_after(engine, turns) for turns in range(40))
+                )
+                assert all(said == cancelled for said, cancelled in outcomes)
+
+    asyncio.run(life())
+
+
+def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: Journal) -> None:
+    def charge() -> int:
+        time.sleep(0.3)
+        journal.note("charged")
+        return 1
+
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    @workflow
+    async def both(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            ctx.step("hang", hang),
+            ctx.step("charge", charge, compensate=lambda _: journal.note("refunded")),
+        )
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(both, execution_id="one")
+            await asyncio.sleep(0.1)
+            assert await handle.cancel()
+            with pytest.raises(WorkflowCancelledError):
+                await handle.result()
+            assert journal.lines == ["charged", "refunded"]
+            statuses = {
+                (one.step_name, one.attempt): one.status
+                for one in await store.load_checkpoints("one")
+            }
+            assert statuses["charge", 1] is StepStatus.COMPLETED
+            assert statuses["charge:compensate", 0] is StepStatus.COMPENSATED
+
+    asyncio.run(life())
+
+
+def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
+    file: Path, journal: Journal
+) -> None:
+    def charge() -> int:
+        time.sleep(0.4)
+        journal.note("charged")
+        return 1
+
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", charge, compensate=lambda _: journal.note("refunded"))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                handle = await engine.start(one_step, execution_id="one")
+                await asyncio.sleep(0.1)
+                assert await handle.cancel()
+            (step,) = await store.load_checkpoints("one")
+            assert step.status is StepStatus.COMPLETED
+            async with DurableEngine(store, [one_step]) as engine:
+                with pytest.raises(WorkflowCancelledError):
+                    await engine.handle("one").result()
+            assert journal.lines == ["charged", "refunded"]
+
+    asyncio.run(life())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -545,3 +546,83 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         for record in caplog.records
         if "'one'" in record.getMessage()
     )
+
+
+def test_no_state_is_told_of_before_it_is_committed(file: Path) -> None:
+    told: list[ExecutionStatus] = []
+
+    class Listening(DurableEngineObserver):
+        def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
+            told.append(execution.status)
+
+    async def life() -> None:
+        lock = sqlite3.connect(file, isolation_level=None)
+
+        @workflow
+        async def ends_while_locked(ctx: WorkflowContext) -> None:
+            await ctx.step("one", lambda: 1)
+            lock.execute("begin immediate")
+
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, observers=[Listening()]) as engine,
+        ):
+            handle = await engine.start(ends_while_locked)
+            states = engine.observe(handle.execution_id)
+            assert (await anext(states)).status is ExecutionStatus.RUNNING
+            coming = asyncio.ensure_future(anext(states))
+            await asyncio.sleep(0.3)
+            assert lock.in_transaction
+            assert told == []
+            assert not coming.done()
+            lock.execute("rollback")
+            assert (await coming).status is ExecutionStatus.COMPLETED
+            assert told == [ExecutionStatus.COMPLETED]
+        lock.close()
+
+    asyncio.run(life())
+
+
+def test_an_error_whose_text_is_no_utf8_is_stored_escaped_and_undoes_what_was_done() -> None:
+    undone: list[int] = []
+
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1, compensate=undone.append)
+        raise ValueError("no file \udcff")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(fail, execution_id="one")
+            assert (await engine.load("one")).error_message == "no file \\udcff"
+
+    asyncio.run(life())
+    assert undone == [1]
+
+
+def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() -> None:
+    class Cancelled(DurableEngineObserver):
+        def on_step_start(self, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
+            raise asyncio.CancelledError
+
+    def cancelled(error: BaseException) -> str:
+        raise asyncio.CancelledError
+
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        raise ValueError("a secret")
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, observers=[Cancelled()], error_formatter=cancelled) as engine,
+        ):
+            with pytest.raises(WorkflowFailedError):
+                await asyncio.wait_for(engine.run(fail, execution_id="one"), 5)
+            record = await engine.load("one")
+            assert record.status is ExecutionStatus.FAILED
+            assert record.error_message == "ValueError"
+
+    asyncio.run(life())

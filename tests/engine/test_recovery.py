@@ -14,12 +14,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    ExecutionBlockedError,
     ExecutionStatus,
     NonDeterminismError,
+    RecoveryResult,
     SqliteCheckpointStore,
     StoreBusyError,
     StoreCorruptError,
@@ -129,10 +132,11 @@ def test_one_that_cannot_be_resumed_does_not_stop_the_others(
     async def second_code(ctx: WorkflowContext, number: int) -> int:
         if number == 1:
             return await ctx.step("something else", lambda: number)
+        price = await ctx.step("price", lambda: -1)
+        await ctx.sleep("a moment", timedelta(0))
         if number == 2:
-            await ctx.step("price", lambda: number)
             raise ValueError("on purpose")
-        return await ctx.step("price", lambda: -1)
+        return price
 
     async def first_life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
@@ -523,3 +527,27 @@ def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
 
     asyncio.run(life())
     assert journal.lines == ["life", "life"]
+
+
+def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
+    @workflow
+    async def waiting(ctx: WorkflowContext) -> None:
+        await ctx.wait_signal("go")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                await engine.start(waiting, execution_id="one")
+            record = await store.load_execution("one")
+            assert record is not None
+            await store.save(
+                msgspec.structs.replace(record, blocked_reason="it died", available_at=None)
+            )
+            async with DurableEngine(store) as engine:
+                assert await engine.recover() == RecoveryResult(blocked=("one",))
+                with pytest.raises(ExecutionBlockedError, match=r"it died.*unblock") as caught:
+                    await engine.handle("one").result()
+                assert caught.value.workflow_execution_id == "one"
+                assert caught.value.reason == "it died"
+
+    asyncio.run(life())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
     NonDeterminismError,
+    SerializationError,
     SqliteCheckpointStore,
     WorkflowContext,
     workflow,
@@ -188,7 +190,64 @@ def test_one_context_in_two_tasks_at_once_is_an_error_that_shows_the_fix() -> No
     async def body(ctx: WorkflowContext) -> None:
         await asyncio.gather(chain(ctx), chain(ctx))
 
-    asyncio.run(fails_with(r"two tasks at once.*ctx\.branch\(item\)", body))
+    asyncio.run(fails_with(r"two tasks.*ctx\.branch\(item\)", body))
+
+
+def step(name: str) -> Callable[[WorkflowContext], Awaitable[Any]]:
+    return lambda ctx: ctx.step(name, lambda: name)
+
+
+def sleep(name: str) -> Callable[[WorkflowContext], Awaitable[Any]]:
+    return lambda ctx: ctx.sleep(name, timedelta(0))
+
+
+@pytest.mark.parametrize(
+    "last", [step("two"), sleep("two"), lambda ctx: step("x")(ctx.branch("b"))]
+)
+@pytest.mark.parametrize("error", [None, ValueError("too early")])
+def test_code_that_asks_for_fewer_steps_stops_the_execution_and_fails_nothing(
+    last: Body, error: Exception | None, file: Path
+) -> None:
+    async def first_life(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        await last(ctx)
+        die()
+
+    async def second_life(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        if error is not None:
+            raise error
+
+    run_and_die(file, first_life)
+    with pytest.raises(NonDeterminismError, match=r"'one' has .* ended without") as caught:
+        run(file, second_life)
+    assert caught.value.recorded_name in ("two", "x")
+    assert caught.value.current_name is None
+    assert status(file) is ExecutionStatus.RUNNING
+
+
+def test_a_branch_that_lost_a_race_may_have_steps_left(file: Path) -> None:
+    again = False
+
+    async def slow(ctx: WorkflowContext) -> None:
+        for number in range(5):
+            await ctx.step(f"slow {number}", lambda: None)
+        await asyncio.sleep(1)
+
+    async def body(ctx: WorkflowContext) -> str:
+        loser = asyncio.create_task(slow(ctx.branch("slow")))
+        await ctx.step("fast", lambda: None)
+        if not again:
+            await asyncio.sleep(0.1)
+        loser.cancel()
+        await ctx.step("last", lambda: None)
+        if not again:
+            die()
+        return "done"
+
+    run_and_die(file, body)
+    again = True
+    assert run(file, body) == "done"
 
 
 def test_a_branch_is_taken_once() -> None:
@@ -207,12 +266,36 @@ def test_a_branch_key_must_be_an_identifier_without_a_slash(key: str) -> None:
     asyncio.run(fails_with("branch", body))
 
 
-def test_a_context_may_be_handed_on_to_another_task_one_after_the_other() -> None:
-    async def body(ctx: WorkflowContext) -> list[int]:
-        async def part(number: int) -> int:
-            return await ctx.step("part", lambda: number)
+def test_a_context_in_two_tasks_is_refused_though_one_is_done_before_the_other_calls() -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        async def part(context: WorkflowContext, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            await context.step("part", lambda: seconds)
 
-        return [await asyncio.create_task(part(number)) for number in range(3)]
+        branch = ctx.branch("one")
+        await asyncio.gather(part(branch, 0.001), part(branch, 0.05))
+
+    asyncio.run(fails_with(r"branch 'one'.*two tasks.*ctx\.branch\(item\)", body))
+
+
+def test_the_context_of_the_workflow_function_is_its_own_and_no_other_tasks() -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        async def part() -> None:
+            await ctx.step("part", lambda: 1)
+
+        await asyncio.create_task(part())
+
+    asyncio.run(fails_with(r"two tasks.*ctx\.branch\(item\)", body))
+
+
+def test_a_task_may_be_handed_a_branch() -> None:
+    async def body(ctx: WorkflowContext) -> list[int]:
+        async def part(branch: WorkflowContext, number: int) -> int:
+            return await branch.step("part", lambda: number)
+
+        return [
+            await asyncio.create_task(part(ctx.branch(str(number)), number)) for number in range(3)
+        ]
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
@@ -286,3 +369,70 @@ def test_a_history_of_ten_thousand_steps_replays_and_goes_on(file: Path) -> None
     began = time.monotonic()
     assert run(file, second) == sum(range(count)) + 1
     assert time.monotonic() - began < 30
+
+
+def test_an_action_that_uses_the_context_itself_is_refused_with_nothing_written() -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        async def outer() -> None:
+            await ctx.step("inner", lambda: "inner")
+
+        await ctx.step("outer", outer)
+
+    asyncio.run(fails_with("a step cannot hold steps", body))
+
+
+class Unforeseen(Exception):
+    """No ValueError, no TypeError: what a class of the user raises where it likes."""
+
+
+@dataclasses.dataclass
+class Strict:
+    cents: int
+    limit: ClassVar[int] = 100
+
+    def __post_init__(self) -> None:
+        if self.cents > self.limit:
+            raise Unforeseen("too much")
+
+
+def test_a_recorded_result_that_its_class_no_longer_takes_stops_the_execution(
+    file: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    def price() -> Strict:
+        return Strict(100)
+
+    async def body(ctx: WorkflowContext) -> None:
+        await ctx.step("price", price, compensate=lambda _: journal.note("undone"))
+        if Strict.limit == 100:
+            die()
+
+    run_and_die(file, body)
+    monkeypatch.setattr(Strict, "limit", 10)
+    with pytest.raises(SerializationError, match="too much"):
+        run(file, body)
+    assert status(file) is ExecutionStatus.RUNNING
+    assert journal.lines == []
+
+
+def test_a_recorded_payload_that_is_no_longer_of_its_type_stops_the_execution(
+    file: Path, journal: Journal
+) -> None:
+    wanted: type = int
+
+    async def body(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: 1, compensate=lambda _: journal.note("undone"))
+        await ctx.wait_signal("number", type=wanted)
+        die()
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(workflow(name="replayed")(body), execution_id="one")
+            await handle.signal("number", 5)
+            await handle.result()
+
+    live_and_die(first_life)
+    wanted = str
+    with pytest.raises(SerializationError, match="number"):
+        run(file, body)
+    assert status(file) is ExecutionStatus.RUNNING
+    assert journal.lines == []

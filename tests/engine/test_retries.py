@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +22,11 @@ from durable_workflow_sqlite import (
     StepStatus,
     StepTimeoutError,
     WorkflowContext,
+    WorkflowDefinition,
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.engine.failures import default_error_formatter
 from tests.lives import Journal, die, live_and_die
 
 QUICK = timedelta(milliseconds=5)
@@ -84,39 +89,132 @@ def _raise_payment_error() -> None:
     raise PaymentError("declined", 402)
 
 
-def test_a_replay_raises_the_error_again_as_its_class_and_message(file: Path) -> None:
+class OfAnyShape(Exception):
+    def __init__(self, *args: object, **attributes: object) -> None:
+        super().__init__(*args)
+        self.__dict__.update(attributes)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _decode() -> str:
+    return b"\xff".decode()
+
+
+def _open() -> object:
+    return Path("/there/is/no/such/file").open()
+
+
+def _seen(error: Exception) -> tuple[object, ...]:
+    return type(error), repr(error.args), str(error), repr(vars(error)), getattr(error, "errno", 0)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda: _raise(PaymentError("declined", 402)),
+        lambda: _raise(OfAnyShape(404, b"x", (1, [2.5, None]), {"a": True}, reason="none")),
+        lambda: _raise(KeyError("k")),
+        lambda: _raise(ValueError()),
+        lambda: _raise(ValueError(None)),
+        lambda: _raise(ExceptionGroup("two", [ValueError("a"), PaymentError("b", 3)])),
+        _decode,
+        _open,
+    ],
+)
+def test_an_error_is_the_same_live_and_on_replay(action: Callable[[], None], file: Path) -> None:
+    caught: list[tuple[object, ...]] = []
+
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.step("fail", action)
+        except Exception as error:
+            caught.append(_seen(error))
+        await ctx.wait_signal("go")
+
+    asyncio.run(live_twice(file, fail))
+    try:
+        action()
+    except Exception as error:
+        assert caught == [_seen(error), _seen(error)]
+
+
+async def live_twice(
+    file: Path,
+    definition: WorkflowDefinition[Any],
+    error_formatter: Callable[[BaseException], str] = default_error_formatter,
+) -> None:
+    """Run it until it waits for the signal "go", and then, on a replay, to its end."""
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, error_formatter=error_formatter) as engine:
+            await engine.start(definition, execution_id="one")
+            while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
+                await asyncio.sleep(0.01)
+        async with DurableEngine(store, [definition], error_formatter=error_formatter) as engine:
+            await engine.send_signal("one", "go")
+            await asyncio.wait_for(engine.handle("one").result(), 10)
+
+
+def test_what_cannot_be_kept_of_an_error_is_not_seen_live_either(file: Path) -> None:
     class Local(Exception):
         pass
 
-    def raise_local() -> None:
-        raise Local("of a class that a new process cannot find")
-
-    caught: list[tuple[type, str]] = []
+    caught: list[tuple[object, ...]] = []
 
     @workflow
-    async def fail_twice(ctx: WorkflowContext) -> None:
-        for name, action in (("found", _raise_payment_error), ("lost", raise_local)):
+    async def fail(ctx: WorkflowContext) -> None:
+        for error in (OfAnyShape("with a lock", lock=threading.Lock()), Local("of no module")):
             try:
-                await ctx.step(name, action)
+                await ctx.step("fail", _raise, error)
             except Exception as error:
-                caught.append((type(error), str(error)))
-        await ctx.step("die once", lambda: die() if len(caught) > 0 and first_life else None)
+                caught.append(_seen(error))
+        await ctx.wait_signal("go")
 
-    first_life = True
+    asyncio.run(live_twice(file, fail))
+    assert caught[:2] == caught[2:]
+    assert caught[0] == (OfAnyShape, "('with a lock',)", "with a lock", "{}", 0)
+    assert caught[1][0] is StepFailedError
+    assert "Local: of no module" in str(caught[1][2])
+
+
+def test_nothing_but_the_formatted_text_is_kept_of_an_error_with_a_formatter(file: Path) -> None:
+    caught: list[tuple[object, ...]] = []
+
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.step("fail", _raise, PaymentError("card 4111 declined", 402))
+        except Exception as error:
+            caught.append(_seen(error))
+        await ctx.wait_signal("go")
+
+    asyncio.run(live_twice(file, fail, lambda error: str(error).replace("4111", "****")))
+    assert caught == [(PaymentError, "('card **** declined',)", "card **** declined", "{}", 0)] * 2
+    for path in file.parent.glob("workflows.db*"):
+        assert b"4111" not in path.read_bytes()
+
+
+def test_an_execution_that_fails_with_an_error_of_no_module_is_stored_with_its_own_class() -> None:
+    class Local(Exception):
+        pass
+
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        await ctx.step("fail", _raise, Local("no"))
 
     async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[fail_twice]) as engine,
-        ):
-            await engine.run(fail_twice, execution_id="one")
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError, match="no"):
+                await engine.run(fail, execution_id="one")
+            record = await engine.load("one")
+            assert record.error_type is not None
+            assert record.error_type.endswith("<locals>.Local")
+            assert record.error_message == "no"
 
-    live_and_die(life)
-    first_life = False
     asyncio.run(life())
-    assert caught[0] == (PaymentError, "declined")
-    assert caught[1][0] is StepFailedError
-    assert "of a class that a new process cannot find" in caught[1][1]
 
 
 def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
@@ -342,9 +440,16 @@ def test_policies_go_to_json_and_back(policy: RetryPolicy, data: dict[str, objec
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"type": "often"}, {"type": "fixed"}, {"type": "fixed", "maxAttempts": 0, "delayMs": 1}],
+    [
+        None,
+        [],
+        {},
+        {"type": "often"},
+        {"type": "fixed"},
+        {"type": "fixed", "maxAttempts": 0, "delayMs": 1},
+    ],
 )
-def test_json_that_is_no_policy_is_refused(data: dict[str, object]) -> None:
+def test_json_that_is_no_policy_is_refused(data: Any) -> None:
     with pytest.raises(ValueError):
         RetryPolicy.from_json(data)
 

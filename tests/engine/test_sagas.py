@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -239,6 +240,52 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
     assert len(undone) == 5  # the one that was cut off ran again
 
 
+async def pause() -> None:
+    await asyncio.sleep(0.02)
+
+
+async def many_tasks(depth: int = 40) -> None:
+    if depth:
+        await asyncio.create_task(many_tasks(depth - 1))
+
+
+@pytest.mark.parametrize("own", [pause, many_tasks])
+def test_a_resumed_compensation_waits_for_a_branch_that_does_something_of_its_own(
+    own: Callable[[], Awaitable[None]], file: Path, journal: Journal
+) -> None:
+    async def slow(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: 1)
+        await own()
+        await ctx.step("second", lambda: 2, compensate=lambda _: journal.note("undone"))
+
+    async def failing(ctx: WorkflowContext) -> None:
+        await ctx.step("wait", asyncio.sleep, 0.2)
+        await ctx.step("fail", fail)
+
+    @workflow
+    async def saga(ctx: WorkflowContext) -> None:
+        await asyncio.gather(slow(ctx.branch("slow")), failing(ctx.branch("failing")))
+
+    class DiesThen(DurableEngineObserver):
+        def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
+            die()
+
+    async def first_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, observers=[DiesThen()]) as engine,
+        ):
+            await engine.run(saga, execution_id="one")
+
+    async def second_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await fail_to_run(store, saga)
+
+    live_and_die(first_life)
+    asyncio.run(second_life())
+    assert journal.lines == ["undone"]
+
+
 def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
     file: Path, journal: Journal
 ) -> None:
@@ -265,3 +312,64 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
     with pytest.raises(NonDeterminismError, match="first"):
         asyncio.run(life(as_changed))
     assert asyncio.run(look()) is ExecutionStatus.COMPENSATING
+
+
+async def cancelled_from_within(_: object) -> None:
+    raise asyncio.CancelledError
+
+
+def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any() -> None:
+    undone: list[str] = []
+
+    @workflow
+    async def saga(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: 1, compensate=lambda _: undone.append("first"))
+        await ctx.step(
+            "second", lambda: 2, compensate=cancelled_from_within, compensate_retry=QUICK
+        )
+        await ctx.step("fail", fail)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store:
+            error = await asyncio.wait_for(fail_to_run(store, saga), 10)
+            assert error.compensation_error is not None
+            (failure,) = error.compensation_error.failures
+            assert failure.step_name == "second:compensate"
+            assert failure.attempt == 2
+
+    asyncio.run(life())
+    assert undone == ["first"]
+
+
+class Abort(BaseException):
+    """What no `except Exception` catches."""
+
+
+def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
+    file: Path,
+) -> None:
+    is_over = False
+    undone: list[str] = []
+
+    async def undo(_: object) -> None:
+        if not is_over:
+            raise Abort
+        undone.append("undone")
+
+    @workflow
+    async def saga(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: 1, compensate=undo)
+        await ctx.step("fail", fail)
+
+    async def life() -> None:
+        nonlocal is_over
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                with pytest.raises(Abort):
+                    await asyncio.wait_for(engine.run(saga, execution_id="one"), 5)
+                assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
+            is_over = True
+            await asyncio.wait_for(fail_to_run(store, saga), 5)
+
+    asyncio.run(life())
+    assert undone == ["undone"]

@@ -393,3 +393,24 @@ def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -> None
                     assert await asyncio.wait_for(handle.result(), 5) == 7
 
     asyncio.run(life())
+
+
+def test_a_payload_in_the_file_that_is_no_json_comes_as_its_text(file: Path) -> None:
+    @workflow
+    async def waiting(ctx: WorkflowContext) -> list[str]:
+        return [await ctx.wait_signal("go"), await ctx.wait_signal("go")]
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                await engine.start(waiting, execution_id="one")
+                await store.send_signal(
+                    WorkflowSignal(workflow_execution_id="one", signal_name="go", payload="kim")
+                )
+                await asyncio.sleep(0.1)
+            async with DurableEngine(store, [waiting]) as engine:
+                await engine.send_signal("one", "go", "lee")
+                result = await asyncio.wait_for(engine.handle("one").result(), 5)
+                assert result == ["kim", "lee"]
+
+    asyncio.run(life())

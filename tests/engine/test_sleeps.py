@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+
+import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
@@ -196,3 +198,24 @@ def test_an_execution_whose_wait_is_over_is_not_called_suspended() -> None:
 
     asyncio.run(life())
     assert wrong == []
+
+
+@pytest.mark.parametrize("hours", [-12, 12])
+def test_the_end_of_time_may_be_given_in_any_zone(hours: int) -> None:
+    zone = timezone(timedelta(hours=hours))
+
+    @workflow
+    async def for_ever(ctx: WorkflowContext) -> None:
+        await ctx.sleep_until("beginning", datetime.min.replace(tzinfo=zone))
+        await ctx.sleep_until("end", datetime.max.replace(tzinfo=zone))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.start(for_ever, execution_id="one")
+            while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
+                await asyncio.sleep(0.01)
+            (_, end) = await store.load_checkpoints("one")
+            assert end.due_at is not None
+            assert end.due_at.year == 9999
+
+    asyncio.run(life())

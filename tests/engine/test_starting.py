@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     SerializationError,
     SqliteCheckpointStore,
+    StepStatus,
     WorkflowContext,
     WorkflowFailedError,
     WorkflowGuarantee,
@@ -351,3 +353,90 @@ def test_ending_the_event_loop_leaves_executions_to_be_resumed(
             assert record.status is ExecutionStatus.SUSPENDED
 
     asyncio.run(next_life())
+
+
+def test_a_stop_that_is_cut_off_goes_on_and_a_second_call_waits_for_it(file: Path) -> None:
+    def slow() -> int:
+        time.sleep(0.5)
+        return 1
+
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> int:
+        return await ctx.step("slow", slow)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            engine = DurableEngine(store)
+            await engine.open()
+            await engine.start(one_step, execution_id="one")
+            await asyncio.sleep(0.1)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(engine.dispose(), 0.05)
+            await engine.dispose()
+            (step,) = await store.load_checkpoints("one")
+            assert step.status is StepStatus.COMPLETED
+            async with DurableEngine(store, [one_step]) as again:
+                assert await asyncio.wait_for(again.handle("one").result(), 5) == 1
+
+    asyncio.run(life())
+
+
+def test_an_action_may_stop_its_own_engine(file: Path) -> None:
+    @workflow
+    async def stops(ctx: WorkflowContext) -> str:
+        return await ctx.step("stop", stop)
+
+    async def stop() -> str:
+        await engines.pop().dispose()
+        return "stopped"
+
+    engines: list[DurableEngine] = []
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            engine = DurableEngine(store)
+            await engine.open()
+            engines.append(engine)
+            handle = await engine.start(stops, execution_id="one")
+            with pytest.raises(EngineStoppedError):
+                await asyncio.wait_for(handle.result(), 5)
+            await asyncio.wait_for(engine.dispose(), 5)
+            engines.append(DurableEngine(store))
+            async with DurableEngine(store, [stops]) as again:
+                assert await asyncio.wait_for(again.handle("one").result(), 5) == "stopped"
+
+    asyncio.run(life())
+
+
+def test_an_execution_whose_engine_is_stopped_as_it_starts_is_left_to_others(file: Path) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file, synchronous="full") as store:
+            engine = DurableEngine(store)
+            await engine.open()
+            starting = asyncio.create_task(engine.start(greet, "Ada", execution_id="one"))
+            await asyncio.sleep(0)
+            await engine.dispose()
+            with pytest.raises(EngineStoppedError):
+                await starting
+            async with (
+                SqliteCheckpointStore.file(file) as elsewhere,
+                DurableEngine(elsewhere, [greet]) as other,
+            ):
+                await asyncio.wait_for(other.handle("one").result(), 5)
+
+    asyncio.run(life())
+
+
+def test_numbers_and_truths_that_python_takes_for_equal_are_other_input() -> None:
+    @workflow
+    async def anything(ctx: WorkflowContext, value: Any) -> None: ...
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.run(anything, {"a": 1, "b": [None]}, execution_id="one")
+            await engine.run(anything, {"b": [None], "a": 1}, execution_id="one")
+            for other in (True, 1.0):
+                with pytest.raises(ExecutionConflictError):
+                    await engine.run(anything, {"a": other, "b": [None]}, execution_id="one")
+
+    asyncio.run(life())

@@ -11,17 +11,20 @@ import sqlite3
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
+import pydantic
 import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
+    RetryPolicy,
     SerializationError,
     SqliteCheckpointStore,
     StepStatus,
@@ -424,3 +427,217 @@ def test_the_ten_thousandth_step_costs_what_the_first_did(file: Path, input_size
     assert first_instructions > 100
     assert last_calls <= first_calls * 1.25 + 20  # the news are looked for at some of them
     assert last_instructions <= first_instructions * 1.25
+
+
+def test_a_result_that_is_too_long_is_never_run_again_and_is_undone(file: Path) -> None:
+    runs: list[str] = []
+
+    def make() -> str:
+        runs.append("made")
+        return "x" * 200_000
+
+    @workflow
+    async def long_step(ctx: WorkflowContext) -> None:
+        await ctx.step("make", make, compensate=lambda made: runs.append(f"undone {len(made)}"))
+
+    @workflow
+    async def long_result(ctx: WorkflowContext) -> str:
+        await ctx.step("first", lambda: 1, compensate=lambda _: runs.append("undone first"))
+        return "x" * 200_000
+
+    async def life() -> None:
+        connection = sqlite3.connect(file, check_same_thread=False)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+        async with SqliteCheckpointStore(connection) as store, DurableEngine(store) as engine:
+            for definition in (long_step, long_result):
+                with pytest.raises(WorkflowFailedError) as caught:
+                    await engine.run(definition)
+                assert isinstance(caught.value.__cause__, SerializationError)
+        connection.close()
+
+    asyncio.run(life())
+    assert runs == ["made", "undone 200000", "undone first"]
+
+
+def no_more() -> int:
+    return next(iter(()))
+
+
+async def cancelled_from_within() -> None:
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize(
+    ("action", "timeout", "message"),
+    [
+        (no_more, None, "StopIteration"),
+        (cancelled_from_within, None, "cancelled from within"),
+        (cancelled_from_within, timedelta(seconds=5), "cancelled from within"),
+    ],
+)
+def test_an_action_that_stops_or_cancels_itself_fails_its_step(
+    action: Callable[[], object], timeout: timedelta | None, message: str
+) -> None:
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step("act", action, timeout=timeout)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError, match=message):
+                await asyncio.wait_for(engine.run(one_step, execution_id="one"), 5)
+            (step,) = await store.load_checkpoints("one")
+            assert step.status is StepStatus.FAILED
+
+    asyncio.run(life())
+
+
+@dataclasses.dataclass  # which makes it unhashable
+class Times:
+    factor: int
+    results: list[int] = dataclasses.field(default_factory=list)
+
+    def __call__(self, number: int) -> int:
+        self.results.append(self.factor * number)
+        return self.results[-1]
+
+
+def test_actions_and_compensations_may_be_objects_that_cannot_be_hashed() -> None:
+    undo = Times(-1)
+
+    @workflow
+    async def fail(ctx: WorkflowContext) -> None:
+        assert await ctx.step("times", Times(3), 2, compensate=undo) == 6
+        raise ValueError("undo it")
+
+    with pytest.raises(WorkflowFailedError, match="undo it"):
+        asyncio.run(_run(fail))
+    assert undo.results == [-6]
+
+
+class Unforeseen(Exception):
+    """No ValueError, no TypeError: what a class of the user raises where it likes."""
+
+
+class CannotBeWritten:
+    def model_dump(self, **_: object) -> None:
+        raise Unforeseen("dump")
+
+
+class CannotBeRead:
+    def model_dump(self, **_: object) -> dict[str, int]:
+        return {"a": 1}
+
+    @classmethod
+    def model_validate_json(cls, _: object) -> None:
+        raise Unforeseen("validate")
+
+
+@pytest.mark.parametrize("kind", [CannotBeWritten, CannotBeRead])
+def test_a_result_whose_class_raises_what_it_likes_is_not_run_again_and_is_undone(
+    kind: type,
+) -> None:
+    runs: list[str] = []
+
+    def make() -> Any:
+        runs.append("made")
+        return kind()
+
+    make.__annotations__["return"] = kind
+
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step(
+            "make",
+            make,
+            compensate=lambda _: runs.append("undone"),
+            retry=RetryPolicy.fixed(max_attempts=3, delay=timedelta(0)),
+        )
+
+    with pytest.raises(WorkflowFailedError) as caught:
+        asyncio.run(_run(one_step))
+    assert isinstance(caught.value.__cause__, SerializationError)
+    assert runs == ["made", "undone"]
+
+
+class Aliased(pydantic.BaseModel):
+    order_id: str = pydantic.Field(alias="orderId")
+
+
+class StrictlyTyped(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True)
+    at: datetime
+
+
+class WithComputed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    number: int
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> int:
+        return 2 * self.number
+
+
+class WithBytes(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    content: bytes
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Aliased(orderId="1"),
+        StrictlyTyped(at=datetime.now(UTC)),
+        WithComputed(number=1),
+        WithBytes(content=b"\xff\x00"),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_pydantic_models_come_back_however_they_are_configured(model: pydantic.BaseModel) -> None:
+    def make() -> Any:
+        return [model]
+
+    make.__annotations__["return"] = list[type(model)]  # type: ignore[misc]
+
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> bool:
+        result = await ctx.step("make", make)
+        return bool(result == [model])
+
+    assert asyncio.run(_run(one_step))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("wrap", [lambda n: n, lambda n: [None, {"a": (n,)}], lambda n: Weight(n)])
+def test_a_number_that_json_lacks_is_refused(number: float, wrap: Callable[[float], Any]) -> None:
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step("make", lambda: wrap(number))
+
+    with pytest.raises(WorkflowFailedError, match="JSON has no number") as caught:
+        asyncio.run(_run(one_step))
+    assert isinstance(caught.value.__cause__, SerializationError)
+
+
+@dataclasses.dataclass
+class Weight:
+    kilograms: float
+
+
+async def key_for_another_step(ctx: WorkflowContext) -> None:
+    ctx.idempotency_key("pay")
+    await ctx.step("check", lambda: None)
+
+
+async def key_for_a_sleep(ctx: WorkflowContext) -> None:
+    ctx.idempotency_key("pay")
+    await ctx.sleep("pay", timedelta(0))
+
+
+@pytest.mark.parametrize("body", [key_for_another_step, key_for_a_sleep])
+def test_an_idempotency_key_is_for_the_step_that_it_names(body: Any) -> None:
+    with pytest.raises(WorkflowFailedError, match="must be followed by step 'pay'"):
+        asyncio.run(_run(workflow(body)))

@@ -14,7 +14,12 @@ from typing import NoReturn
 
 import pytest
 
-from durable_workflow_sqlite import ClaimLostError, SqliteCheckpointStore, WorkflowClaim
+from durable_workflow_sqlite import (
+    ClaimLostError,
+    SqliteCheckpointStore,
+    StoreError,
+    WorkflowClaim,
+)
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.store.processes import a_process
 
@@ -205,3 +210,17 @@ def test_workers_of_several_users_respect_each_other() -> None:
                     assert other_user.hear() == "refused"
 
         asyncio.run(story())
+
+
+def test_a_closed_store_takes_on_nothing_more(file: Path) -> None:
+    async def life() -> None:
+        store = SqliteCheckpointStore.file(file)
+        assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
+        await store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await store.create_execution(WORKFLOW, new_execution("f"))
+        async with SqliteCheckpointStore.file(file) as other:
+            (abandoned,) = await other.release_claims_of_the_dead(9)
+            assert abandoned.workflow_execution_id == "e"
+
+    asyncio.run(life())

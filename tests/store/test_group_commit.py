@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite import (
+    SerializationError,
     SqliteCheckpointStore,
     StoreBusyError,
     StoreError,
@@ -536,3 +537,43 @@ def test_a_store_can_be_closed_after_its_loop_went_away_in_the_middle_of_a_write
 
     asyncio.run(close())
     other.execute("rollback")
+
+
+def test_a_transaction_that_the_caller_has_open_is_refused_and_left_alone(file: Path) -> None:
+    async def story(connection: sqlite3.Connection) -> None:
+        async with SqliteCheckpointStore(connection) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            connection.execute("create table mine (x)")
+            connection.execute("begin")
+            connection.execute("insert into mine values (1)")
+            with pytest.raises(StoreError, match="did not begin"):
+                await store.save_checkpoint(new_checkpoint("e", 0))
+            connection.execute("commit")
+            assert connection.execute("select x from mine").fetchall() == [(1,)]
+            await store.save_checkpoint(new_checkpoint("e", 0))
+            assert await saved(store) == [0]
+
+    with closing(sqlite3.connect(file)) as connection:
+        asyncio.run(story(connection))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_value_that_is_too_long_is_a_serialization_error_of_its_own(
+    file: Path, alone: bool
+) -> None:
+    async def story(connection: sqlite3.Connection) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+        async with SqliteCheckpointStore(connection) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            for n in range(10 if alone else 0):
+                await store.save_checkpoint(new_checkpoint("e", n))
+            too_long = new_checkpoint("e", 50, output_data='"' + "x" * 200_000 + '"')
+            writes = [store.save_checkpoint(too_long)]
+            if not alone:
+                writes.append(store.save_checkpoint(new_checkpoint("e", 51)))
+            outcomes = await asyncio.gather(*writes, return_exceptions=True)
+            assert isinstance(outcomes[0], SerializationError)
+            assert outcomes[1:] == ([] if alone else [None])
+
+    with closing(sqlite3.connect(file)) as connection:
+        asyncio.run(story(connection))

@@ -249,3 +249,16 @@ def test_what_may_not_be_written_is_a_store_error(what: str) -> None:
             heard = other_user.hear()
         assert heard.startswith(("StoreError: ", "StoreReadOnlyError: ")), heard
         assert name in heard
+
+
+def test_a_path_that_looks_like_a_uri_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file("file:orders.db?mode=memory"):
+            pass
+
+    asyncio.run(life())
+    assert (tmp_path / "file:orders.db?mode=memory").exists()

@@ -34,10 +34,11 @@ class WorkflowContext:
 
     Each `step`, `sleep` and `wait_signal` takes the next number of its context when it is
     *called*, so steps that are started together keep their identity on every replay. A context
-    belongs to one task; chains of steps that run side by side take a `branch` each.
+    belongs to one task for ever: the first one to the workflow function's, a `branch` to the
+    first task that uses it. Chains of steps that run side by side take a `branch` each.
     """
 
-    __slots__ = ("_branch", "_branches", "_execution", "_keyed_index", "_next_index", "_owner")
+    __slots__ = ("_branch", "_branches", "_execution", "_keyed", "_next_index", "_owner")
 
     def __init__(self, execution: Execution, branch: str = "") -> None:
         self._execution = execution
@@ -45,11 +46,20 @@ class WorkflowContext:
         self._next_index = 0
         self._owner: asyncio.Task[Any] | None = None
         self._branches: dict[str, None] = {}  # a set would take more memory than the rest
-        self._keyed_index: int | None = None
+        self._keyed: tuple[int, str] | None = None
 
     @property
     def execution_id(self) -> str:
+        """The id of the execution that this is the context of."""
         return self._execution.id
+
+    def belong_to(self, task: asyncio.Task[Any]) -> None:
+        """Refuse every other task from now on."""
+        self._owner = task
+
+    def has_taken(self, branch: str) -> bool:
+        """Whether a branch of this key was asked for."""
+        return branch in self._branches
 
     @overload
     def step(
@@ -143,7 +153,7 @@ class WorkflowContext:
                 serialize=serialize,
                 deserialize=deserialize,
                 compensate_retry=compensate_retry,
-                idempotency_key=self._key(place, name) if place[1] == self._keyed_index else None,
+                idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
             ),
         )
 
@@ -223,10 +233,11 @@ class WorkflowContext:
 
         step: the step's name. Give the key to the outside world, which can then tell a repeated
         call from a new one: `await ctx.step("pay", pay, order, ctx.idempotency_key("pay"))`.
+        Raises ValueError if the next step has another name, since the key would not be its own.
         """
         check_identifier("a step's name", step)
         self._check_task()
-        self._keyed_index = self._next_index
+        self._keyed = self._next_index, step
         return self._key((self._branch, self._next_index), step)
 
     def _key(self, place: Place, name: str) -> str:
@@ -238,6 +249,13 @@ class WorkflowContext:
         self._check_task()
         execution = self._execution
         place = (self._branch, self._next_index)
+        if self._keyed is not None and self._keyed[0] == place[1]:
+            keyed = self._keyed[1]
+            if name != keyed or kind is not StepKind.STEP:
+                raise ValueError(
+                    f"idempotency_key({keyed!r}) must be followed by step {keyed!r} of the same"
+                    f" context, and {kind.lower()} {name!r} follows"
+                )
         history = execution.history.take(place)
         self._next_index += 1
         execution.steps_begun += 1
@@ -259,13 +277,14 @@ class WorkflowContext:
             )
         if task is None or task is self._owner:
             return
-        if self._owner is None or self._owner.done():
+        if self._owner is None:
             self._owner = task
             return
+        # Not even once the owner is done: which of two tasks is done first is a matter of time.
         where = f"branch {self._branch!r}" if self._branch else "the context"
         raise RuntimeError(
-            f"{where} of execution {self._execution.id!r} is used by two tasks at once, so its"
-            " steps would be numbered differently on a replay. Give each task a branch of its own:"
+            f"{where} of execution {self._execution.id!r} is used by two tasks, so its"
+            " steps could be numbered differently on a replay. Give each task a branch of its own:"
             " `asyncio.gather(*(handle(ctx.branch(item), item) for item in items))`"
         )
 

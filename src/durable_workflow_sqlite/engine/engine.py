@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
-import msgspec
-
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler, SystemClock
 from durable_workflow_sqlite.engine.execution import (
@@ -41,6 +39,7 @@ from durable_workflow_sqlite.engine.workflow import (
 )
 from durable_workflow_sqlite.errors import (
     EngineStoppedError,
+    ExecutionBlockedError,
     ExecutionConflictError,
     ExecutionNotFoundError,
     WorkflowCancelledError,
@@ -100,6 +99,7 @@ class DurableEngine:
         self._registry = WorkflowRegistry(workflows)
         self._observers = Observers(observers)
         self._format_error = checked(error_formatter)
+        self._keeps_errors_whole = error_formatter is default_error_formatter
         self._max_concurrent = max_concurrent
         self._max_recoveries = max_recoveries
         self._clock: Clock = clock or SystemClock()
@@ -108,7 +108,7 @@ class DurableEngine:
         self._environment: Environment | None = None
         self._intake: Intake | None = None
         self._news: News | None = None
-        self._is_disposed = False
+        self._disposing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -134,6 +134,7 @@ class DurableEngine:
             scheduler=Scheduler(self._clock),
             observers=self._observers,
             format_error=self._format_error,
+            keeps_errors_whole=self._keeps_errors_whole,
             executor=ThreadPoolExecutor(self._max_concurrent, "durable-workflow-action"),
             status_changed=self._status_changed,
         )
@@ -162,24 +163,36 @@ class DurableEngine:
         """
         if not isinstance(grace, timedelta):
             raise TypeError(f"grace must be a timedelta, not {grace!r}")
-        if self._is_disposed:
-            return
-        self._is_disposed = True
+        if self._disposing is None:
+            # In a task of its own: whoever asks may be cancelled, or be an action that this stops.
+            loop = asyncio.get_running_loop()
+            self._disposing = loop.create_task(
+                self._dispose(grace), name="durable-workflow-dispose"
+            )
+        await asyncio.shield(self._disposing)
+
+    @property
+    def _is_disposed(self) -> bool:
+        return self._disposing is not None
+
+    async def _dispose(self, grace: timedelta) -> None:
         waiting = [] if self._intake is None else await self._intake.close()
         running = list(self._executions.values())
         if running:
             await self._stop(running, grace)
         if self._news is not None:
             await self._news.close()
+        await self._let_go([*waiting, *(one.claim for one in running)])
+        if self._environment is not None:
+            self._environment.scheduler.close()
+            self._environment.executor.shutdown(wait=False)
+
+    async def _let_go(self, claims: list[WorkflowClaim]) -> None:
         try:
-            claims = [*waiting, *(one.claim for one in running)]
             await self._store.release_claims(claims, self._clock.now())
         except Exception:  # noqa: BLE001 - whatever the store raises
             # The claims end with this worker's life at the latest.
             _log.warning("could not release the claims of this worker", exc_info=True)
-        if self._environment is not None:
-            self._environment.scheduler.close()
-            self._environment.executor.shutdown(wait=False)
 
     async def _stop(self, running: list[Execution], grace: timedelta) -> None:
         outcomes = [execution.outcome for execution in running]
@@ -242,6 +255,9 @@ class DurableEngine:
             self, record.workflow_execution_id, workflow.result_type
         )
         claim = await self._store.create_execution(workflow.record, record)
+        if self._is_disposed:
+            await self._let_go([] if claim is None else [claim])
+            self._working()
         if claim is None:
             found = await self._attach(workflow, record)
             if not found.status.is_terminal and found.workflow_execution_id not in self._executions:
@@ -307,7 +323,7 @@ class DurableEngine:
                 f" not {workflow.name!r}; nothing was started",
                 workflow_execution_id=found.workflow_execution_id,
             )
-        if not _same_json(found.input_data, wanted.input_data):
+        if not serialization.is_same_json(found.input_data, wanted.input_data):
             raise ExecutionConflictError(
                 f"execution {found.workflow_execution_id!r} was started with other input;"
                 " nothing was started",
@@ -375,7 +391,8 @@ class DurableEngine:
         """Ask an execution to stop, undo what it did, and end CANCELLED.
 
         True if it will; False if it is finished, failing, or being cancelled already. The request
-        is stored: it outlives this process. Raises ExecutionNotFoundError.
+        is stored: it outlives this process. An execution that runs elsewhere may still end by
+        itself before the request gets there. Raises ExecutionNotFoundError.
         """
         self._working()
         found = await self.load(execution_id)
@@ -397,14 +414,15 @@ class DurableEngine:
             return False  # of requests made at once, the first is the one that cancels
         await self._heed(execution_id)
         execution = self._executions.get(execution_id)
-        if execution is None:
-            await self._taking_in().resume(found)
-        elif not execution.is_ending:
+        if execution is not None and not execution.is_interrupted:
             # It was about to end by itself.
-            outcome = await execution.its_outcome()
-            return outcome.trouble is not None or (
-                outcome.record.status is ExecutionStatus.CANCELLED
-            )
+            await execution.its_outcome()
+            execution = None
+        if execution is None:
+            found = await self.load(execution_id)
+            if found.status.is_terminal:
+                return found.status is ExecutionStatus.CANCELLED
+            await self._taking_in().resume(found)
         return True
 
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
@@ -456,6 +474,8 @@ class DurableEngine:
                 return _result(Outcome(state), result_type)
             if (trouble := self._taking_in().why_left(execution_id)) is not None:
                 raise trouble
+            if state.blocked_reason is not None:
+                raise _blocked(state)
             await self._watching().change_of(execution_id, state.status)
             self._working()
         outcome = await execution.its_outcome()
@@ -579,15 +599,6 @@ def _disposed(execution: Execution) -> EngineStoppedError:
     )
 
 
-def _same_json(one: str | None, other: str | None) -> bool:
-    if one == other:
-        return True
-    try:
-        return bool(msgspec.json.decode(one or "null") == msgspec.json.decode(other or "null"))
-    except msgspec.MsgspecError:
-        return False
-
-
 def _result(outcome: Outcome, result_type: Any) -> Any:
     """What the workflow returned, or the error that says how it ended."""
     record = outcome.record
@@ -614,6 +625,16 @@ def _result(outcome: Outcome, result_type: Any) -> Any:
     if cause is None or error_type(cause) == error_type(error):
         raise error
     raise error from cause
+
+
+def _blocked(state: WorkflowExecution) -> ExecutionBlockedError:
+    execution_id = state.workflow_execution_id
+    return ExecutionBlockedError(
+        f"execution {execution_id!r} is blocked: {state.blocked_reason}. Nobody takes it on: find"
+        " out why, then call engine.unblock(id)",
+        workflow_execution_id=execution_id,
+        reason=state.blocked_reason,
+    )
 
 
 def _not_found(execution_id: str) -> ExecutionNotFoundError:

@@ -33,6 +33,8 @@ from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
     EngineStoppedError,
     NonDeterminismError,
+    SerializationError,
+    StepFailedError,
     WorkflowCancelledError,
     WorkflowExpiredError,
 )
@@ -51,6 +53,11 @@ from durable_workflow_sqlite.records import (
 SETTLED_TURNS: Final = 25
 """Turns of the event loop without a word from any branch, after which a replay has caught up."""
 
+REPLAY_PATIENCE_S: Final = 1.0
+"""For how long a replay waits for what is recorded where the body does something of its own."""
+
+_LULL_PAUSE_S: Final = 0.002
+
 Interruption = WorkflowCancelledError | WorkflowExpiredError
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
@@ -64,6 +71,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: Scheduler
     observers: Observers
     format_error: ErrorFormatter
+    keeps_errors_whole: bool
+    """Whether all of an error may be stored; not where a formatter may be there to redact it."""
     executor: Executor
     status_changed: Callable[[WorkflowExecution, ExecutionStatus], None]
 
@@ -87,7 +96,9 @@ class Execution:
         "_awaiting_outcome",
         "_body",
         "_busy",
+        "_context",
         "_errors_to_raise",
+        "_has_replayed_errors",
         "_in_flight",
         "_interruption",
         "_is_body_over",
@@ -100,6 +111,7 @@ class Execution:
         "_stops_after_steps",
         "_suspending",
         "_task",
+        "_told_status",
         "_trouble",
         "_waiting",
         "claim",
@@ -141,6 +153,7 @@ class Execution:
         self._in_flight: dict[asyncio.Task[Any], None] = {}
         self._activity = 0
         self._errors_to_raise: dict[tuple[datetime, str, int], None] = {}
+        self._has_replayed_errors = False
         self._is_settling = False
         self._suspending: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -149,9 +162,11 @@ class Execution:
         self._interruption: Interruption | None = None
         self._trouble: BaseException | None = None
         self._stops_after_steps: BaseException | None = None
+        self._context: WorkflowContext | None = None
         self._body: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._progressed = record.recovery_count == 0
+        self._told_status = record.status
 
     # For the engine
 
@@ -208,6 +223,11 @@ class Execution:
         """Whether it is the engine that cancels what is still going on."""
         return self._interruption is not None or self._trouble is not None or self._is_closed
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it is being cancelled, or has expired."""
+        return self._interruption is not None
+
     def check_open(self) -> None:
         """Raise if nothing may be asked for any more, whatever the body made of being told so."""
         self._activity += 1
@@ -227,12 +247,22 @@ class Execution:
             raise self._trouble
 
     async def save(self, *records: Record) -> None:
-        """Write under the claim; if that fails, this worker leaves the execution alone."""
+        """Write under the claim; if that fails, this worker leaves the execution alone.
+
+        Raises SerializationError for what no store can hold; that is no trouble of the worker.
+        """
         try:
             await self.environment.store.save(*records, claim=self.claim)
+        except SerializationError:
+            self._progressed = False  # as far as the records say
+            raise
         except Exception as error:
             self.stop(error)
             raise
+        for record in records:
+            if isinstance(record, WorkflowExecution) and record.status is not self._told_status:
+                before, self._told_status = self._told_status, record.status
+                self.environment.status_changed(record, before)
 
     def begin_busy(self) -> asyncio.Task[Any]:
         """A step, a sleep or a wait begins, in the current task; `end_busy` must follow."""
@@ -349,17 +379,24 @@ class Execution:
         """
         turn = (failed.completed_at or self.record.created_at, failed.branch, failed.step_index)
         self._errors_to_raise[turn] = None
-        quiet = 0
+        self._has_replayed_errors = True
+        lull = _Lull()
         try:
             while turn != min(self._errors_to_raise) or (
-                quiet < SETTLED_TURNS and len(self.history)
+                len(self.history) and (lull.turns < SETTLED_TURNS or self._is_behind(turn[0], lull))
             ):
-                before = self._activity
-                await asyncio.sleep(0)
-                quiet = quiet + 1 if before == self._activity else 0
+                await lull.go_on(self)
         finally:
             del self._errors_to_raise[turn]
             self._activity += 1  # the replay goes on from here
+
+    def _is_behind(self, time: datetime, lull: _Lull) -> bool:
+        return lull.seconds < REPLAY_PATIENCE_S and self.history.has_outcome_before(time)
+
+    @property
+    def activity(self) -> int:
+        """A number that grows with every word from a branch."""
+        return self._activity
 
     @property
     def begins_nothing_new(self) -> bool:
@@ -444,6 +481,7 @@ class Execution:
             return self._left(self._trouble)
         if self._interruption is not None:
             return await self._undo(self._interruption)
+        self._check_all_was_asked_for(error)
         if error is None:
             try:
                 output = serialization.to_json(
@@ -455,7 +493,10 @@ class Execution:
             except Exception as unfit:  # noqa: BLE001
                 error = unfit
             else:
-                return await self._finish(ExecutionStatus.COMPLETED, output_data=output)
+                try:
+                    return await self._finish(ExecutionStatus.COMPLETED, output_data=output)
+                except SerializationError as too_long:
+                    error = too_long
         if not isinstance(error, Exception):
             # A cancellation from outside, or the process is told to exit: nobody failed.
             return self._left(error)
@@ -468,10 +509,11 @@ class Execution:
         except DurableWorkflowError as error:
             self.stop(error)
             return None, error
-        context = WorkflowContext(self)
+        self._context = context = WorkflowContext(self)
         self._body = asyncio.create_task(
             self.definition.function(context, *args), name=f"workflow {self.id}"
         )
+        context.belong_to(self._body)
         try:
             if self._only_replaying:
                 await self._wait_for_replay(self._body)
@@ -501,17 +543,39 @@ class Execution:
         if cut_off:
             raise asyncio.CancelledError
 
+    def _check_all_was_asked_for(self, error: BaseException | None) -> None:
+        """Raise if the body ended without a step of its own that its history holds.
+
+        A branch may rightly end early: it is cancelled, or lost a race. So may the body where a
+        recorded error was raised in it; else what it asks for is the same each time.
+        """
+        if error is not None and (self._has_replayed_errors or not isinstance(error, Exception)):
+            return
+        assert self._context is not None
+        for (branch, index), step in self.history.steps():
+            last = step.last
+            if last is None or last.completed_at is None or step.is_to_be_retried:
+                continue
+            if branch and self._context.has_taken(branch.partition("/")[0]):
+                continue
+            where = f"index {index}" + (f" of branch {branch!r}" if branch else "")
+            raise NonDeterminismError(
+                f"execution {self.id!r} has {last.kind.lower()} {last.step_name!r} recorded at"
+                f" {where}, which its workflow ended without. It was left as it is."
+                " Run it with the code that it was started with, or give changed code a new"
+                " version.",
+                workflow_execution_id=self.id,
+                step_index=index,
+                branch=branch,
+                recorded_name=last.step_name,
+            ) from error
+
     async def _wait_for_replay(self, body: asyncio.Task[Any]) -> None:
         """Replay until every step with a compensation is registered, or nothing moves any more."""
-        quiet = 0
-        # A branch may itself be waiting for the others to settle.
-        while not body.done() and self._saga.missing() and quiet < 2 * SETTLED_TURNS:
-            before = self._activity
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if before == self._activity else 0
-        if not body.done() and self._saga.missing():
-            # The body may be doing something of its own between two steps.
-            await asyncio.wait([body], timeout=1)
+        lull = _Lull()
+        # Twice as patient as a branch that is itself waiting for the others.
+        while not body.done() and self._saga.missing() and lull.seconds < 2 * REPLAY_PATIENCE_S:
+            await lull.go_on(self)
 
     # Compensation
 
@@ -543,6 +607,9 @@ class Execution:
         else:
             error_type = failures.error_type(cause)
             error_message = self.environment.format_error(cause)
+            if isinstance(cause, StepFailedError) and cause.error_type is not None:
+                # What the step failed with, whose class cannot be found.
+                error_type, error_message = cause.error_type, cause.error_message
         is_cancelled = error_type == _CANCELLED_TYPE
         return (
             ExecutionStatus.CANCELLED if is_cancelled else ExecutionStatus.FAILED,
@@ -588,6 +655,7 @@ class Execution:
         error_message: str | None = None,
     ) -> Outcome:
         self._is_body_over = True
+        before = self.record
         record = self._changed(
             status=status,
             output_data=output_data,
@@ -595,7 +663,11 @@ class Execution:
             error_message=error_message,
             blocked_reason=None,
         )
-        await self.save(record, *along)
+        try:
+            await self.save(record, *along)
+        except SerializationError:
+            self.record = before
+            raise
         elapsed = record.updated_at - record.created_at
         if status is not ExecutionStatus.COMPLETED:
             _log.info(
@@ -633,8 +705,6 @@ class Execution:
             updated_at=max(self.environment.clock.now(), before.updated_at),
             **changes,
         )
-        if self.record.status is not before.status:
-            self.environment.status_changed(self.record, before.status)
         return self.record
 
     def _watch_time_to_live(self) -> asyncio.Future[None] | None:
@@ -649,6 +719,34 @@ class Execution:
 
         alarm.add_done_callback(expire)
         return alarm
+
+
+class _Lull:
+    """How long no branch of an execution has said a word."""
+
+    __slots__ = ("_began_at", "_loop", "turns")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.turns = 0
+        self._began_at = self._loop.time()
+
+    @property
+    def seconds(self) -> float:
+        """What has passed of it."""
+        return self._loop.time() - self._began_at
+
+    async def go_on(self, execution: Execution) -> None:
+        """Let the branches have a turn; a long lull is not worth all turns that there are."""
+        before = execution.activity
+        await asyncio.sleep(0 if self.turns < SETTLED_TURNS else _LULL_PAUSE_S)
+        if before == execution.activity:
+            self.turns += 1
+        else:
+            self._begin()
 
 
 async def _end_of(task: asyncio.Task[Any]) -> None:

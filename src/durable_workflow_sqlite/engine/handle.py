@@ -25,6 +25,7 @@ class ExecutionHandle(Generic[R_co]):
 
     @property
     def execution_id(self) -> str:
+        """The id of the execution."""
         return self._execution_id
 
     async def result(self) -> R_co:
@@ -32,7 +33,8 @@ class ExecutionHandle(Generic[R_co]):
 
         Raises WorkflowFailedError (WorkflowExpiredError for its time to live) or
         WorkflowCancelledError for what ended otherwise, and what stopped the execution if it was
-        left unfinished: EngineStoppedError, StoreError, ClaimLostError or NonDeterminismError.
+        left unfinished: EngineStoppedError, StoreError, ClaimLostError or NonDeterminismError; or
+        ExecutionBlockedError. Where no worker has its workflow registered, it waits until one has.
         """
         result: R_co = await self._engine.result_of(self._execution_id, self._result_type)
         return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from durable_workflow_sqlite.records import StepCheckpoint
+from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
 
 Place = tuple[str, int]
 """Branch and index: what tells one step of an execution from all others."""
@@ -23,6 +23,17 @@ class StepHistory:
     @property
     def last(self) -> StepCheckpoint | None:
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def is_to_be_retried(self) -> bool:
+        """Whether its last attempt failed, and another follows."""
+        last = self.last
+        return (
+            last is not None
+            and last.kind is StepKind.STEP
+            and last.status is StepStatus.FAILED
+            and last.due_at is not None
+        )
 
 
 class History:
@@ -47,6 +58,15 @@ class History:
     def take(self, place: Place) -> StepHistory | None:
         """What is recorded at a place; each place is asked for once, and then forgotten."""
         return self._steps.pop(place, None)
+
+    def has_outcome_before(self, time: datetime) -> bool:
+        """Whether a step that has not been asked for had its outcome before a time."""
+        return any(
+            step.last is not None
+            and step.last.completed_at is not None
+            and step.last.completed_at < time
+            for step in self._steps.values()
+        )
 
     def __len__(self) -> int:
         return len(self._steps)

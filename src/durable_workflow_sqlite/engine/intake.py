@@ -141,13 +141,13 @@ class Intake:
                 self._foreground[one.workflow_execution_id] = due_at
         await self._store.put_into_queue(to_queue, started_at)
         resumed, expired_ones = await self._take()
+        blocked = dict.fromkeys(await self._store.load_blocked())
+        unregistered = await self._store.load_unregistered(self._registry.names_and_versions)
         result = RecoveryResult(
             resumed=tuple(resumed),
             expired=tuple(expired_ones),
-            unregistered=tuple(
-                await self._store.load_unregistered(self._registry.names_and_versions)
-            ),
-            blocked=tuple(await self._store.load_blocked()),
+            unregistered=tuple(one for one in unregistered if one not in blocked),
+            blocked=tuple(blocked),
         )
         observers.tell("on_recovery_complete", result, clock.now() - started_at)
         if result != RecoveryResult():
@@ -162,9 +162,10 @@ class Intake:
         self.look()
         return result
 
-    async def release_the_dead(self) -> None:
-        """Let whoever has room take on what dead workers had in their hands."""
+    async def release_the_dead(self) -> list[str]:
+        """Let whoever has room take on what dead workers had in their hands; what is blocked."""
         now = self._environment.clock.now()
+        blocked: list[str] = []
         for one in await self._store.release_claims_of_the_dead(self._max_recoveries, now):
             if one.blocked_reason is not None:
                 _log.error(
@@ -173,6 +174,8 @@ class Intake:
                     one.blocked_reason,
                     extra={"workflow_execution_id": one.workflow_execution_id},
                 )
+                blocked.append(one.workflow_execution_id)
+        return blocked
 
     async def resume(self, record: WorkflowExecution) -> None:
         """Take on one execution now, room or not, if that can be done here."""

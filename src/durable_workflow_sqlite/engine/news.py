@@ -95,7 +95,8 @@ class News:
                     pause = min(pause * 1.5, SLOWEST_S)
                 if loop.time() - looked_for_the_dead_at >= LOOK_FOR_THE_DEAD_S:
                     looked_for_the_dead_at = loop.time()
-                    await self._intake.release_the_dead()
+                    for execution_id in await self._intake.release_the_dead():
+                        self.changed(execution_id)
                     self._intake.look()
                     await self._look_at_the_awaited()  # another engine may use the same store
                 trouble = None

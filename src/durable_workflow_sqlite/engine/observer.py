@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
@@ -94,7 +95,7 @@ class Observers:
         for observer in self._observers:
             try:
                 getattr(observer, hook)(*args, **kwargs)
-            except Exception:  # noqa: BLE001 - whatever an observer does
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever an observer does
                 _log.exception("observer %r failed in %s", observer, hook)
 
 

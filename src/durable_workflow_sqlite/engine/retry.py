@@ -128,6 +128,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The policy that `to_json` wrote. Raises ValueError for anything else."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{data!r} is no retry policy")
         try:
             match data["type"]:
                 case "none":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
@@ -27,7 +28,10 @@ def to_json(value: object, what: object) -> str:
     if value is None:
         return "null"
     try:
-        return _encoder.encode(value).decode()
+        text = _encoder.encode(value).decode()
+        if "null" in text:
+            _check_finite(msgspec.to_builtins(value, enc_hook=_write_custom, str_keys=True))
+        return text
     except Exception as error:  # a class of the user may raise anything
         raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
 
@@ -40,6 +44,22 @@ def from_json(text: str | None, type_: Any, what: object) -> Any:
         return _decoder(type_).decode(text)
     except Exception as error:
         raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
+
+
+def is_json(text: str | None) -> bool:
+    """Whether text is JSON; no text stands for null."""
+    try:
+        msgspec.json.decode(text or "null", type=msgspec.Raw)
+    except (msgspec.MsgspecError, ValueError):
+        return False
+    return True
+
+
+def is_same_json(one: str | None, other: str | None) -> bool:
+    """Whether two texts stand for the same data: 1, 1.0 and true are three."""
+    return one == other or (
+        is_json(one) and is_json(other) and _canonical(one) == _canonical(other)
+    )
 
 
 def is_itself(value: object, type_: Any) -> bool:
@@ -113,6 +133,23 @@ def resolve(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _plain(type_: Any) -> Any:
     return Any if type_ is object or isinstance(type_, typing.TypeVar) else type_
+
+
+def _canonical(text: str | None) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(text or "null"), order="sorted")
+
+
+def _check_finite(value: Any) -> None:
+    """Raise for a number that JSON does not have, which msgspec writes as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"JSON has no number {value}")
+    kind: type[object] = type(value)
+    if issubclass(kind, dict):
+        value = value.values()
+    elif not issubclass(kind, list | tuple):
+        return
+    for one in value:
+        _check_finite(one)
 
 
 def _convert_null(type_: Any) -> Any:

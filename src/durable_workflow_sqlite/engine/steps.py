@@ -134,13 +134,9 @@ async def _run_attempts(
             if call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
         else:
+            value = result
             try:
                 output, value = call.encode(result)
-            except SerializationError as error:
-                # The side effect has happened: never again, and undone with what is at hand.
-                failure = _with_ids(error, execution, call)
-                execution.register_compensation(call, result, intent)
-            else:
                 completed = msgspec.structs.replace(
                     intent,
                     status=StepStatus.COMPLETED,
@@ -150,6 +146,11 @@ async def _run_attempts(
                 if call.compensate is not None:
                     execution.register_compensation(call, value, completed)
                 await execution.save(completed, *execution.running(progressed=True))
+            except SerializationError as error:
+                # The side effect has happened: never again, and undone with what is at hand.
+                failure = _with_ids(error, execution, call)
+                execution.register_compensation(call, value, intent)
+            else:
                 if environment.observers:
                     _tell_complete(execution, completed, first_started_at, replayed=False)
                 if execution.is_ending:
@@ -161,6 +162,9 @@ async def _run_attempts(
             status=StepStatus.FAILED,
             error_type=failures.error_type(failure),
             error_message=environment.format_error(failure),
+            output_data=failures.parts(failure)
+            if retried_in is None and environment.keeps_errors_whole
+            else None,
             completed_at=now,
             due_at=None if retried_in is None else later(now, retried_in),
         )
@@ -168,7 +172,10 @@ async def _run_attempts(
             await execution.save(failed, *execution.running(progressed=True))
             _tell_complete(execution, failed, first_started_at, replayed=False)
             execution.log_failure(failed, failure)
-            raise failure
+            if failed.output_data is not None:
+                raise failure
+            # The body must not see more of it now than it will on a replay.
+            raise _error_of(execution, call, failed) from failure
         await execution.save(failed)
         execution.log_retry(failed, failure, retried_in)
         await environment.scheduler.at(failed.due_at)
@@ -277,10 +284,13 @@ async def _replay_error(
     if execution.environment.observers:
         execution.environment.observers.tell("on_step_start", failed, replayed=True)
         _tell_complete(execution, failed, attempts[0].started_at, replayed=True)
-    error = failures.rebuild(failed.error_type, failed.error_message)
-    if error is not None:
-        raise error
-    raise StepFailedError(
+    raise _error_of(execution, call, failed)
+
+
+def _error_of(execution: Execution, call: StepCall, failed: StepCheckpoint) -> Exception:
+    """The error that a step failed with for good, as its record tells it."""
+    error = failures.rebuild(failed.error_type, failed.error_message, failed.output_data)
+    return error or StepFailedError(
         f"{call.describe()} of execution {execution.id!r} failed at attempt {failed.attempt}:"
         f" {failed.error_type}: {failed.error_message}",
         workflow_execution_id=execution.id,

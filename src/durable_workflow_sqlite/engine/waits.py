@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import MINYEAR, UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -250,7 +250,12 @@ def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
 
 def _deadline(execution: Execution, end: datetime | timedelta) -> datetime:
     if isinstance(end, datetime):
-        return end
+        try:
+            return end.astimezone(UTC)
+        except OverflowError:  # of a zone west or east of it, at the end or beginning of time
+            if end.year == MINYEAR:
+                return datetime.min.replace(tzinfo=UTC)
+            return datetime.max.replace(tzinfo=UTC)
     now = execution.environment.clock.now()
     try:
         return now + end
@@ -260,6 +265,8 @@ def _deadline(execution: Execution, end: datetime | timedelta) -> datetime:
 
 def _payload(execution: Execution, completed: StepCheckpoint, payload_type: Any) -> Any:
     what = f"the payload of signal {completed.step_name!r} to execution {execution.id!r}"
+    if payload_type is Any and not serialization.is_json(completed.output_data):
+        return completed.output_data  # written by hand, or by a program that stores plain text
     return serialization.from_json(completed.output_data, payload_type, what)
 
 

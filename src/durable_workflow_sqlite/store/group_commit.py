@@ -21,7 +21,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from durable_workflow_sqlite.errors import StoreError, StoreGoneError
+from durable_workflow_sqlite.errors import SerializationError, StoreError, StoreGoneError
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, file_at
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
@@ -98,6 +98,7 @@ class GroupCommit:
         self._in_thread: asyncio.Future[list[_Outcome]] | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
+        self._rollback_failed = False
         self._data_version: int | None = None
         self._news = 0
         self._forks = _forks
@@ -229,8 +230,9 @@ class GroupCommit:
             self._connection.execute("commit")
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, FAILURES):
-                raise self._translated(error) from error
+            translated = self._translated(error)
+            if translated is not error:
+                raise translated from error
             raise
         if self._checkpointer is not None:
             self._checkpointer.after_commit()
@@ -338,8 +340,14 @@ class GroupCommit:
 
     def _begin(self) -> None:
         self._check_file()
-        if self._connection.in_transaction:  # whose rollback failed
+        if self._connection.in_transaction:
+            if not self._rollback_failed:
+                raise StoreError(
+                    "the connection is in a transaction that the store did not begin; commit it or"
+                    " roll it back, or give the store a connection of its own"
+                )
             self._connection.execute("rollback")
+            self._rollback_failed = False
         self._connection.execute("begin immediate")
 
     def _check_file(self) -> None:
@@ -407,13 +415,19 @@ class GroupCommit:
     def _roll_back(self) -> None:
         # SQLite rolls back by itself on some errors; a second failure must not hide the first.
         if self._connection.in_transaction:
-            with suppress(*FAILURES):
+            try:
                 self._connection.execute("rollback")
+            except FAILURES:
+                self._rollback_failed = True
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
         return [(future, None, self._translated(error)) for _, future in group]
 
     def _translated(self, error: BaseException) -> BaseException:
+        if isinstance(error, sqlite3.DataError | OverflowError):
+            too_long = SerializationError(f"the database cannot hold a value this long: {error}")
+            too_long.__cause__ = error
+            return too_long
         if not isinstance(error, FAILURES):
             return error
         translated = translate(error, "use the database", self._path)
