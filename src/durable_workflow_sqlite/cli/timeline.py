@@ -194,7 +194,9 @@ def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime) -> Text:
     first = min(max(int(left * BAR), 0), BAR - 1)
     last = min(max(int(right * BAR), first), BAR - 1)
     text = " " * first + "━" * (last - first + 1)
-    return Text(text.ljust(BAR), output.STATUS_STYLES.get(one.status, ""))
+    # Where there is no room for all of it, it ends early: a second line would be another time.
+    style = output.STATUS_STYLES.get(one.status, "")
+    return Text(text.ljust(BAR), style, no_wrap=True, overflow="crop")
 
 
 def _hint(details: ExecutionDetails, file: Path) -> str | None:
