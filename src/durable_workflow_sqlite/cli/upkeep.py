@@ -118,10 +118,7 @@ def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only:
             on_listening=lambda address: output.say(f"the dashboard is at {address}"),
         )
     except ImportError as error:
-        raise DurableWorkflowError(
-            f"the dashboard is not installed ({error}):"
-            " pip install 'durable-workflow-sqlite[dashboard]'"
-        ) from None
+        raise DurableWorkflowError(str(error)) from None  # it names the extra
 
 
 def _write(finding: Finding) -> None:
