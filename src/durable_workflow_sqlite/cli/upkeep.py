@@ -115,10 +115,14 @@ def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only:
             port,
             token=token,
             read_only=read_only,
-            on_listening=lambda address: output.say(f"the dashboard is at {address}"),
+            on_listening=_say_address,
         )
     except ImportError as error:
         raise DurableWorkflowError(str(error)) from None  # it names the extra
+
+
+def _say_address(address: str) -> None:
+    output.say(f"the dashboard is at {address}")
 
 
 def _write(finding: Finding) -> None:
