@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from durable_workflow_sqlite import (
     Clock,
     DurableEngine,
@@ -50,6 +52,11 @@ MAKERS: dict[str, Callable[[Any], WorkflowDefinition[Any]]] = {
     "sleeps": scenarios.sleeps,
     "signals": scenarios.signals,
 }
+
+
+needs_linux = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="the end of many processes is awaited by Linux' pidfd"
+)
 
 
 class Harm(NamedTuple):
@@ -275,6 +282,7 @@ class Crew:
             execution_id,
             self.journal(execution_id, worker),
             is_signalled=self.work[execution_id] == "signals",
+            is_enqueued=number % 2 == 1,
             tolerated=(StoreBusyError,) if self.may_be_busy else (),
         )
 
@@ -286,9 +294,10 @@ async def see_through(
     journal: Any,
     *,
     is_signalled: bool,
+    is_enqueued: bool,
     tolerated: tuple[type[StoreError], ...],
 ) -> None:
-    """Start an execution, or attach to it, and ask for its end for as long as it takes.
+    """Start or enqueue an execution, or attach to it, and ask for its end until it has come.
 
     tolerated: the trouble with the store that whoever asks may hear of.
     """
@@ -296,7 +305,11 @@ async def see_through(
     while True:
         try:
             if handle is None:
-                handle = await engine.start(definition, execution_id=execution_id)
+                handle = await (
+                    engine.enqueue(definition, execution_id=execution_id, delay=scenarios.A_MOMENT)
+                    if is_enqueued
+                    else engine.start(definition, execution_id=execution_id)
+                )
             if is_signalled:
                 await _send_signals(handle, journal)
             await handle.result()

@@ -204,10 +204,10 @@ def _hint(details: ExecutionDetails, file: Path) -> str | None:
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return "it was compensated, so it cannot be retried; start a new one"
-        return f"to run it from its failed step: durable-workflow retry {file} {summary.id}"
+        return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
-        return f"to let it go on: durable-workflow signal {file} {summary.id} {name} [JSON]"
+        return f"to let it go on: {output.command('signal', file, summary.id, name)} [JSON]"
     return None
 
 

@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -132,35 +132,36 @@ def _put_together(taken_apart: dict[str, Any]) -> Exception:
     return error
 
 
-def _to_plain(value: Any) -> Any:
-    kind: type[object] = type(value)
-    if value is None or kind in (bool, int, float, str):
+def _to_plain(value: object) -> Any:
+    name = type(value).__qualname__
+    if value is None or type(value) in (bool, int, float, str):
         return value
-    if kind is list:
-        return list(map(_to_plain, value))
-    if kind is tuple:
-        return {"tuple": list(map(_to_plain, value))}
-    if kind is dict and all(type(key) is str for key in value):
-        return {"dict": dict(zip(value, map(_to_plain, value.values()), strict=True))}
-    if kind is bytes:
+    if type(value) is list:
+        return list(map(_to_plain, cast("list[object]", value)))
+    if type(value) is tuple:
+        return {"tuple": list(map(_to_plain, cast("tuple[object, ...]", value)))}
+    if type(value) is bytes:
         return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, Exception):
         return {"error": _take_apart(value)}
-    raise TypeError(f"a {kind.__qualname__} is no plain data")
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value)
+        if items.__class__ is dict and all(type(key) is str for key in items):
+            return {"dict": {key: _to_plain(one) for key, one in items.items()}}
+    raise TypeError(f"a {name} is no plain data")
 
 
-def _from_plain(value: Any) -> Any:
-    kind: type[object] = type(value)
-    if kind is list:
-        return list(map(_from_plain, value))
-    if kind is not dict:
+def _from_plain(value: object) -> Any:
+    if isinstance(value, list):
+        return list(map(_from_plain, cast("list[object]", value)))
+    if not isinstance(value, dict):
         return value
-    ((name, inner),) = value.items()
-    match name:
+    ((kind, inner),) = cast("dict[str, Any]", value).items()
+    match kind:
         case "tuple":
             return tuple(map(_from_plain, inner))
         case "dict":
-            return dict(zip(inner, map(_from_plain, inner.values()), strict=True))
+            return {key: _from_plain(one) for key, one in inner.items()}
         case "bytes":
             return base64.b64decode(inner)
         case _:

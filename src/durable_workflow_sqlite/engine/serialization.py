@@ -13,7 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -139,17 +139,17 @@ def _canonical(text: str | None) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(text or "null"), order="sorted")
 
 
-def _check_finite(value: Any) -> None:
+def _check_finite(value: object) -> None:
     """Raise for a number that JSON does not have, which msgspec writes as null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"JSON has no number {value}")
-    kind: type[object] = type(value)
-    if issubclass(kind, dict):
-        value = value.values()
-    elif not issubclass(kind, list | tuple):
-        return
-    for one in value:
-        _check_finite(one)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"JSON has no number {value}")
+    elif isinstance(value, dict):
+        for one in cast("dict[object, object]", value).values():
+            _check_finite(one)
+    elif isinstance(value, list | tuple):
+        for one in cast("list[object]", value):
+            _check_finite(one)
 
 
 def _convert_null(type_: Any) -> Any:
