@@ -132,11 +132,13 @@ def _confirmation(
 async def _signal(engine: DurableEngine, form: dict[str, str]) -> str:
     text = form.get("payload", "").strip() or "null"
     try:
-        msgspec.json.decode(text)
+        value: object = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError) as error:
         raise _RefusedError(f"The payload is no JSON: {error}. Text stands in quotes.") from None
-    # As it was written: to read it and to write it again could change its numbers.
-    await engine.send_signal(form["id"], form.get("name", ""), msgspec.Raw(text.encode()))
+    if value is not None:
+        # As it was written: to read it and to write it again could change its numbers.
+        value = msgspec.Raw(text.encode())
+    await engine.send_signal(form["id"], form.get("name", ""), value)
     return "signalled"
 
 
