@@ -12,8 +12,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -250,21 +250,38 @@ class Crew:
             )
             for execution_id, kind in self.work.items()
         }
-        async with (
-            store,
-            DurableEngine(
-                store,
-                workflows=definitions.values(),
-                max_recoveries=1_000_000,
-                clock=self.new_clock(name),
-            ) as engine,
-        ):
+        async with store, self._an_engine(store, definitions, name) as engine:
             await asyncio.gather(
                 *(
                     self._see_through(engine, definition, execution_id, name, number)
                     for number, (execution_id, definition) in enumerate(definitions.items())
                 )
             )
+
+    @asynccontextmanager
+    async def _an_engine(
+        self,
+        store: SqliteCheckpointStore,
+        definitions: dict[str, WorkflowDefinition[Any]],
+        name: str,
+    ) -> AsyncIterator[DurableEngine]:
+        while True:
+            engine = DurableEngine(
+                store,
+                workflows=definitions.values(),
+                max_recoveries=1_000_000,
+                clock=self.new_clock(name),
+            )
+            try:
+                await engine.open()
+            except StoreBusyError:
+                assert self.may_be_busy, "a lock was held for longer than a commit takes"
+            else:
+                break
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
 
     async def _see_through(
         self,
