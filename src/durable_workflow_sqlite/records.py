@@ -35,6 +35,7 @@ class ExecutionStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
+        """Whether no other status follows."""
         return self in TERMINAL_STATUSES
 
 
@@ -61,12 +62,16 @@ class StepKind(StrEnum):
 
 
 class TimerStatus(StrEnum):
+    """A timer is PENDING until its time has come, or until it is no longer waited for."""
+
     PENDING = "PENDING"
     FIRED = "FIRED"
     CANCELLED = "CANCELLED"
 
 
 class SignalStatus(StrEnum):
+    """A signal is PENDING until a wait takes it; EXPIRED if the execution ended before one did."""
+
     PENDING = "PENDING"
     DELIVERED = "DELIVERED"
     EXPIRED = "EXPIRED"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -34,6 +36,16 @@ async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
     return name
 
 
+def act_in_thread(journal: Journal, name: str, *, fails: int = 0) -> str:
+    """As `act`, for a moment in which the event loop goes on."""
+    runs = journal.note(f"run {name}")
+    time.sleep(max(journal.action_s, 0.002))
+    journal.note(f"over {name}")
+    if fails < 0 or runs <= fails:
+        raise ConnectionError(name)
+    return name
+
+
 async def undo(journal: Journal, fails: bool, name: str) -> None:
     journal.note(f"undo {name}")
     await asyncio.sleep(journal.action_s)
@@ -42,20 +54,33 @@ async def undo(journal: Journal, fails: bool, name: str) -> None:
         raise ConnectionError(f"cannot undo {name}")
 
 
+def undo_in_thread(journal: Journal, fails: bool, name: str) -> None:
+    journal.note(f"undo {name}")
+    time.sleep(max(journal.action_s, 0.001))
+    journal.note(f"over {name}")
+    if fails:
+        raise ConnectionError(f"cannot undo {name}")
+
+
 class Steps:
     """Short words for steps that write to the journal."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, in_threads: bool = False) -> None:
         self.journal = journal
+        self._act = act_in_thread if in_threads else act
+        self._undo = undo_in_thread if in_threads else undo
 
-    async def do(self, ctx: WorkflowContext, name: str, **options: Any) -> str:
+    def do(self, ctx: WorkflowContext, name: str, **options: Any) -> Coroutine[Any, Any, str]:
         fails = options.pop("fails", 0)
         if options.pop("undone", False):
             fails_to_undo = options.pop("undo_fails", False)
-            options["compensate"] = functools.partial(undo, self.journal, fails_to_undo)
+            options["compensate"] = functools.partial(self._undo, self.journal, fails_to_undo)
             options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=A_MOMENT)
-        action = functools.partial(act, self.journal, name, fails=fails)
-        result: str = await ctx.step(name, action, **options)
+        action = functools.partial(self._act, self.journal, name, fails=fails)
+        return self._noted(name, ctx.step(name, action, **options))
+
+    async def _noted(self, name: str, step: Coroutine[Any, Any, str]) -> str:
+        result = await step
         self.journal.note(f"done {name}")
         return result
 
@@ -96,6 +121,35 @@ def saga(journal: Journal) -> WorkflowDefinition[Any]:
         await steps.do(ctx, "note")
         await steps.do(ctx, "car", undone=True)
         await steps.do(ctx, "pay", fails=-1, undone=True)
+
+    return body
+
+
+def threads(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal, in_threads=True)
+
+    @workflow(name="threads")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "flight", undone=True)
+        await steps.do(ctx, "hotel", undone=True, fails=1, retry=QUICK)
+        await asyncio.gather(*(steps.do(ctx, f"seat {number}", undone=True) for number in range(3)))
+        await steps.do(ctx, "pay", fails=-1, undone=True)
+
+    return body
+
+
+def threads_side_by_side(journal: Journal) -> WorkflowDefinition[Any]:
+    steps, hanging = Steps(journal, in_threads=True), Steps(journal)
+
+    @workflow(name="threads side by side")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first", undone=True)
+        await asyncio.gather(
+            steps.do(ctx, "one", undone=True),
+            steps.do(ctx, "two", undone=True),
+            hanging.do(ctx, "three", undone=True),
+            ctx.step("hang", asyncio.sleep, 3600),
+        )
 
     return body
 
@@ -248,7 +302,9 @@ def long_work(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def cancel_at(line: str) -> Scenario:
+def cancel_at(
+    line: str, make: Callable[[Journal], WorkflowDefinition[Any]] = long_work
+) -> Scenario:
     """Cancel the execution once the journal has a line, in whatever life that is."""
 
     async def drive(
@@ -265,7 +321,7 @@ def cancel_at(line: str) -> Scenario:
             if not (await engine.load(EXECUTION)).status.is_terminal:
                 raise
 
-    return Scenario(f"cancelled at: {line}", long_work, drive, ("CANCELLED",))
+    return Scenario(f"cancelled at: {line}", make, drive, ("CANCELLED",))
 
 
 async def run_for_a_moment(
@@ -283,6 +339,7 @@ SCENARIOS = [
     Scenario("ten steps", ten_steps, run),
     Scenario("retries", retries, run),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
+    Scenario("actions in threads", threads, run, ("FAILED",)),
     Scenario("nested branches", branches, run),
     Scenario("branches that fail", branches_that_fail, run, ("FAILED",)),
     Scenario("sleeps", sleeps, run),
@@ -293,4 +350,5 @@ SCENARIOS = [
         cancel_at(line)
         for line in ("run first", "run second", "sleeping", "backing off", "run flaky", "waiting")
     ),
+    *(cancel_at(line, threads_side_by_side) for line in ("run one", "run three")),
 ]

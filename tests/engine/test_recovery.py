@@ -9,7 +9,7 @@ import os
 import signal
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StoreBusyError,
     StoreCorruptError,
+    StoreGoneError,
     WorkflowContext,
     WorkflowExecution,
     WorkflowFailedError,
     WorkflowGuarantee,
     workflow,
 )
+from durable_workflow_sqlite.engine import intake, news
 from durable_workflow_sqlite.store import group_commit
 from tests.lives import Journal, die, live_and_die
 
@@ -551,3 +553,39 @@ def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
                 assert caught.value.reason == "it died"
 
     asyncio.run(life())
+
+
+def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "TRY_AGAIN_AFTER_S", 0.005)
+    monkeypatch.setattr(intake, "TRY_AGAIN_AFTER_S", 0.005)
+
+    @workflow
+    async def waiting(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_signal("go"))
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [waiting]) as engine,
+        ):
+            handle = await engine.start(waiting, execution_id="one")
+            await asyncio.sleep(0.1)
+            elsewhere = file.with_name("elsewhere.db")
+            os.rename(file, elsewhere)  # noqa: PTH104 - quick
+            await asyncio.sleep(1.5)
+            os.rename(elsewhere, file)  # noqa: PTH104 - quick
+            await asyncio.sleep(0.7)
+            await handle.signal("go", "on")
+            with suppress(StoreGoneError):  # it may have been left while the file was away
+                assert await asyncio.wait_for(handle.result(), 10) == "on"
+
+    with caplog.at_level(logging.INFO, "durable_workflow_sqlite.engine"):
+        asyncio.run(life())
+    said = [(one.levelname, one.getMessage()) for one in caplog.records]
+    (error,) = [text for level, text in said if level == "ERROR" and "look for news" in text]
+    assert "until somebody acts" in error
+    assert "open the store and the engine anew" in error
+    assert ("INFO", "can look for news again") in said
+    assert len([text for _, text in said if "look for work until" in text]) <= 1

@@ -150,7 +150,7 @@ class World:
             await engine.start(self.definition, execution_id=EXECUTION, ttl=ttl)
             self.started_in = min(self.started_in, len(self.lives))
             for _ in range(MOST_TIMES):
-                await self._settle()
+                await self._settle(engine)
                 if self.look().status in FINAL:
                     return
                 if not self._wait_for_what_comes_next():
@@ -160,11 +160,11 @@ class World:
                     self.to_come.pop(0)
             self.problems.append("it never came to an end")
 
-    async def _settle(self) -> None:
+    async def _settle(self, engine: DurableEngine) -> None:
         """Let the engine do all that can be done at this time."""
         ready = asyncio.get_running_loop()._ready
         await asyncio.sleep(0)
-        while ready:
+        while ready or any(one.is_catching_up for one in engine._executions.values()):
             await asyncio.sleep(0)
 
     def _wait_for_what_comes_next(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import History, Place
 from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
 from tests.properties.simulation import (
@@ -67,7 +67,12 @@ def _loses_commits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(History, "take", lambda self, place: None)
+    take = History.take
+
+    def forgetful(self: History, place: Place) -> None:
+        take(self, place)
+
+    monkeypatch.setattr(History, "take", forgetful)
 
 
 def _forgets_what_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:

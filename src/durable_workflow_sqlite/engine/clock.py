@@ -23,7 +23,7 @@ class Clock(Protocol):
         ...
 
 
-class SystemClock:
+class SystemClock(Clock):
     """The machine's clock. It is looked at again every few seconds, since it may be set."""
 
     def now(self) -> datetime:

@@ -224,6 +224,11 @@ class Execution:
         return self._interruption is not None or self._trouble is not None or self._is_closed
 
     @property
+    def is_catching_up(self) -> bool:
+        """Whether a replay waits until its branches have got as far as the records reach."""
+        return self._only_replaying or bool(self._errors_to_raise)
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether it is being cancelled, or has expired."""
         return self._interruption is not None

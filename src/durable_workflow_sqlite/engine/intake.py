@@ -23,6 +23,7 @@ from durable_workflow_sqlite.engine.execution import (
     expired,
 )
 from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import (
     ClaimLostError,
@@ -222,7 +223,7 @@ class Intake:
 
     async def _run(self) -> None:
         """Take on what there is, then wait until there may be more."""
-        trouble: type[Exception] | None = None
+        trouble = Trouble("look for work")
         while True:
             self._something_to_do.clear()
             alarm: asyncio.Future[None] | None = None
@@ -232,13 +233,10 @@ class Intake:
                 if due_at is not None:
                     alarm = self._environment.scheduler.at(due_at)
                     alarm.add_done_callback(self._ring)
+                trouble.is_over()
                 await self._something_to_do.wait()
-                trouble = None
             except Exception as error:  # noqa: BLE001 - whatever the store raises
-                if type(error) is not trouble:  # said once, and not every second
-                    trouble = type(error)
-                    _log.warning("cannot look for work; will go on trying", exc_info=True)
-                await asyncio.sleep(TRY_AGAIN_AFTER_S)
+                await asyncio.sleep(trouble.met(error, TRY_AGAIN_AFTER_S))
             finally:
                 if alarm is not None:
                     alarm.cancel()

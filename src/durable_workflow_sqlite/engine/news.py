@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from durable_workflow_sqlite.engine.intake import Intake
+from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus
@@ -80,7 +81,7 @@ class News:
         loop = asyncio.get_running_loop()
         looked_for_the_dead_at = loop.time()
         pause = SLOWEST_S
-        trouble: type[Exception] | None = None
+        trouble = Trouble("look for news")
         while True:
             await asyncio.sleep(pause)
             try:
@@ -99,15 +100,12 @@ class News:
                         self.changed(execution_id)
                     self._intake.look()
                     await self._look_at_the_awaited()  # another engine may use the same store
-                trouble = None
+                trouble.is_over()
             except Exception as error:  # noqa: BLE001 - whatever the store raises
-                if type(error) is not trouble:  # said once, and not every second
-                    trouble = type(error)
-                    _log.warning("cannot look for news; will go on trying", exc_info=True)
                 if isinstance(error, StoreError) and not error.may_pass:
                     for execution_id in list(self._awaited):
                         self.changed(execution_id)  # whoever waits looks, and meets the error
-                pause = TRY_AGAIN_AFTER_S
+                pause = trouble.met(error, TRY_AGAIN_AFTER_S)
 
     async def _take_in(self) -> None:
         signalled, self._last_signal = await self._store.load_signals_after(self._last_signal)

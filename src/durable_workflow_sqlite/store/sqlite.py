@@ -23,6 +23,7 @@ from durable_workflow_sqlite.errors import (
     ExecutionNotFoundError,
     StoreError,
 )
+from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     TERMINAL_STATUSES,
     AbandonedExecution,
@@ -62,7 +63,7 @@ from durable_workflow_sqlite.store.worker_lock import WorkerLock
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
 
-class SqliteCheckpointStore:
+class SqliteCheckpointStore(CheckpointStore):
     """A `CheckpointStore` in one SQLite file, or in memory.
 
     Takes an open connection, sets its PRAGMAs, migrates its database and uses it until `close()`,

@@ -73,6 +73,7 @@ class Sandbox(Plannable):
 
     @property
     def now(self) -> datetime:
+        """The time by the clock of the sandbox."""
         return self._sandbox.now
 
     def run(
@@ -201,6 +202,7 @@ class SandboxExecution(Generic[R_co]):
 
     @property
     def execution_id(self) -> str:
+        """The id of the execution."""
         return self._execution_id
 
     def result(self) -> R_co:
@@ -210,15 +212,19 @@ class SandboxExecution(Generic[R_co]):
         return result
 
     def status(self) -> ExecutionStatus:
+        """How the execution stands."""
         return self._sandbox.status(self.execution_id)
 
     def history(self) -> History:
+        """What is recorded of the execution."""
         return self._sandbox.history(self.execution_id)
 
     def signal(self, name: str, payload: object = None) -> None:
+        """As `engine.send_signal`."""
         self._sandbox.signal(self.execution_id, name, payload)
 
     def cancel(self) -> bool:
+        """As `engine.cancel`."""
         return self._sandbox.cancel(self.execution_id)
 
 

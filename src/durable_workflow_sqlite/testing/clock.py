@@ -8,11 +8,13 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from durable_workflow_sqlite.engine.clock import Clock
+
 SETTLED_TURNS: Final = 100
 """Turns of the event loop that an engine is given to do what a new time calls for."""
 
 
-class ManualClock:
+class ManualClock(Clock):
     """A `Clock` that stands still until a test moves it: `DurableEngine(store, clock=clock)`.
 
     A workflow that sleeps for a month then takes milliseconds, and always the same ones. Sleeps,

@@ -197,6 +197,7 @@ class AsyncSandbox(Plannable):
 
     @property
     def now(self) -> datetime:
+        """The time by the clock of the sandbox."""
         return self._now if self._life is None else self._life.clock.now()
 
     @property
@@ -600,6 +601,7 @@ class AsyncSandboxExecution(Generic[R_co]):
 
     @property
     def execution_id(self) -> str:
+        """The id of the execution."""
         return self._execution_id
 
     async def result(self) -> R_co:
@@ -609,15 +611,19 @@ class AsyncSandboxExecution(Generic[R_co]):
         return result
 
     async def status(self) -> ExecutionStatus:
+        """How the execution stands."""
         return await self._sandbox.status(self._execution_id)
 
     async def history(self) -> History:
+        """What is recorded of the execution."""
         return await self._sandbox.history(self._execution_id)
 
     async def signal(self, name: str, payload: object = None) -> None:
+        """As `engine.send_signal`."""
         await self._sandbox.signal(self._execution_id, name, payload)
 
     async def cancel(self) -> bool:
+        """As `engine.cancel`."""
         return await self._sandbox.cancel(self._execution_id)
 
 
