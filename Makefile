@@ -94,6 +94,10 @@ plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
 migrate: $(READY) ## Bring a database to the current schema (DB=workflows.db ARGS=)
 	@$(BIN)/python -m durable_workflow_sqlite migrate "$(DB)" $(ARGS)
 
+.PHONY: screenshots
+screenshots: $(READY) ## Make docs/images from a real file (needs chromium and chromium-driver)
+	@$(BIN)/python tools/make_screenshots.py
+
 .PHONY: format
 format: $(READY) ## Format the Python and the SQL
 	@$(BIN)/ruff check --quiet --fix-only

@@ -71,7 +71,7 @@ _DBOS_COUNTS: Final = Counts(1_000, 50, 50, 1_000)
 PEERS: Final = {
     "dbos": Peer("DBOS", "dbos", ("dbos",), _DBOS_COUNTS),
     "dbos_tuned": Peer("DBOS, tuned", "dbos", ("dbos",), _DBOS_COUNTS, ("--tuned",)),
-    "edda": Peer("Edda", "edda", ("edda-framework",), Counts(200, 10, 20, 100)),
+    "edda": Peer("Edda", "edda", ("edda-framework",), Counts(200, 10, 20, 50)),
     "langgraph": Peer(
         "LangGraph",
         "langgraph",

@@ -7,6 +7,7 @@
     curl -X POST localhost:8000/webhooks/payments -H 'content-type: application/json' \
          -d '{"order": "A-1", "reference": "tx-77"}'
     curl localhost:8000/orders/A-1
+    open http://localhost:8000/dashboard/
 
 A request that is repeated starts nothing twice, since the order's number is the execution's id.
 Stop the server while an order waits for its payment: the next one goes on with it.
@@ -31,9 +32,11 @@ from durable_workflow_sqlite import (
     SignalTimeoutError,
     SqliteCheckpointStore,
     WorkflowContext,
+    dashboard,
     workflow,
 )
 
+FILE = Path("workflows.db")
 OpenEngine = Callable[[], AbstractAsyncContextManager[DurableEngine]]
 
 
@@ -128,7 +131,7 @@ async def hear_of_payment(payment: Payment, engine: Engine) -> None:
 async def open_engine() -> AsyncIterator[DurableEngine]:
     """Entering it takes on what the process before left; leaving it leaves all to the next."""
     async with (
-        SqliteCheckpointStore.file(Path("workflows.db")) as store,
+        SqliteCheckpointStore.file(FILE) as store,
         DurableEngine(store, workflows=[fulfil]) as engine,
     ):
         yield engine
@@ -143,6 +146,8 @@ def create_app(open_engine: OpenEngine = open_engine) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan)
     app.include_router(router)
+    # To look at. Give it a token and take `read_only` away to act from it.
+    app.mount("/dashboard", dashboard.app(FILE, read_only=True))
     return app
 
 

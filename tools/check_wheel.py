@@ -70,12 +70,17 @@ def _check(folder: Path) -> Iterator[str]:
 def missing_files(wheel: Path, sdist: Path) -> Iterator[str]:
     """What a wheel and an sdist lack."""
     sql = {str(path) for path in Path("sql").glob("**/*") if path.is_file()}
+    shown = {
+        str(path.relative_to("src"))
+        for folder in ("templates", "static")
+        for path in Path(f"src/{PACKAGE}/dashboard/{folder}").iterdir()
+    }
     with zipfile.ZipFile(wheel) as archive:
         in_wheel = set(archive.namelist())
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     others = {f"{PACKAGE}/py.typed", f"{PACKAGE}_pytest.py"}
-    for name in sorted({f"{PACKAGE}/{path}" for path in sql} | others):
+    for name in sorted({f"{PACKAGE}/{path}" for path in sql} | others | shown):
         if name not in in_wheel:
             yield f"{wheel.name} lacks {name}"
     for name in sorted({*sql, f"src/{PACKAGE}/py.typed", "LICENSE", "CHANGELOG.md"}):

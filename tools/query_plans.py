@@ -42,8 +42,8 @@ QUERIES = Path("sql/queries")
 MIGRATIONS = Path("sql/migrations")
 OUTPUT = Path("sql/plans.txt")
 
-STAYS_SMALL = frozenset({"workflows"})
-"""A table of definitions: it holds what the code has, and no history."""
+STAYS_SMALL = frozenset({"workflows", "sqlite_schema"})
+"""Tables of definitions: they hold what the code has, and no history."""
 
 FINISHED, UNFINISHED = 20_000, 400
 """How many executions the statistics are of."""
@@ -142,10 +142,15 @@ def statistics_of_a_long_life() -> list[Statistic]:
         file = Path(folder, "workflows.db")
         big_file.build(file, FINISHED)
         with closing(sqlite3.connect(file)) as connection:
-            for statement in _UNFINISHED:
-                connection.execute(statement, {"executions": UNFINISHED})
+            add_unfinished(connection)
             connection.execute("analyze")
             return connection.execute("select tbl, idx, stat from sqlite_stat1").fetchall()
+
+
+def add_unfinished(connection: sqlite3.Connection) -> None:
+    """Put some work that is left to do into a file that `big_file` built."""
+    for statement in _UNFINISHED:
+        connection.execute(statement, {"executions": UNFINISHED})
 
 
 def plans(queries: Path, migrations: Path, statistics: Iterable[Statistic]) -> str:
@@ -200,8 +205,8 @@ class _Node:
 
 
 class _Plan:
-    def __init__(self, query: Query, rows: Iterable[tuple[int, int, int, str]]) -> None:
-        self._statement = query.statement
+    def __init__(self, rows: Iterable[tuple[int, int, int, str]], names: _Names) -> None:
+        self._names = names
         self._top = _Node("")
         nodes = {0: self._top}
         for number, parent, _, detail in rows:
@@ -237,15 +242,39 @@ class _Plan:
         None for constants, JSON, and what the statement makes itself: that has lines of its own.
         """
         match = _READ.match(node.detail)
-        if match is None or "VIRTUAL TABLE" in match["by"] or match["table"] in STAYS_SMALL:
+        if match is None or "VIRTUAL TABLE" in match["by"]:
             return None
-        is_made_here = re.search(rf"\b{match['table']}( \([\w\s,]*\))? as \(", self._statement)
-        return None if is_made_here else match["table"]
+        return self._names.table_that_grows(match["name"])
 
 
 _READ = re.compile(
-    r"(SCAN|SEARCH) (TABLE )?(?!CONSTANT|\d+ CONSTANT|SUBQUERY|\()(?P<table>\w+)(?P<by>.*)"
+    r"(SCAN|SEARCH) (TABLE )?(?!CONSTANT|\d+ CONSTANT|SUBQUERY|\()(?P<name>\w+)(?P<by>.*)"
 )
+
+
+class _Names:
+    """What the names in a plan stand for: tables, by whatever name, and what is made of them."""
+
+    def __init__(self, tables: set[str], text: str) -> None:
+        self._tables = tables
+        self._text = text
+        """The statement, and the views that it may read."""
+
+    def table_that_grows(self, name: str) -> str | None:
+        if name not in self._tables:
+            others = {
+                table for table in self._tables if re.search(rf"\b{table} as {name}\b", self._text)
+            }
+            if not others and self._is_made(name):
+                return None
+            name = min(others - STAYS_SMALL or others, default=name)
+        return None if name in STAYS_SMALL else name
+
+    def _is_made(self, name: str) -> bool:
+        return bool(
+            re.search(rf"\b{name}( \([\w\s,]*\))? as \(|\) as {name}\b", self._text)
+            or re.search(rf"create view {name}\b", self._text)
+        )
 
 
 def _ours() -> Execute:
@@ -271,6 +300,16 @@ class _Planner:
             for row in statistics:
                 execute("insert into sqlite_stat1 values (?, ?, ?)", row)
             execute("analyze sqlite_schema")  # reads it
+        self._tables = {
+            "sqlite_schema",
+            *(
+                str(name)
+                for (name,) in execute("select name from sqlite_schema where type = 'table'")
+            ),
+        }
+        self._views = "\n".join(
+            str(text) for (text,) in execute("select sql from sqlite_schema where type = 'view'")
+        )
         self.indexes = [
             str(name)
             for (name,) in execute(
@@ -280,7 +319,8 @@ class _Planner:
 
     def plan(self, query: Query) -> _Plan:
         nulls = dict.fromkeys(query.parameters)
-        return _Plan(query, self._execute(f"explain query plan {query.statement}", nulls))
+        names = _Names(self._tables, f"{query.statement}\n{self._views}")
+        return _Plan(self._execute(f"explain query plan {query.statement}", nulls), names)
 
 
 def _statements(script: str) -> Iterator[str]:

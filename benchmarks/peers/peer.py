@@ -57,11 +57,11 @@ def die() -> None:
 
 def wait_for_rows(file: Path, query: str, count: int) -> None:
     """Wait until a query counts so many, seen from outside."""
-    give_up_at = time.monotonic() + 300
+    give_up_at = time.monotonic() + 120
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)) as connection:
         while (found := connection.execute(query).fetchone()[0]) < count:
             if time.monotonic() > give_up_at:
-                raise RuntimeError(f"only {found} of {count} came to their end in 5 minutes")
+                raise RuntimeError(f"only {found} of {count} came to their end in 2 minutes")
             time.sleep(0.02)
 
 

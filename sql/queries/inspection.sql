@@ -6,9 +6,7 @@
 -- name: count_executions()
 -- How many executions there are of each workflow in each status. Reads an index of
 -- the table from end to end.
--- @scan counted: a row for each workflow and status
 -- @scan workflow_executions: an index alone, which is what counting costs
--- @scan workflow: definitions are few
 -- @sort: a row for each workflow and status
 -- =workflow_id text
 -- =workflow_type text null
@@ -37,8 +35,7 @@ order by workflow.workflow_type, workflow.version, counted.status;
 -- The newest executions that come before a place in the order of creation. For each
 -- pair of status and workflow that there is, one after the other in the index, it
 -- takes the newest, and of those the newest: so every page costs the same.
--- @scan foremost: the first entry of an index
--- @scan workflow: definitions are few
+-- @scan workflow_executions: the first entry of an index
 -- @sort: a page for each workflow and status
 -- :statuses text null
 -- :workflow_type text null
@@ -132,7 +129,6 @@ limit :row_limit;
 
 -- name: count_ids(id_from, id_before, at_most)$
 -- How many executions have an id in a range, counted no further than to a limit.
--- @scan counted: no more than it is told to
 -- :id_from text
 -- :id_before text
 -- :at_most integer
@@ -148,7 +144,6 @@ from (
 -- name: pick_in_range(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
 -- As pick_newest, for a range of ids that holds few executions: it looks at all of
 -- these, and at nothing else.
--- @scan workflow: definitions are few
 -- @sort: the caller has counted that they are few
 -- :statuses text null
 -- :workflow_type text null
@@ -184,7 +179,6 @@ limit :row_limit;
 
 -- name: pick_oldest_unfinished(row_limit)
 -- The executions that are unfinished for longest.
--- @scan workflow: definitions are few
 -- @sort: a page for each workflow and status
 -- :row_limit integer
 -- =row_number integer
@@ -361,7 +355,7 @@ where
 
 -- name: load_blocked_executions(row_limit)
 -- Executions that workers leave alone, the oldest foremost.
--- @scan execution: an index that holds only those
+-- @scan workflow_executions: an index that holds only those
 -- @sort: those are few
 -- :row_limit integer
 -- =workflow_execution_id text
@@ -385,15 +379,13 @@ limit :row_limit;
 
 -- name: count_blocked()$
 -- How many executions workers leave alone.
--- @scan execution: an index that holds only those
+-- @scan workflow_executions: an index that holds only those
 -- =total integer
 select count(*) as total
 from workflow_blocked;
 
 -- name: load_schema_objects()
 -- The tables, indexes, views and triggers of a database, as SQLite keeps them.
--- @scan sqlite_schema: tables and indexes are few
--- @sort: they are few
 -- =type text
 -- =name text
 -- =sql text
@@ -406,8 +398,8 @@ where substr(name, 1, 7) != 'sqlite_'
 order by type, name;
 
 -- name: count_prunable(statuses, before)
--- How many finished executions were last changed before a time, by workflow and
--- status: what delete_completed_before deletes. Reads all of those statuses.
+-- How many finished executions were begun and last changed before a time, by workflow
+-- and status: what delete_completed_before deletes. Reads all of those statuses.
 -- @sort: a row for each workflow and status
 -- :statuses text
 -- :before text
@@ -427,6 +419,7 @@ left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
     execution.status in (select value from json_each(:statuses))
+    and execution.created_at < :before
     and execution.updated_at < :before
 group by execution.status, execution.workflow_id
 order by workflow.workflow_type, workflow.version, execution.status;
@@ -434,7 +427,7 @@ order by workflow.workflow_type, workflow.version, execution.status;
 -- name: load_unreadable(row_limit)
 -- Executions that the engine cannot read, since somebody wrote there what is no
 -- status, no time, or no workflow. Reads the whole table.
--- @scan execution: the whole table, when an operator asks
+-- @scan workflow_executions: the whole table, when an operator asks
 -- :row_limit integer
 -- =workflow_execution_id text
 -- =problem text

@@ -462,17 +462,25 @@ from workflow_executions
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
--- name: load_ids_to_prune(statuses, before, batch_size)
--- The next finished executions that were last changed before a time.
--- :statuses text
+-- name: load_ids_to_prune(workflow_id, status, created_from, before, batch_size)
+-- The next finished executions of one workflow, in one status, that were begun and
+-- last changed before a time. They come in the order of the index, from the time at
+-- which the batch before ended, so that one that is kept is passed over once.
+-- :created_from text
 -- :before text
 -- :batch_size integer
-select workflow_execution_id
+select
+    workflow_execution_id,
+    created_at
 from workflow_executions
 where
-    status in (select value from json_each(:statuses))
+    status = :status
     and status in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and workflow_id = :workflow_id
+    and created_at >= :created_from
+    and created_at < :before
     and updated_at < :before
+order by created_at
 limit :batch_size;
 
 -- name: delete_executions(workflow_execution_ids)!

@@ -71,7 +71,6 @@ on conflict (workflow_signal_id) do update set
 -- The signals that wait for an execution, in order of arrival: those of one name,
 -- or all of them where the name is null.
 -- :signal_name text null
--- @sort: as many as it gives
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -118,7 +117,6 @@ where
 -- Deletes a batch of signals that were delivered or expired, and came before a time.
 -- :before text
 -- :batch_size integer
--- @scan workflow_signals: as far as to the end of a batch
 delete from workflow_signals
 where workflow_signal_id in (
     select workflow_signal_id

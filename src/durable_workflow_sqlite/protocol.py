@@ -263,9 +263,9 @@ class CheckpointStore(Protocol):
         *,
         batch_size: int = 500,
     ) -> int:
-        """Delete finished executions last changed before a time, in batches; return how many.
+        """Delete finished executions begun and last changed before a time; return how many.
 
-        Each batch is a transaction of its own, so that no writer waits for long.
+        It does so in batches, each a transaction of its own, so that no writer waits for long.
         """
         ...
 

@@ -10,11 +10,14 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from datetime import timedelta
 
 from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore, WorkflowContext, workflow
 
 STARTED = ["A-1", "A-2", "WAIT-1", "WAIT-2", "SLEEP-1", "BAD-1", "BAD-UNDONE", "SLOW-1"]
+AT_DEATH = {"COMPLETED": 2, "SUSPENDED": 3, "FAILED": 2, "RUNNING": 1}
+SLOW = ("pack", "INTENT")
 HOSTILE = "no address \x1b[31m\ttab\nline"
 
 
@@ -59,8 +62,11 @@ async def start_and_die(file: str) -> None:
             await engine.start(order, order_id, execution_id=f"order-{order_id}")
         while True:
             await asyncio.sleep(0.02)
-            statuses = [(await engine.load(f"order-{order_id}")).status for order_id in STARTED]
-            if statuses.count("RUNNING") == 1:  # the slow one
+            statuses = Counter(
+                [(await engine.load(f"order-{order_id}")).status for order_id in STARTED]
+            )
+            steps = await store.load_checkpoints("order-SLOW-1")
+            if statuses == AT_DEATH and (steps[-1].step_name, steps[-1].status) == SLOW:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -38,12 +38,13 @@ def test_a_payload_that_is_no_json_is_refused_with_the_quotes_that_it_needs(file
 def test_cancel_is_heard_by_the_worker_that_comes_next(file: Path) -> None:
     assert lines("cancel", file, "order-WAIT-2")
     assert status_of(file, "order-WAIT-2") == "SUSPENDED"
+    assert "it was asked to already" in refusal("cancel", file, "order-WAIT-2")
     with a_worker(file):
         wait_until(lambda: status_of(file, "order-WAIT-2") == "CANCELLED")
 
 
 def test_what_is_finished_cannot_be_cancelled_or_signalled(file: Path) -> None:
-    assert "COMPLETED" in refusal("cancel", file, "order-A-1")
+    assert "it is COMPLETED already" in refusal("cancel", file, "order-A-1")
     assert "finished" in refusal("signal", file, "order-A-1", "approved")
 
 

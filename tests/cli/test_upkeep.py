@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -83,17 +84,23 @@ def test_vacuum_gives_back_the_room_of_what_was_deleted(file: Path) -> None:
     assert findings(file)[1]["integrity"] == "ok"
 
 
-def test_a_full_disk_is_named_and_leaves_no_half_copy(file: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_what_only_looks_goes_on(file: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], capture_output=True, check=False
-    )
-    if mounted.returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root can make a small disk")
     try:
+        full = small / "orders.db"
+        assert lines("backup", file, full)
+        (small / "rest").write_bytes(bytes(os.statvfs(small).f_bavail * 4096))
         assert "disk is full" in refusal("backup", file, small / "copy.db")
-        assert list(small.iterdir()) == []
+        assert {one.name for one in small.iterdir()} == {"orders.db", "rest"}
+        assert {line[0] for line in lines("list", full)} == ids(file)
+        assert findings(full)[1]["disk"] == "error"
+        assert "disk" in refusal("signal", full, "order-WAIT-1", "approved")
+        (small / "rest").unlink()
+        assert lines("signal", full, "order-WAIT-1", "approved")
     finally:
         subprocess.run(["umount", small], check=True)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.crash.harness import ENDED, KILLED, Kill, Scenario, World
 from tests.crash.scenarios import SCENARIOS
-from tests.oracle import Life, violations
+from tests.oracle import DYING, Life, Note, lost, violations, violations_among_workers
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 SAGA = BY_NAME["saga with a failing compensation"]
@@ -194,3 +194,37 @@ def test_work_after_the_compensation_began_is_seen(tmp_path: Path) -> None:
     final = [*world.lives, replace(world.lives[-1], after=replace(world.lives[-1].after))]
     final[-1] = replace(final[-1], journal=(), after=replace(final[-1].after, status="CANCELLED"))
     assert any("a final status changed" in v for v in violations(final))
+
+
+@pytest.mark.crash
+def test_two_workers_in_one_step_at_once_are_seen(tmp_path: Path) -> None:
+    world = two_lives(tmp_path / "world", BY_NAME["ten steps"], Kill(6, False))
+    first, second = world.lives
+    notes = [
+        *(Note("worker 1", line) for line in first.journal),
+        Note("worker 1", DYING),
+        *(Note("worker 2", line) for line in second.journal),
+    ]
+    assert violations_among_workers(notes, second.after) == []
+    at = notes.index(Note("worker 2", "over step 9"))
+    intruder = [Note("worker 3", "run step 9"), Note("worker 3", "over step 9")]
+
+    found = violations_among_workers([*notes[:at], *intruder, *notes[at:]], second.after)
+    assert any("worker 2 and worker 3 were in step 9 at once" in text for text in found)
+
+    after_death = [*notes[:at], Note("worker 2", DYING), *intruder]
+    found = violations_among_workers(after_death, second.after)
+    assert not any("at once" in text for text in found)
+    assert any("ran 2 times in 1 attempts" in text for text in found), "committed twice"
+
+
+@pytest.mark.crash
+def test_what_a_power_cut_took_is_lost_and_breaks_no_promise_where_that_was_allowed(
+    tmp_path: Path,
+) -> None:
+    world = two_lives(tmp_path / "world", BY_NAME["ten steps"], Kill(6, False))
+    first, second = world.lives
+    more = replace(first, journal=(*first.journal, "run step 9", "over step 9", "done step 9"))
+    assert lost(more) == ["done step 9"]
+    assert any("is not in the file" in text for text in violations([more, second]))
+    assert violations([replace(more, forgot=True), second]) == []

@@ -167,27 +167,6 @@ def test_many_sleeps_end_in_order_of_their_deadlines() -> None:
     assert ends == sorted(ends, reverse=True)
 
 
-@pytest.mark.parametrize("hours", [-12, 12])
-def test_the_end_of_time_may_be_given_in_any_zone(hours: int) -> None:
-    zone = timezone(timedelta(hours=hours))
-
-    @workflow
-    async def for_ever(ctx: WorkflowContext) -> None:
-        await ctx.sleep_until("beginning", datetime.min.replace(tzinfo=zone))
-        await ctx.sleep_until("end", datetime.max.replace(tzinfo=zone))
-
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.start(for_ever, execution_id="one")
-            while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
-                await asyncio.sleep(0.01)
-            (_, end) = await store.load_checkpoints("one")
-            assert end.due_at is not None
-            assert end.due_at.year == 9999
-
-    asyncio.run(life())
-
-
 def test_an_execution_whose_wait_is_over_is_not_called_suspended() -> None:
     # One that is, has no timer any more, and whoever takes it over would wait for ever.
     status: dict[str, ExecutionStatus] = {}
@@ -219,3 +198,24 @@ def test_an_execution_whose_wait_is_over_is_not_called_suspended() -> None:
 
     asyncio.run(life())
     assert wrong == []
+
+
+@pytest.mark.parametrize("hours", [-12, 12])
+def test_the_end_of_time_may_be_given_in_any_zone(hours: int) -> None:
+    zone = timezone(timedelta(hours=hours))
+
+    @workflow
+    async def for_ever(ctx: WorkflowContext) -> None:
+        await ctx.sleep_until("beginning", datetime.min.replace(tzinfo=zone))
+        await ctx.sleep_until("end", datetime.max.replace(tzinfo=zone))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.start(for_ever, execution_id="one")
+            while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
+                await asyncio.sleep(0.01)
+            (_, end) = await store.load_checkpoints("one")
+            assert end.due_at is not None
+            assert end.due_at.year == 9999
+
+    asyncio.run(life())

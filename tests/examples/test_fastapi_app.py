@@ -108,3 +108,23 @@ def test_the_next_process_goes_on_with_an_order(
 
     asyncio.run(before())
     asyncio.run(after())
+
+
+def test_the_dashboard_is_mounted_and_shows_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def story() -> None:
+        async with client_of(create_app()) as client:
+            await client.post("/orders", json=ORDER)
+            for _ in range(100):
+                page = await client.get("http://localhost/dashboard/")
+                if "A-1" in page.text:
+                    break
+                await asyncio.sleep(0.05)
+            assert page.status_code == 200
+            assert "A-1" in page.text
+            assert (await client.get("http://elsewhere/dashboard/")).status_code in (400, 403, 421)
+
+    asyncio.run(story())

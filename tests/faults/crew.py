@@ -12,11 +12,13 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pytest
 
 from durable_workflow_sqlite import (
     Clock,
@@ -50,6 +52,11 @@ MAKERS: dict[str, Callable[[Any], WorkflowDefinition[Any]]] = {
     "sleeps": scenarios.sleeps,
     "signals": scenarios.signals,
 }
+
+
+needs_linux = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="the end of many processes is awaited by Linux' pidfd"
+)
 
 
 class Harm(NamedTuple):
@@ -243,21 +250,38 @@ class Crew:
             )
             for execution_id, kind in self.work.items()
         }
-        async with (
-            store,
-            DurableEngine(
-                store,
-                workflows=definitions.values(),
-                max_recoveries=1_000_000,
-                clock=self.new_clock(name),
-            ) as engine,
-        ):
+        async with store, self._an_engine(store, definitions, name) as engine:
             await asyncio.gather(
                 *(
                     self._see_through(engine, definition, execution_id, name, number)
                     for number, (execution_id, definition) in enumerate(definitions.items())
                 )
             )
+
+    @asynccontextmanager
+    async def _an_engine(
+        self,
+        store: SqliteCheckpointStore,
+        definitions: dict[str, WorkflowDefinition[Any]],
+        name: str,
+    ) -> AsyncIterator[DurableEngine]:
+        while True:
+            engine = DurableEngine(
+                store,
+                workflows=definitions.values(),
+                max_recoveries=1_000_000,
+                clock=self.new_clock(name),
+            )
+            try:
+                await engine.open()
+            except StoreBusyError:
+                assert self.may_be_busy, "a lock was held for longer than a commit takes"
+            else:
+                break
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
 
     async def _see_through(
         self,
@@ -275,6 +299,7 @@ class Crew:
             execution_id,
             self.journal(execution_id, worker),
             is_signalled=self.work[execution_id] == "signals",
+            is_enqueued=number % 2 == 1,
             tolerated=(StoreBusyError,) if self.may_be_busy else (),
         )
 
@@ -286,9 +311,10 @@ async def see_through(
     journal: Any,
     *,
     is_signalled: bool,
+    is_enqueued: bool,
     tolerated: tuple[type[StoreError], ...],
 ) -> None:
-    """Start an execution, or attach to it, and ask for its end for as long as it takes.
+    """Start or enqueue an execution, or attach to it, and ask for its end until it has come.
 
     tolerated: the trouble with the store that whoever asks may hear of.
     """
@@ -296,7 +322,11 @@ async def see_through(
     while True:
         try:
             if handle is None:
-                handle = await engine.start(definition, execution_id=execution_id)
+                handle = await (
+                    engine.enqueue(definition, execution_id=execution_id, delay=scenarios.A_MOMENT)
+                    if is_enqueued
+                    else engine.start(definition, execution_id=execution_id)
+                )
             if is_signalled:
                 await _send_signals(handle, journal)
             await handle.result()

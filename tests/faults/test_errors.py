@@ -161,9 +161,10 @@ async def _life(fault: Fault, folder: Path) -> Report:
                         name,
                         Journal(folder / f"{name}.journal"),
                         is_signalled=name == "signals",
+                        is_enqueued=number % 2 == 1,
                         tolerated=(StoreError,),
                     )
-                    for name, definition in definitions.items()
+                    for number, (name, definition) in enumerate(definitions.items())
                 )
             )
         finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite.store import connection
-from tests.faults.crew import Crew, Harm, Worker
+from tests.faults.crew import Crew, Harm, Worker, needs_linux
 from tests.faults.reliability import FULL
 
 ROUNDS = 40 if FULL else 3
@@ -58,6 +58,7 @@ def steps_of_others(crew: Crew, worker: Worker) -> int:
 def thaw_and_finish(crew: Crew, worker: Worker, is_killed: bool) -> None:
     if is_killed:
         crew.kill(worker)
+        crew.hire()  # takes over, and clears away after it, also where all others have left
     os.kill(worker.pid, signal.SIGCONT)
     give_up_at = time.monotonic() + ROUND_LIMIT_S
     while crew.workers:
@@ -67,6 +68,7 @@ def thaw_and_finish(crew: Crew, worker: Worker, is_killed: bool) -> None:
 
 
 @pytest.mark.faults
+@needs_linux
 @pytest.mark.parametrize("is_before", [True, False], ids=["in a transaction", "between two"])
 def test_a_worker_that_freezes_at_a_write_keeps_its_work_and_the_others_go_on(
     tmp_path: Path, is_before: bool, counts: Counter[str]
@@ -100,6 +102,7 @@ def test_a_worker_that_freezes_at_a_write_keeps_its_work_and_the_others_go_on(
 
 
 @pytest.mark.faults
+@needs_linux
 def test_a_worker_that_is_frozen_at_any_moment_keeps_its_work(
     tmp_path: Path, counts: Counter[str]
 ) -> None:

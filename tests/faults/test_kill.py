@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crew import Crew, Harm, run_until_done
+from tests.faults.crew import Crew, Harm, needs_linux, run_until_done
 from tests.faults.reliability import FULL
 
 SIZES = (2, 4, 8)
@@ -31,6 +31,7 @@ def check(crew: Crew, counts: Counter[str]) -> None:
 
 
 @pytest.mark.faults
+@needs_linux
 @pytest.mark.parametrize("size", SIZES)
 def test_workers_that_are_killed_at_random_writes_break_no_promise(
     tmp_path: Path, size: int, counts: Counter[str]
@@ -57,6 +58,7 @@ def test_workers_that_are_killed_at_random_writes_break_no_promise(
 
 
 @pytest.mark.faults
+@needs_linux
 @pytest.mark.parametrize("size", SIZES)
 def test_workers_that_are_killed_at_each_of_their_writes_break_no_promise(
     tmp_path: Path, size: int, counts: Counter[str]

@@ -27,10 +27,9 @@ from durable_workflow_sqlite import (
     DurableEngine,
     DurableWorkflowError,
     SqliteCheckpointStore,
-    WorkflowDefinition,
 )
 from durable_workflow_sqlite.store import checkpointer, connection
-from tests.crash import scenarios
+from tests.faults.crew import MAKERS
 from tests.faults.power import FATES, Disk, Recorder, all_of_it, materialise, nothing
 from tests.faults.reliability import FULL
 from tests.faults.watched_files import Op, WatchedConnection, WatchedFiles
@@ -58,17 +57,6 @@ class Journal:
         self.lines.append(what)
         self.tell(f"{self.execution_id}|{what}")
         return self.lines.count(what)
-
-
-MAKERS: dict[str, Callable[[Any], WorkflowDefinition[Any]]] = {
-    "ten steps": scenarios.ten_steps,
-    "retries": scenarios.retries,
-    "saga": scenarios.saga,
-    "branches": scenarios.branches,
-    "branches that fail": scenarios.branches_that_fail,
-    "sleeps": scenarios.sleeps,
-    "signals": scenarios.signals,
-}
 
 
 async def live(

@@ -39,6 +39,11 @@ create table notes (
 create index idx_note_author on notes (author);
 
 create index idx_note_words on notes (words);
+
+create view sad_notes as
+select note.note_id
+from notes as note
+where note.mood = 'sad';
 """
 
 PARAGRAPH = "-- A note is something that somebody said.\n\n"
@@ -165,6 +170,16 @@ def test_definitions_may_be_scanned_and_sorted(planned: Planned) -> None:
 def test_json_and_constants_are_no_tables(planned: Planned) -> None:
     planned("select value from json_each('[3, 1]') order by value")
     planned("select 1 as one where exists (select 1 from notes where note_id = 1)")
+
+
+def test_a_table_is_known_by_its_other_names(planned: Planned) -> None:
+    assert "scans notes" in refusal(planned, "select one.words from notes as one")
+    planned("select one.version from workflows as one order by one.version")
+
+
+def test_a_scan_in_a_view_is_refused(planned: Planned) -> None:
+    assert "scans notes" in refusal(planned, "select note_id from sad_notes")
+    assert "scans notes" in refusal(planned, "select count(*) as total from sad_notes as sad")
 
 
 def test_what_a_query_makes_itself_is_no_table(planned: Planned) -> None:

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from durable_workflow_sqlite.cli.output import say
+from durable_workflow_sqlite.cli.output import command, say
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.errors import ExecutionConflictError, ExecutionNotFoundError
+from durable_workflow_sqlite.records import ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
@@ -37,16 +38,22 @@ def signal(file: Path, execution_id: str, name: str, payload: str | None) -> Non
 def cancel(file: Path, execution_id: str) -> None:
     """Ask an execution to stop. Raises ExecutionConflictError if it will not."""
 
-    async def ask(engine: DurableEngine) -> str | None:
+    async def ask(engine: DurableEngine) -> ExecutionStatus | None:
         if await engine.cancel(execution_id):
             return None
         return (await engine.load(execution_id)).status
 
-    refused_in = _ask(file, execution_id, ask)
-    if refused_in is not None:
+    status = _ask(file, execution_id, ask)
+    if status is not None:
+        if status.is_terminal:
+            why = f"it is {status} already"
+        elif status is ExecutionStatus.COMPENSATING:
+            why = "it is undoing what it did already"
+        else:
+            why = "it was asked to already; it ends when a worker hears of it"
         raise ExecutionConflictError(
-            f"execution {execution_id!r} is {refused_in}, or asked to cancel already; it was left"
-            f" as it is: see `durable-workflow show {file} {execution_id}`",
+            f"execution {execution_id!r} was not asked to cancel: {why}; see"
+            f" `{command('show', file, execution_id)}`",
             workflow_execution_id=execution_id,
         )
     say(f"asked {execution_id} to cancel; a worker undoes what it did and ends it")
@@ -78,7 +85,7 @@ def _ask(file: Path, execution_id: str, act: Callable[[DurableEngine], Awaitable
     except ExecutionNotFoundError:
         raise ExecutionNotFoundError(
             f"no execution has the id {execution_id!r}; find it with"
-            f" `durable-workflow list {file} --id PREFIX`",
+            f" `{command('list', file)} --id PREFIX`",
             workflow_execution_id=execution_id,
         ) from None
 

@@ -174,7 +174,7 @@ def _execution(inspector: Inspector, execution_id: str) -> ExecutionDetails:
     hint = (
         f"there is {near[0].id}"
         if near
-        else f"find it with `durable-workflow list {inspector.path} --id PREFIX`"
+        else f"find it with `{output.command('list', inspector.path)} --id PREFIX`"
     )
     raise ExecutionNotFoundError(
         f"no execution has the id {execution_id!r}; {hint}", workflow_execution_id=execution_id

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 from rich.console import Console, Group
@@ -62,7 +64,7 @@ def make_table(
         return Text(f"{title}: {empty}")
     table = Table(box=None, pad_edge=False, show_header=any(columns))
     for column in columns:
-        table.add_column(column, header_style="dim", overflow="fold")
+        table.add_column(Text(printable(column), "dim"), overflow="fold")  # it may be the file's
     for row in cells:
         table.add_row(*map(_shown, row))
     return Group(Text(title, "bold"), table)
@@ -77,6 +79,11 @@ def write_lines(rows: Iterable[Sequence[Cell]]) -> None:
 def write_json(value: object) -> None:
     """One line of JSON."""
     _write(msgspec.json.encode(value).decode() + "\n")
+
+
+def command(*words: str | Path) -> str:
+    """A command as one may paste it into a shell, whatever the ids are."""
+    return shlex.join(["durable-workflow", *map(str, words)])
 
 
 def say(text: str) -> None:

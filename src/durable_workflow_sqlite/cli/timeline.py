@@ -194,7 +194,9 @@ def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime) -> Text:
     first = min(max(int(left * BAR), 0), BAR - 1)
     last = min(max(int(right * BAR), first), BAR - 1)
     text = " " * first + "━" * (last - first + 1)
-    return Text(text.ljust(BAR), output.STATUS_STYLES.get(one.status, ""))
+    # Where there is no room for all of it, it ends early: a second line would be another time.
+    style = output.STATUS_STYLES.get(one.status, "")
+    return Text(text.ljust(BAR), style, no_wrap=True, overflow="crop")
 
 
 def _hint(details: ExecutionDetails, file: Path) -> str | None:
@@ -204,10 +206,10 @@ def _hint(details: ExecutionDetails, file: Path) -> str | None:
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return "it was compensated, so it cannot be retried; start a new one"
-        return f"to run it from its failed step: durable-workflow retry {file} {summary.id}"
+        return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
-        return f"to let it go on: durable-workflow signal {file} {summary.id} {name} [JSON]"
+        return f"to let it go on: {output.command('signal', file, summary.id, name)} [JSON]"
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.cli.ages import time_before
+from durable_workflow_sqlite.dashboard import serve
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import backup as copying
@@ -107,14 +107,16 @@ def doctor(file: Path, *, quick: bool, as_json: bool) -> None:
 def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only: bool) -> None:
     """Serve the dashboard until interrupted."""
     try:
-        # Another face, which is imported by nobody and need not be there.
-        serve = importlib.import_module("durable_workflow_sqlite.dashboard").serve
-    except ModuleNotFoundError as error:
-        raise DurableWorkflowError(
-            f"the dashboard needs {error.name}, which is not installed:"
-            " pip install 'durable-workflow-sqlite[dashboard]'"
-        ) from None
-    serve(file, host, port, token=token, read_only=read_only)
+        serve(
+            file,
+            host,
+            port,
+            token=token,
+            read_only=read_only,
+            on_listening=lambda url: output.say(f"the dashboard is at {url} until Ctrl-C"),
+        )
+    except (ImportError, ValueError, OSError) as error:
+        raise DurableWorkflowError(f"cannot serve the dashboard: {error}") from error
 
 
 def _write(finding: Finding) -> None:

@@ -133,33 +133,33 @@ def _put_together(taken_apart: dict[str, Any]) -> Exception:
 
 
 def _to_plain(value: object) -> Any:
-    kind: type[object] = type(value)
+    name = type(value).__qualname__
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, Exception):
-        return {"error": _take_apart(value)}
+    if type(value) is list:
+        return list(map(_to_plain, cast("list[object]", value)))
+    if type(value) is tuple:
+        return {"tuple": list(map(_to_plain, cast("tuple[object, ...]", value)))}
     if type(value) is bytes:
         return {"bytes": base64.b64encode(value).decode()}
-    if type(value) is list:
-        return [_to_plain(one) for one in cast("list[object]", value)]
-    if type(value) is tuple:
-        return {"tuple": [_to_plain(one) for one in cast("tuple[object, ...]", value)]}
-    if type(value) is dict:
-        items = cast("dict[object, object]", value).items()
-        if all(type(key) is str for key, _ in items):
-            return {"dict": {key: _to_plain(one) for key, one in items}}
-    raise TypeError(f"a {kind.__qualname__} is no plain data")
+    if isinstance(value, Exception):
+        return {"error": _take_apart(value)}
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value)
+        if items.__class__ is dict and all(type(key) is str for key in items):
+            return {"dict": {key: _to_plain(one) for key, one in items.items()}}
+    raise TypeError(f"a {name} is no plain data")
 
 
 def _from_plain(value: object) -> Any:
     if isinstance(value, list):
-        return [_from_plain(one) for one in cast("list[object]", value)]
+        return list(map(_from_plain, cast("list[object]", value)))
     if not isinstance(value, dict):
         return value
     ((kind, inner),) = cast("dict[str, Any]", value).items()
     match kind:
         case "tuple":
-            return tuple(_from_plain(one) for one in inner)
+            return tuple(map(_from_plain, inner))
         case "dict":
             return {key: _from_plain(one) for key, one in inner.items()}
         case "bytes":

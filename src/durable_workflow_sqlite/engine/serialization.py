@@ -12,7 +12,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, cast
 
 import msgspec
@@ -141,15 +141,15 @@ def _canonical(text: str | None) -> bytes:
 
 def _check_finite(value: object) -> None:
     """Raise for a number that JSON does not have, which msgspec writes as null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"JSON has no number {value}")
-    parts: Iterable[object] = ()
-    if isinstance(value, dict):
-        parts = cast("dict[object, object]", value).values()
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"JSON has no number {value}")
+    elif isinstance(value, dict):
+        for one in cast("dict[object, object]", value).values():
+            _check_finite(one)
     elif isinstance(value, list | tuple):
-        parts = cast("list[object] | tuple[object, ...]", value)
-    for one in parts:
-        _check_finite(one)
+        for one in cast("list[object]", value):
+            _check_finite(one)
 
 
 def _convert_null(type_: Any) -> Any:

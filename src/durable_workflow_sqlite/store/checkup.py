@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -54,6 +55,7 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     yield from _integrity(inspector, quick=quick)
     yield from _references(inspector)
     yield from _journal(inspector)
+    yield _disk(inspector)
     schema = _schema(inspector)
     yield schema
     if schema.level is Level.ERROR:
@@ -159,6 +161,22 @@ def _journal(inspector: Inspector) -> Iterator[Finding]:
         )
     else:
         yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
+
+
+def _disk(inspector: Inspector) -> Finding:
+    try:
+        free = shutil.disk_usage(inspector.path.parent).free
+    except OSError as error:
+        raise StoreError(f"cannot tell how much room the disk has: {error}") from error
+    text = f"{free / 1e6:,.0f} MB are free"
+    if free >= 4 * LOG_BYTES:
+        return Finding(level=Level.OK, check="disk", message=text)
+    return Finding(
+        level=Level.ERROR if free < 1_000_000 else Level.WARNING,
+        check="disk",
+        message=f"{text}: workers stop when there is no room for what they record",
+        hint="make room; workers go on by themselves then. `prune` and `vacuum` need room, too",
+    )
 
 
 def _rows(inspector: Inspector) -> Iterator[Finding]:

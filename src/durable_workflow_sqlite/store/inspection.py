@@ -632,7 +632,8 @@ def _connect(file: Path) -> tuple[sqlite3.Connection, bool]:
     """Open a file read-only; say whether it is taken to be one that nobody can change.
 
     A file in WAL mode is read with the help of a file beside it, which cannot be made in a folder
-    that is read-only. Where there is no log, SQLite may be told that the file does not change.
+    that is read-only, or on a disk that is full. Where there is no log, SQLite may be told that the
+    file does not change.
     """
     for is_immutable in (False, True):
         uri = f"{file.as_uri()}?mode=ro{'&immutable=1' if is_immutable else ''}"
@@ -648,18 +649,23 @@ def _connect(file: Path) -> tuple[sqlite3.Connection, bool]:
             connection.close()
             if is_immutable or is_busy(error) or _log_length(file):
                 raise translate(error, "read", str(file)) from error
-            if error.sqlite_errorcode & 0xFF not in _NO_SHARED_MEMORY:
+            if not {error.sqlite_errorcode, error.sqlite_errorcode & 0xFF} & _NO_SHARED_MEMORY:
                 raise translate(error, "read", str(file)) from error
         else:
             return connection, is_immutable
     raise AssertionError  # the second round returns or raises
 
 
-_NO_SHARED_MEMORY: Final = (
+_NO_SHARED_MEMORY: Final = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_PERM,
-)
+    # The disk is full.
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
 
 
 def _log_length(file: Path) -> int:

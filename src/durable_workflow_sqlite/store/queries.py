@@ -244,6 +244,13 @@ class LoadStatusesRow(NamedTuple):
     status: str
 
 
+class LoadIdsToPruneRow(NamedTuple):
+    """What load_ids_to_prune gives."""
+
+    workflow_execution_id: str
+    created_at: str
+
+
 class WorkflowSignalRow(NamedTuple):
     """A row of workflow_signals."""
 
@@ -403,8 +410,8 @@ class Queries(Protocol):
     def count_prunable(
         self, connection: sqlite3.Connection, *, statuses: str, before: str
     ) -> list[CountPrunableRow]:
-        """How many finished executions were last changed before a time, by workflow and
-        status: what delete_completed_before deletes. Reads all of those statuses.
+        """How many finished executions were begun and last changed before a time, by workflow
+        and status: what delete_completed_before deletes. Reads all of those statuses.
         """
         ...
 
@@ -720,9 +727,19 @@ class Queries(Protocol):
         ...
 
     def load_ids_to_prune(
-        self, connection: sqlite3.Connection, *, statuses: str, before: str, batch_size: int
-    ) -> list[LoadUnregisteredRow]:
-        """The next finished executions that were last changed before a time."""
+        self,
+        connection: sqlite3.Connection,
+        *,
+        workflow_id: str,
+        status: str,
+        created_from: str,
+        before: str,
+        batch_size: int,
+    ) -> list[LoadIdsToPruneRow]:
+        """The next finished executions of one workflow, in one status, that were begun and
+        last changed before a time. They come in the order of the index, from the time at
+        which the batch before ended, so that one that is kept is passed over once.
+        """
         ...
 
     def delete_executions(
@@ -920,7 +937,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_unregistered": LoadUnregisteredRow,
     "load_blocked": LoadUnregisteredRow,
     "load_statuses": LoadStatusesRow,
-    "load_ids_to_prune": LoadUnregisteredRow,
+    "load_ids_to_prune": LoadIdsToPruneRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,
     "load_pending_timers": WorkflowTimerRow,

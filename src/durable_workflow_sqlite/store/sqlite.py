@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -926,59 +927,81 @@ class SqliteCheckpointStore(CheckpointStore):
         if not wanted <= TERMINAL_STATUSES:
             unfinished = ", ".join(sorted(wanted - TERMINAL_STATUSES))
             raise ValueError(f"only finished executions can be deleted, not those {unfinished}")
-        statuses_json = _json_array({status.value for status in wanted})
         before_text = _limit(before)
+        workflows = await self._commit.read(lambda: self._queries.load_workflows(self._connection))
+        total = 0
+        for workflow in workflows:
+            for status in sorted(wanted):
+                pair = (workflow.workflow_id, status)
+                say = None if on_deleted is None else partial(_add_to, total, on_deleted)
+                total += await self._prune(*pair, before_text, batch_size, say)
+        return total
 
-        def delete_batch() -> int:
-            return self._delete(
-                [
-                    row.workflow_execution_id
-                    for row in self._queries.load_ids_to_prune(
-                        self._connection,
-                        statuses=statuses_json,
-                        before=before_text,
-                        batch_size=batch_size,
-                    )
-                ]
+    async def _prune(
+        self,
+        workflow_id: str,
+        status: ExecutionStatus,
+        before: str,
+        batch_size: int,
+        on_deleted: Callable[[int], object] | None,
+    ) -> int:
+        def delete_batch(created_from: str) -> tuple[int, str]:
+            found = self._queries.load_ids_to_prune(
+                self._connection,
+                workflow_id=workflow_id,
+                status=status.value,
+                created_from=created_from,
+                before=before,
+                batch_size=batch_size,
             )
+            if not found:
+                return 0, created_from
+            return self._delete([row.workflow_execution_id for row in found]), found[-1].created_at
 
         return await self._in_batches(delete_batch, batch_size, on_deleted)
 
     async def delete_old_timers(self, before: datetime, *, batch_size: int = 500) -> int:
         before_text = _limit(before)
-        return await self._in_batches(
-            lambda: self._queries.delete_old_timers(
+
+        def delete_batch(_: str) -> tuple[int, str]:
+            deleted = self._queries.delete_old_timers(
                 self._connection, before=before_text, batch_size=batch_size
-            ),
-            batch_size,
-        )
+            )
+            return deleted, ""
+
+        return await self._in_batches(delete_batch, batch_size)
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
         before_text = _limit(before)
-        return await self._in_batches(
-            lambda: self._queries.delete_old_signals(
+
+        def delete_batch(_: str) -> tuple[int, str]:
+            deleted = self._queries.delete_old_signals(
                 self._connection, before=before_text, batch_size=batch_size
-            ),
-            batch_size,
-        )
+            )
+            return deleted, ""
+
+        return await self._in_batches(delete_batch, batch_size)
 
     async def _in_batches(
         self,
-        delete_batch: Callable[[], int],
+        delete_batch: Callable[[str], tuple[int, str]],
         batch_size: int,
         on_deleted: Callable[[int], object] | None = None,
     ) -> int:
+        """Delete batch after batch; each is given the place at which the one before ended."""
         check_integer("batch_size", batch_size, minimum=1)
         total = 0
-        began = time.monotonic()
-        while deleted := await self._commit.write(delete_batch):
+        place = ""
+        while True:
+            began = time.monotonic()
+            deleted, place = await self._commit.write(partial(delete_batch, place))
+            if not deleted:
+                return total
             total += deleted
             if on_deleted is not None:
                 on_deleted(total)
             # Others who want the lock look for it now and then: it is free half of the time.
             await asyncio.sleep(time.monotonic() - began)
-            began = time.monotonic()
-        return total
 
     def _delete(self, execution_ids: list[str]) -> int:
         ids = _json_array(execution_ids)
@@ -990,6 +1013,10 @@ class SqliteCheckpointStore(CheckpointStore):
         ):
             delete(self._connection, workflow_execution_ids=ids)
         return self._queries.delete_executions(self._connection, workflow_execution_ids=ids)
+
+
+def _add_to(before: int, on_deleted: Callable[[int], object], deleted: int) -> None:
+    on_deleted(before + deleted)
 
 
 def _is_plain_intent(checkpoint: StepCheckpoint) -> bool:

@@ -155,6 +155,8 @@ def new_execution(
     status: ExecutionStatus = ExecutionStatus.PENDING,
     **fields: Any,
 ) -> WorkflowExecution:
+    if "updated_at" in fields:
+        fields.setdefault("created_at", fields["updated_at"])  # none is older than its changes
     return WorkflowExecution(
         workflow_execution_id=workflow_execution_id,
         workflow_id=workflow_id,

@@ -1,0 +1,181 @@
+"""What can be done to an execution: a page that asks, and the form that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
+from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.errors import (
+    DurableWorkflowError,
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    StoreError,
+)
+from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+
+
+class _RefusedError(Exception):
+    """The form cannot be done as it is; the message says why."""
+
+
+class Action(NamedTuple):
+    """What a page says, and what its form does."""
+
+    name: str
+    title: str
+    explanation: str
+    keep: str
+    do_it: str
+    run: Callable[[DurableEngine, dict[str, str]], Awaitable[str]]
+    """Gives the word for what was done, a key of DONE."""
+
+
+DONE: Final = {
+    "signalled": "The signal is stored; it is kept until the workflow waits for it.",
+    "cancelling": "The request to cancel is stored; the next worker that has the execution obeys.",
+    "not_cancelled": "There was nothing to cancel: it is finished, or being undone already.",
+    "retried": "The execution is open again; a worker takes it on from the step that failed.",
+}
+
+
+def routes(file: Path, reader: Reader, pages: Pages) -> list[Route]:
+    """A page and a form for every action."""
+    return [
+        route
+        for action in _ACTIONS
+        for route in (
+            Route(f"/{action.name}", _asking(action, pages), methods=["GET"]),
+            Route(f"/{action.name}", _doing(action, file, reader, pages), methods=["POST"]),
+        )
+    ]
+
+
+def _asking(action: Action, pages: Pages) -> Callable[[Request], Awaitable[Response]]:
+    async def ask(request: Request) -> Response:
+        query = request.query_params
+        return _confirmation(pages, request, action, query.get("id", ""), query.get("name", ""))
+
+    return ask
+
+
+def _doing(
+    action: Action, file: Path, reader: Reader, pages: Pages
+) -> Callable[[Request], Awaitable[Response]]:
+    async def do(request: Request) -> Response:
+        form: dict[str, str] = request.state.form
+        execution_id = form.get("id", "")
+        try:
+            # A store would create a file, and migrate it. Neither is done from a page.
+            found = await reader.read(lambda inspector: inspector.execution(execution_id))
+            if found is None:
+                raise ExecutionNotFoundError(f"no execution has the id {execution_id!r}")
+            async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+                done = await action.run(engine, form)
+        except ExecutionNotFoundError as error:
+            return pages.message(request, "No such execution", str(error), status=404)
+        except StoreError:
+            raise
+        except (_RefusedError, DurableWorkflowError, ValueError) as error:
+            status = 409 if isinstance(error, ExecutionConflictError) else 422
+            return _confirmation(
+                pages,
+                request,
+                action,
+                execution_id,
+                form.get("name", ""),
+                payload=form.get("payload", ""),
+                wrong=str(error),
+                status=status,
+            )
+        return to_page(request, f"/execution?id={quote(execution_id, safe='')}&done={done}")
+
+    return do
+
+
+def _confirmation(
+    pages: Pages,
+    request: Request,
+    action: Action,
+    execution_id: str,
+    name: str,
+    *,
+    payload: str = "",
+    wrong: str = "",
+    status: int = 200,
+) -> Response:
+    return pages.page(
+        request,
+        "confirm.html",
+        status=status,
+        action=action.name,
+        title=action.title,
+        explanation=action.explanation,
+        keep=action.keep,
+        do_it=action.do_it,
+        id=execution_id,
+        name=name,
+        payload=payload,
+        wrong=wrong,
+    )
+
+
+async def _signal(engine: DurableEngine, form: dict[str, str]) -> str:
+    text = form.get("payload", "").strip() or "null"
+    try:
+        value: object = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError) as error:
+        raise _RefusedError(f"The payload is no JSON: {error}. Text stands in quotes.") from None
+    if value is not None:
+        # As it was written: to read it and to write it again could change its numbers.
+        value = msgspec.Raw(text.encode())
+    await engine.send_signal(form["id"], form.get("name", ""), value)
+    return "signalled"
+
+
+async def _cancel(engine: DurableEngine, form: dict[str, str]) -> str:
+    return "cancelling" if await engine.cancel(form["id"]) else "not_cancelled"
+
+
+async def _retry(engine: DurableEngine, form: dict[str, str]) -> str:
+    await engine.retry(form["id"])
+    return "retried"
+
+
+_ACTIONS: Final = (
+    Action(
+        "signal",
+        "Send a signal",
+        "A message to this execution. It is stored, and kept until the workflow waits for it.",
+        "Do not send",
+        "Send the signal",
+        _signal,
+    ),
+    Action(
+        "cancel",
+        "Cancel this execution?",
+        "It stops at its next step, undoes what it has done, and ends CANCELLED. That cannot be"
+        " taken back.",
+        "Let it go on",
+        "Cancel it",
+        _cancel,
+    ),
+    Action(
+        "retry",
+        "Retry this execution?",
+        "It is opened again and goes on from the step that failed. What is completed does not run"
+        " again.",
+        "Leave it",
+        "Retry it",
+        _retry,
+    ),
+)

@@ -1,0 +1,81 @@
+"""The dashboard as one ASGI app: its addresses, its errors, and what stands before it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Scope
+
+from durable_workflow_sqlite.dashboard import actions, pages
+from durable_workflow_sqlite.dashboard.login import routes as login_routes
+from durable_workflow_sqlite.dashboard.protection import Keys, Protection
+from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.rendering import STATIC, Pages
+from durable_workflow_sqlite.errors import StoreError
+
+_log = logging.getLogger("durable_workflow_sqlite.dashboard")
+
+
+def build(
+    path: str | os.PathLike[str],
+    *,
+    token: str | None,
+    read_only: bool,
+    allowed_hosts: Sequence[str] | None,
+) -> ASGIApp:
+    """See `dashboard.app`."""
+    file = Path(os.path.realpath(path))
+    keys = Keys(token, str(file))
+    reader = Reader(file)
+    templates = Pages(file, read_only=read_only, has_login=not keys.is_open)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        yield
+        await reader.close()
+
+    async def unreadable(request: Request, error: Exception) -> Response:
+        _log.warning("cannot read %s: %s", file, error)
+        return templates.message(request, "The file cannot be read", str(error), status=503)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        title = "No such page" if error.status_code == 404 else error.detail
+        return templates.message(
+            request, title, "Nothing is at this address.", status=error.status_code
+        )
+
+    async def broken(request: Request, error: Exception) -> Response:
+        words = "This page could not be made. The log of the dashboard says why."
+        return templates.message(request, "Something is wrong here", words, status=500)
+
+    inner = Starlette(
+        routes=[
+            *pages.routes(reader, templates),
+            *([] if read_only else actions.routes(file, reader, templates)),
+            *([] if keys.is_open else login_routes(keys, templates)),
+            Mount("/static", _Static(directory=STATIC)),
+        ],
+        exception_handlers={StoreError: unreadable, HTTPException: refused, Exception: broken},
+        lifespan=lifespan,
+    )
+    return Protection(inner, keys, allowed_hosts=allowed_hosts)
+
+
+class _Static(StaticFiles):
+    """Style and script. Their addresses change with them, so browsers keep them for good."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response

@@ -1,0 +1,116 @@
+"""One execution, made ready for its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from durable_workflow_sqlite.dashboard.standing import error_text, standing
+from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.store.inspection import ExecutionDetails
+
+SIGNALS_SHOWN = 100
+
+
+class Links(NamedTuple):
+    """Other views of the same execution; empty where there is none."""
+
+    to_scale: str
+    squeezed: str
+    first: str
+    before: str
+    after: str
+    last: str
+    payload: str
+
+
+def details_of(
+    found: ExecutionDetails, now: datetime, *, at: str, page: int | None, squeeze: bool
+) -> dict[str, Any]:
+    """What the template of an execution shows."""
+    summary = found.summary
+    is_final = summary.status in TERMINAL_STATUSES
+    is_worked_on = found.claim is not None and found.claim.is_alive
+    rows = rows_of(
+        (*found.steps, *found.compensations), is_final=is_final, is_worked_on=is_worked_on
+    )
+    drawn = timeline(rows, now, is_final=is_final, page=page, squeeze=squeeze)
+    end = summary.updated_at if is_final else now
+    took = timedelta(0)
+    if end is not None and summary.created_at is not None:
+        took = max(end - summary.created_at, took)
+    says = standing(
+        _known(summary.status),
+        rows,
+        took=took,
+        is_worked_on=is_worked_on,
+        blocked_reason=summary.blocked_reason,
+        error=error_text(summary.error_type, summary.error_message),
+        available_at=found.available_at,
+    )
+    is_blocked = summary.blocked_reason is not None and not is_final
+    return {
+        "found": found,
+        "summary": summary,
+        "is_final": is_final,
+        "took": took,
+        "standing": says,
+        "timeline": drawn,
+        "signals": found.signals[-SIGNALS_SHOWN:],
+        "signals_total": len(found.signals),
+        "links": _links(summary.id, at, drawn, squeeze),
+        "can_signal": not is_final,
+        "can_cancel": not is_final and summary.status != ExecutionStatus.COMPENSATING,
+        "can_retry": is_blocked
+        or (summary.status == ExecutionStatus.FAILED and not found.compensations),
+        "announce": f"{summary.status.lower()}. {says.headline}",
+    }
+
+
+def payload_of(found: ExecutionDetails, query: Mapping[str, str]) -> tuple[str, str] | None:
+    """The name and the text of the payload that an address asks for; None if there is none."""
+    what = query.get("what")
+    text: str | None = None
+    name = ""
+    if what == "input":
+        name, text = "Input", found.input_data
+    elif what == "result":
+        name, text = "Result", found.output_data
+    elif what == "signal":
+        for signal in found.signals:
+            if str(signal.id) == query.get("signal"):
+                name, text = f"Payload of signal {signal.signal_name}", signal.payload
+    elif what == "step":
+        wanted = tuple(query.get(key, "") for key in ("branch", "index", "attempt"))
+        for step in found.steps:
+            if (step.branch, str(step.step_index), str(step.attempt)) == wanted:
+                name, text = f"Result of {step.step_name}", step.output_data
+    return None if text is None else (name, text)
+
+
+def _links(execution_id: str, at: str, drawn: Timeline, squeeze: bool) -> Links:
+    def view(page: int, *, squeezed: bool = squeeze) -> str:
+        query = {"id": execution_id, "page": str(page), "squeeze": "1" if squeezed else ""}
+        return f"{at}/execution?{urlencode({name: one for name, one in query.items() if one})}"
+
+    is_first, is_last = drawn.page == 1, drawn.page == drawn.pages
+    return Links(
+        to_scale=view(drawn.page, squeezed=False),
+        squeezed=view(drawn.page, squeezed=True),
+        first="" if is_first else view(1),
+        before="" if is_first else view(drawn.page - 1),
+        after="" if is_last else view(drawn.page + 1),
+        last="" if is_last else view(drawn.pages),
+        payload=f"{at}/payload?{urlencode({'id': execution_id})}",
+    )
+
+
+def _known(status: str) -> ExecutionStatus:
+    """A status that somebody made up is taken for one that needs a worker to look at it."""
+    try:
+        return ExecutionStatus(status)
+    except ValueError:
+        return ExecutionStatus.PENDING

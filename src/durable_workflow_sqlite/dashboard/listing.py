@@ -1,0 +1,199 @@
+"""The list of executions: what its address asks for, its numbers, and its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+
+from durable_workflow_sqlite.dashboard.text import duration
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.store.inspection import (
+    ExecutionCount,
+    ExecutionSummary,
+    Inspector,
+    Page,
+)
+
+LINES_PER_PAGE: Final = 50
+
+AGES: Final = {
+    "": "at any time",
+    "-1h": "in the last hour",
+    "-1d": "in the last day",
+    "-7d": "in the last 7 days",
+    "-30d": "in the last 30 days",
+    "1h": "over an hour ago",
+    "1d": "over a day ago",
+    "7d": "over 7 days ago",
+    "30d": "over 30 days ago",
+}
+_LENGTHS: Final = {
+    "1h": timedelta(hours=1),
+    "1d": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+_STATUSES: Final = (
+    ExecutionStatus.RUNNING,
+    ExecutionStatus.SUSPENDED,
+    ExecutionStatus.PENDING,
+    ExecutionStatus.COMPENSATING,
+    ExecutionStatus.FAILED,
+    ExecutionStatus.CANCELLED,
+    ExecutionStatus.COMPLETED,
+)
+
+
+class Filters(NamedTuple):
+    """What an address asks for; what is none of ours is left out."""
+
+    statuses: tuple[str, ...]
+    workflow_type: str
+    id_prefix: str
+    age: str
+    after: str
+    """The `next` of the page before."""
+
+    @classmethod
+    def of(cls, query: QueryParams) -> Filters:
+        wanted = query.getlist("status")
+        age = query.get("age", "")
+        return cls(
+            statuses=tuple(status for status in _STATUSES if status in wanted),
+            workflow_type=query.get("type", ""),
+            id_prefix=query.get("id", "").strip(),
+            age=age if age in AGES else "",
+            after=query.get("after", ""),
+        )
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.statuses or self.workflow_type or self.id_prefix or self.age)
+
+    def href(self, at: str, **other: Any) -> str:
+        """The list with some filters changed, on its first page unless `after` is given."""
+        filters = self._replace(**{"after": "", **other})
+        query = [
+            *(("status", status) for status in filters.statuses),
+            ("type", filters.workflow_type),
+            ("id", filters.id_prefix),
+            ("age", filters.age),
+            ("after", filters.after),
+        ]
+        text = urlencode([(name, value) for name, value in query if value])
+        return f"{at}/{f'?{text}' if text else ''}"
+
+
+class Count(NamedTuple):
+    """One of the numbers at the top, which is a filter, too."""
+
+    name: str
+    number: int
+    href: str
+    is_chosen: bool
+
+
+class Line(NamedTuple):
+    """An execution in the list."""
+
+    id: str
+    status: str
+    workflow_type: str
+    version: int
+    where: str
+    until: datetime | None
+    why: str
+    began_at: datetime | None
+    took: str
+
+
+def page_of(inspector: Inspector, filters: Filters, now: datetime) -> Page:
+    """Raises ValueError for an `after` that is none."""
+    sign, length = filters.age[:1] == "-", _LENGTHS.get(filters.age.lstrip("-"))
+    edge = None if length is None else now - length
+    return inspector.list_executions(
+        statuses=filters.statuses,
+        workflow_type=filters.workflow_type or None,
+        id_prefix=filters.id_prefix or None,
+        created_before=None if sign else edge,
+        created_after=edge if sign else None,
+        after=filters.after or None,
+        limit=LINES_PER_PAGE,
+    )
+
+
+def counts_of(counts: Iterable[ExecutionCount], filters: Filters, at: str) -> list[Count]:
+    """All, then each status; of the workflow that is asked for, if one is."""
+    totals = dict.fromkeys(_STATUSES, 0)
+    for one in counts:
+        if one.status in totals and filters.workflow_type in ("", one.workflow_type):
+            totals[ExecutionStatus(one.status)] += one.count
+    return [
+        Count("all", sum(totals.values()), filters.href(at, statuses=()), not filters.statuses),
+        *(
+            Count(status, number, filters.href(at, statuses=(status,)), status in filters.statuses)
+            for status, number in totals.items()
+        ),
+    ]
+
+
+def types_of(counts: Iterable[ExecutionCount], filters: Filters) -> list[str]:
+    types = {one.workflow_type for one in counts if one.workflow_type}
+    if filters.workflow_type:
+        types.add(filters.workflow_type)
+    return sorted(types)
+
+
+def lines_of(summaries: Sequence[ExecutionSummary], in_doubt: Collection[str]) -> list[Line]:
+    """in_doubt: the ids of executions that have a step in doubt."""
+    return [_line(one, one.id in in_doubt) for one in summaries]
+
+
+def _line(one: ExecutionSummary, is_in_doubt: bool) -> Line:
+    is_final = one.status in TERMINAL_STATUSES
+    is_blocked = one.blocked_reason is not None and not is_final
+    took = ""
+    if is_final and one.updated_at is not None and one.created_at is not None:
+        took = duration(one.updated_at - one.created_at)
+    why = one.blocked_reason if is_blocked else None
+    if why is None and one.status == ExecutionStatus.FAILED:
+        why = one.error_message or one.error_type
+    where, until = _where(one, is_final)
+    if is_in_doubt and not is_blocked:
+        where, until = f"in doubt at “{one.current_step}”: no living worker has it", None
+    return Line(
+        id=one.id,
+        status="BLOCKED" if is_blocked else "IN DOUBT" if is_in_doubt else one.status,
+        workflow_type=one.workflow_type or "unknown workflow",
+        version=one.version or 1,
+        where=where,
+        until=until,
+        why=why or "",
+        began_at=one.created_at,
+        took=took,
+    )
+
+
+def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]:
+    """What it is at, in few words; and when that ends by itself."""
+    done = f"{one.steps_completed} {'step' if one.steps_completed == 1 else 'steps'} done"
+    if is_final:
+        return (f"at “{one.current_step}”" if one.current_step else done), None
+    what, _, name = (one.waiting_for or "").partition(" ")
+    words = {
+        "signal": f"waits for the signal “{name}”",
+        "time": f"sleeps in “{one.current_step}”",
+        "retry": f"waits to try “{one.current_step}” again",
+        "worker": "waits for a worker",
+    }.get(what)
+    if words is not None:
+        return words, one.waiting_until
+    if one.current_step is not None:
+        attempt = f", attempt {one.attempts}" if (one.attempts or 0) > 1 else ""
+        verb = "undoes" if one.attempts == 0 else "runs"
+        return f"{verb} “{one.current_step}”{attempt}", None
+    return done, None

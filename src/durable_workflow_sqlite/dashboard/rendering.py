@@ -1,0 +1,105 @@
+"""Pages from templates. Whatever a template shows is escaped, unless the template says so."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from durable_workflow_sqlite.dashboard import text
+from durable_workflow_sqlite.records import ExecutionStatus
+
+_HERE: Final = Path(__file__).parent
+STATIC: Final = _HERE / "static"
+_LOOKS: Final = frozenset({*ExecutionStatus, "BLOCKED"})
+
+
+class Pages:
+    """The templates, with what every page shows."""
+
+    def __init__(self, file: Path, *, read_only: bool, has_login: bool) -> None:
+        environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        filters: dict[str, Any] = {
+            "visible": text.visible,
+            "visible_lines": partial(text.visible, keep_lines=True),
+            "payload": text.payload,
+            "duration": text.duration,
+            "exactly": text.exactly,
+            "shortly": text.shortly,
+            "size": text.size,
+            "in_query": partial(quote, safe="", errors="replace"),
+            "ago": _ago,
+        }
+        environment.filters.update(filters)
+        everywhere: dict[str, Any] = {
+            "file_name": file.name,
+            "file_path": str(file),
+            "read_only": read_only,
+            "has_login": has_login,
+            "assets": _fingerprint(),
+            "looks": _LOOKS,
+            "is_login": False,
+            "live": "",
+            "announce": "",
+        }
+        environment.globals.update(everywhere)
+        for name in environment.list_templates(extensions=["html"]):
+            environment.get_template(name)  # compiled now, and not while somebody waits
+        self._environment = environment
+
+    def page(
+        self,
+        request: Request,
+        template: str,
+        *,
+        status: int = 200,
+        etag: str | None = None,
+        **content: Any,
+    ) -> Response:
+        """A page. etag: it is live, and stays as it is for as long as this does."""
+        html = self._environment.get_template(template).render(
+            prefix=quote(prefix(request)),
+            form_token=request.state.form_token,
+            live=etag or "",
+            **content,
+        )
+        headers = {} if etag is None else {"etag": etag}
+        return HTMLResponse(html.encode("utf-8", "replace"), status, headers)
+
+    def message(self, request: Request, title: str, words: str, *, status: int) -> Response:
+        return self.page(request, "message.html", status=status, title=title, text=words)
+
+
+def prefix(request: Request) -> str:
+    """Where the dashboard is mounted, without a slash at its end."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def to_page(request: Request, place: str) -> Response:
+    """Go on with another page, after a form."""
+    return RedirectResponse(quote(prefix(request)) + place, status_code=303)
+
+
+def _ago(time: datetime) -> str:
+    return text.ago(time, datetime.now(UTC))
+
+
+def _fingerprint() -> str:
+    """Changes with the style and the script, so that browsers may keep them for good."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

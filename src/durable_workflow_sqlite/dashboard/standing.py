@@ -1,0 +1,179 @@
+"""Where an execution stands, in words: what it does or waits for, until when, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from durable_workflow_sqlite.dashboard.text import duration
+from durable_workflow_sqlite.dashboard.timeline import Row, StepState
+from durable_workflow_sqlite.records import ExecutionStatus
+
+_NAMED = 5
+"""How many steps a sentence names."""
+
+
+@dataclass
+class Standing:
+    """The words at the top of the page of an execution."""
+
+    look: str
+    """The name of an icon, and of a colour."""
+
+    headline: str
+    until: datetime | None = None
+    until_word: str = "until"
+    lines: list[str] = field(default_factory=list[str])
+    error: str | None = None
+    is_trouble: bool = False
+    """Somebody may have to do something."""
+
+    is_failed: bool = False
+    awaited: str | None = None
+    """The signal that it waits for."""
+
+
+def standing(
+    status: ExecutionStatus,
+    rows: Sequence[Row],
+    *,
+    took: timedelta,
+    is_worked_on: bool,
+    blocked_reason: str | None,
+    error: str | None,
+    available_at: datetime | None,
+) -> Standing:
+    """What to say of an execution and its steps.
+
+    took: from its start to its end, or until now.
+    is_worked_on: a living worker has it.
+    """
+    if status.is_terminal:
+        return _ended(status, rows, took, error)
+    if blocked_reason is not None:
+        return Standing(
+            "BLOCKED",
+            "Blocked: no worker takes it on",
+            lines=[blocked_reason, "It stays so until it is retried."],
+            error=error,
+            is_trouble=True,
+        )
+    if status is ExecutionStatus.PENDING and not rows:
+        return Standing("PENDING", "Waits for a worker", until=available_at, until_word="from")
+    if status is ExecutionStatus.COMPENSATING:
+        return _undoing(rows, is_worked_on, error)
+    said = [_open(row) for row in rows if row.state in _OPEN]
+    if not said:
+        if is_worked_on:
+            return Standing("RUNNING", "Running, between two steps")
+        words = "Interrupted between two steps: no worker has it"
+        return Standing(
+            "PENDING", words, lines=["The next worker that knows the workflow goes on."]
+        )
+    said.sort(key=_urgency)
+    most = said[0]
+    most.awaited = next((one.awaited for one in said if one.awaited is not None), None)
+    others = [one.headline[0].lower() + one.headline[1:] for one in said[1 : 1 + _NAMED]]
+    if others:
+        more = len(said) - 1 - len(others)
+        most.lines.append(f"Also: {'; '.join(others)}{f'; and {more} more' if more else ''}.")
+    return most
+
+
+_OPEN = {
+    StepState.RUNNING,
+    StepState.RETRYING,
+    StepState.SLEEPING,
+    StepState.WAITING,
+    StepState.IN_DOUBT,
+}
+
+
+def _urgency(one: Standing) -> tuple[bool, bool, float]:
+    """What is wrong, then what ends by itself, the sooner the earlier."""
+    until = one.until
+    return not one.is_trouble, until is None, until.timestamp() if until is not None else 0.0
+
+
+def _open(row: Row) -> Standing:
+    """What to say of a step that is not over."""
+    last = row.last
+    assert last is not None
+    step = f"step “{row.name}”"
+    if row.state is StepState.WAITING:
+        words = f"Waits for the signal “{row.name}”"
+        return Standing("SUSPENDED", words, until=last.due_at, awaited=row.name)
+    if row.state is StepState.SLEEPING:
+        return Standing("SUSPENDED", f"Sleeps in “{row.name}”", until=last.due_at)
+    if row.state is StepState.RETRYING:
+        return Standing(
+            "RETRY",
+            f"Tries {step} again, attempt {last.attempt + 1},",
+            until=last.due_at,
+            until_word="at",
+            lines=[f"Attempt {last.attempt} failed:"],
+            error=error_text(last.error_type, last.error_message),
+            is_trouble=True,
+        )
+    if row.state is StepState.IN_DOUBT:
+        return Standing(
+            "DOUBT",
+            f"In doubt: {step} was cut off",
+            lines=[
+                "It had begun and no living worker runs it: it may have taken effect, or not."
+                " When a worker takes the execution on, it runs again, under the same"
+                " idempotency key."
+            ],
+            is_trouble=True,
+        )
+    attempt = f", attempt {last.attempt}" if last.attempt > 1 else ""
+    return Standing("RUNNING", f"Runs {step}{attempt},", until=last.started_at, until_word="since")
+
+
+def _ended(
+    status: ExecutionStatus, rows: Sequence[Row], took: timedelta, error: str | None
+) -> Standing:
+    if status is ExecutionStatus.COMPLETED:
+        return Standing("COMPLETED", f"Completed in {duration(took)}")
+    said = Standing(status.value, f"Cancelled after {duration(took)}")
+    if status is ExecutionStatus.FAILED:
+        failed = [row for row in rows if row.state is StepState.FAILED]
+        where = f"at step “{failed[-1].name}”, " if failed else ""
+        said.headline = f"Failed {where}after {duration(took)}"
+        said.is_failed = True
+        said.error = error
+    said.lines = _what_was_undone(rows)
+    said.is_trouble = any(row.state is StepState.NOT_UNDONE for row in rows)
+    return said
+
+
+def _undoing(rows: Sequence[Row], is_worked_on: bool, error: str | None) -> Standing:
+    at = [row.name for row in rows if row.state is StepState.UNDOING]
+    words = f"Undoing step “{at[-1]}”" if at else "Undoing what was done"
+    if not is_worked_on:
+        words += ", as soon as a worker has it"
+    return Standing("COMPENSATING", words, lines=_what_was_undone(rows), error=error)
+
+
+def _what_was_undone(rows: Sequence[Row]) -> list[str]:
+    lines: list[str] = []
+    not_undone = [row.name for row in rows if row.state is StepState.NOT_UNDONE]
+    undone = [row.name for row in rows if row.state is StepState.UNDONE]
+    if not_undone:
+        lines.append(f"Could not be undone: {_names(not_undone)}.")
+    if undone:
+        lines.append(f"Undone: {_names(undone)}.")
+    return lines
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(f"“{name}”" for name in names[:_NAMED]) + more
+
+
+def error_text(error_type: str | None, message: str | None) -> str | None:
+    """An error as it is stored."""
+    if error_type is None and message is None:
+        return None
+    return ": ".join(part for part in (error_type, message) if part)

@@ -1,0 +1,71 @@
+"""The command line on a file full of texts that were made to do harm, and given such texts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import unicodedata
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import on_terminal, run
+from tests.hostile import HOSTILE, fill
+
+WORST = tuple(text for text in HOSTILE if "\u202e" in text or "</script>" in text[:9])
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hostile") / "hostile.db"
+    fill(path)
+    return path
+
+
+def content(file: Path) -> list[str]:
+    with closing(sqlite3.connect(file)) as connection:
+        return list(connection.iterdump())
+
+
+def hidden(text: str) -> set[str]:
+    """What moves the cursor, rings, colours or turns a text around."""
+    return {one for one in text if unicodedata.category(one) in ("Cc", "Cf")} - set("\n\r\t")
+
+
+def test_nothing_that_is_shown_steers_a_terminal(hostile: Path) -> None:
+    before = content(hostile)
+    for command, *options in (["status"], ["list"], *(["show", "--", text] for text in WORST)):
+        done = run(command, hostile, *options)
+        assert done.returncode == 0, done.stderr
+        assert hidden(done.stdout) == set(), options
+        code, text = on_terminal(command, hostile, *options)
+        assert code == 0
+        assert hidden(text) == set(), options
+    assert content(hostile) == before
+
+
+def test_json_holds_texts_as_they_are(hostile: Path) -> None:
+    for text in WORST:
+        done = run("show", hostile, "--json", "--", text)
+        assert json.loads(done.stdout)["summary"]["id"] == text
+
+
+def test_no_argument_runs_sql(hostile: Path) -> None:
+    before = content(hostile)
+    for text in (
+        "'; drop table workflow_executions; --",
+        "' or 1=1 --",
+        "%' union select sql from sqlite_schema --",
+    ):
+        for arguments in (
+            ["list", hostile, "--type", text],
+            ["list", hostile, "--id", text],
+            ["list", hostile, "--after", text],
+            ["list", hostile, "--status", text],
+            ["prune", hostile, "--older-than", text],
+        ):
+            assert run(*arguments).returncode in (0, 1, 2)
+        for command in ("cancel", "retry", "show"):
+            assert run(command, hostile, "--", f"{text}x").returncode == 1
+    assert content(hostile) == before

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    RetryPolicy,
+    SqliteCheckpointStore,
+    WorkflowContext,
+    dashboard,
+    workflow,
+)
+from tests.lives import die, live_and_die
+
+HOST = "http://127.0.0.1:8642"
+
+Open = Callable[..., TestClient]
+
+
+@workflow
+async def approval(ctx: WorkflowContext, document: str) -> str:
+    await ctx.step("ask", lambda: {"asked": document})
+    by = await ctx.wait_signal("approved", timeout=timedelta(days=7))
+    await ctx.step("note", lambda: by)
+    return f"{document} approved"
+
+
+@workflow
+async def fragile(ctx: WorkflowContext) -> None:
+    await ctx.step("charge", lambda: 4200, compensate=lambda _: None)
+    await ctx.step("ship", _break, retry=RetryPolicy.fixed(max_attempts=2, delay=timedelta(0)))
+
+
+@workflow
+async def fails_at_once(ctx: WorkflowContext) -> None:
+    await ctx.step("ship", _break)
+
+
+@workflow
+async def dies(ctx: WorkflowContext) -> None:
+    await ctx.step("deadly", lambda: die())
+
+
+def _break() -> None:
+    raise RuntimeError("the truck broke down")
+
+
+async def fill(file: Path) -> None:
+    """One execution that waits, one that is completed, two that failed; one was undone."""
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [approval, fragile, fails_at_once]) as engine,
+    ):
+        await engine.start(approval, "plan.pdf", execution_id="waiting")
+        done = await engine.start(approval, "book.pdf", execution_id="done")
+        await done.signal("approved", "kim")
+        await done.result()
+        for failing, name in ((fragile, "undone"), (fails_at_once, "failed")):
+            handle = await engine.start(failing, execution_id=name)
+            with pytest.raises(Exception, match="truck"):
+                await handle.result()
+        while (await engine.load("waiting")).status != "SUSPENDED":
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A database with executions in several states."""
+    path = tmp_path / "orders.db"
+    asyncio.run(fill(path))
+    return path
+
+
+@pytest.fixture
+def in_doubt(tmp_path: Path) -> Path:
+    """A database whose only worker died in a step."""
+    path = tmp_path / "doubt.db"
+
+    async def run() -> None:
+        async with SqliteCheckpointStore.file(path) as store, DurableEngine(store) as engine:
+            await engine.run(dies, execution_id="cut-off")
+
+    live_and_die(run)
+    return path
+
+
+@pytest.fixture
+def visit(file: Path) -> Iterator[Open]:
+    """Open the dashboard as a browser would; options go to `dashboard.app`."""
+    clients: list[TestClient] = []
+
+    def open_(path: Path = file, *, base_url: str = HOST, **options: Any) -> TestClient:
+        client = TestClient(
+            dashboard.app(path, **options), base_url=base_url, follow_redirects=False
+        )
+        client.__enter__()
+        clients.append(client)
+        return client
+
+    yield open_
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def token_in(html: str) -> str:
+    """The token of a form."""
+    _, _, rest = html.partition('name="form_token" value="')
+    return rest.partition('"')[0]
+
+
+def send(client: TestClient, action: str, **fields: str) -> Any:
+    """Ask for the form of an action, and send it."""
+    page = client.get(f"/{action}", params={"id": fields["id"]})
+    return client.post(f"/{action}", data={"form_token": token_in(page.text), **fields})

@@ -1,0 +1,149 @@
+"""What can be done from the pages, and what it does to the file."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
+from tests.dashboard.conftest import Open, approval, send
+
+
+def rows(file: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def signals(file: Path) -> list[tuple[object, ...]]:
+    return rows(
+        file,
+        "select workflow_execution_id, signal_name, payload from workflow_signals"
+        " where status = 'PENDING'",
+    )
+
+
+def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
+    file: Path, visit: Open
+) -> None:
+    answer = send(visit(), "signal", id="waiting", name="approved", payload='{"by": 1.10}')
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/execution?id=waiting&done=signalled"
+    assert signals(file) == [("waiting", "approved", '{"by": 1.10}')]
+
+    async def work() -> object:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [approval]) as engine,
+        ):
+            return await engine.handle("waiting").result()
+
+    assert asyncio.run(work()) == "plan.pdf approved"
+
+
+def test_no_payload_is_null(file: Path, visit: Open) -> None:
+    send(visit(), "signal", id="waiting", name="approved", payload="  ")
+    assert signals(file) == [("waiting", "approved", "null")]
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "why"),
+    [
+        ("approved", "kim", "The payload is no JSON"),
+        ("approved", "{", "The payload is no JSON"),
+        ("approved", "[" * 100_000, "The payload is no JSON"),
+        ("$cancel", "1", "begin with $"),
+        ("", "1", "must not be empty"),
+        ("two\nlines", "1", "control characters"),
+        ("x" * 300, "1", "at most 256 characters"),
+    ],
+)
+def test_a_signal_that_cannot_be_sent_is_refused_with_what_was_typed(
+    name: str, payload: str, why: str, file: Path, visit: Open
+) -> None:
+    answer = send(visit(), "signal", id="waiting", name=name, payload=payload)
+    assert answer.status_code == 422
+    assert why in answer.text
+    assert payload in answer.text
+    assert signals(file) == []
+
+
+def test_cancelling_stores_the_request(file: Path, visit: Open) -> None:
+    client = visit()
+    answer = send(client, "cancel", id="waiting")
+    assert answer.headers["location"].endswith("done=cancelling")
+    assert signals(file) == [("waiting", "$cancel", None)]
+    assert send(client, "cancel", id="waiting").headers["location"].endswith("not_cancelled")
+    assert send(client, "cancel", id="done").headers["location"].endswith("not_cancelled")
+
+
+def test_a_failed_execution_is_opened_again(file: Path, visit: Open) -> None:
+    client = visit()
+    assert "Retry…" in client.get("/execution?id=failed").text
+    answer = send(client, "retry", id="failed")
+    assert answer.headers["location"] == "/execution?id=failed&done=retried"
+    query = "select status from workflow_executions where workflow_execution_id = 'failed'"
+    assert rows(file, query) == [("PENDING",)]
+
+
+def test_a_blocked_execution_is_let_go_on(file: Path, visit: Open) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "update workflow_executions set blocked_reason = 'stuck'"
+            " where workflow_execution_id = 'waiting'"
+        )
+    client = visit()
+    assert "Retry…" in client.get("/execution?id=waiting").text
+    assert send(client, "retry", id="waiting").status_code == 303
+    query = "select blocked_reason from workflow_executions where workflow_execution_id = 'waiting'"
+    assert rows(file, query) == [(None,)]
+
+
+@pytest.mark.parametrize("name", ["undone", "done", "waiting"])
+def test_what_was_compensated_or_did_not_fail_is_not_retried(
+    name: str, file: Path, visit: Open
+) -> None:
+    client = visit()
+    assert "Retry…" not in client.get(f"/execution?id={name}").text
+    before = rows(file, "select * from workflow_executions order by 1")
+    answer = send(client, "retry", id=name)
+    assert answer.status_code == 409
+    assert rows(file, "select * from workflow_executions order by 1") == before
+
+
+def test_only_what_can_be_done_is_offered(visit: Open) -> None:
+    client = visit()
+    waiting = client.get("/execution?id=waiting").text
+    assert "Send a signal…" in waiting
+    assert "Cancel…" in waiting
+    done = client.get("/execution?id=done").text
+    assert "Send a signal…" not in done
+    assert "Cancel…" not in done
+
+
+def test_an_execution_that_is_not_there_cannot_be_acted_on(file: Path, visit: Open) -> None:
+    client = visit()
+    for action in ("signal", "cancel", "retry"):
+        answer = send(client, action, id="nobody", name="approved", payload="1")
+        assert answer.status_code == 404
+    assert signals(file) == []
+
+
+def test_an_action_neither_creates_nor_migrates_a_file(tmp_path: Path, visit: Open) -> None:
+    path = tmp_path / "later.db"
+    assert send(visit(path), "cancel", id="x").status_code == 503
+    assert not path.exists()
+
+
+def test_every_action_leaves_the_file_whole(file: Path, visit: Open) -> None:
+    client = visit()
+    for _ in range(20):
+        send(client, "signal", id="waiting", name="approved", payload="1")
+    send(client, "cancel", id="waiting")
+    send(client, "retry", id="failed")
+    assert rows(file, "pragma integrity_check") == [("ok",)]
+    assert rows(file, "pragma foreign_key_check") == []
+    assert rows(file, "select count(*) from workflow_signals where payload = '1'") == [(20,)]

@@ -1,0 +1,325 @@
+"""The dashboard in a real browser: hostile payloads, the keyboard, live pages, no script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from chromium import CHROMIUM, DRIVER, browser, served
+from durable_workflow_sqlite import (
+    DurableEngine,
+    SqliteCheckpointStore,
+)
+from tests.dashboard.conftest import approval
+from tests.dashboard.test_actions import signals
+from tests.hostile import HOSTILE, fill
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None,
+    reason="needs a browser: apt-get install chromium chromium-driver",
+)
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def hostile_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hostile") / "<img src=x onerror=window.ran=9>.db"
+    fill(path)
+    return path
+
+
+def wait_for(chrome: Chrome, condition: Callable[[Chrome], Any]) -> Any:
+    return WebDriverWait(chrome, 10).until(condition)
+
+
+def check_that_nothing_ran(chrome: Chrome) -> None:
+    """No script of a payload ran, and none of its markup became an element."""
+    assert chrome.execute_script("return window.ran") is None
+    found = chrome.execute_script(
+        "return [...document.querySelectorAll('img, iframe, base, style, plaintext,"
+        ' meta[http-equiv], main script, [onload], [onerror], form:not([action^="/"])\')]'
+        ".map(one => one.outerHTML)"
+    )
+    assert found == []
+    # Whatever the policy had to stop would stand in the log.
+    assert [one["message"] for one in chrome.get_log("browser")] == []
+
+
+def test_no_hostile_text_becomes_markup(chrome: Chrome, hostile_file: Path) -> None:
+    with served(hostile_file) as url:
+        chrome.get(url)
+        check_that_nothing_ran(chrome)
+        addresses = [
+            one.get_attribute("href") for one in chrome.find_elements(By.CSS_SELECTOR, ".list a.id")
+        ]
+        assert len(addresses) == len(HOSTILE) + 2
+        for address in addresses:
+            assert address is not None
+            chrome.get(address)
+            for one in chrome.find_elements(By.CSS_SELECTOR, "details:not([open])"):
+                chrome.execute_script("arguments[0].open = true", one)
+            assert chrome.find_elements(By.ID, "h-steps"), address
+            check_that_nothing_ran(chrome)
+            for form in chrome.find_elements(By.CSS_SELECTOR, ".actions a"):
+                target = form.get_attribute("href")
+                chrome.execute_script(
+                    "return fetch(arguments[0]).then(answer => answer.text())", target
+                )
+            check_that_nothing_ran(chrome)
+
+
+def test_hostile_ids_lead_to_their_own_pages(chrome: Chrome, hostile_file: Path) -> None:
+    with served(hostile_file) as url:
+        chrome.get(url)
+        count = len(chrome.find_elements(By.CSS_SELECTOR, ".list a.id"))
+        for number in range(count):
+            link = chrome.find_elements(By.CSS_SELECTOR, ".list a.id")[number]
+            text = link.text
+            chrome.execute_script("arguments[0].click()", link)
+            wait_for(chrome, lambda c: c.find_elements(By.ID, "h-steps"))
+            assert chrome.find_element(By.TAG_NAME, "h1").text == text
+            assert "\u202e" not in text
+            chrome.back()
+            wait_for(chrome, lambda c: c.find_elements(By.CSS_SELECTOR, ".list a.id"))
+
+
+def test_confirmations_and_payloads_of_hostile_executions_run_nothing(
+    chrome: Chrome, hostile_file: Path
+) -> None:
+    with served(hostile_file) as url:
+        for text in HOSTILE:
+            query = chrome.execute_script("return encodeURIComponent(arguments[0])", text)
+            for address in (
+                f"signal?id={query}&name={query}",
+                f"cancel?id={query}",
+                f"payload?id={query}&what=input",
+                f"payload?id={query}&what=step&branch={query}&index=0&attempt=1",
+                f"?id={query}&type={query}&age={query}&status={query}",
+                f"execution?id={query}&done={query}&page={query}&squeeze={query}",
+                f"nothing/{query}",
+            ):
+                chrome.get(url + address)
+                assert chrome.execute_script("return window.ran") is None
+                logged = [one["message"] for one in chrome.get_log("browser")]
+                assert [one for one in logged if "Failed to load resource" not in one] == []
+
+
+def test_five_megabytes_and_ten_thousand_steps_are_shown_at_once(
+    chrome: Chrome, hostile_file: Path
+) -> None:
+    with served(hostile_file) as url:
+        for address in ("execution?id=heavy", "payload?id=heavy&what=result"):
+            chrome.get(url + address)
+            assert "5.0 MB" in chrome.find_element(By.TAG_NAME, "main").text
+            check_that_nothing_ran(chrome)
+        chrome.get(url + "execution?id=long")
+        assert "of 10,000" in chrome.find_element(By.TAG_NAME, "main").text
+        took = chrome.execute_script(
+            "const [one] = performance.getEntriesByType('navigation');"
+            "return one.domContentLoadedEventEnd - one.startTime"
+        )
+        assert took < 3000
+        check_that_nothing_ran(chrome)
+
+
+def test_the_keyboard_alone_leads_from_the_list_to_a_signal(chrome: Chrome, file: Path) -> None:
+    def tab_to(condition: str) -> None:
+        for _ in range(80):
+            ActionChains(chrome).send_keys(Keys.TAB).perform()
+            if chrome.execute_script(f"const e = document.activeElement; return {condition}"):
+                outline = chrome.execute_script(
+                    "return getComputedStyle(document.activeElement).outlineStyle"
+                )
+                assert outline == "solid"  # one sees where one is
+                return
+        raise AssertionError(f"no Tab leads there: {condition}")
+
+    with served(file) as url:
+        chrome.get(url)
+        ActionChains(chrome).send_keys(Keys.TAB).perform()
+        assert chrome.switch_to.active_element.text == "Skip to the content"
+        tab_to("e.matches('a.id') && e.textContent === 'waiting'")
+        ActionChains(chrome).send_keys(Keys.ENTER).perform()
+        wait_for(chrome, lambda c: c.find_elements(By.ID, "h-steps"))
+        tab_to("e.textContent.includes('Send a signal')")
+        ActionChains(chrome).send_keys(Keys.ENTER).perform()
+        wait_for(chrome, lambda c: c.find_elements(By.CSS_SELECTOR, "dialog[open] form"))
+        # The dialog has the focus, and Escape gives it back.
+        ActionChains(chrome).send_keys(Keys.ESCAPE).perform()
+        wait_for(chrome, lambda c: not c.find_elements(By.TAG_NAME, "dialog"))
+        assert "Send a signal" in chrome.switch_to.active_element.text
+        assert signals(file) == []
+        ActionChains(chrome).send_keys(Keys.ENTER).perform()
+        wait_for(chrome, lambda c: c.find_elements(By.CSS_SELECTOR, "dialog[open] form"))
+        assert chrome.switch_to.active_element.get_attribute("name") == "payload"
+        ActionChains(chrome).send_keys('{"by": "kim"}').perform()
+        tab_to("e.textContent === 'Send the signal'")
+        ActionChains(chrome).send_keys(Keys.ENTER).perform()
+        wait_for(chrome, lambda c: "done=signalled" in c.current_url)
+        assert signals(file) == [("waiting", "approved", '{"by": "kim"}')]
+
+
+def test_without_script_every_action_has_a_page_that_asks(chrome: Chrome, file: Path) -> None:
+    chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        with served(file) as url:
+            chrome.get(url)
+            chrome.find_element(By.NAME, "id").send_keys("wait" + Keys.ENTER)
+            wait_for(chrome, lambda c: "id=wait" in c.current_url)
+            chrome.find_element(By.CSS_SELECTOR, ".list a.id").click()
+            wait_for(chrome, lambda c: c.find_elements(By.ID, "h-steps"))
+            chrome.find_element(By.PARTIAL_LINK_TEXT, "Cancel").click()
+            wait_for(chrome, lambda c: "/cancel?" in c.current_url)
+            assert signals(file) == []
+            chrome.find_element(By.CSS_SELECTOR, "button.danger").click()
+            wait_for(chrome, lambda c: "done=cancelling" in c.current_url)
+            assert signals(file) == [("waiting", "$cancel", None)]
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_a_page_changes_when_the_file_does_and_leaves_the_rest_alone(
+    chrome: Chrome, file: Path
+) -> None:
+    async def work() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [approval]) as engine,
+        ):
+            await engine.send_signal("waiting", "approved", "kim")
+            await engine.handle("waiting").result()
+
+    with served(file) as url:
+        chrome.get(url + "execution?id=waiting")
+        chrome.execute_script(
+            "window.stays = true;"
+            "const step = document.querySelector('details.step');"
+            "step.open = true; step.querySelector('summary').focus()"
+        )
+        asyncio.run(work())
+        wait_for(chrome, lambda c: "Completed in" in c.find_element(By.CLASS_NAME, "now").text)
+        assert len(chrome.find_elements(By.CSS_SELECTOR, "details.step")) == 3
+        # It was not loaded anew: what is open, and where one is, is as it was.
+        assert chrome.execute_script(
+            "return window.stays"
+            " && document.querySelector('details.step').open"
+            " && document.activeElement.matches('summary')"
+        )
+        said = chrome.find_element(By.ID, "announcer").get_attribute("textContent")
+        assert said is not None
+        assert said.startswith("completed. Completed in")
+
+
+def test_a_page_asks_little_of_a_file_that_does_not_change(chrome: Chrome, file: Path) -> None:
+    with served(file) as url:
+        chrome.get(url + "execution?id=waiting")
+        chrome.execute_script(
+            "window.changes = [];"
+            "new MutationObserver(all => window.changes.push(...all.map(one =>"
+            " one.target.nodeName + ' ' + one.target.textContent))).observe("
+            "document.getElementById('announcer'),"
+            " {childList: true, subtree: true, characterData: true})"
+        )
+        wait_for(
+            chrome,
+            lambda c: (
+                c.execute_script(
+                    "return performance.getEntriesByType('resource')"
+                    ".filter(one => one.initiatorType === 'fetch').length"
+                )
+                >= 4
+            ),
+        )
+        statuses = chrome.execute_script(
+            "return performance.getEntriesByType('resource')"
+            ".filter(one => one.initiatorType === 'fetch').map(one => one.responseStatus)"
+        )
+        assert statuses.count(304) >= 2
+        assert chrome.execute_script("return window.changes") == []
+
+
+def test_filters_take_effect_as_they_are_typed(chrome: Chrome, file: Path) -> None:
+    with served(file) as url:
+        chrome.get(url)
+        field = chrome.find_element(By.NAME, "id")
+        field.send_keys("un")
+        wait_for(chrome, lambda c: len(c.find_elements(By.CSS_SELECTOR, ".list a.id")) == 1)
+        assert chrome.current_url.endswith("?id=un")
+        assert chrome.switch_to.active_element == field
+        assert field.get_attribute("value") == "un"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_is_wider_than_its_window(
+    width: int, theme: str, chrome: Chrome, hostile_file: Path
+) -> None:
+    chrome.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    media = [{"name": "prefers-color-scheme", "value": theme}]
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+    try:
+        with served(hostile_file) as url:
+            for address in ("", "execution?id=heavy", "execution?id=long", "cancel?id=heavy"):
+                chrome.get(url + address)
+                assert (
+                    chrome.execute_script("return document.documentElement.scrollWidth") <= width
+                ), address
+    finally:
+        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_texts_can_be_read_in_both_themes(chrome: Chrome, file: Path) -> None:
+    """The contrast of every text with what is behind it is 4.5 or more, as WCAG asks."""
+    measure = """
+      const part = (one) => { const c = one / 255;
+        return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+      const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+      const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+      const over = (colours) => { canvas.clearRect(0, 0, 1, 1);
+        for (const one of colours) { canvas.fillStyle = one; canvas.fillRect(0, 0, 1, 1); }
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+      const poor = [];
+      for (const one of document.querySelectorAll('body *')) {
+        const own = [...one.childNodes].some(n => n.nodeType === 3 && n.nodeValue.trim());
+        if (!own || one.closest('svg, .unseen, .skip, option') || !one.checkVisibility()) continue;
+        const behind = [];
+        for (let at = one; at; at = at.parentElement)
+          behind.unshift(getComputedStyle(at).backgroundColor);
+        const ground = light(over(behind));
+        const ink = light(over([...behind, getComputedStyle(one).color]));
+        const ratio = (Math.max(ground, ink) + 0.05) / (Math.min(ground, ink) + 0.05);
+        if (ratio < 4.5) poor.push(one.className + ' ' + one.textContent.slice(0, 30) + ratio);
+      }
+      return poor
+    """
+    try:
+        with served(file) as url:
+            for theme in ("light", "dark"):
+                media = [{"name": "prefers-color-scheme", "value": theme}]
+                chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+                for address in (
+                    "",
+                    "execution?id=undone",
+                    "execution?id=waiting",
+                    "cancel?id=waiting",
+                ):
+                    chrome.get(url + address)
+                    assert chrome.execute_script(measure) == [], (theme, address)
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -1,0 +1,207 @@
+"""What a query costs does not grow with the history that the file holds.
+
+The cost is counted in SQLite's own instructions, so it is the same on every machine and under any
+load. `make plans` shows by which index each query finds its rows; this shows that it stops there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import big_file
+
+from durable_workflow_sqlite import ExecutionStatus, SignalStatus, SqliteCheckpointStore
+from durable_workflow_sqlite.testing.contract_base import (
+    FINAL,
+    WORKFLOW,
+    new_execution,
+    new_signal,
+)
+from query_files import read_queries
+from query_plans import QUERIES, ROOT, add_unfinished
+
+FEW, MANY = 300, 6_000
+
+READ_HISTORY = {"count_executions", "count_prunable", "load_unreadable"}
+"""What people ask of all of a file; the engine does not."""
+
+BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
+"""When the first execution of `big_file` began; each next one began half a minute later."""
+
+NAMED = {
+    query.name: query
+    for path in sorted((ROOT / QUERIES).glob("*.sql"))
+    for query in read_queries(path)
+}
+
+WHATEVER: Mapping[str, Any] = {
+    "workflow_execution_id": "unfinished-1",  # it is claimed, with the first token
+    "workflow_execution_ids": '["unfinished-4", "unfinished-8"]',
+    "workflow_id": "order@1",
+    "workflow_ids": '["order@1"]',
+    "workflow_type": "order",
+    "version": 1,
+    "workflow_timer_id": "a timer",
+    "workflow_signal_id": 10**9,
+    "signal_name": "approved",
+    "payload": "1",
+    "statuses": '["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]',
+    "kind": "STEP",
+    "branch": "",
+    "step_index": 0,
+    "attempt": 1,
+    "step_name": "step",
+    "guarantee": "BEST_EFFORT_BACKGROUND",
+    "fencing_token": 1,
+    "worker_id": "worker-1",
+    "priority": 0,
+    "recovery_count": 0,
+    "current_step": 0,
+    "passed_over": "[]",
+    "batch_size": 10,
+    "row_limit": 10,
+    "at_most": 10,
+    "living": "[]",
+    "id_from": "unfinished-",
+    "id_before": "unfinished.",
+    "before_time": "9999-12-31T00:00:00.000000Z",
+    "before_rowid": 10**9,
+    "max_recoveries": 3,
+    "now": "2026-02-01T00:00:00.000000Z",
+    "created_from": "",
+    # Ten of those that `big_file` begins with, and no more, whatever comes after them.
+    "before": "2025-01-01T00:05:00.000000Z",
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sqlite3.Connection]]:
+    """Two files with the same work left to do, and with little history and much."""
+    connections: list[sqlite3.Connection] = []
+    for executions in (FEW, MANY):
+        file = tmp_path_factory.mktemp("history") / "workflows.db"
+        big_file.build(file, executions, checkpoints_each=5)
+        connection = sqlite3.connect(file, isolation_level=None)
+        connection.execute("pragma foreign_keys = on")
+        add_unfinished(connection)
+        connections.append(connection)
+    yield connections
+    for connection in connections:
+        connection.close()
+
+
+@pytest.mark.parametrize("name", sorted(NAMED.keys() - READ_HISTORY))
+def test_a_query_costs_the_same_however_much_history_there_is(
+    name: str, files: list[sqlite3.Connection]
+) -> None:
+    changed = {"workflow_execution_id": "unfinished-6"} if name == "insert_claim" else {}
+    little, much = (cost(connection, name, changed) for connection in files)
+    assert 0 < much <= 1.02 * little + 10
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_retention_costs_what_it_deletes(
+    status: ExecutionStatus, files: list[sqlite3.Connection]
+) -> None:
+    changed = {"status": status.value, "workflow_id": "order@1"}
+    little, much = (cost(connection, "load_ids_to_prune", changed) for connection in files)
+    assert 0 < much <= 1.02 * little + 10
+
+
+def test_the_measure_sees_a_cost_that_grows(files: list[sqlite3.Connection]) -> None:
+    changed = {"statuses": '["COMPLETED"]'}
+    little, much = (cost(connection, "load_executions_by_status", changed) for connection in files)
+    assert much > 10 * little
+
+
+def test_a_wait_costs_the_same_however_many_signals_came_before(file: Path) -> None:
+    async def send(count: int) -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            for _ in range(count):
+                await store.save(new_signal("e", "go", status=SignalStatus.DELIVERED))
+            await store.save(new_signal("e", "go"))
+
+    costs: list[dict[str, int]] = []
+    wanted = {"workflow_execution_id": "e", "signal_name": "go"}
+    for count in (10, 1000):
+        asyncio.run(send(count))
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            costs.append(
+                {
+                    name: cost(connection, name, wanted)
+                    for name in ("load_pending_signals", "put_into_queue")
+                }
+            )
+    # Another one is pending now.
+    for name, before in costs[0].items():
+        assert costs[1][name] < before + 50
+
+
+def test_retention_passes_over_what_it_keeps_once(file: Path) -> None:
+    """Every other execution was changed late, and stays."""
+
+    async def delete(executions: int) -> int:
+        path = file.with_name(f"{executions}.db")
+        big_file.build(path, executions, checkpoints_each=1)
+        instructions = 0
+
+        def count() -> int:
+            nonlocal instructions
+            instructions += 100
+            return 0
+
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute(
+            "update workflow_executions set updated_at = '2030-01-01T00:00:00.000000Z'"
+            " where rowid % 2"
+        )
+        async with SqliteCheckpointStore(connection) as store:
+            connection.set_progress_handler(count, 100)
+            before = BEGIN + timedelta(seconds=30 * executions)
+            deleted = await store.delete_completed_before(before, FINAL, batch_size=50)
+            connection.set_progress_handler(None, 0)
+        connection.close()
+        assert deleted == executions // 2
+        return instructions
+
+    async def story() -> None:
+        some, many = await delete(1_000), await delete(4_000)
+        assert many < 5 * some
+
+    asyncio.run(story())
+
+
+def cost(connection: sqlite3.Connection, name: str, changed: Mapping[str, Any] = {}) -> int:
+    """How many instructions SQLite runs for a query, all of its rows read; changes nothing."""
+    query = NAMED[name]
+    status = "INTENT" if query.path.stem == "step_checkpoints" else "PENDING"
+    values = {"status": status, **WHATEVER, **changed}
+    parameters = {
+        parameter: values.get(
+            parameter, "2026-02-01T00:00:00.000000Z" if "_at" in parameter else None
+        )
+        for parameter in query.parameters
+    }
+    instructions = 0
+
+    def count() -> int:
+        nonlocal instructions
+        instructions += 1
+        return 0
+
+    connection.execute("begin immediate")
+    connection.set_progress_handler(count, 1)
+    try:
+        connection.execute(query.statement, parameters).fetchall()
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.execute("rollback")
+    return instructions
