@@ -6,6 +6,7 @@ work without pytest too. `CheckpointStoreContract` needs pytest.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from durable_workflow_sqlite.testing.blocking_sandbox import Sandbox, SandboxExecution
@@ -34,8 +35,9 @@ def __getattr__(name: str) -> Any:
     import pytest
 
     # So that a failing assert of the suite shows its values, as in a test file.
-    for part in ("base", "claims", "limits", "saving"):
-        pytest.register_assert_rewrite(f"{__name__}.contract_{part}")
+    for part in ("base", "claims", "limits", "queue", "saving"):
+        if (module := f"{__name__}.contract_{part}") not in sys.modules:
+            pytest.register_assert_rewrite(module)
     from durable_workflow_sqlite.testing.store_contract import CheckpointStoreContract
 
     return CheckpointStoreContract
