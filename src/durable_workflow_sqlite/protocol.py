@@ -204,6 +204,13 @@ class CheckpointStore(Protocol):
         """
         ...
 
+    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
+        """Release what a `create_execution` of this very record claimed, if it did.
+
+        For a caller that was cancelled meanwhile and did not hear of the claim.
+        """
+        ...
+
     async def release_claims_of_the_dead(
         self, max_recoveries: int, now: datetime | None = None
     ) -> list[AbandonedExecution]:

@@ -440,3 +440,31 @@ def test_numbers_and_truths_that_python_takes_for_equal_are_other_input() -> Non
                     await engine.run(anything, {"a": other, "b": [None]}, execution_id="one")
 
     asyncio.run(life())
+
+
+def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def noted(ctx: WorkflowContext, number: int) -> int:
+        await ctx.step("note", journal.note, str(number))
+        return number
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file, synchronous="full") as store,
+            DurableEngine(store, workflows=[noted]) as engine,
+        ):
+            for number in range(40):
+                starting = asyncio.ensure_future(
+                    engine.start(noted, number, execution_id=str(number))
+                )
+                for _ in range(number % 8):
+                    await asyncio.sleep(0)
+                starting.cancel()
+                await asyncio.wait([starting])
+                again = await engine.start(noted, number, execution_id=str(number))
+                assert await asyncio.wait_for(again.result(), 5) == number
+
+    asyncio.run(life())
+    assert sorted(journal.lines, key=int) == [str(number) for number in range(40)]

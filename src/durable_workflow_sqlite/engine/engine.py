@@ -254,7 +254,11 @@ class DurableEngine:
         handle: ExecutionHandle[R] = ExecutionHandle(
             self, record.workflow_execution_id, workflow.result_type
         )
-        claim = await self._store.create_execution(workflow.record, record)
+        try:
+            claim = await self._store.create_execution(workflow.record, record)
+        except asyncio.CancelledError:
+            self._taking_in().take_back(record)
+            raise
         if self._is_disposed:
             await self._let_go([] if claim is None else [claim])
             self._working()

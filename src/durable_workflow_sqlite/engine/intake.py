@@ -192,6 +192,21 @@ class Intake:
             self._hold(claim)
             await self._load_and_launch(claim)
 
+    def take_back(self, record: WorkflowExecution) -> None:
+        """Whoever was starting it was cancelled meanwhile: it is in the queue, if it is stored."""
+        self._spawn(self._take_back(record))
+
+    async def _take_back(self, record: WorkflowExecution) -> None:
+        try:
+            await self._store.put_back(record, self._environment.clock.now())
+        except StoreError:
+            _log.warning(
+                "execution %r may have been started, and stays with this worker until it ends",
+                record.workflow_execution_id,
+                exc_info=True,
+            )
+        self.look()
+
     def signalled(self, execution_id: str) -> None:
         """A signal has come for an execution that is not running here."""
         if execution_id in self._foreground:
@@ -279,18 +294,29 @@ class Intake:
             await launch(await self._claim_foreground())
             while self._room > 0 and self._registry and not self._is_closed:
                 room = self._room
-                claims = await self._store.claim_available(
-                    self._registry.names_and_versions,
-                    room,
-                    passed_over=self._passed_over(),
-                    now=self._environment.clock.now(),
-                )
+                claims = await self._claim_available(room)
                 await launch(claims)
                 if not claims:
                     break
                 if len(claims) < room:
                     await asyncio.sleep(LEAVE_TO_OTHERS_S)
         return taken, expired_ones
+
+    async def _claim_available(self, room: int) -> list[WorkflowClaim]:
+        claiming = asyncio.ensure_future(
+            self._store.claim_available(
+                self._registry.names_and_versions,
+                room,
+                passed_over=self._passed_over(),
+                now=self._environment.clock.now(),
+            )
+        )
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            for claim in await claiming:  # else nobody would know of them, to give them back
+                self._hold(claim)
+            raise
 
     async def _claim_foreground(self) -> list[WorkflowClaim]:
         now = self._environment.clock.now()

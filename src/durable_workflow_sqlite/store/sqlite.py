@@ -529,6 +529,22 @@ class SqliteCheckpointStore(CheckpointStore):
         if to_release:
             await self._commit.write(release)
 
+    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
+        execution_id = execution.workflow_execution_id
+        at = now or utc_now()
+
+        def release() -> None:
+            held = self._queries.load_claim(self._connection, workflow_execution_id=execution_id)
+            if held is None or held.worker_id != self.worker_id:
+                return
+            found = self._load_execution(execution_id)
+            # Created at the same microsecond, it is this record and not another of its id.
+            if found is not None and found.created_at == execution.created_at:
+                self._delete_claim(execution_id, held.fencing_token)
+                self._put_into_queue(execution_id, at)
+
+        await self._commit.write(release)
+
     async def release_claims_of_the_dead(
         self, max_recoveries: int, now: datetime | None = None
     ) -> list[AbandonedExecution]:

@@ -329,6 +329,7 @@ class LimitsContract(StoreContract):
             lambda: store.claim_available([("order", 1)], 1),
             lambda: store.load_next_available_at([("order", 1)]),
             lambda: store.put_into_queue(["e"]),
+            lambda: store.put_back(new_execution("e")),
             store.load_unqueued_executions,
             lambda: store.load_unregistered([]),
             store.load_blocked,

@@ -164,6 +164,20 @@ class QueueContract(StoreContract):
             assert await _available_at(store, name) == expected
 
     @over_a_store
+    async def test_a_start_that_nobody_heard_of_is_put_back(self, store: CheckpointStore) -> None:
+        mine = new_execution("e", guarantee=BACKGROUND, created_at=NOON)
+        assert await store.create_execution(WORKFLOW, mine) is not None
+        another = new_execution("e", guarantee=BACKGROUND, created_at=NOON + MINUTE)
+        await store.put_back(another, NOON)
+        assert await _available_at(store, "e") is None
+        await store.put_back(mine, NOON)
+        assert await _available_at(store, "e") == NOON
+        await store.put_back(mine, NOON + MINUTE)
+        await store.put_back(new_execution("unknown"), NOON)
+        assert await _available_at(store, "e") == NOON
+        assert len(await store.claim_available(ORDER, 9, now=NOON)) == 1
+
+    @over_a_store
     async def test_a_signal_wakes_what_nobody_has(self, store: CheckpointStore) -> None:
         for status in UNFINISHED:
             await store.save_execution(new_execution(status, status=status, guarantee=BACKGROUND))
