@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections import Counter
 from typing import Any
 
@@ -20,6 +21,9 @@ COUNTED = {
 
 def pytest_configure(config: pytest.Config) -> None:
     # Before the processes of xdist, so that all of them have the same one.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As where a shell runs this in the background; the processes of the tests would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
 
 

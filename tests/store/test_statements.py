@@ -53,14 +53,17 @@ def plain(sql: str) -> str:
 
 def statements_in(directory: Path) -> set[str]:
     """Every statement of a folder, with its parameters numbered, as they are sent."""
+    return {one for path in directory.glob("*.sql") for one in statements_of(path)}
+
+
+def statements_of(path: Path) -> set[str]:
     statements: set[str] = set()
-    for path in directory.glob("*.sql"):
-        unfinished = ""
-        for line in path.read_text().splitlines(keepends=True):
-            unfinished += line
-            if sqlite3.complete_statement(unfinished):  # one of a trigger holds semicolons
-                statements.add(number_parameters(plain(unfinished))[0])
-                unfinished = ""
+    unfinished = ""
+    for line in path.read_text().splitlines(keepends=True):
+        unfinished += line
+        if sqlite3.complete_statement(unfinished):  # one of a trigger holds semicolons
+            statements.add(number_parameters(plain(unfinished))[0])
+            unfinished = ""
     return statements - {""}
 
 
@@ -180,9 +183,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
     ):
         asyncio.run(story(opened))
     seen = check(sent)
-    # Each query is there for a store method; load_workflows is for people who look around.
-    unseen = statements_in(QUERIES_DIR) - seen
-    assert len(unseen) <= 1, unseen
+    # Each query is there for a store method; those of the inspection are sent by the inspector.
+    assert statements_in(QUERIES_DIR) - statements_of(QUERIES_DIR / "inspection.sql") <= seen
 
 
 def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:

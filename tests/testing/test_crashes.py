@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from durable_workflow_sqlite import (
+    ExecutionBlockedError,
     ExecutionStatus,
     WorkflowContext,
     WorkflowFailedError,
@@ -109,7 +110,7 @@ def test_an_action_that_fails_can_be_crashed_at(durable: Sandbox) -> None:
 
 def test_a_step_that_always_kills_its_process_is_blocked(durable: Sandbox) -> None:
     durable.crash_at("first", "before", times=11)
-    with pytest.raises(AssertionError, match="it is blocked, its worker died 11 times in a row"):
+    with pytest.raises(ExecutionBlockedError, match="blocked: its worker died 11 times in a row"):
         durable.run(chain)
     assert durable.crashes == ["before first"] * 11
     assert noted == []

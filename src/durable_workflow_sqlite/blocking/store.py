@@ -69,6 +69,7 @@ class CheckpointStore:
     claim_available = blocking(Behind.claim_available)
     load_next_available_at = blocking(Behind.load_next_available_at)
     release_claims = blocking(Behind.release_claims)
+    put_back = blocking(Behind.put_back)
     release_claims_of_the_dead = blocking(Behind.release_claims_of_the_dead)
     put_into_queue = blocking(Behind.put_into_queue)
     load_unqueued_executions = blocking(Behind.load_unqueued_executions)
@@ -97,6 +98,8 @@ class SqliteCheckpointStore(CheckpointStore):
                 " with sqlite3.connect(..., check_same_thread=False)"
             )
         super().__init__(sqlite.SqliteCheckpointStore(connection, synchronous=synchronous))
+
+    delete_completed_before = blocking(sqlite.SqliteCheckpointStore.delete_completed_before)
 
     @classmethod
     def file(cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal") -> Self:

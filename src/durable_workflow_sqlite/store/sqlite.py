@@ -472,8 +472,14 @@ class SqliteCheckpointStore(CheckpointStore):
         until = time_to_text(now)
         due: dict[int, list[q.LoadQueueHeadsRow]] = {}
         for head in self._queries.load_queue_heads(self._connection):
-            is_wanted = (head.workflow_type, head.version) in workflows
-            if is_wanted and head.available_at <= until:
+            if (head.workflow_type, head.version) not in workflows:
+                continue
+            if type(head.priority) is not int or type(head.available_at) is not str:
+                self._say_once(
+                    f"the queue of workflow {head.workflow_id!r} with the priority"
+                    f" {head.priority!r} and the time {head.available_at!r} cannot be read"
+                )
+            elif head.available_at <= until:
                 due.setdefault(head.priority, []).append(head)
         return [due[priority] for priority in sorted(due, reverse=True)]
 
