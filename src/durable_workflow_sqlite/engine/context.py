@@ -122,16 +122,18 @@ class WorkflowContext:
         check_identifier("a step's name", name)
         if not callable(action):
             raise TypeError(f"the action of step {name!r} must be callable, not {action!r}")
-        for what, function in (
-            ("compensate", compensate),
-            ("serialize", serialize),
-            ("deserialize", deserialize),
-        ):
-            if function is not None and not callable(function):
-                raise TypeError(f"{what} of step {name!r} must be callable, not {function!r}")
-        for what, policy in (("retry", retry), ("compensate_retry", compensate_retry)):
-            if not isinstance(policy, RetryPolicy):
-                raise TypeError(f"{what} of step {name!r} must be a RetryPolicy, not {policy!r}")
+        if compensate is not None or serialize is not None or deserialize is not None:
+            for what, function in (
+                ("compensate", compensate),
+                ("serialize", serialize),
+                ("deserialize", deserialize),
+            ):
+                if function is not None and not callable(function):
+                    raise TypeError(f"{what} of step {name!r} must be callable, not {function!r}")
+        if not (isinstance(retry, RetryPolicy) and isinstance(compensate_retry, RetryPolicy)):
+            what = "compensate_retry" if isinstance(retry, RetryPolicy) else "retry"
+            policy = compensate_retry if isinstance(retry, RetryPolicy) else retry
+            raise TypeError(f"{what} of step {name!r} must be a RetryPolicy, not {policy!r}")
         if timeout is not None:
             _check_duration("timeout", timeout, minimum=timedelta(microseconds=1))
         result_type = Any if deserialize else serialization.result_type(action)

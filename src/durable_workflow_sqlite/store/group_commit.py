@@ -207,19 +207,24 @@ class GroupCommit:
         return loop
 
     def _begins_at_once(self) -> bool:
-        """Begin a transaction here and now, unless something must be waited for."""
+        """Begin a transaction here and now, unless something must be waited for.
+
+        Whether the file is still there was seen when these milliseconds began, and is again soon.
+        """
         if (
             self._in_thread is not None
             or self._refusals.times
             or self._is_checkpointing
             or self._closed
-            or self.is_inherited
+            or self._forks != _forks
+            or self._connection.in_transaction
         ):
             return False
         try:
-            self._set_busy_timeout(0)
-            self._begin()
-        except (*FAILURES, StoreError):
+            if self._busy_timeout_ms:
+                self._set_busy_timeout(0)
+            self._connection.execute("begin immediate")
+        except FAILURES:
             return False  # the flush will meet it again
         return True
 
@@ -360,7 +365,8 @@ class GroupCommit:
 
     @property
     def _is_checkpointing(self) -> bool:
-        return self._checkpointer is not None and self._checkpointer.is_running
+        checkpointer = self._checkpointer
+        return checkpointer is not None and checkpointer.is_running
 
     def _set_busy_timeout(self, milliseconds: int) -> None:
         # It costs a quarter of a small transaction: only when it changes.

@@ -192,8 +192,16 @@ class SqliteCheckpointStore(CheckpointStore):
     # Any records at once
 
     async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
-        if claim is not None and len(records) == 1 and type(records[0]) is StepCheckpoint:
-            await self._save_checkpoint(records[0], claim)
+        if (
+            claim is not None
+            and len(records) == 1
+            and type(checkpoint := records[0]) is StepCheckpoint
+        ):
+            # What is saved most has nothing beside it that would have to be undone.
+            if checkpoint.workflow_execution_id != claim.workflow_execution_id:
+                _check_covers(claim, checkpoint)
+            if not await self._commit.write(lambda: self._upsert_checkpoint(checkpoint, claim)):
+                raise _claim_lost(claim)
             return
         final: list[str] = []
         for record in records:
@@ -205,13 +213,6 @@ class SqliteCheckpointStore(CheckpointStore):
                 final.append(record.workflow_execution_id)
         if records:
             await self._commit.write(lambda: self._save_all(records, claim, final))
-
-    async def _save_checkpoint(self, checkpoint: StepCheckpoint, claim: WorkflowClaim) -> None:
-        """As `save`, for what is saved most: nothing beside it would have to be undone."""
-        if checkpoint.workflow_execution_id != claim.workflow_execution_id:
-            _check_covers(claim, checkpoint)
-        if not await self._commit.write(lambda: self._upsert_checkpoint(checkpoint, claim)):
-            raise _claim_lost(claim)
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
