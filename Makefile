@@ -114,6 +114,10 @@ build: $(READY) ## Build the wheel and the sdist into dist/
 bench: $(READY) ## Measure this library and the raw floor, into docs/performance.md
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
+.PHONY: bench-workers
+bench-workers: $(READY) ## Measure several processes on one file, into docs/performance.md
+	@$(BIN)/python -m benchmarks.workers $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
 	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
@@ -125,6 +129,7 @@ profile: $(READY) ## Show where the microseconds of one step go
 .PHONY: measure
 measure: $(READY) ## Write every figure of docs/performance.md anew; a quarter of an hour, alone
 	@$(MAKE) --no-print-directory bench
+	@$(MAKE) --no-print-directory bench-workers
 	@$(MAKE) --no-print-directory bench-peers
 	@$(MAKE) --no-print-directory profile
 

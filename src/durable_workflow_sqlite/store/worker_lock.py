@@ -32,7 +32,7 @@ else:
         return True
 
 
-COUNT_AGAIN_AFTER_S: Final = 0.25
+COUNT_AGAIN_AFTER_S: Final = 0.05
 _NOT_INHERITED: Final[int] = getattr(os, "O_CLOEXEC", 0)
 
 
