@@ -118,6 +118,10 @@ bench: $(READY) ## Measure this library and the raw floor, into docs/performance
 bench-workers: $(READY) ## Measure several processes on one file, into docs/performance.md
 	@$(BIN)/python -m benchmarks.workers $(ARGS)
 
+.PHONY: bench-looking
+bench-looking: $(READY) ## Measure looking at a file of a million executions, into docs/performance.md
+	@$(BIN)/python -m benchmarks.looking $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
 	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
@@ -130,6 +134,7 @@ profile: $(READY) ## Show where the microseconds of one step go
 measure: $(READY) ## Write every figure of docs/performance.md anew; a quarter of an hour, alone
 	@$(MAKE) --no-print-directory bench
 	@$(MAKE) --no-print-directory bench-workers
+	@$(MAKE) --no-print-directory bench-looking
 	@$(MAKE) --no-print-directory bench-peers
 	@$(MAKE) --no-print-directory profile
 

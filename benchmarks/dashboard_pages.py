@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-_SERVE = (
+SERVE = (
     "import sys; from durable_workflow_sqlite import dashboard;"
     "dashboard.serve(sys.argv[1], port=0, on_listening=lambda url: print(url, flush=True))"
 )
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("file")
     file = parser.parse_args().file
     server = subprocess.Popen(
-        [sys.executable, "-c", _SERVE, file], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SERVE, file], stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     try:

@@ -1,0 +1,116 @@
+"""`make bench-looking`: what the command line and the dashboard ask of a large file.
+
+python -m benchmarks.looking [--no-page]
+
+On the file of a million finished executions and five million checkpoints that `make bench` uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from html import unescape
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.dashboard_pages import SERVE, Dashboard
+from benchmarks.report import machine, number, spread, table, write_section
+from benchmarks.rounds import file_with_history
+from durable_workflow_sqlite.store.inspection import Inspector
+
+TIMES, PAGES, LIMIT_MS = 20, 1000, 200.0
+
+
+def timed(ask: Callable[[], object], times: int = TIMES) -> list[float]:
+    """Milliseconds, each time."""
+    taken: list[float] = []
+    for _ in range(times):
+        began = time.perf_counter()
+        ask()
+        taken.append(1000 * (time.perf_counter() - began))
+    return taken
+
+
+def measure(file: Path) -> str:
+    rows: list[tuple[str, str, str, str]] = []
+
+    def add(what: str, taken: list[float]) -> None:
+        met = "met" if median(taken) <= LIMIT_MS else "**not met**"
+        rows.append((what, f"{number(median(taken))} ms", spread(taken), met))
+        print(*rows[-1], flush=True)
+
+    with Inspector.open(file) as inspector:
+        page = inspector.list_executions()
+        add("list, first page", timed(inspector.list_executions))
+        filters: dict[str, Any]
+        for name, filters in (
+            ("status FAILED", {"statuses": ["FAILED"]}),
+            ("one workflow", {"workflow_type": page.rows[0].workflow_type}),
+            ("an id prefix", {"id_prefix": page.rows[0].id[:6]}),
+        ):
+            add(f"list, {name}", timed(partial(inspector.list_executions, **filters)))
+        following: list[float] = []
+        while page.next is not None and len(following) < PAGES:
+            began = time.perf_counter()
+            page = inspector.list_executions(after=page.next)
+            following.append(1000 * (time.perf_counter() - began))
+        add("list, pages 2 to 101", following[:100])
+        add("list, pages 902 to 1001", following[-100:])
+        one = page.rows[-1].id
+        add("show", timed(lambda: inspector.execution(one)))
+        add(
+            "status",
+            timed(lambda: (inspector.counts(), inspector.overview(datetime.now(UTC))), TIMES // 2),
+        )
+    for command in (["status"], ["list"], ["show", one]):
+        words = [sys.executable, "-m", "durable_workflow_sqlite", command[0], str(file)]
+        words += command[1:]
+        add(
+            f"`durable-workflow {command[0]}` as a whole process",
+            timed(partial(subprocess.run, words, check=True, capture_output=True), 5),
+        )
+    _measure_pages(file, add)
+    return table(("what", "median", "lowest to highest", "at most 200 ms"), rows)
+
+
+def _measure_pages(file: Path, add: Callable[[str, list[float]], None]) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(file)], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    try:
+        dashboard = Dashboard(server.stdout.readline().strip())
+        took, page = dashboard.ask("/")
+        add("the dashboard's first page, the first time", [took])
+        add("the dashboard's first page", [dashboard.ask("/")[0] for _ in range(TIMES)])
+        taken: list[float] = []
+        while len(taken) < PAGES and (older := re.search(r'rel="next" href="([^"]+)"', page)):
+            took, page = dashboard.ask(unescape(older[1]))
+            taken.append(took)
+        add("the dashboard, pages 2 to 101", taken[:100])
+        add("the dashboard, pages 902 to 1001", taken[-100:])
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time what people ask of a large file.")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
+    arguments = parser.parse_args()
+    about = machine()
+    text = f"{about}\n\n{measure(file_with_history())}"
+    print(text)
+    if not arguments.no_page:
+        write_section("bench-looking", text)
+
+
+if __name__ == "__main__":
+    main()
