@@ -26,7 +26,7 @@ from tests.lives import Journal, die
 from tests.oracle import Life, Snapshot, look
 
 EXECUTION = "one"
-LIFE_LIMIT_S = 20
+LIFE_LIMIT_S = 60
 ENDED, KILLED = "ended", "killed"
 
 

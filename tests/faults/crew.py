@@ -40,7 +40,7 @@ from tests.crash import scenarios
 from tests.lives import Journal, die
 from tests.oracle import DYING, Note, damage_of, look_through, violations_among_workers
 
-LIFE_LIMIT_S = 30
+LIFE_LIMIT_S = 90
 HEAD_START_S = 0.03
 
 MAKERS: dict[str, Callable[[Any], WorkflowDefinition[Any]]] = {

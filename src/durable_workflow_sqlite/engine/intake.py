@@ -209,6 +209,7 @@ class Intake:
 
     def signalled(self, execution_id: str) -> None:
         """A signal has come for an execution that is not running here."""
+        self._left_alone.pop(execution_id, None)  # it may be a cancel, or just what was missing
         if execution_id in self._foreground:
             self._foreground[execution_id] = self._environment.clock.now()
         self.look()

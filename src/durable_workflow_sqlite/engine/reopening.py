@@ -44,6 +44,7 @@ def reopened(
     wait = msgspec.structs.replace(
         last,
         status=StepStatus.INTENT,
+        output_data=None,
         error_type=None,
         error_message=None,
         started_at=now,

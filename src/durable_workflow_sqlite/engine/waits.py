@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import MINYEAR, UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -25,6 +25,9 @@ from durable_workflow_sqlite.records import (
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.execution import Execution
+
+
+_UNREADABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
 
 
 class WaitCall(msgspec.Struct, frozen=True):
@@ -157,10 +160,12 @@ async def wait_for_signal(
     if last is not None and last.status is StepStatus.FAILED:
         await execution.turn_to_fail(last)
         _tell_replayed(execution, last)
-        raise _timed_out(execution, last)
+        raise _failure_of(execution, last)
     if execution.begins_nothing_new:
         await execution.park()
     task = execution.begin_busy()
+    payload: Any = None
+    failure: Exception | None = None
     try:
         signal = None
         intent = last
@@ -177,33 +182,50 @@ async def wait_for_signal(
                 signal = await execution.inbox.wait(call.name, intent.due_at)
             finally:
                 execution.end_wait()
+        outcome = msgspec.structs.replace(
+            intent,
+            status=StepStatus.COMPLETED,
+            output_data=None if signal is None else signal.payload,
+            completed_at=execution.completion_time(),
+        )
         if signal is None:
-            timed_out = _timed_out(execution, intent)
-            outcome = msgspec.structs.replace(
-                intent,
-                status=StepStatus.FAILED,
-                error_type=error_type(timed_out),
-                error_message=execution.environment.format_error(timed_out),
-                completed_at=execution.completion_time(),
-            )
+            failure = _timed_out(execution, intent)
             timer = [timer_of(outcome, TimerStatus.FIRED)]
             delivered = []
         else:
-            outcome = msgspec.structs.replace(
-                intent,
-                status=StepStatus.COMPLETED,
-                output_data=signal.payload,
-                completed_at=execution.completion_time(),
-            )
+            try:
+                payload = _payload(execution, outcome, payload_type)
+            except SerializationError as error:
+                failure = error  # recorded, so that a replay meets it, too
             timer = [timer_of(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
+        if failure is not None:
+            outcome = msgspec.structs.replace(
+                outcome,
+                status=StepStatus.FAILED,
+                error_type=error_type(failure),
+                error_message=execution.environment.format_error(failure),
+            )
         await _save_outcome(execution, *delivered, *timer, outcome)
     finally:
         execution.end_busy(task)
     _tell_complete(execution, outcome, replayed=False)
-    if signal is None:
-        raise _timed_out(execution, outcome)
-    return _payload(execution, outcome, payload_type)
+    if failure is not None:
+        raise failure
+    return payload
+
+
+def _failure_of(execution: Execution, failed: StepCheckpoint) -> Exception:
+    """What a wait raised when it failed: at its deadline, or for a payload of another type."""
+    if failed.error_type != _UNREADABLE:
+        return _timed_out(execution, failed)
+    return SerializationError(
+        failed.error_message or "the payload cannot be read",
+        workflow_execution_id=execution.id,
+        step_name=failed.step_name,
+        step_index=failed.step_index,
+        branch=failed.branch,
+    )
 
 
 def _intent(execution: Execution, call: WaitCall, deadline: datetime | None) -> StepCheckpoint:

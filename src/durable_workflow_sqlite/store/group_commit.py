@@ -207,10 +207,7 @@ class GroupCommit:
         return loop
 
     def _begins_at_once(self) -> bool:
-        """Begin a transaction here and now, unless something must be waited for.
-
-        Whether the file is still there was seen when these milliseconds began, and is again soon.
-        """
+        """Begin a transaction here and now, unless something must be waited for."""
         if (
             self._in_thread is not None
             or self._refusals.times
@@ -223,8 +220,9 @@ class GroupCommit:
         try:
             if self._busy_timeout_ms:
                 self._set_busy_timeout(0)
+            self._check_file()
             self._connection.execute("begin immediate")
-        except FAILURES:
+        except (*FAILURES, StoreError):
             return False  # the flush will meet it again
         return True
 
