@@ -1,6 +1,7 @@
 -- What every column means. `make generate` checks that none is missing here, and
 -- writes docs/sql.md from it. Times are UTC in ISO-8601 text with microseconds and a
--- Z, so that they sort as text; data columns hold JSON text.
+-- Z, so that they sort as text (a default, in a row written by hand, has milliseconds
+-- and no Z); data columns hold JSON text.
 
 -- workflows: a definition that executions were started from.
 --
@@ -29,7 +30,7 @@
 --                        progress in between; an operator may set it back to 0
 -- blocked_reason         why workers leave it alone; null when they do not
 -- priority               of two that may be claimed, the higher one goes first
--- available_at           from when on any worker may claim it; null while one has it,
+-- available_at           from when on any worker may claim it; null while a worker has it,
 --                        while it is blocked, while only a signal can move it, and when
 --                        it is final
 -- created_at             when it was started
@@ -101,8 +102,8 @@
 --                        one, the step that failed last
 -- current_branch         the branch of that step
 -- attempts               at which attempt that step is
--- waiting_for            signal NAME, time, retry of STEP, or worker; null when
---                        something runs
+-- waiting_for            signal NAME, time, retry of STEP, or worker; null when a
+--                        step has begun and not ended, whether its worker lives or not
 -- waiting_until          when that wait ends by itself; null if it does not
 -- signals_pending        signals that nothing has waited for yet
 -- blocked_reason         why workers leave it alone

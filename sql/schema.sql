@@ -121,10 +121,19 @@ CREATE INDEX idx_wf_exec_available on workflow_executions (
 where available_at is not null;
 
 CREATE INDEX idx_wf_exec_foreground on workflow_executions (status)
-where guarantee = 'FOREGROUND_ONLY';
+where
+    guarantee = 'FOREGROUND_ONLY'
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
 
 CREATE INDEX idx_wf_exec_blocked on workflow_executions (workflow_execution_id)
 where blocked_reason is not null;
+
+CREATE TRIGGER trg_wf_signal_time
+before insert on workflow_signals
+when julianday(new.created_at) is null
+begin
+    select raise(abort, 'created_at is no time; leave it out for now');
+end;
 
 CREATE TRIGGER trg_wf_signal_wakes
 after insert on workflow_signals

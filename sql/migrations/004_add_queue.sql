@@ -29,9 +29,8 @@ where
             = workflow_executions.workflow_execution_id
     );
 
--- The queue: load_available and load_next_available_at walk it workflow by
--- workflow, the highest priority first. An execution that is started where it
--- runs is never in it.
+-- The queue: load_queue_heads and load_available walk it workflow by workflow, the
+-- highest priority first. An execution that is started where it runs is never in it.
 
 create index idx_wf_exec_available on workflow_executions (
     workflow_id,
@@ -44,7 +43,9 @@ where available_at is not null;
 -- over.
 
 create index idx_wf_exec_foreground on workflow_executions (status)
-where guarantee = 'FOREGROUND_ONLY';
+where
+    guarantee = 'FOREGROUND_ONLY'
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
 
 -- load_blocked: what waits for an operator.
 
@@ -55,6 +56,16 @@ where blocked_reason is not null;
 -- more.
 
 drop index idx_wf_signal_news;
+
+-- A signal whose time cannot be read would never be taken, and its sender would not
+-- know why.
+
+create trigger trg_wf_signal_time
+before insert on workflow_signals
+when julianday(new.created_at) is null
+begin
+    select raise(abort, 'created_at is no time; leave it out for now');
+end;
 
 -- A signal wakes an execution that nobody has, whoever inserts it.
 

@@ -1,6 +1,6 @@
 -- What people ask of a file: the command line and the dashboard read with these, and
 -- change nothing. They hold on a file of a million executions, so each reads as many
--- rows as it gives, or an index alone. The views that they read are in
+-- rows as it gives, or an index alone; where one reads more, it says so. The views that they read are in
 -- sql/migrations/005_add_views.sql.
 
 -- name: count_executions()

@@ -1,5 +1,5 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are
--- final: no statement here changes the status of a row that has one of them.
+-- final: no statement but reopen_execution changes the status of a row that has one.
 --
 -- One that no worker has claimed is in a queue, that of its workflow and priority,
 -- from available_at on.
@@ -193,7 +193,9 @@ set
     status = iif(status = 'COMPENSATING', status, 'RUNNING'),
     available_at = null,
     updated_at = :updated_at
-where workflow_execution_id = :workflow_execution_id;
+where
+    workflow_execution_id = :workflow_execution_id
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: put_into_queue(workflow_execution_id, now)!
 -- Nobody has the execution any more: says from when on it may be claimed. One that
@@ -309,7 +311,8 @@ limit :batch_size;
 -- name: load_unqueued()
 -- What only an engine that starts up takes over: FOREGROUND_ONLY executions that
 -- nobody has, with the time at which there is something to do for them; and those
--- that were written by hand without a time at which they may be claimed.
+-- that were written by hand without a time at which they may be claimed. Reads all
+-- that is unfinished and not suspended, once for each start of an engine.
 -- =workflow_execution_id text
 -- =workflow_id text
 -- =guarantee text
@@ -378,6 +381,7 @@ where
 
 -- name: load_unregistered(workflow_ids)
 -- The unfinished executions of every workflow but the given ones (a JSON array).
+-- Sent only where the file has such a workflow: it reads all that is unfinished.
 -- :workflow_ids text
 -- @sort: as many as it gives
 select workflow_execution_id

@@ -679,14 +679,17 @@ class Queries(Protocol):
     def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
         """What only an engine that starts up takes over: FOREGROUND_ONLY executions that
         nobody has, with the time at which there is something to do for them; and those
-        that were written by hand without a time at which they may be claimed.
+        that were written by hand without a time at which they may be claimed. Reads all
+        that is unfinished and not suspended, once for each start of an engine.
         """
         ...
 
     def load_unregistered(
         self, connection: sqlite3.Connection, *, workflow_ids: str
     ) -> list[LoadUnregisteredRow]:
-        """The unfinished executions of every workflow but the given ones (a JSON array)."""
+        """The unfinished executions of every workflow but the given ones (a JSON array).
+        Sent only where the file has such a workflow: it reads all that is unfinished.
+        """
         ...
 
     def load_blocked(self, connection: sqlite3.Connection) -> list[LoadUnregisteredRow]:
