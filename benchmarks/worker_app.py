@@ -23,7 +23,7 @@ async def pid() -> int:
 async def slow(ctx: WorkflowContext) -> int:
     """Five steps that take a while each; interrupted in its first life."""
     for number in range(5):
-        await ctx.step(f"wait {number}", asyncio.sleep, 0.02)
+        await ctx.step(f"wait {number}", asyncio.sleep, 0.05)
     return await ctx.step("who", pid)
 
 

@@ -147,6 +147,11 @@ begin
         and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and blocked_reason is null
         and (available_at is null or available_at > new.created_at)
+        and (
+            status != 'PENDING'
+            or available_at is null
+            or new.signal_name = '$cancel'
+        )
         and not exists (
             select 1
             from workflow_claims

@@ -67,7 +67,8 @@ begin
     select raise(abort, 'created_at is no time; leave it out for now');
 end;
 
--- A signal wakes an execution that nobody has, whoever inserts it.
+-- A signal wakes an execution that nobody has, whoever inserts it. One that has not
+-- begun keeps its delay, unless it is to be cancelled.
 
 create trigger trg_wf_signal_wakes
 after insert on workflow_signals
@@ -81,6 +82,11 @@ begin
         and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and blocked_reason is null
         and (available_at is null or available_at > new.created_at)
+        and (
+            status != 'PENDING'
+            or available_at is null
+            or new.signal_name = '$cancel'
+        )
         and not exists (
             select 1
             from workflow_claims

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,50 @@ def test_a_delay_is_kept_over_a_restart(file: Path) -> None:
                 assert await engine.handle("a").status() is ExecutionStatus.PENDING
                 await clock.advance(timedelta(minutes=1))
                 assert await engine.handle("a").result() == "a"
+
+    asyncio.run(life())
+
+
+def test_a_signal_does_not_shorten_a_delay(file: Path) -> None:
+    clock = ManualClock(datetime(2030, 1, 1, tzinfo=UTC))
+
+    @workflow
+    async def heard(ctx: WorkflowContext) -> str:
+        await ctx.step("run", ran.append, "it")
+        return str(await ctx.wait_signal("go"))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[heard], clock=clock) as engine:
+                handle = await engine.enqueue(heard, delay=timedelta(hours=1))
+                await handle.signal("go", "now")
+                await clock.advance(timedelta(minutes=59))
+                assert ran == []
+                await clock.advance(timedelta(minutes=1))
+                assert await handle.result() == "now"
+
+    asyncio.run(life())
+
+
+def test_a_start_again_that_is_cancelled_while_it_claims_is_run_all_the_same(file: Path) -> None:
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_concurrent=1) as engine,
+        ):
+            for number in range(8):
+                name = str(number)
+                await engine.enqueue(job, name, execution_id=name, delay=timedelta(days=1))
+                lock = sqlite3.connect(file, isolation_level=None)
+                lock.execute("begin immediate")
+                again = asyncio.ensure_future(engine.start(job, name, execution_id=name))
+                await asyncio.sleep(0.01 * number)
+                again.cancel()
+                await asyncio.wait([again])
+                lock.execute("rollback")
+                lock.close()
+                handle = await engine.start(job, name, execution_id=name)
+                assert await asyncio.wait_for(handle.result(), 5) == name
 
     asyncio.run(life())
 

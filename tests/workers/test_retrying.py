@@ -100,6 +100,38 @@ def test_a_step_whose_error_was_caught_stays_as_it_is(file: Path, journal: Journ
     assert journal.lines == ["caught", "body", "body"]
 
 
+def test_of_two_steps_that_failed_side_by_side_the_one_that_failed_it_runs_again(
+    file: Path, journal: Journal
+) -> None:
+    async def fail_once(name: str, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        if journal.note(name) == 1:
+            raise ValueError(f"{name} failed")
+        return name
+
+    @workflow
+    async def both(ctx: WorkflowContext) -> list[str]:
+        one = ctx.branch("one").step("one", fail_once, "one", 0.0)
+        two = ctx.branch("two").step("two", fail_once, "two", 0.0)
+        found = await asyncio.gather(one, two, return_exceptions=True)
+        for value in found:
+            if isinstance(value, BaseException):
+                raise value
+        return [str(value) for value in found]
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[both]) as engine:
+                for name in ("one", "two"):
+                    with pytest.raises(WorkflowFailedError, match=f"{name} failed"):
+                        await engine.run(both, execution_id="it")
+                    await engine.retry("it")
+                assert await engine.handle("it").result() == ["one", "two"]
+
+    asyncio.run(life())
+    assert sorted(journal.lines) == ["one", "one", "two", "two"]
+
+
 def test_a_wait_that_timed_out_waits_as_long_once_more(file: Path) -> None:
     @workflow
     async def approval(ctx: WorkflowContext) -> str:

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -37,6 +37,8 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
     WorkflowGuarantee,
 )
+
+T = TypeVar("T")
 
 TRY_AGAIN_AFTER_S: Final = 1.0
 
@@ -111,7 +113,8 @@ class Intake:
         """FOREGROUND_ONLY ones that this engine found as it started up: when they are due."""
         self._left_alone: dict[str, _LeftAlone] = {}
         self._letting_go: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._claiming: set[asyncio.Task[list[WorkflowClaim]]] = set()
         self._loop_task: asyncio.Task[None] | None = None
         self._something_to_do = asyncio.Event()
         self._taking = asyncio.Lock()
@@ -141,7 +144,7 @@ class Intake:
                 due_at = started_at if one.is_due else one.wakes_at
                 self._foreground[one.workflow_execution_id] = due_at
         await self._store.put_into_queue(to_queue, started_at)
-        resumed, expired_ones = await self._take()
+        resumed, expired_ones = await asyncio.shield(self._spawn(self._take()))
         blocked = dict.fromkeys(await self._store.load_blocked())
         unregistered = await self._store.load_unregistered(self._registry.names_and_versions)
         result = RecoveryResult(
@@ -187,9 +190,11 @@ class Intake:
         if self._is_closed or await self._definition_of(record.workflow_id) is None:
             return
         await self.release_the_dead()
-        claim = await self._store.claim_execution(execution_id, self._environment.clock.now())
-        if claim is not None:
-            self._hold(claim)
+        # To its end, whoever is cancelled meanwhile: what is claimed must be launched.
+        await asyncio.shield(self._spawn(self._claim_and_launch(execution_id)))
+
+    async def _claim_and_launch(self, execution_id: str) -> None:
+        for claim in await self._held(self._claim_one(execution_id)):
             await self._load_and_launch(claim)
 
     def take_back(self, record: WorkflowExecution) -> None:
@@ -235,6 +240,8 @@ class Intake:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._claiming:
+            await asyncio.wait(self._claiming)
         return list(self._claims.values())
 
     async def _run(self) -> None:
@@ -283,8 +290,6 @@ class Intake:
         expired_ones: list[str] = []
 
         async def launch(claims: list[WorkflowClaim]) -> None:
-            for claim in claims:
-                self._hold(claim)
             for number, claim in enumerate(claims, 1):
                 is_expired = await self._load_and_launch(claim)
                 (expired_ones if is_expired else taken).append(claim.workflow_execution_id)
@@ -304,7 +309,7 @@ class Intake:
         return taken, expired_ones
 
     async def _claim_available(self, room: int) -> list[WorkflowClaim]:
-        claiming = asyncio.ensure_future(
+        return await self._held(
             self._store.claim_available(
                 self._registry.names_and_versions,
                 room,
@@ -312,12 +317,6 @@ class Intake:
                 now=self._environment.clock.now(),
             )
         )
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            for claim in await claiming:  # else nobody would know of them, to give them back
-                self._hold(claim)
-            raise
 
     async def _claim_foreground(self) -> list[WorkflowClaim]:
         now = self._environment.clock.now()
@@ -329,11 +328,34 @@ class Intake:
         ]
         claims: list[WorkflowClaim] = []
         for execution_id in due[: max(self._room, 0)]:
-            del self._foreground[execution_id]
-            claim = await self._store.claim_execution(execution_id, now)
-            if claim is not None:
-                claims.append(claim)
+            try:
+                claims += await self._held(self._claim_one(execution_id))
+            except StoreError:
+                if not claims:
+                    raise
+                break  # the rest when there is a look again
+            self._foreground.pop(execution_id, None)
         return claims
+
+    async def _claim_one(self, execution_id: str) -> list[WorkflowClaim]:
+        claim = await self._store.claim_execution(execution_id, self._environment.clock.now())
+        return [] if claim is None else [claim]
+
+    async def _held(
+        self, claiming: Coroutine[Any, Any, list[WorkflowClaim]]
+    ) -> list[WorkflowClaim]:
+        """What was claimed, known to this worker even where the caller is cancelled meanwhile."""
+        task = asyncio.create_task(claiming)
+
+        def hold(done: asyncio.Task[list[WorkflowClaim]]) -> None:
+            self._claiming.discard(done)
+            if not done.cancelled() and done.exception() is None:
+                for claim in done.result():
+                    self._hold(claim)
+
+        self._claiming.add(task)
+        task.add_done_callback(hold)
+        return await asyncio.shield(task)
 
     async def _load_and_launch(self, claim: WorkflowClaim) -> bool:
         """Launch an execution that was claimed; whether its time to live has run out."""
@@ -431,7 +453,7 @@ class Intake:
                 break
         self._claims.pop(claim.workflow_execution_id, None)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

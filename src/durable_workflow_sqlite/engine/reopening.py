@@ -26,17 +26,16 @@ def reopened(
 
     A step gets one more attempt, and a wait its whole time once more.
     """
-    failed = [one for one in checkpoints if one.status is StepStatus.FAILED and one.due_at is None]
-    failed += [
+    # Another step may have failed later, beside it: it is the error that says which one it was.
+    failed = [
         one
         for one in checkpoints
-        if one.status is StepStatus.FAILED and one.kind is StepKind.SIGNAL and one not in failed
+        if one.status is StepStatus.FAILED
+        and (one.due_at is None or one.kind is StepKind.SIGNAL)
+        and (one.error_type, one.error_message) == (execution.error_type, execution.error_message)
     ]
     last = max(failed, key=lambda one: one.completed_at or now, default=None)
-    if last is None or (last.error_type, last.error_message) != (
-        execution.error_type,
-        execution.error_message,
-    ):
+    if last is None:
         return []
     if last.kind is StepKind.STEP:
         return [msgspec.structs.replace(last, due_at=now)]
