@@ -16,7 +16,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from durable_workflow_sqlite.engine.history import History, Place
 from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
+from tests.properties.programs import ALWAYS, Branches, Do, Sleep, Wait
 from tests.properties.simulation import (
+    Crash,
+    Event,
     MortalConnection,
     Schedule,
     broken_promises,
@@ -110,3 +113,25 @@ def test_a_fault_that_is_planted_is_found(
 
     with pytest.raises(AssertionError):
         keeps_every_promise()
+
+
+def test_an_error_that_was_caught_after_an_older_one_was_recorded_is_raised_again() -> None:
+    # The older one was heard of only after a crash, when the branch beside it had gone on: what
+    # that branch did then must be undone, too. Found by the test above.
+    undone = Do(failures=0, attempts=1, delay=0, is_undone=True)
+    fails = Do(failures=ALWAYS, attempts=1, delay=0, is_undone=True)
+    caught = Do(failures=ALWAYS, attempts=1, delay=3, is_caught=True, is_undone=True)
+    waits = (Wait("blue", None), Do(failures=0, attempts=1, delay=5, is_undone=True))
+    inner = Branches((waits, (fails,), (undone, caught, undone)))
+    program = (
+        Branches(((Branches(((Sleep(1), Wait("red", 20)),)),),)),
+        Branches(((inner,),)),
+        Do(failures=ALWAYS, attempts=1, delay=0),
+    )
+    for percent in range(30, 100, 10):
+        schedule = Schedule(
+            program=program,
+            events=(Event(9, "blue"), Event(16, "blue")),
+            crashes=(Crash(percent, True, 30), Crash(percent, True, 30)),
+        )
+        assert broken_promises(schedule) == []

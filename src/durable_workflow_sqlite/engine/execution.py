@@ -380,11 +380,16 @@ class Execution:
         """During a replay, wait until every branch has got as far as its records reach.
 
         An error ends more of the body than its own branch. So errors are raised again in the
-        order in which they came, each once all that went before it has been replayed.
+        order in which they came, each once all that went before it has been replayed. One that
+        its own branch caught, since it went on after it, ends nothing, and waits for nobody: what
+        the branch did then may have come before an older error was heard of, in a life between.
         """
+        self._has_replayed_errors = True
+        if self.history.goes_on_after((failed.branch, failed.step_index)):
+            self._activity += 1
+            return
         turn = (failed.completed_at or self.record.created_at, failed.branch, failed.step_index)
         self._errors_to_raise[turn] = None
-        self._has_replayed_errors = True
         lull = _Lull()
         try:
             while turn != min(self._errors_to_raise) or (
@@ -396,7 +401,11 @@ class Execution:
             self._activity += 1  # the replay goes on from here
 
     def _is_behind(self, time: datetime, lull: _Lull) -> bool:
-        return lull.seconds < REPLAY_PATIENCE_S and self.history.has_outcome_before(time)
+        if lull.seconds >= REPLAY_PATIENCE_S:
+            return False
+        if self._only_replaying:
+            return bool(self._saga.missing())
+        return self.history.has_outcome_before(time)
 
     @property
     def activity(self) -> int:

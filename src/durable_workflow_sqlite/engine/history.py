@@ -68,6 +68,11 @@ class History:
             for step in self._steps.values()
         )
 
+    def goes_on_after(self, place: Place) -> bool:
+        """Whether later steps of a branch are recorded that have not been asked for."""
+        branch, index = place
+        return any(one[0] == branch and one[1] > index for one in self._steps)
+
     def __len__(self) -> int:
         return len(self._steps)
 
