@@ -41,7 +41,7 @@ from tests.lives import Journal
 from tests.oracle import Life, damage_of, look_through, violations
 
 FILES: Final = ("read", "write", "sync", "truncate", "open", "delete")
-LIFE_LIMIT_S = 30
+LIFE_LIMIT_S = 60
 
 
 def io_error(op: Op) -> apsw.Error:
@@ -220,7 +220,7 @@ def test_an_error_at_any_operation_fails_no_execution_and_passes(
     points = (
         [(at, 1 if at % 3 else 5) for at in range(1, whole.seen + 20)]
         if FULL
-        else [(dice.randint(1, whole.seen), dice.choice((1, 2, 5, 25))) for _ in range(6)]
+        else [(dice.randint(1, whole.seen), dice.choice((1, 2, 5))) for _ in range(6)]
     )
     for number, (at, length) in enumerate(points):
         report, found = live_with(Fault(kind, at, length), tmp_path / str(number))
