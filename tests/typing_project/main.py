@@ -92,7 +92,9 @@ async def order(ctx: WorkflowContext, order_id: str, discount: int) -> Receipt:
         deserialize=receipt_from_data,
     )
     assert_type(ctx.execution_id, str)
-    assert_type(ctx.idempotency_key("charge"), str)
+    key = ctx.idempotency_key("note")
+    assert_type(key, str)
+    await ctx.step("note", str, key)
     await ctx.sleep("cooling-off", timedelta(milliseconds=1))
     await ctx.sleep_until("later", datetime.now(UTC))
     by = await ctx.wait_signal("approved", timeout=timedelta(days=7), type=str)
