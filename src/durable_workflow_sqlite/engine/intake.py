@@ -220,10 +220,8 @@ class Intake:
         self.look()
 
     def left(self, execution: Execution, trouble: BaseException) -> None:
-        """An execution was left as it is. Let go of it, and come back only if that can help."""
-        passes = isinstance(trouble, StoreError) and trouble.may_pass
-        wait = TRY_AGAIN_AFTER_S if passes else math.inf
-        self._leave_alone(execution.claim, execution.record.guarantee, trouble, wait)
+        """An execution was left as it is."""
+        self._leave_alone(execution.claim, execution.record.guarantee, trouble)
 
     def why_left(self, execution_id: str) -> BaseException | None:
         """Why this worker will not come back to an execution by itself; None if it will."""
@@ -374,7 +372,7 @@ class Intake:
             _log.exception("cannot resume execution %r", execution_id)
             self._environment.observers.tell("on_error", error, execution_id)
             self._make_room(execution_id)
-            self._leave_alone(claim, guarantee, error, math.inf)
+            self._leave_alone(claim, guarantee, error)
             return False
         self._claims.pop(execution_id, None)
         execution.suspended.add_done_callback(lambda _: self._make_room(execution_id))
@@ -430,10 +428,12 @@ class Intake:
         claim: WorkflowClaim,
         guarantee: WorkflowGuarantee,
         trouble: BaseException,
-        seconds: float,
     ) -> None:
+        """Give a claim back, and come back to the execution only if that can help."""
         execution_id = claim.workflow_execution_id
         loop = asyncio.get_running_loop()
+        passes = isinstance(trouble, StoreError) and trouble.may_pass
+        seconds = TRY_AGAIN_AFTER_S if passes else math.inf
         if not isinstance(trouble, ClaimLostError):
             self._left_alone[execution_id] = _LeftAlone(loop.time() + seconds, trouble)
             if guarantee is WorkflowGuarantee.FOREGROUND_ONLY:

@@ -1,4 +1,4 @@
-"""A claim that is refused for a while loses nothing: neither those before it nor those after."""
+"""What the store refuses for a while is done later, and keeps nothing else from being done."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import pytest
 from durable_workflow_sqlite import (
     DurableEngine,
     SqliteCheckpointStore,
+    StepCheckpoint,
     StoreBusyError,
     WorkflowClaim,
     WorkflowContext,
     WorkflowGuarantee,
     workflow,
 )
+from durable_workflow_sqlite.engine import intake
 
 
 class RefusingOnce(SqliteCheckpointStore):
-    """Refuses one of its claims, as it would where the file is locked for too long."""
+    """Refuses something once, as it would where the file is locked for too long."""
 
     refuses_at = 0
+    refuses_to_read = False
 
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None
@@ -31,6 +34,12 @@ class RefusingOnce(SqliteCheckpointStore):
         if self.refuses_at == 0:
             raise StoreBusyError("locked by a test")
         return await super().claim_execution(workflow_execution_id, now)
+
+    async def load_checkpoints(self, workflow_execution_id: str) -> list[StepCheckpoint]:
+        if self.refuses_to_read:
+            self.refuses_to_read = False
+            raise StoreBusyError("locked by a test")
+        return await super().load_checkpoints(workflow_execution_id)
 
 
 @workflow
@@ -64,5 +73,29 @@ def test_executions_of_the_foreground_are_all_taken_on(file: Path, refuses_at: i
                 assert [await engine.handle(name).result() for name in names] == names
             await engine.dispose()
             assert await store.release_claims_of_the_dead(0) == []
+
+    asyncio.run(lives())
+
+
+def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "TRY_AGAIN_AFTER_S", 0.01)
+
+    @workflow
+    async def stopped(ctx: WorkflowContext) -> str:
+        return await ctx.step("end", lambda: "done")
+
+    async def lives() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                await engine.start(stopped, execution_id="one")
+        async with RefusingOnce.file(file) as store:
+            assert isinstance(store, RefusingOnce)
+            store.refuses_to_read = True
+            async with DurableEngine(store, workflows=[stopped]) as engine:
+                assert not store.refuses_to_read
+                async with asyncio.timeout(5):
+                    assert await engine.handle("one").result() == "done"
 
     asyncio.run(lives())
