@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sqlite3
-import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import copy, copytree
 from typing import Any, get_type_hints
 
 import pytest
 
-from generate_queries import OUTPUT, ROOT, QueriesError, generate
+from generate_queries import QueriesError, generate
 
 TABLES = """\
 create table notes (
@@ -423,43 +421,3 @@ def test_everything_that_is_wrong_is_said_at_once(generated: Generate) -> None:
     )
     assert "notes.sql:3" in message
     assert "replies.sql:3" in message
-
-
-# The file that is committed
-
-
-def test_the_committed_module_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)  # where the formatter finds its settings
-    text = generate(ROOT / "sql" / "queries", ROOT / "sql" / "migrations")
-    assert (ROOT / OUTPUT).read_text(encoding="utf-8") == text
-
-
-def test_a_check_says_what_differs_and_writes_nothing(tmp_path: Path) -> None:
-    for folder in ("tools", "sql", str(OUTPUT.parent)):
-        copytree(ROOT / folder, tmp_path / folder)
-    copy(ROOT / "pyproject.toml", tmp_path)
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, tmp_path / "tools" / "generate_queries.py", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    assert run("--check").returncode == 0
-    query = tmp_path / "sql" / "queries" / "workflows.sql"
-    query.write_text(query.read_text().replace("One definition by its id.", "By its id."))
-    before = (tmp_path / OUTPUT).read_text()
-    checked = run("--check")
-    assert checked.returncode == 1
-    assert f"{OUTPUT}: out of date; run `make generate`" in checked.stdout
-    assert '+        """By its id."""' in checked.stdout
-    assert (tmp_path / OUTPUT).read_text() == before
-
-    assert run().returncode == 0
-    assert run("--check").returncode == 0
-    assert (tmp_path / OUTPUT).read_text() == before.replace(
-        "One definition by its id.", "By its id."
-    )
