@@ -7,7 +7,7 @@ that the other one holds in the same process.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -142,6 +142,9 @@ class WatchedConnection:
         except apsw.Error as error:
             raise as_sqlite3(error) from error
         return Rows(rows, self._connection.changes())
+
+    def executemany(self, sql: str, rows: Iterable[Any]) -> Rows:
+        return Rows([], sum(self.execute(sql, parameters).rowcount for parameters in rows))
 
     def cursor(self) -> Rows:
         return Rows([], -1)

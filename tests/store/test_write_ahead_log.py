@@ -380,7 +380,7 @@ async def use(file: Path, store: SqliteCheckpointStore | None = None) -> None:
         async with SqliteCheckpointStore.file(file) as opened:
             await use(file, opened)
     else:
-        for _ in range(2 * checkpointer.LOOK_EVERY):
+        for _ in range(checkpointer.LOOK_FOR_OTHERS_EVERY + 1):
             await store.save(WORKFLOW)
 
 

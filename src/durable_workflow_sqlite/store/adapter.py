@@ -73,6 +73,12 @@ class RowClassAdapter:
         return connection.execute(numbered, values_of(parameters))
 
 
+def as_statement(query: Any) -> tuple[str, _Values]:
+    """A loaded query's statement, and what makes its values of parameters by name."""
+    numbered, names = number_parameters(query.sql)
+    return numbered, _values_of(names)
+
+
 def number_parameters(sql: str) -> tuple[str, list[str]]:
     """A statement with a ? for each :name, and the names in that order."""
     names: list[str] = []

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
 from durable_workflow_sqlite.store.connection import LOG_BYTES, file_at, open_existing
 
 LOOK_EVERY: Final = 16
-"""Commits between two looks at the log."""
+"""Commits between two looks at the log's size."""
+
+LOOK_FOR_OTHERS_EVERY: Final = 16 * LOOK_EVERY
+"""Commits between two looks at who else has checkpointed it."""
 
 GROWTH_BYTES: Final = LOG_BYTES // 4
 """How much a log that could not begin anew grows before the next try."""
@@ -39,6 +42,7 @@ class Checkpointer:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._log = f"{path}-wal"
         self._file = file_at(path)
         self._mark = CheckpointMark(path)
         self._commits = 0
@@ -52,6 +56,8 @@ class Checkpointer:
         self._commits += 1
         if self._commits % LOOK_EVERY == 0:
             self._look()
+            if self._commits % LOOK_FOR_OTHERS_EVERY == 0:
+                self._look_for_others()
 
     @property
     def is_running(self) -> bool:
@@ -115,11 +121,10 @@ class Checkpointer:
                 _log.warning("no thread to checkpoint %s; will try again", self._path)
             else:
                 self._thread = thread
-        self._look_for_others()
 
     def _log_size(self) -> int:
         try:
-            return Path(f"{self._path}-wal").stat().st_size
+            return os.stat(self._log).st_size  # noqa: PTH116 - half the time of Path.stat
         except OSError:
             return 0
 

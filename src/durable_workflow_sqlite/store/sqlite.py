@@ -33,6 +33,7 @@ from durable_workflow_sqlite.records import (
     check_identifier,
 )
 from durable_workflow_sqlite.store import rows
+from durable_workflow_sqlite.store.adapter import as_statement
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.connection import (
@@ -45,7 +46,7 @@ from durable_workflow_sqlite.store.connection import (
 )
 from durable_workflow_sqlite.store.executions import final as _final
 from durable_workflow_sqlite.store.executions import load_execution, load_statuses
-from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.migrations import load_migrations, migrate, pending
 from durable_workflow_sqlite.store.queue import Queue
 from durable_workflow_sqlite.store.retention import Retention
@@ -106,6 +107,8 @@ class SqliteCheckpointStore(CheckpointStore):
             self._give_back()
             raise
         self._queries = load_queries()
+        self._insert_intent = as_statement(self._queries.insert_intent)
+        self._update_outcome = as_statement(self._queries.update_outcome)
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
         path = database_path(connection)
@@ -204,7 +207,10 @@ class SqliteCheckpointStore(CheckpointStore):
             # What is saved most has nothing beside it that would have to be undone.
             if checkpoint.workflow_execution_id != claim.workflow_execution_id:
                 _check_covers(claim, checkpoint)
-            if not await self._commit.write(lambda: self._upsert_checkpoint(checkpoint, claim)):
+            if not await self._commit.write(
+                lambda: self._upsert_checkpoint(checkpoint, claim),
+                self._shortcut_for(checkpoint, claim.fencing_token),
+            ):
                 raise _claim_lost(claim)
             return
         final: list[str] = []
@@ -415,10 +421,8 @@ class SqliteCheckpointStore(CheckpointStore):
 
     def _upsert_checkpoint(self, checkpoint: StepCheckpoint, claim: WorkflowClaim | None) -> int:
         token = None if claim is None else claim.fencing_token
-        if _is_plain_intent(checkpoint):
-            if self._insert_intent(checkpoint, token):
-                return 1
-        elif _is_plain_outcome(checkpoint) and self._update_outcome(checkpoint, token):
+        shortcut = self._shortcut_for(checkpoint, token)
+        if shortcut is not None and self._connection.execute(*shortcut).rowcount:
             return 1
         return self._queries.upsert_checkpoint(
             self._connection,
@@ -441,34 +445,50 @@ class SqliteCheckpointStore(CheckpointStore):
             fencing_token=token,
         )
 
-    def _insert_intent(self, intent: StepCheckpoint, token: int | None) -> int:
-        return self._queries.insert_intent(
-            self._connection,
-            workflow_execution_id=intent.workflow_execution_id,
-            branch=intent.branch,
-            step_index=intent.step_index,
-            attempt=intent.attempt,
-            step_name=intent.step_name,
-            kind=intent.kind._value_,
-            status=intent.status._value_,
-            started_at=optional_time_to_text(intent.started_at),
-            fencing_token=token,
-        )
-
-    def _update_outcome(self, outcome: StepCheckpoint, token: int | None) -> int:
-        return self._queries.update_outcome(
-            self._connection,
-            status=outcome.status._value_,
-            output_data=outcome.output_data,
-            completed_at=optional_time_to_text(outcome.completed_at),
-            workflow_execution_id=outcome.workflow_execution_id,
-            branch=outcome.branch,
-            step_index=outcome.step_index,
-            attempt=outcome.attempt,
-            step_name=outcome.step_name,
-            started_at=optional_time_to_text(outcome.started_at),
-            fencing_token=token,
-        )
+    def _shortcut_for(self, checkpoint: StepCheckpoint, token: int | None) -> Shortcut | None:
+        """What saves it in half the time, for those of which nearly all are."""
+        if not (
+            checkpoint.started_at is not None
+            and checkpoint.input_data is None
+            and checkpoint.error_type is None
+            and checkpoint.error_message is None
+            and checkpoint.idempotency_key is None
+            and checkpoint.compensate_ref is None
+            and checkpoint.due_at is None
+        ):
+            return None
+        if checkpoint.status is StepStatus.INTENT:
+            if checkpoint.output_data is not None or checkpoint.completed_at is not None:
+                return None
+            statement, values_of = self._insert_intent
+            parameters: dict[str, Any] = {
+                "workflow_execution_id": checkpoint.workflow_execution_id,
+                "branch": checkpoint.branch,
+                "step_index": checkpoint.step_index,
+                "attempt": checkpoint.attempt,
+                "step_name": checkpoint.step_name,
+                "kind": checkpoint.kind._value_,
+                "status": "INTENT",
+                "started_at": time_to_text(checkpoint.started_at),
+                "fencing_token": token,
+            }
+        elif checkpoint.status is StepStatus.COMPLETED and checkpoint.kind is StepKind.STEP:
+            statement, values_of = self._update_outcome
+            parameters = {
+                "status": "COMPLETED",
+                "output_data": checkpoint.output_data,
+                "completed_at": optional_time_to_text(checkpoint.completed_at),
+                "workflow_execution_id": checkpoint.workflow_execution_id,
+                "branch": checkpoint.branch,
+                "step_index": checkpoint.step_index,
+                "attempt": checkpoint.attempt,
+                "step_name": checkpoint.step_name,
+                "started_at": time_to_text(checkpoint.started_at),
+                "fencing_token": token,
+            }
+        else:
+            return None
+        return statement, values_of(parameters)
 
     # Timers
 
@@ -613,36 +633,6 @@ class SqliteCheckpointStore(CheckpointStore):
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_signals(before, batch_size)
-
-
-def _is_plain_intent(checkpoint: StepCheckpoint) -> bool:
-    return (
-        checkpoint.status is StepStatus.INTENT
-        and checkpoint.output_data is None
-        and checkpoint.completed_at is None
-        and _is_plain(checkpoint)
-    )
-
-
-def _is_plain_outcome(checkpoint: StepCheckpoint) -> bool:
-    return (
-        checkpoint.status is StepStatus.COMPLETED
-        and checkpoint.kind is StepKind.STEP
-        and checkpoint.started_at is not None
-        and _is_plain(checkpoint)
-    )
-
-
-def _is_plain(checkpoint: StepCheckpoint) -> bool:
-    """Whether it has nothing but what nearly every step has."""
-    return (
-        checkpoint.input_data is None
-        and checkpoint.error_type is None
-        and checkpoint.error_message is None
-        and checkpoint.idempotency_key is None
-        and checkpoint.compensate_ref is None
-        and checkpoint.due_at is None
-    )
 
 
 def _check_can_start(workflow: Workflow, execution: WorkflowExecution) -> None:
