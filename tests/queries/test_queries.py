@@ -116,11 +116,6 @@ def test_a_query_names_its_columns(query: Query) -> None:
 
 
 @each_query
-def test_a_query_neither_replaces_a_row_nor_passes_over_an_error(query: Query) -> None:
-    assert not re.search(r"\b(insert|update)\s+or\b|\breplace\b", code_of(query))
-
-
-@each_query
 def test_the_standard_library_prepares_a_query(query: Query, empty: sqlite3.Connection) -> None:
     sql = getattr(load_queries(), query.name).sql
     assert empty.execute(f"explain {sql}", dict.fromkeys(query.parameters)).fetchall()
