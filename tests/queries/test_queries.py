@@ -390,10 +390,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for how in ("empty", "full")
     ],
     "load_signals": [{"workflow_execution_id": "RUNNING, full"}],
-    "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
-    "load_blocked_executions": [{"row_limit": 99}],
+    "load_blocked_with_reasons": [{"row_limit": 99}],
     "load_schema_objects": [{}],
     "count_prunable": [{"statuses": WHATEVER_STATUS, "before": "9999-12-31T00:00:00.000000Z"}],
     "load_unreadable": [{"row_limit": 99}],
