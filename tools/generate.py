@@ -1,17 +1,81 @@
-"""Writes every generated file, or with --check says which are out of date.
+"""Writes every file that is made from sql/, or with --check says which are out of date.
 
-python tools/generate.py [--check]
+    python tools/generate.py [--check]
+
+What is wrong in sql/ is refused first, all of it at once, and nothing is written then.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import committed_file
 import generate_queries
 import generate_schema
 import generate_tables
+import migration_folder
+
+ROOT = Path(__file__).parents[1]
+MIGRATIONS = Path("sql/migrations")
+QUERIES = Path("sql/queries")
+COLUMNS = Path("sql/columns.sql")
+
+_REFUSALS = (
+    migration_folder.MigrationsError,
+    generate_schema.LandedMigrationError,
+    generate_queries.QueriesError,
+    generate_tables.ColumnsError,
+)
 
 
 def main() -> int:
-    return max([generate_queries.main(), generate_schema.main(), generate_tables.main()])
+    parser = argparse.ArgumentParser(description="Write what is made from sql/.")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    check: bool = parser.parse_args().check
+    os.chdir(ROOT)
+    texts, problems = generated()
+    if problems:
+        print("\n".join(problems))
+        return 1
+    if check:
+        current = [committed_file.is_current(path, text) for path, text in texts.items()]
+        return 0 if all(current) else 1
+    for path, text in texts.items():
+        committed_file.write(path, text)
+    return 0
+
+
+def generated() -> tuple[dict[Path, str], list[str]]:
+    """The text of each file, and what must be changed in sql/ first."""
+    checksums = MIGRATIONS / "checksums.txt"
+    texts, problems = _made({checksums: lambda: generate_schema.checksums(MIGRATIONS)})
+    try:
+        migration_folder.check(MIGRATIONS)
+    except _REFUSALS as error:
+        return {}, [*problems, str(error)]
+    tables = generate_tables.OUTPUT
+    more_texts, more_problems = _made(
+        {
+            generate_queries.OUTPUT: lambda: generate_queries.generate(QUERIES, MIGRATIONS),
+            generate_schema.SCHEMA: lambda: generate_schema.schema(MIGRATIONS),
+            tables: lambda: generate_tables.generate(MIGRATIONS, COLUMNS, tables),
+        }
+    )
+    return {**texts, **more_texts}, [*problems, *more_problems]
+
+
+def _made(files: dict[Path, Callable[[], str]]) -> tuple[dict[Path, str], list[str]]:
+    texts: dict[Path, str] = {}
+    problems: list[str] = []
+    for path, make in files.items():
+        try:
+            texts[path] = make()
+        except _REFUSALS as error:
+            problems.append(str(error))
+    return texts, problems
 
 
 if __name__ == "__main__":

@@ -1,25 +1,18 @@
-"""Writes sql/schema.sql, what all migrations add up to, and the checksums of the migrations.
-
-    python tools/generate_schema.py [--check]
+"""The texts of sql/schema.sql, what all migrations add up to, and of the migrations' checksums.
 
 A migration gets its line in sql/migrations/checksums.txt once, and from then on it counts as
-landed: a file whose text is another one is refused, with --check and without, and never given a new
-checksum. With --check nothing is written.
+landed: a file whose text is another one is refused, and never given a new checksum.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import committed_file
+import migration_folder
 
-ROOT = Path(__file__).parents[1]
-MIGRATIONS = Path("sql/migrations")
 SCHEMA = Path("sql/schema.sql")
 
 _HEADER = """\
@@ -33,33 +26,11 @@ class LandedMigrationError(Exception):
     """All that was done to migrations that had landed."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Write sql/schema.sql and checksums.txt.")
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
-    check: bool = parser.parse_args().check
-    os.chdir(ROOT)
-    try:
-        texts = {MIGRATIONS / "checksums.txt": checksums(MIGRATIONS), SCHEMA: schema(MIGRATIONS)}
-    except LandedMigrationError as error:
-        print(error)
-        return 1
-    except sqlite3.Error as error:
-        print(f"{MIGRATIONS}: SQLite does not accept them: {error}")
-        return 1
-    if check:
-        current = [committed_file.is_current(path, text) for path, text in texts.items()]
-        return 0 if all(current) else 1
-    for path, text in texts.items():
-        committed_file.write(path, text)
-    return 0
-
-
 def schema(migrations: Path) -> str:
-    """The text of schema.sql; raises `sqlite3.Error`."""
-    files = sorted(migrations.glob("*.sql"))
-    with closing(sqlite3.connect(":memory:")) as connection:
-        for file in files:
-            connection.executescript(file.read_text(encoding="utf-8"))
+    """The text of schema.sql."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for statement in migration_folder.statements(migrations):
+            connection.execute(statement)
         statements = connection.execute(
             """
             select sql
@@ -68,8 +39,9 @@ def schema(migrations: Path) -> str:
             order by rowid
             """
         ).fetchall()
+    version = len(list(migrations.glob("*.sql")))
     return "\n".join(
-        [_HEADER.format(version=len(files)), *(f"{statement};\n" for (statement,) in statements)]
+        [_HEADER.format(version=version), *(f"{statement};\n" for (statement,) in statements)]
     )
 
 
@@ -95,7 +67,3 @@ def checksums(migrations: Path) -> str:
 
 def _checksum(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

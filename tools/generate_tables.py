@@ -1,26 +1,18 @@
-"""Writes the parts of docs/sql.md that the schema tells: a diagram, and what every column means.
+"""The parts of docs/sql.md that the schema tells: a diagram, and what every column means.
 
-    python tools/generate_tables.py [--check]
-
-The meanings stand in sql/columns.sql; a column that is missing there, or is none, is refused. With
---check nothing is written.
+The meanings stand in sql/columns.sql; a column that is missing there, or is none, is refused.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import committed_file
+import migration_folder
 
-ROOT = Path(__file__).parents[1]
-MIGRATIONS = Path("sql/migrations")
-COLUMNS = Path("sql/columns.sql")
 OUTPUT = Path("docs/sql.md")
 
 _TABLE = re.compile(r"-- (\w+): (.+)")
@@ -53,22 +45,6 @@ class Meaning(NamedTuple):
         return " ".join(self.words)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Write the generated parts of docs/sql.md.")
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
-    check: bool = parser.parse_args().check
-    os.chdir(ROOT)
-    try:
-        text = generate(MIGRATIONS, COLUMNS, OUTPUT)
-    except ColumnsError as error:
-        print(error)
-        return 1
-    if check:
-        return 0 if committed_file.is_current(OUTPUT, text) else 1
-    committed_file.write(OUTPUT, text)
-    return 0
-
-
 def generate(migrations: Path, meanings: Path, document: Path) -> str:
     """The document with its generated parts anew; raises `ColumnsError`."""
     tables, views = read_schema(migrations)
@@ -92,9 +68,9 @@ def read_schema(migrations: Path) -> tuple[dict[str, list[Column]], dict[str, li
     """The tables and the views that all migrations add up to."""
     tables: dict[str, list[Column]] = {}
     views: dict[str, list[Column]] = {}
-    with closing(sqlite3.connect(":memory:")) as connection:
-        for file in sorted(migrations.glob("*.sql")):
-            connection.executescript(file.read_text(encoding="utf-8"))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for statement in migration_folder.statements(migrations):
+            connection.execute(statement)
         for name, kind in connection.execute(
             "select name, type from sqlite_schema where type in ('table', 'view')"
             " and substr(name, 1, 7) != 'sqlite_' order by rowid"
@@ -179,7 +155,3 @@ def _describe(tables: dict[str, list[Column]], meanings: dict[str, Meaning]) -> 
         ]
         parts.append("")
     return "\n".join(parts)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

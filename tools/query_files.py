@@ -25,6 +25,8 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import aiosql
 
+import query_rules
+
 MAX_COMMENT_LENGTH = 88
 
 SQL_TYPES = ("text", "integer", "real", "blob")
@@ -64,6 +66,7 @@ class Query:
     """Why it may `scan some_table`, or `sort`."""
 
     statement: str = ""
+    statement_line: int = 0
 
     def refuse(self, message: str, line: int | None = None) -> NoReturn:
         refuse(self.path, line or self.line, f"{self.name}: {message}")
@@ -89,6 +92,7 @@ def read_queries(path: Path) -> list[Query]:
         elif complete:
             _refuse_after_statement(query, number, text)
         elif query.statement or (text and not text.startswith("--")):
+            query.statement_line = query.statement_line or number
             query.statement += line + "\n"
             complete = sqlite3.complete_statement(query.statement)
         elif text:
@@ -203,6 +207,18 @@ def _check(query: Query) -> None:
         query.refuse(f"declare {_names(undeclared)} between the parentheses of its name")
     if unused := [name for name in declared if name not in used]:
         query.refuse(f"{_names(unused)} is declared, but the statement does not use it")
+    for problem in query_rules.problems(_words(query)):
+        query.refuse(problem.message, problem.line)
+
+
+def _words(query: Query) -> list[query_rules.Word]:
+    """The statement's tokens but for its comments."""
+    found: list[query_rules.Word] = []
+    for match in _TOKEN.finditer(query.statement):
+        if not match.group().startswith("--"):
+            line = query.statement_line + query.statement.count("\n", 0, match.start())
+            found.append(query_rules.Word(line, match.group().lower()))
+    return found
 
 
 def _take_statements_as_aiosql_sends_them(path: Path, queries: list[Query]) -> None:

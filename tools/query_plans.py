@@ -35,6 +35,7 @@ import apsw
 from benchmarks import big_file
 
 import committed_file
+import migration_folder
 from query_files import Query, QueryError, read_queries
 
 ROOT = Path(__file__).parents[1]
@@ -120,8 +121,9 @@ def main() -> int:
     check: bool = parser.parse_args().check
     os.chdir(ROOT)
     try:
+        migration_folder.check(MIGRATIONS)
         text = plans(QUERIES, MIGRATIONS, statistics_of_a_long_life())
-    except PlansError as error:
+    except (PlansError, migration_folder.MigrationsError) as error:
         print(error)
         return 1
     if not check:
@@ -292,9 +294,8 @@ class _Planner:
 
     def __init__(self, execute: Execute, migrations: Path, statistics: list[Statistic]) -> None:
         self._execute = execute
-        for migration in sorted(migrations.glob("*.sql")):
-            for statement in _statements(migration.read_text(encoding="utf-8")):
-                execute(statement)
+        for statement in migration_folder.statements(migrations):
+            execute(statement)
         if statistics:
             execute("analyze")  # makes the table of the statistics
             for row in statistics:
@@ -321,15 +322,6 @@ class _Planner:
         nulls = dict.fromkeys(query.parameters)
         names = _Names(self._tables, f"{query.statement}\n{self._views}")
         return _Plan(self._execute(f"explain query plan {query.statement}", nulls), names)
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def _problems(query: Query, everywhere: Iterable[_Plan]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import apsw
 import apsw.ext
 
+import migration_folder
 from query_files import SQL_TYPES, Query, SqlType, tokens
 
 _RESULT_CLAUSES = frozenset({"select", "returning"})
@@ -36,8 +37,8 @@ class Schema:
 
     def __init__(self, migrations: Path) -> None:
         self._database = apsw.Connection(":memory:")
-        for migration in sorted(migrations.glob("*.sql")):
-            self._database.execute(migration.read_text(encoding="utf-8"))
+        for statement in migration_folder.statements(migrations):
+            self._database.execute(statement)
 
         self.tables: dict[str, dict[str, SqlType]] = {}
         for table, column, declared, not_null in self._database.execute(

@@ -281,15 +281,6 @@ from workflow_signals
 where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
 
--- name: load_claim_of(workflow_execution_id)^
--- Who works on an execution, and since when.
-select
-    worker_id,
-    fencing_token,
-    claimed_at
-from workflow_claims
-where workflow_execution_id = :workflow_execution_id;
-
 -- name: load_next_timers(row_limit)
 -- The deadlines that are due next.
 -- :row_limit integer
@@ -353,8 +344,8 @@ where
     worker_id is null
     or worker_id not in (select value from json_each(:living));
 
--- name: load_blocked_executions(row_limit)
--- Executions that workers leave alone, the oldest foremost.
+-- name: load_blocked_with_reasons(row_limit)
+-- Executions that workers leave alone, and why, the oldest foremost.
 -- @scan workflow_executions: an index that holds only those
 -- @sort: those are few
 -- :row_limit integer

@@ -19,11 +19,11 @@ on conflict (workflow_execution_id) do nothing
 returning fencing_token;
 
 -- name: load_claim(workflow_execution_id)^
--- Who works on an execution.
+-- Who works on an execution, and since when.
 select
-    workflow_execution_id,
     worker_id,
-    fencing_token
+    fencing_token,
+    claimed_at
 from workflow_claims
 where workflow_execution_id = :workflow_execution_id;
 

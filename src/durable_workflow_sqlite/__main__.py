@@ -22,7 +22,8 @@ from pathlib import Path
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.backup import back_up, check_place, create_file, open_file
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
-from durable_workflow_sqlite.store.migrations import Migration, apply, load_migrations, pending
+from durable_workflow_sqlite.store.migration_files import Migration
+from durable_workflow_sqlite.store.migrations import apply, load_migrations, pending
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

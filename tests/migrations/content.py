@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from durable_workflow_sqlite.store.migrations import Migration, apply, load_migrations
+from durable_workflow_sqlite.store.migration_files import Migration
+from durable_workflow_sqlite.store.migrations import apply, load_migrations
 
 
 def content(file: Path) -> tuple[int, list[str]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite import MigrationError, StoreError
-from durable_workflow_sqlite.store.migrations import Migration, apply, load_migrations
+from durable_workflow_sqlite.store.migration_files import Migration, MigrationFileError
+from durable_workflow_sqlite.store.migrations import apply, load_migrations
 from tests.migrations.content import content, migrate_with
 
 NOTES = "create table notes (id integer primary key, words text not null);\n"
@@ -120,7 +121,7 @@ def test_a_trigger_is_kept_whole(tmp_path: Path) -> None:
     ],
 )
 def test_two_statements_on_one_line_are_refused(tmp_path: Path, line: str) -> None:
-    with pytest.raises(MigrationError, match=r"001_do_something.sql, line 2, holds more"):
+    with pytest.raises(MigrationFileError, match=r"001_do_something.sql, line 2, holds more"):
         migration(tmp_path, f"create table a (x);\n{line}\nx);\n").statements()
 
 
@@ -140,6 +141,26 @@ def test_a_statement_without_an_end_is_refused_and_nothing_is_applied(
     with pytest.raises(MigrationError, match=r"001_do_something.sql, line 3, begins a statement"):
         migrate_with(file, [one])
     assert content(file)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "commit;",
+        "  BEGIN immediate;",
+        "/* all of it */ end;",
+        "savepoint one;",
+        "pragma user_version = 7;",
+    ],
+)
+def test_what_the_runner_does_by_itself_is_refused_and_nothing_is_applied(
+    folder: Path, file: Path, statement: str
+) -> None:
+    (folder / "002_do_it_alone.sql").write_text(f"create table more (x);\n{statement}\n")
+    with pytest.raises(MigrationError, match=r"002_do_it_alone.sql, line 2, holds `\w+`") as caught:
+        migrate_with(file, load_migrations(folder))
+    assert caught.value.version == 2
+    assert content(file)[0] == 1
 
 
 # Failures

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sqlite3
-import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import copy, copytree
 from typing import Any, get_type_hints
 
 import pytest
 
-from generate_queries import OUTPUT, ROOT, QueriesError, generate
+from generate_queries import QueriesError, generate
 
 TABLES = """\
 create table notes (
@@ -200,7 +198,7 @@ def test_the_purpose_is_the_docstring_as_it_is_written(module: Callable[..., Any
         notes="-- name: delete_notes()!\n"
         '-- Deletes "all", \\notes too.\n'
         "-- Nothing is asked.\n"
-        "delete from notes;\n"
+        "delete from notes where true;\n"
     )
     docstring = made.Queries.delete_notes.__doc__
     assert [line.strip() for line in docstring.strip().splitlines()] == [
@@ -352,7 +350,7 @@ def test_a_parameter_that_is_not_named_is_refused(generated: Generate) -> None:
 @pytest.mark.parametrize(
     ("statement", "why"),
     [
-        ("delete from notices;", "no such table: notices"),
+        ("delete from notices where true;", "no such table: notices"),
         ("delete from notes where autor = '';", "no such column: autor"),
         ("delet from notes;", "syntax error"),
     ],
@@ -362,7 +360,7 @@ def test_a_query_that_does_not_prepare_is_refused_with_file_and_line(
 ) -> None:
     message = refusal(
         generated,
-        notes="-- name: delete_notes()!\n-- Deletes all.\ndelete from notes;\n\n"
+        notes="-- name: delete_notes()!\n-- Deletes all.\ndelete from notes where true;\n\n"
         f"-- name: delete_again()!\n-- Deletes more.\n{statement}\n",
     )
     assert "notes.sql:7: delete_again: SQLite does not accept it" in message
@@ -373,16 +371,24 @@ def test_a_query_that_does_not_prepare_is_refused_with_file_and_line(
     ("operation", "statement", "why"),
     [
         ("!", "select words from notes;", "it gives rows"),
-        ("", "delete from notes;", "it gives no rows, so its name ends with !"),
+        ("", "delete from notes where true;", "it gives no rows, so its name ends with !"),
         ("$", "select note_id, words from notes;", "it gives more than one column"),
         ("!", "create table more (x);", "counts no rows"),
         ("<!", "insert into notes (words) values ('');", "`<!` is not used here"),
         ("", "select words, author as words from notes;", "two columns"),
         ("", "select words as class from notes;", "`class` cannot be a field's name"),
         ("!", "delete from notes", "does not end with a semicolon"),
-        ("!", "delete from notes; -- all;", "a comment inside a statement takes a line"),
-        ("!", "delete from notes;\ndelete from replies;", "this is a second one"),
-        ("!", "delete from notes;\n-- What comes next.", "this comment follows the statement"),
+        ("!", "delete from notes where true; -- all;", "a comment inside a statement takes a line"),
+        (
+            "!",
+            "delete from notes where true;\ndelete from replies where true;",
+            "this is a second one",
+        ),
+        (
+            "!",
+            "delete from notes where true;\n-- What comes next.",
+            "this comment follows the statement",
+        ),
     ],
 )
 def test_a_query_that_would_be_misread_is_refused(
@@ -393,14 +399,92 @@ def test_a_query_that_would_be_misread_is_refused(
     assert why in message
 
 
+@pytest.mark.parametrize(
+    ("statement", "line", "why"),
+    [
+        (
+            "insert or replace into notes (note_id) values (1);",
+            5,
+            "`insert or` deletes rows and what refers to them",
+        ),
+        ("insert\nor ignore into notes (note_id) values (1);", 5, "`insert or` deletes rows"),
+        ("REPLACE INTO notes (note_id) values (1);", 5, "`replace into` deletes rows"),
+        (
+            "update or ignore notes\nset note_id = 1\nwhere note_id = 2;",
+            5,
+            "`update or` deletes rows",
+        ),
+        (
+            "delete from notes\nwhere created_at < datetime('now', '-1 day');",
+            6,
+            "`datetime` asks SQLite's own clock",
+        ),
+        (
+            "delete from notes\nwhere\n    created_at < current_timestamp;",
+            7,
+            "`current_timestamp` asks SQLite's own clock here; take the time as a parameter",
+        ),
+        ("delete from notes where created_at < date();", 5, "`date` asks SQLite's own clock"),
+        (
+            "delete from notes where created_at < strftime('%s');",
+            5,
+            "`strftime` asks SQLite's own clock",
+        ),
+        (
+            "delete from notes where weight < unixepoch('subsec');",
+            5,
+            "`unixepoch` asks SQLite's own clock",
+        ),
+        (
+            'delete from notes\n-- Since yesterday.\nwhere weight < julianday("Now") - 1;',
+            7,
+            "`julianday` asks SQLite's own clock",
+        ),
+        ("delete from notes;", 5, "`delete` without `where` is of every row; write `where true`"),
+        (
+            "update notes\nset weight = (select max(weight) from replies where reply_id = 1);",
+            5,
+            "`update` without `where` is of every row",
+        ),
+        (
+            "with light as (select note_id from notes where weight < 1)\n"
+            "update notes set author = null from light;",
+            6,
+            "`update` without `where` is of every row",
+        ),
+    ],
+)
+def test_a_query_that_harms_or_asks_the_time_is_refused_with_file_query_and_line(
+    generated: Generate, statement: str, line: int, why: str
+) -> None:
+    message = refusal(generated, notes=f"-- name: do()!\n-- Does it.\n{statement}\n")
+    assert f"notes.sql:{line}: do: {why}" in message
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into notes (note_id, words, weight, created_at)\nvalues (1, 'now', 1, '')\n"
+        "on conflict (note_id) do update set words = replace(excluded.words, 'now', 'then');",
+        "delete from notes where julianday(created_at) < julianday(:before, '-1 day');",
+        "delete from notes where strftime('%Y', created_at) < date(:before);",
+        "delete from notes where julianday(:before, 'subsec') > weight;",
+        "update notes set weight = 0 where true;",
+    ],
+)
+def test_a_query_that_only_looks_like_it_is_taken(generated: Generate, statement: str) -> None:
+    parameters, hint = ("before", "-- :before text\n") if ":before" in statement else ("", "")
+    generated(notes=f"-- name: do({parameters})!\n-- Does it.\n{hint}{statement}\n")
+
+
 def test_a_query_without_a_purpose_is_refused(generated: Generate) -> None:
-    message = refusal(generated, notes="-- name: delete_notes()!\ndelete from notes;\n")
+    message = refusal(generated, notes="-- name: delete_notes()!\ndelete from notes where true;\n")
     assert "notes.sql:3: delete_notes: say in a comment" in message
 
 
 def test_a_file_without_a_paragraph_is_refused(tmp_path: Path, generated: Generate) -> None:
     (tmp_path / "queries" / "replies.sql").write_text(
-        "-- name: delete_replies()!\n-- Deletes all.\ndelete from replies;\n"
+        "-- name: delete_replies()!\n-- Deletes all.\ndelete from replies where true;\n"
     )
     assert "replies.sql:1: a file of queries opens with a paragraph" in refusal(generated)
 
@@ -408,8 +492,8 @@ def test_a_file_without_a_paragraph_is_refused(tmp_path: Path, generated: Genera
 def test_a_name_that_is_taken_is_refused(generated: Generate) -> None:
     message = refusal(
         generated,
-        notes="-- name: delete_all()!\n-- Deletes all notes.\ndelete from notes;\n",
-        replies="-- name: delete_all()!\n-- Deletes all replies.\ndelete from replies;\n",
+        notes="-- name: delete_all()!\n-- Deletes all notes.\ndelete from notes where true;\n",
+        replies="-- name: delete_all()!\n-- All replies.\ndelete from replies where true;\n",
     )
     assert "replies.sql:3: delete_all:" in message
     assert "notes.sql:3 has a query of this name already" in message
@@ -418,48 +502,8 @@ def test_a_name_that_is_taken_is_refused(generated: Generate) -> None:
 def test_everything_that_is_wrong_is_said_at_once(generated: Generate) -> None:
     message = refusal(
         generated,
-        notes="-- name: delete_notices()!\n-- Deletes all.\ndelete from notices;\n",
-        replies="-- name: delete_replies()!\ndelete from replies;\n",
+        notes="-- name: delete_notices()!\n-- Deletes all.\ndelete from notices where true;\n",
+        replies="-- name: delete_replies()!\ndelete from replies where true;\n",
     )
     assert "notes.sql:3" in message
     assert "replies.sql:3" in message
-
-
-# The file that is committed
-
-
-def test_the_committed_module_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)  # where the formatter finds its settings
-    text = generate(ROOT / "sql" / "queries", ROOT / "sql" / "migrations")
-    assert (ROOT / OUTPUT).read_text(encoding="utf-8") == text
-
-
-def test_a_check_says_what_differs_and_writes_nothing(tmp_path: Path) -> None:
-    for folder in ("tools", "sql", str(OUTPUT.parent)):
-        copytree(ROOT / folder, tmp_path / folder)
-    copy(ROOT / "pyproject.toml", tmp_path)
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, tmp_path / "tools" / "generate_queries.py", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    assert run("--check").returncode == 0
-    query = tmp_path / "sql" / "queries" / "workflows.sql"
-    query.write_text(query.read_text().replace("One definition by its id.", "By its id."))
-    before = (tmp_path / OUTPUT).read_text()
-    checked = run("--check")
-    assert checked.returncode == 1
-    assert f"{OUTPUT}: out of date; run `make generate`" in checked.stdout
-    assert '+        """By its id."""' in checked.stdout
-    assert (tmp_path / OUTPUT).read_text() == before
-
-    assert run().returncode == 0
-    assert run("--check").returncode == 0
-    assert (tmp_path / OUTPUT).read_text() == before.replace(
-        "One definition by its id.", "By its id."
-    )

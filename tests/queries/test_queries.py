@@ -116,11 +116,6 @@ def test_a_query_names_its_columns(query: Query) -> None:
 
 
 @each_query
-def test_a_query_neither_replaces_a_row_nor_passes_over_an_error(query: Query) -> None:
-    assert not re.search(r"\b(insert|update)\s+or\b|\breplace\b", code_of(query))
-
-
-@each_query
 def test_the_standard_library_prepares_a_query(query: Query, empty: sqlite3.Connection) -> None:
     sql = getattr(load_queries(), query.name).sql
     assert empty.execute(f"explain {sql}", dict.fromkeys(query.parameters)).fetchall()
@@ -395,10 +390,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for how in ("empty", "full")
     ],
     "load_signals": [{"workflow_execution_id": "RUNNING, full"}],
-    "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
-    "load_blocked_executions": [{"row_limit": 99}],
+    "load_blocked_with_reasons": [{"row_limit": 99}],
     "load_schema_objects": [{}],
     "count_prunable": [{"statuses": WHATEVER_STATUS, "before": "9999-12-31T00:00:00.000000Z"}],
     "load_unreadable": [{"row_limit": 99}],

@@ -244,7 +244,7 @@ def test_the_committed_plans_keep_the_rules() -> None:
 
 
 def test_a_check_says_what_differs_and_writes_nothing(tmp_path: Path) -> None:
-    for folder in ("tools", "sql", "benchmarks"):
+    for folder in ("tools", "sql", "benchmarks", "src/durable_workflow_sqlite/store"):
         copytree(ROOT / folder, tmp_path / folder)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

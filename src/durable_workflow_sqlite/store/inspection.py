@@ -324,7 +324,7 @@ class Inspector:
             timers = self._queries.load_next_timers(connection, row_limit=limit)
             living = self._living_workers(connection)
             in_doubt = self._queries.load_steps_in_doubt(connection, living=living, row_limit=limit)
-            blocked = self._queries.load_blocked_executions(connection, row_limit=limit)
+            blocked = self._queries.load_blocked_with_reasons(connection, row_limit=limit)
             next_timers = tuple(
                 DueTimer(
                     execution_id=row.workflow_execution_id,
@@ -415,7 +415,7 @@ class Inspector:
             steps = self._queries.load_checkpoints(connection, workflow_execution_id=execution_id)
             timers = self._queries.load_timers(connection, workflow_execution_id=execution_id)
             signals = self._queries.load_signals(connection, workflow_execution_id=execution_id)
-            claim = self._queries.load_claim_of(connection, workflow_execution_id=execution_id)
+            claim = self._queries.load_claim(connection, workflow_execution_id=execution_id)
         steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
         problems = _Problems()
         problems.status("status", row.status, _EXECUTION_STATUSES)
@@ -723,7 +723,7 @@ def _step_in_doubt(row: q.LoadStepsInDoubtRow) -> StepInDoubt:
     )
 
 
-def _blocked(row: q.LoadBlockedExecutionsRow) -> BlockedExecution:
+def _blocked(row: q.LoadBlockedWithReasonsRow) -> BlockedExecution:
     return BlockedExecution(
         id=row.workflow_execution_id,
         workflow_type=row.workflow_type,

@@ -5,80 +5,37 @@ Nothing here writes SQL but PRAGMAs and transaction control: the rest is in the 
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, database_path
+from durable_workflow_sqlite.store.migration_files import (
+    Migration,
+    MigrationFileError,
+    Statement,
+    read_migrations,
+)
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_of_the_statement, translate
-
-_FILE_NAME: Final = re.compile(r"(\d{3})_\w+\.sql")
-
-
-class Statement(NamedTuple):
-    """One statement of a migration, and the line of the file that it begins at."""
-
-    line: int
-    text: str
-
-
-class Migration(NamedTuple):
-    """One file of `sql/migrations`."""
-
-    version: int
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """Number and name, as in `001_create_tables`."""
-        return self.path.stem
-
-    def sql(self) -> str:
-        return self.path.read_text(encoding="utf-8")
-
-    def statements(self) -> list[Statement]:
-        """The file's statements; raises MigrationError unless each ends at the end of a line."""
-        statements: list[Statement] = []
-        text, first_line = "", 0
-        for number, line in enumerate(self.sql().split("\n"), 1):
-            if not text and (not line.strip() or line.lstrip().startswith("--")):
-                continue
-            first_line = first_line if text else number
-            if _ends_early(text, line):
-                raise self._error(number, "holds more after a statement's end; part them")
-            text += f"{line}\n"
-            if sqlite3.complete_statement(text):
-                statements.append(Statement(first_line, text))
-                text = ""
-        if text.strip():
-            raise self._error(first_line, "begins a statement that no semicolon ends")
-        return statements
-
-    def _error(self, line: int, problem: str) -> MigrationError:
-        return MigrationError(f"{self.path.name}, line {line}, {problem}", version=self.version)
 
 
 def load_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
     """The migrations of a folder, numbered from 1 without gaps or twins, or MigrationError."""
-    migrations: list[Migration] = []
-    for path in sorted(directory.glob("*.sql")):
-        number = len(migrations) + 1
-        match = _FILE_NAME.fullmatch(path.name)
-        if match is None or int(match[1]) != number:
-            raise MigrationError(
-                f"{path.name} should be migration {number:03}, named {number:03}_verb_noun.sql:"
-                " numbers go from 001 without gaps or twins"
-            )
-        migrations.append(Migration(number, path))
-    if not migrations:
-        raise MigrationError(f"{directory} holds no migrations; install the package again")
-    return migrations
+    with _migration_errors():
+        return read_migrations(directory)
+
+
+@contextmanager
+def _migration_errors() -> Generator[None]:
+    try:
+        yield
+    except MigrationFileError as error:
+        raise MigrationError(str(error), version=error.version) from None
 
 
 SCHEMA_VERSION: Final = len(load_migrations())
@@ -118,7 +75,8 @@ def apply(
         return
     with _plain(connection, "migrate") as path, _without_foreign_keys(connection):
         for migration in todo:
-            statements = migration.statements()
+            with _migration_errors():
+                statements = migration.statements()
             connection.execute("begin immediate")
             try:
                 # Somebody else may have applied it since; in here, nobody can any more.
@@ -288,7 +246,10 @@ def _our_tables(migrations: Sequence[Migration]) -> set[str]:
 @cache
 def _expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str, str]]:
     """What migrations add up to."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+    with (
+        closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
+        _migration_errors(),
+    ):
         for migration in migrations:
             for statement in migration.statements():
                 connection.execute(statement.text)
@@ -341,12 +302,3 @@ def _without_foreign_keys(connection: sqlite3.Connection) -> Generator[None]:
         yield
     finally:
         connection.execute(f"pragma foreign_keys = {before}")
-
-
-def _ends_early(before: str, line: str) -> bool:
-    """Whether more than a comment follows the first end of a statement in a line."""
-    for position, character in enumerate(line):
-        if character == ";" and sqlite3.complete_statement(before + line[: position + 1]):
-            rest = line[position + 1 :].strip()
-            return bool(rest) and not rest.startswith("--")
-    return False

@@ -72,14 +72,6 @@ class LoadSignalsRow(NamedTuple):
     created_at: str
 
 
-class LoadClaimOfRow(NamedTuple):
-    """What load_claim_of gives."""
-
-    worker_id: str
-    fencing_token: int
-    claimed_at: str
-
-
 class LoadNextTimersRow(NamedTuple):
     """What load_next_timers gives."""
 
@@ -103,8 +95,8 @@ class LoadStepsInDoubtRow(NamedTuple):
     worker_id: str | None
 
 
-class LoadBlockedExecutionsRow(NamedTuple):
-    """What load_blocked_executions gives."""
+class LoadBlockedWithReasonsRow(NamedTuple):
+    """What load_blocked_with_reasons gives."""
 
     workflow_execution_id: str
     workflow_type: str | None
@@ -165,9 +157,9 @@ class StepCheckpointRow(NamedTuple):
 class LoadClaimRow(NamedTuple):
     """What load_claim gives."""
 
-    workflow_execution_id: str
     worker_id: str
     fencing_token: int
+    claimed_at: str
 
 
 class LoadClaimingWorkersRow(NamedTuple):
@@ -365,12 +357,6 @@ class Queries(Protocol):
         """Every signal of one execution, delivered or not, in order of arrival."""
         ...
 
-    def load_claim_of(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> LoadClaimOfRow | None:
-        """Who works on an execution, and since when."""
-        ...
-
     def load_next_timers(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadNextTimersRow]:
@@ -393,10 +379,10 @@ class Queries(Protocol):
         """How many rows load_steps_in_doubt has to give."""
         ...
 
-    def load_blocked_executions(
+    def load_blocked_with_reasons(
         self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadBlockedExecutionsRow]:
-        """Executions that workers leave alone, the oldest foremost."""
+    ) -> list[LoadBlockedWithReasonsRow]:
+        """Executions that workers leave alone, and why, the oldest foremost."""
         ...
 
     def count_blocked(self, connection: sqlite3.Connection) -> int | None:
@@ -523,7 +509,7 @@ class Queries(Protocol):
     def load_claim(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadClaimRow | None:
-        """Who works on an execution."""
+        """Who works on an execution, and since when."""
         ...
 
     def load_claiming_workers(self, connection: sqlite3.Connection) -> list[LoadClaimingWorkersRow]:
@@ -921,10 +907,9 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_summaries": LoadSummariesRow,
     "load_execution_data": LoadExecutionDataRow,
     "load_signals": LoadSignalsRow,
-    "load_claim_of": LoadClaimOfRow,
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
-    "load_blocked_executions": LoadBlockedExecutionsRow,
+    "load_blocked_with_reasons": LoadBlockedWithReasonsRow,
     "load_schema_objects": LoadSchemaObjectsRow,
     "count_prunable": CountPrunableRow,
     "load_unreadable": LoadUnreadableRow,

@@ -59,6 +59,11 @@ def optional_text_to_time(column: str, text: str | None) -> datetime | None:
     return None if text is None else text_to_time(column, text)
 
 
+def json_array(values: Iterable[str]) -> str:
+    """How a list is given to a statement."""
+    return msgspec.json.encode(list(values)).decode()
+
+
 def readable(rows: Iterable[R], convert: Callable[[R], V]) -> list[V]:
     """Convert rows; log those that cannot be read, and leave them out."""
     values: list[V] = []

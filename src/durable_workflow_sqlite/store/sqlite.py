@@ -1,28 +1,20 @@
-"""`SqliteCheckpointStore`: the records of `records`, by the statements of `sql/queries`."""
+"""`SqliteCheckpointStore`: the records of `records`, by the statements of `sql/queries`.
+
+It opens the file, saves and loads records, and starts executions. What else a store does has a
+room each: the queue (`queue.py`), signals, and retention.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
-
-from durable_workflow_sqlite.errors import (
-    ClaimLostError,
-    DurableWorkflowError,
-    ExecutionConflictError,
-    ExecutionNotFoundError,
-    StoreError,
-)
+from durable_workflow_sqlite.errors import ClaimLostError, StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     TERMINAL_STATUSES,
@@ -39,14 +31,11 @@ from durable_workflow_sqlite.records import (
     WorkflowSignal,
     WorkflowTimer,
     check_identifier,
-    check_integer,
-    check_time,
-    utc_now,
 )
-from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store import rows
 from durable_workflow_sqlite.store.adapter import as_statement
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
+from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.connection import (
     Synchronous,
     configure,
@@ -55,13 +44,21 @@ from durable_workflow_sqlite.store.connection import (
     open_connection,
     wait_for_locks,
 )
+from durable_workflow_sqlite.store.executions import final as _final
+from durable_workflow_sqlite.store.executions import load_execution, load_statuses
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.migrations import load_migrations, migrate, pending
-from durable_workflow_sqlite.store.rows import optional_time_to_text, readable, time_to_text
+from durable_workflow_sqlite.store.queue import Queue
+from durable_workflow_sqlite.store.retention import Retention
+from durable_workflow_sqlite.store.rows import (
+    json_array,
+    optional_time_to_text,
+    readable,
+    time_to_text,
+)
+from durable_workflow_sqlite.store.signals import Signals
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
-
-_log = logging.getLogger("durable_workflow_sqlite.store")
 
 
 class SqliteCheckpointStore(CheckpointStore):
@@ -112,16 +109,8 @@ class SqliteCheckpointStore(CheckpointStore):
         self._queries = load_queries()
         self._insert_intent = as_statement(self._queries.insert_intent)
         self._update_outcome = as_statement(self._queries.update_outcome)
-        self._said: set[str] = set()
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
-        self._savers: dict[type, Callable[[Any, WorkflowClaim | None], int]] = {
-            StepCheckpoint: self._upsert_checkpoint,
-            WorkflowExecution: self._save_execution,
-            WorkflowTimer: self._upsert_timer,
-            WorkflowSignal: self._upsert_signal,
-            Workflow: self._upsert_workflow,
-        }
         path = database_path(connection)
         self._checkpointer = None if path is None else Checkpointer(path)
         self._lock = WorkerLock(path)
@@ -132,6 +121,21 @@ class SqliteCheckpointStore(CheckpointStore):
             bound_to_thread=is_bound_to_thread(connection),
             checkpointer=self._checkpointer,
         )
+        access = (connection, self._queries, self._commit)
+        self._claims = Claims(*access, self._lock)
+        self._queue = Queue(*access, self._claims)
+        self._signals = Signals(*access, self._claims)
+        self._retention = Retention(*access)
+        self._savers: dict[type, Callable[[Any, WorkflowClaim | None], int]] = {
+            StepCheckpoint: self._upsert_checkpoint,
+            WorkflowExecution: self._save_execution,
+            WorkflowTimer: self._upsert_timer,
+            WorkflowSignal: self._signals.upsert,
+            Workflow: self._upsert_workflow,
+        }
+        # A start is on the hot path: it calls these without a call in between.
+        self._be_alive = self._claims.be_alive
+        self._insert_claim = self._claims.insert
 
     @classmethod
     def file(
@@ -254,7 +258,7 @@ class SqliteCheckpointStore(CheckpointStore):
         return None if row is None else rows.workflow_from(row)
 
     def _upsert_workflow(self, workflow: Workflow, claim: WorkflowClaim | None) -> int:
-        if claim is not None and not self._holds(claim):
+        if claim is not None and not self._claims.holds(claim):
             return 0
         return self._queries.upsert_workflow(
             self._connection,
@@ -274,15 +278,12 @@ class SqliteCheckpointStore(CheckpointStore):
         return await self._commit.read(lambda: self._load_execution(workflow_execution_id))
 
     def _load_execution(self, workflow_execution_id: str) -> WorkflowExecution | None:
-        row = self._queries.load_execution(
-            self._connection, workflow_execution_id=workflow_execution_id
-        )
-        return None if row is None else rows.execution_from(row)
+        return load_execution(self._connection, self._queries, workflow_execution_id)
 
     async def load_executions_by_status(
         self, statuses: Iterable[ExecutionStatus]
     ) -> list[WorkflowExecution]:
-        wanted = _json_array({ExecutionStatus(status).value for status in statuses})
+        wanted = json_array({ExecutionStatus(status).value for status in statuses})
         found = await self._commit.read(
             lambda: self._queries.load_executions_by_status(self._connection, statuses=wanted)
         )
@@ -333,7 +334,7 @@ class SqliteCheckpointStore(CheckpointStore):
             raise _final(execution.workflow_execution_id, "it was not changed")
         return changed
 
-    # The queue, and claims
+    # Starting an execution
 
     async def create_execution(
         self, workflow: Workflow, execution: WorkflowExecution
@@ -368,7 +369,7 @@ class SqliteCheckpointStore(CheckpointStore):
                 return self._insert_execution(execution)
             except sqlite3.IntegrityError:
                 self._known_workflows.discard(workflow.workflow_id)  # somebody deleted it
-        taken = self._load_statuses([execution.workflow_execution_id])
+        taken = load_statuses(self._connection, self._queries, [execution.workflow_execution_id])
         if taken:
             return False
         self._queries.insert_workflow_if_absent(
@@ -402,363 +403,6 @@ class SqliteCheckpointStore(CheckpointStore):
                 updated_at=time_to_text(execution.updated_at),
             )
         )
-
-    async def claim_execution(
-        self, workflow_execution_id: str, now: datetime | None = None
-    ) -> WorkflowClaim | None:
-        check_identifier("workflow_execution_id", workflow_execution_id)
-        self._be_alive()
-        at = now or utc_now()
-        return await self._commit.write(lambda: self._claim(workflow_execution_id, at))
-
-    def _claim(self, workflow_execution_id: str, now: datetime) -> WorkflowClaim | None:
-        statuses = self._load_statuses([workflow_execution_id])
-        status = statuses.get(workflow_execution_id)
-        if status is None:
-            return None
-        claim = self._insert_claim(workflow_execution_id, status, now)
-        if claim is not None:
-            self._queries.take_from_queue(
-                self._connection,
-                workflow_execution_id=workflow_execution_id,
-                updated_at=time_to_text(now),
-            )
-        return claim
-
-    def _insert_claim(
-        self, workflow_execution_id: str, status_before: ExecutionStatus, now: datetime
-    ) -> WorkflowClaim | None:
-        token = self._queries.insert_claim(
-            self._connection,
-            workflow_execution_id=workflow_execution_id,
-            worker_id=self.worker_id,
-            claimed_at=time_to_text(now),
-        )
-        if token is None:
-            return None
-        return WorkflowClaim(
-            workflow_execution_id=workflow_execution_id,
-            worker_id=self.worker_id,
-            fencing_token=token,
-            status_before=status_before,
-        )
-
-    async def claim_available(
-        self,
-        workflows: Collection[tuple[str, int]],
-        limit: int,
-        *,
-        passed_over: Collection[str] = (),
-        now: datetime | None = None,
-    ) -> list[WorkflowClaim]:
-        check_integer("limit", limit, minimum=1)
-        at = now or utc_now()
-        # A look first: where there is nothing to claim, nobody is kept from the lock.
-        heads = await self._commit.read(lambda: self._due_heads(workflows, at))
-        if not heads:
-            return []
-        self._be_alive()
-        workers = self._count_workers()
-
-        def claim() -> list[WorkflowClaim]:
-            found: list[str] = []
-            for heads_of_one_priority in self._due_heads(workflows, at):
-                found += self._load_available(
-                    heads_of_one_priority, at, limit * workers - len(found), passed_over
-                )
-                if len(found) >= limit * workers:
-                    break
-            share = min(limit, -(-len(found) // workers))
-            claims = [self._claim(execution_id, at) for execution_id in found[:share]]
-            return [claim for claim in claims if claim is not None]
-
-        return await self._commit.write(claim)
-
-    def _due_heads(
-        self, workflows: Collection[tuple[str, int]], now: datetime
-    ) -> list[list[q.LoadQueueHeadsRow]]:
-        """The queues in which something may be claimed now: those of each priority together."""
-        until = time_to_text(now)
-        due: dict[int, list[q.LoadQueueHeadsRow]] = {}
-        for head in self._queries.load_queue_heads(self._connection):
-            if (head.workflow_type, head.version) not in workflows:
-                continue
-            if type(head.priority) is not int or type(head.available_at) is not str:
-                self._say_once(
-                    f"the queue of workflow {head.workflow_id!r} with the priority"
-                    f" {head.priority!r} and the time {head.available_at!r} cannot be read"
-                )
-            elif head.available_at <= until:
-                due.setdefault(head.priority, []).append(head)
-        return [due[priority] for priority in sorted(due, reverse=True)]
-
-    def _load_available(
-        self,
-        heads: list[q.LoadQueueHeadsRow],
-        now: datetime,
-        limit: int,
-        passed_over: Collection[str],
-    ) -> list[str]:
-        found: list[q.LoadAvailableRow] = []
-        for head in heads:
-            found += self._queries.load_available(
-                self._connection,
-                workflow_id=head.workflow_id,
-                priority=head.priority,
-                now=time_to_text(now),
-                passed_over=_json_array(passed_over),
-                batch_size=limit,
-            )
-        found.sort(key=lambda row: row.available_at)
-        return [row.workflow_execution_id for row in found[:limit]]
-
-    async def load_next_available_at(
-        self, workflows: Collection[tuple[str, int]]
-    ) -> datetime | None:
-        heads = await self._commit.read(lambda: self._queries.load_queue_heads(self._connection))
-        times: list[datetime] = []
-        for head in heads:
-            if (head.workflow_type, head.version) in workflows:
-                try:
-                    times.append(rows.text_to_time("available_at", head.available_at))
-                except ValueError as error:
-                    self._say_once(f"an execution of workflow {head.workflow_id!r}: {error}")
-        return min(times, default=None)
-
-    def _say_once(self, problem: str) -> None:
-        if problem not in self._said:
-            self._said.add(problem)
-            _log.error("%s; it is left out", problem)
-
-    async def release_claims(
-        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
-    ) -> None:
-        to_release = list(claims)
-        at = now or utc_now()
-
-        def release() -> None:
-            for claim in to_release:
-                if self._delete_claim(claim.workflow_execution_id, claim.fencing_token):
-                    self._put_into_queue(claim.workflow_execution_id, at)
-
-        if to_release:
-            await self._commit.write(release)
-
-    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
-        execution_id = execution.workflow_execution_id
-        at = now or utc_now()
-
-        def release() -> None:
-            held = self._queries.load_claim(self._connection, workflow_execution_id=execution_id)
-            if held is None or held.worker_id != self.worker_id:
-                return
-            found = self._load_execution(execution_id)
-            # Created at the same microsecond, it is this record and not another of its id.
-            if found is not None and found.created_at == execution.created_at:
-                self._delete_claim(execution_id, held.fencing_token)
-                self._put_into_queue(execution_id, at)
-
-        await self._commit.write(release)
-
-    async def release_claims_of_the_dead(
-        self, max_recoveries: int, now: datetime | None = None
-    ) -> list[AbandonedExecution]:
-        check_integer("max_recoveries", max_recoveries)
-        at = now or utc_now()
-        workers = await self._commit.read(
-            lambda: self._queries.load_claiming_workers(self._connection)
-        )
-        dead = [row.worker_id for row in workers if not self._is_alive(row.worker_id)]
-
-        def release() -> list[AbandonedExecution]:
-            return [
-                self._abandon(row, max_recoveries, at)
-                for worker_id in dead
-                for row in self._queries.load_claims_of(self._connection, worker_id=worker_id)
-            ]
-
-        return await self._commit.write(release) if dead else []
-
-    def _abandon(
-        self, row: q.LoadClaimsOfRow, max_recoveries: int, now: datetime
-    ) -> AbandonedExecution:
-        execution_id = row.workflow_execution_id
-        self._delete_claim(execution_id, row.fencing_token)
-        reason = self._queries.count_recovery(
-            self._connection, workflow_execution_id=execution_id, max_recoveries=max_recoveries
-        )
-        self._put_into_queue(execution_id, now)
-        return AbandonedExecution(workflow_execution_id=execution_id, blocked_reason=reason)
-
-    def _delete_claim(self, workflow_execution_id: str, fencing_token: int) -> int:
-        return self._queries.delete_claim(
-            self._connection,
-            workflow_execution_id=workflow_execution_id,
-            fencing_token=fencing_token,
-        )
-
-    async def put_into_queue(
-        self, workflow_execution_ids: Iterable[str], now: datetime | None = None
-    ) -> None:
-        ids = list(workflow_execution_ids)
-        at = now or utc_now()
-
-        def put() -> None:
-            for execution_id in ids:
-                held = self._queries.load_claim(
-                    self._connection, workflow_execution_id=execution_id
-                )
-                if held is None:
-                    self._put_into_queue(execution_id, at)
-
-        if ids:
-            await self._commit.write(put)
-
-    def _put_into_queue(self, workflow_execution_id: str, now: datetime) -> None:
-        self._queries.put_into_queue(
-            self._connection, workflow_execution_id=workflow_execution_id, now=time_to_text(now)
-        )
-
-    async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
-        found = await self._commit.read(lambda: self._queries.load_unqueued(self._connection))
-        return readable(found, rows.unqueued_from)
-
-    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
-        def load() -> list[str]:
-            known: list[str] = []
-            unknown: list[str] = []
-            for row in self._queries.load_workflows(self._connection):
-                is_known = (row.workflow_type, row.version) in workflows
-                (known if is_known else unknown).append(row.workflow_id)
-            if not unknown:
-                return []
-            found = self._queries.load_unregistered(
-                self._connection, workflow_ids=_json_array(known)
-            )
-            return [row.workflow_execution_id for row in found]
-
-        return await self._commit.read(load)
-
-    async def load_blocked(self) -> list[str]:
-        found = await self._commit.read(lambda: self._queries.load_blocked(self._connection))
-        return [row.workflow_execution_id for row in found]
-
-    async def unblock_execution(
-        self, workflow_execution_id: str, now: datetime | None = None
-    ) -> bool:
-        check_identifier("workflow_execution_id", workflow_execution_id)
-        at = now or utc_now()
-
-        def unblock() -> bool:
-            changed = self._queries.unblock_execution(
-                self._connection, workflow_execution_id=workflow_execution_id
-            )
-            if changed:
-                self._put_into_queue(workflow_execution_id, at)
-            return bool(changed)
-
-        return await self._commit.write(unblock)
-
-    async def reopen_execution(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        check_identifier("workflow_execution_id", workflow_execution_id)
-        at = now or utc_now()
-
-        def reopen() -> None:
-            changed = self._queries.reopen_execution(
-                self._connection,
-                workflow_execution_id=workflow_execution_id,
-                updated_at=time_to_text(at),
-            )
-            if not changed:
-                raise self._cannot_be_reopened(workflow_execution_id)
-            self._save_all(records, None, [])
-            self._put_into_queue(workflow_execution_id, at)
-
-        await self._commit.write(reopen)
-
-    def _cannot_be_reopened(self, workflow_execution_id: str) -> DurableWorkflowError:
-        found = self._load_execution(workflow_execution_id)
-        if found is None:
-            return ExecutionNotFoundError(
-                f"no execution has the id {workflow_execution_id!r}",
-                workflow_execution_id=workflow_execution_id,
-            )
-        if found.status is ExecutionStatus.FAILED:
-            why = "was compensated: what its steps did is undone; start it anew under another id"
-        else:
-            why = f"is {found.status}: only one that FAILED can be run again"
-        return ExecutionConflictError(
-            f"execution {workflow_execution_id!r} {why}",
-            workflow_execution_id=workflow_execution_id,
-        )
-
-    def _holds(self, claim: WorkflowClaim) -> bool:
-        held = self._queries.load_claim(
-            self._connection, workflow_execution_id=claim.workflow_execution_id
-        )
-        return held is not None and held.fencing_token == claim.fencing_token
-
-    def _is_alive(self, worker_id: str) -> bool:
-        try:
-            return self._lock.is_alive(worker_id)
-        except OSError as error:
-            raise StoreError(f"cannot tell whether another worker lives: {error}") from error
-
-    def _count_workers(self) -> int:
-        try:
-            return self._lock.count_alive()
-        except OSError as error:
-            raise StoreError(f"cannot tell which workers live: {error}") from error
-
-    def _be_alive(self) -> None:
-        if self._commit.is_closed:
-            raise StoreError("the store is closed")
-        try:
-            self._lock.acquire()
-        except OSError as error:
-            raise StoreError(
-                f"cannot create this worker's lock file beside the database: {error}"
-            ) from error
-
-    # News
-
-    def news(self) -> int:
-        return self._commit.news()
-
-    async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:
-        def load() -> tuple[list[str], int]:
-            if signal_id is None:
-                last = self._queries.load_last_signal_id(self._connection)
-                return [], last or 0
-            found = self._queries.load_signals_after(self._connection, workflow_signal_id=signal_id)
-            ids = dict.fromkeys(row.workflow_execution_id for row in found)
-            return list(ids), found[-1].workflow_signal_id if found else signal_id
-
-        return await self._commit.read(load)
-
-    async def load_statuses(
-        self, workflow_execution_ids: Iterable[str]
-    ) -> dict[str, ExecutionStatus]:
-        ids = list(workflow_execution_ids)
-        return await self._commit.read(lambda: self._load_statuses(ids))
-
-    def _load_statuses(self, ids: list[str]) -> dict[str, ExecutionStatus]:
-        found = self._queries.load_statuses(
-            self._connection, workflow_execution_ids=_json_array(ids)
-        )
-        statuses: dict[str, ExecutionStatus] = {}
-        for row in found:
-            try:
-                statuses[row.workflow_execution_id] = ExecutionStatus(row.status)
-            except ValueError:
-                _log.error(
-                    "execution %r has the unknown status %r; it is left out",
-                    row.workflow_execution_id,
-                    row.status,
-                )
-        return statuses
 
     # Checkpoints
 
@@ -881,84 +525,98 @@ class SqliteCheckpointStore(CheckpointStore):
     # Signals
 
     async def save_signal(self, signal: WorkflowSignal) -> WorkflowSignal:
-        if signal.workflow_signal_id is not None:
-            await self.save(signal)
-            return signal
-        signal_id = await self._commit.write(lambda: self._insert_signal(signal))
-        return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
+        if signal.workflow_signal_id is None:
+            return await self._signals.save_new(signal)
+        await self.save(signal)
+        return signal
 
     async def send_signal(self, signal: WorkflowSignal) -> WorkflowSignal:
-        signal_id = await self._commit.write(lambda: self._send_signal(signal))
-        return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
-
-    def _send_signal(self, signal: WorkflowSignal) -> int:
-        execution_id = signal.workflow_execution_id
-        signal_id = self._queries.send_signal(
-            self._connection,
-            workflow_execution_id=execution_id,
-            signal_name=signal.signal_name,
-            payload=signal.payload,
-            created_at=time_to_text(signal.created_at),
-        )
-        if signal_id is None:
-            if self._load_execution(execution_id) is None:
-                raise ExecutionNotFoundError(
-                    f"no execution has the id {execution_id!r}; the signal"
-                    f" {signal.signal_name!r} was not sent",
-                    workflow_execution_id=execution_id,
-                )
-            raise _final(execution_id, f"the signal {signal.signal_name!r} was not sent")
-        self._commit.make_news()
-        return signal_id
+        return await self._signals.send(signal)
 
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
     ) -> list[WorkflowSignal]:
-        check_identifier("workflow_execution_id", workflow_execution_id)
-        found = await self._commit.read(
-            lambda: self._queries.load_pending_signals(
-                self._connection,
-                workflow_execution_id=workflow_execution_id,
-                signal_name=signal_name,
-            )
-        )
-        return [rows.signal_from(row) for row in found]
+        return await self._signals.load_pending(workflow_execution_id, signal_name)
 
-    def _insert_signal(self, signal: WorkflowSignal) -> int:
-        signal_id = self._queries.insert_signal(
-            self._connection,
-            workflow_execution_id=signal.workflow_execution_id,
-            signal_name=signal.signal_name,
-            payload=signal.payload,
-            status=signal.status.value,
-            created_at=time_to_text(signal.created_at),
-        )
-        assert signal_id is not None  # an insert of values returns its row
-        self._commit.make_news()
-        return signal_id
+    # News
 
-    def _upsert_signal(self, signal: WorkflowSignal, claim: WorkflowClaim | None) -> int:
-        if signal.workflow_signal_id is None:
-            if claim is not None and not self._holds(claim):
-                return 0
-            return self._insert_signal(signal)
-        return self._queries.upsert_signal(
-            self._connection,
-            workflow_signal_id=signal.workflow_signal_id,
-            workflow_execution_id=signal.workflow_execution_id,
-            signal_name=signal.signal_name,
-            payload=signal.payload,
-            status=signal.status.value,
-            created_at=time_to_text(signal.created_at),
-            fencing_token=None if claim is None else claim.fencing_token,
+    def news(self) -> int:
+        return self._commit.news()
+
+    async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:
+        return await self._signals.load_after(signal_id)
+
+    async def load_statuses(
+        self, workflow_execution_ids: Iterable[str]
+    ) -> dict[str, ExecutionStatus]:
+        ids = list(workflow_execution_ids)
+        return await self._commit.read(lambda: load_statuses(self._connection, self._queries, ids))
+
+    # The queue, and claims
+
+    async def claim_execution(
+        self, workflow_execution_id: str, now: datetime | None = None
+    ) -> WorkflowClaim | None:
+        return await self._queue.claim_execution(workflow_execution_id, now)
+
+    async def claim_available(
+        self,
+        workflows: Collection[tuple[str, int]],
+        limit: int,
+        *,
+        passed_over: Collection[str] = (),
+        now: datetime | None = None,
+    ) -> list[WorkflowClaim]:
+        return await self._queue.claim_available(workflows, limit, passed_over=passed_over, now=now)
+
+    async def load_next_available_at(
+        self, workflows: Collection[tuple[str, int]]
+    ) -> datetime | None:
+        return await self._queue.load_next_available_at(workflows)
+
+    async def release_claims(
+        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
+    ) -> None:
+        await self._queue.release_claims(claims, now)
+
+    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
+        await self._queue.put_back(execution, now)
+
+    async def release_claims_of_the_dead(
+        self, max_recoveries: int, now: datetime | None = None
+    ) -> list[AbandonedExecution]:
+        return await self._queue.release_claims_of_the_dead(max_recoveries, now)
+
+    async def put_into_queue(
+        self, workflow_execution_ids: Iterable[str], now: datetime | None = None
+    ) -> None:
+        await self._queue.put_into_queue(workflow_execution_ids, now)
+
+    async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
+        return await self._queue.load_unqueued_executions()
+
+    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
+        return await self._queue.load_unregistered(workflows)
+
+    async def load_blocked(self) -> list[str]:
+        return await self._queue.load_blocked()
+
+    async def unblock_execution(
+        self, workflow_execution_id: str, now: datetime | None = None
+    ) -> bool:
+        return await self._queue.unblock_execution(workflow_execution_id, now)
+
+    async def reopen_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> None:
+        await self._queue.reopen_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
 
     # Retention
 
     async def delete_execution(self, workflow_execution_id: str) -> bool:
-        check_identifier("workflow_execution_id", workflow_execution_id)
-        deleted = await self._commit.write(lambda: self._delete([workflow_execution_id]))
-        return deleted > 0
+        return await self._retention.delete_execution(workflow_execution_id)
 
     async def delete_completed_before(
         self,
@@ -968,100 +626,15 @@ class SqliteCheckpointStore(CheckpointStore):
         batch_size: int = 500,
         on_deleted: Callable[[int], object] | None = None,
     ) -> int:
-        wanted = {ExecutionStatus(status) for status in statuses}
-        if not wanted <= TERMINAL_STATUSES:
-            unfinished = ", ".join(sorted(wanted - TERMINAL_STATUSES))
-            raise ValueError(f"only finished executions can be deleted, not those {unfinished}")
-        before_text = _limit(before)
-        workflows = await self._commit.read(lambda: self._queries.load_workflows(self._connection))
-        total = 0
-        for workflow in workflows:
-            for status in sorted(wanted):
-                pair = (workflow.workflow_id, status)
-                say = None if on_deleted is None else partial(_add_to, total, on_deleted)
-                total += await self._prune(*pair, before_text, batch_size, say)
-        return total
-
-    async def _prune(
-        self,
-        workflow_id: str,
-        status: ExecutionStatus,
-        before: str,
-        batch_size: int,
-        on_deleted: Callable[[int], object] | None,
-    ) -> int:
-        def delete_batch(created_from: str) -> tuple[int, str]:
-            found = self._queries.load_ids_to_prune(
-                self._connection,
-                workflow_id=workflow_id,
-                status=status.value,
-                created_from=created_from,
-                before=before,
-                batch_size=batch_size,
-            )
-            if not found:
-                return 0, created_from
-            return self._delete([row.workflow_execution_id for row in found]), found[-1].created_at
-
-        return await self._in_batches(delete_batch, batch_size, on_deleted)
+        return await self._retention.delete_completed_before(
+            before, statuses, batch_size=batch_size, on_deleted=on_deleted
+        )
 
     async def delete_old_timers(self, before: datetime, *, batch_size: int = 500) -> int:
-        before_text = _limit(before)
-
-        def delete_batch(_: str) -> tuple[int, str]:
-            deleted = self._queries.delete_old_timers(
-                self._connection, before=before_text, batch_size=batch_size
-            )
-            return deleted, ""
-
-        return await self._in_batches(delete_batch, batch_size)
+        return await self._retention.delete_old_timers(before, batch_size)
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
-        before_text = _limit(before)
-
-        def delete_batch(_: str) -> tuple[int, str]:
-            deleted = self._queries.delete_old_signals(
-                self._connection, before=before_text, batch_size=batch_size
-            )
-            return deleted, ""
-
-        return await self._in_batches(delete_batch, batch_size)
-
-    async def _in_batches(
-        self,
-        delete_batch: Callable[[str], tuple[int, str]],
-        batch_size: int,
-        on_deleted: Callable[[int], object] | None = None,
-    ) -> int:
-        """Delete batch after batch; each is given the place at which the one before ended."""
-        check_integer("batch_size", batch_size, minimum=1)
-        total = 0
-        place = ""
-        while True:
-            began = time.monotonic()
-            deleted, place = await self._commit.write(partial(delete_batch, place))
-            if not deleted:
-                return total
-            total += deleted
-            if on_deleted is not None:
-                on_deleted(total)
-            # Others who want the lock look for it now and then: it is free half of the time.
-            await asyncio.sleep(time.monotonic() - began)
-
-    def _delete(self, execution_ids: list[str]) -> int:
-        ids = _json_array(execution_ids)
-        for delete in (
-            self._queries.delete_claims,
-            self._queries.delete_signals,
-            self._queries.delete_timers,
-            self._queries.delete_checkpoints,
-        ):
-            delete(self._connection, workflow_execution_ids=ids)
-        return self._queries.delete_executions(self._connection, workflow_execution_ids=ids)
-
-
-def _add_to(before: int, on_deleted: Callable[[int], object], deleted: int) -> None:
-    on_deleted(before + deleted)
+        return await self._retention.delete_old_signals(before, batch_size)
 
 
 def _check_can_start(workflow: Workflow, execution: WorkflowExecution) -> None:
@@ -1073,15 +646,6 @@ def _check_can_start(workflow: Workflow, execution: WorkflowExecution) -> None:
     if execution.status in TERMINAL_STATUSES or execution.blocked_reason is not None:
         state = "blocked" if execution.blocked_reason is not None else "final already"
         raise ValueError(f"execution {execution.workflow_execution_id!r} is {state}")
-
-
-def _json_array(values: Iterable[str]) -> str:
-    return msgspec.json.encode(list(values)).decode()
-
-
-def _limit(before: datetime) -> str:
-    check_time("before", before)
-    return time_to_text(before)
 
 
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:
@@ -1104,11 +668,4 @@ def _claim_lost(claim: WorkflowClaim) -> ClaimLostError:
         f"the claim on execution {claim.workflow_execution_id!r} is lost: another worker took it"
         " over, or it is finished; nothing was written",
         workflow_execution_id=claim.workflow_execution_id,
-    )
-
-
-def _final(workflow_execution_id: str, consequence: str) -> ExecutionConflictError:
-    return ExecutionConflictError(
-        f"execution {workflow_execution_id!r} is finished; {consequence}",
-        workflow_execution_id=workflow_execution_id,
     )

@@ -1,0 +1,310 @@
+"""The queue: what may be claimed, when, and by whom; what nobody may take on."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+
+from durable_workflow_sqlite.errors import DurableWorkflowError, ExecutionConflictError
+from durable_workflow_sqlite.records import (
+    AbandonedExecution,
+    ExecutionStatus,
+    UnqueuedExecution,
+    WorkflowClaim,
+    WorkflowExecution,
+    check_identifier,
+    check_integer,
+    utc_now,
+)
+from durable_workflow_sqlite.store import executions, rows
+from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.claims import Claims
+from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
+
+_log = logging.getLogger("durable_workflow_sqlite.store")
+
+
+class Queue:
+    """The executions that nobody has, those that are claimed, and the ways between."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        queries: q.Queries,
+        commit: GroupCommit,
+        claims: Claims,
+    ) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._commit = commit
+        self._claims = claims
+        self._said: set[str] = set()
+
+    async def claim_execution(
+        self, workflow_execution_id: str, now: datetime | None = None
+    ) -> WorkflowClaim | None:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        self._claims.be_alive()
+        at = now or utc_now()
+        return await self._commit.write(lambda: self._claim(workflow_execution_id, at))
+
+    def _claim(self, workflow_execution_id: str, now: datetime) -> WorkflowClaim | None:
+        statuses = executions.load_statuses(
+            self._connection, self._queries, [workflow_execution_id]
+        )
+        status = statuses.get(workflow_execution_id)
+        if status is None:
+            return None
+        claim = self._claims.insert(workflow_execution_id, status, now)
+        if claim is not None:
+            self._queries.take_from_queue(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                updated_at=time_to_text(now),
+            )
+        return claim
+
+    async def claim_available(
+        self,
+        workflows: Collection[tuple[str, int]],
+        limit: int,
+        *,
+        passed_over: Collection[str],
+        now: datetime | None,
+    ) -> list[WorkflowClaim]:
+        check_integer("limit", limit, minimum=1)
+        at = now or utc_now()
+        # A look first: where there is nothing to claim, nobody is kept from the lock.
+        heads = await self._commit.read(lambda: self._due_heads(workflows, at))
+        if not heads:
+            return []
+        self._claims.be_alive()
+        workers = self._claims.count_workers()
+
+        def claim() -> list[WorkflowClaim]:
+            found: list[str] = []
+            for heads_of_one_priority in self._due_heads(workflows, at):
+                found += self._load_available(
+                    heads_of_one_priority, at, limit * workers - len(found), passed_over
+                )
+                if len(found) >= limit * workers:
+                    break
+            share = min(limit, -(-len(found) // workers))
+            claims = [self._claim(execution_id, at) for execution_id in found[:share]]
+            return [claim for claim in claims if claim is not None]
+
+        return await self._commit.write(claim)
+
+    def _due_heads(
+        self, workflows: Collection[tuple[str, int]], now: datetime
+    ) -> list[list[q.LoadQueueHeadsRow]]:
+        """The queues in which something may be claimed now: those of each priority together."""
+        until = time_to_text(now)
+        due: dict[int, list[q.LoadQueueHeadsRow]] = {}
+        for head in self._queries.load_queue_heads(self._connection):
+            if (head.workflow_type, head.version) not in workflows:
+                continue
+            if type(head.priority) is not int or type(head.available_at) is not str:
+                self._say_once(
+                    f"the queue of workflow {head.workflow_id!r} with the priority"
+                    f" {head.priority!r} and the time {head.available_at!r} cannot be read"
+                )
+            elif head.available_at <= until:
+                due.setdefault(head.priority, []).append(head)
+        return [due[priority] for priority in sorted(due, reverse=True)]
+
+    def _load_available(
+        self,
+        heads: list[q.LoadQueueHeadsRow],
+        now: datetime,
+        limit: int,
+        passed_over: Collection[str],
+    ) -> list[str]:
+        found: list[q.LoadAvailableRow] = []
+        for head in heads:
+            found += self._queries.load_available(
+                self._connection,
+                workflow_id=head.workflow_id,
+                priority=head.priority,
+                now=time_to_text(now),
+                passed_over=json_array(passed_over),
+                batch_size=limit,
+            )
+        found.sort(key=lambda row: row.available_at)
+        return [row.workflow_execution_id for row in found[:limit]]
+
+    async def load_next_available_at(
+        self, workflows: Collection[tuple[str, int]]
+    ) -> datetime | None:
+        heads = await self._commit.read(lambda: self._queries.load_queue_heads(self._connection))
+        times: list[datetime] = []
+        for head in heads:
+            if (head.workflow_type, head.version) in workflows:
+                try:
+                    times.append(rows.text_to_time("available_at", head.available_at))
+                except ValueError as error:
+                    self._say_once(f"an execution of workflow {head.workflow_id!r}: {error}")
+        return min(times, default=None)
+
+    def _say_once(self, problem: str) -> None:
+        if problem not in self._said:
+            self._said.add(problem)
+            _log.error("%s; it is left out", problem)
+
+    async def release_claims(
+        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
+    ) -> None:
+        to_release = list(claims)
+        at = now or utc_now()
+
+        def release() -> None:
+            for claim in to_release:
+                if self._claims.delete(claim.workflow_execution_id, claim.fencing_token):
+                    self._put_into_queue(claim.workflow_execution_id, at)
+
+        if to_release:
+            await self._commit.write(release)
+
+    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
+        execution_id = execution.workflow_execution_id
+        at = now or utc_now()
+
+        def release() -> None:
+            held = self._queries.load_claim(self._connection, workflow_execution_id=execution_id)
+            if held is None or held.worker_id != self._claims.worker_id:
+                return
+            found = executions.load_execution(self._connection, self._queries, execution_id)
+            # Created at the same microsecond, it is this record and not another of its id.
+            if found is not None and found.created_at == execution.created_at:
+                self._claims.delete(execution_id, held.fencing_token)
+                self._put_into_queue(execution_id, at)
+
+        await self._commit.write(release)
+
+    async def release_claims_of_the_dead(
+        self, max_recoveries: int, now: datetime | None = None
+    ) -> list[AbandonedExecution]:
+        check_integer("max_recoveries", max_recoveries)
+        at = now or utc_now()
+        workers = await self._commit.read(
+            lambda: self._queries.load_claiming_workers(self._connection)
+        )
+        dead = [row.worker_id for row in workers if not self._claims.is_alive(row.worker_id)]
+
+        def release() -> list[AbandonedExecution]:
+            return [
+                self._abandon(row, max_recoveries, at)
+                for worker_id in dead
+                for row in self._queries.load_claims_of(self._connection, worker_id=worker_id)
+            ]
+
+        return await self._commit.write(release) if dead else []
+
+    def _abandon(
+        self, row: q.LoadClaimsOfRow, max_recoveries: int, now: datetime
+    ) -> AbandonedExecution:
+        execution_id = row.workflow_execution_id
+        self._claims.delete(execution_id, row.fencing_token)
+        reason = self._queries.count_recovery(
+            self._connection, workflow_execution_id=execution_id, max_recoveries=max_recoveries
+        )
+        self._put_into_queue(execution_id, now)
+        return AbandonedExecution(workflow_execution_id=execution_id, blocked_reason=reason)
+
+    async def put_into_queue(
+        self, workflow_execution_ids: Iterable[str], now: datetime | None = None
+    ) -> None:
+        ids = list(workflow_execution_ids)
+        at = now or utc_now()
+
+        def put() -> None:
+            for execution_id in ids:
+                held = self._queries.load_claim(
+                    self._connection, workflow_execution_id=execution_id
+                )
+                if held is None:
+                    self._put_into_queue(execution_id, at)
+
+        if ids:
+            await self._commit.write(put)
+
+    def _put_into_queue(self, workflow_execution_id: str, now: datetime) -> None:
+        self._queries.put_into_queue(
+            self._connection, workflow_execution_id=workflow_execution_id, now=time_to_text(now)
+        )
+
+    async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
+        found = await self._commit.read(lambda: self._queries.load_unqueued(self._connection))
+        return readable(found, rows.unqueued_from)
+
+    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
+        def load() -> list[str]:
+            known: list[str] = []
+            unknown: list[str] = []
+            for row in self._queries.load_workflows(self._connection):
+                is_known = (row.workflow_type, row.version) in workflows
+                (known if is_known else unknown).append(row.workflow_id)
+            if not unknown:
+                return []
+            found = self._queries.load_unregistered(
+                self._connection, workflow_ids=json_array(known)
+            )
+            return [row.workflow_execution_id for row in found]
+
+        return await self._commit.read(load)
+
+    async def load_blocked(self) -> list[str]:
+        found = await self._commit.read(lambda: self._queries.load_blocked(self._connection))
+        return [row.workflow_execution_id for row in found]
+
+    async def unblock_execution(
+        self, workflow_execution_id: str, now: datetime | None = None
+    ) -> bool:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        at = now or utc_now()
+
+        def unblock() -> bool:
+            changed = self._queries.unblock_execution(
+                self._connection, workflow_execution_id=workflow_execution_id
+            )
+            if changed:
+                self._put_into_queue(workflow_execution_id, at)
+            return bool(changed)
+
+        return await self._commit.write(unblock)
+
+    async def reopen_execution(
+        self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None = None
+    ) -> None:
+        """`save` is called in the same transaction, before it is in the queue."""
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        at = now or utc_now()
+
+        def reopen() -> None:
+            changed = self._queries.reopen_execution(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                updated_at=time_to_text(at),
+            )
+            if not changed:
+                raise self._cannot_be_reopened(workflow_execution_id)
+            save()
+            self._put_into_queue(workflow_execution_id, at)
+
+        await self._commit.write(reopen)
+
+    def _cannot_be_reopened(self, workflow_execution_id: str) -> DurableWorkflowError:
+        found = executions.load_execution(self._connection, self._queries, workflow_execution_id)
+        if found is None:
+            return executions.unknown(workflow_execution_id)
+        if found.status is ExecutionStatus.FAILED:
+            why = "was compensated: what its steps did is undone; start it anew under another id"
+        else:
+            why = f"is {found.status}: only one that FAILED can be run again"
+        return ExecutionConflictError(
+            f"execution {workflow_execution_id!r} {why}",
+            workflow_execution_id=workflow_execution_id,
+        )

@@ -1,0 +1,108 @@
+"""Signals: sent, received, and noticed by other workers."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from durable_workflow_sqlite.records import WorkflowClaim, WorkflowSignal, check_identifier
+from durable_workflow_sqlite.store import executions, rows
+from durable_workflow_sqlite.store.claims import Claims
+from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.queries import Queries
+from durable_workflow_sqlite.store.rows import time_to_text
+
+
+class Signals:
+    """The messages to executions."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        queries: Queries,
+        commit: GroupCommit,
+        claims: Claims,
+    ) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._commit = commit
+        self._claims = claims
+
+    async def save_new(self, signal: WorkflowSignal) -> WorkflowSignal:
+        signal_id = await self._commit.write(lambda: self._insert(signal))
+        return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
+
+    async def send(self, signal: WorkflowSignal) -> WorkflowSignal:
+        signal_id = await self._commit.write(lambda: self._send(signal))
+        return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
+
+    async def load_pending(
+        self, workflow_execution_id: str, signal_name: str | None = None
+    ) -> list[WorkflowSignal]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        found = await self._commit.read(
+            lambda: self._queries.load_pending_signals(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                signal_name=signal_name,
+            )
+        )
+        return [rows.signal_from(row) for row in found]
+
+    async def load_after(self, signal_id: int | None) -> tuple[list[str], int]:
+        def load() -> tuple[list[str], int]:
+            if signal_id is None:
+                last = self._queries.load_last_signal_id(self._connection)
+                return [], last or 0
+            found = self._queries.load_signals_after(self._connection, workflow_signal_id=signal_id)
+            ids = dict.fromkeys(row.workflow_execution_id for row in found)
+            return list(ids), found[-1].workflow_signal_id if found else signal_id
+
+        return await self._commit.read(load)
+
+    def upsert(self, signal: WorkflowSignal, claim: WorkflowClaim | None) -> int:
+        if signal.workflow_signal_id is None:
+            if claim is not None and not self._claims.holds(claim):
+                return 0
+            return self._insert(signal)
+        return self._queries.upsert_signal(
+            self._connection,
+            workflow_signal_id=signal.workflow_signal_id,
+            workflow_execution_id=signal.workflow_execution_id,
+            signal_name=signal.signal_name,
+            payload=signal.payload,
+            status=signal.status.value,
+            created_at=time_to_text(signal.created_at),
+            fencing_token=None if claim is None else claim.fencing_token,
+        )
+
+    def _send(self, signal: WorkflowSignal) -> int:
+        execution_id = signal.workflow_execution_id
+        signal_id = self._queries.send_signal(
+            self._connection,
+            workflow_execution_id=execution_id,
+            signal_name=signal.signal_name,
+            payload=signal.payload,
+            created_at=time_to_text(signal.created_at),
+        )
+        if signal_id is None:
+            unsent = f"the signal {signal.signal_name!r} was not sent"
+            if executions.load_execution(self._connection, self._queries, execution_id) is None:
+                raise executions.unknown(execution_id, unsent)
+            raise executions.final(execution_id, unsent)
+        self._commit.make_news()
+        return signal_id
+
+    def _insert(self, signal: WorkflowSignal) -> int:
+        signal_id = self._queries.insert_signal(
+            self._connection,
+            workflow_execution_id=signal.workflow_execution_id,
+            signal_name=signal.signal_name,
+            payload=signal.payload,
+            status=signal.status.value,
+            created_at=time_to_text(signal.created_at),
+        )
+        assert signal_id is not None  # an insert of values returns its row
+        self._commit.make_news()
+        return signal_id

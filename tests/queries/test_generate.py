@@ -1,0 +1,173 @@
+"""tools/generate.py, as `make generate` runs it, on a copy of what it reads and writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copy, copytree
+
+import pytest
+
+from durable_workflow_sqlite import SCHEMA_VERSION
+from generate import COLUMNS, MIGRATIONS, QUERIES, ROOT, generated
+from generate_queries import OUTPUT
+from generate_schema import SCHEMA
+from generate_tables import OUTPUT as DOCUMENT
+
+CHECKSUMS = MIGRATIONS / "checksums.txt"
+WRITTEN = (OUTPUT, SCHEMA, CHECKSUMS, DOCUMENT)
+NEXT = f"{SCHEMA_VERSION + 1:03}_add_notes.sql"
+NOTES = "-- What people say.\ncreate table notes (words text);\n"
+NOTES_MEANING = "\n-- notes: what people say\n-- words  what one said\n"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    project = tmp_path / "project"
+    for folder in ("tools", "sql", str(OUTPUT.parent)):
+        copytree(ROOT / folder, project / folder)
+    (project / DOCUMENT).parent.mkdir()
+    for file in ("pyproject.toml", str(DOCUMENT)):
+        copy(ROOT / file, project / file)
+    return project
+
+
+@pytest.fixture
+def run(project: Path) -> Run:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, project / "tools" / "generate.py", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def written(project: Path) -> list[str]:
+    return [(project / path).read_text(encoding="utf-8") for path in WRITTEN]
+
+
+def refusal(project: Path, run: Run) -> str:
+    """What it says of a project that it refuses, whether it may write or not; it writes nothing."""
+    before = written(project)
+    said: set[str] = set()
+    for arguments in ([], ["--check"]):
+        refused = run(*arguments)
+        assert refused.returncode == 1
+        assert refused.stderr == ""
+        assert written(project) == before
+        said.add(refused.stdout)
+    (message,) = said
+    return message
+
+
+def test_what_is_committed_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    texts, problems = generated()
+    assert not problems
+    assert set(texts) == set(WRITTEN)
+    for path, text in texts.items():
+        assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_check_says_what_differs_and_writes_nothing(project: Path, run: Run) -> None:
+    assert run("--check").returncode == 0
+    query = project / QUERIES / "workflows.sql"
+    query.write_text(query.read_text().replace("One definition by its id.", "By its id."))
+    before = written(project)
+    checked = run("--check")
+    assert checked.returncode == 1
+    assert f"{OUTPUT}: out of date; run `make generate`" in checked.stdout
+    assert '+        """By its id."""' in checked.stdout
+    assert written(project) == before
+
+    assert run().returncode == 0
+    assert run("--check").returncode == 0
+    assert (project / OUTPUT).read_text() == before[0].replace(
+        "One definition by its id.", "By its id."
+    )
+
+
+def test_a_new_migration_is_written_everywhere_at_once(project: Path, run: Run) -> None:
+    (project / MIGRATIONS / NEXT).write_text(NOTES)
+    with (project / COLUMNS).open("a") as columns:
+        columns.write(NOTES_MEANING)
+    assert run().returncode == 0
+    assert run("--check").returncode == 0
+    assert "CREATE TABLE notes" in (project / SCHEMA).read_text()
+    assert f"schema version {SCHEMA_VERSION + 1}," in (project / SCHEMA).read_text()
+    assert (project / CHECKSUMS).read_text().endswith(f"  {NEXT}\n")
+    assert "| `words` | what one said |" in (project / DOCUMENT).read_text()
+
+
+def test_a_generated_module_in_pieces_is_written_anew(project: Path, run: Run) -> None:
+    before = written(project)
+    (project / OUTPUT).write_text("<<<<<<< ours\n")
+    assert run().returncode == 0
+    assert written(project) == before
+
+
+# What is refused before anything is written
+
+
+@pytest.mark.parametrize(
+    "name", [f"{SCHEMA_VERSION + 2:03}_leave_a_gap.sql", f"{SCHEMA_VERSION:03}_zz_be_a_twin.sql"]
+)
+def test_a_gap_or_a_twin_is_refused(project: Path, run: Run, name: str) -> None:
+    (project / MIGRATIONS / name).write_text(NOTES)
+    number = f"{SCHEMA_VERSION + 1:03}"
+    assert refusal(project, run) == (
+        f"{MIGRATIONS}: {name} should be migration {number}, named {number}_verb_noun.sql:"
+        " numbers go from 001 without gaps or twins\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{NOTES}begin;\n", f"{NEXT}, line 3, holds `begin`; delete it"),
+        (f"{NOTES}COMMIT;\n", f"{NEXT}, line 3, holds `commit`; delete it"),
+        (f"{NOTES}pragma user_version = 9;\n", f"{NEXT}, line 3, holds `pragma`; delete it"),
+        (f"{NOTES}select 1; select 2;\n", f"{NEXT}, line 3, holds more after a statement's end"),
+        (f"{NOTES}select 1\n", f"{NEXT}, line 3, begins a statement that no semicolon ends"),
+        (f"{NOTES}create table notes (x);\n", f"{NEXT}:3: table notes already exists"),
+        ("create table notes (words text);\n", f"{NEXT}:1: open it with a comment"),
+    ],
+)
+def test_a_migration_that_could_not_be_applied_is_refused(
+    project: Path, run: Run, text: str, why: str
+) -> None:
+    (project / MIGRATIONS / NEXT).write_text(text)
+    assert why in refusal(project, run)
+
+
+def test_a_landed_migration_gets_no_new_checksum(project: Path, run: Run) -> None:
+    edited = project / MIGRATIONS / "001_create_tables.sql"
+    edited.write_text(edited.read_text() + "create table notes (words text);\n")
+    message = refusal(project, run)
+    assert f"{MIGRATIONS}/001_create_tables.sql: its text has changed" in message
+
+
+def test_a_column_that_nobody_describes_is_refused_before_its_migration_counts_as_landed(
+    project: Path, run: Run
+) -> None:
+    (project / MIGRATIONS / NEXT).write_text(NOTES)
+    assert refusal(project, run) == f"{COLUMNS}: notes is not described\n"
+    (project / MIGRATIONS / NEXT).write_text(NOTES.replace("notes", "sayings"))
+    assert refusal(project, run) == f"{COLUMNS}: sayings is not described\n"
+
+
+def test_all_that_is_wrong_is_said_at_once(project: Path, run: Run) -> None:
+    (project / MIGRATIONS / NEXT).write_text(NOTES)
+    query = project / QUERIES / "workflows.sql"
+    query.write_text(query.read_text().replace("from workflows", "from workflow"))
+    message = refusal(project, run)
+    assert f"{COLUMNS}: notes is not described\n" in message
+    assert "load_workflow: SQLite does not accept it: no such table: workflow\n" in message
