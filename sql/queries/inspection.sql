@@ -1,7 +1,7 @@
 -- What people ask of a file: the command line and the dashboard read with these, and
 -- change nothing. They hold on a file of a million executions, so each reads as many
--- rows as it gives, or an index alone; where one reads more, it says so. The views that they read are in
--- sql/migrations/005_add_views.sql.
+-- rows as it gives, or an index alone; where one reads more, it says so. The views that
+-- they read are in sql/schema.sql.
 
 -- name: count_executions()
 -- How many executions there are of each workflow in each status. Reads an index of
@@ -177,6 +177,47 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
+-- name: pick_in_trouble(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- As pick_newest, for those alone that their worker left as they are, by an index that
+-- holds no others. What else is asked for is looked at in these, one after the other.
+-- :statuses text null
+-- :workflow_type text null
+-- :id_from text null
+-- :id_before text null
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :row_limit integer
+-- =row_number integer
+-- =workflow_execution_id text
+-- =created_at text
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.trouble is not null
+    and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and (
+        :statuses is null
+        or +execution.status in (select value from json_each(:statuses))
+    )
+    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (
+        :id_from is null
+        or (
+            +execution.workflow_execution_id >= :id_from
+            and +execution.workflow_execution_id < :id_before
+        )
+    )
+    and execution.created_at >= :created_from
+    and (execution.created_at, execution.rowid) < (:before_time, :before_rowid)
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
 -- name: pick_oldest_unfinished(row_limit)
 -- The executions that are unfinished for longest.
 -- @sort: a page for each workflow and status
@@ -226,6 +267,7 @@ limit :row_limit;
 -- =waiting_until text null
 -- =signals_pending integer
 -- =blocked_reason text null
+-- =trouble text null
 -- =error_type text null
 -- =error_message text null
 -- =worker_id text null
@@ -245,6 +287,7 @@ select
     waiting_until,
     signals_pending,
     blocked_reason,
+    trouble,
     error_type,
     error_message,
     worker_id,
@@ -383,6 +426,39 @@ limit :row_limit;
 -- =total integer
 select count(*) as total
 from workflow_blocked;
+
+-- name: load_in_trouble(row_limit)
+-- Executions that their worker left as they are, the oldest foremost.
+-- @scan workflow_executions: an index that holds only those
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =version integer null
+-- =status text
+-- =trouble text
+-- =created_at text
+-- =updated_at text
+select
+    workflow_execution_id,
+    workflow_type,
+    version,
+    status,
+    trouble,
+    created_at,
+    updated_at
+from workflow_in_trouble
+order by created_at
+limit :row_limit;
+
+-- name: count_in_trouble()$
+-- How many executions their worker left as they are.
+-- @scan workflow_executions: an index that holds only those
+-- =total integer
+select count(*) as total
+from workflow_executions
+where
+    trouble is not null
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: load_schema_objects()
 -- The tables, indexes, views and triggers of a database, as SQLite keeps them.

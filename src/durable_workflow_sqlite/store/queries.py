@@ -42,6 +42,7 @@ class LoadSummariesRow(NamedTuple):
     waiting_until: str | None
     signals_pending: int
     blocked_reason: str | None
+    trouble: str | None
     error_type: str | None
     error_message: str | None
     worker_id: str | None
@@ -111,6 +112,18 @@ class LoadBlockedExecutionsRow(NamedTuple):
     version: int | None
     status: str
     blocked_reason: str
+    created_at: str
+    updated_at: str
+
+
+class LoadInTroubleRow(NamedTuple):
+    """What load_in_trouble gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    trouble: str
     created_at: str
     updated_at: str
 
@@ -199,6 +212,7 @@ class WorkflowExecutionRow(NamedTuple):
     priority: int
     recovery_count: int
     blocked_reason: str | None
+    trouble: str | None
     available_at: str | None
     created_at: str
     updated_at: str
@@ -341,6 +355,24 @@ class Queries(Protocol):
         """
         ...
 
+    def pick_in_trouble(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, for those alone that their worker left as they are, by an index that
+        holds no others. What else is asked for is looked at in these, one after the other.
+        """
+        ...
+
     def pick_oldest_unfinished(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[PickNewestRow]:
@@ -401,6 +433,16 @@ class Queries(Protocol):
 
     def count_blocked(self, connection: sqlite3.Connection) -> int | None:
         """How many executions workers leave alone."""
+        ...
+
+    def load_in_trouble(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadInTroubleRow]:
+        """Executions that their worker left as they are, the oldest foremost."""
+        ...
+
+    def count_in_trouble(self, connection: sqlite3.Connection) -> int | None:
+        """How many executions their worker left as they are."""
         ...
 
     def load_schema_objects(self, connection: sqlite3.Connection) -> list[LoadSchemaObjectsRow]:
@@ -571,6 +613,7 @@ class Queries(Protocol):
         priority: int,
         recovery_count: int,
         blocked_reason: str | None,
+        trouble: str | None,
         available_at: str | None,
         created_at: str,
         updated_at: str,
@@ -641,7 +684,9 @@ class Queries(Protocol):
     def take_from_queue(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
     ) -> int:
-        """A worker has claimed an execution: it runs now, and is in the queue no more."""
+        """A worker has claimed an execution: it runs now, and is in the queue no more. What
+        trouble the worker before had with it is over.
+        """
         ...
 
     def put_into_queue(
@@ -652,6 +697,17 @@ class Queries(Protocol):
         live, or a signal, whose trigger says so then. The + keeps SQLite from looking for
         the earliest in the index of all timers: the timers of one execution are few.
         """
+        ...
+
+    def note_trouble(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        workflow_execution_id: str,
+        trouble: str,
+        updated_at: str,
+    ) -> int:
+        """A worker leaves an execution as it is, and says why."""
         ...
 
     def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
@@ -917,6 +973,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "count_executions": CountExecutionsRow,
     "pick_newest": PickNewestRow,
     "pick_in_range": PickNewestRow,
+    "pick_in_trouble": PickNewestRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
     "load_execution_data": LoadExecutionDataRow,
@@ -925,6 +982,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
     "load_blocked_executions": LoadBlockedExecutionsRow,
+    "load_in_trouble": LoadInTroubleRow,
     "load_schema_objects": LoadSchemaObjectsRow,
     "count_prunable": CountPrunableRow,
     "load_unreadable": LoadUnreadableRow,

@@ -98,6 +98,7 @@ def execution_from(row: q.WorkflowExecutionRow) -> WorkflowExecution:
             priority=row.priority,
             recovery_count=row.recovery_count,
             blocked_reason=row.blocked_reason,
+            trouble=row.trouble,
             available_at=optional_text_to_time("available_at", row.available_at),
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),

@@ -316,6 +316,7 @@ class SqliteCheckpointStore(CheckpointStore):
             priority=execution.priority,
             recovery_count=execution.recovery_count,
             blocked_reason=execution.blocked_reason,
+            trouble=execution.trouble,
             available_at=optional_time_to_text(execution.available_at),
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
@@ -523,15 +524,27 @@ class SqliteCheckpointStore(CheckpointStore):
             _log.error("%s; it is left out", problem)
 
     async def release_claims(
-        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
+        self,
+        claims: Iterable[WorkflowClaim],
+        now: datetime | None = None,
+        *,
+        trouble: str | None = None,
     ) -> None:
         to_release = list(claims)
         at = now or utc_now()
 
         def release() -> None:
             for claim in to_release:
-                if self._delete_claim(claim.workflow_execution_id, claim.fencing_token):
-                    self._put_into_queue(claim.workflow_execution_id, at)
+                execution_id = claim.workflow_execution_id
+                if self._delete_claim(execution_id, claim.fencing_token):
+                    if trouble is not None:
+                        self._queries.note_trouble(
+                            self._connection,
+                            workflow_execution_id=execution_id,
+                            trouble=trouble,
+                            updated_at=time_to_text(at),
+                        )
+                    self._put_into_queue(execution_id, at)
 
         if to_release:
             await self._commit.write(release)
@@ -1078,9 +1091,13 @@ def _check_can_start(workflow: Workflow, execution: WorkflowExecution) -> None:
             f"execution {execution.workflow_execution_id!r} is of workflow"
             f" {execution.workflow_id!r}, not {workflow.workflow_id!r}"
         )
-    if execution.status in TERMINAL_STATUSES or execution.blocked_reason is not None:
-        state = "blocked" if execution.blocked_reason is not None else "final already"
-        raise ValueError(f"execution {execution.workflow_execution_id!r} is {state}")
+    for state, is_so in (
+        ("final already", execution.status in TERMINAL_STATUSES),
+        ("blocked", execution.blocked_reason is not None),
+        ("in trouble", execution.trouble is not None),
+    ):
+        if is_so:
+            raise ValueError(f"execution {execution.workflow_execution_id!r} is {state}")
 
 
 def _json_array(values: Iterable[str]) -> str:
