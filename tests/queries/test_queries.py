@@ -238,6 +238,7 @@ def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
         priority=3,
         recovery_count=2,
         blocked_reason="not yet" if status is ExecutionStatus.PENDING else None,
+        trouble="not now" if status is ExecutionStatus.SUSPENDED else None,
         available_at=NOON,
         created_at=NOON,
         updated_at=NOON,
@@ -305,7 +306,7 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     """An execution of a workflow that is not in the file, blocked in the middle of a step."""
     connection.execute(
         "insert into workflow_executions (workflow_execution_id, workflow_id, status,"
-        " blocked_reason) values ('by hand', 'gone', 'RUNNING', 'edited')"
+        " blocked_reason, trouble) values ('by hand', 'gone', 'RUNNING', 'edited', 'edited')"
     )
     connection.execute(
         "insert into step_checkpoints (workflow_execution_id, step_index, step_name, status,"
@@ -380,6 +381,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "count_executions": [{}],
     "pick_newest": [{**EVERYTHING, "statuses": None, "id_from": None, "id_before": None}],
     "pick_in_range": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
+    "pick_in_trouble": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
     "pick_oldest_unfinished": [{"row_limit": 99}],
     "load_summaries": [
         {
@@ -399,6 +401,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
     "load_blocked_executions": [{"row_limit": 99}],
+    "load_in_trouble": [{"row_limit": 99}],
     "load_schema_objects": [{}],
     "count_prunable": [{"statuses": WHATEVER_STATUS, "before": "9999-12-31T00:00:00.000000Z"}],
     "load_unreadable": [{"row_limit": 99}],
@@ -464,7 +467,13 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}
-    for name in ("count_ids", "count_pending_timers", "count_steps_in_doubt", "count_blocked"):
+    for name in (
+        "count_ids",
+        "count_pending_timers",
+        "count_steps_in_doubt",
+        "count_blocked",
+        "count_in_trouble",
+    ):
         arguments = {"id_from": "", "id_before": "~", "at_most": 9, "living": "[]"}
         count = getattr(queries, name)(filled, **arguments)
         assert type(count) is int, "a count always gives its row"

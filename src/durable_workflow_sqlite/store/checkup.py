@@ -240,6 +240,14 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
             hint="find out why, then `durable-workflow retry FILE ID`",
         )
+    if overview.in_trouble_total:
+        yield Finding(
+            level=Level.WARNING,
+            check="trouble",
+            message=f"{overview.in_trouble_total} executions were left as they are: "
+            + ", ".join(f"{one.id} ({one.trouble})" for one in overview.in_trouble),
+            hint="mend what is wrong, or deploy code that fits; then start the workers anew",
+        )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now
     ]
@@ -251,8 +259,10 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
             hint="start a worker that has these workflows",
         )
-    if not (overview.in_doubt_total or overview.blocked_total or late):
-        yield Finding(level=Level.OK, check="executions", message="none is blocked or in doubt")
+    if not (overview.in_doubt_total or overview.blocked_total or overview.in_trouble_total or late):
+        yield Finding(
+            level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
+        )
 
 
 def _size(file: Path) -> int:

@@ -694,6 +694,11 @@ class SqliteCheckpointStore(CheckpointStore):
             why = "was compensated: what its steps did is undone; start it anew under another id"
         else:
             why = f"is {found.status}: only one that FAILED can be run again"
+            if found.trouble is not None:
+                why += (
+                    f". Its worker left it as it is ({found.trouble}); once that is mended, workers"
+                    " that are started anew take it on by themselves"
+                )
         return ExecutionConflictError(
             f"execution {workflow_execution_id!r} {why}",
             workflow_execution_id=workflow_execution_id,
