@@ -180,16 +180,20 @@ def _disk(inspector: Inspector) -> Finding:
 
 
 def _rows(inspector: Inspector) -> Iterator[Finding]:
-    unreadable = inspector.unreadable(limit=_SHOWN)
+    unreadable = inspector.unreadable()
     if unreadable:
+        more = len(unreadable) - _SHOWN
         yield Finding(
             level=Level.ERROR,
             check="rows",
-            message="; ".join(f"{one}: {problem}" for one, problem in unreadable),
-            hint="workers leave them alone; mend the columns by hand",
+            message="; ".join(unreadable[:_SHOWN]) + (f"; and {more} more" if more > 0 else ""),
+            hint="workers leave these alone: mend the columns by hand (a time is"
+            " 2030-01-01T00:00:00.000000Z), then start the workers anew",
         )
     else:
-        yield Finding(level=Level.OK, check="rows", message="every execution can be read")
+        yield Finding(
+            level=Level.OK, check="rows", message="everything that workers need can be read"
+        )
 
 
 def _workers(inspector: Inspector) -> Iterator[Finding]:

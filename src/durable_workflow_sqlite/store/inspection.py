@@ -27,6 +27,7 @@ from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrat
 from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.unreadable import json_problem, unreadable_rows
 from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
 ERROR_LENGTH: Final = 200
@@ -461,6 +462,9 @@ class Inspector:
             problems.time(column, getattr(row, column))
         for column in ("ttl_expires_at", "available_at"):
             problems.time(column, getattr(data, column))
+        problems.json("input_data", data.input_data)
+        for column in ("priority", "recovery_count"):
+            problems.integer(column, getattr(data, column))
         if row.workflow_type is None:
             problems.found.append("its workflow_id is not in the table workflows")
         for step in steps:
@@ -468,10 +472,15 @@ class Inspector:
             problems.status(f"{where}status", step.status, _STEP_STATUSES)
             for column in ("started_at", "completed_at", "due_at"):
                 problems.time(where + column, getattr(step, column))
+            problems.json(f"{where}output_data", step.output_data)
         for timer in timers:
             problems.time(f"timer {timer.step_name!r}: fire_at", timer.fire_at)
+            problems.status(f"timer {timer.step_name!r}: status", timer.status, _TIMER_STATUSES)
         for signal in signals:
-            problems.time(f"signal {signal.signal_name!r}: created_at", signal.created_at)
+            where = f"signal {signal.signal_name!r}: "
+            problems.time(f"{where}created_at", signal.created_at)
+            problems.status(f"{where}status", signal.status, _SIGNAL_STATUSES)
+            problems.json(f"{where}payload", signal.payload)
         attempts = [_attempt(step) for step in steps if not _is_compensation(step)]
         compensations = [_attempt(step) for step in steps if _is_compensation(step)]
         return ExecutionDetails(
@@ -552,11 +561,10 @@ class Inspector:
             rows = self._queries.load_schema_objects(connection)
             return [(row.type, row.name, row.sql) for row in rows]
 
-    def unreadable(self, *, limit: int) -> list[tuple[str, str]]:
-        """Executions that no engine can read, by id, and what is wrong with each."""
+    def unreadable(self) -> list[str]:
+        """What no engine can read, a sentence for each row; see `unreadable.unreadable_rows`."""
         with self._reading() as connection:
-            rows = self._queries.load_unreadable(connection, row_limit=limit)
-            return [(row.workflow_execution_id, row.problem) for row in rows]
+            return list(unreadable_rows(connection))
 
     def claims_by_worker(self) -> dict[str, int]:
         """How many executions each worker has claimed, dead ones too."""
@@ -646,6 +654,8 @@ _EXECUTION_STATUSES: Final = frozenset(
     {"PENDING", "RUNNING", "SUSPENDED", "COMPLETED", "FAILED", "COMPENSATING", "CANCELLED"}
 )
 _STEP_STATUSES: Final = frozenset({"INTENT", "COMPLETED", "FAILED", "COMPENSATED"})
+_TIMER_STATUSES: Final = frozenset({"PENDING", "FIRED", "CANCELLED"})
+_SIGNAL_STATUSES: Final = frozenset({"PENDING", "DELIVERED", "EXPIRED"})
 
 
 class _Problems:
@@ -660,6 +670,14 @@ class _Problems:
                 text_to_time(column, text)
             except ValueError as error:
                 self.found.append(str(error))
+
+    def integer(self, column: str, number: object) -> None:
+        if not isinstance(number, int):
+            self.found.append(f"{column} {number!r} is no integer")
+
+    def json(self, column: str, text: str | None) -> None:
+        if (problem := json_problem(column, text)) is not None:
+            self.found.append(problem)
 
     def status(self, column: str, text: str, known: Collection[str]) -> None:
         if text not in known:

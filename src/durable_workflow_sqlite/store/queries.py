@@ -146,11 +146,59 @@ class CountPrunableRow(NamedTuple):
     oldest: str
 
 
-class LoadUnreadableRow(NamedTuple):
-    """What load_unreadable gives."""
+class LoadSuspectExecutionsRow(NamedTuple):
+    """What load_suspect_executions gives."""
 
     workflow_execution_id: str
-    problem: str
+    workflow_id: str
+    status: str
+    current_step: int | None
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    ttl_expires_at: str | None
+    guarantee: str
+    priority: int
+    recovery_count: int
+    blocked_reason: str | None
+    trouble: str | None
+    available_at: str | None
+    created_at: str
+    updated_at: str
+
+
+class LoadSuspectCheckpointsRow(NamedTuple):
+    """What load_suspect_checkpoints gives."""
+
+    id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    kind: str
+    status: str
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    idempotency_key: str | None
+    compensate_ref: str | None
+    started_at: str | None
+    completed_at: str | None
+    due_at: str | None
+
+
+class LoadSuspectTimersRow(NamedTuple):
+    """What load_suspect_timers gives."""
+
+    workflow_timer_id: str
+    workflow_execution_id: str
+    step_name: str
+    fire_at: str
+    status: str
+    created_at: str
 
 
 class StepCheckpointRow(NamedTuple):
@@ -457,11 +505,33 @@ class Queries(Protocol):
         """
         ...
 
-    def load_unreadable(
+    def load_suspect_executions(
         self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadUnreadableRow]:
-        """Executions that the engine cannot read, since somebody wrote there what is no
-        status, no time, or no workflow. Reads the whole table.
+    ) -> list[LoadSuspectExecutionsRow]:
+        """Executions that the engine perhaps cannot read, since somebody wrote there what is
+        no status, time, number or JSON, or refers to no workflow. A time that is not
+        written as the library writes it is suspect, and may be one after all: whoever asks
+        looks closer. Reads the whole table.
+        """
+        ...
+
+    def load_suspect_checkpoints(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadSuspectCheckpointsRow]:
+        """As load_suspect_executions: checkpoints of the executions that are not over."""
+        ...
+
+    def load_suspect_timers(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadSuspectTimersRow]:
+        """As load_suspect_executions: timers of the executions that are not over."""
+        ...
+
+    def load_suspect_signals(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadSignalsRow]:
+        """As load_suspect_executions: signals that the executions which are not over may still
+        take.
         """
         ...
 
@@ -985,7 +1055,10 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_in_trouble": LoadInTroubleRow,
     "load_schema_objects": LoadSchemaObjectsRow,
     "count_prunable": CountPrunableRow,
-    "load_unreadable": LoadUnreadableRow,
+    "load_suspect_executions": LoadSuspectExecutionsRow,
+    "load_suspect_checkpoints": LoadSuspectCheckpointsRow,
+    "load_suspect_timers": LoadSuspectTimersRow,
+    "load_suspect_signals": LoadSignalsRow,
     "load_checkpoints": StepCheckpointRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,

@@ -82,7 +82,9 @@ def workflow_from(row: q.WorkflowRow) -> Workflow:
         raise _unreadable(f"workflow {row.workflow_id!r}", error) from None
 
 
-def execution_from(row: q.WorkflowExecutionRow) -> WorkflowExecution:
+def execution_from(
+    row: q.WorkflowExecutionRow | q.LoadSuspectExecutionsRow,
+) -> WorkflowExecution:
     try:
         return WorkflowExecution(
             workflow_execution_id=row.workflow_execution_id,
@@ -120,7 +122,7 @@ def unqueued_from(row: q.LoadUnqueuedRow) -> UnqueuedExecution:
         raise _unreadable("execution", error, row.workflow_execution_id) from None
 
 
-def checkpoint_from(row: q.StepCheckpointRow) -> StepCheckpoint:
+def checkpoint_from(row: q.StepCheckpointRow | q.LoadSuspectCheckpointsRow) -> StepCheckpoint:
     try:
         return StepCheckpoint(
             id=row.id,
@@ -147,7 +149,7 @@ def checkpoint_from(row: q.StepCheckpointRow) -> StepCheckpoint:
         ) from None
 
 
-def timer_from(row: q.WorkflowTimerRow) -> WorkflowTimer:
+def timer_from(row: q.WorkflowTimerRow | q.LoadSuspectTimersRow) -> WorkflowTimer:
     try:
         return WorkflowTimer(
             workflow_timer_id=row.workflow_timer_id,
@@ -162,7 +164,7 @@ def timer_from(row: q.WorkflowTimerRow) -> WorkflowTimer:
         raise _unreadable(what, error, row.workflow_execution_id) from None
 
 
-def signal_from(row: q.WorkflowSignalRow) -> WorkflowSignal:
+def signal_from(row: q.WorkflowSignalRow | q.LoadSignalsRow) -> WorkflowSignal:
     try:
         return WorkflowSignal(
             workflow_signal_id=row.workflow_signal_id,
