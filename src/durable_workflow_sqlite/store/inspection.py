@@ -345,6 +345,9 @@ class Inspector:
             timers = self._queries.load_next_timers(connection, row_limit=limit)
             living = self._living_workers(connection)
             in_doubt = self._queries.load_steps_in_doubt(connection, living=living, row_limit=limit)
+            in_doubt_total: int | None = len(in_doubt)
+            if in_doubt_total == limit:  # else these are all, and were looked for everywhere
+                in_doubt_total = self._queries.count_steps_in_doubt(connection, living=living)
             blocked = self._queries.load_blocked_executions(connection, row_limit=limit)
             in_trouble = self._queries.load_in_trouble(connection, row_limit=limit)
             next_timers = tuple(
@@ -364,7 +367,7 @@ class Inspector:
                     timer.fire_at is not None and timer.fire_at <= now for timer in next_timers
                 ),
                 in_doubt=tuple(map(_step_in_doubt, in_doubt)),
-                in_doubt_total=self._queries.count_steps_in_doubt(connection, living=living) or 0,
+                in_doubt_total=in_doubt_total or 0,
                 blocked=tuple(map(_blocked, blocked)),
                 blocked_total=self._queries.count_blocked(connection) or 0,
                 in_trouble=tuple(map(_in_trouble, in_trouble)),
