@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ KEYS = {
     "ours.disk": {"bytes/step"},
     "ours.importing": {"ms", "distributions"},
     "floor.sequential": {"steps/s"},
+    "floor.lone_statements": {"steps/s"},
     "floor.at_once": {"steps/s"},
     "floor.starts": {"executions/s"},
 }
@@ -52,6 +54,11 @@ class RecordingConnection(sqlite3.Connection):
         self.sent.append(sql)
         return super().execute(sql, *parameters)
 
+    def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
+        sent = list(rows)
+        self.sent += [sql] * len(sent)
+        return super().executemany(sql, sent)
+
 
 def recording(file: Path) -> RecordingConnection:
     return sqlite3.connect(
@@ -60,7 +67,7 @@ def recording(file: Path) -> RecordingConnection:
 
 
 def transactions(sent: list[str]) -> list[list[str]]:
-    """The statements of each transaction; what is sent outside of one only reads."""
+    """The statements of each transaction; of those sent outside of one, a write is one itself."""
     found: list[list[str]] = []
     is_open = False
     for sql in sent:
@@ -71,6 +78,8 @@ def transactions(sent: list[str]) -> list[list[str]]:
             is_open = False
         elif is_open:
             found[-1].append(sql)
+        elif sql.startswith(("insert", "update", "delete")):
+            found.append([sql])
     return found
 
 

@@ -138,7 +138,7 @@ class WorkflowContext:
             _check_duration("timeout", timeout, minimum=timedelta(microseconds=1))
         result_type = Any if deserialize else serialization.result_type(action)
         if result_type is not Any:
-            serialization.check_type(result_type, f"the result of step {name!r}")
+            serialization.check_type(result_type, "the result of step", name)
         place, history = self._next(name, StepKind.STEP)
         return run_step(
             self._execution,
@@ -207,7 +207,7 @@ class WorkflowContext:
             _check_duration("timeout", timeout)
         payload_type = Any if type is None else type
         if payload_type is not Any:
-            serialization.check_type(payload_type, f"the payload of signal {name!r}")
+            serialization.check_type(payload_type, "the payload of signal", name)
         place, history = self._next(name, StepKind.SIGNAL)
         call = WaitCall(place=place, name=name, kind=StepKind.SIGNAL, history=history)
         return wait_for_signal(self._execution, call, timeout, payload_type)

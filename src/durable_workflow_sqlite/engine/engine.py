@@ -133,6 +133,7 @@ class DurableEngine:
             clock=self._clock,
             scheduler=Scheduler(self._clock),
             observers=self._observers,
+            is_observed=bool(self._observers),
             format_error=self._format_error,
             keeps_errors_whole=self._keeps_errors_whole,
             executor=ThreadPoolExecutor(self._max_concurrent, "durable-workflow-action"),

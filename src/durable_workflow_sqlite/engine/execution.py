@@ -70,6 +70,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     scheduler: Scheduler
     observers: Observers
+    is_observed: bool
+    """Whether there is an observer; asked before what it is told costs anything."""
     format_error: ErrorFormatter
     keeps_errors_whole: bool
     """Whether all of an error may be stored; not where a formatter may be there to redact it."""
@@ -482,13 +484,13 @@ class Execution:
 
     async def _to_the_end(self) -> Outcome:
         is_new = self.record.current_step == 0 and not len(self.history)
-        if self.environment.observers and not is_new:
+        if not is_new:
             self.environment.observers.tell("on_execution_resume", self.record)
         if self._interruption is not None:
             return await self._undo(self._interruption)
         if self.record.status is ExecutionStatus.COMPENSATING:
             return await self._undo(None)
-        if self.environment.observers and is_new:
+        if is_new:
             self.environment.observers.tell("on_execution_start", self.record)
         result, error = await self._run_body()
         if self._trouble is not None:

@@ -68,12 +68,14 @@ def is_itself(value: object, type_: Any) -> bool:
     return kind in _SAME_IN_JSON and (type_ is Any or type_ is kind)
 
 
-def check_type(type_: Any, what: str) -> None:
+def check_type(type_: Any, what: str, name: str) -> None:
     """Raise SerializationError if no JSON can be read as this type."""
     try:
         _decoder(type_)
     except TypeError as error:
-        raise SerializationError(f"{what} is {_name(type_)}, which is no JSON: {error}") from error
+        raise SerializationError(
+            f"{what} {name!r} is {_name(type_)}, which is no JSON: {error}"
+        ) from error
 
 
 def result_type(function: Callable[..., Any]) -> Any:

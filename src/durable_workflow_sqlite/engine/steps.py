@@ -77,109 +77,114 @@ class StepCall(msgspec.Struct, frozen=True):
 async def run_step(execution: Execution, call: StepCall) -> Any:
     """The result of a step, from its checkpoint if it has one."""
     execution.check_open()
-    attempts = call.history.attempts if call.history is not None else []
-    last = attempts[-1] if attempts else None
-    if last is not None:
+    attempt, first_started_at = 1, None
+    if call.history is not None and (attempts := call.history.attempts):
+        last = attempts[-1]
         if last.status is StepStatus.COMPLETED:
-            return await _replay_result(execution, call, attempts)
+            return _replay_result(execution, call, attempts)
         if last.status is StepStatus.FAILED and last.due_at is None:
             await _replay_error(execution, call, attempts)
+        attempt, first_started_at = last.attempt + 1, attempts[0].started_at
+    else:
+        last = None
     if execution.begins_nothing_new:
         await execution.park()
+    environment = execution.environment
     task = execution.begin_busy()
     try:
-        return await _run_attempts(execution, call, attempts)
+        if last is not None:
+            if last.status is StepStatus.INTENT:
+                execution.log_in_doubt(last)
+            elif last.due_at is not None:
+                await environment.scheduler.at(last.due_at)
+        while True:
+            intent = StepCheckpoint(
+                workflow_execution_id=execution.id,
+                branch=call.place[0],
+                step_index=call.place[1],
+                attempt=attempt,
+                step_name=call.name,
+                status=StepStatus.INTENT,
+                idempotency_key=call.idempotency_key,
+                compensate_ref=None if call.compensate is None else reference(call.compensate),
+                started_at=environment.clock.now(),
+            )
+            first_started_at = first_started_at or intent.started_at
+            await execution.save(intent, *execution.running())
+            if environment.is_observed:
+                environment.observers.tell("on_step_start", intent, replayed=False)
+            retried_in: timedelta | None = None
+            try:
+                if call.timeout is None and _is_async(call.action):
+                    result = await call.action(*call.args)
+                else:
+                    result = await _act(execution, call)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it raises
+                failure = not_from_outside(execution, error, call.describe())
+                if call.retry.allows_another(attempt, failure):
+                    retried_in = call.retry.delay_after(attempt)
+            else:
+                value = result
+                try:
+                    output, value = call.encode(result)
+                    completed = msgspec.structs.replace(
+                        intent,
+                        status=StepStatus.COMPLETED,
+                        output_data=output,
+                        completed_at=execution.completion_time(),
+                    )
+                    if call.compensate is not None:
+                        execution.register_compensation(call, value, completed)
+                    await execution.save(completed, *execution.running(progressed=True))
+                except SerializationError as error:
+                    # The side effect has happened: never again, and undone with what is at hand.
+                    failure = _with_ids(error, execution, call)
+                    execution.register_compensation(call, value, intent)
+                else:
+                    if environment.is_observed:
+                        _tell_complete(execution, completed, first_started_at, replayed=False)
+                    if execution.is_ending:
+                        raise asyncio.CancelledError  # which a thread of ours kept waiting
+                    return value
+            await _after_failure(execution, call, intent, failure, retried_in, first_started_at)
+            attempt += 1
     finally:
         execution.end_busy(task)
 
 
-async def _run_attempts(
-    execution: Execution, call: StepCall, attempts: list[StepCheckpoint]
-) -> Any:
+async def _after_failure(
+    execution: Execution,
+    call: StepCall,
+    intent: StepCheckpoint,
+    failure: Exception,
+    retried_in: timedelta | None,
+    first_started_at: datetime | None,
+) -> None:
+    """Record a failed attempt, and wait until it is time for the next; raise if there is none."""
     environment = execution.environment
-    attempt = 1
-    first_started_at: datetime | None = None
-    if attempts:
-        last = attempts[-1]
-        attempt = last.attempt + 1
-        first_started_at = attempts[0].started_at
-        if last.status is StepStatus.INTENT:
-            execution.log_in_doubt(last)
-        elif last.due_at is not None:
-            await environment.scheduler.at(last.due_at)
-    while True:
-        intent = StepCheckpoint(
-            workflow_execution_id=execution.id,
-            branch=call.place[0],
-            step_index=call.place[1],
-            attempt=attempt,
-            step_name=call.name,
-            status=StepStatus.INTENT,
-            idempotency_key=call.idempotency_key,
-            compensate_ref=None if call.compensate is None else reference(call.compensate),
-            started_at=environment.clock.now(),
-        )
-        first_started_at = first_started_at or intent.started_at
-        await execution.save(intent, *execution.running())
-        if environment.observers:
-            environment.observers.tell("on_step_start", intent, replayed=False)
-        retried_in: timedelta | None = None
-        try:
-            if call.timeout is None and _is_async(call.action):
-                result = await call.action(*call.args)
-            else:
-                result = await _act(execution, call)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the action raises
-            failure = not_from_outside(execution, error, call.describe())
-            if call.retry.allows_another(attempt, failure):
-                retried_in = call.retry.delay_after(attempt)
-        else:
-            value = result
-            try:
-                output, value = call.encode(result)
-                completed = msgspec.structs.replace(
-                    intent,
-                    status=StepStatus.COMPLETED,
-                    output_data=output,
-                    completed_at=execution.completion_time(),
-                )
-                if call.compensate is not None:
-                    execution.register_compensation(call, value, completed)
-                await execution.save(completed, *execution.running(progressed=True))
-            except SerializationError as error:
-                # The side effect has happened: never again, and undone with what is at hand.
-                failure = _with_ids(error, execution, call)
-                execution.register_compensation(call, value, intent)
-            else:
-                if environment.observers:
-                    _tell_complete(execution, completed, first_started_at, replayed=False)
-                if execution.is_ending:
-                    raise asyncio.CancelledError  # which a thread of ours kept waiting
-                return value
-        now = execution.completion_time()
-        failed = msgspec.structs.replace(
-            intent,
-            status=StepStatus.FAILED,
-            error_type=failures.error_type(failure),
-            error_message=environment.format_error(failure),
-            output_data=failures.parts(failure)
-            if retried_in is None and environment.keeps_errors_whole
-            else None,
-            completed_at=now,
-            due_at=None if retried_in is None else later(now, retried_in),
-        )
-        if failed.due_at is None or retried_in is None:
-            await execution.save(failed, *execution.running(progressed=True))
-            _tell_complete(execution, failed, first_started_at, replayed=False)
-            execution.log_failure(failed, failure)
-            if failed.output_data is not None:
-                raise failure
-            # The body must not see more of it now than it will on a replay.
-            raise _error_of(execution, call, failed) from failure
-        await execution.save(failed)
-        execution.log_retry(failed, failure, retried_in)
-        await environment.scheduler.at(failed.due_at)
-        attempt += 1
+    now = execution.completion_time()
+    failed = msgspec.structs.replace(
+        intent,
+        status=StepStatus.FAILED,
+        error_type=failures.error_type(failure),
+        error_message=environment.format_error(failure),
+        output_data=failures.parts(failure)
+        if retried_in is None and environment.keeps_errors_whole
+        else None,
+        completed_at=now,
+        due_at=None if retried_in is None else later(now, retried_in),
+    )
+    if failed.due_at is None or retried_in is None:
+        await execution.save(failed, *execution.running(progressed=True))
+        _tell_complete(execution, failed, first_started_at, replayed=False)
+        execution.log_failure(failed, failure)
+        if failed.output_data is not None:
+            raise failure
+        # The body must not see more of it now than it will on a replay.
+        raise _error_of(execution, call, failed) from failure
+    await execution.save(failed)
+    execution.log_retry(failed, failure, retried_in)
+    await environment.scheduler.at(failed.due_at)
 
 
 def not_from_outside(execution: Execution, error: BaseException, what: str) -> Exception:
@@ -259,9 +264,7 @@ async def _act(execution: Execution, call: StepCall) -> Any:
         ) from error
 
 
-async def _replay_result(
-    execution: Execution, call: StepCall, attempts: list[StepCheckpoint]
-) -> Any:
+def _replay_result(execution: Execution, call: StepCall, attempts: list[StepCheckpoint]) -> Any:
     completed = attempts[-1]
     try:
         value = call.decode(completed.output_data)
@@ -270,7 +273,7 @@ async def _replay_result(
         execution.stop(_with_ids(error, execution, call))
         raise
     execution.register_compensation(call, value, completed)
-    if execution.environment.observers:
+    if execution.environment.is_observed:
         execution.environment.observers.tell("on_step_start", completed, replayed=True)
         _tell_complete(execution, completed, attempts[0].started_at, replayed=True)
     return value
@@ -281,7 +284,7 @@ async def _replay_error(
 ) -> None:
     failed = attempts[-1]
     await execution.turn_to_fail(failed)
-    if execution.environment.observers:
+    if execution.environment.is_observed:
         execution.environment.observers.tell("on_step_start", failed, replayed=True)
         _tell_complete(execution, failed, attempts[0].started_at, replayed=True)
     raise _error_of(execution, call, failed)

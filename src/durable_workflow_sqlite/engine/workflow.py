@@ -60,7 +60,7 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
     @functools.cached_property
     def result_type(self) -> Any:
         type_ = serialization.result_type(self.function)
-        serialization.check_type(type_, f"the result of workflow {self.name!r}")
+        serialization.check_type(type_, "the result of workflow", self.name)
         return type_
 
     @functools.cached_property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -198,21 +198,23 @@ class SqliteCheckpointStore(CheckpointStore):
 
     # Any records at once
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+    def save(
+        self, *records: Record, claim: WorkflowClaim | None = None
+    ) -> Coroutine[Any, Any, None]:
         if (
             claim is not None
             and len(records) == 1
             and type(checkpoint := records[0]) is StepCheckpoint
+            and checkpoint.workflow_execution_id == claim.workflow_execution_id
         ):
             # What is saved most has nothing beside it that would have to be undone.
-            if checkpoint.workflow_execution_id != claim.workflow_execution_id:
-                _check_covers(claim, checkpoint)
-            if not await self._commit.write(
-                lambda: self._upsert_checkpoint(checkpoint, claim),
+            return self._commit.write(
+                lambda: self._save_all(records, claim, []),
                 self._shortcut_for(checkpoint, claim.fencing_token),
-            ):
-                raise _claim_lost(claim)
-            return
+            )
+        return self._save(records, claim)
+
+    async def _save(self, records: tuple[Record, ...], claim: WorkflowClaim | None) -> None:
         final: list[str] = []
         for record in records:
             if type(record) not in self._savers:
