@@ -380,15 +380,15 @@ where
     );
 
 -- name: load_unregistered(workflow_ids)
--- The unfinished executions of every workflow but the given ones (a JSON array).
--- Sent only where the file has such a workflow: it reads all that is unfinished.
+-- The unfinished executions of workflows that an engine does not have (a JSON array
+-- of ids), the oldest first.
 -- :workflow_ids text
 -- @sort: as many as it gives
 select workflow_execution_id
 from workflow_executions
 where
     status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-    and workflow_id not in (select value from json_each(:workflow_ids))
+    and workflow_id in (select value from json_each(:workflow_ids))
 order by created_at, workflow_execution_id;
 
 -- name: load_blocked()

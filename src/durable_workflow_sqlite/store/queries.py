@@ -673,8 +673,8 @@ class Queries(Protocol):
     def load_unregistered(
         self, connection: sqlite3.Connection, *, workflow_ids: str
     ) -> list[LoadUnregisteredRow]:
-        """The unfinished executions of every workflow but the given ones (a JSON array).
-        Sent only where the file has such a workflow: it reads all that is unfinished.
+        """The unfinished executions of workflows that an engine does not have (a JSON array
+        of ids), the oldest first.
         """
         ...
 
