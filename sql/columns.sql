@@ -29,6 +29,8 @@
 -- recovery_count         how often a worker took it over from one that died, with no
 --                        progress in between; an operator may set it back to 0
 -- blocked_reason         why workers leave it alone; null when they do not
+-- trouble                why the last worker that had it left it as it is, where that does
+--                        not pass by itself; null once a worker has it again
 -- priority               of two that may be claimed, the higher one goes first
 -- available_at           from when on any worker may claim it; null while a worker has it,
 --                        while it is blocked, while only a signal can move it, and when
@@ -107,6 +109,8 @@
 -- waiting_until          when that wait ends by itself; null if it does not
 -- signals_pending        signals that nothing has waited for yet
 -- blocked_reason         why workers leave it alone
+-- trouble                why its last worker left it as it is; null once a worker has it
+--                        again, and when it is over
 -- error_type             the class of the error that ended it
 -- error_message          what that error said
 -- recovery_count         how often it was taken over from dead workers
@@ -189,6 +193,17 @@
 -- recovery_count         how often it was taken over from dead workers
 -- created_at             when it was started
 -- updated_at             when its row was last written
+
+-- workflow_in_trouble: a view of the executions that their worker left as they are, for
+-- a reason that somebody must do something about. Any worker may still take them on.
+--
+-- workflow_execution_id  the execution
+-- workflow_type          the name of its workflow
+-- version                the version of its workflow
+-- status                 as in workflow_executions
+-- trouble                the reason
+-- created_at             when it was started
+-- updated_at             when the worker left it
 
 -- workflow_throughput: a view of how many executions began and ended in each hour. It
 -- reads every execution.

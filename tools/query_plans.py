@@ -61,7 +61,7 @@ _UNFINISHED = (
     """
 insert into workflow_executions (
     workflow_execution_id, workflow_id, status, input_data, guarantee, priority, blocked_reason,
-    available_at, created_at, updated_at
+    trouble, available_at, created_at, updated_at
 )
 with recursive numbers (n) as (
     select 0 union all select n + 1 from numbers where n + 1 < :executions
@@ -75,6 +75,7 @@ select
     iif(n % 20 = 7, 'FOREGROUND_ONLY', 'BEST_EFFORT_BACKGROUND'),
     n % 12 / 4,
     iif(n % 50 = 0, 'it was taken over too often', null),
+    iif(n % 50 = 1, 'its code does not fit', null),
     iif(n % 4 in (0, 2) and n % 50, printf('2026-01-01T00:00:00.%06dZ', n), null),
     printf('2026-01-01T00:00:00.%06dZ', n),
     printf('2026-01-01T00:00:00.%06dZ', n)

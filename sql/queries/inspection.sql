@@ -1,7 +1,7 @@
 -- What people ask of a file: the command line and the dashboard read with these, and
 -- change nothing. They hold on a file of a million executions, so each reads as many
--- rows as it gives, or an index alone; where one reads more, it says so. The views that they read are in
--- sql/migrations/005_add_views.sql.
+-- rows as it gives, or an index alone; where one reads more, it says so. The views that
+-- they read are in sql/schema.sql.
 
 -- name: count_executions()
 -- How many executions there are of each workflow in each status. Reads an index of
@@ -177,6 +177,47 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
+-- name: pick_in_trouble(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- As pick_newest, for those alone that their worker left as they are, by an index that
+-- holds no others. What else is asked for is looked at in these, one after the other.
+-- :statuses text null
+-- :workflow_type text null
+-- :id_from text null
+-- :id_before text null
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :row_limit integer
+-- =row_number integer
+-- =workflow_execution_id text
+-- =created_at text
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.trouble is not null
+    and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and (
+        :statuses is null
+        or +execution.status in (select value from json_each(:statuses))
+    )
+    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (
+        :id_from is null
+        or (
+            +execution.workflow_execution_id >= :id_from
+            and +execution.workflow_execution_id < :id_before
+        )
+    )
+    and execution.created_at >= :created_from
+    and (execution.created_at, execution.rowid) < (:before_time, :before_rowid)
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
 -- name: pick_oldest_unfinished(row_limit)
 -- The executions that are unfinished for longest.
 -- @sort: a page for each workflow and status
@@ -226,6 +267,7 @@ limit :row_limit;
 -- =waiting_until text null
 -- =signals_pending integer
 -- =blocked_reason text null
+-- =trouble text null
 -- =error_type text null
 -- =error_message text null
 -- =worker_id text null
@@ -245,6 +287,7 @@ select
     waiting_until,
     signals_pending,
     blocked_reason,
+    trouble,
     error_type,
     error_message,
     worker_id,
@@ -375,6 +418,39 @@ limit :row_limit;
 select count(*) as total
 from workflow_blocked;
 
+-- name: load_in_trouble(row_limit)
+-- Executions that their worker left as they are, the oldest foremost.
+-- @scan workflow_executions: an index that holds only those
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =version integer null
+-- =status text
+-- =trouble text
+-- =created_at text
+-- =updated_at text
+select
+    workflow_execution_id,
+    workflow_type,
+    version,
+    status,
+    trouble,
+    created_at,
+    updated_at
+from workflow_in_trouble
+order by created_at
+limit :row_limit;
+
+-- name: count_in_trouble()$
+-- How many executions their worker left as they are.
+-- @scan workflow_executions: an index that holds only those
+-- =total integer
+select count(*) as total
+from workflow_executions
+where
+    trouble is not null
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+
 -- name: load_schema_objects()
 -- The tables, indexes, views and triggers of a database, as SQLite keeps them.
 -- =type text
@@ -415,41 +491,34 @@ where
 group by execution.status, execution.workflow_id
 order by workflow.workflow_type, workflow.version, execution.status;
 
--- name: load_unreadable(row_limit)
--- Executions that the engine cannot read, since somebody wrote there what is no
--- status, no time, or no workflow. Reads the whole table.
+-- name: load_suspect_executions(row_limit)
+-- Executions that the engine perhaps cannot read, since somebody wrote there what is
+-- no status, time, number or JSON, or refers to no workflow. A time that is not
+-- written as the library writes it is suspect, and may be one after all: whoever asks
+-- looks closer. Reads the whole table.
 -- @scan workflow_executions: the whole table, when an operator asks
 -- :row_limit integer
--- =workflow_execution_id text
--- =problem text
 select
-    execution.workflow_execution_id,
-    case
-        when workflow.workflow_id is null
-            then 'the workflow ' || execution.workflow_id || ' is not in the file'
-        when
-            execution.status not in (
-                'PENDING',
-                'RUNNING',
-                'SUSPENDED',
-                'COMPLETED',
-                'FAILED',
-                'COMPENSATING',
-                'CANCELLED'
-            )
-            then 'the status ' || execution.status || ' is none'
-        when julianday(execution.created_at) is null
-            then 'created_at ' || execution.created_at || ' is no time'
-        when julianday(execution.updated_at) is null
-            then 'updated_at ' || execution.updated_at || ' is no time'
-        else 'ttl_expires_at ' || execution.ttl_expires_at || ' is no time'
-    end as problem
-from workflow_executions as execution
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
+    workflow_execution_id,
+    workflow_id,
+    status,
+    current_step,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    ttl_expires_at,
+    guarantee,
+    priority,
+    recovery_count,
+    blocked_reason,
+    trouble,
+    available_at,
+    created_at,
+    updated_at
+from workflow_executions
 where
-    workflow.workflow_id is null
-    or execution.status not in (
+    status not in (
         'PENDING',
         'RUNNING',
         'SUSPENDED',
@@ -458,10 +527,127 @@ where
         'COMPENSATING',
         'CANCELLED'
     )
-    or julianday(execution.created_at) is null
-    or julianday(execution.updated_at) is null
+    or guarantee not in ('FOREGROUND_ONLY', 'BEST_EFFORT_BACKGROUND')
+    or typeof(priority) != 'integer'
+    or typeof(recovery_count) != 'integer'
+    or typeof(current_step) not in ('integer', 'null')
+    or strftime('%Y-%m-%dT%H:%M:%S', created_at, '+0 days')
+    is not substr(created_at, 1, 19)
+    or strftime('%Y-%m-%dT%H:%M:%S', updated_at, '+0 days')
+    is not substr(updated_at, 1, 19)
+    or strftime('%Y-%m-%dT%H:%M:%S', ttl_expires_at, '+0 days')
+    is not substr(ttl_expires_at, 1, 19)
+    or strftime('%Y-%m-%dT%H:%M:%S', available_at, '+0 days')
+    is not substr(available_at, 1, 19)
     or (
-        execution.ttl_expires_at is not null
-        and julianday(execution.ttl_expires_at) is null
+        status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+        and input_data is not null
+        and not iif(typeof(input_data) = 'text', json_valid(input_data), 0)
+    )
+    or not exists (
+        select 1
+        from workflows
+        where workflows.workflow_id = workflow_executions.workflow_id
+    )
+limit :row_limit;
+
+-- name: load_suspect_checkpoints(row_limit)
+-- As load_suspect_executions: checkpoints of the executions that are not over.
+-- @scan workflow_executions: with statistics, the whole table, as the one before
+-- :row_limit integer
+select
+    step.id,
+    step.workflow_execution_id,
+    step.branch,
+    step.step_index,
+    step.attempt,
+    step.step_name,
+    step.kind,
+    step.status,
+    step.input_data,
+    step.output_data,
+    step.error_type,
+    step.error_message,
+    step.idempotency_key,
+    step.compensate_ref,
+    step.started_at,
+    step.completed_at,
+    step.due_at
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and (
+        step.status not in ('INTENT', 'COMPLETED', 'FAILED', 'COMPENSATED')
+        or step.kind not in ('STEP', 'SLEEP', 'SIGNAL')
+        or typeof(step.step_index) != 'integer'
+        or typeof(step.attempt) != 'integer'
+        or strftime('%Y-%m-%dT%H:%M:%S', step.started_at, '+0 days')
+        is not substr(step.started_at, 1, 19)
+        or strftime('%Y-%m-%dT%H:%M:%S', step.completed_at, '+0 days')
+        is not substr(step.completed_at, 1, 19)
+        or strftime('%Y-%m-%dT%H:%M:%S', step.due_at, '+0 days')
+        is not substr(step.due_at, 1, 19)
+        or (
+            step.output_data is not null
+            and not iif(
+                typeof(step.output_data) = 'text', json_valid(step.output_data), 0
+            )
+        )
+    )
+limit :row_limit;
+
+-- name: load_suspect_timers(row_limit)
+-- As load_suspect_executions: timers of the executions that are not over.
+-- @scan workflow_executions: with statistics, the whole table, as the one before
+-- :row_limit integer
+select
+    timer.workflow_timer_id,
+    timer.workflow_execution_id,
+    timer.step_name,
+    timer.fire_at,
+    timer.status,
+    timer.created_at
+from workflow_executions as execution
+cross join workflow_timers as timer
+    on execution.workflow_execution_id = timer.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and (
+        timer.status not in ('PENDING', 'FIRED', 'CANCELLED')
+        or strftime('%Y-%m-%dT%H:%M:%S', timer.fire_at, '+0 days')
+        is not substr(timer.fire_at, 1, 19)
+        or strftime('%Y-%m-%dT%H:%M:%S', timer.created_at, '+0 days')
+        is not substr(timer.created_at, 1, 19)
+    )
+limit :row_limit;
+
+-- name: load_suspect_signals(row_limit)
+-- As load_suspect_executions: signals that the executions which are not over may still
+-- take.
+-- @scan workflow_executions: with statistics, the whole table, as the one before
+-- :row_limit integer
+select
+    signal.workflow_signal_id,
+    signal.workflow_execution_id,
+    signal.signal_name,
+    signal.payload,
+    signal.status,
+    signal.created_at
+from workflow_executions as execution
+cross join workflow_signals as signal
+    on execution.workflow_execution_id = signal.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and signal.status not in ('DELIVERED', 'EXPIRED')
+    and (
+        signal.status != 'PENDING'
+        or strftime('%Y-%m-%dT%H:%M:%S', signal.created_at, '+0 days')
+        is not substr(signal.created_at, 1, 19)
+        or (
+            signal.payload is not null
+            and not iif(typeof(signal.payload) = 'text', json_valid(signal.payload), 0)
+        )
     )
 limit :row_limit;

@@ -7,7 +7,7 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: upsert_execution(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, available_at, created_at, updated_at, fencing_token)!
+-- name: upsert_execution(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, trouble, available_at, created_at, updated_at, fencing_token)!
 -- Saves an execution; one that is there already is updated, unless it is final.
 -- Changing no row means that it is final, or that the claim is lost.
 -- :fencing_token integer null
@@ -25,6 +25,7 @@ insert into workflow_executions (
     priority,
     recovery_count,
     blocked_reason,
+    trouble,
     available_at,
     created_at,
     updated_at
@@ -43,6 +44,7 @@ select
     :priority,
     :recovery_count,
     :blocked_reason,
+    :trouble,
     :available_at,
     :created_at,
     :updated_at
@@ -68,6 +70,7 @@ on conflict (workflow_execution_id) do update set
     priority = excluded.priority,
     recovery_count = excluded.recovery_count,
     blocked_reason = excluded.blocked_reason,
+    trouble = excluded.trouble,
     available_at = excluded.available_at,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at
@@ -129,6 +132,7 @@ select
     priority,
     recovery_count,
     blocked_reason,
+    trouble,
     available_at,
     created_at,
     updated_at
@@ -154,6 +158,7 @@ select
     priority,
     recovery_count,
     blocked_reason,
+    trouble,
     available_at,
     created_at,
     updated_at
@@ -187,10 +192,12 @@ where
     );
 
 -- name: take_from_queue(workflow_execution_id, updated_at)!
--- A worker has claimed an execution: it runs now, and is in the queue no more.
+-- A worker has claimed an execution: it runs now, and is in the queue no more. What
+-- trouble the worker before had with it is over.
 update workflow_executions
 set
     status = iif(status = 'COMPENSATING', status, 'RUNNING'),
+    trouble = null,
     available_at = null,
     updated_at = :updated_at
 where
@@ -235,6 +242,17 @@ where
     and guarantee = 'BEST_EFFORT_BACKGROUND'
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and blocked_reason is null;
+
+-- name: note_trouble(workflow_execution_id, trouble, updated_at)!
+-- A worker leaves an execution as it is, and says why.
+-- :trouble text
+update workflow_executions
+set
+    trouble = :trouble,
+    updated_at = :updated_at
+where
+    workflow_execution_id = :workflow_execution_id
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: load_queue_heads()
 -- Of each queue (a workflow and a priority) the time at which its first execution

@@ -148,7 +148,8 @@ class CheckpointStore(Protocol):
     ) -> WorkflowClaim | None:
         """Start an execution and claim it, in one transaction; make sure its workflow is there.
 
-        None, and nothing written, if the id is taken.
+        None, and nothing written, if the id is taken. Raises ValueError for one that is final,
+        blocked or in trouble.
         """
         ...
 
@@ -165,7 +166,7 @@ class CheckpointStore(Protocol):
         """Take an unfinished execution on that nobody has, wherever it is. It is RUNNING then.
 
         None if a worker has it (this one included), if it is blocked, unknown or final. One that
-        was COMPENSATING stays so.
+        was COMPENSATING stays so. Its `trouble` is forgotten: it is in a worker's hands again.
         """
         ...
 
@@ -195,12 +196,17 @@ class CheckpointStore(Protocol):
         ...
 
     async def release_claims(
-        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
+        self,
+        claims: Iterable[WorkflowClaim],
+        now: datetime | None = None,
+        *,
+        trouble: str | None = None,
     ) -> None:
         """Let go of executions; claims that are lost already are passed over.
 
         Each may be claimed again from `now` on, or, where it is SUSPENDED and no signal is pending,
-        from its earliest pending timer or the end of its time to live on.
+        from its earliest pending timer or the end of its time to live on. `trouble` is what its
+        record says then: why this worker leaves it as it is.
         """
         ...
 

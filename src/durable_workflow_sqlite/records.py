@@ -113,8 +113,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
     `current_step` is the number of steps begun when the state was last written.
     `error_type` is `module:name` of the error that `error_message` describes.
     `recovery_count` is how often a worker died with the execution in its hands, with no progress
-    in between; while `blocked_reason` is set, none takes it on. `available_at` is from when on any
-    worker may claim it, those of a higher `priority` first; None while nobody may.
+    in between; while `blocked_reason` is set, none takes it on. `trouble` is why the last worker
+    that had it left it as it is, where that does not pass by itself; None once a worker has it
+    again. `available_at` is from when on any worker may claim it, those of a higher `priority`
+    first; None while nobody may.
     """
 
     workflow_execution_id: str
@@ -130,6 +132,7 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     recovery_count: int = 0
     blocked_reason: str | None = None
+    trouble: str | None = None
     available_at: datetime | None = None
     created_at: datetime = msgspec.field(default_factory=utc_now)
     updated_at: datetime = msgspec.field(default_factory=utc_now)
@@ -148,6 +151,7 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
         check_integer("priority", self.priority, minimum=-MAX_INTEGER - 1)
         check_integer("recovery_count", self.recovery_count)
         check_text("blocked_reason", self.blocked_reason)
+        check_text("trouble", self.trouble)
         check_optional_time("available_at", self.available_at)
         check_time("created_at", self.created_at)
         check_time("updated_at", self.updated_at)

@@ -77,10 +77,10 @@ def on_terminal(*arguments: str | Path, answer: str = "") -> tuple[int, str]:
 
 
 @contextmanager
-def a_worker(file: Path) -> Iterator[subprocess.Popen[bytes]]:
+def a_worker(file: Path, code: str = "order") -> Iterator[subprocess.Popen[bytes]]:
     """A process that works on a file."""
     process = subprocess.Popen(
-        [*COMMAND, "worker", str(file), "--app", "tests.cli.orders:order", "--grace", "0"],
+        [*COMMAND, "worker", str(file), "--app", f"tests.cli.orders:{code}", "--grace", "0"],
         env=ENVIRONMENT,
         cwd=ROOT,
         stderr=subprocess.DEVNULL,

@@ -53,6 +53,12 @@ async def order(ctx: WorkflowContext, order_id: str) -> str:
     return await ctx.step("ship", ship, order_id)
 
 
+@workflow(name="order")
+async def changed_order(ctx: WorkflowContext, order_id: str) -> str:
+    """Code that does not fit what `order` recorded."""
+    return await ctx.step("check", charge, order_id)
+
+
 async def start_and_die(file: str) -> None:
     async with (
         SqliteCheckpointStore.file(file) as store,

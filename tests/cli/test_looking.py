@@ -118,6 +118,36 @@ def test_what_an_error_says_does_nothing_to_a_terminal_or_to_the_lines(file: Pat
     assert r"\x1b[31m" in text
 
 
+def test_what_a_worker_left_as_it_is_says_why_until_code_that_fits_has_it(file: Path) -> None:
+    def in_trouble() -> list[list[str]]:
+        return [line for line in lines("status", file) if line[0] == "in-trouble"]
+
+    assert in_trouble() == lines("list", file, "--in-trouble") == []
+    with a_worker(file, "changed_order"):
+        assert run("signal", file, "order-WAIT-1", "approved").returncode == 0
+        wait_until(lambda: len(in_trouble()) == 2)
+        assert run("doctor", file, "--quick").returncode == 3
+    assert [line[1:4] for line in in_trouble()] == [
+        ["order-WAIT-1", "order", "RUNNING"],
+        ["order-SLOW-1", "order", "RUNNING"],
+    ]
+    (waits,) = lines("list", file, "--in-trouble", "--id", "order-W")
+    assert waits[0] == "order-WAIT-1"
+    assert waits[11].startswith("NonDeterminismError: ")
+    (whole,) = (line[2] for line in lines("show", file, "order-WAIT-1") if line[1] == "trouble")
+    assert whole.startswith(waits[11])
+    assert "NonDeterminismError" in refusal("retry", file, "order-WAIT-1")
+    code, text = on_terminal("status", file)
+    assert (code, "in trouble: 2" in text) == (0, True)
+    _, text = on_terminal("show", file, "order-WAIT-1")
+    seen = " ".join(text.split())
+    assert "NonDeterminismError" in seen
+    assert f"durable-workflow cancel {file} order-WAIT-1" in seen
+    with a_worker(file):
+        wait_until(lambda: lines("list", file, "--id", "order-WAIT-1")[0][3] == "COMPLETED")
+        assert "order-WAIT-1" not in str(in_trouble())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

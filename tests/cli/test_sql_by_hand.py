@@ -45,6 +45,10 @@ def test_each_question_is_answered(shell: sqlite3.Connection, question: str) -> 
         "update workflow_executions set blocked_reason = 'killed its worker'"
         " where workflow_execution_id = 'order-SLOW-1'"
     )
+    shell.execute(
+        "update workflow_executions set trouble = 'does not fit'"
+        " where workflow_execution_id = 'order-SLEEP-1'"
+    )
     shell.execute(CHANGES[0].replace("order-17", "order-WAIT-1"))
     answer = shell.execute(question.replace("order-17", "order-WAIT-1")).fetchall()
     assert answer

@@ -132,9 +132,13 @@ def test_doctor_finds_nothing_beside_a_worker_that_took_it_over(file: Path) -> N
         ("drop view workflow_overview", "schema", 4),
         ("update workflow_executions set status = 'LOST'", "rows", 4),
         ("update workflow_executions set created_at = 'yesterday'", "rows", 4),
+        ("update workflow_executions set available_at = 'soon'", "rows", 4),
+        ("update workflow_timers set fire_at = 'tomorrow'", "rows", 4),
+        ("update step_checkpoints set output_data = 'packed'", "rows", 4),
         ("update workflow_executions set workflow_id = 'gone'", "references", 4),
         ("update workflow_executions set blocked_reason = 'x' where status = 'RUNNING'",
          "blocked", 3),
+        ("update workflow_executions set trouble = 'x' where status = 'RUNNING'", "trouble", 3),
         ("update workflow_timers set fire_at = '2020-01-01T00:00:00.000000Z'", "timers", 3),
     ],
 )  # fmt: skip

@@ -106,6 +106,28 @@ def test_a_blocked_execution_gives_its_reason(file: Path, visit: Open) -> None:
     assert "Blocked: no worker takes it on it kills its workers" in text
 
 
+def test_one_that_its_worker_left_as_it_is_says_why(file: Path, visit: Open) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "update workflow_executions set trouble = 'NonDeterminismError: it does not <fit>'"
+            " where workflow_execution_id in ('waiting', 'done')"
+        )
+    client = visit()
+    text = words(client.get("/").text)
+    assert "1 in trouble Their worker left them as they are: waiting · Show it, and why" in text
+    assert "in trouble waiting" in text  # the one that is done is not
+    html = client.get("/?trouble=1").text
+    text = words(html)
+    assert "Executions in trouble" in text
+    assert "NonDeterminismError: it does not &lt;fit&gt;" in html
+    assert "book.pdf" not in html
+    assert html.count("data-key=") == 1
+    text = words(client.get("/execution?id=waiting").text)
+    assert "In trouble: its worker left it as it is" in text
+    assert "NonDeterminismError: it does not &lt;fit&gt;" in text
+    assert "In trouble" not in words(client.get("/execution?id=done").text)
+
+
 def test_a_row_that_somebody_broke_by_hand_is_shown_with_what_is_wrong(
     file: Path, visit: Open
 ) -> None:

@@ -102,7 +102,7 @@ def test_what_is_new_has_values_that_mean_what_was_before(dart_file: Path) -> No
         assert (checkpoint["error_type"], checkpoint["due_at"]) == (None, None)
     for execution in rows["workflow_executions"]:
         assert (execution["error_type"], execution["recovery_count"]) == (None, 0)
-        assert execution["blocked_reason"] is None
+        assert (execution["blocked_reason"], execution["trouble"]) == (None, None)
 
 
 def test_opening_a_store_migrates_it_to_the_whole_schema(dart_file: Path) -> None:

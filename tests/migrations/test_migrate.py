@@ -59,6 +59,32 @@ def test_it_goes_on_from_every_version_and_ends_in_the_same_schema(
     assert content(tmp_path / "stepwise") == content(tmp_path / "at once")
 
 
+def test_a_file_of_version_6_with_work_in_it_is_one_without_trouble(file: Path) -> None:
+    migrate_to(file, 6)
+    with closing(sqlite3.connect(file)) as connection:
+        with connection:
+            connection.executescript("""
+                insert into workflows (workflow_id, workflow_type) values ('order@1', 'order');
+                insert into workflow_executions (
+                    workflow_execution_id, workflow_id, status, current_step, available_at
+                )
+                values ('one', 'order@1', 'RUNNING', 2, '2030-01-01T00:00:00.000000Z');
+                insert into step_checkpoints (workflow_execution_id, step_index, step_name, status)
+                values ('one', 0, 'charge', 'COMPLETED'), ('one', 1, 'ship', 'INTENT');
+            """)
+        tables = ("workflows", "workflow_executions", "step_checkpoints")
+        before = [connection.execute(f"select * from {one}").fetchall() for one in tables]
+        overview = connection.execute("select * from workflow_overview").fetchone()
+        assert migrate(connection) == ALL_VERSIONS[6:]
+        after = [connection.execute(f"select * from {one}").fetchall() for one in tables]
+        assert after == [before[0], [(*row, None) for row in before[1]], before[2]]
+        again = connection.execute("select * from workflow_overview").fetchone()
+        trouble_at, age_at = 13, 20
+        assert again[trouble_at] is None
+        assert [*again[:trouble_at], *again[trouble_at + 1 :]][:age_at] == [*overview[:age_at]]
+        assert connection.execute("select * from workflow_in_trouble").fetchall() == []
+
+
 def shout(text: bytes) -> str:
     return text.decode().upper()
 

@@ -148,7 +148,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             signal = await store.send_signal(new_signal("e", "go"))
             await store.save_signal(signal)
             await store.save(new_execution("e", status=ExecutionStatus.RUNNING), claim=claim)
-            await store.release_claims([claim])
+            await store.release_claims([claim], trouble="it does not fit")
             await store.claim_execution("e")
             async with opened() as other:
                 await other.save_workflow(WORKFLOW)

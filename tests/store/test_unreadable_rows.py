@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite import ExecutionStatus, SqliteCheckpointStore, StoreCorruptError
+from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
     WORKFLOW,
@@ -172,6 +173,55 @@ def test_a_workflow_that_cannot_be_read_is_named(file: Path) -> None:
             await store.load_workflow("order:1")
 
     with_rows_changed(file, story, "update workflows set version = 0")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("workflow_executions set status = 'PAUSED'", "execution 'bad' cannot be read: 'PAUSED'"),
+        ("workflow_executions set available_at = 'soon'", "available_at 'soon' is no ISO-8601"),
+        ("workflow_executions set available_at = '2030-02-30T00:00:00Z'", "2030-02-30"),
+        ("workflow_executions set ttl_expires_at = 'now'", "ttl_expires_at 'now'"),
+        ("workflow_executions set priority = 'high'", "priority must be an integer"),
+        ("workflow_executions set input_data = '{'", "execution 'bad': input_data is no JSON"),
+        ("workflow_executions set input_data = x'7b'", "execution 'bad' cannot be read"),
+        ("step_checkpoints set started_at = '12:00'", "started_at '12:00'"),
+        ("step_checkpoints set output_data = 'kim'", "output_data is no JSON"),
+        ("step_checkpoints set status = 'DONE'", "cannot be read: 'DONE'"),
+        ("workflow_timers set fire_at = 'tomorrow'", "timer 'bad timer' of execution 'bad'"),
+        ("workflow_signals set created_at = ''", "created_at ''"),
+        ("workflow_signals set payload = 'kim'", "signal 1 to execution 'bad': payload is no JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_found_row_by_row(file: Path, change: str, says: str) -> None:
+    async def nothing(_: SqliteCheckpointStore) -> None:
+        pass
+
+    with_rows_changed(file, nothing, f"update {change} where workflow_execution_id = 'bad'")
+    with Inspector.open(file) as inspector:
+        (problem,) = inspector.unreadable()
+        assert says in problem
+        assert "'bad'" in problem
+        details = inspector.execution("bad")
+        assert details is not None
+        assert len(details.problems) == 1
+
+
+def test_what_is_written_otherwise_and_can_be_read_is_no_problem(file: Path) -> None:
+    async def nothing(_: SqliteCheckpointStore) -> None:
+        pass
+
+    with_rows_changed(
+        file,
+        nothing,
+        "update workflow_executions set available_at = '2030-01-01 12:00:00+02:00',"
+        " created_at = '2020-01-01' where workflow_execution_id = 'bad'",
+        "update workflow_timers set fire_at = '2030-01-01T12:00:00'"
+        " where workflow_execution_id = 'bad'",
+        "update workflow_signals set payload = ' null ' where workflow_execution_id = 'bad'",
+    )
+    with Inspector.open(file) as inspector:
+        assert inspector.unreadable() == []
 
 
 def test_an_execution_that_cannot_be_read_can_be_deleted(file: Path) -> None:

@@ -32,7 +32,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         " doctor: 3 warnings, 4 errors.",
     )
 
-    @application.command(help="Counts, and what to look at first: old, due, in doubt, blocked.")
+    @application.command(help="Counts, and what to look at first: in trouble, blocked, old, due.")
     def status(file: File, as_json: AsJson = False) -> None:
         looking.status(file, as_json=as_json)
 
@@ -62,6 +62,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
             str | None,
             typer.Option("--after", metavar="NEXT", help="go on after a page, as it says itself"),
         ] = None,
+        in_trouble: Annotated[
+            bool, typer.Option("--in-trouble", help="those that their worker left as they are")
+        ] = False,
         as_json: AsJson = False,
     ) -> None:
         looking.list_executions(
@@ -73,6 +76,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
             newer_than=newer_than,
             limit=limit,
             after=after,
+            in_trouble=in_trouble,
             as_json=as_json,
         )
 

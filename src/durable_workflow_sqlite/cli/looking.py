@@ -65,6 +65,7 @@ def list_executions(
     newer_than: str | None,
     limit: int,
     after: str | None,
+    in_trouble: bool,
     as_json: bool,
 ) -> None:
     """A page of executions, the newest first."""
@@ -82,6 +83,7 @@ def list_executions(
             created_after=None if newer_than is None else time_before(newer_than, now),
             after=after,
             limit=limit,
+            in_trouble=in_trouble,
         )
     if as_json:
         output.write_json(page)
@@ -217,6 +219,19 @@ def _as_tables(found: _Status, now: datetime) -> RenderableType:
                 ],
             ),
         ]
+    if overview.in_trouble:
+        parts += [
+            "",
+            output.make_table(
+                f"in trouble: {overview.in_trouble_total} (left as they are, until what is wrong is"
+                " mended and workers are started anew)",
+                ["id", "workflow", "why", "since"],
+                [
+                    [one.id, one.workflow_type, one.trouble, output.ago(one.updated_at, now)]
+                    for one in overview.in_trouble
+                ],
+            ),
+        ]
     if overview.in_doubt:
         parts += [
             "",
@@ -258,7 +273,7 @@ def _as_tables(found: _Status, now: datetime) -> RenderableType:
 
 
 def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
-    """Each line begins with what it is: workers, count, oldest, timer, in-doubt or blocked."""
+    """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]
@@ -277,6 +292,8 @@ def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
         ]
     for one in found.overview.blocked:
         yield ["blocked", one.id, one.workflow_type, one.status, one.blocked_reason]
+    for left in found.overview.in_trouble:
+        yield ["in-trouble", left.id, left.workflow_type, left.status, left.trouble]
 
 
 def _line(row: ExecutionSummary) -> list[output.Cell]:
@@ -292,6 +309,7 @@ def _line(row: ExecutionSummary) -> list[output.Cell]:
         row.waiting_until,
         row.blocked_reason,
         row.error_message,
+        row.trouble,
     ]
 
 

@@ -25,6 +25,8 @@ def standing(summary: ExecutionSummary, now: datetime) -> str:
     """What it waits for until when, or why it does not go on, in a few words."""
     if summary.blocked_reason is not None:
         return f"blocked: {summary.blocked_reason}"
+    if summary.trouble is not None:
+        return f"in trouble: {summary.trouble}"
     if summary.waiting_for is not None:
         until = f", {output.ago(summary.waiting_until, now)}" if summary.waiting_until else ""
         others = f" ({summary.signals_pending} other signals came)" if _is_other(summary) else ""
@@ -90,7 +92,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
         yield ["execution", name, getattr(summary, name)]
     for name in ("current_step", "waiting_for", "waiting_until", "blocked_reason"):
         yield ["execution", name, getattr(summary, name)]
-    for name in ("error_type", "error_message"):
+    for name in ("error_type", "error_message", "trouble"):
         yield ["execution", name, getattr(summary, name)]
     for name in ("input_data", "output_data", "ttl_expires_at", "guarantee", "recovery_count"):
         yield ["execution", name, getattr(details, name)]
@@ -131,7 +133,9 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
         ("began", _moment(summary.created_at, now)),
         ("changed", _moment(summary.updated_at, now)),
     ]
-    if text := standing(summary, now):
+    if summary.trouble is not None:
+        facts.append(("in trouble", Text(output.printable(summary.trouble), "bold red")))
+    elif text := standing(summary, now):
         facts.append(("waits for" if summary.waiting_for else "why", text))
     if any(one.signal_name == CANCEL_SIGNAL and one.status == "PENDING" for one in details.signals):
         facts.append(("asked", "to cancel; no worker has heard of it yet"))
@@ -207,6 +211,13 @@ def _hint(details: ExecutionDetails, file: Path) -> str | None:
         if undone and summary.status == "FAILED":
             return "it was compensated, so it cannot be retried; start a new one"
         return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
+    if summary.trouble is not None:
+        if details.problems:
+            return "to let it go on: mend what cannot be read, and restart its workers"
+        go_on = "to let it go on: start workers anew, with code that fits what is recorded"
+        if summary.status == "COMPENSATING":
+            return go_on
+        return f"{go_on}; to give it up: {output.command('cancel', file, summary.id)}"
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
         return f"to let it go on: {output.command('signal', file, summary.id, name)} [JSON]"

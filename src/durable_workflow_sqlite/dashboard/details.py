@@ -48,6 +48,7 @@ def details_of(
         took=took,
         is_worked_on=is_worked_on,
         blocked_reason=summary.blocked_reason,
+        trouble=summary.trouble,
         error=error_text(summary.error_type, summary.error_message),
         available_at=found.available_at,
     )

@@ -55,6 +55,7 @@ class Filters(NamedTuple):
     workflow_type: str
     id_prefix: str
     age: str
+    in_trouble: bool
     after: str
     """The `next` of the page before."""
 
@@ -67,12 +68,17 @@ class Filters(NamedTuple):
             workflow_type=query.get("type", ""),
             id_prefix=query.get("id", "").strip(),
             age=age if age in AGES else "",
+            in_trouble=query.get("trouble") == "1",
             after=query.get("after", ""),
         )
 
+    @classmethod
+    def none(cls) -> Filters:
+        return cls.of(QueryParams())
+
     @property
     def is_any(self) -> bool:
-        return bool(self.statuses or self.workflow_type or self.id_prefix or self.age)
+        return any(self._replace(after=""))
 
     def href(self, at: str, **other: Any) -> str:
         """The list with some filters changed, on its first page unless `after` is given."""
@@ -82,6 +88,7 @@ class Filters(NamedTuple):
             ("type", filters.workflow_type),
             ("id", filters.id_prefix),
             ("age", filters.age),
+            ("trouble", "1" if filters.in_trouble else ""),
             ("after", filters.after),
         ]
         text = urlencode([(name, value) for name, value in query if value])
@@ -123,6 +130,7 @@ def page_of(inspector: Inspector, filters: Filters, now: datetime) -> Page:
         created_after=edge if sign else None,
         after=filters.after or None,
         limit=LINES_PER_PAGE,
+        in_trouble=filters.in_trouble,
     )
 
 
@@ -159,15 +167,17 @@ def _line(one: ExecutionSummary, is_in_doubt: bool) -> Line:
     took = ""
     if is_final and one.updated_at is not None and one.created_at is not None:
         took = duration(one.updated_at - one.created_at)
-    why = one.blocked_reason if is_blocked else None
+    why = one.blocked_reason if is_blocked else one.trouble
     if why is None and one.status == ExecutionStatus.FAILED:
         why = one.error_message or one.error_type
     where, until = _where(one, is_final)
-    if is_in_doubt and not is_blocked:
+    if one.trouble is not None and not is_blocked:
+        where, until = "left as it is by its worker", None
+    elif is_in_doubt and why is None:
         where, until = f"in doubt at “{one.current_step}”: no living worker has it", None
     return Line(
         id=one.id,
-        status="BLOCKED" if is_blocked else "IN DOUBT" if is_in_doubt else one.status,
+        status=_state(one, is_blocked, is_in_doubt),
         workflow_type=one.workflow_type or "unknown workflow",
         version=one.version or 1,
         where=where,
@@ -176,6 +186,15 @@ def _line(one: ExecutionSummary, is_in_doubt: bool) -> Line:
         began_at=one.created_at,
         took=took,
     )
+
+
+def _state(one: ExecutionSummary, is_blocked: bool, is_in_doubt: bool) -> str:
+    """Its status, or what is more urgent."""
+    if is_blocked:
+        return "BLOCKED"
+    if one.trouble is not None:
+        return "IN TROUBLE"
+    return "IN DOUBT" if is_in_doubt else one.status
 
 
 def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]:

@@ -66,6 +66,7 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
             ages=AGES.items(),
             lines=lines_of(page.rows, {one.execution_id for one in overview.in_doubt}),
             overview=overview,
+            in_trouble_href=Filters.none().href(at, in_trouble=True),
             next_href=filters.href(at, after=page.next) if page.next else "",
             first_href=filters.href(at) if filters.after else "",
         )

@@ -41,13 +41,14 @@ def standing(
     took: timedelta,
     is_worked_on: bool,
     blocked_reason: str | None,
+    trouble: str | None,
     error: str | None,
     available_at: datetime | None,
 ) -> Standing:
     """What to say of an execution and its steps.
 
     took: from its start to its end, or until now.
-    is_worked_on: a living worker has it.
+    is_worked_on: a living worker has it. trouble: why the last one left it as it is.
     """
     if status.is_terminal:
         return _ended(status, rows, took, error)
@@ -59,6 +60,11 @@ def standing(
             error=error,
             is_trouble=True,
         )
+    if trouble is not None:
+        what = "is undone" if status is ExecutionStatus.COMPENSATING else "goes on"
+        lines = [f"It {what} when workers are started anew that no longer meet this:"]
+        words = "In trouble: its worker left it as it is"
+        return Standing("DOUBT", words, lines=lines, error=trouble, is_trouble=True)
     if status is ExecutionStatus.PENDING and not rows:
         return Standing("PENDING", "Waits for a worker", until=available_at, until_word="from")
     if status is ExecutionStatus.COMPENSATING:

@@ -47,6 +47,12 @@ def checked(format_error: ErrorFormatter) -> ErrorFormatter:
     return format_or_name
 
 
+def as_text(error: BaseException, format_error: ErrorFormatter) -> str:
+    """An error in one text: the name of its class, and what the formatter makes of it."""
+    name, text = type(error).__qualname__, format_error(error)
+    return name if text in ("", name) else f"{name}: {text}"
+
+
 def error_type(error: BaseException) -> str:
     """`module:name` of an error's class."""
     return f"{type(error).__module__}:{type(error).__qualname__}"

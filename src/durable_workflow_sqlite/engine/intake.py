@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.execution import (
     Environment,
     Execution,
@@ -231,7 +232,8 @@ class Intake:
     async def close(self) -> list[WorkflowClaim]:
         """Stop, and give back the claims of what was not launched."""
         self._is_closed = True
-        tasks = list(self._tasks)
+        letting_go = set(self._letting_go.values())
+        tasks = [task for task in self._tasks if task not in letting_go]
         if self._loop_task is not None:
             tasks.append(self._loop_task)
         for task in tasks:
@@ -240,6 +242,8 @@ class Intake:
             await asyncio.wait(tasks)
         if self._claiming:
             await asyncio.wait(self._claiming)
+        if letting_go:
+            await asyncio.wait(letting_go)  # else why they were left is not known
         return list(self._claims.values())
 
     async def _run(self) -> None:
@@ -429,25 +433,31 @@ class Intake:
         guarantee: WorkflowGuarantee,
         trouble: BaseException,
     ) -> None:
-        """Give a claim back, and come back to the execution only if that can help."""
+        """Give a claim back, and come back to the execution only if that can help; else say why."""
         execution_id = claim.workflow_execution_id
         loop = asyncio.get_running_loop()
         passes = isinstance(trouble, StoreError) and trouble.may_pass
         seconds = TRY_AGAIN_AFTER_S if passes else math.inf
+        reason = None
+        if not passes and not isinstance(trouble, ClaimLostError):
+            reason = failures.as_text(trouble, self._environment.format_error)
         if not isinstance(trouble, ClaimLostError):
             self._left_alone[execution_id] = _LeftAlone(loop.time() + seconds, trouble)
             if guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
                 self._foreground[execution_id] = self._environment.clock.now()
         if seconds != math.inf:
             loop.call_later(seconds + 0.001, self.look)
-        task = self._letting_go[execution_id] = self._spawn(self._let_go(claim))
+        task = self._letting_go[execution_id] = self._spawn(self._let_go(claim, reason))
         task.add_done_callback(lambda _: self._letting_go.pop(execution_id, None))
 
-    async def _let_go(self, claim: WorkflowClaim) -> None:
+    async def _let_go(self, claim: WorkflowClaim, reason: str | None) -> None:
         while True:
+            now = self._environment.clock.now()
             try:
-                await self._store.release_claims([claim], self._environment.clock.now())
+                await self._store.release_claims([claim], now, trouble=reason)
             except StoreError:
+                if self._is_closed:
+                    return  # the claim ends with this worker's life
                 await asyncio.sleep(TRY_AGAIN_AFTER_S)  # until then it is nobody else's
             else:
                 break

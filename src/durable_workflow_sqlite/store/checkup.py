@@ -180,16 +180,20 @@ def _disk(inspector: Inspector) -> Finding:
 
 
 def _rows(inspector: Inspector) -> Iterator[Finding]:
-    unreadable = inspector.unreadable(limit=_SHOWN)
+    unreadable = inspector.unreadable()
     if unreadable:
+        more = len(unreadable) - _SHOWN
         yield Finding(
             level=Level.ERROR,
             check="rows",
-            message="; ".join(f"{one}: {problem}" for one, problem in unreadable),
-            hint="workers leave them alone; mend the columns by hand",
+            message="; ".join(unreadable[:_SHOWN]) + (f"; and {more} more" if more > 0 else ""),
+            hint="workers leave these alone: mend the columns by hand (a time is"
+            " 2030-01-01T00:00:00.000000Z), then start the workers anew",
         )
     else:
-        yield Finding(level=Level.OK, check="rows", message="every execution can be read")
+        yield Finding(
+            level=Level.OK, check="rows", message="everything that workers need can be read"
+        )
 
 
 def _workers(inspector: Inspector) -> Iterator[Finding]:
@@ -240,6 +244,14 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
             hint="find out why, then `durable-workflow retry FILE ID`",
         )
+    if overview.in_trouble_total:
+        yield Finding(
+            level=Level.WARNING,
+            check="trouble",
+            message=f"{overview.in_trouble_total} executions were left as they are: "
+            + ", ".join(f"{one.id} ({one.trouble})" for one in overview.in_trouble),
+            hint="mend what is wrong, or deploy code that fits; then start the workers anew",
+        )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now
     ]
@@ -251,8 +263,10 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
             hint="start a worker that has these workflows",
         )
-    if not (overview.in_doubt_total or overview.blocked_total or late):
-        yield Finding(level=Level.OK, check="executions", message="none is blocked or in doubt")
+    if not (overview.in_doubt_total or overview.blocked_total or overview.in_trouble_total or late):
+        yield Finding(
+            level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
+        )
 
 
 def _size(file: Path) -> int:

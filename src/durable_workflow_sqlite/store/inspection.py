@@ -27,6 +27,7 @@ from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrat
 from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
+from durable_workflow_sqlite.store.unreadable import json_problem, unreadable_rows
 from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
 ERROR_LENGTH: Final = 200
@@ -59,8 +60,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     waiting_until: when that wait ends by itself; None if it does not.
     signals_pending: signals that came and that nothing has waited for yet.
     blocked_reason: why workers leave it alone; None when they do not.
+    trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
-    error_message: the first `ERROR_LENGTH` characters.
+    error_message, trouble: the first `ERROR_LENGTH` characters.
     """
 
     id: str
@@ -80,6 +82,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str | None
     error_message: str | None
     blocked_reason: str | None
+    trouble: str | None
     worker_id: str | None
 
 
@@ -132,6 +135,22 @@ class BlockedExecution(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime | None
 
 
+class ExecutionInTrouble(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that its worker left as it is, for a reason that does not pass by itself.
+
+    Any worker may take it on, and leaves it likewise if the reason is still there. `updated_at` is
+    when it was left.
+    """
+
+    id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    trouble: str
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
 class Prunable(msgspec.Struct, frozen=True, kw_only=True):
     """How many finished executions of a workflow would be deleted, and when the oldest ended."""
 
@@ -156,6 +175,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     in_doubt_total: int
     blocked: tuple[BlockedExecution, ...]
     blocked_total: int
+    in_trouble: tuple[ExecutionInTrouble, ...]
+    in_trouble_total: int
 
 
 class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,7 +237,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the file knows of one execution.
 
-    summary: with its error message in full.
+    summary: with its error message, or its trouble, in full.
     steps: every attempt, in the order of their beginnings. compensations: those, likewise.
     problems: what in its rows no engine can read, in short sentences.
     """
@@ -324,7 +345,11 @@ class Inspector:
             timers = self._queries.load_next_timers(connection, row_limit=limit)
             living = self._living_workers(connection)
             in_doubt = self._queries.load_steps_in_doubt(connection, living=living, row_limit=limit)
+            in_doubt_total: int | None = len(in_doubt)
+            if in_doubt_total == limit:  # else these are all, and were looked for everywhere
+                in_doubt_total = self._queries.count_steps_in_doubt(connection, living=living)
             blocked = self._queries.load_blocked_with_reasons(connection, row_limit=limit)
+            in_trouble = self._queries.load_in_trouble(connection, row_limit=limit)
             next_timers = tuple(
                 DueTimer(
                     execution_id=row.workflow_execution_id,
@@ -342,9 +367,11 @@ class Inspector:
                     timer.fire_at is not None and timer.fire_at <= now for timer in next_timers
                 ),
                 in_doubt=tuple(map(_step_in_doubt, in_doubt)),
-                in_doubt_total=self._queries.count_steps_in_doubt(connection, living=living) or 0,
+                in_doubt_total=in_doubt_total or 0,
                 blocked=tuple(map(_blocked, blocked)),
                 blocked_total=self._queries.count_blocked(connection) or 0,
+                in_trouble=tuple(map(_in_trouble, in_trouble)),
+                in_trouble_total=self._queries.count_in_trouble(connection) or 0,
             )
 
     def list_executions(
@@ -356,10 +383,13 @@ class Inspector:
         created_after: datetime | None = None,
         after: str | None = None,
         limit: int = 50,
+        *,
+        in_trouble: bool = False,
     ) -> Page:
         """A page of executions, the newest first.
 
         statuses: those of any of them, all for none. created_after: at that time, or later.
+        in_trouble: only those that their worker left as they are.
         after: the `next` of the page before. Raises ValueError for one that is none.
         """
         check_integer("limit", limit, minimum=1)
@@ -372,7 +402,19 @@ class Inspector:
         wanted = _json(sorted(map(str, statuses))) if statuses else None
         created_from = "" if created_after is None else time_to_text(created_after)
         with self._reading() as connection:
-            if id_prefix and self._are_few(connection, id_prefix):
+            if in_trouble:
+                picked = self._queries.pick_in_trouble(
+                    connection,
+                    statuses=wanted,
+                    workflow_type=workflow_type,
+                    id_from=id_prefix,
+                    id_before=None if id_prefix is None else id_prefix + _LAST_CHARACTER,
+                    created_from=created_from,
+                    before_time=place.created_at,
+                    before_rowid=place.row_number,
+                    row_limit=limit + 1,
+                )
+            elif id_prefix and self._are_few(connection, id_prefix):
                 picked = self._queries.pick_in_range(
                     connection,
                     statuses=wanted,
@@ -423,6 +465,9 @@ class Inspector:
             problems.time(column, getattr(row, column))
         for column in ("ttl_expires_at", "available_at"):
             problems.time(column, getattr(data, column))
+        problems.json("input_data", data.input_data)
+        for column in ("priority", "recovery_count"):
+            problems.integer(column, getattr(data, column))
         if row.workflow_type is None:
             problems.found.append("its workflow_id is not in the table workflows")
         for step in steps:
@@ -430,10 +475,15 @@ class Inspector:
             problems.status(f"{where}status", step.status, _STEP_STATUSES)
             for column in ("started_at", "completed_at", "due_at"):
                 problems.time(where + column, getattr(step, column))
+            problems.json(f"{where}output_data", step.output_data)
         for timer in timers:
             problems.time(f"timer {timer.step_name!r}: fire_at", timer.fire_at)
+            problems.status(f"timer {timer.step_name!r}: status", timer.status, _TIMER_STATUSES)
         for signal in signals:
-            problems.time(f"signal {signal.signal_name!r}: created_at", signal.created_at)
+            where = f"signal {signal.signal_name!r}: "
+            problems.time(f"{where}created_at", signal.created_at)
+            problems.status(f"{where}status", signal.status, _SIGNAL_STATUSES)
+            problems.json(f"{where}payload", signal.payload)
         attempts = [_attempt(step) for step in steps if not _is_compensation(step)]
         compensations = [_attempt(step) for step in steps if _is_compensation(step)]
         return ExecutionDetails(
@@ -514,11 +564,10 @@ class Inspector:
             rows = self._queries.load_schema_objects(connection)
             return [(row.type, row.name, row.sql) for row in rows]
 
-    def unreadable(self, *, limit: int) -> list[tuple[str, str]]:
-        """Executions that no engine can read, by id, and what is wrong with each."""
+    def unreadable(self) -> list[str]:
+        """What no engine can read, a sentence for each row; see `unreadable.unreadable_rows`."""
         with self._reading() as connection:
-            rows = self._queries.load_unreadable(connection, row_limit=limit)
-            return [(row.workflow_execution_id, row.problem) for row in rows]
+            return list(unreadable_rows(connection))
 
     def claims_by_worker(self) -> dict[str, int]:
         """How many executions each worker has claimed, dead ones too."""
@@ -608,6 +657,8 @@ _EXECUTION_STATUSES: Final = frozenset(
     {"PENDING", "RUNNING", "SUSPENDED", "COMPLETED", "FAILED", "COMPENSATING", "CANCELLED"}
 )
 _STEP_STATUSES: Final = frozenset({"INTENT", "COMPLETED", "FAILED", "COMPENSATED"})
+_TIMER_STATUSES: Final = frozenset({"PENDING", "FIRED", "CANCELLED"})
+_SIGNAL_STATUSES: Final = frozenset({"PENDING", "DELIVERED", "EXPIRED"})
 
 
 class _Problems:
@@ -622,6 +673,14 @@ class _Problems:
                 text_to_time(column, text)
             except ValueError as error:
                 self.found.append(str(error))
+
+    def integer(self, column: str, number: object) -> None:
+        if not isinstance(number, int):
+            self.found.append(f"{column} {number!r} is no integer")
+
+    def json(self, column: str, text: str | None) -> None:
+        if (problem := json_problem(column, text)) is not None:
+            self.found.append(problem)
 
     def status(self, column: str, text: str, known: Collection[str]) -> None:
         if text not in known:
@@ -703,10 +762,15 @@ def _summary(
         waiting_until=_time(row.waiting_until),
         signals_pending=row.signals_pending,
         error_type=row.error_type,
-        error_message=None if row.error_message is None else row.error_message[:error_length],
+        error_message=_beginning(row.error_message, error_length),
         blocked_reason=row.blocked_reason,
+        trouble=_beginning(row.trouble, error_length),
         worker_id=row.worker_id,
     )
+
+
+def _beginning(text: str | None, length: int | None) -> str | None:
+    return None if text is None else text[:length]
 
 
 def _step_in_doubt(row: q.LoadStepsInDoubtRow) -> StepInDoubt:
@@ -730,6 +794,18 @@ def _blocked(row: q.LoadBlockedWithReasonsRow) -> BlockedExecution:
         version=row.version,
         status=row.status,
         blocked_reason=row.blocked_reason,
+        created_at=_time(row.created_at),
+        updated_at=_time(row.updated_at),
+    )
+
+
+def _in_trouble(row: q.LoadInTroubleRow) -> ExecutionInTrouble:
+    return ExecutionInTrouble(
+        id=row.workflow_execution_id,
+        workflow_type=row.workflow_type,
+        version=row.version,
+        status=row.status,
+        trouble=row.trouble[:ERROR_LENGTH],
         created_at=_time(row.created_at),
         updated_at=_time(row.updated_at),
     )

@@ -42,6 +42,7 @@ class LoadSummariesRow(NamedTuple):
     waiting_until: str | None
     signals_pending: int
     blocked_reason: str | None
+    trouble: str | None
     error_type: str | None
     error_message: str | None
     worker_id: str | None
@@ -107,6 +108,18 @@ class LoadBlockedWithReasonsRow(NamedTuple):
     updated_at: str
 
 
+class LoadInTroubleRow(NamedTuple):
+    """What load_in_trouble gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    trouble: str
+    created_at: str
+    updated_at: str
+
+
 class LoadSchemaObjectsRow(NamedTuple):
     """What load_schema_objects gives."""
 
@@ -125,11 +138,59 @@ class CountPrunableRow(NamedTuple):
     oldest: str
 
 
-class LoadUnreadableRow(NamedTuple):
-    """What load_unreadable gives."""
+class LoadSuspectExecutionsRow(NamedTuple):
+    """What load_suspect_executions gives."""
 
     workflow_execution_id: str
-    problem: str
+    workflow_id: str
+    status: str
+    current_step: int | None
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    ttl_expires_at: str | None
+    guarantee: str
+    priority: int
+    recovery_count: int
+    blocked_reason: str | None
+    trouble: str | None
+    available_at: str | None
+    created_at: str
+    updated_at: str
+
+
+class LoadSuspectCheckpointsRow(NamedTuple):
+    """What load_suspect_checkpoints gives."""
+
+    id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    kind: str
+    status: str
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    idempotency_key: str | None
+    compensate_ref: str | None
+    started_at: str | None
+    completed_at: str | None
+    due_at: str | None
+
+
+class LoadSuspectTimersRow(NamedTuple):
+    """What load_suspect_timers gives."""
+
+    workflow_timer_id: str
+    workflow_execution_id: str
+    step_name: str
+    fire_at: str
+    status: str
+    created_at: str
 
 
 class StepCheckpointRow(NamedTuple):
@@ -191,6 +252,7 @@ class WorkflowExecutionRow(NamedTuple):
     priority: int
     recovery_count: int
     blocked_reason: str | None
+    trouble: str | None
     available_at: str | None
     created_at: str
     updated_at: str
@@ -333,6 +395,24 @@ class Queries(Protocol):
         """
         ...
 
+    def pick_in_trouble(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, for those alone that their worker left as they are, by an index that
+        holds no others. What else is asked for is looked at in these, one after the other.
+        """
+        ...
+
     def pick_oldest_unfinished(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[PickNewestRow]:
@@ -389,6 +469,16 @@ class Queries(Protocol):
         """How many executions workers leave alone."""
         ...
 
+    def load_in_trouble(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadInTroubleRow]:
+        """Executions that their worker left as they are, the oldest foremost."""
+        ...
+
+    def count_in_trouble(self, connection: sqlite3.Connection) -> int | None:
+        """How many executions their worker left as they are."""
+        ...
+
     def load_schema_objects(self, connection: sqlite3.Connection) -> list[LoadSchemaObjectsRow]:
         """The tables, indexes, views and triggers of a database, as SQLite keeps them."""
         ...
@@ -401,11 +491,33 @@ class Queries(Protocol):
         """
         ...
 
-    def load_unreadable(
+    def load_suspect_executions(
         self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadUnreadableRow]:
-        """Executions that the engine cannot read, since somebody wrote there what is no
-        status, no time, or no workflow. Reads the whole table.
+    ) -> list[LoadSuspectExecutionsRow]:
+        """Executions that the engine perhaps cannot read, since somebody wrote there what is
+        no status, time, number or JSON, or refers to no workflow. A time that is not
+        written as the library writes it is suspect, and may be one after all: whoever asks
+        looks closer. Reads the whole table.
+        """
+        ...
+
+    def load_suspect_checkpoints(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadSuspectCheckpointsRow]:
+        """As load_suspect_executions: checkpoints of the executions that are not over."""
+        ...
+
+    def load_suspect_timers(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadSuspectTimersRow]:
+        """As load_suspect_executions: timers of the executions that are not over."""
+        ...
+
+    def load_suspect_signals(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadSignalsRow]:
+        """As load_suspect_executions: signals that the executions which are not over may still
+        take.
         """
         ...
 
@@ -557,6 +669,7 @@ class Queries(Protocol):
         priority: int,
         recovery_count: int,
         blocked_reason: str | None,
+        trouble: str | None,
         available_at: str | None,
         created_at: str,
         updated_at: str,
@@ -627,7 +740,9 @@ class Queries(Protocol):
     def take_from_queue(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
     ) -> int:
-        """A worker has claimed an execution: it runs now, and is in the queue no more."""
+        """A worker has claimed an execution: it runs now, and is in the queue no more. What
+        trouble the worker before had with it is over.
+        """
         ...
 
     def put_into_queue(
@@ -638,6 +753,17 @@ class Queries(Protocol):
         live, or a signal, whose trigger says so then. The + keeps SQLite from looking for
         the earliest in the index of all timers: the timers of one execution are few.
         """
+        ...
+
+    def note_trouble(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        workflow_execution_id: str,
+        trouble: str,
+        updated_at: str,
+    ) -> int:
+        """A worker leaves an execution as it is, and says why."""
         ...
 
     def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
@@ -903,6 +1029,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "count_executions": CountExecutionsRow,
     "pick_newest": PickNewestRow,
     "pick_in_range": PickNewestRow,
+    "pick_in_trouble": PickNewestRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
     "load_execution_data": LoadExecutionDataRow,
@@ -910,9 +1037,13 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
     "load_blocked_with_reasons": LoadBlockedWithReasonsRow,
+    "load_in_trouble": LoadInTroubleRow,
     "load_schema_objects": LoadSchemaObjectsRow,
     "count_prunable": CountPrunableRow,
-    "load_unreadable": LoadUnreadableRow,
+    "load_suspect_executions": LoadSuspectExecutionsRow,
+    "load_suspect_checkpoints": LoadSuspectCheckpointsRow,
+    "load_suspect_timers": LoadSuspectTimersRow,
+    "load_suspect_signals": LoadSignalsRow,
     "load_checkpoints": StepCheckpointRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,

@@ -155,15 +155,27 @@ class Queue:
             _log.error("%s; it is left out", problem)
 
     async def release_claims(
-        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
+        self,
+        claims: Iterable[WorkflowClaim],
+        now: datetime | None = None,
+        *,
+        trouble: str | None = None,
     ) -> None:
         to_release = list(claims)
         at = now or utc_now()
 
         def release() -> None:
             for claim in to_release:
-                if self._claims.delete(claim.workflow_execution_id, claim.fencing_token):
-                    self._put_into_queue(claim.workflow_execution_id, at)
+                execution_id = claim.workflow_execution_id
+                if self._claims.delete(execution_id, claim.fencing_token):
+                    if trouble is not None:
+                        self._queries.note_trouble(
+                            self._connection,
+                            workflow_execution_id=execution_id,
+                            trouble=trouble,
+                            updated_at=time_to_text(at),
+                        )
+                    self._put_into_queue(execution_id, at)
 
         if to_release:
             await self._commit.write(release)
@@ -304,6 +316,11 @@ class Queue:
             why = "was compensated: what its steps did is undone; start it anew under another id"
         else:
             why = f"is {found.status}: only one that FAILED can be run again"
+            if found.trouble is not None:
+                why += (
+                    f". Its worker left it as it is ({found.trouble}); once that is mended, workers"
+                    " that are started anew take it on by themselves"
+                )
         return ExecutionConflictError(
             f"execution {workflow_execution_id!r} {why}",
             workflow_execution_id=workflow_execution_id,

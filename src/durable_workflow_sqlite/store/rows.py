@@ -87,7 +87,9 @@ def workflow_from(row: q.WorkflowRow) -> Workflow:
         raise _unreadable(f"workflow {row.workflow_id!r}", error) from None
 
 
-def execution_from(row: q.WorkflowExecutionRow) -> WorkflowExecution:
+def execution_from(
+    row: q.WorkflowExecutionRow | q.LoadSuspectExecutionsRow,
+) -> WorkflowExecution:
     try:
         return WorkflowExecution(
             workflow_execution_id=row.workflow_execution_id,
@@ -103,6 +105,7 @@ def execution_from(row: q.WorkflowExecutionRow) -> WorkflowExecution:
             priority=row.priority,
             recovery_count=row.recovery_count,
             blocked_reason=row.blocked_reason,
+            trouble=row.trouble,
             available_at=optional_text_to_time("available_at", row.available_at),
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
@@ -124,7 +127,7 @@ def unqueued_from(row: q.LoadUnqueuedRow) -> UnqueuedExecution:
         raise _unreadable("execution", error, row.workflow_execution_id) from None
 
 
-def checkpoint_from(row: q.StepCheckpointRow) -> StepCheckpoint:
+def checkpoint_from(row: q.StepCheckpointRow | q.LoadSuspectCheckpointsRow) -> StepCheckpoint:
     try:
         return StepCheckpoint(
             id=row.id,
@@ -151,7 +154,7 @@ def checkpoint_from(row: q.StepCheckpointRow) -> StepCheckpoint:
         ) from None
 
 
-def timer_from(row: q.WorkflowTimerRow) -> WorkflowTimer:
+def timer_from(row: q.WorkflowTimerRow | q.LoadSuspectTimersRow) -> WorkflowTimer:
     try:
         return WorkflowTimer(
             workflow_timer_id=row.workflow_timer_id,
@@ -166,7 +169,7 @@ def timer_from(row: q.WorkflowTimerRow) -> WorkflowTimer:
         raise _unreadable(what, error, row.workflow_execution_id) from None
 
 
-def signal_from(row: q.WorkflowSignalRow) -> WorkflowSignal:
+def signal_from(row: q.WorkflowSignalRow | q.LoadSignalsRow) -> WorkflowSignal:
     try:
         return WorkflowSignal(
             workflow_signal_id=row.workflow_signal_id,

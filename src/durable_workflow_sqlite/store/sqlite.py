@@ -325,6 +325,7 @@ class SqliteCheckpointStore(CheckpointStore):
             priority=execution.priority,
             recovery_count=execution.recovery_count,
             blocked_reason=execution.blocked_reason,
+            trouble=execution.trouble,
             available_at=optional_time_to_text(execution.available_at),
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
@@ -575,9 +576,13 @@ class SqliteCheckpointStore(CheckpointStore):
         return await self._queue.load_next_available_at(workflows)
 
     async def release_claims(
-        self, claims: Iterable[WorkflowClaim], now: datetime | None = None
+        self,
+        claims: Iterable[WorkflowClaim],
+        now: datetime | None = None,
+        *,
+        trouble: str | None = None,
     ) -> None:
-        await self._queue.release_claims(claims, now)
+        await self._queue.release_claims(claims, now, trouble=trouble)
 
     async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
         await self._queue.put_back(execution, now)
@@ -643,9 +648,13 @@ def _check_can_start(workflow: Workflow, execution: WorkflowExecution) -> None:
             f"execution {execution.workflow_execution_id!r} is of workflow"
             f" {execution.workflow_id!r}, not {workflow.workflow_id!r}"
         )
-    if execution.status in TERMINAL_STATUSES or execution.blocked_reason is not None:
-        state = "blocked" if execution.blocked_reason is not None else "final already"
-        raise ValueError(f"execution {execution.workflow_execution_id!r} is {state}")
+    for state, is_so in (
+        ("final already", execution.status in TERMINAL_STATUSES),
+        ("blocked", execution.blocked_reason is not None),
+        ("in trouble", execution.trouble is not None),
+    ):
+        if is_so:
+            raise ValueError(f"execution {execution.workflow_execution_id!r} is {state}")
 
 
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:

@@ -171,6 +171,7 @@ def execution_with_everything(
     workflow_id: str = "order:1",
     status: ExecutionStatus = ExecutionStatus.RUNNING,
     blocked_reason: str | None = "why not",
+    trouble: str | None = "it does not fit",
     created_at: datetime = NOON,
 ) -> WorkflowExecution:
     return WorkflowExecution(
@@ -187,6 +188,7 @@ def execution_with_everything(
         priority=-7,
         recovery_count=4,
         blocked_reason=blocked_reason,
+        trouble=trouble,
         available_at=NOON - MINUTE,
         created_at=created_at,
         updated_at=NOON + MINUTE,

@@ -95,7 +95,9 @@ class ClaimsContract(StoreContract):
     @over_a_store
     async def test_an_execution_is_created_with_a_claim(self, store: CheckpointStore) -> None:
         workflow = Workflow(workflow_id="w2", workflow_type="w", created_at=NOON)
-        execution = execution_with_everything("e", workflow_id="w2", blocked_reason=None)
+        execution = execution_with_everything(
+            "e", workflow_id="w2", blocked_reason=None, trouble=None
+        )
         claim = await store.create_execution(workflow, execution)
         assert claim is not None
         assert (claim.workflow_execution_id, claim.worker_id) == ("e", store.worker_id)
@@ -183,6 +185,57 @@ class ClaimsContract(StoreContract):
         assert not await store.unblock_execution("unknown")
         assert await store.load_blocked() == []
         assert await store.claim_execution("e") is not None
+
+    @over_a_store
+    async def test_why_an_execution_is_left_is_known_until_it_is_claimed_again(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in UNFINISHED:
+            await store.save_execution(new_execution(status, status=status))
+            claim = await store.claim_execution(status)
+            assert claim is not None
+            await store.save(new_checkpoint(status, 0), claim=claim)
+            await store.release_claims([claim], NOON + MINUTE, trouble="it does not fit")
+            left = await store.load_execution(status)
+            assert left is not None
+            assert (left.trouble, left.updated_at) == ("it does not fit", NOON + MINUTE)
+            claim = await store.claim_execution(status)
+            assert claim is not None
+            held = await store.load_execution(status)
+            assert held is not None
+            assert held.trouble is None
+            await store.release_claims([claim], NOON)
+            released = await store.load_execution(status)
+            assert released is not None
+            assert released.trouble is None
+
+    @over_a_store
+    async def test_a_claim_that_was_lost_tells_of_no_trouble(self, store: CheckpointStore) -> None:
+        lost = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert lost is not None
+        await store.release_claims([lost])
+        held = await store.claim_execution("e")
+        await store.release_claims([lost], trouble="it does not fit")
+        await store.save(new_execution("e", status=ExecutionStatus.COMPLETED), claim=held)
+        await store.release_claims([lost], trouble="it does not fit")
+        final = await store.load_execution("e")
+        assert final is not None
+        assert final.trouble is None
+
+    @over_a_store
+    async def test_what_is_blocked_in_trouble_or_final_cannot_be_started(
+        self, store: CheckpointStore
+    ) -> None:
+        for execution in (
+            new_execution("e", blocked_reason="why not"),
+            new_execution("e", trouble="it does not fit"),
+            *(new_execution("e", status=status) for status in FINAL),
+        ):
+            with pytest.raises(ValueError, match="'e'"):
+                await store.create_execution(WORKFLOW, execution)
+            with pytest.raises(ValueError, match="'e'"):
+                await store.enqueue_execution(WORKFLOW, execution)
+        assert await store.load_execution("e") is None
 
     @over_a_store
     async def test_fencing_tokens_grow(self, store: CheckpointStore) -> None:

@@ -141,6 +141,19 @@ class QueueContract(StoreContract):
             assert released.status is status
 
     @over_a_store
+    async def test_what_was_left_in_trouble_is_in_the_queue_and_claimed_without_it(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.enqueue_execution(WORKFLOW, _queued("e", NOON))
+        (claim,) = await store.claim_available(ORDER, 1, now=NOON)
+        await store.release_claims([claim], NOON, trouble="it does not fit")
+        assert await _available_at(store, "e") == NOON
+        (claim,) = await store.claim_available(ORDER, 1, now=NOON)
+        held = await store.load_execution("e")
+        assert held is not None
+        assert held.trouble is None
+
+    @over_a_store
     async def test_one_that_waits_is_released_until_its_time(self, store: CheckpointStore) -> None:
         for name, timers, ttl, signals, expected in (
             ("timers", [MINUTE, 2 * MINUTE], None, 0, NOON + MINUTE),

@@ -240,11 +240,13 @@ class _WatchedStore:
         self._life.signals_sent += 1
         return sent
 
-    async def release_claims(self, claims: Iterable[WorkflowClaim], *more: Any) -> None:
+    async def release_claims(
+        self, claims: Iterable[WorkflowClaim], *more: Any, trouble: str | None = None
+    ) -> None:
         released = list(claims)
         for claim in released:
             self._acts_no_more(claim.workflow_execution_id)
-        await self._store.release_claims(released, *more)
+        await self._store.release_claims(released, *more, trouble=trouble)
 
     def _acts_no_more(self, execution_id: str) -> None:
         for place in [one for one in self._life.acting if one[0] == execution_id]:

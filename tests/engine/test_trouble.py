@@ -1,0 +1,265 @@
+"""An execution that its worker leaves as it is says why, until a worker has it again."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    NonDeterminismError,
+    SerializationError,
+    SqliteCheckpointStore,
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    Workflow,
+    WorkflowContext,
+    WorkflowExecution,
+    workflow,
+)
+
+
+@workflow(name="order")
+async def order(ctx: WorkflowContext) -> str:
+    await ctx.step("charge", lambda: 1)
+    return str(await ctx.wait_signal("approved"))
+
+
+@workflow(name="order")
+async def changed_order(ctx: WorkflowContext) -> str:
+    await ctx.step("check", lambda: 1)
+    return str(await ctx.wait_signal("approved"))
+
+
+async def begin(file: Path, status: ExecutionStatus = ExecutionStatus.SUSPENDED) -> None:
+    """An order that waits, in nobody's hands."""
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        await engine.start(order, execution_id="one")
+        while (await engine.load("one")).status is not status:
+            await asyncio.sleep(0.001)
+
+
+async def trouble_of(file: Path, execution_id: str = "one") -> str | None:
+    async with SqliteCheckpointStore.file(file) as store:
+        found = await store.load_execution(execution_id)
+        assert found is not None
+        return found.trouble
+
+
+async def until(there: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(10):
+        while not await there():
+            await asyncio.sleep(0.005)
+
+
+def test_code_that_does_not_fit_is_named_until_code_that_fits_has_it(file: Path) -> None:
+    async def lives() -> None:
+        await begin(file)
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[changed_order]) as engine,
+        ):
+            await engine.send_signal("one", "approved", "kim")
+            with pytest.raises(NonDeterminismError):
+                await engine.handle("one").result()
+            # A client elsewhere waits on: somebody may have code that fits.
+            async with (
+                SqliteCheckpointStore.file(file) as other,
+                DurableEngine(other) as client,
+            ):
+                waiting = asyncio.create_task(client.handle("one").result())
+                left = await client.load("one")
+                assert left.status is ExecutionStatus.RUNNING
+                assert left.available_at is not None
+                assert left.trouble is not None
+                assert left.trouble.startswith("NonDeterminismError: ")
+                assert "'charge'" in left.trouble
+                assert "'check'" in left.trouble
+                async with (
+                    SqliteCheckpointStore.file(file) as third,
+                    DurableEngine(third, workflows=[order]) as fitting,
+                ):
+                    assert await fitting.handle("one").result() == "kim"
+                assert await waiting == "kim"
+        assert await trouble_of(file) is None
+
+    asyncio.run(lives())
+
+
+def test_a_worker_that_has_it_again_has_no_trouble_with_it_yet(file: Path) -> None:
+    async def lives() -> None:
+        await begin(file)
+        async with SqliteCheckpointStore.file(file) as store:
+            (claim,) = await store.claim_available([("order", 1)], 1, now=None) or [
+                await store.claim_execution("one")
+            ]
+            assert claim is not None
+            await store.release_claims([claim], trouble="does not fit")
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[order]) as engine,
+        ):
+            await until(lambda: _is_suspended(engine))
+            assert (await engine.load("one")).trouble is None
+
+    asyncio.run(lives())
+
+
+async def _is_suspended(engine: DurableEngine) -> bool:
+    return (await engine.load("one")).status is ExecutionStatus.SUSPENDED
+
+
+def test_the_reason_is_written_though_the_program_ends_at_once(file: Path) -> None:
+    async def lives() -> None:
+        await begin(file)
+        async with SqliteCheckpointStore.file(file) as store:
+            with pytest.raises(NonDeterminismError):
+                async with DurableEngine(store) as engine:
+                    await engine.run(changed_order, execution_id="one")
+            left = await store.load_execution("one")
+            assert left is not None
+            assert left.trouble is not None
+            assert left.recovery_count == 0
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("select count(*) from workflow_claims").fetchone() == (0,)
+
+    asyncio.run(lives())
+
+
+def test_what_is_no_exception_is_named(file: Path) -> None:
+    @workflow
+    async def leaves(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: 1)
+        raise _Stop
+
+    @workflow
+    async def is_cancelled_inside(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: 1)
+        raise asyncio.CancelledError
+
+    async def life(one: Any, words: str) -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(one)
+            await until(lambda: _trouble(engine, handle.execution_id))
+            assert words in str(await _trouble(engine, handle.execution_id))
+            assert (await handle.status()) is ExecutionStatus.RUNNING
+
+    asyncio.run(life(leaves, "_Stop"))
+    asyncio.run(life(is_cancelled_inside, "stopped from outside"))
+
+
+class _Stop(BaseException):
+    pass
+
+
+async def _trouble(engine: DurableEngine, execution_id: str) -> str | None:
+    return (await engine.load(execution_id)).trouble
+
+
+def test_a_row_that_cannot_be_read_says_which_column(file: Path) -> None:
+    async def lives() -> None:
+        await begin(file)
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("update step_checkpoints set completed_at = 'noon'")
+            connection.execute(
+                "insert into workflow_signals (workflow_execution_id, signal_name)"
+                " values ('one', 'approved')"
+            )
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[order]) as engine,
+        ):
+            await until(lambda: _trouble(engine, "one"))
+            trouble = await _trouble(engine, "one")
+            assert trouble is not None
+            assert trouble.startswith(StoreCorruptError.__name__)
+            assert "completed_at 'noon'" in trouble
+
+    asyncio.run(lives())
+
+
+def test_input_that_does_not_fit_any_more_is_named(file: Path) -> None:
+    @workflow(name="typed")
+    async def typed(ctx: WorkflowContext, number: int) -> None:
+        await ctx.wait_signal("go")
+
+    async def lives() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(
+                Workflow(workflow_id="typed@1", workflow_type="typed"),
+                WorkflowExecution(
+                    workflow_execution_id="one", workflow_id="typed@1", input_data='["many"]'
+                ),
+            )
+            async with DurableEngine(store, workflows=[typed]) as engine:
+                with pytest.raises(SerializationError):
+                    await engine.handle("one").result()
+                await until(lambda: _trouble(engine, "one"))
+                assert "SerializationError" in str(await _trouble(engine, "one"))
+
+    asyncio.run(lives())
+
+
+def test_the_formatter_has_the_say_of_what_is_stored(file: Path) -> None:
+    async def lives() -> None:
+        await begin(file)
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(
+                store, workflows=[changed_order], error_formatter=lambda error: "redacted"
+            ) as engine,
+        ):
+            await engine.send_signal("one", "approved")
+            await until(lambda: _trouble(engine, "one"))
+            assert await _trouble(engine, "one") == "NonDeterminismError: redacted"
+
+    asyncio.run(lives())
+
+
+class RefusingToRead(SqliteCheckpointStore):
+    """Cannot read an execution's history, for a while."""
+
+    error: StoreError | None = None
+
+    async def load_checkpoints(self, workflow_execution_id: str) -> list[Any]:
+        if self.error is not None:
+            raise self.error
+        return [*await super().load_checkpoints(workflow_execution_id)]
+
+
+def test_what_passes_by_itself_is_no_trouble_to_tell(file: Path) -> None:
+    async def lives() -> None:
+        await begin(file)
+        async with RefusingToRead.file(file) as store:
+            store.error = StoreBusyError("locked by a test")
+            async with DurableEngine(store, workflows=[order]) as engine:
+                await engine.send_signal("one", "approved", "kim")
+                await asyncio.sleep(0.1)
+                assert await _trouble(engine, "one") is None
+                store.error = None
+                assert await engine.handle("one").result() == "kim"
+
+    asyncio.run(lives())
+
+
+def test_a_graceful_stop_is_no_trouble(file: Path) -> None:
+    @workflow
+    async def slow(ctx: WorkflowContext) -> None:
+        await ctx.step("wait", asyncio.sleep, 60)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(slow, execution_id="one", ttl=timedelta(hours=1))
+            await asyncio.sleep(0.05)
+        assert await trouble_of(file) is None
+
+    asyncio.run(life())
