@@ -155,11 +155,7 @@ class Queue:
             _log.error("%s; it is left out", problem)
 
     async def release_claims(
-        self,
-        claims: Iterable[WorkflowClaim],
-        now: datetime | None = None,
-        *,
-        trouble: str | None = None,
+        self, claims: Iterable[WorkflowClaim], now: datetime | None, trouble: str | None
     ) -> None:
         to_release = list(claims)
         at = now or utc_now()

@@ -582,7 +582,7 @@ class SqliteCheckpointStore(CheckpointStore):
         *,
         trouble: str | None = None,
     ) -> None:
-        await self._queue.release_claims(claims, now, trouble=trouble)
+        await self._queue.release_claims(claims, now, trouble)
 
     async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
         await self._queue.put_back(execution, now)
