@@ -331,8 +331,10 @@ limit :batch_size;
 -- name: load_unqueued()
 -- What only an engine that starts up takes over: FOREGROUND_ONLY executions that
 -- nobody has, with the time at which there is something to do for them; and those
--- that were written by hand without a time at which they may be claimed. Reads all
--- that is unfinished and not suspended, once for each start of an engine.
+-- that were written by hand without a time at which they may be claimed. Those that
+-- have not begun have an index; what has begun and is not suspended is looked through,
+-- once for each start of an engine. (Its rowids are picked apart: where statistics say
+-- that there are few other rows, SQLite would read all of the table instead.)
 -- =workflow_execution_id text
 -- =workflow_id text
 -- =guarantee text
@@ -387,7 +389,31 @@ select
     null as wakes_at
 from workflow_executions
 where
-    workflow_executions.status in ('PENDING', 'RUNNING', 'COMPENSATING')
+    workflow_executions.status = 'PENDING'
+    and workflow_executions.available_at is null
+    and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
+    and workflow_executions.blocked_reason is null
+    and not exists (
+        select 1
+        from workflow_claims
+        where
+            workflow_claims.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+    )
+union all
+select
+    workflow_executions.workflow_execution_id,
+    workflow_executions.workflow_id,
+    workflow_executions.guarantee,
+    1 as is_due,
+    null as wakes_at
+from workflow_executions
+where
+    workflow_executions.rowid in (
+        select begun.rowid
+        from workflow_executions as begun
+        where begun.status in ('RUNNING', 'COMPENSATING')
+    )
     and workflow_executions.available_at is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
@@ -400,15 +426,20 @@ where
     );
 
 -- name: load_unregistered(workflow_ids)
--- The unfinished executions of every workflow but the given ones (a JSON array).
--- Sent only where the file has such a workflow: it reads all that is unfinished.
+-- The unfinished executions of workflows that an engine does not have (a JSON array
+-- of ids), the oldest first. The rowids are picked apart, as in load_unqueued.
 -- :workflow_ids text
 -- @sort: as many as it gives
 select workflow_execution_id
 from workflow_executions
 where
-    status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-    and workflow_id not in (select value from json_each(:workflow_ids))
+    rowid in (
+        select unfinished.rowid
+        from workflow_executions as unfinished
+        where
+            unfinished.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            and unfinished.workflow_id in (select value from json_each(:workflow_ids))
+    )
 order by created_at, workflow_execution_id;
 
 -- name: load_blocked()

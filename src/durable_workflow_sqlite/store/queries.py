@@ -799,16 +799,18 @@ class Queries(Protocol):
     def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
         """What only an engine that starts up takes over: FOREGROUND_ONLY executions that
         nobody has, with the time at which there is something to do for them; and those
-        that were written by hand without a time at which they may be claimed. Reads all
-        that is unfinished and not suspended, once for each start of an engine.
+        that were written by hand without a time at which they may be claimed. Those that
+        have not begun have an index; what has begun and is not suspended is looked through,
+        once for each start of an engine. (Its rowids are picked apart: where statistics say
+        that there are few other rows, SQLite would read all of the table instead.)
         """
         ...
 
     def load_unregistered(
         self, connection: sqlite3.Connection, *, workflow_ids: str
     ) -> list[LoadUnregisteredRow]:
-        """The unfinished executions of every workflow but the given ones (a JSON array).
-        Sent only where the file has such a workflow: it reads all that is unfinished.
+        """The unfinished executions of workflows that an engine does not have (a JSON array
+        of ids), the oldest first. The rowids are picked apart, as in load_unqueued.
         """
         ...
 

@@ -255,15 +255,15 @@ class Queue:
 
     async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
         def load() -> list[str]:
-            known: list[str] = []
-            unknown: list[str] = []
-            for row in self._queries.load_workflows(self._connection):
-                is_known = (row.workflow_type, row.version) in workflows
-                (known if is_known else unknown).append(row.workflow_id)
-            if not unknown:
+            others = [
+                row.workflow_id
+                for row in self._queries.load_workflows(self._connection)
+                if (row.workflow_type, row.version) not in workflows
+            ]
+            if not others:
                 return []
             found = self._queries.load_unregistered(
-                self._connection, workflow_ids=json_array(known)
+                self._connection, workflow_ids=json_array(others)
             )
             return [row.workflow_execution_id for row in found]
 
