@@ -24,6 +24,7 @@ from durable_workflow_sqlite.engine.failures import (
     checked,
     default_error_formatter,
     error_type,
+    in_words,
 )
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.history import History
@@ -610,7 +611,8 @@ def _result(outcome: Outcome, result_type: Any) -> Any:
     if record.status is ExecutionStatus.COMPLETED:
         what = f"the result of execution {execution_id!r}"
         return serialization.from_json(record.output_data, result_type, what)
-    message = f"execution {execution_id!r} ended {record.status}: {record.error_message}"
+    why = in_words(record.error_type, record.error_message)
+    message = f"execution {execution_id!r} ended {record.status}: {why}"
     error: WorkflowCancelledError | WorkflowFailedError
     if record.status is ExecutionStatus.CANCELLED:
         error = WorkflowCancelledError(message, workflow_execution_id=execution_id)

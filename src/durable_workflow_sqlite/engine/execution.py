@@ -538,9 +538,11 @@ class Execution:
             self._is_closed = True
             await self._end_tasks(self._body)
         try:
-            return self._body.result(), None
-        except BaseException as error:  # noqa: BLE001 - to be told apart by whoever asked
-            return None, error
+            # `result()`, asked a second time, would take the traceback away from the error.
+            failure = self._body.exception()
+        except asyncio.CancelledError as cancellation:
+            return None, cancellation
+        return (self._body.result(), None) if failure is None else (None, failure)
 
     async def _end_tasks(self, body: asyncio.Task[Any]) -> None:
         """Cancel the body and the tasks that it left in the middle of a step; wait for them."""
@@ -688,7 +690,7 @@ class Execution:
                 "execution %r ended %s: %s",
                 self.id,
                 status,
-                error_message,
+                failures.in_words(error_type, error_message),
                 extra={"workflow_execution_id": self.id},
             )
         self.environment.observers.tell("on_execution_complete", record, elapsed)
@@ -704,7 +706,7 @@ class Execution:
             _log.error(
                 "execution %r is left as it is, to be resumed: %s",
                 self.id,
-                trouble,
+                type(trouble).__name__,  # the text is the traceback's last line
                 exc_info=trouble,
                 extra={"workflow_execution_id": self.id},
             )
