@@ -121,7 +121,10 @@ class WorkflowContext:
         """
         check_identifier("a step's name", name)
         if not callable(action):
-            raise TypeError(f"the action of step {name!r} must be callable, not {action!r}")
+            raise TypeError(
+                f"the action of step {name!r} must be callable, not {action!r}; name the function,"
+                f" and its arguments after it: `ctx.step({name!r}, function, argument)`"
+            )
         if compensate is not None or serialize is not None or deserialize is not None:
             for what, function in (
                 ("compensate", compensate),
@@ -315,7 +318,7 @@ def _mismatch(
 
 def _check_duration(what: str, value: object, minimum: timedelta = timedelta(0)) -> None:
     if not isinstance(value, timedelta):
-        raise TypeError(f"{what} must be a timedelta, not {value!r}")
+        raise TypeError(f"{what} must be a timedelta, as timedelta(seconds=30), not {value!r}")
     if value < minimum:
         raise ValueError(
             f"{what} must not be {'negative' if not minimum else 'zero or less'}: {value}"
