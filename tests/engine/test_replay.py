@@ -306,16 +306,19 @@ def test_a_task_may_be_handed_a_branch() -> None:
 
 def test_a_task_that_outlives_its_workflow_can_write_nothing_more() -> None:
     trouble: list[BaseException] = []
+    ended, tried = asyncio.Event(), asyncio.Event()
 
     @workflow
     async def leaves_a_task_behind(ctx: WorkflowContext) -> str:
         async def late() -> None:
-            await asyncio.sleep(0.05)
+            await ended.wait()
             try:
                 await ctx.step("late", lambda: "late")
             except BaseException as error:
                 trouble.append(error)
                 raise
+            finally:
+                tried.set()
 
         asyncio.create_task(late()).add_done_callback(lambda task: task.exception())
         return await ctx.step("only", lambda: "done")
@@ -323,7 +326,8 @@ def test_a_task_that_outlives_its_workflow_can_write_nothing_more() -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(leaves_a_task_behind, execution_id="one") == "done"
-            await asyncio.sleep(0.15)
+            ended.set()
+            await tried.wait()
             assert [c.step_name for c in await store.load_checkpoints("one")] == ["only"]
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
