@@ -143,7 +143,7 @@ class WorkflowContext:
         if result_type is not Any:
             serialization.check_type(result_type, f"the result of step {name!r}")
         place, history = self._next(name, StepKind.STEP)
-        return run_step(
+        call = run_step(
             self._execution,
             StepCall(
                 place=place,
@@ -161,6 +161,7 @@ class WorkflowContext:
                 idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
             ),
         )
+        return self._execution.calls.add(call)
 
     def sleep(self, name: str, duration: timedelta) -> Coroutine[Any, Any, None]:
         """Sleep; the deadline is computed once, and kept over any number of restarts."""
@@ -168,7 +169,7 @@ class WorkflowContext:
         _check_duration("duration", duration)
         place, history = self._next(name, StepKind.SLEEP)
         call = WaitCall(place=place, name=name, kind=StepKind.SLEEP, history=history)
-        return sleep_until(self._execution, call, duration)
+        return self._execution.calls.add(sleep_until(self._execution, call, duration))
 
     def sleep_until(self, name: str, deadline: datetime) -> Coroutine[Any, Any, None]:
         """Sleep until a time, which must know its zone."""
@@ -176,7 +177,7 @@ class WorkflowContext:
         check_time("deadline", deadline)
         place, history = self._next(name, StepKind.SLEEP)
         call = WaitCall(place=place, name=name, kind=StepKind.SLEEP, history=history)
-        return sleep_until(self._execution, call, deadline)
+        return self._execution.calls.add(sleep_until(self._execution, call, deadline))
 
     @overload
     def wait_signal(
@@ -213,7 +214,9 @@ class WorkflowContext:
             serialization.check_type(payload_type, f"the payload of signal {name!r}")
         place, history = self._next(name, StepKind.SIGNAL)
         call = WaitCall(place=place, name=name, kind=StepKind.SIGNAL, history=history)
-        return wait_for_signal(self._execution, call, timeout, payload_type)
+        return self._execution.calls.add(
+            wait_for_signal(self._execution, call, timeout, payload_type)
+        )
 
     def branch(self, key: str) -> WorkflowContext:
         """A context with a numbering of its own, for a chain of steps that runs beside others.
