@@ -204,11 +204,13 @@ where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- name: put_into_queue(workflow_execution_id, now)!
--- Nobody has the execution any more: says from when on it may be claimed. One that
--- only waits has nothing to do before its earliest timer, the end of its time to
--- live, or a signal, whose trigger says so then. The + keeps SQLite from looking for
--- the earliest in the index of all timers: the timers of one execution are few.
+-- name: put_into_queue(workflow_execution_ids, now)!
+-- Nobody has these executions any more (a JSON array of ids): says from when on each
+-- may be claimed. One that only waits has nothing to do before its earliest timer,
+-- the end of its time to live, or a signal, whose trigger says so then. The + keeps
+-- SQLite from looking for the earliest in the index of all timers: the timers of one
+-- execution are few.
+-- :workflow_execution_ids text
 -- :now text
 update workflow_executions
 set
@@ -238,7 +240,7 @@ set
         )
     )
 where
-    workflow_execution_id = :workflow_execution_id
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and guarantee = 'BEST_EFFORT_BACKGROUND'
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and blocked_reason is null;
@@ -452,9 +454,11 @@ where
     and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
 order by created_at, workflow_execution_id;
 
--- name: count_recovery(workflow_execution_id, max_recoveries)$
--- The worker of an execution died with it in its hands. One that was running when
--- that happened too often in a row is blocked; gives the reason then.
+-- name: count_recoveries(workflow_execution_ids, max_recoveries)
+-- The worker of these executions (a JSON array of ids) died with them in its hands.
+-- One that was running when that happened too often in a row is blocked, with the
+-- reason.
+-- :workflow_execution_ids text
 -- :max_recoveries integer
 update workflow_executions
 set
@@ -465,9 +469,11 @@ set
         'its worker died ' || (recovery_count + 1) || ' times in a row'
     )
 where
-    workflow_execution_id = :workflow_execution_id
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and status in ('PENDING', 'RUNNING', 'COMPENSATING')
-returning blocked_reason;
+returning
+    workflow_execution_id,
+    blocked_reason;
 
 -- name: unblock_execution(workflow_execution_id)!
 -- Lets workers take on an execution again; changing no row means that it was not

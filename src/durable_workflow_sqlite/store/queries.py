@@ -291,6 +291,13 @@ class LoadUnregisteredRow(NamedTuple):
     workflow_execution_id: str
 
 
+class CountRecoveriesRow(NamedTuple):
+    """What count_recoveries gives."""
+
+    workflow_execution_id: str
+    blocked_reason: str | None
+
+
 class LoadStatusesRow(NamedTuple):
     """What load_statuses gives."""
 
@@ -746,12 +753,13 @@ class Queries(Protocol):
         ...
 
     def put_into_queue(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, now: str
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, now: str
     ) -> int:
-        """Nobody has the execution any more: says from when on it may be claimed. One that
-        only waits has nothing to do before its earliest timer, the end of its time to
-        live, or a signal, whose trigger says so then. The + keeps SQLite from looking for
-        the earliest in the index of all timers: the timers of one execution are few.
+        """Nobody has these executions any more (a JSON array of ids): says from when on each
+        may be claimed. One that only waits has nothing to do before its earliest timer,
+        the end of its time to live, or a signal, whose trigger says so then. The + keeps
+        SQLite from looking for the earliest in the index of all timers: the timers of one
+        execution are few.
         """
         ...
 
@@ -812,11 +820,12 @@ class Queries(Protocol):
         """
         ...
 
-    def count_recovery(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, max_recoveries: int
-    ) -> str | None:
-        """The worker of an execution died with it in its hands. One that was running when
-        that happened too often in a row is blocked; gives the reason then.
+    def count_recoveries(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, max_recoveries: int
+    ) -> list[CountRecoveriesRow]:
+        """The worker of these executions (a JSON array of ids) died with them in its hands.
+        One that was running when that happened too often in a row is blocked, with the
+        reason.
         """
         ...
 
@@ -1057,6 +1066,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
     "load_blocked": LoadUnregisteredRow,
+    "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_pending_signals": WorkflowSignalRow,
