@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def status(file: Path, *, as_json: bool) -> None:
     if as_json:
         output.write_json(found)
     elif output.is_terminal():
-        output.console().print(_as_tables(found, now))
+        output.console().print(_as_tables(found, file, now))
     else:
         output.write_lines(_as_lines(found))
 
@@ -107,6 +107,11 @@ def show(file: Path, execution_id: str, *, as_json: bool) -> None:
         output.write_json(details)
     elif output.is_terminal():
         output.console().print(timeline.page(details, file, living, datetime.now(UTC)))
+        if hint := timeline.hint(details, file):
+            # In one line, whatever the width: a command in it can be copied.
+            output.console().print(
+                "", Text(output.printable(hint), "italic"), sep="\n", soft_wrap=True
+            )
     else:
         output.write_lines(timeline.lines(details))
 
@@ -129,11 +134,15 @@ def _watch_live(inspector: Inspector, execution_id: str | None, interval: float)
             if execution_id is None:
                 found = _look(inspector, now)
                 head = Text(f"{inspector.path}  {now:%H:%M:%S}Z", "dim")
-                live.update(Group(head, _as_tables(found, now)), refresh=True)
+                live.update(Group(head, _as_tables(found, inspector.path, now)), refresh=True)
                 continue
             details = _execution(inspector, execution_id)
             living = inspector.count_living_workers()
-            live.update(timeline.page(details, inspector.path, living, now), refresh=True)
+            page = timeline.page(details, inspector.path, living, now)
+            hint = timeline.hint(details, inspector.path)
+            if hint is not None:
+                page = Group(page, "", Text(output.printable(hint), "italic"))
+            live.update(page, refresh=True)
             if details.summary.status in TERMINAL_STATUSES:
                 return
 
@@ -183,7 +192,7 @@ def _execution(inspector: Inspector, execution_id: str) -> ExecutionDetails:
     )
 
 
-def _as_tables(found: _Status, now: datetime) -> RenderableType:
+def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
     counts, overview = found.counts, found.overview
     statuses = sorted({one.status for one in counts}, key=lambda name: (_ORDER.get(name, 9), name))
     workflows = sorted({(one.workflow_type or "?", one.version or 0) for one in counts})
@@ -203,9 +212,9 @@ def _as_tables(found: _Status, now: datetime) -> RenderableType:
             ],
         ),
         "",
-        Text(f"{found.living_workers} workers have this file open", "bold")
+        Text(_workers(found.living_workers), "bold")
         if found.living_workers
-        else Text("no worker has this file open, so nothing goes on", "bold red"),
+        else timeline.no_worker(file),
     ]
     if overview.blocked:
         parts += [
@@ -251,7 +260,9 @@ def _as_tables(found: _Status, now: datetime) -> RenderableType:
             ),
         ]
     if overview.oldest_unfinished:
-        parts += ["", _executions("oldest unfinished", overview.oldest_unfinished, now)]
+        in_doubt = {one.execution_id for one in overview.in_doubt}
+        rows = overview.oldest_unfinished
+        parts += ["", _executions("oldest unfinished", rows, now, briefly=True, in_doubt=in_doubt)]
     if overview.next_timers:
         parts += [
             "",
@@ -313,7 +324,18 @@ def _line(row: ExecutionSummary) -> list[output.Cell]:
     ]
 
 
-def _executions(title: str, rows: Sequence[ExecutionSummary], now: datetime) -> RenderableType:
+def _workers(number: int) -> str:
+    return "1 worker has this file open" if number == 1 else f"{number} workers have this file open"
+
+
+def _executions(
+    title: str,
+    rows: Sequence[ExecutionSummary],
+    now: datetime,
+    *,
+    briefly: bool = False,
+    in_doubt: Collection[str] = (),
+) -> RenderableType:
     return output.make_table(
         title,
         ["id", "workflow", "status", "began", "step", "waits for / why"],
@@ -324,7 +346,8 @@ def _executions(title: str, rows: Sequence[ExecutionSummary], now: datetime) -> 
                 output.status(row.status),
                 output.ago(row.created_at, now) or "?",
                 _step(row),
-                timeline.standing(row, now),
+                timeline.standing(row, now, briefly=briefly)
+                or ("in doubt" if row.id in in_doubt else ""),
             ]
             for row in rows
         ],
