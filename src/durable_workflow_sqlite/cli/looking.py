@@ -16,6 +16,8 @@ from durable_workflow_sqlite.cli import output, timeline
 from durable_workflow_sqlite.cli.ages import time_before
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.store import checkup
+from durable_workflow_sqlite.store.checkup import Finding, Level
 from durable_workflow_sqlite.store.inspection import (
     ExecutionCount,
     ExecutionDetails,
@@ -32,6 +34,7 @@ class _Status(msgspec.Struct, frozen=True):
     counts: list[ExecutionCount]
     overview: Overview
     living_workers: int
+    disk: Finding
 
 
 def _look(inspector: Inspector, now: datetime) -> _Status:
@@ -39,6 +42,7 @@ def _look(inspector: Inspector, now: datetime) -> _Status:
         inspector.counts(),
         inspector.overview(now, limit=SHOWN),
         inspector.count_living_workers(),
+        checkup.disk(inspector),
     )
 
 
@@ -216,6 +220,14 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         if found.living_workers
         else timeline.no_worker(file),
     ]
+    for one in sorted({one.status for one in counts} - _ORDER.keys()):
+        which = output.printable(output.command("list", file, "--status", one))
+        parts += [
+            "",
+            Text(f"no worker knows the status {output.printable(one)}: {which}", "bold red"),
+        ]
+    if found.disk.level is not Level.OK:
+        parts += ["", Text(f"{found.disk.message}; {found.disk.hint}", "bold red")]
     if overview.blocked:
         parts += [
             "",
@@ -271,7 +283,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 ["due", "id", "workflow", "step"],
                 [
                     [
-                        output.ago(one.fire_at, now),
+                        output.ago(one.fire_at, now) or "?",
                         one.execution_id,
                         one.workflow_type,
                         one.step_name,
@@ -286,6 +298,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
 def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
+    yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]
     for row in found.overview.oldest_unfinished:

@@ -33,8 +33,10 @@ def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False)
         return f"in trouble: {trouble}"
     if summary.waiting_for is not None:
         until = f", {output.ago(summary.waiting_until, now)}" if summary.waiting_until else ""
-        others = f" ({summary.signals_pending} other signals came)" if _is_other(summary) else ""
-        return f"{summary.waiting_for}{until}{others}"
+        came = ""
+        if number := summary.signals_pending:
+            came = f" ({number} signal{'' if number == 1 else 's'} came and not taken yet)"
+        return f"{summary.waiting_for}{until}{came}"
     return summary.error_message or ""
 
 
@@ -99,14 +101,17 @@ def no_worker(file: Path) -> Text:
 def hint(details: ExecutionDetails, file: Path) -> str | None:
     """What one could do about it."""
     summary = details.summary
+    if details.problems and summary.status not in TERMINAL_STATUSES:
+        return (
+            "to let it go on: mend what cannot be read, by hand (`doctor` says how a time is"
+            " written), and start workers anew"
+        )
     if summary.blocked_reason is not None or summary.status == "FAILED":
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return "it was compensated, so it cannot be retried; start a new one"
         return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
     if summary.trouble is not None:
-        if details.problems:
-            return "to let it go on: mend what cannot be read, and restart its workers"
         go_on = "to let it go on: start workers anew, with code that fits what is recorded"
         if summary.status == "COMPENSATING":
             return go_on
@@ -245,10 +250,6 @@ def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime) -> Text:
     # Where there is no room for all of it, it ends early: a second line would be another time.
     style = output.STATUS_STYLES.get(one.status, "")
     return Text(text.ljust(BAR), style, no_wrap=True, overflow="crop")
-
-
-def _is_other(summary: ExecutionSummary) -> bool:
-    return summary.signals_pending > 0 and (summary.waiting_for or "").startswith("signal ")
 
 
 def _moment(time: datetime | None, now: datetime) -> str:

@@ -55,7 +55,7 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     yield from _integrity(inspector, quick=quick)
     yield from _references(inspector)
     yield from _journal(inspector)
-    yield _disk(inspector)
+    yield disk(inspector)
     schema = _schema(inspector)
     yield schema
     if schema.level is Level.ERROR:
@@ -63,6 +63,23 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     yield from _rows(inspector)
     yield from _workers(inspector)
     yield from _executions(inspector, now)
+
+
+def disk(inspector: Inspector) -> Finding:
+    """Whether there is room for what workers record."""
+    try:
+        free = shutil.disk_usage(inspector.path.parent).free
+    except OSError as error:
+        raise StoreError(f"cannot tell how much room the disk has: {error}") from error
+    text = f"{free / 1e6:,.0f} MB are free"
+    if free >= 4 * LOG_BYTES:
+        return Finding(level=Level.OK, check="disk", message=text)
+    return Finding(
+        level=Level.ERROR if free < 1_000_000 else Level.WARNING,
+        check="disk",
+        message=f"{text}: workers stop when there is no room for what they record",
+        hint="make room; workers go on by themselves then. `prune` and `vacuum` need room, too",
+    )
 
 
 def _sqlite_version() -> Finding:
@@ -161,22 +178,6 @@ def _journal(inspector: Inspector) -> Iterator[Finding]:
         )
     else:
         yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
-
-
-def _disk(inspector: Inspector) -> Finding:
-    try:
-        free = shutil.disk_usage(inspector.path.parent).free
-    except OSError as error:
-        raise StoreError(f"cannot tell how much room the disk has: {error}") from error
-    text = f"{free / 1e6:,.0f} MB are free"
-    if free >= 4 * LOG_BYTES:
-        return Finding(level=Level.OK, check="disk", message=text)
-    return Finding(
-        level=Level.ERROR if free < 1_000_000 else Level.WARNING,
-        check="disk",
-        message=f"{text}: workers stop when there is no room for what they record",
-        hint="make room; workers go on by themselves then. `prune` and `vacuum` need room, too",
-    )
 
 
 def _rows(inspector: Inspector) -> Iterator[Finding]:
