@@ -1,5 +1,6 @@
-# Needs Python 3.11 or later with its venv module, make and git; everything else is
-# installed into .venv by the first target that needs it.
+# Needs Python 3.11 or later with its venv module, make and git. Everything else is installed
+# into .venv by the first target that needs it: the library alone takes seconds, the tools of
+# those who work on it take about a minute.
 
 PYTHON ?= python3
 DB     ?= workflows.db
@@ -7,6 +8,8 @@ ARGS   ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
+PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CORE  := $(VENV)/core
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
@@ -16,7 +19,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) ## Run examples/demo.py: a workflow that survives kill -9
+demo: $(CORE) ## Run examples/demo.py: a workflow that survives kill -9
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 .PHONY: test
@@ -91,7 +94,7 @@ plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
 	@PYTHONPATH=. $(BIN)/python tools/query_plans.py
 
 .PHONY: migrate
-migrate: $(READY) ## Bring a database to the current schema (DB=workflows.db ARGS=)
+migrate: $(CORE) ## Bring a database to the current schema (DB=workflows.db ARGS=)
 	@$(BIN)/python -m durable_workflow_sqlite migrate "$(DB)" $(ARGS)
 
 .PHONY: screenshots
@@ -147,13 +150,19 @@ clean: ## Delete .venv and everything else that make, the tools and the tests le
 	@rm -rf $(VENV) .venv-peers .bench dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml
+$(READY): $(CORE)
+	@echo "installing the tools for tests and checks into $(VENV); this takes about a minute ..."
+	@$(PIP) -e ".[dev]"
+	@touch $@
+
+# A set-up that was interrupted left no $(CORE), and begins anew.
+$(CORE): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is no Python 3.11 or later; name one: make PYTHON=python3.12 ..." >&2; \
 		exit 1; }
-	@echo "setting up $(VENV) ..."
-	@test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { \
+	@echo "setting up $(VENV); this takes some seconds ..."
+	@test -e $@ -a -x $(BIN)/python || $(PYTHON) -m venv --clear $(VENV) || { \
 		echo "$(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)" >&2; \
 		rm -rf $(VENV); exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@$(PIP) -e .
 	@touch $@

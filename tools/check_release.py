@@ -34,7 +34,7 @@ TESTS: Final = ("tests/engine", "tests/blocking", "tests/telemetry", "tests/exam
 NEED_A_CHECKOUT: Final = ("tests/queries", "tests/migrations/test_migration_files.py")
 _IMPORT_TIME: Final = re.compile(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", re.MULTILINE)
 NOT_FOR_TESTS: Final = re.compile(
-    r"apsw|build|hatchling|import-linter|mypy|pre-commit|pyright|ruff|sqlfluff|twine"
+    r"build|hatchling|import-linter|mypy|pre-commit|pyright|ruff|sqlfluff|twine"
 )
 
 
@@ -94,7 +94,8 @@ def _check_artefacts(folder: Path) -> Iterator[str]:
     yield from missing_files(wheel, sdist)
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
-            if not name.startswith((f"{PACKAGE}/", f"{PACKAGE}-")) or name.endswith(".pyc"):
+            ours = (f"{PACKAGE}/", f"{PACKAGE}-", f"{PACKAGE}_pytest.py")
+            if not name.startswith(ours) or name.endswith(".pyc"):
                 yield f"{wheel.name} holds {name}, which has no business there"
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "sdist", filter="data")

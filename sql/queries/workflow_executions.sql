@@ -204,11 +204,13 @@ where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- name: put_into_queue(workflow_execution_id, now)!
--- Nobody has the execution any more: says from when on it may be claimed. One that
--- only waits has nothing to do before its earliest timer, the end of its time to
--- live, or a signal, whose trigger says so then. The + keeps SQLite from looking for
--- the earliest in the index of all timers: the timers of one execution are few.
+-- name: put_into_queue(workflow_execution_ids, now)!
+-- Nobody has these executions any more (a JSON array of ids): says from when on each
+-- may be claimed. One that only waits has nothing to do before its earliest timer,
+-- the end of its time to live, or a signal, whose trigger says so then. The + keeps
+-- SQLite from looking for the earliest in the index of all timers: the timers of one
+-- execution are few.
+-- :workflow_execution_ids text
 -- :now text
 update workflow_executions
 set
@@ -238,7 +240,7 @@ set
         )
     )
 where
-    workflow_execution_id = :workflow_execution_id
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and guarantee = 'BEST_EFFORT_BACKGROUND'
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and blocked_reason is null;
@@ -329,8 +331,10 @@ limit :batch_size;
 -- name: load_unqueued()
 -- What only an engine that starts up takes over: FOREGROUND_ONLY executions that
 -- nobody has, with the time at which there is something to do for them; and those
--- that were written by hand without a time at which they may be claimed. Reads all
--- that is unfinished and not suspended, once for each start of an engine.
+-- that were written by hand without a time at which they may be claimed. Those that
+-- have not begun have an index; what has begun and is not suspended is looked through,
+-- once for each start of an engine. (Its rowids are picked apart: where statistics say
+-- that there are few other rows, SQLite would read all of the table instead.)
 -- =workflow_execution_id text
 -- =workflow_id text
 -- =guarantee text
@@ -385,7 +389,31 @@ select
     null as wakes_at
 from workflow_executions
 where
-    workflow_executions.status in ('PENDING', 'RUNNING', 'COMPENSATING')
+    workflow_executions.status = 'PENDING'
+    and workflow_executions.available_at is null
+    and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
+    and workflow_executions.blocked_reason is null
+    and not exists (
+        select 1
+        from workflow_claims
+        where
+            workflow_claims.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+    )
+union all
+select
+    workflow_executions.workflow_execution_id,
+    workflow_executions.workflow_id,
+    workflow_executions.guarantee,
+    1 as is_due,
+    null as wakes_at
+from workflow_executions
+where
+    workflow_executions.rowid in (
+        select begun.rowid
+        from workflow_executions as begun
+        where begun.status in ('RUNNING', 'COMPENSATING')
+    )
     and workflow_executions.available_at is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
@@ -398,15 +426,20 @@ where
     );
 
 -- name: load_unregistered(workflow_ids)
--- The unfinished executions of every workflow but the given ones (a JSON array).
--- Sent only where the file has such a workflow: it reads all that is unfinished.
+-- The unfinished executions of workflows that an engine does not have (a JSON array
+-- of ids), the oldest first. The rowids are picked apart, as in load_unqueued.
 -- :workflow_ids text
 -- @sort: as many as it gives
 select workflow_execution_id
 from workflow_executions
 where
-    status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-    and workflow_id not in (select value from json_each(:workflow_ids))
+    rowid in (
+        select unfinished.rowid
+        from workflow_executions as unfinished
+        where
+            unfinished.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            and unfinished.workflow_id in (select value from json_each(:workflow_ids))
+    )
 order by created_at, workflow_execution_id;
 
 -- name: load_blocked()
@@ -421,9 +454,11 @@ where
     and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
 order by created_at, workflow_execution_id;
 
--- name: count_recovery(workflow_execution_id, max_recoveries)$
--- The worker of an execution died with it in its hands. One that was running when
--- that happened too often in a row is blocked; gives the reason then.
+-- name: count_recoveries(workflow_execution_ids, max_recoveries)
+-- The worker of these executions (a JSON array of ids) died with them in its hands.
+-- One that was running when that happened too often in a row is blocked, with the
+-- reason.
+-- :workflow_execution_ids text
 -- :max_recoveries integer
 update workflow_executions
 set
@@ -434,9 +469,11 @@ set
         'its worker died ' || (recovery_count + 1) || ' times in a row'
     )
 where
-    workflow_execution_id = :workflow_execution_id
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and status in ('PENDING', 'RUNNING', 'COMPENSATING')
-returning blocked_reason;
+returning
+    workflow_execution_id,
+    blocked_reason;
 
 -- name: unblock_execution(workflow_execution_id)!
 -- Lets workers take on an execution again; changing no row means that it was not

@@ -11,6 +11,7 @@ DurableWorkflowError
 ├── CompensationError          compensations that could not succeed
 ├── SerializationError         a value that is no JSON, or JSON that is no such value
 ├── NonDeterminismError        a replay that does not match its history
+├── StepNotAwaitedError        a workflow called a step, and ended without an `await` of it
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
 ├── ExecutionBlockedError  it killed its workers too often; nobody takes it on
@@ -190,6 +191,13 @@ class NonDeterminismError(DurableWorkflowError):
         )
         self.recorded_name = recorded_name
         self.current_name = current_name
+
+
+class StepNotAwaitedError(DurableWorkflowError):
+    """A workflow function called a step, a sleep or a wait, and returned without awaiting it.
+
+    The execution is left as it is; it goes on with code that has the `await`.
+    """
 
 
 class ExecutionNotFoundError(DurableWorkflowError):

@@ -167,8 +167,10 @@ def test_errors_are_those_of_the_async_api(engine: DurableEngine) -> None:
     engine.run(double, 1, execution_id="one")
     with pytest.raises(ExecutionConflictError):
         engine.run(double, 2, execution_id="one")
+    async_store = async_api.SqliteCheckpointStore.in_memory()
     with pytest.raises(TypeError, match=r"durable_workflow_sqlite\.blocking"):
-        DurableEngine(async_api.SqliteCheckpointStore.in_memory())  # type: ignore[arg-type]
+        DurableEngine(async_store)  # type: ignore[arg-type]
+    asyncio.run(async_store.close())
 
 
 def test_a_wait_for_a_result_may_time_out_and_be_repeated(engine: DurableEngine) -> None:

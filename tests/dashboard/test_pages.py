@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import re
 import sqlite3
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
 
-from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
+from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore, dashboard
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
-from tests.dashboard.conftest import Open, approval, fill, send
+from tests.dashboard.conftest import HOST, Open, approval, fill, send
 
 
 def words(html: str) -> str:
@@ -288,3 +295,27 @@ def test_another_applications_file_is_left_as_it_is(tmp_path: Path, visit: Open)
     client = visit(path)
     assert client.get("/").status_code == 503
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which files are open")
+def test_a_mounted_dashboard_that_is_dropped_lets_go_of_the_file(file: Path) -> None:
+    def visit_once() -> list[sqlite3.Connection]:
+        app = Starlette(routes=[Mount("/flows", dashboard.app(file))])
+        with TestClient(app, base_url=HOST) as client:
+            assert client.get("/flows/").status_code == 200
+            assert holds(file)
+            # Held here, they are closed by nobody but the dashboard.
+            return [one for one in gc.get_objects() if isinstance(one, sqlite3.Connection)]
+
+    def holds(file: Path) -> bool:
+        return any(
+            os.path.realpath(one).startswith(str(file)) for one in Path("/proc/self/fd").iterdir()
+        )
+
+    connections = visit_once()
+    for _ in range(500):
+        gc.collect()
+        if not holds(file):
+            break
+        time.sleep(0.01)
+    assert connections and not holds(file)

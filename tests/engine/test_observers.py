@@ -539,7 +539,7 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         ("DEBUG", "execution 'one' of order@1 is undone"),
         ("DEBUG", "step 'charge' of execution 'one' is undone"),
         ("DEBUG", "step 'charge' of execution 'one' was undone after T"),
-        ("INFO", "execution 'one' ended FAILED: no truck"),
+        ("INFO", "execution 'one' ended FAILED: ValueError: no truck"),
     ]
     assert all(
         record.workflow_execution_id == "one"  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable
@@ -17,8 +18,11 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     NonDeterminismError,
     SerializationError,
+    SignalTimeoutError,
     SqliteCheckpointStore,
+    StepNotAwaitedError,
     WorkflowContext,
+    WorkflowFailedError,
     workflow,
 )
 from tests.lives import Journal, die, live_and_die
@@ -306,16 +310,19 @@ def test_a_task_may_be_handed_a_branch() -> None:
 
 def test_a_task_that_outlives_its_workflow_can_write_nothing_more() -> None:
     trouble: list[BaseException] = []
+    ended, tried = asyncio.Event(), asyncio.Event()
 
     @workflow
     async def leaves_a_task_behind(ctx: WorkflowContext) -> str:
         async def late() -> None:
-            await asyncio.sleep(0.05)
+            await ended.wait()
             try:
                 await ctx.step("late", lambda: "late")
             except BaseException as error:
                 trouble.append(error)
                 raise
+            finally:
+                tried.set()
 
         asyncio.create_task(late()).add_done_callback(lambda task: task.exception())
         return await ctx.step("only", lambda: "done")
@@ -323,7 +330,8 @@ def test_a_task_that_outlives_its_workflow_can_write_nothing_more() -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(leaves_a_task_behind, execution_id="one") == "done"
-            await asyncio.sleep(0.15)
+            ended.set()
+            await tried.wait()
             assert [c.step_name for c in await store.load_checkpoints("one")] == ["only"]
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
@@ -436,3 +444,73 @@ def test_a_recorded_payload_that_is_no_longer_of_its_type_stops_the_execution(
         run(file, body)
     assert status(file) is ExecutionStatus.RUNNING
     assert journal.lines == []
+
+
+FORGOTTEN: dict[str, Callable[[WorkflowContext, Journal], Awaitable[Any]]] = {
+    "step 'ship' (index 1)": lambda ctx, journal: ctx.step("ship", journal.note, "shipped"),
+    "sleep 'cooling-off' (index 1)": lambda ctx, _: ctx.sleep("cooling-off", timedelta(0)),
+    "signal 'approved' (index 1)": lambda ctx, _: ctx.wait_signal("approved", timedelta(0)),
+    "step 'ship' (index 0 of branch 'parcel')": lambda ctx, journal: ctx.branch("parcel").step(
+        "ship", journal.note, "shipped"
+    ),
+}
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+@pytest.mark.parametrize("what", FORGOTTEN)
+def test_a_forgotten_await_stops_the_execution_and_mended_code_goes_on(
+    what: str, is_last: bool, file: Path, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    call = FORGOTTEN[what]
+
+    async def forgetful(ctx: WorkflowContext) -> Any:
+        await ctx.step("charge", journal.note, "charged")
+        if is_last:
+            return call(ctx, journal)
+        called = call(ctx, journal)
+        await ctx.step("thank", journal.note, "thanked")
+        return f"done with {called}"
+
+    async def mended(ctx: WorkflowContext) -> str:
+        await ctx.step("charge", journal.note, "charged")
+        with contextlib.suppress(SignalTimeoutError):
+            await call(ctx, journal)
+        if not is_last:
+            await ctx.step("thank", journal.note, "thanked")
+        return "done"
+
+    with pytest.raises(StepNotAwaitedError, match="with that code it goes on") as caught:
+        run(file, forgetful)
+    assert what in str(caught.value)
+    assert caught.value.workflow_execution_id == "one"
+    assert status(file) is ExecutionStatus.RUNNING
+    assert run(file, mended) == "done"
+    assert journal.lines.count("charged") == 1
+    assert journal.lines.count("shipped") == ("ship" in what)
+
+
+def test_of_many_steps_that_start_together_the_forgotten_one_is_found(file: Path) -> None:
+    async def forgetful(ctx: WorkflowContext) -> None:
+        calls = [ctx.step(f"step {number}", lambda: None) for number in range(300)]
+        forgotten = calls.pop(7)
+        await asyncio.gather(*calls)
+        assert asyncio.iscoroutine(forgotten)
+
+    with pytest.raises(StepNotAwaitedError, match=r"called step 'step 7' \(index 7\) and never"):
+        run(file, forgetful)
+
+
+def test_an_error_of_the_body_is_its_end_whatever_it_has_not_awaited(file: Path) -> None:
+    async def fails(ctx: WorkflowContext) -> None:
+        later = ctx.step("later", lambda: None)
+        try:
+            await ctx.step("first", refuse)
+        finally:
+            later.close()
+
+    def refuse() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(WorkflowFailedError, match="no"):
+        run(file, fails)

@@ -336,15 +336,16 @@ def test_an_engine_says_when_it_is_not_open() -> None:
 def test_ending_the_event_loop_leaves_executions_to_be_resumed(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def life() -> None:
+    async def life() -> SqliteCheckpointStore:
         store = SqliteCheckpointStore.file(file)
         engine = DurableEngine(store)
         await engine.open()
         await engine.start(wait, execution_id="one")
         await asyncio.sleep(0.05)
+        return store
 
     with caplog.at_level(logging.ERROR):
-        asyncio.run(life())
+        store = asyncio.run(life())
 
     async def next_life() -> None:
         async with SqliteCheckpointStore.file(file) as store:
@@ -353,6 +354,7 @@ def test_ending_the_event_loop_leaves_executions_to_be_resumed(
             assert record.status is ExecutionStatus.SUSPENDED
 
     asyncio.run(next_life())
+    asyncio.run(store.close())
 
 
 def test_a_stop_that_is_cut_off_goes_on_and_a_second_call_waits_for_it(file: Path) -> None:

@@ -10,6 +10,7 @@ import functools
 import sqlite3
 import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Callable
 from contextlib import closing
@@ -641,3 +642,27 @@ async def key_for_a_sleep(ctx: WorkflowContext) -> None:
 def test_an_idempotency_key_is_for_the_step_that_it_names(body: Any) -> None:
     with pytest.raises(WorkflowFailedError, match="must be followed by step 'pay'"):
         asyncio.run(_run(workflow(body)))
+
+
+def test_a_failure_shows_its_class_and_the_line_of_the_workflow_where_it_came_from() -> None:
+    def look_up(prices: dict[str, int]) -> int:
+        return prices["tea"]
+
+    @workflow
+    async def of_its_own(ctx: WorkflowContext) -> int:
+        return look_up({})
+
+    @workflow
+    async def of_a_step(ctx: WorkflowContext) -> int:
+        return await ctx.step("look up", look_up, {})
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            for definition in (of_its_own, of_a_step):
+                with pytest.raises(WorkflowFailedError, match="FAILED: KeyError: 'tea'") as caught:
+                    await engine.run(definition)
+                shown = "".join(traceback.format_exception(caught.value))
+                assert f"in {definition.name}\n" in shown
+                assert "in look_up\n" in shown
+
+    asyncio.run(life())

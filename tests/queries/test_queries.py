@@ -370,10 +370,13 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "load_unqueued": [{}],
-    "load_unregistered": [{"workflow_ids": "[]"}],
+    "load_unregistered": [{"workflow_ids": '["order:1"]'}],
     "load_blocked": [{}],
     "load_claiming_workers": [{}],
     "load_claims_of": [{"worker_id": WHOEVER}],
+    "count_recoveries": [
+        {"workflow_execution_ids": '["RUNNING, empty"]', "max_recoveries": most} for most in (9, 0)
+    ],
     "load_ids_to_prune": [
         {
             "workflow_id": "order:1",
@@ -465,11 +468,6 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         )
         values.setdefault("insert_claim", set()).add(type(claim))
         values.setdefault("send_signal", set()).add(type(sent))
-    for most in (9, 0):
-        blocked = queries.count_recovery(
-            filled, workflow_execution_id="RUNNING, empty", max_recoveries=most
-        )
-        values.setdefault("count_recovery", set()).add(type(blocked))
     assert type(queries.load_last_signal_id(filled)) is int
     values["load_last_signal_id"] = {int, type(None)}
     inserted = queries.insert_signal(

@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 from benchmarks import big_file
 
-from durable_workflow_sqlite import ExecutionStatus, SignalStatus, SqliteCheckpointStore
+from durable_workflow_sqlite import (
+    ExecutionStatus,
+    SignalStatus,
+    SqliteCheckpointStore,
+    WorkflowGuarantee,
+)
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     WORKFLOW,
@@ -141,6 +146,41 @@ def test_a_wait_costs_the_same_however_many_signals_came_before(file: Path) -> N
                 }
             )
     # Another one is pending now.
+    for name, before in costs[0].items():
+        assert costs[1][name] < before + 50
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_an_engine_that_starts_costs_the_same_however_much_is_queued_or_waits(
+    file: Path, analyzed: bool
+) -> None:
+    async def fill(first: int, end: int) -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            for number in range(first, end):
+                queued, waiting = (
+                    new_execution(
+                        f"{status}-{number}",
+                        status=status,
+                        guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+                        available_at=BEGIN,
+                    )
+                    for status in (ExecutionStatus.PENDING, ExecutionStatus.SUSPENDED)
+                )
+                await store.save(WORKFLOW, queued, waiting)
+
+    costs: list[dict[str, int]] = []
+    for first, end in ((0, 10), (10, 500)):
+        asyncio.run(fill(first, end))
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            if analyzed:
+                connection.execute("analyze")
+            costs.append(
+                {
+                    name: cost(connection, name, {"workflow_ids": '["retired@1"]'})
+                    for name in ("load_unqueued", "load_blocked")
+                    + (() if analyzed else ("load_unregistered",))
+                }
+            )
     for name, before in costs[0].items():
         assert costs[1][name] < before + 50
 

@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from durable_workflow_sqlite.store.adapter import as_statement, number_parameters
+from durable_workflow_sqlite.store.adapter import number_parameters
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, load_queries
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
@@ -60,7 +60,7 @@ def statements_in(directory: Path) -> set[str]:
 
 
 def sent_as(query: str) -> str:
-    return plain(as_statement(getattr(load_queries(), query))[0])
+    return plain(number_parameters(getattr(load_queries(), query).sql)[0])
 
 
 def statements_of(path: Path) -> set[str]:

@@ -121,7 +121,10 @@ class WorkflowContext:
         """
         check_identifier("a step's name", name)
         if not callable(action):
-            raise TypeError(f"the action of step {name!r} must be callable, not {action!r}")
+            raise TypeError(
+                f"the action of step {name!r} must be callable, not {action!r}; name the function,"
+                f" and its arguments after it: `ctx.step({name!r}, function, argument)`"
+            )
         if compensate is not None or serialize is not None or deserialize is not None:
             for what, function in (
                 ("compensate", compensate),
@@ -140,7 +143,7 @@ class WorkflowContext:
         if result_type is not Any:
             serialization.check_type(result_type, "the result of step", name)
         place, history = self._next(name, StepKind.STEP)
-        return run_step(
+        call = run_step(
             self._execution,
             StepCall(
                 place=place,
@@ -158,6 +161,7 @@ class WorkflowContext:
                 idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
             ),
         )
+        return self._execution.calls.add(call)
 
     def sleep(self, name: str, duration: timedelta) -> Coroutine[Any, Any, None]:
         """Sleep; the deadline is computed once, and kept over any number of restarts."""
@@ -165,7 +169,7 @@ class WorkflowContext:
         _check_duration("duration", duration)
         place, history = self._next(name, StepKind.SLEEP)
         call = WaitCall(place=place, name=name, kind=StepKind.SLEEP, history=history)
-        return sleep_until(self._execution, call, duration)
+        return self._execution.calls.add(sleep_until(self._execution, call, duration))
 
     def sleep_until(self, name: str, deadline: datetime) -> Coroutine[Any, Any, None]:
         """Sleep until a time, which must know its zone."""
@@ -173,7 +177,7 @@ class WorkflowContext:
         check_time("deadline", deadline)
         place, history = self._next(name, StepKind.SLEEP)
         call = WaitCall(place=place, name=name, kind=StepKind.SLEEP, history=history)
-        return sleep_until(self._execution, call, deadline)
+        return self._execution.calls.add(sleep_until(self._execution, call, deadline))
 
     @overload
     def wait_signal(
@@ -210,7 +214,9 @@ class WorkflowContext:
             serialization.check_type(payload_type, "the payload of signal", name)
         place, history = self._next(name, StepKind.SIGNAL)
         call = WaitCall(place=place, name=name, kind=StepKind.SIGNAL, history=history)
-        return wait_for_signal(self._execution, call, timeout, payload_type)
+        return self._execution.calls.add(
+            wait_for_signal(self._execution, call, timeout, payload_type)
+        )
 
     def branch(self, key: str) -> WorkflowContext:
         """A context with a numbering of its own, for a chain of steps that runs beside others.
@@ -315,7 +321,7 @@ def _mismatch(
 
 def _check_duration(what: str, value: object, minimum: timedelta = timedelta(0)) -> None:
     if not isinstance(value, timedelta):
-        raise TypeError(f"{what} must be a timedelta, not {value!r}")
+        raise TypeError(f"{what} must be a timedelta, as timedelta(seconds=30), not {value!r}")
     if value < minimum:
         raise ValueError(
             f"{what} must not be {'negative' if not minimum else 'zero or less'}: {value}"

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.engine.failures import (
     checked,
     default_error_formatter,
     error_type,
+    in_words,
 )
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.history import History
@@ -127,7 +128,7 @@ class DurableEngine:
         if self._is_disposed:
             raise EngineStoppedError("this engine was disposed of; make another one")
         if self._environment is not None:
-            raise RuntimeError("this engine is open already")
+            raise RuntimeError("this engine is open already: use it as it is")
         self._environment = Environment(
             store=self._store,
             clock=self._clock,
@@ -325,13 +326,14 @@ class DurableEngine:
         if found_type != workflow.name:
             raise ExecutionConflictError(
                 f"execution {found.workflow_execution_id!r} is of workflow {found_type!r},"
-                f" not {workflow.name!r}; nothing was started",
+                f" not {workflow.name!r}; nothing was started. Give another execution_id",
                 workflow_execution_id=found.workflow_execution_id,
             )
         if not serialization.is_same_json(found.input_data, wanted.input_data):
             raise ExecutionConflictError(
                 f"execution {found.workflow_execution_id!r} was started with other input;"
-                " nothing was started",
+                " nothing was started. Give the same arguments to attach to it, or another"
+                " execution_id",
                 workflow_execution_id=found.workflow_execution_id,
             )
         return found
@@ -589,7 +591,7 @@ def _after(
     what: str, duration: timedelta, now: datetime, minimum: timedelta = timedelta(microseconds=1)
 ) -> datetime:
     if not isinstance(duration, timedelta):
-        raise TypeError(f"{what} must be a timedelta, not {duration!r}")
+        raise TypeError(f"{what} must be a timedelta, as timedelta(hours=1), not {duration!r}")
     if duration < minimum:
         raise ValueError(
             f"{what} must not be {'zero or less' if minimum else 'negative'}: {duration}"
@@ -611,7 +613,8 @@ def _result(outcome: Outcome, result_type: Any) -> Any:
     if record.status is ExecutionStatus.COMPLETED:
         what = f"the result of execution {execution_id!r}"
         return serialization.from_json(record.output_data, result_type, what)
-    message = f"execution {execution_id!r} ended {record.status}: {record.error_message}"
+    why = in_words(record.error_type, record.error_message)
+    message = f"execution {execution_id!r} ended {record.status}: {why}"
     error: WorkflowCancelledError | WorkflowFailedError
     if record.status is ExecutionStatus.CANCELLED:
         error = WorkflowCancelledError(message, workflow_execution_id=execution_id)
@@ -644,5 +647,7 @@ def _blocked(state: WorkflowExecution) -> ExecutionBlockedError:
 
 def _not_found(execution_id: str) -> ExecutionNotFoundError:
     return ExecutionNotFoundError(
-        f"no execution has the id {execution_id!r}", workflow_execution_id=execution_id
+        f"no execution has the id {execution_id!r}: none was started in this store under it, or it"
+        " was deleted",
+        workflow_execution_id=execution_id,
     )

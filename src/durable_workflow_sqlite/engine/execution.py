@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
+from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
@@ -35,6 +36,7 @@ from durable_workflow_sqlite.errors import (
     NonDeterminismError,
     SerializationError,
     StepFailedError,
+    StepNotAwaitedError,
     WorkflowCancelledError,
     WorkflowExpiredError,
 )
@@ -116,6 +118,7 @@ class Execution:
         "_told_status",
         "_trouble",
         "_waiting",
+        "calls",
         "claim",
         "definition",
         "environment",
@@ -143,6 +146,7 @@ class Execution:
         self.id = record.workflow_execution_id
         self.history = history
         self.inbox = Inbox(self)
+        self.calls = Calls()
         self.steps_begun = 0
         loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
@@ -499,6 +503,7 @@ class Execution:
             return await self._undo(self._interruption)
         self._check_all_was_asked_for(error)
         if error is None:
+            self._check_all_was_awaited()
             try:
                 output = serialization.to_json(
                     result, f"the result of workflow {self.definition.name!r}"
@@ -540,9 +545,11 @@ class Execution:
             self._is_closed = True
             await self._end_tasks(self._body)
         try:
-            return self._body.result(), None
-        except BaseException as error:  # noqa: BLE001 - to be told apart by whoever asked
-            return None, error
+            # `result()`, asked a second time, would take the traceback away from the error.
+            failure = self._body.exception()
+        except asyncio.CancelledError as cancellation:
+            return None, cancellation
+        return (self._body.result(), None) if failure is None else (None, failure)
 
     async def _end_tasks(self, body: asyncio.Task[Any]) -> None:
         """Cancel the body and the tasks that it left in the middle of a step; wait for them."""
@@ -585,6 +592,21 @@ class Execution:
                 branch=branch,
                 recorded_name=last.step_name,
             ) from error
+
+    def _check_all_was_awaited(self) -> None:
+        """Raise if the body ended well, and yet called what it never awaited: that never ran."""
+        if calls := self.calls.take_unawaited():
+            names = ", ".join(call.describe() for call in calls)
+            branch, index = calls[0].place
+            raise StepNotAwaitedError(
+                f"the workflow of execution {self.id!r} called {names} and never awaited it, so it"
+                " did not run. The execution was left as it is. Write `await` before the call;"
+                " with that code it goes on.",
+                workflow_execution_id=self.id,
+                step_name=calls[0].name,
+                step_index=index,
+                branch=branch,
+            )
 
     async def _wait_for_replay(self, body: asyncio.Task[Any]) -> None:
         """Replay until every step with a compensation is registered, or nothing moves any more."""
@@ -690,7 +712,7 @@ class Execution:
                 "execution %r ended %s: %s",
                 self.id,
                 status,
-                error_message,
+                failures.in_words(error_type, error_message),
                 extra={"workflow_execution_id": self.id},
             )
         self.environment.observers.tell("on_execution_complete", record, elapsed)
@@ -706,7 +728,7 @@ class Execution:
             _log.error(
                 "execution %r is left as it is, to be resumed: %s",
                 self.id,
-                trouble,
+                type(trouble).__name__,  # the text is the traceback's last line
                 exc_info=trouble,
                 extra={"workflow_execution_id": self.id},
             )

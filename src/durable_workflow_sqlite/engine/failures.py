@@ -58,6 +58,17 @@ def error_type(error: BaseException) -> str:
     return f"{type(error).__module__}:{type(error).__qualname__}"
 
 
+def in_words(type_: str | None, message: str | None) -> str:
+    """What was stored of an error, for people: many a text says little without its class.
+
+    An error of this library says in its text what it is.
+    """
+    module, _, name = (type_ or "").partition(":")
+    if not name or name == message or module == DurableWorkflowError.__module__:
+        return message or name
+    return f"{name}: {message}"
+
+
 def parts(error: Exception) -> str | None:
     """What `rebuild` makes an equal error of: its type, arguments, text and attributes, as JSON.
 

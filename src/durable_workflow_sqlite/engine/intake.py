@@ -110,6 +110,8 @@ class Intake:
         """What was taken on and has not come to a wait or its end: it takes up room."""
         self._claims: dict[str, WorkflowClaim] = {}
         """What is claimed and not launched yet."""
+        self._signalled: set[str] = set()
+        """Of these, what a signal has come for meanwhile."""
         self._foreground: dict[str, datetime | None] = {}
         """FOREGROUND_ONLY ones that this engine found as it started up: when they are due."""
         self._left_alone: dict[str, _LeftAlone] = {}
@@ -218,6 +220,8 @@ class Intake:
         self._left_alone.pop(execution_id, None)  # it may be a cancel, or just what was missing
         if execution_id in self._foreground:
             self._foreground[execution_id] = self._environment.clock.now()
+        if execution_id in self._claims:
+            self._signalled.add(execution_id)
         self.look()
 
     def left(self, execution: Execution, trouble: BaseException) -> None:
@@ -391,14 +395,17 @@ class Intake:
             raise LookupError(f"workflow {record.workflow_id!r} is not registered")
         history = History(await self._store.load_checkpoints(execution_id))
         interruption: Interruption | None = None
+        self._signalled.discard(execution_id)
         if await self._is_to_cancel(execution_id):
             interruption = cancelled(execution_id)
         elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
             interruption = expired(record)
         execution = self._launch(definition, record, claim, history, interruption)
-        # Whoever asked before it was launched found nobody to tell.
-        if interruption is None and await self._is_to_cancel(execution_id):
-            execution.interrupt(cancelled(execution_id))
+        # Whoever asked in between found nobody to tell.
+        if execution_id in self._signalled:
+            self._signalled.discard(execution_id)
+            if await self._is_to_cancel(execution_id):
+                execution.interrupt(cancelled(execution_id))
         return execution, isinstance(interruption, WorkflowExpiredError)
 
     async def _is_to_cancel(self, execution_id: str) -> bool:

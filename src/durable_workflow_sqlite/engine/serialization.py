@@ -175,7 +175,10 @@ def _cached_decoder(type_: Any) -> msgspec.json.Decoder[Any]:
 def _write_custom(value: object) -> Any:
     dump = getattr(type(value), "model_dump", None)
     if dump is None:
-        raise TypeError(f"a {type(value).__qualname__} is no plain data")
+        raise TypeError(
+            f"a {type(value).__qualname__} is no plain data; a dataclass, a msgspec.Struct or a"
+            " pydantic model can stand in its place, or give the step serialize= and deserialize="
+        )
     return dump(value, mode="json", by_alias=True, round_trip=True)
 
 
@@ -184,7 +187,10 @@ def _read_custom(type_: Any, data: Any) -> Any:
         return data
     validate = getattr(type_, "model_validate_json", None)
     if validate is None:
-        raise TypeError(f"a {_name(type_)} cannot be made of plain data")
+        raise TypeError(
+            f"a {_name(type_)} cannot be made of plain data; annotate a dataclass, a"
+            " msgspec.Struct or a pydantic model, or give the step deserialize="
+        )
     return validate(msgspec.json.encode(data))
 
 

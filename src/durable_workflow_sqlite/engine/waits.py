@@ -42,6 +42,11 @@ class WaitCall(msgspec.Struct, frozen=True):
     def last(self) -> StepCheckpoint | None:
         return None if self.history is None else self.history.last
 
+    def describe(self) -> str:
+        branch, index = self.place
+        where = f"index {index}{f' of branch {branch!r}' if branch else ''}"
+        return f"{self.kind.lower()} {self.name!r} ({where})"
+
 
 class Inbox:
     """The signals of one execution that its waits have not taken yet."""

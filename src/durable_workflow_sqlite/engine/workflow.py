@@ -31,7 +31,10 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         version: int,
     ) -> None:
         if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"a workflow must be an async function, and {function!r} is not")
+            raise TypeError(
+                f"a workflow must be an async function, and {function!r} is not: write"
+                " `async def order(ctx: WorkflowContext, ...)`"
+            )
         check_identifier("a workflow's name", name)
         check_integer("a workflow's version", version, minimum=1)
         self._signature = inspect.signature(function)
@@ -178,7 +181,8 @@ class WorkflowRegistry:
         if known is not definition and known.function is not definition.function:
             raise ValueError(
                 f"two workflows have the name {definition.name!r} and version"
-                f" {definition.version}: {known.function!r} and {definition.function!r}"
+                f" {definition.version}: {known.function!r} and {definition.function!r}; give"
+                " one of them another: `@workflow(name=..., version=...)`"
             )
 
     def find(self, workflow_type: str, version: int) -> AnyWorkflow | None:

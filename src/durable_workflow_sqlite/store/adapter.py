@@ -14,6 +14,7 @@ from operator import itemgetter
 from sqlite3 import Connection, Cursor, OperationalError
 from typing import Any, Final, NamedTuple
 
+Statement = tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]
 _Values = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
 # What may hold a colon and is no parameter, and then a parameter.
@@ -73,10 +74,10 @@ class RowClassAdapter:
         return connection.execute(numbered, values_of(parameters))
 
 
-def as_statement(query: Any) -> tuple[str, _Values]:
-    """A loaded query's statement, and what makes its values of parameters by name."""
+def as_statement(query: Any, *given: str) -> Statement:
+    """A loaded query's statement, and what puts the values of these parameters in its order."""
     numbered, names = number_parameters(query.sql)
-    return numbered, _values_of(names)
+    return numbered, itemgetter(*(given.index(name) for name in names))
 
 
 def number_parameters(sql: str) -> tuple[str, list[str]]:

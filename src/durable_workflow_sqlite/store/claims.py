@@ -8,7 +8,7 @@ from datetime import datetime
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowClaim
 from durable_workflow_sqlite.store.group_commit import GroupCommit
-from durable_workflow_sqlite.store.queries import Queries
+from durable_workflow_sqlite.store.queries import LoadClaimRow, Queries
 from durable_workflow_sqlite.store.rows import time_to_text
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 
@@ -73,10 +73,13 @@ class Claims:
         )
 
     def holds(self, claim: WorkflowClaim) -> bool:
-        held = self._queries.load_claim(
-            self._connection, workflow_execution_id=claim.workflow_execution_id
-        )
+        held = self.load(claim.workflow_execution_id)
         return held is not None and held.fencing_token == claim.fencing_token
+
+    def load(self, workflow_execution_id: str) -> LoadClaimRow | None:
+        return self._queries.load_claim(
+            self._connection, workflow_execution_id=workflow_execution_id
+        )
 
     def delete(self, workflow_execution_id: str, fencing_token: int) -> int:
         return self._queries.delete_claim(

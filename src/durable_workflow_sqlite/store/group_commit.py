@@ -133,8 +133,8 @@ class GroupCommit:
         if (
             self._alone >= ALONE_AFTER
             and not self._queue
-            and self._loop is asyncio.get_running_loop()
             and (now := monotonic()) < self._at_once_until
+            and self._loop is asyncio.get_running_loop()
             and self._is_free(now)
         ):
             if shortcut is not None:
@@ -190,6 +190,7 @@ class GroupCommit:
         if self._queue or self._in_thread is not None:
             self._enter()  # what a loop that is gone has left would never be done
         self._closed = True
+        self._at_once_until = 0.0
         while self._queue or self._in_thread is not None:
             if self._in_thread is not None:
                 await asyncio.wait([self._in_thread])
@@ -228,10 +229,7 @@ class GroupCommit:
     def _is_free(self, now: float) -> bool:
         """Whether a write need not wait for anything that is known here."""
         if (
-            self._in_thread is not None
-            or self._refusals.times
-            or self._is_checkpointing
-            or self._closed
+            (self._checkpointer is not None and self._checkpointer.is_running)
             or self._forks != _forks
             or self._connection.in_transaction
         ):
@@ -324,6 +322,7 @@ class GroupCommit:
 
     def _try_again(self) -> None:
         loop = asyncio.get_running_loop()
+        self._at_once_until = 0.0
         refusals = self._refusals
         if refusals.times == 0:
             refusals.give_up_at = loop.time() + BUSY_TIMEOUT_MS / 1000

@@ -291,6 +291,13 @@ class LoadUnregisteredRow(NamedTuple):
     workflow_execution_id: str
 
 
+class CountRecoveriesRow(NamedTuple):
+    """What count_recoveries gives."""
+
+    workflow_execution_id: str
+    blocked_reason: str | None
+
+
 class LoadStatusesRow(NamedTuple):
     """What load_statuses gives."""
 
@@ -746,12 +753,13 @@ class Queries(Protocol):
         ...
 
     def put_into_queue(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, now: str
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, now: str
     ) -> int:
-        """Nobody has the execution any more: says from when on it may be claimed. One that
-        only waits has nothing to do before its earliest timer, the end of its time to
-        live, or a signal, whose trigger says so then. The + keeps SQLite from looking for
-        the earliest in the index of all timers: the timers of one execution are few.
+        """Nobody has these executions any more (a JSON array of ids): says from when on each
+        may be claimed. One that only waits has nothing to do before its earliest timer,
+        the end of its time to live, or a signal, whose trigger says so then. The + keeps
+        SQLite from looking for the earliest in the index of all timers: the timers of one
+        execution are few.
         """
         ...
 
@@ -791,16 +799,18 @@ class Queries(Protocol):
     def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
         """What only an engine that starts up takes over: FOREGROUND_ONLY executions that
         nobody has, with the time at which there is something to do for them; and those
-        that were written by hand without a time at which they may be claimed. Reads all
-        that is unfinished and not suspended, once for each start of an engine.
+        that were written by hand without a time at which they may be claimed. Those that
+        have not begun have an index; what has begun and is not suspended is looked through,
+        once for each start of an engine. (Its rowids are picked apart: where statistics say
+        that there are few other rows, SQLite would read all of the table instead.)
         """
         ...
 
     def load_unregistered(
         self, connection: sqlite3.Connection, *, workflow_ids: str
     ) -> list[LoadUnregisteredRow]:
-        """The unfinished executions of every workflow but the given ones (a JSON array).
-        Sent only where the file has such a workflow: it reads all that is unfinished.
+        """The unfinished executions of workflows that an engine does not have (a JSON array
+        of ids), the oldest first. The rowids are picked apart, as in load_unqueued.
         """
         ...
 
@@ -810,11 +820,12 @@ class Queries(Protocol):
         """
         ...
 
-    def count_recovery(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, max_recoveries: int
-    ) -> str | None:
-        """The worker of an execution died with it in its hands. One that was running when
-        that happened too often in a row is blocked; gives the reason then.
+    def count_recoveries(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, max_recoveries: int
+    ) -> list[CountRecoveriesRow]:
+        """The worker of these executions (a JSON array of ids) died with them in its hands.
+        One that was running when that happened too often in a row is blocked, with the
+        reason.
         """
         ...
 
@@ -1055,6 +1066,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
     "load_blocked": LoadUnregisteredRow,
+    "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_pending_signals": WorkflowSignalRow,

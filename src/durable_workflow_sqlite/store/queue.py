@@ -168,9 +168,11 @@ class Queue:
         at = now or utc_now()
 
         def release() -> None:
+            released: list[str] = []
             for claim in to_release:
                 execution_id = claim.workflow_execution_id
                 if self._claims.delete(execution_id, claim.fencing_token):
+                    released.append(execution_id)
                     if trouble is not None:
                         self._queries.note_trouble(
                             self._connection,
@@ -178,7 +180,7 @@ class Queue:
                             trouble=trouble,
                             updated_at=time_to_text(at),
                         )
-                    self._put_into_queue(execution_id, at)
+            self._put_into_queue(released, at)
 
         if to_release:
             await self._commit.write(release)
@@ -188,14 +190,14 @@ class Queue:
         at = now or utc_now()
 
         def release() -> None:
-            held = self._queries.load_claim(self._connection, workflow_execution_id=execution_id)
+            held = self._claims.load(execution_id)
             if held is None or held.worker_id != self._claims.worker_id:
                 return
             found = executions.load_execution(self._connection, self._queries, execution_id)
             # Created at the same microsecond, it is this record and not another of its id.
             if found is not None and found.created_at == execution.created_at:
                 self._claims.delete(execution_id, held.fencing_token)
-                self._put_into_queue(execution_id, at)
+                self._put_into_queue([execution_id], at)
 
         await self._commit.write(release)
 
@@ -211,23 +213,29 @@ class Queue:
 
         def release() -> list[AbandonedExecution]:
             return [
-                self._abandon(row, max_recoveries, at)
-                for worker_id in dead
-                for row in self._queries.load_claims_of(self._connection, worker_id=worker_id)
+                one for worker_id in dead for one in self._abandon(worker_id, max_recoveries, at)
             ]
 
         return await self._commit.write(release) if dead else []
 
     def _abandon(
-        self, row: q.LoadClaimsOfRow, max_recoveries: int, now: datetime
-    ) -> AbandonedExecution:
-        execution_id = row.workflow_execution_id
-        self._claims.delete(execution_id, row.fencing_token)
-        reason = self._queries.count_recovery(
-            self._connection, workflow_execution_id=execution_id, max_recoveries=max_recoveries
+        self, worker_id: str, max_recoveries: int, now: datetime
+    ) -> list[AbandonedExecution]:
+        claimed = [
+            row.workflow_execution_id
+            for row in self._queries.load_claims_of(self._connection, worker_id=worker_id)
+        ]
+        ids = json_array(claimed)
+        counted = self._queries.count_recoveries(
+            self._connection, workflow_execution_ids=ids, max_recoveries=max_recoveries
         )
-        self._put_into_queue(execution_id, now)
-        return AbandonedExecution(workflow_execution_id=execution_id, blocked_reason=reason)
+        reasons = {row.workflow_execution_id: row.blocked_reason for row in counted}
+        self._queries.delete_claims(self._connection, workflow_execution_ids=ids)
+        self._put_into_queue(claimed, now)
+        return [
+            AbandonedExecution(workflow_execution_id=one, blocked_reason=reasons.get(one))
+            for one in claimed
+        ]
 
     async def put_into_queue(
         self, workflow_execution_ids: Iterable[str], now: datetime | None = None
@@ -236,19 +244,16 @@ class Queue:
         at = now or utc_now()
 
         def put() -> None:
-            for execution_id in ids:
-                held = self._queries.load_claim(
-                    self._connection, workflow_execution_id=execution_id
-                )
-                if held is None:
-                    self._put_into_queue(execution_id, at)
+            self._put_into_queue([one for one in ids if self._claims.load(one) is None], at)
 
         if ids:
             await self._commit.write(put)
 
-    def _put_into_queue(self, workflow_execution_id: str, now: datetime) -> None:
+    def _put_into_queue(self, workflow_execution_ids: Iterable[str], now: datetime) -> None:
         self._queries.put_into_queue(
-            self._connection, workflow_execution_id=workflow_execution_id, now=time_to_text(now)
+            self._connection,
+            workflow_execution_ids=json_array(workflow_execution_ids),
+            now=time_to_text(now),
         )
 
     async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
@@ -257,15 +262,15 @@ class Queue:
 
     async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
         def load() -> list[str]:
-            known: list[str] = []
-            unknown: list[str] = []
-            for row in self._queries.load_workflows(self._connection):
-                is_known = (row.workflow_type, row.version) in workflows
-                (known if is_known else unknown).append(row.workflow_id)
-            if not unknown:
+            others = [
+                row.workflow_id
+                for row in self._queries.load_workflows(self._connection)
+                if (row.workflow_type, row.version) not in workflows
+            ]
+            if not others:
                 return []
             found = self._queries.load_unregistered(
-                self._connection, workflow_ids=json_array(known)
+                self._connection, workflow_ids=json_array(others)
             )
             return [row.workflow_execution_id for row in found]
 
@@ -286,7 +291,7 @@ class Queue:
                 self._connection, workflow_execution_id=workflow_execution_id
             )
             if changed:
-                self._put_into_queue(workflow_execution_id, at)
+                self._put_into_queue([workflow_execution_id], at)
             return bool(changed)
 
         return await self._commit.write(unblock)
@@ -307,7 +312,7 @@ class Queue:
             if not changed:
                 raise self._cannot_be_reopened(workflow_execution_id)
             save()
-            self._put_into_queue(workflow_execution_id, at)
+            self._put_into_queue([workflow_execution_id], at)
 
         await self._commit.write(reopen)
 

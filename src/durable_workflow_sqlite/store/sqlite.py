@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from durable_workflow_sqlite.errors import ClaimLostError, StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
@@ -59,6 +59,17 @@ from durable_workflow_sqlite.store.rows import (
 from durable_workflow_sqlite.store.signals import Signals
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
+
+_OF_ALL: Final = (
+    "workflow_execution_id",
+    "branch",
+    "step_index",
+    "attempt",
+    "step_name",
+    "started_at",
+    "fencing_token",
+)
+"""What every statement about a checkpoint takes: see `_shortcut_for`."""
 
 
 class SqliteCheckpointStore(CheckpointStore):
@@ -107,8 +118,10 @@ class SqliteCheckpointStore(CheckpointStore):
             self._give_back()
             raise
         self._queries = load_queries()
-        self._insert_intent = as_statement(self._queries.insert_intent)
-        self._update_outcome = as_statement(self._queries.update_outcome)
+        self._insert_intent = as_statement(self._queries.insert_intent, *_OF_ALL, "status", "kind")
+        self._update_outcome = as_statement(
+            self._queries.update_outcome, *_OF_ALL, "status", "output_data", "completed_at"
+        )
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
         path = database_path(connection)
@@ -460,38 +473,27 @@ class SqliteCheckpointStore(CheckpointStore):
             and checkpoint.due_at is None
         ):
             return None
+        values: tuple[Any, ...] = (
+            checkpoint.workflow_execution_id,
+            checkpoint.branch,
+            checkpoint.step_index,
+            checkpoint.attempt,
+            checkpoint.step_name,
+            time_to_text(checkpoint.started_at),
+            token,
+        )
         if checkpoint.status is StepStatus.INTENT:
             if checkpoint.output_data is not None or checkpoint.completed_at is not None:
                 return None
-            statement, values_of = self._insert_intent
-            parameters: dict[str, Any] = {
-                "workflow_execution_id": checkpoint.workflow_execution_id,
-                "branch": checkpoint.branch,
-                "step_index": checkpoint.step_index,
-                "attempt": checkpoint.attempt,
-                "step_name": checkpoint.step_name,
-                "kind": checkpoint.kind._value_,
-                "status": "INTENT",
-                "started_at": time_to_text(checkpoint.started_at),
-                "fencing_token": token,
-            }
+            statement, in_order = self._insert_intent
+            values += ("INTENT", checkpoint.kind._value_)
         elif checkpoint.status is StepStatus.COMPLETED and checkpoint.kind is StepKind.STEP:
-            statement, values_of = self._update_outcome
-            parameters = {
-                "status": "COMPLETED",
-                "output_data": checkpoint.output_data,
-                "completed_at": optional_time_to_text(checkpoint.completed_at),
-                "workflow_execution_id": checkpoint.workflow_execution_id,
-                "branch": checkpoint.branch,
-                "step_index": checkpoint.step_index,
-                "attempt": checkpoint.attempt,
-                "step_name": checkpoint.step_name,
-                "started_at": time_to_text(checkpoint.started_at),
-                "fencing_token": token,
-            }
+            statement, in_order = self._update_outcome
+            completed_at = optional_time_to_text(checkpoint.completed_at)
+            values += ("COMPLETED", checkpoint.output_data, completed_at)
         else:
             return None
-        return statement, values_of(parameters)
+        return statement, in_order(values)
 
     # Timers
 
