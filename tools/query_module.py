@@ -6,7 +6,7 @@ import itertools
 import keyword
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from query_files import Query, SqlType
@@ -68,7 +68,7 @@ class QueryModule:
 
     def _row_class(self, query: Query, columns: dict[str, SqlType]) -> RowClass:
         table = query.path.stem
-        if columns.keys() == self._schema.tables.get(table, {}).keys():
+        if _is_row_of(self._schema.tables.get(table, {}), columns):
             name, docstring = f"{_camel_case(_singular(table))}Row", f"A row of {table}."
         else:
             name, docstring = f"{_camel_case(query.name)}Row", f"What {query.name} gives."
@@ -85,6 +85,15 @@ class QueryModule:
                 "both the same columns, of the same types, in the same order"
             )
         return row_class
+
+
+def _is_row_of(table: Mapping[str, SqlType], columns: Mapping[str, SqlType]) -> bool:
+    """Whether a query gives what makes a row: all that is never null, and maybe not all the rest.
+
+    So a column that a migration adds changes no query, and no Python, before these want it.
+    """
+    needed = {column for column, type_ in table.items() if not type_.nullable}
+    return bool(needed) and needed <= columns.keys() <= table.keys()
 
 
 def _check_operation(query: Query, types: Types) -> None:

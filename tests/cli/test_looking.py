@@ -218,6 +218,14 @@ sys.exit(main(sys.argv[1:], run_here=lambda _: 1))
 """
 
 
+def test_a_worker_that_has_nothing_to_do_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "new.db"
+    assert run("migrate", file).returncode == 0
+    with a_worker(file):
+        assert ["workers", "1"] in lines("status", file)
+    assert ["workers", "0"] in lines("status", file)
+
+
 def test_watch_follows_an_execution_to_its_end(file: Path) -> None:
     watching = subprocess.Popen(
         [*COMMAND, "watch", file, "order-WAIT-1", "--interval", "0.05"],

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import ROOT, a_worker, run, wait_until
+from tests.cli.conftest import ROOT, a_worker, lines, run, wait_until
 
 EXAMPLES: list[str] = re.findall(
     r"^```sql\n(.*?)^```", (ROOT / "docs" / "sql.md").read_text(), re.DOTALL | re.MULTILINE
 )
 QUESTIONS = [example for example in EXAMPLES if example.startswith("select")]
+UPDATES = [example for example in EXAMPLES if example.startswith("update")]
 CHANGES = [example for example in EXAMPLES if example.startswith("insert")]
 
 
@@ -36,7 +37,8 @@ def status_of(file: Path, order_id: str) -> str:
 def test_there_are_questions_and_changes() -> None:
     assert len(QUESTIONS) >= 8
     assert len(CHANGES) == 2
-    assert len(QUESTIONS) + len(CHANGES) == len(EXAMPLES)
+    assert len(UPDATES) == 1
+    assert len(QUESTIONS) + len(CHANGES) + len(UPDATES) == len(EXAMPLES)
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=range(len(QUESTIONS)))
@@ -74,6 +76,23 @@ def test_a_cancel_inserted_by_hand_is_honoured(file: Path, shell: sqlite3.Connec
     shell.execute(CHANGES[1].replace("order-17", "order-WAIT-2"))
     with a_worker(file):
         wait_until(lambda: status_of(file, "order-WAIT-2") == "CANCELLED")
+
+
+def test_one_that_is_unblocked_by_hand_is_taken_on(file: Path, shell: sqlite3.Connection) -> None:
+    shell.execute(
+        "update workflow_executions set blocked_reason = 'killed its worker', recovery_count = 11"
+        " where workflow_execution_id = 'order-SLEEP-1'"
+    )
+    with a_worker(file):
+        wait_until(lambda: ["workers", "1"] in lines("status", file))
+        wait_until(lambda: not _is_claimed(file, "order-SLEEP-1"))
+        shell.execute("pragma busy_timeout = 5000")
+        shell.execute(UPDATES[0].replace("order-17", "order-SLEEP-1"))
+        wait_until(lambda: _is_claimed(file, "order-SLEEP-1"))
+
+
+def _is_claimed(file: Path, order_id: str) -> bool:
+    return json.loads(run("show", file, order_id, "--json").stdout)["claim"] is not None
 
 
 def test_a_view_that_was_dropped_keeps_no_worker_from_the_file(

@@ -99,6 +99,17 @@ def test_a_row_of_a_table_has_the_table_s_types(module: Callable[..., Any]) -> N
     assert get_type_hints(made.Queries.load_notes)["return"] == list[made.NoteRow]
 
 
+def test_a_row_of_a_table_may_lack_what_may_be_null(module: Callable[..., Any]) -> None:
+    """So that a column which a migration adds renames no class."""
+    made = module(
+        notes="-- name: load_notes()\n"
+        "-- Every note.\n"
+        "select note_id, words, weight, picture, created_at from notes;\n"
+    )
+    assert {"load_notes": made.NoteRow} == made.ROW_CLASSES
+    assert "author" not in get_type_hints(made.NoteRow)
+
+
 def test_each_operation_has_its_result(module: Callable[..., Any]) -> None:
     made = module(
         notes="-- name: load_words(note_id)^\n"

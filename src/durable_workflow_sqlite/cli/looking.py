@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from durable_workflow_sqlite.cli import output, timeline
 from durable_workflow_sqlite.cli.ages import time_before
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.store import checkup
+from durable_workflow_sqlite.store.checkup import Finding, Level
 from durable_workflow_sqlite.store.inspection import (
     ExecutionCount,
     ExecutionDetails,
@@ -32,6 +34,7 @@ class _Status(msgspec.Struct, frozen=True):
     counts: list[ExecutionCount]
     overview: Overview
     living_workers: int
+    disk: Finding
 
 
 def _look(inspector: Inspector, now: datetime) -> _Status:
@@ -39,6 +42,7 @@ def _look(inspector: Inspector, now: datetime) -> _Status:
         inspector.counts(),
         inspector.overview(now, limit=SHOWN),
         inspector.count_living_workers(),
+        checkup.disk(inspector),
     )
 
 
@@ -50,7 +54,7 @@ def status(file: Path, *, as_json: bool) -> None:
     if as_json:
         output.write_json(found)
     elif output.is_terminal():
-        output.console().print(_as_tables(found, now))
+        output.console().print(_as_tables(found, file, now))
     else:
         output.write_lines(_as_lines(found))
 
@@ -107,6 +111,11 @@ def show(file: Path, execution_id: str, *, as_json: bool) -> None:
         output.write_json(details)
     elif output.is_terminal():
         output.console().print(timeline.page(details, file, living, datetime.now(UTC)))
+        if hint := timeline.hint(details, file):
+            # In one line, whatever the width: a command in it can be copied.
+            output.console().print(
+                "", Text(output.printable(hint), "italic"), sep="\n", soft_wrap=True
+            )
     else:
         output.write_lines(timeline.lines(details))
 
@@ -129,11 +138,15 @@ def _watch_live(inspector: Inspector, execution_id: str | None, interval: float)
             if execution_id is None:
                 found = _look(inspector, now)
                 head = Text(f"{inspector.path}  {now:%H:%M:%S}Z", "dim")
-                live.update(Group(head, _as_tables(found, now)), refresh=True)
+                live.update(Group(head, _as_tables(found, inspector.path, now)), refresh=True)
                 continue
             details = _execution(inspector, execution_id)
             living = inspector.count_living_workers()
-            live.update(timeline.page(details, inspector.path, living, now), refresh=True)
+            page = timeline.page(details, inspector.path, living, now)
+            hint = timeline.hint(details, inspector.path)
+            if hint is not None:
+                page = Group(page, "", Text(output.printable(hint), "italic"))
+            live.update(page, refresh=True)
             if details.summary.status in TERMINAL_STATUSES:
                 return
 
@@ -183,7 +196,7 @@ def _execution(inspector: Inspector, execution_id: str) -> ExecutionDetails:
     )
 
 
-def _as_tables(found: _Status, now: datetime) -> RenderableType:
+def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
     counts, overview = found.counts, found.overview
     statuses = sorted({one.status for one in counts}, key=lambda name: (_ORDER.get(name, 9), name))
     workflows = sorted({(one.workflow_type or "?", one.version or 0) for one in counts})
@@ -203,10 +216,18 @@ def _as_tables(found: _Status, now: datetime) -> RenderableType:
             ],
         ),
         "",
-        Text(f"{found.living_workers} workers have this file open", "bold")
+        Text(_workers(found.living_workers), "bold")
         if found.living_workers
-        else Text("no worker has this file open, so nothing goes on", "bold red"),
+        else timeline.no_worker(file),
     ]
+    for one in sorted({one.status for one in counts} - _ORDER.keys()):
+        which = output.printable(output.command("list", file, "--status", one))
+        parts += [
+            "",
+            Text(f"no worker knows the status {output.printable(one)}: {which}", "bold red"),
+        ]
+    if found.disk.level is not Level.OK:
+        parts += ["", Text(f"{found.disk.message}; {found.disk.hint}", "bold red")]
     if overview.blocked:
         parts += [
             "",
@@ -251,7 +272,9 @@ def _as_tables(found: _Status, now: datetime) -> RenderableType:
             ),
         ]
     if overview.oldest_unfinished:
-        parts += ["", _executions("oldest unfinished", overview.oldest_unfinished, now)]
+        in_doubt = {one.execution_id for one in overview.in_doubt}
+        rows = overview.oldest_unfinished
+        parts += ["", _executions("oldest unfinished", rows, now, briefly=True, in_doubt=in_doubt)]
     if overview.next_timers:
         parts += [
             "",
@@ -260,7 +283,7 @@ def _as_tables(found: _Status, now: datetime) -> RenderableType:
                 ["due", "id", "workflow", "step"],
                 [
                     [
-                        output.ago(one.fire_at, now),
+                        output.ago(one.fire_at, now) or "?",
                         one.execution_id,
                         one.workflow_type,
                         one.step_name,
@@ -275,6 +298,7 @@ def _as_tables(found: _Status, now: datetime) -> RenderableType:
 def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
+    yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]
     for row in found.overview.oldest_unfinished:
@@ -313,7 +337,18 @@ def _line(row: ExecutionSummary) -> list[output.Cell]:
     ]
 
 
-def _executions(title: str, rows: Sequence[ExecutionSummary], now: datetime) -> RenderableType:
+def _workers(number: int) -> str:
+    return "1 worker has this file open" if number == 1 else f"{number} workers have this file open"
+
+
+def _executions(
+    title: str,
+    rows: Sequence[ExecutionSummary],
+    now: datetime,
+    *,
+    briefly: bool = False,
+    in_doubt: Collection[str] = (),
+) -> RenderableType:
     return output.make_table(
         title,
         ["id", "workflow", "status", "began", "step", "waits for / why"],
@@ -324,7 +359,8 @@ def _executions(title: str, rows: Sequence[ExecutionSummary], now: datetime) -> 
                 output.status(row.status),
                 output.ago(row.created_at, now) or "?",
                 _step(row),
-                timeline.standing(row, now),
+                timeline.standing(row, now, briefly=briefly)
+                or ("in doubt" if row.id in in_doubt else ""),
             ]
             for row in rows
         ],

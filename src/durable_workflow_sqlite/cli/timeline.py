@@ -21,23 +21,29 @@ BAR = 24
 DATA_LENGTH = 200
 
 
-def standing(summary: ExecutionSummary, now: datetime) -> str:
-    """What it waits for until when, or why it does not go on, in a few words."""
+def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False) -> str:
+    """What it waits for until when, or why it does not go on, in a few words.
+
+    briefly: where the whole of its trouble stands elsewhere.
+    """
     if summary.blocked_reason is not None:
         return f"blocked: {summary.blocked_reason}"
     if summary.trouble is not None:
-        return f"in trouble: {summary.trouble}"
+        trouble = summary.trouble.partition(":")[0] if briefly else summary.trouble
+        return f"in trouble: {trouble}"
     if summary.waiting_for is not None:
         until = f", {output.ago(summary.waiting_until, now)}" if summary.waiting_until else ""
-        others = f" ({summary.signals_pending} other signals came)" if _is_other(summary) else ""
-        return f"{summary.waiting_for}{until}{others}"
+        came = ""
+        if number := summary.signals_pending:
+            came = f" ({number} signal{'' if number == 1 else 's'} came and not taken yet)"
+        return f"{summary.waiting_for}{until}{came}"
     return summary.error_message or ""
 
 
 def page(
     details: ExecutionDetails, file: Path, living_workers: int, now: datetime
 ) -> RenderableType:
-    """For a terminal."""
+    """For a terminal; `hint` is apart, since it may be wider."""
     parts: list[RenderableType] = [_head(details, now)]
     parts += [
         Text(output.printable(f"cannot be read: {problem}"), "bold red")
@@ -79,10 +85,41 @@ def page(
             ),
         ]
     if not living_workers and details.summary.status not in TERMINAL_STATUSES:
-        parts += ["", Text("no worker has this file open, so nothing goes on", "bold red")]
-    if hint := _hint(details, file):
-        parts += ["", Text(output.printable(hint), "italic")]
+        parts += ["", no_worker(file)]
     return Group(*parts)
+
+
+def no_worker(file: Path) -> Text:
+    """What keeps everything from going on."""
+    start = output.printable(output.command("worker", file, "--app"))
+    return Text.assemble(
+        ("no worker has this file open, so nothing goes on", "bold red"),
+        f"; start one: {start} MODULE:NAME",
+    )
+
+
+def hint(details: ExecutionDetails, file: Path) -> str | None:
+    """What one could do about it."""
+    summary = details.summary
+    if details.problems and summary.status not in TERMINAL_STATUSES:
+        return (
+            "to let it go on: mend what cannot be read, by hand (`doctor` says how a time is"
+            " written), and start workers anew"
+        )
+    if summary.blocked_reason is not None or summary.status == "FAILED":
+        undone = bool(details.compensations)
+        if undone and summary.status == "FAILED":
+            return "it was compensated, so it cannot be retried; start a new one"
+        return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
+    if summary.trouble is not None:
+        go_on = "to let it go on: start workers anew, with code that fits what is recorded"
+        if summary.status == "COMPENSATING":
+            return go_on
+        return f"{go_on}; to give it up: {output.command('cancel', file, summary.id)}"
+    if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
+        name = summary.waiting_for.removeprefix("signal ")
+        return f"to let it go on: {output.command('signal', file, summary.id, name)} [JSON]"
+    return None
 
 
 def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
@@ -135,8 +172,10 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
     ]
     if summary.trouble is not None:
         facts.append(("in trouble", Text(output.printable(summary.trouble), "bold red")))
-    elif text := standing(summary, now):
-        facts.append(("waits for" if summary.waiting_for else "why", text))
+    elif summary.blocked_reason is not None:
+        facts.append(("blocked", Text(output.printable(summary.blocked_reason), "bold red")))
+    elif summary.waiting_for is not None:
+        facts.append(("waits for", standing(summary, now)))
     if any(one.signal_name == CANCEL_SIGNAL and one.status == "PENDING" for one in details.signals):
         facts.append(("asked", "to cancel; no worker has heard of it yet"))
     if details.claim is not None:
@@ -166,6 +205,8 @@ def _step(one: StepAttempt, details: ExecutionDetails, now: datetime) -> list[ou
     elif one.status == "INTENT" and one.due_at is not None:
         took = f"due {output.ago(one.due_at, now)}"
     result = one.error_message if one.error_message is not None else one.output_data
+    if _is_in_doubt(one, details):
+        result = "in doubt: cut off, and may have taken effect; it runs again"
     return [
         str(one.step_index),
         f"{branch}{undo}{kind}{one.step_name}",
@@ -176,6 +217,14 @@ def _step(one: StepAttempt, details: ExecutionDetails, now: datetime) -> list[ou
         _bar(one, details, now),
         _cut(result),
     ]
+
+
+def _is_in_doubt(one: StepAttempt, details: ExecutionDetails) -> bool:
+    if one.status != "INTENT" or one.kind != "STEP":
+        return False
+    if details.summary.status in TERMINAL_STATUSES:
+        return False
+    return details.claim is None or not details.claim.is_alive
 
 
 def _offset(one: StepAttempt, details: ExecutionDetails) -> str:
@@ -201,31 +250,6 @@ def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime) -> Text:
     # Where there is no room for all of it, it ends early: a second line would be another time.
     style = output.STATUS_STYLES.get(one.status, "")
     return Text(text.ljust(BAR), style, no_wrap=True, overflow="crop")
-
-
-def _hint(details: ExecutionDetails, file: Path) -> str | None:
-    """What one could do about it."""
-    summary = details.summary
-    if summary.blocked_reason is not None or summary.status == "FAILED":
-        undone = bool(details.compensations)
-        if undone and summary.status == "FAILED":
-            return "it was compensated, so it cannot be retried; start a new one"
-        return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
-    if summary.trouble is not None:
-        if details.problems:
-            return "to let it go on: mend what cannot be read, and restart its workers"
-        go_on = "to let it go on: start workers anew, with code that fits what is recorded"
-        if summary.status == "COMPENSATING":
-            return go_on
-        return f"{go_on}; to give it up: {output.command('cancel', file, summary.id)}"
-    if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
-        name = summary.waiting_for.removeprefix("signal ")
-        return f"to let it go on: {output.command('signal', file, summary.id, name)} [JSON]"
-    return None
-
-
-def _is_other(summary: ExecutionSummary) -> bool:
-    return summary.signals_pending > 0 and (summary.waiting_for or "").startswith("signal ")
 
 
 def _moment(time: datetime | None, now: datetime) -> str:

@@ -55,7 +55,7 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     yield from _integrity(inspector, quick=quick)
     yield from _references(inspector)
     yield from _journal(inspector)
-    yield _disk(inspector)
+    yield disk(inspector)
     schema = _schema(inspector)
     yield schema
     if schema.level is Level.ERROR:
@@ -63,6 +63,23 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     yield from _rows(inspector)
     yield from _workers(inspector)
     yield from _executions(inspector, now)
+
+
+def disk(inspector: Inspector) -> Finding:
+    """Whether there is room for what workers record."""
+    try:
+        free = shutil.disk_usage(inspector.path.parent).free
+    except OSError as error:
+        raise StoreError(f"cannot tell how much room the disk has: {error}") from error
+    text = f"{free / 1e6:,.0f} MB are free"
+    if free >= 4 * LOG_BYTES:
+        return Finding(level=Level.OK, check="disk", message=text)
+    return Finding(
+        level=Level.ERROR if free < 1_000_000 else Level.WARNING,
+        check="disk",
+        message=f"{text}: workers stop when there is no room for what they record",
+        hint="make room; workers go on by themselves then. `prune` and `vacuum` need room, too",
+    )
 
 
 def _sqlite_version() -> Finding:
@@ -101,7 +118,7 @@ def _references(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(
             level=Level.ERROR,
             check="references",
-            message=f"{len(broken)} rows refer to rows that do not exist, the first in {table},"
+            message=f"{_many(len(broken), 'row')} with a reference to no row, the first in {table},"
             f" to {referred}",
             hint="list them with `pragma foreign_key_check`; restore or delete them",
         )
@@ -163,22 +180,6 @@ def _journal(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
 
 
-def _disk(inspector: Inspector) -> Finding:
-    try:
-        free = shutil.disk_usage(inspector.path.parent).free
-    except OSError as error:
-        raise StoreError(f"cannot tell how much room the disk has: {error}") from error
-    text = f"{free / 1e6:,.0f} MB are free"
-    if free >= 4 * LOG_BYTES:
-        return Finding(level=Level.OK, check="disk", message=text)
-    return Finding(
-        level=Level.ERROR if free < 1_000_000 else Level.WARNING,
-        check="disk",
-        message=f"{text}: workers stop when there is no room for what they record",
-        hint="make room; workers go on by themselves then. `prune` and `vacuum` need room, too",
-    )
-
-
 def _rows(inspector: Inspector) -> Iterator[Finding]:
     unreadable = inspector.unreadable()
     if unreadable:
@@ -203,12 +204,16 @@ def _workers(inspector: Inspector) -> Iterator[Finding]:
     except OSError as error:
         raise StoreError(f"cannot tell which workers live: {error}") from error
     orphans = sorted(set(files) - living)
-    yield Finding(level=Level.NOTE, check="workers", message=f"{len(living)} have this file open")
+    yield Finding(
+        level=Level.NOTE,
+        check="workers",
+        message=f"{_many(len(living), 'worker')} with this file open",
+    )
     if orphans:
         yield Finding(
             level=Level.WARNING,
             check="locks",
-            message=f"{len(orphans)} lock files of dead workers: "
+            message=f"{_many(len(orphans), 'lock file')} of dead workers: "
             + ", ".join(files[worker].name for worker in orphans[:_SHOWN]),
             hint="a worker died without ending; the next worker that starts removes them",
         )
@@ -221,7 +226,8 @@ def _workers(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="claims",
-            message=f"{sum(dead.values())} executions are in the hands of {len(dead)} dead workers",
+            message=f"{_many(sum(dead.values()), 'execution')} in the hands of"
+            f" {_many(len(dead), 'dead worker')}",
             hint="a living worker takes them over by itself; start one",
         )
 
@@ -232,7 +238,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="in-doubt",
-            message=f"{overview.in_doubt_total} steps began and did not end: "
+            message=f"{_many(overview.in_doubt_total, 'step')} began and did not end: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.in_doubt),
             hint="they run again when a worker takes their executions over; start one",
         )
@@ -240,7 +246,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="blocked",
-            message=f"{overview.blocked_total} executions are left alone: "
+            message=f"{_many(overview.blocked_total, 'execution')} left alone: "
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
             hint="find out why, then `durable-workflow retry FILE ID`",
         )
@@ -248,9 +254,10 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="trouble",
-            message=f"{overview.in_trouble_total} executions were left as they are: "
-            + ", ".join(f"{one.id} ({one.trouble})" for one in overview.in_trouble),
-            hint="mend what is wrong, or deploy code that fits; then start the workers anew",
+            message=f"{_many(overview.in_trouble_total, 'execution')} left in trouble: "
+            + ", ".join(f"{one.id} ({_in_a_word(one.trouble)})" for one in overview.in_trouble),
+            hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
+            " then start the workers anew",
         )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now
@@ -267,6 +274,15 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
         )
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _in_a_word(trouble: str) -> str:
+    """The class of the error."""
+    return trouble.partition(":")[0]
 
 
 def _size(file: Path) -> int:

@@ -62,7 +62,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     blocked_reason: why workers leave it alone; None when they do not.
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
-    error_message, trouble: the first `ERROR_LENGTH` characters.
+    error_message, trouble: at most `ERROR_LENGTH` characters, the last a … where it is cut.
     """
 
     id: str
@@ -770,7 +770,9 @@ def _summary(
 
 
 def _beginning(text: str | None, length: int | None) -> str | None:
-    return None if text is None else text[:length]
+    if text is None or length is None or len(text) <= length:
+        return text
+    return f"{text[: length - 1]}…"
 
 
 def _step_in_doubt(row: q.LoadStepsInDoubtRow) -> StepInDoubt:
@@ -805,7 +807,7 @@ def _in_trouble(row: q.LoadInTroubleRow) -> ExecutionInTrouble:
         workflow_type=row.workflow_type,
         version=row.version,
         status=row.status,
-        trouble=row.trouble[:ERROR_LENGTH],
+        trouble=_beginning(row.trouble, ERROR_LENGTH) or "",
         created_at=_time(row.created_at),
         updated_at=_time(row.updated_at),
     )

@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import datetime
 
-from durable_workflow_sqlite.errors import DurableWorkflowError, ExecutionConflictError
+from durable_workflow_sqlite.errors import (
+    DurableWorkflowError,
+    ExecutionConflictError,
+    StoreError,
+)
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ExecutionStatus,
@@ -77,6 +82,8 @@ class Queue:
     ) -> list[WorkflowClaim]:
         check_integer("limit", limit, minimum=1)
         at = now or utc_now()
+        with suppress(StoreError):  # it matters once there is something to claim
+            self._claims.be_alive()  # people see that a worker is there, also an idle one
         # A look first: where there is nothing to claim, nobody is kept from the lock.
         heads = await self._commit.read(lambda: self._due_heads(workflows, at))
         if not heads:
@@ -318,9 +325,10 @@ class Queue:
         else:
             why = f"is {found.status}: only one that FAILED can be run again"
             if found.trouble is not None:
+                kind = found.trouble.partition(":")[0]
                 why += (
-                    f". Its worker left it as it is ({found.trouble}); once that is mended, workers"
-                    " that are started anew take it on by themselves"
+                    f". Its worker left it as it is, because of a {kind}; once that is mended,"
+                    " workers that are started anew take it on by themselves"
                 )
         return ExecutionConflictError(
             f"execution {workflow_execution_id!r} {why}",
