@@ -110,6 +110,7 @@ class SqliteCheckpointStore(CheckpointStore):
         connection.row_factory = None
         connection.text_factory = str
         try:
+            path = database_path(connection)
             wait_for_locks(connection)
             pending(connection, load_migrations())  # somebody else's file is not even made WAL
             configure(connection, synchronous)
@@ -124,7 +125,6 @@ class SqliteCheckpointStore(CheckpointStore):
         )
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
-        path = database_path(connection)
         self._checkpointer = None if path is None else Checkpointer(path)
         self._lock = WorkerLock(path)
         self._commit = GroupCommit(
