@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -108,6 +109,18 @@ def test_show_says_that_a_worker_is_dead_and_what_lets_an_execution_go_on(file: 
     assert f"durable-workflow signal {file} order-WAIT-1 approved [JSON]" in " ".join(text.split())
     _, text = on_terminal("show", file, "order-SLOW-1")
     assert "DEAD" in text
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_a_narrow_terminal_breaks_no_id_no_status_and_no_line(file: Path, columns: int) -> None:
+    for command in (["status"], ["list"], ["show", "order-BAD-UNDONE"]):
+        _, text = on_terminal(command[0], file, *command[1:], columns=columns)
+        hint = f"durable-workflow retry {file}"  # this may be wider, to be copied
+        assert all(len(line) <= columns or hint in line for line in text.splitlines())
+    assert "COMPENSATED" in text
+    _, text = on_terminal("list", file, columns=columns)
+    for order_id in STARTED:
+        assert re.search(rf"^order-{order_id} ", text, re.MULTILINE)
 
 
 def test_what_an_error_says_does_nothing_to_a_terminal_or_to_the_lines(file: Path) -> None:
