@@ -333,8 +333,8 @@ limit :batch_size;
 -- nobody has, with the time at which there is something to do for them; and those
 -- that were written by hand without a time at which they may be claimed. Those that
 -- have not begun have an index; what has begun and is not suspended is looked through,
--- once for each start of an engine. (Its rowids are picked apart: where statistics say
--- that there are few other rows, SQLite would read all of the table instead.)
+-- once for each start of an engine. Its rowids are picked apart: where statistics say
+-- that there are few other rows, SQLite would read all of the table instead.
 -- =workflow_execution_id text
 -- =workflow_id text
 -- =guarantee text

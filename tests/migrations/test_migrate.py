@@ -18,6 +18,7 @@ from durable_workflow_sqlite import (
     StoreCorruptError,
     StoreError,
     migrate,
+    validate_schema,
 )
 from durable_workflow_sqlite.store.migrations import MIGRATIONS_DIR, load_migrations, pending
 from tests.migrations.content import content, migrate_to
@@ -168,6 +169,15 @@ def test_a_store_leaves_the_database_of_another_application_alone(file: Path) ->
         SqliteCheckpointStore.file(file)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_new_file_that_litestream_saw_first_is_ours(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("create table _litestream_seq (id integer primary key, seq integer)")
+        connection.execute("create table _litestream_lock (id integer)")
+        migrate(connection)
+        validate_schema(connection)
+        assert connection.execute("pragma user_version").fetchone() == (SCHEMA_VERSION,)
 
 
 def test_a_view_alone_is_another_application_too(file: Path) -> None:

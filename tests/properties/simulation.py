@@ -25,6 +25,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 from durable_workflow_sqlite.testing import ManualClock
+from tests.lives import commits
 from tests.oracle import FINAL, Life, Snapshot, look_through, violations
 from tests.properties.programs import (
     SIGNALS,
@@ -82,7 +83,7 @@ class MortalConnection(sqlite3.Connection):
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         if self.is_dead:
             raise Died
-        if sql != "commit":
+        if not commits(self, sql):
             return super().execute(sql, *parameters)
         self.commits += 1
         dies = self.commits == self.fatal_commit
@@ -94,6 +95,11 @@ class MortalConnection(sqlite3.Connection):
             self.is_dead = True
             raise Died
         return cursor
+
+    def executemany(self, sql: str, *rows: Any) -> sqlite3.Cursor:
+        if self.is_dead:
+            raise Died
+        return super().executemany(sql, *rows)
 
 
 @dataclass

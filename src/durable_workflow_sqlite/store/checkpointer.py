@@ -76,7 +76,13 @@ class Checkpointer:
         log is emptied, unless one of them goes on reading from it.
         """
         with ThreadPoolExecutor(1, "durable-workflow-close") as executor:
-            await asyncio.get_running_loop().run_in_executor(executor, self._close, connection)
+            loop = asyncio.get_running_loop()
+            try:
+                closing = loop.run_in_executor(executor, self._close, connection)
+            except RuntimeError:
+                self._close(connection)  # the interpreter is ending, and gives no more threads
+            else:
+                await closing
 
     def _close(self, connection: sqlite3.Connection | None) -> None:
         if self._thread is not None:

@@ -142,9 +142,11 @@ def _pending(
     (version,) = connection.execute("pragma user_version").fetchone()
     tables = _tables(connection)
     if version == 0:
-        if tables and not adopt:
+        # Litestream, if it was there first, has put its own tables into a file that is still new.
+        others = [name for name in tables if not name.startswith("_litestream_")]
+        if others and not adopt:
             raise MigrationError(
-                f"{where} belongs to another application: it has the table {min(tables)}, and no"
+                f"{where} belongs to another application: it has the table {min(others)}, and no"
                 " schema version. To add the tables of durable_workflow_sqlite to it on purpose,"
                 " use --adopt, or migrate(connection, adopt=True)"
             )

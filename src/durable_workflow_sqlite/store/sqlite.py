@@ -211,7 +211,7 @@ class SqliteCheckpointStore(CheckpointStore):
 
     # Any records at once
 
-    def save(
+    def save(  # pyright: ignore[reportIncompatibleMethodOverride] - awaited likewise, a frame less
         self, *records: Record, claim: WorkflowClaim | None = None
     ) -> Coroutine[Any, Any, None]:
         if (

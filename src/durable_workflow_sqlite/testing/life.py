@@ -199,9 +199,16 @@ class _MortalConnection(sqlite3.Connection):
     is_dead = False
 
     def execute(self, *statement: Any) -> sqlite3.Cursor:
+        self._check_alive()
+        return super().execute(*statement)
+
+    def executemany(self, *statement: Any) -> sqlite3.Cursor:
+        self._check_alive()
+        return super().executemany(*statement)
+
+    def _check_alive(self) -> None:
         if self.is_dead:
             raise sqlite3.OperationalError("the process that this connection was of is dead")
-        return super().execute(*statement)
 
 
 class _WatchedStore:
