@@ -2,8 +2,8 @@
 
     python tools/demonstration.py FILE
 
-Workers that died were killed, a step in doubt was cut off, and what is blocked has killed its
-workers: nothing is written into the tables by hand.
+Workers that died were killed, a step in doubt was cut off, what is blocked has killed its workers,
+and what is in trouble met code that had changed: nothing is written into the tables by hand.
 """
 
 from __future__ import annotations
@@ -135,14 +135,33 @@ async def broken_import(ctx: WorkflowContext, supplier: str) -> None:
     await ctx.step("unpack", deadly, supplier)
 
 
-WORKFLOWS = [order, subscription, import_catalogue]
+@workflow
+async def invoice(ctx: WorkflowContext, number: str) -> str:
+    await ctx.step("write", tell, number)
+    await ctx.wait_signal("paid")
+    return await ctx.step("file away", tell, number)
+
+
+@workflow(name="invoice")
+async def changed_invoice(ctx: WorkflowContext, number: str) -> str:
+    await ctx.step("check address", tell, number)
+    await ctx.step("write", tell, number)
+    await ctx.wait_signal("paid")
+    return await ctx.step("file away", tell, number)
+
+
+WORKFLOWS = [order, subscription, import_catalogue, changed_invoice]
 
 
 async def make(file: Path) -> None:
     """Fill a new file. Takes some seconds."""
     for _ in range(MAX_RECOVERIES + 2):  # the last one finds it blocked, and lives
         die(lambda: _unpack(file))
+    async with open_(file, invoice) as engine:
+        await engine.start(invoice, "2041", execution_id="invoice-2041")
+        await asyncio.sleep(0.5)
     async with open_(file, *WORKFLOWS) as engine:
+        await engine.send_signal("invoice-2041", "paid")
         for supplier in ("northwind", "acme"):
             await engine.run(import_catalogue, supplier, execution_id=f"import-{supplier}")
         running = [

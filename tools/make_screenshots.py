@@ -116,7 +116,7 @@ def take_shell(chrome: Chrome, file: Path, shell: Shell) -> None:
     assert view is not None
     width, height = (int(float(number)) + 1 for number in view.groups())
     set_device(chrome, Picture(shell.name, "", width=width, height=height, scale=1.25))
-    save(chrome, shell.name)
+    save(chrome, shell.name, colours=112)
 
 
 def run_in_terminal(*arguments: str, folder: Path) -> str:
@@ -139,11 +139,11 @@ def run_in_terminal(*arguments: str, folder: Path) -> str:
     return printed.decode().replace("\r\n", "\n").rstrip()
 
 
-def save(chrome: Chrome, name: str) -> None:
+def save(chrome: Chrome, name: str, colours: int = 256) -> None:
     target = IMAGES / f"{name}.png"
     with Image.open(io.BytesIO(chrome.get_screenshot_as_png())) as image:
-        # 256 colours are enough for pages, and a third of the size.
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+        # So many colours are enough, and a third of the size.
+        image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(target, optimize=True)
     size = target.stat().st_size
     print(f"{target.relative_to(IMAGES.parents[1])}: {size // 1000} kB")
     if size > MAX_BYTES:

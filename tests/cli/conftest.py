@@ -49,15 +49,15 @@ def refusal(*arguments: str | Path) -> str:
     return line
 
 
-def on_terminal(*arguments: str | Path, answer: str = "") -> tuple[int, str]:
-    """Run a command on a terminal of 160 columns; its exit code, and what is seen, uncoloured."""
+def on_terminal(*arguments: str | Path, answer: str = "", columns: int = 160) -> tuple[int, str]:
+    """Run a command on a terminal; its exit code, and what is seen, uncoloured."""
     main, side = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdin=side,
         stdout=side,
         stderr=side,
-        env=ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": "160"},
+        env=ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": str(columns)},
     )
     os.close(side)
     if answer:

@@ -89,6 +89,7 @@ def list_executions(
             limit=limit,
             in_trouble=in_trouble,
         )
+        in_doubt = _in_doubt(inspector, page.rows)
     if as_json:
         output.write_json(page)
         return
@@ -97,9 +98,22 @@ def list_executions(
         if page.next is not None:
             output.fail(f"there are more: --after {page.next}")
         return
-    output.console().print(_executions("executions", page.rows, now))
+    output.console().print(_executions("executions", page.rows, now, in_doubt=in_doubt))
     if page.next is not None:
         output.say(f"there are more: add --after {page.next}")
+
+
+def _in_doubt(inspector: Inspector, rows: Sequence[ExecutionSummary]) -> set[str]:
+    """Those that are in a step, and in the hands of no living worker."""
+    in_a_step = [
+        row
+        for row in rows
+        if row.status in ("RUNNING", "COMPENSATING")
+        and row.current_step is not None
+        and row.waiting_for is None
+    ]
+    living = inspector.living({row.worker_id for row in in_a_step if row.worker_id is not None})
+    return {row.id for row in in_a_step if row.worker_id not in living}
 
 
 def show(file: Path, execution_id: str, *, as_json: bool) -> None:
@@ -235,7 +249,12 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 f"blocked: {overview.blocked_total} (workers leave these alone; `retry` them)",
                 ["id", "workflow", "why", "since"],
                 [
-                    [one.id, one.workflow_type, one.blocked_reason, output.ago(one.updated_at, now)]
+                    [
+                        output.execution_id(one.id),
+                        one.workflow_type,
+                        one.blocked_reason,
+                        output.ago(one.updated_at, now),
+                    ]
                     for one in overview.blocked
                 ],
             ),
@@ -248,7 +267,12 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 " mended and workers are started anew)",
                 ["id", "workflow", "why", "since"],
                 [
-                    [one.id, one.workflow_type, one.trouble, output.ago(one.updated_at, now)]
+                    [
+                        output.execution_id(one.id),
+                        one.workflow_type,
+                        one.trouble,
+                        output.ago(one.updated_at, now),
+                    ]
                     for one in overview.in_trouble
                 ],
             ),
@@ -261,7 +285,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 ["id", "workflow", "step", "attempt", "began"],
                 [
                     [
-                        one.execution_id,
+                        output.execution_id(one.execution_id),
                         one.workflow_type,
                         one.step_name,
                         one.attempt,
@@ -284,7 +308,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 [
                     [
                         output.ago(one.fire_at, now) or "?",
-                        one.execution_id,
+                        output.execution_id(one.execution_id),
                         one.workflow_type,
                         one.step_name,
                     ]
@@ -354,7 +378,7 @@ def _executions(
         ["id", "workflow", "status", "began", "step", "waits for / why"],
         [
             [
-                row.id,
+                output.execution_id(row.id),
                 _workflow(row),
                 output.status(row.status),
                 output.ago(row.created_at, now) or "?",

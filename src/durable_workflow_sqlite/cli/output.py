@@ -17,6 +17,8 @@ from rich.text import Text
 
 Cell = str | int | datetime | Text | None
 
+UUID_LENGTH = 36
+
 STATUS_STYLES = {
     "PENDING": "cyan",
     "RUNNING": "bold blue",
@@ -63,10 +65,16 @@ def make_table(
     if not cells:
         return Text(f"{title}: {empty}")
     table = Table(box=None, pad_edge=False, show_header=any(columns))
-    for column in columns:
-        table.add_column(Text(printable(column), "dim"), overflow="fold")  # it may be the file's
-    for row in cells:
-        table.add_row(*map(_shown, row))
+    shown = [list(map(_shown, row)) for row in cells]
+    for number, column in enumerate(columns):
+        table.add_column(
+            Text(printable(column), "dim"),  # it may be the file's
+            overflow="fold",
+            # What must stay in one line is given its room; the others share the rest.
+            no_wrap=any(row[number].no_wrap for row in shown),
+        )
+    for row in shown:
+        table.add_row(*row)
     return Group(Text(title, "bold"), table)
 
 
@@ -114,8 +122,13 @@ def printable(text: str) -> str:
     )
 
 
+def execution_id(text: str) -> Text:
+    """In one line, to be copied, unless it is longer than a UUID."""
+    return Text(printable(text), no_wrap=len(text) <= UUID_LENGTH)
+
+
 def status(text: str) -> Text:
-    return Text(printable(text), style=STATUS_STYLES.get(text, "bold red"))
+    return Text(printable(text), style=STATUS_STYLES.get(text, "bold red"), no_wrap=True)
 
 
 def ago(time: datetime | None, now: datetime) -> str:
@@ -133,7 +146,7 @@ def span(length: timedelta) -> str:
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
 
 
 def is_dumb() -> bool:

@@ -17,7 +17,9 @@ from durable_workflow_sqlite.store.inspection import (
     StepAttempt,
 )
 
-BAR = 24
+WIDE, NOT_NARROW = 106, 94
+"""Columns of a terminal that has room for bars of 24, or of 12."""
+
 DATA_LENGTH = 200
 
 
@@ -50,12 +52,14 @@ def page(
         for problem in details.problems
     ]
     steps = [*details.steps, *details.compensations]
+    width = output.console().width
+    bar = 24 if width >= WIDE else 12 if width >= NOT_NARROW else 0
     parts += [
         "",
         output.make_table(
             "steps",
             ["", "step", "attempt", "status", "began", "took", "", "result / error"],
-            [_step(one, details, now) for one in steps],
+            [_step(one, details, now, bar) for one in steps],
         ),
     ]
     if details.signals:
@@ -195,7 +199,9 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
     )
 
 
-def _step(one: StepAttempt, details: ExecutionDetails, now: datetime) -> list[output.Cell]:
+def _step(
+    one: StepAttempt, details: ExecutionDetails, now: datetime, bar: int
+) -> list[output.Cell]:
     branch = f"{one.branch}/" if one.branch else ""
     undo = "undo " if one.attempt == 0 else ""
     kind = {"SLEEP": "sleep ", "SIGNAL": "signal "}.get(one.kind, "")
@@ -214,7 +220,7 @@ def _step(one: StepAttempt, details: ExecutionDetails, now: datetime) -> list[ou
         output.status(one.status),
         _offset(one, details),
         took,
-        _bar(one, details, now),
+        _bar(one, details, now, bar),
         _cut(result),
     ]
 
@@ -234,22 +240,22 @@ def _offset(one: StepAttempt, details: ExecutionDetails) -> str:
     return f"+{output.span(max(one.started_at - began, one.started_at - one.started_at))}"
 
 
-def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime) -> Text:
+def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime, width: int) -> Text:
     """When the attempt was, from the beginning of the execution to its end, or to now."""
     summary = details.summary
     is_over = summary.status in TERMINAL_STATUSES
     begin, end = summary.created_at, summary.updated_at if is_over else now
-    if begin is None or end is None or one.started_at is None or end <= begin:
+    if not width or begin is None or end is None or one.started_at is None or end <= begin:
         return Text("")
     whole = (end - begin).total_seconds()
     left = (one.started_at - begin).total_seconds() / whole
     right = ((one.completed_at or end) - begin).total_seconds() / whole
-    first = min(max(int(left * BAR), 0), BAR - 1)
-    last = min(max(int(right * BAR), first), BAR - 1)
+    first = min(max(int(left * width), 0), width - 1)
+    last = min(max(int(right * width), first), width - 1)
     text = " " * first + "━" * (last - first + 1)
-    # Where there is no room for all of it, it ends early: a second line would be another time.
+    # A second line would be another time.
     style = output.STATUS_STYLES.get(one.status, "")
-    return Text(text.ljust(BAR), style, no_wrap=True, overflow="crop")
+    return Text(text.ljust(width), style, no_wrap=True, overflow="crop")
 
 
 def _moment(time: datetime | None, now: datetime) -> str:

@@ -547,6 +547,10 @@ class Inspector:
                 )
             ]
 
+    def living(self, worker_ids: Collection[str]) -> set[str]:
+        """Those of some workers that live."""
+        return {one for one in worker_ids if self._is_alive(one)}
+
     def count_living_workers(self) -> int:
         """How many workers have the file open."""
         return sum(map(self._is_alive, lock_files(self._path)))
