@@ -99,6 +99,11 @@ class SqliteCheckpointStore(CheckpointStore):
                 raise StoreError("the connection is in a transaction; commit or roll it back first")
         except sqlite3.Error as error:
             raise StoreError(f"cannot use the connection: {error}") from error
+        except AttributeError:
+            raise TypeError(
+                f"connection must be an open sqlite3.Connection, not {connection!r}; a file is"
+                " opened by SqliteCheckpointStore.file(path)"
+            ) from None
         self._connection = connection
         self._owns_connection = False
         self._restore = (
