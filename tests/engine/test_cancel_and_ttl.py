@@ -177,7 +177,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
                 await engine.dispose()
 
     live_and_die(first_life)
-    time.sleep(0.5)
+    time.sleep(1.0)
     asyncio.run(second_life())
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 
@@ -363,7 +363,7 @@ def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
             assert (
                 await engine.run(quick, execution_id="one", ttl=timedelta(seconds=1.5)) == "quick"
             )
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1.6)
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
     asyncio.run(life())
