@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -216,9 +216,7 @@ class SqliteCheckpointStore(CheckpointStore):
 
     # Any records at once
 
-    def save(  # pyright: ignore[reportIncompatibleMethodOverride] - awaited likewise, a frame less
-        self, *records: Record, claim: WorkflowClaim | None = None
-    ) -> Coroutine[Any, Any, None]:
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
         if (
             claim is not None
             and len(records) == 1
@@ -226,13 +224,11 @@ class SqliteCheckpointStore(CheckpointStore):
             and checkpoint.workflow_execution_id == claim.workflow_execution_id
         ):
             # What is saved most has nothing beside it that would have to be undone.
-            return self._commit.write(
+            await self._commit.write(
                 lambda: self._save_all(records, claim, []),
                 self._shortcut_for(checkpoint, claim.fencing_token),
             )
-        return self._save(records, claim)
-
-    async def _save(self, records: tuple[Record, ...], claim: WorkflowClaim | None) -> None:
+            return
         final: list[str] = []
         for record in records:
             if type(record) not in self._savers:
