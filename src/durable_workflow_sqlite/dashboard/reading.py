@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,11 +30,6 @@ class Reader:
         self._readers = ThreadPoolExecutor(_READERS, "durable-workflow-dashboard")
         self._watch = _Watch(file)
         self._watcher = ThreadPoolExecutor(1, "durable-workflow-dashboard-watch")
-        # An app that is mounted into another hears nothing of the other's end: nobody closes this.
-        self._abandoned = weakref.finalize(
-            self, _abandon, self._watch, self._watcher, self._readers
-        )
-        self._abandoned.atexit = False
         self._counts: list[ExecutionCount] = []
         self._counts_are_of = ""
         self._counts_hold_until = 0.0
@@ -63,7 +57,6 @@ class Reader:
 
     async def close(self) -> None:
         """Let go of the file."""
-        self._abandoned.detach()
         await asyncio.get_running_loop().run_in_executor(self._watcher, self._watch.close)
         self._watcher.shutdown()
         self._readers.shutdown()
@@ -71,12 +64,6 @@ class Reader:
     def _read(self, question: Callable[[Inspector], T]) -> T:
         with Inspector.open(self._file) as inspector:
             return question(inspector)
-
-
-def _abandon(watch: _Watch, watcher: ThreadPoolExecutor, readers: ThreadPoolExecutor) -> None:
-    watcher.submit(watch.close)  # in the thread that opened it, after what it is doing
-    watcher.shutdown(wait=False)
-    readers.shutdown(wait=False)
 
 
 class _Watch:
@@ -87,6 +74,10 @@ class _Watch:
         self._inspector: Inspector | None = None
         self._inode = 0
         self._start = ""
+
+    def __del__(self) -> None:
+        # An app that is mounted into another hears nothing of the other's end: nobody closes this.
+        self.close()
 
     def version(self) -> str:
         try:

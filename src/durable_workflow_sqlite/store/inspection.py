@@ -702,7 +702,11 @@ def _connect(file: Path) -> tuple[sqlite3.Connection, bool]:
         uri = f"{file.as_uri()}?mode=ro{'&immutable=1' if is_immutable else ''}"
         try:
             connection = sqlite3.connect(
-                uri, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None
+                uri,
+                uri=True,
+                timeout=BUSY_TIMEOUT_MS / 1000,
+                isolation_level=None,
+                check_same_thread=False,  # whoever drops it last may close it
             )
         except sqlite3.Error as error:
             raise translate(error, "open", str(file)) from error
