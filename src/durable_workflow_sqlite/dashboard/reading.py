@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError
@@ -29,12 +31,10 @@ class Reader:
         self._file = file
         load_queries()  # it takes longer than any page, so now and not while somebody waits
         self._readers = ThreadPoolExecutor(_READERS, "durable-workflow-dashboard")
-        self._watch = _Watch(file)
-        self._watcher = ThreadPoolExecutor(1, "durable-workflow-dashboard-watch")
+        self._asked: SimpleQueue[Future[str] | None] = SimpleQueue()
+        self._watcher: threading.Thread | None = None
         # An app that is mounted into another hears nothing of the other's end: nobody closes this.
-        self._abandoned = weakref.finalize(
-            self, _abandon, self._watch, self._watcher, self._readers
-        )
+        self._abandoned = weakref.finalize(self, _abandon, self._asked, self._readers)
         self._abandoned.atexit = False
         self._counts: list[ExecutionCount] = []
         self._counts_are_of = ""
@@ -47,8 +47,19 @@ class Reader:
 
     async def version(self) -> str:
         """The same for as long as nobody has written to the file."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._watcher, self._watch.version)
+        if not self._abandoned.alive:
+            raise RuntimeError("the dashboard is closed")
+        if self._watcher is None:  # not before: a process may be forked after it made its app
+            self._watcher = threading.Thread(
+                target=_watch,
+                args=(self._file, self._asked),
+                name="durable-workflow-dashboard-watch",
+                daemon=True,
+            )
+            self._watcher.start()
+        answer: Future[str] = Future()
+        self._asked.put(answer)
+        return await asyncio.wrap_future(answer)
 
     def counts(self, inspector: Inspector, version: str) -> list[ExecutionCount]:
         """How many executions there are; in a large file that changes, as of a moment ago."""
@@ -64,8 +75,9 @@ class Reader:
     async def close(self) -> None:
         """Let go of the file."""
         self._abandoned.detach()
-        await asyncio.get_running_loop().run_in_executor(self._watcher, self._watch.close)
-        self._watcher.shutdown()
+        self._asked.put(None)
+        if self._watcher is not None:
+            await asyncio.get_running_loop().run_in_executor(self._readers, self._watcher.join)
         self._readers.shutdown()
 
     def _read(self, question: Callable[[Inspector], T]) -> T:
@@ -73,10 +85,24 @@ class Reader:
             return question(inspector)
 
 
-def _abandon(watch: _Watch, watcher: ThreadPoolExecutor, readers: ThreadPoolExecutor) -> None:
-    watcher.submit(watch.close)  # in the thread that opened it, after what it is doing
-    watcher.shutdown(wait=False)
+def _abandon(asked: SimpleQueue[Future[str] | None], readers: ThreadPoolExecutor) -> None:
+    # This is called in the middle of anything, maybe while this very thread starts or feeds an
+    # executor. So it takes no lock that such code may hold; a SimpleQueue may be put to anywhere.
+    asked.put(None)
     readers.shutdown(wait=False)
+
+
+def _watch(file: Path, asked: SimpleQueue[Future[str] | None]) -> None:
+    """Answer whoever asks for the version, in the one thread that has the connection."""
+    watch = _Watch(file)
+    while (answer := asked.get()) is not None:
+        if not answer.set_running_or_notify_cancel():
+            continue
+        try:
+            answer.set_result(watch.version())
+        except BaseException as error:  # noqa: BLE001 - it is whoever asked who must hear of it
+            answer.set_exception(error)
+    watch.close()
 
 
 class _Watch:
