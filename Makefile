@@ -28,7 +28,8 @@ test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
 
 .PHONY: crash-test
 crash-test: $(READY) ## Run the long campaign of crashes
-	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
+	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
+		-m crash tests/crash $(ARGS)
 
 FAULTS := kill freeze power errors open-race clock bad-data
 

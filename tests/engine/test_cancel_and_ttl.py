@@ -111,7 +111,7 @@ def test_a_time_to_live_is_watched_while_it_runs(
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowExpiredError):
-                await engine.run(pass_time, execution_id="one", ttl=timedelta(seconds=0.2))
+                await engine.run(pass_time, execution_id="one", ttl=timedelta(seconds=1.0))
             record = await store.load_execution("one")
             assert record is not None
             assert record.status is ExecutionStatus.FAILED
@@ -157,7 +157,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
 
     async def first_life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(pass_time, execution_id="one", ttl=timedelta(seconds=0.5))
+            await engine.start(pass_time, execution_id="one", ttl=timedelta(seconds=1.0))
             await at_its_pastime(store)
             die()
 
@@ -177,7 +177,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
                 await engine.dispose()
 
     live_and_die(first_life)
-    time.sleep(0.5)
+    time.sleep(1.0)
     asyncio.run(second_life())
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 
@@ -361,9 +361,9 @@ def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert (
-                await engine.run(quick, execution_id="one", ttl=timedelta(seconds=0.1)) == "quick"
+                await engine.run(quick, execution_id="one", ttl=timedelta(seconds=1.5)) == "quick"
             )
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1.6)
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
     asyncio.run(life())

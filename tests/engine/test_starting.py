@@ -24,6 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     WorkflowFailedError,
     WorkflowGuarantee,
+    blocking,
     workflow,
 )
 from tests.lives import Journal
@@ -470,3 +471,27 @@ def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs
 
     asyncio.run(life())
     assert sorted(journal.lines, key=int) == [str(number) for number in range(40)]
+
+
+def test_what_is_no_store_and_what_is_no_workflow_is_refused_with_a_hint() -> None:
+    for no_store in ("workflows.db", Path("workflows.db"), None):
+        with pytest.raises(TypeError, match=r"as SqliteCheckpointStore\.file\(path\) is"):
+            DurableEngine(no_store)  # type: ignore[arg-type]
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store:
+            with pytest.raises(TypeError, match=r"must be a list, as workflows=\[greet\]"):
+                DurableEngine(store, workflows=greet)  # type: ignore[arg-type]
+            async with DurableEngine(store) as engine:
+                with pytest.raises(TypeError, match="the workflow was called; name it"):
+                    await engine.run(greet(None, "Kim"))  # type: ignore[arg-type]
+
+    asyncio.run(life())
+
+
+def test_a_blocking_store_is_no_store_of_the_async_engine() -> None:
+    with (
+        blocking.SqliteCheckpointStore.in_memory() as store,
+        pytest.raises(TypeError, match="whose methods are async"),
+    ):
+        DurableEngine(store)  # type: ignore[arg-type]

@@ -47,8 +47,11 @@ ROUNDS = 60 if FULL else 1
 class JumpyWorld(World):
     """As the world, and its clock is set to another time now and then."""
 
+    was_set_back = False
+
     async def _do(self, engine: DurableEngine, what: str) -> None:
         if what.startswith("jump "):
+            self.was_set_back |= what.startswith("jump -")
             self.clock.set(self.clock.now() + timedelta(seconds=int(what[5:])))
         else:
             await super()._do(engine, what)
@@ -85,6 +88,9 @@ def test_a_clock_that_jumps_by_hours_breaks_no_promise(counts: Counter[str]) -> 
         else:
             world.live()
         found = [*world.problems, *violations(world.lives), *_of_this_world(world)]
+        if world.was_set_back:
+            # It may be, between the end of a sleep and the look at the clock that is recorded.
+            found = [text for text in found if "woke before its deadline" not in text]
         assert not found, f"{world.schedule}:\n" + "\n".join(found)
         counts["schedules with jumps"] += 1
         counts["jumps of a clock"] += len(at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable
@@ -37,6 +38,7 @@ from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
     WorkflowDefinition,
     WorkflowRegistry,
+    check_workflow,
 )
 from durable_workflow_sqlite.errors import (
     EngineStoppedError,
@@ -94,6 +96,11 @@ class DurableEngine:
         max_recoveries: int = 10,
         clock: Clock | None = None,
     ) -> None:
+        if not inspect.iscoroutinefunction(getattr(store, "save", None)):
+            raise TypeError(
+                "store must be a CheckpointStore, whose methods are async, as"
+                f" SqliteCheckpointStore.file(path) is; not {store!r}"
+            )
         check_integer("max_concurrent", max_concurrent, minimum=1)
         check_integer("max_recoveries", max_recoveries, minimum=0)
         self._store = store
@@ -566,8 +573,7 @@ def _new_record(
     available_at: datetime | None = None,
 ) -> WorkflowExecution:
     """A new execution; raises for arguments that could not be read again."""
-    if not isinstance(workflow, WorkflowDefinition):
-        raise TypeError(f"{workflow!r} is no workflow; decorate the function with @workflow")
+    check_workflow(workflow)
     if execution_id is None:
         execution_id = str(uuid.uuid4())
     check_identifier("execution_id", execution_id)

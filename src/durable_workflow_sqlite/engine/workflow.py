@@ -165,18 +165,32 @@ def workflow(
     return define if function is None else define(function)
 
 
+def check_workflow(candidate: object) -> None:
+    """Raise TypeError for what is no workflow, and say what it may have been meant to be."""
+    if isinstance(candidate, WorkflowDefinition):
+        return
+    if inspect.iscoroutine(candidate):
+        candidate.close()
+        raise TypeError(
+            "the workflow was called; name it, and its arguments after it:"
+            " `engine.run(order, argument)`"
+        )
+    raise TypeError(f"{candidate!r} is no workflow; decorate the function with @workflow")
+
+
 class WorkflowRegistry:
     """The workflows that an engine can run, by type name and version."""
 
     def __init__(self, workflows: Iterable[AnyWorkflow]) -> None:
         self._definitions: dict[tuple[str, int], AnyWorkflow] = {}
+        if isinstance(workflows, WorkflowDefinition):
+            raise TypeError(f"workflows must be a list, as workflows=[{workflows.name}]")
         for definition in workflows:
             self.add(definition)
 
     def add(self, definition: AnyWorkflow) -> None:
         """Know a workflow from now on. Raises ValueError if another has its name and version."""
-        if not isinstance(definition, WorkflowDefinition):
-            raise TypeError(f"{definition!r} is no workflow; decorate the function with @workflow")
+        check_workflow(definition)
         known = self._definitions.setdefault((definition.name, definition.version), definition)
         if known is not definition and known.function is not definition.function:
             raise ValueError(

@@ -115,8 +115,12 @@ def _set(connection: sqlite3.Connection, name: str, value: str | int) -> None:
 
 
 def database_path(connection: sqlite3.Connection) -> str | None:
-    """The file behind a connection, None for one in memory."""
-    for _, name, file in connection.execute("pragma database_list"):
+    """The file behind a connection, None for one in memory. Raises StoreError."""
+    try:
+        databases = connection.execute("pragma database_list").fetchall()
+    except FAILURES as error:
+        raise translate(error, "use", "the database") from error
+    for _, name, file in databases:
         if name == "main" and file:
             return str(file)
     return None

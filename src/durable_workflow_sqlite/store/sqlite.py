@@ -99,6 +99,11 @@ class SqliteCheckpointStore(CheckpointStore):
                 raise StoreError("the connection is in a transaction; commit or roll it back first")
         except sqlite3.Error as error:
             raise StoreError(f"cannot use the connection: {error}") from error
+        except AttributeError:
+            raise TypeError(
+                f"connection must be an open sqlite3.Connection, not {connection!r}; a file is"
+                " opened by SqliteCheckpointStore.file(path)"
+            ) from None
         self._connection = connection
         self._owns_connection = False
         self._restore = (
@@ -110,6 +115,7 @@ class SqliteCheckpointStore(CheckpointStore):
         connection.row_factory = None
         connection.text_factory = str
         try:
+            path = database_path(connection)
             wait_for_locks(connection)
             pending(connection, load_migrations())  # somebody else's file is not even made WAL
             configure(connection, synchronous)
@@ -124,7 +130,6 @@ class SqliteCheckpointStore(CheckpointStore):
         )
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
-        path = database_path(connection)
         self._checkpointer = None if path is None else Checkpointer(path)
         self._lock = WorkerLock(path)
         self._commit = GroupCommit(
