@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import gc
 import os
 import re
 import sqlite3
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -319,3 +321,23 @@ def test_a_mounted_dashboard_that_is_dropped_lets_go_of_the_file(file: Path) -> 
             break
         time.sleep(0.01)
     assert connections and not holds(file)
+
+
+def test_a_dashboard_may_be_dropped_while_an_executor_is_fed(file: Path) -> None:
+    """Its end comes in the middle of anything: once it came in the middle of a submit."""
+    apps = [dashboard.app(file)]
+    client = TestClient(apps[0], base_url=HOST)
+    assert client.get("/").status_code == 200
+    client.close()
+    del client
+    lock = vars(concurrent.futures.thread)["_global_shutdown_lock"]  # what a submit holds
+
+    def drop() -> None:
+        with lock:
+            apps.clear()
+            gc.collect()
+
+    dropping = threading.Thread(target=drop, daemon=True)
+    dropping.start()
+    dropping.join(30)
+    assert not dropping.is_alive()
