@@ -80,6 +80,9 @@ class MortalConnection(sqlite3.Connection):
     commits = 0
     is_dead = False
 
+    def __del__(self) -> None:
+        self.close()  # a world ends without a word
+
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         if self.is_dead:
             raise Died
