@@ -11,13 +11,14 @@ import faulthandler
 import json
 import os
 import random
+import resource
 import signal
 import sqlite3
 import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -29,12 +30,13 @@ from durable_workflow_sqlite import (
     DurableEngine,
     SqliteCheckpointStore,
     StoreError,
+    WorkflowContext,
     WorkflowDefinition,
     workflow,
 )
 from durable_workflow_sqlite.engine import intake, news
 from durable_workflow_sqlite.store import checkpointer, connection, group_commit
-from tests.faults.crew import MAKERS, see_through
+from tests.faults.crew import MAKERS, needs_linux, see_through
 from tests.faults.reliability import FULL
 from tests.faults.watched_files import Op, WatchedConnection, WatchedFiles
 from tests.lives import Journal
@@ -109,6 +111,18 @@ class Report(NamedTuple):
 
 def live_with(fault: Fault, folder: Path) -> tuple[Report, list[str]]:
     """What a process heard of a fault, and every promise that it broke."""
+    report = Report(*_of_a_child(lambda: _life(fault, folder), folder, f"with {fault}"))
+    with closing(sqlite3.connect(folder / "workflows.db")) as opened:
+        found = damage_of(opened)
+        for name in MAKERS:
+            end = look_through(opened, name, find_damage=False)
+            journal = tuple(Journal(folder / f"{name}.journal").lines)
+            found += [f"{name}: {text}" for text in violations([Life(journal, end)])]
+    return report, found
+
+
+def _of_a_child(live: Callable[[], Coroutine[Any, Any, Any]], folder: Path, how: str) -> Any:
+    """What a life in a process of its own comes to."""
     folder.mkdir()
     answer = folder / "answer"
     with warnings.catch_warnings():
@@ -118,20 +132,14 @@ def live_with(fault: Fault, folder: Path) -> tuple[Report, list[str]]:
         faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
         signal.alarm(LIFE_LIMIT_S)
         try:
-            answer.write_text(json.dumps(asyncio.run(_life(fault, folder))))
+            answer.write_text(json.dumps(asyncio.run(live())))
         except BaseException:
             traceback.print_exc(file=sys.__stderr__)
             os._exit(70)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
-    assert status == 0, f"with {fault} the process went wrong: {status}"
-    with closing(sqlite3.connect(folder / "workflows.db")) as opened:
-        found = damage_of(opened)
-        for name in MAKERS:
-            end = look_through(opened, name, find_damage=False)
-            journal = tuple(Journal(folder / f"{name}.journal").lines)
-            found += [f"{name}: {text}" for text in violations([Life(journal, end)])]
-    return Report(*json.loads(answer.read_text())), found
+    assert status == 0, f"{how} the process went wrong: {status}"
+    return json.loads(answer.read_text())
 
 
 async def _life(fault: Fault, folder: Path) -> Report:
@@ -229,3 +237,63 @@ def test_an_error_at_any_operation_fails_no_execution_and_passes(
         )
         counts[f"lives with {kind}"] += bool(report.failed)
         counts["operations that failed"] += report.failed
+
+
+A_LOT: Final = 20_000_000
+"""Bytes of a result that is written to JSON, to a row and to the log: copies of it all the way."""
+
+
+@pytest.mark.faults
+@needs_linux
+def test_a_limit_of_memory_fails_no_execution_and_passes(
+    tmp_path: Path, counts: Counter[str]
+) -> None:
+    for room in range(0, 200, 4) if FULL else (0, 24, 48, 72, 96, 144):
+        folder = tmp_path / str(room)
+        heard, kept = _of_a_child(
+            lambda: _life_in_little_memory(folder, room << 20),  # noqa: B023
+            folder,
+            f"with room for {room} MB",
+        )
+        assert kept == [["hoard 0", "COMPLETED", A_LOT], ["hoard 1", "COMPLETED", A_LOT]]
+        counts["lives in too little memory"] += bool(heard)
+
+
+async def _life_in_little_memory(folder: Path, room: int) -> tuple[list[str], list[Any]]:
+    """What was heard while memory was short, and the steps at the end, when it no longer is."""
+    news.TRY_AGAIN_AFTER_S = intake.TRY_AGAIN_AFTER_S = 0.02  # type: ignore[misc]
+    hoarded = "x" * (A_LOT - 2)  # without its quotes
+
+    @workflow
+    async def hoard(ctx: WorkflowContext) -> str:
+        for number in range(2):
+            await ctx.step(f"hoard {number}", give)
+        return "done"
+
+    async def give() -> str:
+        return hoarded
+
+    file = folder / "workflows.db"
+    heard: Counter[str] = Counter()
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store, [hoard]) as engine:
+        resource.setrlimit(resource.RLIMIT_AS, (_memory_used() + room, resource.RLIM_INFINITY))
+        handle = await engine.start(hoard, execution_id="one")
+        for _ in range(5):
+            try:
+                await asyncio.wait_for(handle.result(), 0.2)
+            except (StoreError, TimeoutError) as error:
+                heard[type(error).__name__] += 1
+                await asyncio.sleep(0.02)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert await _until_it_works(handle.result, heard) == "done"
+    with closing(sqlite3.connect(file)) as opened:
+        kept = opened.execute(
+            "select step_name, status, length(output_data) from step_checkpoints"
+            " where status != 'INTENT' order by id"  # those are in doubt, and were tried again
+        ).fetchall()
+    return sorted(heard), kept
+
+
+def _memory_used() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * resource.getpagesize()

@@ -37,6 +37,7 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
     StepFailedError,
     StepNotAwaitedError,
+    StoreError,
     WorkflowCancelledError,
     WorkflowExpiredError,
 )
@@ -511,6 +512,8 @@ class Execution:
                 serialization.from_json(
                     output, self.definition.result_type, f"the result of execution {self.id!r}"
                 )
+            except StoreError as trouble:
+                return self._left(trouble)
             except Exception as unfit:  # noqa: BLE001
                 error = unfit
             else:

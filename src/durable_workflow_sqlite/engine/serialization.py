@@ -17,31 +17,41 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from durable_workflow_sqlite.errors import SerializationError
+from durable_workflow_sqlite.errors import SerializationError, StoreError
 
 Serialize = Callable[[Any], Any]
 Deserialize = Callable[[Any], Any]
 
 
 def to_json(value: object, what: object) -> str:
-    """JSON text of a value. Raises SerializationError, whose message begins with `str(what)`."""
+    """JSON text of a value. Raises SerializationError, whose message begins with `str(what)`.
+
+    Where there is not enough memory for it, a StoreError: as where SQLite runs out of it.
+    """
     if value is None:
         return "null"
     try:
-        text = _encoder.encode(value).decode()
+        # Not encode(), which ends the interpreter where there is no memory (msgspec 0.22).
+        buffer = bytearray()
+        _encoder.encode_into(value, buffer)
+        text = buffer.decode()
         if "null" in text:
             _check_finite(msgspec.to_builtins(value, enc_hook=_write_custom, str_keys=True))
         return text
+    except MemoryError as error:
+        raise _out_of_memory(what) from error
     except Exception as error:  # a class of the user may raise anything
         raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
 
 
 def from_json(text: str | None, type_: Any, what: object) -> Any:
-    """The value that JSON text stands for, as a type; None for no text. Or SerializationError."""
+    """The value of JSON text, as a type; None for no text. Raises what `to_json` does."""
     try:
         if text is None or text == "null":
             return _convert_null(type_)
         return _decoder(type_).decode(text)
+    except MemoryError as error:
+        raise _out_of_memory(what) from error
     except Exception as error:
         raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
 
@@ -131,6 +141,12 @@ def resolve(function: Callable[..., Any]) -> dict[str, Any]:
             except Exception:  # noqa: BLE001
                 hints[name] = Any
         return hints
+
+
+def _out_of_memory(what: object) -> StoreError:
+    return StoreError(
+        f"there is not enough memory for {what}; give the process more, or store less at once"
+    )
 
 
 def _plain(type_: Any) -> Any:

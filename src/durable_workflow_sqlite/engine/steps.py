@@ -21,6 +21,7 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
     StepFailedError,
     StepTimeoutError,
+    StoreError,
 )
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
@@ -140,6 +141,9 @@ async def run_step(execution: Execution, call: StepCall) -> Any:
                     # The side effect has happened: never again, and undone with what is at hand.
                     failure = _with_ids(error, execution, call)
                     execution.register_compensation(call, value, intent)
+                except StoreError as error:
+                    execution.stop(error)
+                    raise
                 else:
                     if environment.is_observed:
                         _tell_complete(execution, completed, first_started_at, replayed=False)
@@ -271,6 +275,9 @@ def _replay_result(execution: Execution, call: StepCall, attempts: list[StepChec
     except SerializationError as error:
         # The record is right and the code has changed: nothing of it is the workflow's fault.
         execution.stop(_with_ids(error, execution, call))
+        raise
+    except StoreError as error:
+        execution.stop(error)
         raise
     execution.register_compensation(call, value, completed)
     if execution.environment.is_observed:

@@ -11,7 +11,7 @@ import msgspec
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.history import Place, StepHistory
-from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError
+from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError, StoreError
 from durable_workflow_sqlite.records import (
     Record,
     SignalStatus,
@@ -159,7 +159,7 @@ async def wait_for_signal(
         _tell_replayed(execution, last)
         try:
             return _payload(execution, last, payload_type)
-        except SerializationError as error:
+        except (SerializationError, StoreError) as error:
             execution.stop(error)  # the record is right, and the code has changed
             raise
     if last is not None and last.status is StepStatus.FAILED:
@@ -202,6 +202,9 @@ async def wait_for_signal(
                 payload = _payload(execution, outcome, payload_type)
             except SerializationError as error:
                 failure = error  # recorded, so that a replay meets it, too
+            except StoreError as error:
+                execution.stop(error)
+                raise
             timer = [timer_of(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
             delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
         if failure is not None:
