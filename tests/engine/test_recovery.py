@@ -221,6 +221,58 @@ def test_an_execution_that_kills_every_worker_is_blocked_and_can_be_released(
     asyncio.run(last_life())
 
 
+def test_what_kills_every_worker_is_blocked_without_its_neighbours(
+    file: Path, journal: Journal
+) -> None:
+    """They never get far enough, beside it, to show that it is not they who kill."""
+
+    @workflow
+    async def deadly(ctx: WorkflowContext) -> None:
+        await ctx.step("act", die)
+
+    @workflow
+    async def slow(ctx: WorkflowContext) -> str:
+        await ctx.step("take time", asyncio.sleep, 0.2)
+        return "done"
+
+    names = [f"slow {number}" for number in range(5)]
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                for name in names:
+                    await engine.enqueue(slow, execution_id=name)
+                await engine.enqueue(deadly, execution_id="deadly")
+            journal.note("begun")
+            die()
+
+    async def next_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[deadly, slow], max_recoveries=4) as engine,
+        ):
+            for name in names:
+                assert await engine.handle(name).result() == "done"
+            with pytest.raises(ExecutionBlockedError):
+                await engine.handle("deadly").result()
+            journal.note("over")
+
+    live_and_die(first_life)
+    deaths = 0
+    with suppress(AssertionError):  # once it is blocked, nobody dies
+        while "over" not in journal.lines:
+            live_and_die(next_life)
+            deaths += 1
+    assert journal.lines == ["begun", "over"]
+    assert 5 <= deaths < 12
+
+    async def last_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            assert (await engine.recover()).blocked == ("deadly",)
+
+    asyncio.run(last_life())
+
+
 def test_progress_between_two_deaths_makes_them_count_anew(file: Path, journal: Journal) -> None:
     @workflow
     async def moves_on(ctx: WorkflowContext) -> str:

@@ -46,6 +46,9 @@ TRY_AGAIN_AFTER_S: Final = 1.0
 LEAVE_TO_OTHERS_S: Final = 0.005
 """For how long a worker that took its share leaves the rest to the others."""
 
+SUSPECTS_APART_S: Final = 0.1
+"""How long a suspect waits before it is looked whether its turn has come."""
+
 LAUNCHES_A_TURN: Final = 20
 """Executions launched in one turn of the event loop."""
 
@@ -57,6 +60,7 @@ class RecoveryResult(msgspec.Struct, frozen=True):
 
     resumed: taken on, and running. Those for which there was no room yet follow as others end or
         wait; those that wait for a time or a signal are taken on when it comes.
+        So do, one at a time, those whose workers died again and again.
     expired: their time to live had run out; they are being compensated.
     unregistered: no workflow of that type and version is known here; they were left alone.
     blocked: they killed their worker too often, see `DurableEngine.unblock`.
@@ -84,7 +88,7 @@ class Launch(Protocol):
 
 class _LeftAlone(msgspec.Struct, frozen=True):
     again_at: float
-    trouble: BaseException
+    trouble: BaseException | None
 
 
 class Intake:
@@ -115,6 +119,9 @@ class Intake:
         self._foreground: dict[str, datetime | None] = {}
         """FOREGROUND_ONLY ones that this engine found as it started up: when they are due."""
         self._left_alone: dict[str, _LeftAlone] = {}
+        self._suspect: Execution | str | None = None
+        """Whose workers died half as often as it takes to be blocked, and is here now: there is one
+        at a time, so that whichever it is that kills them is blocked without its neighbours."""
         self._letting_go: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._claiming: set[asyncio.Task[list[WorkflowClaim]]] = set()
@@ -298,7 +305,8 @@ class Intake:
         async def launch(claims: list[WorkflowClaim]) -> None:
             for number, claim in enumerate(claims, 1):
                 is_expired = await self._load_and_launch(claim)
-                (expired_ones if is_expired else taken).append(claim.workflow_execution_id)
+                if is_expired is not None:
+                    (expired_ones if is_expired else taken).append(claim.workflow_execution_id)
                 if number % LAUNCHES_A_TURN == 0:
                     await asyncio.sleep(0)
 
@@ -363,8 +371,11 @@ class Intake:
         task.add_done_callback(hold)
         return await asyncio.shield(task)
 
-    async def _load_and_launch(self, claim: WorkflowClaim) -> bool:
-        """Launch an execution that was claimed; whether its time to live has run out."""
+    async def _load_and_launch(self, claim: WorkflowClaim) -> bool | None:
+        """Launch an execution that was claimed; whether its time to live has run out.
+
+        None if it is not its turn, and was let go of for a moment.
+        """
         execution_id = claim.workflow_execution_id
         guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
         try:
@@ -374,17 +385,57 @@ class Intake:
                     f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
                 )
             guarantee = record.guarantee
+            if record.recovery_count >= max(1, self._max_recoveries // 2):
+                if self._is_suspect_here():
+                    self._make_room(execution_id)
+                    self._let_go_for(claim, guarantee, SUSPECTS_APART_S)
+                    return None
+                self._suspect = execution_id
+                self._spawn(self._launch_alone(record, claim))
+                return False
             execution, is_expired = await self._launched(record, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
-            # This one alone: the others go on.
-            _log.exception("cannot resume execution %r", execution_id)
-            self._environment.observers.tell("on_error", error, execution_id)
-            self._make_room(execution_id)
-            self._leave_alone(claim, guarantee, error)
+            self._not_launched(claim, guarantee, error)
             return False
-        self._claims.pop(execution_id, None)
-        execution.suspended.add_done_callback(lambda _: self._make_room(execution_id))
+        self._is_launched(execution)
         return is_expired
+
+    def _is_suspect_here(self) -> bool:
+        suspect = self._suspect
+        if isinstance(suspect, Execution) and (
+            suspect.record.recovery_count == 0 or suspect.suspended.done()
+        ):
+            self._suspect = None  # it has come further, or has let go
+        return self._suspect is not None
+
+    async def _launch_alone(self, record: WorkflowExecution, claim: WorkflowClaim) -> None:
+        """Launch a suspect, once the others that were claimed with it are in nobody's hands."""
+        try:
+            async with self._taking:
+                pass
+            while self._letting_go:
+                await asyncio.wait(self._letting_go.values())
+                await asyncio.sleep(0)
+            self._suspect, _ = await self._launched(record, claim)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._suspect = None
+            self._not_launched(claim, record.guarantee, error)
+        else:
+            self._is_launched(self._suspect)
+
+    def _is_launched(self, execution: Execution) -> None:
+        self._claims.pop(execution.id, None)
+        execution.suspended.add_done_callback(lambda _: self._make_room(execution.id))
+
+    def _not_launched(
+        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, error: Exception
+    ) -> None:
+        """This one alone: the others go on."""
+        execution_id = claim.workflow_execution_id
+        _log.exception("cannot resume execution %r", execution_id)
+        self._environment.observers.tell("on_error", error, execution_id)
+        self._make_room(execution_id)
+        self._leave_alone(claim, guarantee, error)
 
     async def _launched(
         self, record: WorkflowExecution, claim: WorkflowClaim
@@ -435,25 +486,37 @@ class Intake:
         return [one for one, left in self._left_alone.items() if left.again_at > now]
 
     def _leave_alone(
+        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, trouble: BaseException
+    ) -> None:
+        """Give a claim back, and come back to the execution only if that can help; else say why."""
+        if isinstance(trouble, ClaimLostError):
+            self._spawn_letting_go(claim, None)
+        elif isinstance(trouble, StoreError) and trouble.may_pass:
+            self._let_go_for(claim, guarantee, TRY_AGAIN_AFTER_S, trouble)
+        else:
+            reason = failures.as_text(trouble, self._environment.format_error)
+            self._let_go_for(claim, guarantee, math.inf, trouble, reason)
+
+    def _let_go_for(
         self,
         claim: WorkflowClaim,
         guarantee: WorkflowGuarantee,
-        trouble: BaseException,
+        seconds: float,
+        trouble: BaseException | None = None,
+        reason: str | None = None,
     ) -> None:
-        """Give a claim back, and come back to the execution only if that can help; else say why."""
+        """Give a claim back, and look at the execution again after some time."""
         execution_id = claim.workflow_execution_id
         loop = asyncio.get_running_loop()
-        passes = isinstance(trouble, StoreError) and trouble.may_pass
-        seconds = TRY_AGAIN_AFTER_S if passes else math.inf
-        reason = None
-        if not passes and not isinstance(trouble, ClaimLostError):
-            reason = failures.as_text(trouble, self._environment.format_error)
-        if not isinstance(trouble, ClaimLostError):
-            self._left_alone[execution_id] = _LeftAlone(loop.time() + seconds, trouble)
-            if guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
-                self._foreground[execution_id] = self._environment.clock.now()
+        self._left_alone[execution_id] = _LeftAlone(loop.time() + seconds, trouble)
+        if guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+            self._foreground[execution_id] = self._environment.clock.now()
         if seconds != math.inf:
             loop.call_later(seconds + 0.001, self.look)
+        self._spawn_letting_go(claim, reason)
+
+    def _spawn_letting_go(self, claim: WorkflowClaim, reason: str | None) -> None:
+        execution_id = claim.workflow_execution_id
         task = self._letting_go[execution_id] = self._spawn(self._let_go(claim, reason))
         task.add_done_callback(lambda _: self._letting_go.pop(execution_id, None))
 

@@ -150,7 +150,8 @@ def _out_of_memory(what: object) -> StoreError:
 
 
 def _plain(type_: Any) -> Any:
-    return Any if type_ is object or isinstance(type_, typing.TypeVar) else type_
+    says_nothing = type_ in (object, typing.NoReturn, typing.Never)
+    return Any if says_nothing or isinstance(type_, typing.TypeVar) else type_
 
 
 def _canonical(text: str | None) -> bytes:
