@@ -348,6 +348,30 @@ def test_a_signal_keeps_the_time_at_which_it_was_sent() -> None:
     asyncio.run(life())
 
 
+def test_signals_are_taken_in_order_though_the_clock_of_a_sender_is_ahead() -> None:
+    @workflow
+    async def two(ctx: WorkflowContext) -> list[str]:
+        return [
+            await ctx.wait_signal("go", timeout=timedelta(seconds=30), type=str) for _ in range(2)
+        ]
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(two, execution_id="one")
+            for payload, ahead in (("first", 1), ("second", 0)):
+                await store.send_signal(
+                    WorkflowSignal(
+                        workflow_execution_id="one",
+                        signal_name="go",
+                        payload=f'"{payload}"',
+                        created_at=datetime.now(UTC) + timedelta(hours=ahead),
+                    )
+                )
+            assert await asyncio.wait_for(handle.result(), 5) == ["first", "second"]
+
+    asyncio.run(life())
+
+
 def test_engines_over_one_store_hear_of_what_the_other_sends() -> None:
     @workflow
     async def waiting(ctx: WorkflowContext) -> Any:

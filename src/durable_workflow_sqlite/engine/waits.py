@@ -68,7 +68,11 @@ class Inbox:
                 future.set_result(None)
 
     async def take(self, name: str, deadline: datetime | None) -> WorkflowSignal | None:
-        """The first signal of this name that came by the deadline, or None."""
+        """The first signal of this name, if it came by the deadline; else None.
+
+        By the clock of whoever sent it, unless it is there before the deadline. None is passed over
+        for a later one, whatever the clocks say.
+        """
         execution = self._execution
         try:
             pending = await execution.environment.store.load_pending_signals(execution.id, name)
@@ -79,9 +83,11 @@ class Inbox:
             signal_id = signal.workflow_signal_id
             if signal_id is None or signal_id in self._taken:
                 continue
-            if deadline is None or signal.created_at <= deadline:
-                self._taken[signal_id] = None
-                return signal
+            now = execution.environment.clock.now()
+            if deadline is not None and min(signal.created_at, now) > deadline:
+                return None
+            self._taken[signal_id] = None
+            return signal
         return None
 
     async def wait(self, name: str, deadline: datetime | None) -> WorkflowSignal | None:

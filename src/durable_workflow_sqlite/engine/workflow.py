@@ -92,8 +92,16 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         what = f"the input of workflow {self.name!r}"
         try:
             parts = [] if text is None else msgspec.json.decode(text, type=list[msgspec.Raw])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise SerializationError(f"{what} is no JSON array: {error}") from error
+        if not self._takes(len(parts)):
+            try:
+                self._signature.bind(None, *parts)
+            except TypeError as error:
+                raise SerializationError(
+                    f"{what} does not fit its function: {error}. It was started with other code, or"
+                    " edited by hand"
+                ) from None
         fixed, rest = self._parameter_types
         return tuple(
             serialization.from_json(

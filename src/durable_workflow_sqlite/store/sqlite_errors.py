@@ -14,8 +14,11 @@ from durable_workflow_sqlite.errors import (
     StoreReadOnlyError,
 )
 
-FAILURES: Final = (sqlite3.Error, MemoryError)
-"""What sqlite3 raises for an error of SQLite; a MemoryError has no code."""
+FAILURES: Final = (sqlite3.Error, MemoryError, UnicodeDecodeError)
+"""What sqlite3 raises for an error of SQLite; the last two have no code.
+
+A UnicodeDecodeError comes from a name in the schema that is no UTF-8: the file is damaged.
+"""
 
 _PRIMARY_CODE: Final = 0xFF
 """The low byte of an extended result code is its primary code (sqlite.org/rescode.html)."""
@@ -78,7 +81,9 @@ def is_of_the_statement(error: sqlite3.Error) -> bool:
     return _code(error) & _PRIMARY_CODE not in _CAUSES
 
 
-def translate(error: sqlite3.Error | MemoryError, doing: str, path: str | None) -> StoreError:
+def translate(
+    error: sqlite3.Error | MemoryError | UnicodeDecodeError, doing: str, path: str | None
+) -> StoreError:
     """The StoreError to raise from an error of SQLite.
 
     doing: what failed, as in "cannot {doing}". path: the file, None for a database in memory.
@@ -96,5 +101,7 @@ def translate(error: sqlite3.Error | MemoryError, doing: str, path: str | None) 
 def _code(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         return sqlite3.SQLITE_NOMEM
+    if isinstance(error, UnicodeDecodeError):
+        return sqlite3.SQLITE_CORRUPT
     # Errors that Python's module itself raises have no code.
     return getattr(error, "sqlite_errorcode", None) or 0
