@@ -42,23 +42,6 @@ def sequential(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
     return {"steps/s": sizes.steps / (time.perf_counter() - began)}
 
 
-def lone_statements(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
-    """As `sequential`, but what is one statement is sent without a begin and a commit around it."""
-    run_one(connection, sizes.warm_up)
-    began = time.perf_counter()
-    execute = connection.execute
-    execute("begin immediate")
-    execution_id, token = start(connection)
-    execute("commit")
-    for number in range(sizes.steps):
-        execute(_INTENT, _intent(execution_id, number, token))
-        execute(_OUTCOME, _outcome(execution_id, number, str(number), token))
-    execute("begin immediate")
-    finish(connection, execution_id, token, sizes.steps)
-    execute("commit")
-    return {"steps/s": sizes.steps / (time.perf_counter() - began)}
-
-
 def at_once(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
     """A hundred executions that take turns, with one transaction for a turn of all of them."""
     run_one(connection, sizes.warm_up)
@@ -227,7 +210,7 @@ _CANCEL_TIMERS: Final = _statement("cancel_pending_timers")
 _EXPIRE_SIGNALS: Final = _statement("expire_pending_signals")
 
 WORKS: dict[str, Callable[[sqlite3.Connection, Sizes], Figures]] = {
-    work.__name__: work for work in (sequential, lone_statements, at_once, starts)
+    work.__name__: work for work in (sequential, at_once, starts)
 }
 
 

@@ -197,7 +197,6 @@ PEER_TARGETS: Final = (
 _SHORT: Final = (
     (
         "floor.sequential",
-        "floor.lone_statements",
         "ours.sequential",
         f"ours.sequential{ON_HISTORY}",
         "floor.at_once",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 import sys
 import traceback
 import warnings
@@ -59,9 +58,3 @@ class Journal:
     @property
     def lines(self) -> list[str]:
         return self._path.read_text().splitlines() if self._path.exists() else []
-
-
-def commits(connection: sqlite3.Connection, sql: str) -> bool:
-    """Whether a statement commits: it says so, or it writes and is a transaction of its own."""
-    is_write = sql.startswith(("insert", "update", "delete"))
-    return sql == "commit" or (is_write and not connection.in_transaction)

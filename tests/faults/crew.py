@@ -37,7 +37,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import connection as store_connection
 from durable_workflow_sqlite.store import group_commit
 from tests.crash import scenarios
-from tests.lives import Journal, commits, die
+from tests.lives import Journal, die
 from tests.oracle import DYING, Note, damage_of, look_through, violations_among_workers
 
 LIFE_LIMIT_S = 90
@@ -97,7 +97,7 @@ class HarmedConnection(sqlite3.Connection):
     before_death: Callable[[], object] = staticmethod(lambda: None)
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        if not commits(self, sql):
+        if sql != "commit":
             return super().execute(sql, *parameters)
         self.commits += 1
         self._befall(is_before=True)

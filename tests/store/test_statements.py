@@ -1,7 +1,4 @@
-"""Every statement that is sent stands in sql/, and every write is in a `begin immediate`.
-
-But for those that save nearly every checkpoint: each may be a transaction of its own.
-"""
+"""Every statement that is sent stands in sql/, and every write is in a `begin immediate`."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.store.adapter import number_parameters
-from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, load_queries
+from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     NOON,
@@ -59,10 +56,6 @@ def statements_in(directory: Path) -> set[str]:
     return {one for path in directory.glob("*.sql") for one in statements_of(path)}
 
 
-def sent_as(query: str) -> str:
-    return plain(number_parameters(getattr(load_queries(), query).sql)[0])
-
-
 def statements_of(path: Path) -> set[str]:
     statements: set[str] = set()
     unfinished = ""
@@ -72,9 +65,6 @@ def statements_of(path: Path) -> set[str]:
             statements.add(number_parameters(plain(unfinished))[0])
             unfinished = ""
     return statements - {""}
-
-
-ALONE = {sent_as("insert_intent"), sent_as("update_outcome")}
 
 
 @pytest.fixture
@@ -125,7 +115,7 @@ def check(sent: dict[int, list[str]]) -> set[str]:
                 assert statement in queries | migrations, statement
                 seen.add(statement)
             if WRITES.match(statement) and statement not in migrations:
-                assert transaction == "begin immediate" or statement in ALONE, statement
+                assert transaction == "begin immediate", statement
         assert transaction is None
     return seen & queries
 

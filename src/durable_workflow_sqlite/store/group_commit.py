@@ -135,13 +135,9 @@ class GroupCommit:
             and not self._queue
             and (now := monotonic()) < self._at_once_until
             and self._loop is asyncio.get_running_loop()
-            and self._is_free(now)
+            and self._begins_at_once(now)
         ):
-            if shortcut is not None:
-                if self._run_shortcut_at_once(shortcut):
-                    return cast("T", None)
-            elif self._begins_at_once():
-                return self._run_at_once(operation)
+            return self._run_at_once(operation, shortcut)
         loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, shortcut, future))
@@ -226,8 +222,8 @@ class GroupCommit:
             self._in_thread = None
         return loop
 
-    def _is_free(self, now: float) -> bool:
-        """Whether a write need not wait for anything that is known here."""
+    def _begins_at_once(self, now: float) -> bool:
+        """Begin a transaction here and now, unless something must be waited for."""
         if (
             (self._checkpointer is not None and self._checkpointer.is_running)
             or self._forks != _forks
@@ -240,31 +236,17 @@ class GroupCommit:
             if now >= self._look_at_file_at:
                 self._check_file()
                 self._look_at_file_at = now + LOOK_AT_FILE_EVERY_S
+            self._connection.execute("begin immediate")
         except (*FAILURES, StoreError):
             return False  # the flush will meet it again
         return True
 
-    def _run_shortcut_at_once(self, shortcut: Shortcut) -> bool:
-        """Run it as the transaction that a statement alone is: begin and commit cost a tenth."""
-        try:
-            changed = self._connection.execute(*shortcut).rowcount
-        except Exception:  # noqa: BLE001 - nothing was written, and the flush will meet it again
-            return False
-        if changed and self._checkpointer is not None:
-            self._checkpointer.after_commit()
-        return bool(changed)
-
-    def _begins_at_once(self) -> bool:
-        try:
-            self._connection.execute("begin immediate")
-        except FAILURES:
-            return False  # the flush will meet it again
-        return True
-
-    def _run_at_once(self, operation: Callable[[], T]) -> T:
+    def _run_at_once(self, operation: Callable[[], T], shortcut: Shortcut | None) -> T:
         """As `_run`, for one operation whose caller waits for it."""
         try:
-            result = operation()
+            result: Any = None
+            if shortcut is None or not self._connection.execute(*shortcut).rowcount:
+                result = operation()
             self._connection.execute("commit")
         except BaseException as error:
             self._roll_back()
@@ -274,7 +256,7 @@ class GroupCommit:
             raise
         if self._checkpointer is not None:
             self._checkpointer.after_commit()
-        return result
+        return cast("T", result)
 
     def _flush(self) -> None:
         """Commit what is queued, without waiting for a lock or a disk here."""
