@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
     for name, words in COUNTED.items():
         values = [
             value
@@ -39,11 +39,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         if values:
             line = words.format(total=sum(values), tests=len(values), seed=os.environ[SEED])
             terminalreporter.write_line(line)
-    report_faults(terminalreporter)
+    is_whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    report_faults(terminalreporter, is_whole and not terminalreporter.getreports("deselected"))
 
 
-def report_faults(terminalreporter: Any) -> None:
-    """The counts of the fault campaigns; those of a full run that found nothing are published."""
+def report_faults(terminalreporter: Any, is_whole: bool) -> None:
+    """The counts of the fault campaigns; those of a full run that found nothing are published.
+
+    is_whole: it was not interrupted, and nothing was left out.
+    """
     campaigns: dict[str, Counter[str]] = {}
     took: Counter[str] = Counter()
     failed = {campaign_of(report.nodeid) for report in terminalreporter.getreports("failed")}
@@ -56,5 +60,5 @@ def report_faults(terminalreporter: Any) -> None:
                     campaigns.setdefault(campaign, Counter()).update(value)
     for campaign, counts in campaigns.items():
         terminalreporter.write_line(f"{campaign}: {words_of(counts)}")
-        if FULL and campaign not in failed:
+        if FULL and is_whole and campaign not in failed:
             publish(campaign, counts, took[campaign])
