@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -224,3 +225,21 @@ def test_a_closed_store_takes_on_nothing_more(file: Path) -> None:
             assert abandoned.workflow_execution_id == "e"
 
     asyncio.run(life())
+
+
+@pytest.mark.parametrize("worker_id", ["[" * 5000, "../elsewhere", "half/a/path", "\x00", ""])
+def test_a_worker_id_that_was_written_by_hand_is_of_nobody(file: Path, worker_id: str) -> None:
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            with closing(sqlite3.connect(file)) as dba, dba:
+                dba.execute(
+                    "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
+                    " values ('e', ?, '2026-01-01T00:00:00.000000Z')",
+                    (worker_id,),
+                )
+            (abandoned,) = await store.release_claims_of_the_dead(10)
+            assert abandoned.workflow_execution_id == "e"
+            assert await store.claim_execution("e") is not None
+
+    asyncio.run(story())

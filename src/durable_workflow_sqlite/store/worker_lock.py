@@ -32,6 +32,7 @@ else:
         return True
 
 
+LONGEST_ID: Final = 64
 COUNT_AGAIN_AFTER_S: Final = 0.05
 _NOT_INHERITED: Final[int] = getattr(os, "O_CLOEXEC", 0)
 
@@ -75,6 +76,8 @@ class WorkerLock:
             return True
         if self._database is None:
             return worker_id in self._alive_in_memory
+        if not _may_be_an_id(worker_id):
+            return False
         path = self._path(worker_id)
         try:
             file = os.open(path, os.O_RDONLY | _NOT_INHERITED)  # it may be another user's
@@ -112,6 +115,8 @@ class WorkerLock:
 
 def is_locked(database: Path, worker_id: str) -> bool:
     """Whether the worker of that id lives, for one who only looks. Raises OSError."""
+    if not _may_be_an_id(worker_id):
+        return False
     try:
         file = os.open(_lock_file(str(database), worker_id), os.O_RDONLY | _NOT_INHERITED)
     except FileNotFoundError:
@@ -130,6 +135,11 @@ def lock_files(database: Path) -> dict[str, Path]:
         for path in sorted(database.parent.iterdir())
         if path.name.startswith(prefix)
     }
+
+
+def _may_be_an_id(worker_id: object) -> bool:
+    """Whether it may be a part of a file's name: what was written by hand may be anything."""
+    return isinstance(worker_id, str) and worker_id.isalnum() and len(worker_id) <= LONGEST_ID
 
 
 def _lock_file(database: str, worker_id: str) -> Path:
