@@ -29,8 +29,9 @@ where
             = workflow_executions.workflow_execution_id
     );
 
--- The queue: load_queue_heads and load_available walk it workflow by workflow, the
--- highest priority first. An execution that is started where it runs is never in it.
+-- The queue: load_available and load_next_available_at walk it workflow by
+-- workflow, the highest priority first. An execution that is started where it
+-- runs is never in it.
 
 create index idx_wf_exec_available on workflow_executions (
     workflow_id,
@@ -43,9 +44,7 @@ where available_at is not null;
 -- over.
 
 create index idx_wf_exec_foreground on workflow_executions (status)
-where
-    guarantee = 'FOREGROUND_ONLY'
-    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
+where guarantee = 'FOREGROUND_ONLY';
 
 -- load_blocked: what waits for an operator.
 
@@ -57,18 +56,7 @@ where blocked_reason is not null;
 
 drop index idx_wf_signal_news;
 
--- A signal whose time cannot be read would never be taken, and its sender would not
--- know why.
-
-create trigger trg_wf_signal_time
-before insert on workflow_signals
-when julianday(new.created_at) is null
-begin
-    select raise(abort, 'created_at is no time; leave it out for now');
-end;
-
--- A signal wakes an execution that nobody has, whoever inserts it. One that has not
--- begun keeps its delay, unless it is to be cancelled.
+-- A signal wakes an execution that nobody has, whoever inserts it.
 
 create trigger trg_wf_signal_wakes
 after insert on workflow_signals
@@ -82,11 +70,6 @@ begin
         and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and blocked_reason is null
         and (available_at is null or available_at > new.created_at)
-        and (
-            status != 'PENDING'
-            or available_at is null
-            or new.signal_name = '$cancel'
-        )
         and not exists (
             select 1
             from workflow_claims
