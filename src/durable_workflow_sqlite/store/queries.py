@@ -502,9 +502,9 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadSuspectExecutionsRow]:
         """Executions that the engine perhaps cannot read, since somebody wrote there what is
-        no status, time, number or JSON, or refers to no workflow. A time that is not
-        written as the library writes it is suspect, and may be one after all: whoever asks
-        looks closer. Reads the whole table.
+        no status, time, number or JSON, or refers to no workflow. A time is suspect when
+        SQLite writes it otherwise ('+0 days' turns the 30th of February into March); it may
+        be one after all: whoever asks looks closer. Reads the whole table.
         """
         ...
 
