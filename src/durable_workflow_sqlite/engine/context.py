@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable_workflow_sqlite.engine import serialization
-from durable_workflow_sqlite.engine.history import Place, StepHistory
+from durable_workflow_sqlite.engine.history import Place, StepHistory, place_in_words
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.steps import StepCall, run_step
 from durable_workflow_sqlite.engine.waits import WaitCall, sleep_until, wait_for_signal
@@ -134,8 +134,9 @@ class WorkflowContext:
                 if function is not None and not callable(function):
                     raise TypeError(f"{what} of step {name!r} must be callable, not {function!r}")
         if not (isinstance(retry, RetryPolicy) and isinstance(compensate_retry, RetryPolicy)):
-            what = "compensate_retry" if isinstance(retry, RetryPolicy) else "retry"
-            policy = compensate_retry if isinstance(retry, RetryPolicy) else retry
+            what, policy = ("retry", retry)
+            if isinstance(retry, RetryPolicy):
+                what, policy = ("compensate_retry", compensate_retry)
             raise TypeError(f"{what} of step {name!r} must be a RetryPolicy, not {policy!r}")
         if timeout is not None:
             _check_duration("timeout", timeout, minimum=timedelta(microseconds=1))
@@ -306,11 +307,11 @@ def _mismatch(
     name: str,
 ) -> NonDeterminismError:
     branch, index = place
-    where = f"index {index}" + (f" of branch {branch!r}" if branch else "")
     return NonDeterminismError(
         f"execution {execution_id!r} has {recorded_kind.lower()} {recorded_name!r} recorded at"
-        f" {where}, where its workflow now asks for {kind.lower()} {name!r}. It was left as it is."
-        " Run it with the code that it was started with, or give changed code a new version.",
+        f" {place_in_words(place)}, where its workflow now asks for {kind.lower()} {name!r}. It was"
+        " left as it is. Run it with the code that it was started with, or give changed code a new"
+        " version.",
         workflow_execution_id=execution_id,
         step_index=index,
         branch=branch,

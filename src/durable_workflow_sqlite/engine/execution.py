@@ -23,7 +23,7 @@ from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import History, place_in_words
 from durable_workflow_sqlite.engine.observer import Observers, log_attributes
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import StepCall
@@ -584,7 +584,7 @@ class Execution:
                 continue
             if branch and self._context.has_taken(branch.partition("/")[0]):
                 continue
-            where = f"index {index}" + (f" of branch {branch!r}" if branch else "")
+            where = place_in_words((branch, index))
             raise NonDeterminismError(
                 f"execution {self.id!r} has {last.kind.lower()} {last.step_name!r} recorded at"
                 f" {where}, which its workflow ended without. It was left as it is."

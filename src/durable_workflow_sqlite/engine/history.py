@@ -11,6 +11,11 @@ Place = tuple[str, int]
 """Branch and index: what tells one step of an execution from all others."""
 
 
+def place_in_words(place: Place) -> str:
+    branch, index = place
+    return f"index {index}" + (f" of branch {branch!r}" if branch else "")
+
+
 class StepHistory:
     """The attempts of one step, and its compensation."""
 

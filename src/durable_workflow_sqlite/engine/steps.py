@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
-from durable_workflow_sqlite.engine.history import Place, StepHistory
+from durable_workflow_sqlite.engine.history import Place, StepHistory, place_in_words
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.errors import (
     EngineStoppedError,
@@ -47,8 +47,7 @@ class StepCall(msgspec.Struct, frozen=True):
     idempotency_key: str | None
 
     def describe(self) -> str:
-        branch, index = self.place
-        return f"step {self.name!r} (index {index}{f' of branch {branch!r}' if branch else ''})"
+        return f"step {self.name!r} ({place_in_words(self.place)})"
 
     def __str__(self) -> str:
         return f"the result of {self.describe()}"

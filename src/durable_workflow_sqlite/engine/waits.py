@@ -10,7 +10,7 @@ import msgspec
 
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.failures import error_type
-from durable_workflow_sqlite.engine.history import Place, StepHistory
+from durable_workflow_sqlite.engine.history import Place, StepHistory, place_in_words
 from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError, StoreError
 from durable_workflow_sqlite.records import (
     Record,
@@ -43,9 +43,7 @@ class WaitCall(msgspec.Struct, frozen=True):
         return None if self.history is None else self.history.last
 
     def describe(self) -> str:
-        branch, index = self.place
-        where = f"index {index}{f' of branch {branch!r}' if branch else ''}"
-        return f"{self.kind.lower()} {self.name!r} ({where})"
+        return f"{self.kind.lower()} {self.name!r} ({place_in_words(self.place)})"
 
 
 class Inbox:

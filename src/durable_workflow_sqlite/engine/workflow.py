@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
@@ -71,20 +71,21 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         fixed, rest = serialization.parameter_types(self.function)
         return fixed[1:], rest
 
-    def _takes(self, count: int) -> bool:
-        """Whether so many arguments are right beyond doubt: as many as there are parameters."""
+    def _misfit(self, args: Sequence[object]) -> str:
+        """Why the function does not take so many arguments; nothing if it does."""
         fixed, rest = self._parameter_types
-        return count == len(fixed) and rest is None
+        if len(args) == len(fixed) and rest is None:
+            return ""  # as many as there are parameters
+        try:
+            self._signature.bind(None, *args)
+        except TypeError as error:
+            return str(error)
+        return ""
 
     def encode_input(self, args: tuple[Any, ...]) -> str:
         """The arguments as JSON text. Raises TypeError if the function does not take them."""
-        if not self._takes(len(args)):
-            try:
-                self._signature.bind(None, *args)
-            except TypeError as error:
-                raise TypeError(
-                    f"workflow {self.name!r} does not take these arguments: {error}"
-                ) from None
+        if misfit := self._misfit(args):
+            raise TypeError(f"workflow {self.name!r} does not take these arguments: {misfit}")
         return serialization.to_json(args, f"the input of workflow {self.name!r}")
 
     def decode_input(self, text: str | None) -> tuple[Any, ...]:
@@ -94,14 +95,11 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
             parts = [] if text is None else msgspec.json.decode(text, type=list[msgspec.Raw])
         except (msgspec.MsgspecError, RecursionError) as error:
             raise SerializationError(f"{what} is no JSON array: {error}") from error
-        if not self._takes(len(parts)):
-            try:
-                self._signature.bind(None, *parts)
-            except TypeError as error:
-                raise SerializationError(
-                    f"{what} does not fit its function: {error}. It was started with other code, or"
-                    " edited by hand"
-                ) from None
+        if misfit := self._misfit(parts):
+            raise SerializationError(
+                f"{what} does not fit its function: {misfit}. It was started with other code, or"
+                " edited by hand"
+            )
         fixed, rest = self._parameter_types
         return tuple(
             serialization.from_json(

@@ -40,14 +40,14 @@ def load_statuses(
     return statuses
 
 
-def unknown(workflow_execution_id: str, consequence: str = "") -> ExecutionNotFoundError:
+def not_found(workflow_execution_id: str, consequence: str = "") -> ExecutionNotFoundError:
     return ExecutionNotFoundError(
         f"no execution has the id {workflow_execution_id!r}" + (consequence and f"; {consequence}"),
         workflow_execution_id=workflow_execution_id,
     )
 
 
-def final(workflow_execution_id: str, consequence: str) -> ExecutionConflictError:
+def finished(workflow_execution_id: str, consequence: str) -> ExecutionConflictError:
     return ExecutionConflictError(
         f"execution {workflow_execution_id!r} is finished; {consequence}",
         workflow_execution_id=workflow_execution_id,

@@ -40,7 +40,7 @@ AT_ONCE_S: Final = 0.002
 """For how long writes may be committed at once before the event loop has its turn."""
 
 LOOK_AT_FILE_EVERY_S: Final = 0.00025
-"""How often those look whether the file is still there: each look costs them a tenth."""
+"""How often those look whether the file is still there: a look is a system call."""
 
 ALONE_AFTER: Final = 3
 """Groups of one in a row, after which a write is taken to be alone."""
@@ -63,8 +63,8 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=_count_fork)
 
 
-class _TooShortError(Exception):
-    """A shortcut changed nothing: it takes its operation."""
+class _NothingChangedError(Exception):
+    """A shortcut changed no row: its operation is to be run instead."""
 
 
 class _Refusals:
@@ -413,7 +413,7 @@ class GroupCommit:
         """Send what has been collected of each statement; raise if one changed nothing."""
         for statement, rows in shortcuts.items():
             if self._connection.executemany(statement, rows).rowcount != len(rows):
-                raise _TooShortError
+                raise _NothingChangedError
         shortcuts.clear()
 
     def _run_one_by_one(self, group: list[_Queued]) -> list[_Outcome]:

@@ -402,19 +402,7 @@ class Inspector:
         wanted = _json(sorted(map(str, statuses))) if statuses else None
         created_from = "" if created_after is None else time_to_text(created_after)
         with self._reading() as connection:
-            if in_trouble:
-                picked = self._queries.pick_in_trouble(
-                    connection,
-                    statuses=wanted,
-                    workflow_type=workflow_type,
-                    id_from=id_prefix,
-                    id_before=None if id_prefix is None else id_prefix + _LAST_CHARACTER,
-                    created_from=created_from,
-                    before_time=place.created_at,
-                    before_rowid=place.row_number,
-                    row_limit=limit + 1,
-                )
-            elif id_prefix and self._are_few(connection, id_prefix):
+            if id_prefix and not in_trouble and self._are_few(connection, id_prefix):
                 picked = self._queries.pick_in_range(
                     connection,
                     statuses=wanted,
@@ -427,7 +415,9 @@ class Inspector:
                     row_limit=limit + 1,
                 )
             else:
-                picked = self._queries.pick_newest(
+                queries = self._queries
+                pick = queries.pick_in_trouble if in_trouble else queries.pick_newest
+                picked = pick(
                     connection,
                     statuses=wanted,
                     workflow_type=workflow_type,

@@ -319,7 +319,7 @@ class Queue:
     def _cannot_be_reopened(self, workflow_execution_id: str) -> DurableWorkflowError:
         found = executions.load_execution(self._connection, self._queries, workflow_execution_id)
         if found is None:
-            return executions.unknown(workflow_execution_id)
+            return executions.not_found(workflow_execution_id)
         if found.status is ExecutionStatus.FAILED:
             why = "was compensated: what its steps did is undone; start it anew under another id"
         else:

@@ -89,8 +89,8 @@ class Signals:
         if signal_id is None:
             unsent = f"the signal {signal.signal_name!r} was not sent"
             if executions.load_execution(self._connection, self._queries, execution_id) is None:
-                raise executions.unknown(execution_id, unsent)
-            raise executions.final(execution_id, unsent)
+                raise executions.not_found(execution_id, unsent)
+            raise executions.finished(execution_id, unsent)
         self._commit.make_news()
         return signal_id
 

@@ -44,8 +44,7 @@ from durable_workflow_sqlite.store.connection import (
     open_connection,
     wait_for_locks,
 )
-from durable_workflow_sqlite.store.executions import final as _final
-from durable_workflow_sqlite.store.executions import load_execution, load_statuses
+from durable_workflow_sqlite.store.executions import finished, load_execution, load_statuses
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.migrations import load_migrations, migrate, pending
 from durable_workflow_sqlite.store.queue import Queue
@@ -151,9 +150,6 @@ class SqliteCheckpointStore(CheckpointStore):
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
         }
-        # A start is on the hot path: it calls these without a call in between.
-        self._be_alive = self._claims.be_alive
-        self._insert_claim = self._claims.insert
 
     @classmethod
     def file(
@@ -346,7 +342,7 @@ class SqliteCheckpointStore(CheckpointStore):
             fencing_token=None,
         )
         if not changed and self._load_execution(execution.workflow_execution_id) != execution:
-            raise _final(execution.workflow_execution_id, "it was not changed")
+            raise finished(execution.workflow_execution_id, "it was not changed")
         return changed
 
     # Starting an execution
@@ -355,12 +351,12 @@ class SqliteCheckpointStore(CheckpointStore):
         self, workflow: Workflow, execution: WorkflowExecution
     ) -> WorkflowClaim | None:
         _check_can_start(workflow, execution)
-        self._be_alive()
+        self._claims.be_alive()
 
         def create() -> WorkflowClaim | None:
             if not self._insert(workflow, execution):
                 return None
-            return self._insert_claim(
+            return self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at
             )
 
