@@ -129,6 +129,45 @@ def test_a_reader_that_stays_holds_writers_up_a_few_times_and_not_all_the_time(
     asyncio.run(story())
 
 
+def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too_long(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_go_on = threading.Event(), threading.Event()
+
+    def slow_fsync(_: int) -> None:
+        is_asked.set()
+        assert may_go_on.wait(60)
+
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            number = 0
+            while not is_asked.is_set():
+                await save(store, "e", number := number + 1)
+            asked_at = size_of(log_of(file))
+            began = time.monotonic()
+            for _ in range(100):
+                await save(store, "e", number := number + 1)
+            assert time.monotonic() - began < 5
+            assert size_of(log_of(file)) > asked_at
+            give_up_at = time.monotonic() + 3
+            while time.monotonic() < give_up_at:
+                await save(store, "e", number := number + 1)
+            assert checkpointer.LOG_BYTES < size_of(log_of(file)) < LIMIT
+            may_go_on.set()
+            salt = CheckpointMark(str(file)).salt()
+            give_up_at = time.monotonic() + 20
+            while CheckpointMark(str(file)).salt() == salt:
+                assert time.monotonic() < give_up_at, "the log has not begun anew"
+                await save(store, "e", number := number + 1)
+
+    monkeypatch.setattr(checkpointer.os, "fsync", slow_fsync)
+    try:
+        asyncio.run(story())
+    finally:
+        may_go_on.set()
+
+
 # What is left at the end
 
 

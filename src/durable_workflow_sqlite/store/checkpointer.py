@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final
 
 from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
@@ -23,6 +23,9 @@ LOOK_FOR_OTHERS_EVERY: Final = 16 * LOOK_EVERY
 
 GROWTH_BYTES: Final = LOG_BYTES // 4
 """How much a log that could not begin anew grows before the next try."""
+
+SYNCS_BEFORE: Final = 2
+"""How often the log is put on the disk before: what is written during one is left for the next."""
 
 READERS_MAY_TAKE_S: Final[tuple[tuple[float, ...], ...]] = ((), (0.01, 0.04, 0.2), (0.5,), (1.0,))
 """For how long writers are held up in each try, now and then, so that readers leave the log."""
@@ -38,6 +41,9 @@ class Checkpointer:
     resets the log on another (sqlite.org/wal.html, "The WAL-reset bug"). While one connection
     here holds the write lock, nobody can commit, and a second one may checkpoint. Somebody else
     who checkpoints brings the bug back, and is warned of.
+
+    A checkpoint begins by putting the log on the disk, which takes ten times as long as the rest of
+    it. That is done before the lock is taken, while others commit.
     """
 
     def __init__(self, path: str) -> None:
@@ -49,6 +55,11 @@ class Checkpointer:
         self._due_at = LOG_BYTES
         self._tries = 0
         self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+        self._is_syncing = False
+        self.wants_lock = False
+        """Whether a checkpoint has the write lock, or asks for it: who goes on writing then may
+        keep it from that. Also where the log grows faster than it gets to the disk."""
         self._look_for_others()
 
     def after_commit(self) -> None:
@@ -59,14 +70,9 @@ class Checkpointer:
             if self._commits % LOOK_FOR_OTHERS_EVERY == 0:
                 self._look_for_others()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a checkpoint is under way. Who goes on writing then may keep it from the lock."""
-        return self._thread is not None and self._thread.is_alive()
-
     def wait(self, seconds: float) -> None:
-        """Wait for a checkpoint under way, for so long at most."""
-        if self._thread is not None:
+        """Wait for a checkpoint that wants the lock, for so long at most."""
+        if self._thread is not None and self.wants_lock:
             self._thread.join(seconds)
 
     async def close(self, connection: sqlite3.Connection | None) -> None:
@@ -99,10 +105,14 @@ class Checkpointer:
 
     def _look(self) -> None:
         size = self._log_size()
-        if size <= LOG_BYTES:
+        if self._is_syncing:
+            with self._guard:
+                if self._is_syncing:
+                    self.wants_lock = size > LOG_BYTES + GROWTH_BYTES
+        elif size <= LOG_BYTES:
             self._due_at = LOG_BYTES
             self._tries = 0
-        elif size > self._due_at and not self.is_running:
+        elif size > self._due_at and not self._is_running:
             # It begins anew when all of it has been copied and nobody reads from it. Where there
             # is always somebody who does, writers must wait for that; where one reader stays,
             # they wait in vain, and so ever more rarely.
@@ -120,13 +130,19 @@ class Checkpointer:
             thread = threading.Thread(
                 target=self._run, args=(waits_s,), name="durable-workflow-checkpoint", daemon=True
             )
+            self._is_syncing = True
             try:
                 thread.start()
             except (RuntimeError, MemoryError):
+                self._is_syncing = False
                 # What was committed stays committed, whatever becomes of the log.
                 _log.warning("no thread to checkpoint %s; will try again", self._path)
             else:
                 self._thread = thread
+
+    @property
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _log_size(self) -> int:
         try:
@@ -136,10 +152,17 @@ class Checkpointer:
 
     def _run(self, waits_s: tuple[float, ...]) -> None:
         try:
+            for _ in range(SYNCS_BEFORE):
+                _sync(self._log)
+            with self._guard:
+                self._is_syncing, self.wants_lock = False, True
             checkpoint(self._path, waits_s, file=self._file)
         except Exception:  # noqa: BLE001 - whatever it is
             # The next one will do it; until then the log is longer and nothing is lost.
             _log.warning("could not checkpoint %s; will try again", self._path, exc_info=True)
+        finally:
+            with self._guard:
+                self._is_syncing = self.wants_lock = False
 
     def _look_for_others(self) -> None:
         if (
@@ -156,6 +179,13 @@ class Checkpointer:
                 self._path,
                 sqlite3.sqlite_version,
             )
+
+
+def _sync(path: str) -> None:
+    """Put a file on the disk. SQLite does so again, and meets what goes wrong here."""
+    # To close a descriptor of the log drops nobody's lock: those are on the two other files.
+    with suppress(OSError), open(path, "r+b") as file:  # noqa: PTH123 - as `_log_size`
+        os.fsync(file.fileno())
 
 
 def has_reset_bug(version: tuple[int, int, int]) -> bool:

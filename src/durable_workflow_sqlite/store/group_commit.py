@@ -225,7 +225,7 @@ class GroupCommit:
     def _begins_at_once(self, now: float) -> bool:
         """Begin a transaction here and now, unless something must be waited for."""
         if (
-            (self._checkpointer is not None and self._checkpointer.is_running)
+            (self._checkpointer is not None and self._checkpointer.wants_lock)
             or self._forks != _forks
             or self._connection.in_transaction
         ):
@@ -382,7 +382,7 @@ class GroupCommit:
     @property
     def _is_checkpointing(self) -> bool:
         checkpointer = self._checkpointer
-        return checkpointer is not None and checkpointer.is_running
+        return checkpointer is not None and checkpointer.wants_lock
 
     def _set_busy_timeout(self, milliseconds: int) -> None:
         # It costs a quarter of a small transaction: only when it changes.
