@@ -31,7 +31,7 @@ KEYS = {
     "ours.signal": {"p50 ms"},
     "ours.small_input": {"us/step", "log bytes/step"},
     "ours.big_input": {"us/step", "log bytes/step"},
-    "ours.long_execution": {"times"},
+    "ours.long_execution": {"times", "steps/s", "longest ms"},
     "ours.locked_out": {"longest ms", "lost"},
     "ours.memory": {"bytes each"},
     "ours.disk": {"bytes/step"},

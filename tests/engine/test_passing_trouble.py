@@ -10,15 +10,20 @@ import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    ExecutionStatus,
+    Record,
     SqliteCheckpointStore,
     StepCheckpoint,
+    StepStatus,
     StoreBusyError,
+    StoreError,
+    StoreFullError,
     WorkflowClaim,
     WorkflowContext,
     WorkflowGuarantee,
     workflow,
 )
-from durable_workflow_sqlite.engine import intake
+from durable_workflow_sqlite.engine import execution, intake
 
 
 class RefusingOnce(SqliteCheckpointStore):
@@ -99,3 +104,130 @@ def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
                     assert await engine.handle("one").result() == "done"
 
     asyncio.run(lives())
+
+
+class RefusingOutcomes(SqliteCheckpointStore):
+    """Refuses a few of the records that say what a step did."""
+
+    refuses = 0
+    error: type[StoreError] = StoreBusyError
+    refuses_status = StepStatus.COMPLETED
+
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        first = records[0] if records else None
+        if isinstance(first, StepCheckpoint) and first.status is self.refuses_status:
+            self.refuses -= 1
+            if self.refuses >= 0:
+                raise self.error("refused by a test")
+        await super().save(*records, claim=claim)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "SAVE_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(intake, "TRY_AGAIN_AFTER_S", 0.01)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("error", [StoreBusyError, StoreFullError])
+def test_what_a_step_did_is_kept_until_the_store_takes_it(
+    file: Path, error: type[StoreError], caplog: pytest.LogCaptureFixture
+) -> None:
+    charged: list[int] = []
+
+    @workflow
+    async def charging(ctx: WorkflowContext) -> int:
+        return await ctx.step("charge", charge)
+
+    async def charge() -> int:
+        charged.append(1)
+        return len(charged)
+
+    async def life() -> None:
+        async with RefusingOutcomes.file(file) as store:
+            assert isinstance(store, RefusingOutcomes)
+            store.refuses, store.error = 3, error
+            async with DurableEngine(store) as engine:
+                handle = await engine.start(charging, execution_id="one")
+                with pytest.raises(error):  # nobody waits in the dark
+                    await handle.result()
+                assert await handle.status() is ExecutionStatus.RUNNING
+                async with asyncio.timeout(5):
+                    while True:
+                        try:
+                            assert await handle.result() == 1
+                            break
+                        except error:
+                            pass
+                (step,) = await store.load_checkpoints("one")
+                assert (step.status, step.attempt) == (StepStatus.COMPLETED, 1)
+
+    caplog.set_level("INFO")
+    asyncio.run(life())
+    assert charged == [1]
+    assert "cannot record what a step of execution 'one' did; will go on trying" in caplog.text
+    assert "can record what a step of execution 'one' did again" in caplog.text
+    assert "in doubt" not in caplog.text
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_failed_attempt_and_a_compensation_are_kept_likewise(file: Path) -> None:
+    lines: list[str] = []
+
+    @workflow
+    async def failing(ctx: WorkflowContext) -> None:
+        await ctx.step("book", act, "book", compensate=lambda _: lines.append("undo"))
+        await ctx.step("fail", fail)
+
+    async def act(line: str) -> None:
+        lines.append(line)
+
+    async def fail() -> None:
+        lines.append("fail")
+        raise ValueError("no")
+
+    async def life(refused: StepStatus) -> None:
+        lines.clear()
+        async with RefusingOutcomes.file(file) as store:
+            assert isinstance(store, RefusingOutcomes)
+            store.refuses, store.refuses_status = 2, refused
+            async with DurableEngine(store) as engine:
+                await engine.start(failing, execution_id=refused)
+                async with asyncio.timeout(5):
+                    async for state in engine.observe(refused):
+                        last = state
+        assert last.status is ExecutionStatus.FAILED
+        assert lines == ["book", "fail", "undo"]
+
+    for status in (StepStatus.FAILED, StepStatus.COMPENSATED):
+        asyncio.run(life(status))
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path) -> None:
+    acted: list[int] = []
+
+    @workflow
+    async def acting(ctx: WorkflowContext) -> str:
+        return await ctx.step("act", act)
+
+    async def act() -> str:
+        acted.append(1)
+        return "done"
+
+    async def lives() -> None:
+        async with RefusingOutcomes.file(file) as store:
+            assert isinstance(store, RefusingOutcomes)
+            store.refuses = 10**9
+            async with DurableEngine(store) as engine:
+                handle = await engine.start(acting, execution_id="one")
+                with pytest.raises(StoreBusyError):
+                    await handle.result()
+                async with asyncio.timeout(5):
+                    await engine.dispose()
+            store.refuses = 0
+            async with DurableEngine(store, workflows=[acting]) as engine, asyncio.timeout(5):
+                assert await engine.handle("one").result() == "done"
+
+    asyncio.run(lives())
+    assert len(acted) == 2  # as after a crash

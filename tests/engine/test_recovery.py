@@ -560,10 +560,10 @@ def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
     async def unlucky(ctx: WorkflowContext) -> str:
         await ctx.step("book", lambda: 1, compensate=lambda _: journal.note("undone"))
         journal.note("life")
-        await ctx.step("lock", lock_for_a_while)
+        lock_for_a_while()
         return await ctx.step("end", lambda: "done")
 
-    async def lock_for_a_while() -> None:
+    def lock_for_a_while() -> None:
         if len(journal.lines) > 1:
             return
         dba = sqlite3.connect(file, isolation_level=None, check_same_thread=False)

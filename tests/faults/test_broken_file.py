@@ -38,13 +38,19 @@ STEPS = 8
 SYNCHRONOUS = pytest.mark.parametrize("synchronous", ["normal", "full"])
 
 
-class Story:
-    """A workflow of many steps; something happens after the third one."""
+WHEN = pytest.mark.parametrize("in_a_step", [False, True], ids=["between steps", "in a step"])
 
-    def __init__(self, happens: Callable[[], object], size: int = 40_000) -> None:
+
+class Story:
+    """A workflow of many steps; something happens in the fourth one, or after it."""
+
+    def __init__(
+        self, happens: Callable[[], object], size: int = 40_000, *, in_a_step: bool = False
+    ) -> None:
         self.lines: list[str] = []
         self._happens = happens
         self._size = size
+        self._in_a_step = in_a_step
         self._has_happened = False
         self.workflow = self._workflow()
 
@@ -55,9 +61,8 @@ class Story:
                 name = f"step {number}"
                 await ctx.step(name, self._act, name)
                 self.lines.append(f"done {name}")
-                if number == 3 and not self._has_happened:
-                    self._has_happened = True
-                    self._happens()
+                if name == "step 3" and not self._in_a_step:
+                    self._happen()
             return STEPS
 
         return many_steps
@@ -65,7 +70,19 @@ class Story:
     async def _act(self, name: str) -> str:
         self.lines.append(f"run {name}")
         await asyncio.sleep(0.001)
+        if name == "step 3" and self._in_a_step:
+            self._happen()
         return "x" * self._size
+
+    def _happen(self) -> None:
+        if not self._has_happened:
+            self._has_happened = True
+            self._happens()
+
+    def check_each_step_ran_once(self) -> None:
+        assert [line for line in self.lines if line.startswith("run")] == [
+            f"run step {number}" for number in range(STEPS)
+        ]
 
 
 async def eventually(result: Callable[[], Awaitable[int]]) -> int:
@@ -84,8 +101,12 @@ def check_promises(file: Path, lines: list[str]) -> None:
 
 @pytest.mark.faults
 @SYNCHRONOUS
+@WHEN
 def test_a_lock_that_is_held_for_too_long_is_waited_out(
-    tmp_path: Path, synchronous: Literal["normal", "full"], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    synchronous: Literal["normal", "full"],
+    in_a_step: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = tmp_path / "workflows.db"
     monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 150)
@@ -95,7 +116,7 @@ def test_a_lock_that_is_held_for_too_long_is_waited_out(
             if synchronous == "full":
                 store._connection.execute("pragma busy_timeout = 150")
             with closing(sqlite3.connect(file, isolation_level=None)) as other:
-                story = Story(lambda: other.execute("begin immediate"))
+                story = Story(lambda: other.execute("begin immediate"), in_a_step=in_a_step)
                 async with DurableEngine(store, workflows=[story.workflow]) as engine:
                     handle = await engine.start(story.workflow, execution_id=ID)
                     with pytest.raises(StoreBusyError, match="lock"):
@@ -104,18 +125,20 @@ def test_a_lock_that_is_held_for_too_long_is_waited_out(
                     other.execute("rollback")
                     assert await eventually(handle.result) == STEPS
                 check_promises(file, story.lines)
+                story.check_each_step_ran_once()
 
     asyncio.run(live())
 
 
 @pytest.mark.faults
 @SYNCHRONOUS
+@WHEN
 def test_a_disk_that_is_full_is_waited_out(
-    tmp_path: Path, synchronous: Literal["normal", "full"]
+    tmp_path: Path, synchronous: Literal["normal", "full"], in_a_step: bool
 ) -> None:
     async def live(disk: Path) -> None:
         file, ballast = disk / "workflows.db", disk / "ballast"
-        story = Story(lambda: fill(ballast))
+        story = Story(lambda: fill(ballast), in_a_step=in_a_step)
         async with (
             SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
             DurableEngine(store, workflows=[story.workflow]) as engine,
@@ -127,6 +150,8 @@ def test_a_disk_that_is_full_is_waited_out(
             ballast.unlink()
             assert await eventually(handle.result) == STEPS
         check_promises(file, story.lines)
+        if in_a_step:
+            story.check_each_step_ran_once()
 
     with a_disk_in_memory(tmp_path / "disk", "6m") as disk:
         asyncio.run(live(disk))

@@ -27,6 +27,7 @@ from durable_workflow_sqlite.engine.history import History, place_in_words
 from durable_workflow_sqlite.engine.observer import Observers, log_attributes
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import StepCall
+from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.engine.waits import Inbox
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import (
@@ -37,7 +38,9 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
     StepFailedError,
     StepNotAwaitedError,
+    StoreBusyError,
     StoreError,
+    StoreFullError,
     WorkflowCancelledError,
     WorkflowExpiredError,
 )
@@ -48,6 +51,8 @@ from durable_workflow_sqlite.records import (
     Record,
     SignalStatus,
     StepCheckpoint,
+    StepKind,
+    StepStatus,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowSignal,
@@ -58,6 +63,9 @@ SETTLED_TURNS: Final = 25
 
 REPLAY_PATIENCE_S: Final = 1.0
 """For how long a replay waits for what is recorded where the body does something of its own."""
+
+SAVE_AGAIN_AFTER_S: Final = 0.25
+"""How long what a step did waits, at first, before the store is asked to take it once more."""
 
 _LULL_PAUSE_S: Final = 0.002
 
@@ -261,20 +269,53 @@ class Execution:
     async def save(self, *records: Record) -> None:
         """Write under the claim; if that fails, this worker leaves the execution alone.
 
+        What a step did cannot be had again: it is kept until the store is free and has room.
         Raises SerializationError for what no store can hold; that is no trouble of the worker.
         """
+        refusal: Exception | None = None
         try:
             await self.environment.store.save(*records, claim=self.claim)
-        except SerializationError:
-            self._progressed = False  # as far as the records say
-            raise
         except Exception as error:
-            self.stop(error)
-            raise
+            if not self._is_to_be_saved_later(error, records):
+                raise
+            refusal = error
+        if refusal is not None:
+            await self._save_later(records, refusal)
         for record in records:
             if isinstance(record, WorkflowExecution) and record.status is not self._told_status:
                 before, self._told_status = self._told_status, record.status
                 self.environment.status_changed(record, before)
+
+    def _is_to_be_saved_later(self, error: Exception, records: tuple[Record, ...]) -> bool:
+        if isinstance(error, SerializationError):
+            self._progressed = False  # as far as the records say
+            return False
+        if isinstance(error, StoreBusyError | StoreFullError) and _is_outcome(records[0]):
+            return True
+        self.stop(error)
+        return False
+
+    async def _save_later(self, records: tuple[Record, ...], refusal: Exception) -> None:
+        refused = Trouble(f"record what a step of execution {self.id!r} did")
+        while True:
+            self._tell_whoever_waits(refusal)
+            await asyncio.sleep(refused.met(refusal, SAVE_AGAIN_AFTER_S))
+            try:
+                await self.environment.store.save(*records, claim=self.claim)
+            except Exception as error:
+                if not self._is_to_be_saved_later(error, records):
+                    raise
+                refusal = error
+            else:
+                break
+        refused.is_over()
+
+    def _tell_whoever_waits(self, error: Exception) -> None:
+        """Whoever waits for the outcome must not wait in the dark; who asks again waits again."""
+        waiting, self._awaiting_outcome = self._awaiting_outcome, None
+        for waiter in waiting or ():
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def begin_busy(self) -> asyncio.Task[Any]:
         """A step, a sleep or a wait begins, in the current task; `end_busy` must follow."""
@@ -797,6 +838,15 @@ async def _end_of(task: asyncio.Task[Any]) -> None:
     except BaseException:
         if not task.done():
             raise
+
+
+def _is_outcome(record: Record) -> bool:
+    """Whether it tells what a step, or its compensation, did."""
+    return (
+        isinstance(record, StepCheckpoint)
+        and record.kind is StepKind.STEP
+        and record.status is not StepStatus.INTENT
+    )
 
 
 def expired(record: WorkflowExecution) -> WorkflowExpiredError:

@@ -34,7 +34,9 @@ class ExecutionHandle(Generic[R_co]):
         Raises WorkflowFailedError (WorkflowExpiredError for its time to live) or
         WorkflowCancelledError for what ended otherwise, and what stopped the execution if it was
         left unfinished: EngineStoppedError, StoreError, ClaimLostError or NonDeterminismError; or
-        ExecutionBlockedError. Where no worker has its workflow registered, it waits until one has.
+        ExecutionBlockedError. After a StoreBusyError or StoreFullError the execution goes on by
+        itself, and may be asked again. Where no worker has its workflow registered, this waits
+        until one has.
         """
         result: R_co = await self._engine.result_of(self._execution_id, self._result_type)
         return result
