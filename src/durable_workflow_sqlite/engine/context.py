@@ -279,7 +279,7 @@ class WorkflowContext:
         """Refuse a call that would make the numbering depend on which task comes first."""
         self._execution.check_open()
         task = asyncio.current_task()
-        if task is not None and self._execution.is_in_flight(task):
+        if task is not None and self._execution.activity.is_in_flight(task):
             raise RuntimeError(
                 f"an action of execution {self._execution.id!r} uses the context itself; a step"
                 " cannot hold steps, since a replay does not run it. Do it in the workflow function"

@@ -19,12 +19,14 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
+from durable_workflow_sqlite.engine.activity import Activity
 from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
 from durable_workflow_sqlite.engine.history import History, place_in_words
-from durable_workflow_sqlite.engine.observer import Observers, log_attributes
+from durable_workflow_sqlite.engine.observer import Observers
+from durable_workflow_sqlite.engine.replay import REPLAY_PATIENCE_S, Lull, RecordedErrors
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import StepCall
 from durable_workflow_sqlite.engine.trouble import Trouble
@@ -58,16 +60,8 @@ from durable_workflow_sqlite.records import (
     WorkflowSignal,
 )
 
-SETTLED_TURNS: Final = 25
-"""Turns of the event loop without a word from any branch, after which a replay has caught up."""
-
-REPLAY_PATIENCE_S: Final = 1.0
-"""For how long a replay waits for what is recorded where the body does something of its own."""
-
 SAVE_AGAIN_AFTER_S: Final = 0.25
 """How long what a step did waits, at first, before the store is asked to take it once more."""
-
-_LULL_PAUSE_S: Final = 0.002
 
 Interruption = WorkflowCancelledError | WorkflowExpiredError
 
@@ -105,28 +99,21 @@ class Execution:
     # Ten thousand of them may wait at once: what is rarely needed is made when it is.
     __slots__ = (
         "__weakref__",
-        "_activity",
         "_awaiting_outcome",
         "_body",
-        "_busy",
         "_context",
-        "_errors_to_raise",
-        "_has_replayed_errors",
-        "_in_flight",
         "_interruption",
         "_is_body_over",
         "_is_closed",
-        "_is_settling",
         "_last_completed_at",
         "_made_saga",
         "_only_replaying",
         "_progressed",
-        "_stops_after_steps",
-        "_suspending",
+        "_recorded_errors",
         "_task",
         "_told_status",
         "_trouble",
-        "_waiting",
+        "activity",
         "calls",
         "claim",
         "definition",
@@ -137,6 +124,7 @@ class Execution:
         "outcome",
         "record",
         "steps_begun",
+        "stops_after_steps",
         "suspended",
     )
 
@@ -155,6 +143,7 @@ class Execution:
         self.id = record.workflow_execution_id
         self.history = history
         self.inbox = Inbox(self)
+        self.activity = Activity(self)
         self.calls = Calls()
         self.steps_begun = 0
         loop = asyncio.get_running_loop()
@@ -163,20 +152,13 @@ class Execution:
         self._awaiting_outcome: list[asyncio.Future[Outcome]] | None = None
         self._made_saga: Saga | None = None
         self._last_completed_at = history.last_completed_at
-        self._busy = 0
-        self._waiting = 0
-        self._in_flight: dict[asyncio.Task[Any], None] = {}
-        self._activity = 0
-        self._errors_to_raise: dict[tuple[datetime, str, int], None] = {}
-        self._has_replayed_errors = False
-        self._is_settling = False
-        self._suspending: asyncio.Task[None] | None = None
+        self._recorded_errors: RecordedErrors | None = None
         self._is_closed = False
         self._is_body_over = False
         self._only_replaying = False
         self._interruption: Interruption | None = None
         self._trouble: BaseException | None = None
-        self._stops_after_steps: BaseException | None = None
+        self.stops_after_steps: BaseException | None = None
         self._context: WorkflowContext | None = None
         self._body: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -217,8 +199,8 @@ class Execution:
 
     def stop_after_steps(self, trouble: BaseException) -> None:
         """`stop`, once the steps that are under way have their outcome; no other begins."""
-        self._stops_after_steps = trouble
-        if self._busy == 0:
+        self.stops_after_steps = trouble
+        if not self.activity.is_busy:
             self.stop(trouble)
 
     async def its_outcome(self) -> Outcome:
@@ -241,7 +223,8 @@ class Execution:
     @property
     def is_catching_up(self) -> bool:
         """Whether a replay waits until its branches have got as far as the records reach."""
-        return self._only_replaying or bool(self._errors_to_raise)
+        errors = self._recorded_errors
+        return self._only_replaying or (errors is not None and errors.are_due)
 
     @property
     def is_interrupted(self) -> bool:
@@ -250,7 +233,7 @@ class Execution:
 
     def check_open(self) -> None:
         """Raise if nothing may be asked for any more, whatever the body made of being told so."""
-        self._activity += 1
+        self.activity.words += 1
         if self._trouble is not None or (
             self._interruption is not None and not self._only_replaying
         ):
@@ -317,44 +300,6 @@ class Execution:
             if not waiter.done():
                 waiter.set_exception(error)
 
-    def begin_busy(self) -> asyncio.Task[Any]:
-        """A step, a sleep or a wait begins, in the current task; `end_busy` must follow."""
-        self._busy += 1
-        return self._enter_flight()
-
-    def end_busy(self, task: asyncio.Task[Any]) -> None:
-        self._in_flight.pop(task, None)
-        self._less_busy()
-
-    def begin_wait(self) -> None:
-        """Of what is busy, all that goes on now is to wait; `end_wait` must follow.
-
-        Only while the wait is recorded, and its outcome is not: the records of a SUSPENDED
-        execution must say what it waits for.
-        """
-        self._waiting += 1
-        self._less_busy()
-
-    def end_wait(self) -> None:
-        self._waiting -= 1
-        self._busy += 1
-
-    def _less_busy(self) -> None:
-        self._busy -= 1
-        if self._stops_after_steps is not None and self._busy == 0:
-            self.stop(self._stops_after_steps)
-        if self._waiting:
-            self._suspend_once_settled()
-
-    def is_in_flight(self, task: asyncio.Task[Any]) -> bool:
-        return task in self._in_flight
-
-    def _enter_flight(self) -> asyncio.Task[Any]:
-        task = asyncio.current_task()
-        assert task is not None
-        self._in_flight[task] = None
-        return task
-
     def running(self, *, progressed: bool = False) -> tuple[WorkflowExecution, ...]:
         """The execution's record to save along, where it must say that it is RUNNING.
 
@@ -367,31 +312,9 @@ class Execution:
             return ()
         return (self._changed(status=ExecutionStatus.RUNNING),)
 
-    def _suspend_once_settled(self) -> None:
-        """Say that it is SUSPENDED once all of its branches have come to a wait.
-
-        Not at once: a branch may be between two steps, and a worker that takes the execution over
-        looks no closer at a SUSPENDED one before its next time or signal.
-        """
-        if self._is_idle and not self._is_settling:
-            self._is_settling = True
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self._settle, loop, self._activity, SETTLED_TURNS)
-
-    def _settle(self, loop: asyncio.AbstractEventLoop, activity: int, turns: int) -> None:
-        if not self._is_idle:
-            self._is_settling = False
-        elif activity != self._activity:
-            loop.call_soon(self._settle, loop, self._activity, SETTLED_TURNS)
-        elif turns:
-            loop.call_soon(self._settle, loop, activity, turns - 1)
-        else:
-            self._is_settling = False
-            self._suspending = loop.create_task(self._suspend())
-
-    async def _suspend(self) -> None:
-        self._suspending = None
-        if self._is_idle:
+    async def suspend(self) -> None:
+        """Say that it is SUSPENDED, if nothing is going on in it but waits."""
+        if self.activity.is_idle:
             self.let_go_of_slot()
             if self.record.status is not ExecutionStatus.SUSPENDED:
                 with suppress(Exception):  # save() has stopped the execution because of it
@@ -402,11 +325,6 @@ class Execution:
         if self._made_saga is None:
             self._made_saga = Saga(self)
         return self._made_saga
-
-    @property
-    def _is_idle(self) -> bool:
-        """Whether nothing is going on but waits."""
-        return self._waiting > 0 and self._busy == 0 and not self.is_ending
 
     def register_compensation(
         self, call: StepCall, value: object, checkpoint: StepCheckpoint
@@ -425,89 +343,28 @@ class Execution:
         return now
 
     async def turn_to_fail(self, failed: StepCheckpoint) -> None:
-        """During a replay, wait until every branch has got as far as its records reach.
+        """Wait until a recorded error may be raised again: see `RecordedErrors`."""
+        if self._recorded_errors is None:
+            self._recorded_errors = RecordedErrors(self)
+        await self._recorded_errors.turn_of(failed)
 
-        An error ends more of the body than its own branch. So errors are raised again in the
-        order in which they came, each once all that went before it has been replayed. One that
-        its own branch caught, since it went on after it, ends nothing, and waits for nobody: what
-        the branch did then may have come before an older error was heard of, in a life between.
-        """
-        self._has_replayed_errors = True
-        if self.history.goes_on_after((failed.branch, failed.step_index)):
-            self._activity += 1
-            return
-        turn = (failed.completed_at or self.record.created_at, failed.branch, failed.step_index)
-        self._errors_to_raise[turn] = None
-        lull = _Lull()
-        try:
-            while turn != min(self._errors_to_raise) or (
-                len(self.history) and (lull.turns < SETTLED_TURNS or self._is_behind(turn[0], lull))
-            ):
-                await lull.go_on(self)
-        finally:
-            del self._errors_to_raise[turn]
-            self._activity += 1  # the replay goes on from here
-
-    def _is_behind(self, time: datetime, lull: _Lull) -> bool:
-        if lull.seconds >= REPLAY_PATIENCE_S:
-            return False
+    def is_behind(self, time: datetime) -> bool:
+        """Whether a replay has not got as far as the records of before a time reach."""
         if self._only_replaying:
             return bool(self._saga.missing())
         return self.history.has_outcome_before(time)
 
     @property
-    def activity(self) -> int:
-        """A number that grows with every word from a branch."""
-        return self._activity
-
-    @property
     def begins_nothing_new(self) -> bool:
         """Whether what is not recorded yet must not begin: compensations are being registered
         again, or the worker is about to let go."""
-        return self._only_replaying or self._stops_after_steps is not None
+        return self._only_replaying or self.stops_after_steps is not None
 
     async def park(self) -> NoReturn:
         """Nothing new begins any more: never return."""
-        task = self._enter_flight()
-        try:
+        with self.activity.in_flight():
             await asyncio.get_running_loop().create_future()
-        finally:
-            self._in_flight.pop(task, None)
         raise AssertionError("unreachable")
-
-    def log_in_doubt(self, checkpoint: StepCheckpoint) -> None:
-        _log.warning(
-            "step %r of execution %r was interrupted at attempt %d and may have taken effect;"
-            " it runs again",
-            checkpoint.step_name,
-            self.id,
-            checkpoint.attempt,
-            extra=log_attributes(checkpoint),
-        )
-        self.environment.observers.tell("on_step_in_doubt", checkpoint)
-
-    def log_retry(self, failed: StepCheckpoint, error: BaseException, delay: timedelta) -> None:
-        _log.info(
-            "step %r of execution %r failed at attempt %d, trying again in %s: %s",
-            failed.step_name,
-            self.id,
-            failed.attempt,
-            delay,
-            failed.error_message,
-            extra=log_attributes(failed),
-        )
-        self.environment.observers.tell("on_step_retry", failed, error, delay)
-
-    def log_failure(self, failed: StepCheckpoint, error: BaseException) -> None:
-        _log.info(
-            "step %r of execution %r failed for good at attempt %d: %s",
-            failed.step_name,
-            self.id,
-            failed.attempt,
-            failed.error_message,
-            extra=log_attributes(failed),
-        )
-        self.environment.observers.tell("on_error", error, self.id)
 
     # The way to the end
 
@@ -597,7 +454,7 @@ class Execution:
 
     async def _end_tasks(self, body: asyncio.Task[Any]) -> None:
         """Cancel the body and the tasks that it left in the middle of a step; wait for them."""
-        tasks = [task for task in {body, *self._in_flight} if not task.done()]
+        tasks = [task for task in {body, *self.activity.tasks} if not task.done()]
         for task in tasks:
             if not task.cancelling():
                 task.cancel()
@@ -616,7 +473,9 @@ class Execution:
         A branch may rightly end early: it is cancelled, or lost a race. So may the body where a
         recorded error was raised in it; else what it asks for is the same each time.
         """
-        if error is not None and (self._has_replayed_errors or not isinstance(error, Exception)):
+        if error is not None and (
+            self._recorded_errors is not None or not isinstance(error, Exception)
+        ):
             return
         assert self._context is not None
         for (branch, index), step in self.history.steps():
@@ -654,10 +513,10 @@ class Execution:
 
     async def _wait_for_replay(self, body: asyncio.Task[Any]) -> None:
         """Replay until every step with a compensation is registered, or nothing moves any more."""
-        lull = _Lull()
+        lull = Lull(self.activity)
         # Twice as patient as a branch that is itself waiting for the others.
         while not body.done() and self._saga.missing() and lull.seconds < 2 * REPLAY_PATIENCE_S:
-            await lull.go_on(self)
+            await lull.go_on()
 
     # Compensation
 
@@ -801,34 +660,6 @@ class Execution:
 
         alarm.add_done_callback(expire)
         return alarm
-
-
-class _Lull:
-    """How long no branch of an execution has said a word."""
-
-    __slots__ = ("_began_at", "_loop", "turns")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._begin()
-
-    def _begin(self) -> None:
-        self.turns = 0
-        self._began_at = self._loop.time()
-
-    @property
-    def seconds(self) -> float:
-        """What has passed of it."""
-        return self._loop.time() - self._began_at
-
-    async def go_on(self, execution: Execution) -> None:
-        """Let the branches have a turn; a long lull is not worth all turns that there are."""
-        before = execution.activity
-        await asyncio.sleep(0 if self.turns < SETTLED_TURNS else _LULL_PAUSE_S)
-        if before == execution.activity:
-            self.turns += 1
-        else:
-            self._begin()
 
 
 async def _end_of(task: asyncio.Task[Any]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
 from durable_workflow_sqlite.engine.history import Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.errors import (
     EngineStoppedError,
@@ -27,6 +29,9 @@ from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.execution import Execution
+
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
 class StepCall(msgspec.Struct, frozen=True):
@@ -90,11 +95,11 @@ async def run_step(execution: Execution, call: StepCall) -> Any:
     if execution.begins_nothing_new:
         await execution.park()
     environment = execution.environment
-    task = execution.begin_busy()
+    task = execution.activity.begin_busy()
     try:
         if last is not None:
             if last.status is StepStatus.INTENT:
-                execution.log_in_doubt(last)
+                _tell_in_doubt(execution, last)
             elif last.due_at is not None:
                 await environment.scheduler.at(last.due_at)
         while True:
@@ -152,7 +157,7 @@ async def run_step(execution: Execution, call: StepCall) -> Any:
             await _after_failure(execution, call, intent, failure, retried_in, first_started_at)
             attempt += 1
     finally:
-        execution.end_busy(task)
+        execution.activity.end_busy(task)
 
 
 async def _after_failure(
@@ -180,13 +185,13 @@ async def _after_failure(
     if failed.due_at is None or retried_in is None:
         await execution.save(failed, *execution.running(progressed=True))
         _tell_complete(execution, failed, first_started_at, replayed=False)
-        execution.log_failure(failed, failure)
+        _tell_failure(execution, failed, failure)
         if failed.output_data is not None:
             raise failure
         # The body must not see more of it now than it will on a replay.
         raise _error_of(execution, call, failed) from failure
     await execution.save(failed)
-    execution.log_retry(failed, failure, retried_in)
+    _tell_retry(execution, failed, failure, retried_in)
     await environment.scheduler.at(failed.due_at)
 
 
@@ -323,6 +328,45 @@ def _tell_complete(
     if first_started_at is not None and checkpoint.completed_at is not None:
         elapsed = checkpoint.completed_at - first_started_at
     execution.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)
+
+
+def _tell_in_doubt(execution: Execution, checkpoint: StepCheckpoint) -> None:
+    _log.warning(
+        "step %r of execution %r was interrupted at attempt %d and may have taken effect;"
+        " it runs again",
+        checkpoint.step_name,
+        execution.id,
+        checkpoint.attempt,
+        extra=log_attributes(checkpoint),
+    )
+    execution.environment.observers.tell("on_step_in_doubt", checkpoint)
+
+
+def _tell_retry(
+    execution: Execution, failed: StepCheckpoint, error: BaseException, delay: timedelta
+) -> None:
+    _log.info(
+        "step %r of execution %r failed at attempt %d, trying again in %s: %s",
+        failed.step_name,
+        execution.id,
+        failed.attempt,
+        delay,
+        failed.error_message,
+        extra=log_attributes(failed),
+    )
+    execution.environment.observers.tell("on_step_retry", failed, error, delay)
+
+
+def _tell_failure(execution: Execution, failed: StepCheckpoint, error: BaseException) -> None:
+    _log.info(
+        "step %r of execution %r failed for good at attempt %d: %s",
+        failed.step_name,
+        execution.id,
+        failed.attempt,
+        failed.error_message,
+        extra=log_attributes(failed),
+    )
+    execution.environment.observers.tell("on_error", error, execution.id)
 
 
 def _with_ids(

@@ -130,7 +130,7 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
     if execution.begins_nothing_new:
         await execution.park()
     intent = last
-    task = execution.begin_busy()
+    task = execution.activity.begin_busy()
     try:
         if intent is None or intent.due_at is None:
             intent = _intent(execution, call, _deadline(execution, end))
@@ -138,18 +138,18 @@ async def sleep_until(execution: Execution, call: WaitCall, end: datetime | time
         _tell_start(execution, intent, replayed=intent is last)
         deadline = intent.due_at
         assert deadline is not None
-        execution.begin_wait()
+        execution.activity.begin_wait()
         try:
             await execution.environment.scheduler.at(deadline)
         finally:
-            execution.end_wait()
+            execution.activity.end_wait()
         completed = msgspec.structs.replace(
             intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
         )
         timer = timer_of(completed, TimerStatus.FIRED)
         await _save_outcome(execution, timer, completed)
     finally:
-        execution.end_busy(task)
+        execution.activity.end_busy(task)
     _tell_complete(execution, completed, replayed=False)
 
 
@@ -172,7 +172,7 @@ async def wait_for_signal(
         raise _failure_of(execution, last)
     if execution.begins_nothing_new:
         await execution.park()
-    task = execution.begin_busy()
+    task = execution.activity.begin_busy()
     payload: Any = None
     failure: Exception | None = None
     try:
@@ -186,11 +186,11 @@ async def wait_for_signal(
                 await _save_intent(execution, intent)
         _tell_start(execution, intent, replayed=intent is last)
         if signal is None:
-            execution.begin_wait()
+            execution.activity.begin_wait()
             try:
                 signal = await execution.inbox.wait(call.name, intent.due_at)
             finally:
-                execution.end_wait()
+                execution.activity.end_wait()
         outcome = msgspec.structs.replace(
             intent,
             status=StepStatus.COMPLETED,
@@ -220,7 +220,7 @@ async def wait_for_signal(
             )
         await _save_outcome(execution, *delivered, *timer, outcome)
     finally:
-        execution.end_busy(task)
+        execution.activity.end_busy(task)
     _tell_complete(execution, outcome, replayed=False)
     if failure is not None:
         raise failure
@@ -261,11 +261,11 @@ async def _save_intent(execution: Execution, intent: StepCheckpoint) -> None:
 async def _save_outcome(execution: Execution, *records: Record) -> None:
     """The wait is over. While that is being written, the execution is not only waiting: it must
     not be called SUSPENDED, with no time left that it waits for."""
-    task = execution.begin_busy()
+    task = execution.activity.begin_busy()
     try:
         await execution.save(*records, *execution.running(progressed=True))
     finally:
-        execution.end_busy(task)
+        execution.activity.end_busy(task)
 
 
 def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
