@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
     workflow,
 )
-from durable_workflow_sqlite.engine import execution, intake
+from durable_workflow_sqlite.engine import execution, left_alone
 
 
 class RefusingOnce(SqliteCheckpointStore):
@@ -85,7 +85,7 @@ def test_executions_of_the_foreground_are_all_taken_on(file: Path, refuses_at: i
 def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "TRY_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
 
     @workflow
     async def stopped(ctx: WorkflowContext) -> str:
@@ -125,7 +125,7 @@ class RefusingOutcomes(SqliteCheckpointStore):
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "SAVE_AGAIN_AFTER_S", 0.01)
-    monkeypatch.setattr(intake, "TRY_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
 
 
 @pytest.mark.usefixtures("soon")

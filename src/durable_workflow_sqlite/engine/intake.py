@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.execution import (
     Environment,
     Execution,
@@ -24,6 +22,7 @@ from durable_workflow_sqlite.engine.execution import (
     expired,
 )
 from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.left_alone import LeftAlone
 from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import (
@@ -45,9 +44,6 @@ TRY_AGAIN_AFTER_S: Final = 1.0
 
 LEAVE_TO_OTHERS_S: Final = 0.005
 """For how long a worker that took its share leaves the rest to the others."""
-
-SUSPECTS_APART_S: Final = 0.1
-"""How long a suspect waits before it is looked whether its turn has come."""
 
 LAUNCHES_A_TURN: Final = 20
 """Executions launched in one turn of the event loop."""
@@ -86,11 +82,6 @@ class Launch(Protocol):
     ) -> Execution: ...
 
 
-class _LeftAlone(msgspec.Struct, frozen=True):
-    again_at: float
-    trouble: BaseException | None
-
-
 class Intake:
     """Claims executions and launches them, as there is room."""
 
@@ -118,11 +109,12 @@ class Intake:
         """Of these, what a signal has come for meanwhile."""
         self._foreground: dict[str, datetime | None] = {}
         """FOREGROUND_ONLY ones that this engine found as it started up: when they are due."""
-        self._left_alone: dict[str, _LeftAlone] = {}
+        self._left_alone = LeftAlone(
+            environment, self._spawn, look=self.look, is_let_go=self._is_let_go
+        )
         self._suspect: Execution | str | None = None
         """Whose workers died half as often as it takes to be blocked, and is here now: there is one
         at a time, so that whichever it is that kills them is blocked without its neighbours."""
-        self._letting_go: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._claiming: set[asyncio.Task[list[WorkflowClaim]]] = set()
         self._loop_task: asyncio.Task[None] | None = None
@@ -142,7 +134,7 @@ class Intake:
         """Take on what dead workers left, and what only an engine that starts up takes on."""
         clock, observers = self._environment.clock, self._environment.observers
         started_at = clock.now()
-        self._left_alone.clear()
+        self._left_alone.forget()
         await self.release_the_dead()
         orphans = await self._store.load_unqueued_executions()
         observers.tell("on_recovery_start", len(orphans))
@@ -194,9 +186,8 @@ class Intake:
     async def resume(self, record: WorkflowExecution) -> None:
         """Take on one execution now, room or not, if that can be done here."""
         execution_id = record.workflow_execution_id
-        self._left_alone.pop(execution_id, None)
-        if (letting_go := self._letting_go.get(execution_id)) is not None:
-            await asyncio.wait([letting_go])
+        self._left_alone.forget(execution_id)
+        await self._left_alone.until_let_go(execution_id)
         if self._is_closed or await self._definition_of(record.workflow_id) is None:
             return
         await self.release_the_dead()
@@ -224,7 +215,7 @@ class Intake:
 
     def signalled(self, execution_id: str) -> None:
         """A signal has come for an execution that is not running here."""
-        self._left_alone.pop(execution_id, None)  # it may be a cancel, or just what was missing
+        self._left_alone.forget(execution_id)  # it may be a cancel, or just what was missing
         if execution_id in self._foreground:
             self._foreground[execution_id] = self._environment.clock.now()
         if execution_id in self._claims:
@@ -237,13 +228,12 @@ class Intake:
 
     def why_left(self, execution_id: str) -> BaseException | None:
         """Why this worker will not come back to an execution by itself; None if it will."""
-        left = self._left_alone.get(execution_id)
-        return None if left is None or left.again_at != math.inf else left.trouble
+        return self._left_alone.for_good(execution_id)
 
     async def close(self) -> list[WorkflowClaim]:
         """Stop, and give back the claims of what was not launched."""
         self._is_closed = True
-        letting_go = set(self._letting_go.values())
+        letting_go = self._left_alone.close()
         tasks = [task for task in self._tasks if task not in letting_go]
         if self._loop_task is not None:
             tasks.append(self._loop_task)
@@ -327,14 +317,14 @@ class Intake:
             self._store.claim_available(
                 self._registry.names_and_versions,
                 room,
-                passed_over=self._passed_over(),
+                passed_over=self._left_alone.passed_over(),
                 now=self._environment.clock.now(),
             )
         )
 
     async def _claim_foreground(self) -> list[WorkflowClaim]:
         now = self._environment.clock.now()
-        passed_over = self._passed_over()
+        passed_over = self._left_alone.passed_over()
         due = [
             execution_id
             for execution_id, due_at in self._foreground.items()
@@ -388,7 +378,7 @@ class Intake:
             if record.recovery_count >= max(1, self._max_recoveries // 2):
                 if self._is_suspect_here():
                     self._make_room(execution_id)
-                    self._let_go_for(claim, guarantee, SUSPECTS_APART_S)
+                    self._leave_alone(claim, guarantee, None)
                     return None
                 self._suspect = execution_id
                 self._spawn(self._launch_alone(record, claim))
@@ -413,9 +403,7 @@ class Intake:
         try:
             async with self._taking:
                 pass
-            while self._letting_go:
-                await asyncio.wait(self._letting_go.values())
-                await asyncio.sleep(0)
+            await self._left_alone.until_all_let_go()
             self._suspect, _ = await self._launched(record, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._suspect = None
@@ -481,56 +469,20 @@ class Intake:
         self._active.pop(execution_id, None)
         self.look()
 
-    def _passed_over(self) -> list[str]:
-        now = asyncio.get_running_loop().time()
-        return [one for one, left in self._left_alone.items() if left.again_at > now]
-
     def _leave_alone(
-        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, trouble: BaseException
+        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, trouble: BaseException | None
     ) -> None:
-        """Give a claim back, and come back to the execution only if that can help; else say why."""
-        if isinstance(trouble, ClaimLostError):
-            self._spawn_letting_go(claim, None)
-        elif isinstance(trouble, StoreError) and trouble.may_pass:
-            self._let_go_for(claim, guarantee, TRY_AGAIN_AFTER_S, trouble)
+        """Give a claim back; without trouble, it is just not its turn."""
+        if guarantee is WorkflowGuarantee.FOREGROUND_ONLY and not isinstance(
+            trouble, ClaimLostError
+        ):
+            self._foreground[claim.workflow_execution_id] = self._environment.clock.now()
+        if trouble is None:
+            self._left_alone.for_a_moment(claim)
         else:
-            reason = failures.as_text(trouble, self._environment.format_error)
-            self._let_go_for(claim, guarantee, math.inf, trouble, reason)
+            self._left_alone.because_of(claim, trouble)
 
-    def _let_go_for(
-        self,
-        claim: WorkflowClaim,
-        guarantee: WorkflowGuarantee,
-        seconds: float,
-        trouble: BaseException | None = None,
-        reason: str | None = None,
-    ) -> None:
-        """Give a claim back, and look at the execution again after some time."""
-        execution_id = claim.workflow_execution_id
-        loop = asyncio.get_running_loop()
-        self._left_alone[execution_id] = _LeftAlone(loop.time() + seconds, trouble)
-        if guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
-            self._foreground[execution_id] = self._environment.clock.now()
-        if seconds != math.inf:
-            loop.call_later(seconds + 0.001, self.look)
-        self._spawn_letting_go(claim, reason)
-
-    def _spawn_letting_go(self, claim: WorkflowClaim, reason: str | None) -> None:
-        execution_id = claim.workflow_execution_id
-        task = self._letting_go[execution_id] = self._spawn(self._let_go(claim, reason))
-        task.add_done_callback(lambda _: self._letting_go.pop(execution_id, None))
-
-    async def _let_go(self, claim: WorkflowClaim, reason: str | None) -> None:
-        while True:
-            now = self._environment.clock.now()
-            try:
-                await self._store.release_claims([claim], now, trouble=reason)
-            except StoreError:
-                if self._is_closed:
-                    return  # the claim ends with this worker's life
-                await asyncio.sleep(TRY_AGAIN_AFTER_S)  # until then it is nobody else's
-            else:
-                break
+    def _is_let_go(self, claim: WorkflowClaim) -> None:
         self._claims.pop(claim.workflow_execution_id, None)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
