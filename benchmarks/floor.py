@@ -67,10 +67,10 @@ def run_one(connection: sqlite3.Connection, steps: int) -> None:
     execute("commit")
     for number in range(steps):
         execute("begin immediate")
-        execute(_INTENT, _intent(execution_id, number, token))
+        execute(INTENT, intent_values(execution_id, number, token))
         execute("commit")
         execute("begin immediate")
-        execute(_OUTCOME, _outcome(execution_id, number, str(number), token))
+        execute(OUTCOME, outcome_values(execution_id, number, str(number), token))
         execute("commit")
     execute("begin immediate")
     finish(connection, execution_id, token, steps)
@@ -86,11 +86,11 @@ def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
         output = str(number)
         execute("begin immediate")
         for one, token in started:
-            execute(_INTENT, _intent(one, number, token))
+            execute(INTENT, intent_values(one, number, token))
         execute("commit")
         execute("begin immediate")
         for one, token in started:
-            execute(_OUTCOME, _outcome(one, number, output, token))
+            execute(OUTCOME, outcome_values(one, number, output, token))
         execute("commit")
     execute("begin immediate")
     for one, token in started:
@@ -98,11 +98,11 @@ def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
     execute("commit")
 
 
-def _intent(one: str, number: int, token: int) -> tuple[Any, ...]:
+def intent_values(one: str, number: int, token: int) -> tuple[Any, ...]:
     return (one, "", number, 1, "step", "STEP", "INTENT", _NOW, token, token, one)
 
 
-def _outcome(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
+def outcome_values(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
     return (
         *("COMPLETED", output, _NOW, one, "", number, 1, "step", _NOW),
         *(token, token, one),
@@ -172,7 +172,7 @@ def _statement(query: str) -> Callable[[sqlite3.Connection, dict[str, Any]], sql
     return lambda connection, record: connection.execute(sql, values(record))
 
 
-_INTENT: Final = _sql_of(
+INTENT: Final = _sql_of(
     "insert_intent",
     "workflow_execution_id",
     "branch",
@@ -186,7 +186,7 @@ _INTENT: Final = _sql_of(
     "fencing_token",
     "workflow_execution_id",
 )
-_OUTCOME: Final = _sql_of(
+OUTCOME: Final = _sql_of(
     "update_outcome",
     "status",
     "output_data",

@@ -19,7 +19,6 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -40,11 +39,6 @@ from durable_workflow_sqlite.records import WorkflowClaim
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import open_connection
 from durable_workflow_sqlite.store.group_commit import GroupCommit
-from durable_workflow_sqlite.store.queries import Queries
-from durable_workflow_sqlite.store.sql import load_queries
-
-_QUERIES: Final[Queries] = load_queries()
-_NOW: Final = datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 class Load(NamedTuple):
@@ -77,24 +71,12 @@ def by_sqlite3(file: Path, load: Load) -> float:
         return time.perf_counter() - began
 
 
-def by_queries(file: Path, load: Load) -> float:
-    """aiosql and the adapter: the same transactions by the typed queries."""
-    with _open(file) as connection:
-        started = _start(connection, load)
-        began = time.perf_counter()
-        for index in range(load.steps):
-            for write in (_intent, _outcome):
-                connection.execute("begin immediate")
-                for execution_id, token in started:
-                    write(connection, execution_id, token, index)
-                connection.execute("commit")
-        return time.perf_counter() - began
-
-
 def by_group_commit(file: Path, load: Load) -> float:
-    """One task an execution, and the transactions are made by GroupCommit."""
+    """One task an execution, and the floor's statements in transactions that GroupCommit makes."""
     with _open(file) as connection:
-        started = _start(connection, load)
+        connection.execute("begin immediate")
+        started = [floor.start(connection) for _ in range(load.executions)]
+        connection.execute("commit")
         commit = GroupCommit(
             connection,
             path=str(file),
@@ -103,10 +85,14 @@ def by_group_commit(file: Path, load: Load) -> float:
             checkpointer=Checkpointer(str(file)),
         )
 
+        async def write(statement: str, values: tuple[Any, ...]) -> None:
+            await commit.write(lambda: connection.execute(statement, values), (statement, values))
+
         async def run(execution_id: str, token: int) -> None:
             for index in range(load.steps):
-                for write in (_intent, _outcome):
-                    await commit.write(partial(write, connection, execution_id, token, index))
+                await write(floor.INTENT, floor.intent_values(execution_id, index, token))
+                output = str(index)
+                await write(floor.OUTCOME, floor.outcome_values(execution_id, index, output, token))
 
         async def all_of_them() -> float:
             seconds = await _timed([run(*one) for one in started])
@@ -173,9 +159,8 @@ async def _by_engine(file: Path, load: Load, profile: cProfile.Profile | None = 
 
 RUNGS: Final[dict[str, Callable[[Path, Load], float]]] = {
     "sqlite3: the raw floor": by_sqlite3,
-    "typed queries: aiosql and the adapter": by_queries,
     "group commit, and the event loop under it": by_group_commit,
-    "records and store": by_store,
+    "store: records, their checks, their values": by_store,
     "engine: context, step, result to JSON, time": by_engine,
 }
 
@@ -185,44 +170,6 @@ def _open(file: Path) -> Generator[sqlite3.Connection]:
     with closing(open_connection(file)) as connection:
         floor.prepare(connection)
         yield connection
-
-
-def _start(connection: sqlite3.Connection, load: Load) -> list[tuple[str, int]]:
-    connection.execute("begin immediate")
-    started = [floor.start(connection) for _ in range(load.executions)]
-    connection.execute("commit")
-    return started
-
-
-def _intent(connection: sqlite3.Connection, execution_id: str, token: int, index: int) -> int:
-    return _QUERIES.insert_intent(
-        connection,
-        workflow_execution_id=execution_id,
-        branch="",
-        step_index=index,
-        attempt=1,
-        step_name="step",
-        kind="STEP",
-        status="INTENT",
-        started_at=_NOW,
-        fencing_token=token,
-    )
-
-
-def _outcome(connection: sqlite3.Connection, execution_id: str, token: int, index: int) -> int:
-    return _QUERIES.update_outcome(
-        connection,
-        status="COMPLETED",
-        output_data=str(index),
-        completed_at=_NOW,
-        workflow_execution_id=execution_id,
-        branch="",
-        step_index=index,
-        attempt=1,
-        step_name="step",
-        started_at=_NOW,
-        fencing_token=token,
-    )
 
 
 async def _timed(runs: Sequence[Awaitable[Any]]) -> float:

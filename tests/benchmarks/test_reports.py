@@ -109,7 +109,7 @@ def test_the_profile_names_every_layer() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for layer in ("raw floor", "adapter", "group commit", "records and store", "engine"):
+    for layer in ("raw floor", "group commit", "store: records", "engine: context"):
         assert layer in done.stdout
     assert str(ROOT) not in done.stdout
 
