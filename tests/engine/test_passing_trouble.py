@@ -204,6 +204,44 @@ def test_a_failed_attempt_and_a_compensation_are_kept_likewise(file: Path) -> No
 
 
 @pytest.mark.usefixtures("soon")
+def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile(
+    file: Path,
+) -> None:
+    lines: list[str] = []
+
+    @workflow
+    async def charging(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", charge, compensate=lambda one: lines.append(f"undo {one}"))
+
+    async def charge() -> str:
+        lines.append("charge")
+        return "card"
+
+    async def life() -> None:
+        async with RefusingOutcomes.file(file) as store:
+            assert isinstance(store, RefusingOutcomes)
+            store.refuses = 10**9
+            async with DurableEngine(store) as engine:
+                handle = await engine.start(charging, execution_id="one")
+                with pytest.raises(StoreBusyError):
+                    await handle.result()
+                assert await handle.cancel()
+                await asyncio.sleep(0.05)
+                assert lines == ["charge"]
+                assert await handle.status() is ExecutionStatus.RUNNING
+                store.refuses = 0
+                async with asyncio.timeout(5):
+                    async for state in engine.observe("one"):
+                        last = state
+            assert last.status is ExecutionStatus.CANCELLED
+            attempts = {one.attempt: one.status for one in await store.load_checkpoints("one")}
+            assert attempts == {0: StepStatus.COMPENSATED, 1: StepStatus.COMPLETED}
+
+    asyncio.run(life())
+    assert lines == ["charge", "undo card"]
+
+
+@pytest.mark.usefixtures("soon")
 def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path) -> None:
     acted: list[int] = []
 

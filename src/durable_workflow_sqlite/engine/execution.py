@@ -255,11 +255,12 @@ class Execution:
         What a step did cannot be had again: it is kept until the store is free and has room.
         Raises SerializationError for what no store can hold; that is no trouble of the worker.
         """
-        refusal: Exception | None = None
+        was_interrupted = self.is_interrupted
+        refusal: BaseException | None = None
         try:
             await self.environment.store.save(*records, claim=self.claim)
-        except Exception as error:
-            if not self._is_to_be_saved_later(error, records):
+        except (Exception, asyncio.CancelledError) as error:
+            if not self._is_to_be_saved_later(error, records, was_interrupted):
                 raise
             refusal = error
         if refusal is not None:
@@ -269,7 +270,13 @@ class Execution:
                 before, self._told_status = self._told_status, record.status
                 self.environment.status_changed(record, before)
 
-    def _is_to_be_saved_later(self, error: Exception, records: tuple[Record, ...]) -> bool:
+    def _is_to_be_saved_later(
+        self, error: BaseException, records: tuple[Record, ...], was_interrupted: bool
+    ) -> bool:
+        if isinstance(error, asyncio.CancelledError):
+            # The interruption undoes what the step did, once that is recorded.
+            is_interruption = self.is_interrupted and not was_interrupted
+            return is_interruption and self._trouble is None and _is_outcome(records[0])
         if isinstance(error, SerializationError):
             self._progressed = False  # as far as the records say
             return False
@@ -278,22 +285,26 @@ class Execution:
         self.stop(error)
         return False
 
-    async def _save_later(self, records: tuple[Record, ...], refusal: Exception) -> None:
+    async def _save_later(self, records: tuple[Record, ...], refusal: BaseException) -> None:
         refused = Trouble(f"record what a step of execution {self.id!r} did")
         while True:
-            self._tell_whoever_waits(refusal)
-            await asyncio.sleep(refused.met(refusal, SAVE_AGAIN_AFTER_S))
+            pause = 0.0
+            if isinstance(refusal, StoreError):
+                self._tell_whoever_waits(refusal)
+                pause = refused.met(refusal, SAVE_AGAIN_AFTER_S)
+            was_interrupted = self.is_interrupted
             try:
+                await asyncio.sleep(pause)
                 await self.environment.store.save(*records, claim=self.claim)
-            except Exception as error:
-                if not self._is_to_be_saved_later(error, records):
+            except (Exception, asyncio.CancelledError) as error:
+                if not self._is_to_be_saved_later(error, records, was_interrupted):
                     raise
                 refusal = error
             else:
                 break
         refused.is_over()
 
-    def _tell_whoever_waits(self, error: Exception) -> None:
+    def _tell_whoever_waits(self, error: StoreError) -> None:
         """Whoever waits for the outcome must not wait in the dark; who asks again waits again."""
         waiting, self._awaiting_outcome = self._awaiting_outcome, None
         for waiter in waiting or ():
