@@ -40,7 +40,7 @@ AT_ONCE_S: Final = 0.002
 """For how long writes may be committed at once before the event loop has its turn."""
 
 LOOK_AT_FILE_EVERY_S: Final = 0.00025
-"""How often those look whether the file is still there: a look is a system call."""
+"""How often those, and reads, look whether the file is still there: a look is a system call."""
 
 ALONE_AFTER: Final = 3
 """Groups of one in a row, after which a write is taken to be alone."""
@@ -150,7 +150,7 @@ class GroupCommit:
         self._enter()
         while self._in_thread is not None:
             await asyncio.wait([self._in_thread])
-        self._check_file()
+        self._look_at_file_now_and_then(monotonic())
         try:
             return operation()
         except FAILURES as error:
@@ -233,9 +233,7 @@ class GroupCommit:
         try:
             if self._busy_timeout_ms:
                 self._set_busy_timeout(0)
-            if now >= self._look_at_file_at:
-                self._check_file()
-                self._look_at_file_at = now + LOOK_AT_FILE_EVERY_S
+            self._look_at_file_now_and_then(now)
             self._connection.execute("begin immediate")
         except (*FAILURES, StoreError):
             return False  # the flush will meet it again
@@ -370,6 +368,11 @@ class GroupCommit:
             self._connection.execute("rollback")
             self._rollback_failed = False
         self._connection.execute("begin immediate")
+
+    def _look_at_file_now_and_then(self, now: float) -> None:
+        if now >= self._look_at_file_at:
+            self._check_file()
+            self._look_at_file_at = now + LOOK_AT_FILE_EVERY_S
 
     def _check_file(self) -> None:
         if self._path is not None and (at := file_at(self._path)) != self._file:
