@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     workflow,
 )
-from durable_workflow_sqlite.engine import intake, news
+from durable_workflow_sqlite.engine import execution, intake, left_alone, news
 from durable_workflow_sqlite.store import checkpointer, connection, group_commit
 from tests.faults.crew import MAKERS, needs_linux, see_through
 from tests.faults.reliability import FULL
@@ -142,11 +142,18 @@ def _of_a_child(live: Callable[[], Coroutine[Any, Any, Any]], folder: Path, how:
     return json.loads(answer.read_text())
 
 
+def _be_quick() -> None:
+    """Try again soon, in a process that is there for one life."""
+    for room in (intake, left_alone, news):
+        room.TRY_AGAIN_AFTER_S = 0.02  # type: ignore[attr-defined]
+    execution.SAVE_AGAIN_AFTER_S = 0.02  # type: ignore[misc]
+
+
 async def _life(fault: Fault, folder: Path) -> Report:
     connection.BUSY_TIMEOUT_MS = group_commit.BUSY_TIMEOUT_MS = 50  # type: ignore[misc]
     connection.LOG_BYTES = checkpointer.LOG_BYTES = 100_000  # type: ignore[misc]
     checkpointer.LOOK_EVERY = 4  # type: ignore[misc]
-    intake.TRY_AGAIN_AFTER_S = news.TRY_AGAIN_AFTER_S = 0.02  # type: ignore[misc]
+    _be_quick()
     watcher = Faulty(fault)
     files = WatchedFiles("faulty", watcher)
     opened: Any = lambda path, **_: WatchedConnection(str(path), "faulty", watcher)  # noqa: E731
@@ -264,7 +271,7 @@ def test_a_limit_of_memory_fails_no_execution_and_passes(
 
 async def _life_in_little_memory(folder: Path, room: int) -> tuple[list[str], list[Any]]:
     """What was heard while memory was short, and the steps at the end, when it no longer is."""
-    news.TRY_AGAIN_AFTER_S = intake.TRY_AGAIN_AFTER_S = 0.02  # type: ignore[misc]
+    _be_quick()
     hoarded = "x" * (A_LOT - 2)  # without its quotes
 
     @workflow
