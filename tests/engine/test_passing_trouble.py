@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -269,3 +271,77 @@ def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path)
 
     asyncio.run(lives())
     assert len(acted) == 2  # as after a crash
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_engine_that_stops_while_a_thread_is_at_work_does_not_wait_for_the_store(
+    file: Path,
+) -> None:
+    is_at_work = threading.Event()
+
+    @workflow
+    async def acting(ctx: WorkflowContext) -> None:
+        await ctx.step("act", act)
+
+    def act() -> None:
+        is_at_work.set()
+        time.sleep(0.1)
+
+    async def life() -> None:
+        async with RefusingOutcomes.file(file) as store:
+            assert isinstance(store, RefusingOutcomes)
+            store.refuses = 10**9
+            async with DurableEngine(store) as engine:
+                await engine.start(acting, execution_id="one")
+                await asyncio.to_thread(is_at_work.wait)
+                async with asyncio.timeout(5):
+                    await engine.dispose()
+            (step,) = await store.load_checkpoints("one")
+            assert step.status is StepStatus.INTENT
+
+    asyncio.run(life())
+
+
+@pytest.mark.usefixtures("soon")
+def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file: Path) -> None:
+    lines: list[str] = []
+
+    @workflow
+    async def branching(ctx: WorkflowContext) -> None:
+        await asyncio.gather(one(ctx.branch("one")), other(ctx.branch("other")))
+
+    async def one(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", act, "charge")
+
+    async def other(ctx: WorkflowContext) -> None:
+        await ctx.step("look", act, "look")
+        await ctx.step("ship", act, "ship")
+
+    async def act(line: str) -> None:
+        lines.append(line)
+        await asyncio.sleep(0.02 if line == "look" else 0)
+
+    class RefusingLater(SqliteCheckpointStore):
+        """Refuses everything from the first outcome on, for a while."""
+
+        until: float | None = None
+
+        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+            first = records[0]
+            if isinstance(first, StepCheckpoint):
+                if self.until is None and first.status is StepStatus.COMPLETED:
+                    self.until = time.monotonic() + 0.3
+                if self.until is not None and time.monotonic() < self.until:
+                    raise StoreBusyError("refused by a test")
+            await super().save(*records, claim=claim)
+
+    async def life() -> None:
+        async with RefusingLater.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(branching, execution_id="one")
+            async with asyncio.timeout(5):
+                async for state in engine.observe("one"):
+                    last = state
+        assert last.status is ExecutionStatus.COMPLETED
+
+    asyncio.run(life())
+    assert sorted(lines) == ["charge", "look", "ship"]

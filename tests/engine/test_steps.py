@@ -409,7 +409,7 @@ def test_the_ten_thousandth_step_costs_what_the_first_did(file: Path, input_size
             @workflow
             async def long(ctx: WorkflowContext, data: str) -> None:
                 for number in range(10_000):
-                    if number % 100 == 50 and number in (50, 9950):
+                    if 50 <= number < 55 or 9950 <= number < 9955:
                         before = calls, connection.instructions
                         sys.setprofile(profile)
                         await ctx.step("add", int, number)
@@ -423,10 +423,12 @@ def test_the_ten_thousandth_step_costs_what_the_first_did(file: Path, input_size
                 await engine.run(long, "x" * input_size)
 
     asyncio.run(life())
-    (first_calls, first_instructions), (last_calls, last_instructions) = costs
+    # The least of five: in any of them there may be a look for news, or a checkpoint.
+    first_calls, first_instructions = map(min, zip(*costs[:5], strict=True))
+    last_calls, last_instructions = map(min, zip(*costs[5:], strict=True))
     assert first_calls > 20
     assert first_instructions > 100
-    assert last_calls <= first_calls * 1.25 + 20  # the news are looked for at some of them
+    assert last_calls <= first_calls * 1.25
     assert last_instructions <= first_instructions * 1.25
 
 

@@ -105,6 +105,7 @@ class Execution:
         "_interruption",
         "_is_body_over",
         "_is_closed",
+        "_kept",
         "_last_completed_at",
         "_made_saga",
         "_only_replaying",
@@ -152,6 +153,8 @@ class Execution:
         self._awaiting_outcome: list[asyncio.Future[Outcome]] | None = None
         self._made_saga: Saga | None = None
         self._last_completed_at = history.last_completed_at
+        self._kept = 0
+        """Records of what steps did that the store has refused so far."""
         self._recorded_errors: RecordedErrors | None = None
         self._is_closed = False
         self._is_body_over = False
@@ -280,28 +283,37 @@ class Execution:
         if isinstance(error, SerializationError):
             self._progressed = False  # as far as the records say
             return False
-        if isinstance(error, StoreBusyError | StoreFullError) and _is_outcome(records[0]):
+        may_wait = isinstance(error, StoreBusyError | StoreFullError) and self._trouble is None
+        # While something is kept, what else is refused waits with it: to stop would lose it.
+        if may_wait and (self._kept or _is_outcome(records[0])):
             return True
         self.stop(error)
         return False
 
     async def _save_later(self, records: tuple[Record, ...], refusal: BaseException) -> None:
         refused = Trouble(f"record what a step of execution {self.id!r} did")
-        while True:
-            pause = 0.0
-            if isinstance(refusal, StoreError):
-                self._tell_whoever_waits(refusal)
-                pause = refused.met(refusal, SAVE_AGAIN_AFTER_S)
-            was_interrupted = self.is_interrupted
-            try:
-                await asyncio.sleep(pause)
-                await self.environment.store.save(*records, claim=self.claim)
-            except (Exception, asyncio.CancelledError) as error:
-                if not self._is_to_be_saved_later(error, records, was_interrupted):
-                    raise
-                refusal = error
-            else:
-                break
+        is_outcome = _is_outcome(records[0])
+        self._kept += is_outcome
+        try:
+            while True:
+                pause = 0.0
+                if isinstance(refusal, StoreError):
+                    self._tell_whoever_waits(refusal)
+                    pause = refused.met(refusal, SAVE_AGAIN_AFTER_S)
+                was_interrupted = self.is_interrupted
+                try:
+                    await asyncio.sleep(pause)
+                    if self._trouble is not None:
+                        raise asyncio.CancelledError  # the engine stops, whoever heard of it
+                    await self.environment.store.save(*records, claim=self.claim)
+                except (Exception, asyncio.CancelledError) as error:
+                    if not self._is_to_be_saved_later(error, records, was_interrupted):
+                        raise
+                    refusal = error
+                else:
+                    break
+        finally:
+            self._kept -= is_outcome
         refused.is_over()
 
     def _tell_whoever_waits(self, error: StoreError) -> None:

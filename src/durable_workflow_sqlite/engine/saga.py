@@ -148,6 +148,7 @@ class Saga:
                 self._log(outcome, attempt, delay)
                 if outcome.due_at is not None and delay is not None:
                     environment.observers.tell("on_compensation_retry", outcome, error, delay)
+                    execution.raise_trouble()
                     await environment.scheduler.at(outcome.due_at)
                     attempt += 1
                     continue

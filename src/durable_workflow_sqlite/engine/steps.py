@@ -192,6 +192,8 @@ async def _after_failure(
         raise _error_of(execution, call, failed) from failure
     await execution.save(failed)
     _tell_retry(execution, failed, failure, retried_in)
+    if execution.is_ending:
+        raise asyncio.CancelledError  # which a thread of ours, or the store, kept waiting
     await environment.scheduler.at(failed.due_at)
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Final
 
 from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
@@ -182,9 +182,13 @@ class Checkpointer:
 
 
 def _sync(path: str) -> None:
-    """Put a file on the disk. SQLite does so again, and meets what goes wrong here."""
+    """Put a file on the disk. Raises OSError, which the disk may tell only once."""
     # To close a descriptor of the log drops nobody's lock: those are on the two other files.
-    with suppress(OSError), open(path, "r+b") as file:  # noqa: PTH123 - as `_log_size`
+    try:
+        file = open(path, "r+b")  # noqa: PTH123, SIM115 - as `_log_size`; closed below
+    except OSError:
+        return  # there is none, or SQLite will say what is wrong with it
+    with file:
         os.fsync(file.fileno())
 
 
