@@ -236,7 +236,7 @@ async def _steps_under_input(file: Path, sizes: Sizes, input_bytes: int) -> Figu
 async def long_execution(file: Path, sizes: Sizes) -> Figures:
     """The last steps of ten thousand against those from the tenth on, the median of either.
 
-    Four checkpoints come meanwhile: all steps, and the longest of them, have those in their time.
+    Checkpoints come meanwhile: all steps, and the longest of them, have those in their time.
     """
     took: list[float] = []
 
