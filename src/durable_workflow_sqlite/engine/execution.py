@@ -291,8 +291,9 @@ class Execution:
         return False
 
     async def _save_later(self, records: tuple[Record, ...], refusal: BaseException) -> None:
-        refused = Trouble(f"record what a step of execution {self.id!r} did")
         is_outcome = _is_outcome(records[0])
+        what = "record what a step of execution {} did" if is_outcome else "write for execution {}"
+        refused = Trouble(what.format(repr(self.id)))
         self._kept += is_outcome
         try:
             while True:

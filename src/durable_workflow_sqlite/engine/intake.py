@@ -228,7 +228,7 @@ class Intake:
 
     def why_left(self, execution_id: str) -> BaseException | None:
         """Why this worker will not come back to an execution by itself; None if it will."""
-        return self._left_alone.for_good(execution_id)
+        return self._left_alone.why_left(execution_id)
 
     async def close(self) -> list[WorkflowClaim]:
         """Stop, and give back the claims of what was not launched."""

@@ -81,7 +81,7 @@ class LeftAlone:
         now = asyncio.get_running_loop().time()
         return [one for one, left in self._left.items() if left.again_at > now]
 
-    def for_good(self, execution_id: str) -> BaseException | None:
+    def why_left(self, execution_id: str) -> BaseException | None:
         """Why this worker will not come back to an execution by itself; None if it will."""
         left = self._left.get(execution_id)
         return None if left is None or left.again_at != math.inf else left.trouble
@@ -92,6 +92,7 @@ class LeftAlone:
             await asyncio.wait([letting_go])
 
     async def until_all_let_go(self) -> None:
+        """As `until_let_go`, for all of them."""
         while self._letting_go:
             await asyncio.wait(self._letting_go.values())
             await asyncio.sleep(0)

@@ -130,11 +130,9 @@ class Checkpointer:
             thread = threading.Thread(
                 target=self._run, args=(waits_s,), name="durable-workflow-checkpoint", daemon=True
             )
-            self._is_syncing = True
             try:
                 thread.start()
             except (RuntimeError, MemoryError):
-                self._is_syncing = False
                 # What was committed stays committed, whatever becomes of the log.
                 _log.warning("no thread to checkpoint %s; will try again", self._path)
             else:
@@ -152,6 +150,7 @@ class Checkpointer:
 
     def _run(self, waits_s: tuple[float, ...]) -> None:
         try:
+            self._is_syncing = True
             for _ in range(SYNCS_BEFORE):
                 _sync(self._log)
             with self._guard:
