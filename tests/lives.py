@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
+from durable_workflow_sqlite import DurableEngine, ExecutionStatus
+
 
 def die() -> NoReturn:
     """End this process as a power cut would, as far as a process can tell."""
@@ -58,3 +60,10 @@ class Journal:
     @property
     def lines(self) -> list[str]:
         return self._path.read_text().splitlines() if self._path.exists() else []
+
+
+async def until_over(engine: DurableEngine, *ids: str) -> list[ExecutionStatus]:
+    """The final statuses of executions that may run anywhere."""
+    async with asyncio.timeout(10):
+        states = [[state async for state in engine.observe(one)][-1] for one in ids]
+    return [state.status for state in states]

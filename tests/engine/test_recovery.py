@@ -35,14 +35,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine import intake, news
 from durable_workflow_sqlite.store import group_commit
-from tests.lives import Journal, die, live_and_die
-
-
-async def until_over(engine: DurableEngine, *ids: str) -> list[ExecutionStatus]:
-    """The final statuses of executions that may run anywhere."""
-    async with asyncio.timeout(10):
-        states = [[state async for state in engine.observe(one)][-1] for one in ids]
-    return [state.status for state in states]
+from tests.lives import Journal, die, live_and_die, until_over
 
 
 def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -166,6 +167,30 @@ def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too
         asyncio.run(story())
     finally:
         may_go_on.set()
+
+
+def test_an_error_of_the_disk_is_told_and_copies_nothing(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing_fsync(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            monkeypatch.setattr(checkpointer.os, "fsync", failing_fsync)
+            salt, number = CheckpointMark(str(file)).salt(), 0
+            while "could not checkpoint" not in caplog.text:
+                await save(store, "e", number := number + 1)
+            assert CheckpointMark(str(file)).salt() == salt
+            monkeypatch.undo()
+            while CheckpointMark(str(file)).salt() == salt:
+                await save(store, "e", number := number + 1)
+
+    async def within(seconds: float) -> None:
+        await asyncio.wait_for(story(), seconds)
+
+    asyncio.run(within(60))
 
 
 # What is left at the end
