@@ -104,7 +104,7 @@ def intent_values(one: str, number: int, token: int) -> tuple[Any, ...]:
 
 def outcome_values(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
     return (
-        *("COMPLETED", output, _NOW, one, "", number, 1, "step", _NOW),
+        *("COMPLETED", output, _NOW, number + 1, one, "", number, 1, "step", _NOW),
         *(token, token, one),
     )
 
@@ -147,6 +147,8 @@ _ROW: Final[dict[str, Any]] = {
     "recovery_count": 0,
     "blocked_reason": None,
     "available_at": None,
+    "last_event": None,
+    "started_at": _NOW,
     "created_at": _NOW,
     "updated_at": _NOW,
     "worker_id": "w" * 32,
@@ -191,6 +193,7 @@ OUTCOME: Final = _sql_of(
     "status",
     "output_data",
     "completed_at",
+    "event",
     "workflow_execution_id",
     "branch",
     "step_index",

@@ -35,6 +35,11 @@
 -- available_at           from when on any worker may claim it; null while a worker has it,
 --                        while it is blocked, while only a signal can move it, and when
 --                        it is final
+-- last_event             the last event that the workflow function heard of before it
+--                        ended by a failure, a cancel or its time to live; null while it
+--                        has not ended so, and where an older version wrote it
+-- started_at             when a worker first took it on; null while none has, and where an
+--                        older version did
 -- created_at             when it was started
 -- updated_at             when this row was last written
 
@@ -61,6 +66,10 @@
 -- completed_at           when it ended
 -- due_at                 when a sleep or a wait ends, and when a failed attempt is tried
 --                        again; null where nothing is due
+-- event                  of the outcomes that reached the workflow function, the how
+--                        many-th this is, from 1; null while there is none, for an attempt
+--                        that is to be tried again, for a compensation, and for what the
+--                        workflow itself cancelled
 
 -- workflow_timers: a durable deadline, of a sleep or of a wait for a signal.
 --
@@ -148,6 +157,7 @@
 -- step_name              as the workflow names it
 -- kind                   STEP, SLEEP or SIGNAL
 -- status                 INTENT, COMPLETED, FAILED or COMPENSATED
+-- event                  the how many-th outcome that reached the workflow function it is
 -- started_at             when it began
 -- completed_at           when it ended
 -- due_at                 when a wait ends, and when a failed attempt is tried again
@@ -156,8 +166,9 @@
 -- error_message          what that error said
 -- checkpoint_id          the id in step_checkpoints
 
--- workflow_in_doubt: a view of the steps that have begun and not ended. While the
--- worker lives, it runs them; else nobody knows whether they took effect.
+-- workflow_in_doubt: a view of the steps that have begun and not ended, and of those
+-- that were cut off: the workflow cancelled them while they ran, and they are not undone.
+-- While the worker lives, it runs the former; else nobody knows whether they took effect.
 --
 -- workflow_execution_id  whose step it is
 -- workflow_type          the name of its workflow
@@ -166,6 +177,8 @@
 -- step_index             the number of the step in its branch
 -- attempt                from 1; 0 for the compensation
 -- step_name              as the workflow names it
+-- step_status            INTENT: it has begun and not ended; FAILED: it was cut off, and
+--                        does not run again
 -- idempotency_key        what the step was told to give to the outside world
 -- started_at             when it began
 -- worker_id              who has claimed the execution; null if nobody has

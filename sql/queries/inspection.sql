@@ -349,7 +349,9 @@ where status = 'PENDING';
 
 -- name: load_steps_in_doubt(living, row_limit)
 -- Steps that began and did not end, with no living worker to run them (:living is a
--- JSON array of the ids of those that live).
+-- JSON array of the ids of those that live). Those that were cut off are over: no
+-- worker does anything about them.
+-- @scan step_checkpoints: it is left out, as the literals of the view tell SQLite
 -- :living text
 -- :row_limit integer
 -- =workflow_execution_id text
@@ -373,19 +375,27 @@ select
     worker_id
 from workflow_in_doubt
 where
-    worker_id is null
-    or worker_id not in (select value from json_each(:living))
+    step_status = 'INTENT'
+    and (
+        worker_id is null
+        or worker_id not in (select value from json_each(:living))
+    )
 limit :row_limit;
 
 -- name: count_steps_in_doubt(living)$
 -- How many rows load_steps_in_doubt has to give.
+-- @scan step_checkpoints: it is left out, as there
+-- @scan workflow_in_doubt: those rows
 -- :living text
 -- =total integer
 select count(*) as total
 from workflow_in_doubt
 where
-    worker_id is null
-    or worker_id not in (select value from json_each(:living));
+    step_status = 'INTENT'
+    and (
+        worker_id is null
+        or worker_id not in (select value from json_each(:living))
+    );
 
 -- name: load_blocked_with_reasons(row_limit)
 -- Executions that workers leave alone, and why, the oldest foremost.
@@ -514,6 +524,8 @@ select
     blocked_reason,
     trouble,
     available_at,
+    last_event,
+    started_at,
     created_at,
     updated_at
 from workflow_executions
@@ -531,6 +543,7 @@ where
     or typeof(priority) != 'integer'
     or typeof(recovery_count) != 'integer'
     or typeof(current_step) not in ('integer', 'null')
+    or typeof(last_event) not in ('integer', 'null')
     or strftime('%Y-%m-%dT%H:%M:%S', created_at, '+0 days')
     is not substr(created_at, 1, 19)
     or strftime('%Y-%m-%dT%H:%M:%S', updated_at, '+0 days')
@@ -539,6 +552,8 @@ where
     is not substr(ttl_expires_at, 1, 19)
     or strftime('%Y-%m-%dT%H:%M:%S', available_at, '+0 days')
     is not substr(available_at, 1, 19)
+    or strftime('%Y-%m-%dT%H:%M:%S', started_at, '+0 days')
+    is not substr(started_at, 1, 19)
     or (
         status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and input_data is not null
@@ -572,7 +587,8 @@ select
     step.compensate_ref,
     step.started_at,
     step.completed_at,
-    step.due_at
+    step.due_at,
+    step.event
 from workflow_executions as execution
 cross join step_checkpoints as step
     on execution.workflow_execution_id = step.workflow_execution_id
@@ -583,6 +599,7 @@ where
         or step.kind not in ('STEP', 'SLEEP', 'SIGNAL')
         or typeof(step.step_index) != 'integer'
         or typeof(step.attempt) != 'integer'
+        or typeof(step.event) not in ('integer', 'null')
         or strftime('%Y-%m-%dT%H:%M:%S', step.started_at, '+0 days')
         is not substr(step.started_at, 1, 19)
         or strftime('%Y-%m-%dT%H:%M:%S', step.completed_at, '+0 days')

@@ -5,7 +5,7 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: upsert_checkpoint(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, input_data, output_data, error_type, error_message, idempotency_key, compensate_ref, started_at, completed_at, due_at, fencing_token)!
+-- name: upsert_checkpoint(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, input_data, output_data, error_type, error_message, idempotency_key, compensate_ref, started_at, completed_at, due_at, event, fencing_token)!
 -- Saves an attempt; one that is there already is updated in place and keeps its id.
 -- Changing no row means that the claim is lost.
 -- :fencing_token integer null
@@ -25,7 +25,8 @@ insert into step_checkpoints (
     compensate_ref,
     started_at,
     completed_at,
-    due_at
+    due_at,
+    event
 )
 select
     :workflow_execution_id,
@@ -43,7 +44,8 @@ select
     :compensate_ref,
     :started_at,
     :completed_at,
-    :due_at
+    :due_at,
+    :event
 where
     :fencing_token is null
     or exists (
@@ -65,7 +67,8 @@ on conflict (workflow_execution_id, branch, step_index, attempt) do update set
     compensate_ref = excluded.compensate_ref,
     started_at = excluded.started_at,
     completed_at = excluded.completed_at,
-    due_at = excluded.due_at;
+    due_at = excluded.due_at,
+    event = excluded.event;
 
 -- name: insert_intent(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, started_at, fencing_token)!
 -- Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
@@ -102,7 +105,7 @@ where
     )
 on conflict (workflow_execution_id, branch, step_index, attempt) do nothing;
 
--- name: update_outcome(status, output_data, completed_at, workflow_execution_id, branch, step_index, attempt, step_name, started_at, fencing_token)!
+-- name: update_outcome(status, output_data, completed_at, event, workflow_execution_id, branch, step_index, attempt, step_name, started_at, fencing_token)!
 -- Ends an attempt that insert_intent began, without an error: upsert_checkpoint in
 -- half the time. Changing no row means that the attempt was begun otherwise, or that
 -- the claim is lost.
@@ -111,7 +114,8 @@ update step_checkpoints
 set
     status = :status,
     output_data = :output_data,
-    completed_at = :completed_at
+    completed_at = :completed_at,
+    event = :event
 where
     workflow_execution_id = :workflow_execution_id
     and branch = :branch
@@ -157,7 +161,8 @@ select
     compensate_ref,
     started_at,
     completed_at,
-    due_at
+    due_at,
+    event
 from step_checkpoints
 where workflow_execution_id = :workflow_execution_id
 order by branch, step_index, attempt;

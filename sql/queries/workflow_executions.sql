@@ -7,7 +7,7 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: upsert_execution(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, trouble, available_at, created_at, updated_at, fencing_token)!
+-- name: upsert_execution(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, trouble, available_at, last_event, started_at, created_at, updated_at, fencing_token)!
 -- Saves an execution; one that is there already is updated, unless it is final.
 -- Changing no row means that it is final, or that the claim is lost.
 -- :fencing_token integer null
@@ -27,6 +27,8 @@ insert into workflow_executions (
     blocked_reason,
     trouble,
     available_at,
+    last_event,
+    started_at,
     created_at,
     updated_at
 )
@@ -46,6 +48,8 @@ select
     :blocked_reason,
     :trouble,
     :available_at,
+    :last_event,
+    :started_at,
     :created_at,
     :updated_at
 where
@@ -72,11 +76,13 @@ on conflict (workflow_execution_id) do update set
     blocked_reason = excluded.blocked_reason,
     trouble = excluded.trouble,
     available_at = excluded.available_at,
+    last_event = excluded.last_event,
+    started_at = excluded.started_at,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- name: insert_execution_if_absent(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, available_at, created_at, updated_at)!
+-- name: insert_execution_if_absent(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, available_at, last_event, started_at, created_at, updated_at)!
 -- Starts an execution; changing no row means that the id is taken.
 insert into workflow_executions (
     workflow_execution_id,
@@ -93,6 +99,8 @@ insert into workflow_executions (
     recovery_count,
     blocked_reason,
     available_at,
+    last_event,
+    started_at,
     created_at,
     updated_at
 )
@@ -111,6 +119,8 @@ values (
     :recovery_count,
     :blocked_reason,
     :available_at,
+    :last_event,
+    :started_at,
     :created_at,
     :updated_at
 )
@@ -134,6 +144,8 @@ select
     blocked_reason,
     trouble,
     available_at,
+    last_event,
+    started_at,
     created_at,
     updated_at
 from workflow_executions
@@ -160,13 +172,15 @@ select
     blocked_reason,
     trouble,
     available_at,
+    last_event,
+    started_at,
     created_at,
     updated_at
 from workflow_executions
 where status in (select value from json_each(:statuses))
 order by created_at, workflow_execution_id;
 
--- name: update_execution(workflow_execution_id, status, current_step, output_data, error_type, error_message, recovery_count, blocked_reason, updated_at, fencing_token)!
+-- name: update_execution(workflow_execution_id, status, current_step, output_data, error_type, error_message, recovery_count, blocked_reason, last_event, updated_at, fencing_token)!
 -- Saves how far an execution has come, for the worker that has claimed it. What it
 -- was started with stays: an input may be large, and is written once.
 -- Changing no row means that it is final, or that the claim is lost.
@@ -179,6 +193,7 @@ set
     error_message = :error_message,
     recovery_count = :recovery_count,
     blocked_reason = :blocked_reason,
+    last_event = :last_event,
     updated_at = :updated_at
 where
     workflow_execution_id = :workflow_execution_id
@@ -199,6 +214,7 @@ set
     status = iif(status = 'COMPENSATING', status, 'RUNNING'),
     trouble = null,
     available_at = null,
+    started_at = coalesce(started_at, :updated_at),
     updated_at = :updated_at
 where
     workflow_execution_id = :workflow_execution_id
@@ -497,6 +513,7 @@ set
     error_type = null,
     error_message = null,
     ttl_expires_at = null,
+    last_event = null,
     recovery_count = 0,
     updated_at = :updated_at
 where

@@ -71,6 +71,7 @@ on conflict (workflow_signal_id) do update set
 -- The signals that wait for an execution, in order of arrival: those of one name,
 -- or all of them where the name is null.
 -- :signal_name text null
+-- @sort: as many as are pending
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -83,6 +84,33 @@ where
     workflow_execution_id = :workflow_execution_id
     and (:signal_name is null or signal_name = :signal_name)
     and status = 'PENDING'
+order by workflow_signal_id;
+
+-- name: load_next_signals(workflow_execution_id, signal_names)
+-- Of each of some names (a JSON array) the first signal that waits for an execution, in
+-- order of arrival. It costs the same however many wait.
+-- :signal_names text
+select
+    workflow_signal_id,
+    workflow_execution_id,
+    signal_name,
+    payload,
+    status,
+    created_at
+from workflow_signals
+where
+    workflow_signal_id in (
+        select
+            (
+                select min(waiting.workflow_signal_id)
+                from workflow_signals as waiting
+                where
+                    waiting.workflow_execution_id = :workflow_execution_id
+                    and waiting.status = 'PENDING'
+                    and waiting.signal_name = wanted.value
+            ) as workflow_signal_id
+        from json_each(:signal_names) as wanted
+    )
 order by workflow_signal_id;
 
 -- name: load_last_signal_id()$

@@ -43,7 +43,7 @@ class CheckpointStore(Protocol):
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
         execution was started with (workflow, input, time to live, guarantee, priority, creation)
-        stays as it is, and so does `available_at`.
+        stays as it is, and so do `started_at` and `available_at`.
         """
         ...
 
@@ -117,6 +117,15 @@ class CheckpointStore(Protocol):
         """In order of arrival; of one name, or of all."""
         ...
 
+    async def load_next_signals(
+        self, workflow_execution_id: str, signal_names: Collection[str]
+    ) -> list[WorkflowSignal]:
+        """The first pending signal of each of these names that has one, in order of arrival.
+
+        Cheap, however many are pending.
+        """
+        ...
+
     # News
 
     def news(self) -> int:
@@ -166,7 +175,8 @@ class CheckpointStore(Protocol):
         """Take an unfinished execution on that nobody has, wherever it is. It is RUNNING then.
 
         None if a worker has it (this one included), if it is blocked, unknown or final. One that
-        was COMPENSATING stays so. Its `trouble` is forgotten: it is in a worker's hands again.
+        was COMPENSATING stays so. Its `trouble` is forgotten: it is in a worker's hands again. The
+        first claim gives it its `started_at`.
         """
         ...
 
@@ -182,7 +192,8 @@ class CheckpointStore(Protocol):
 
         workflows: their types and versions.
         At most `limit`, and fewer where other live workers could take on their share. Executions
-        whose ids are in `passed_over` are left where they are.
+        whose ids are in `passed_over` are left where they are. Each is changed as
+        `claim_execution` does.
         """
         ...
 
@@ -256,7 +267,7 @@ class CheckpointStore(Protocol):
     ) -> None:
         """Make a FAILED execution PENDING, and save records beside, in one transaction.
 
-        Its error is forgotten, and its time to live with it.
+        Its error is forgotten, and its time to live and `last_event` with it.
 
         Raises ExecutionNotFoundError, or ExecutionConflictError for one that did not fail or that
         was compensated; nothing is written then.

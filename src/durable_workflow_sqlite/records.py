@@ -116,7 +116,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
     in between; while `blocked_reason` is set, none takes it on. `trouble` is why the last worker
     that had it left it as it is, where that does not pass by itself; None once a worker has it
     again. `available_at` is from when on any worker may claim it, those of a higher `priority`
-    first; None while nobody may.
+    first; None while nobody may. `started_at` is when a worker first took it on; None while none
+    has, or if an older version did. `last_event` is the last event that the workflow function
+    heard of before it ended by a failure, a cancel or its time to live; None while it has not
+    ended so, or if an older version wrote it.
     """
 
     workflow_execution_id: str
@@ -134,6 +137,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
     blocked_reason: str | None = None
     trouble: str | None = None
     available_at: datetime | None = None
+    last_event: int | None = None
+    started_at: datetime | None = None
     created_at: datetime = msgspec.field(default_factory=utc_now)
     updated_at: datetime = msgspec.field(default_factory=utc_now)
 
@@ -153,6 +158,9 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
         check_text("blocked_reason", self.blocked_reason)
         check_text("trouble", self.trouble)
         check_optional_time("available_at", self.available_at)
+        if self.last_event is not None:
+            check_integer("last_event", self.last_event)
+        check_optional_time("started_at", self.started_at)
         check_time("created_at", self.created_at)
         check_time("updated_at", self.updated_at)
 
@@ -163,6 +171,9 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     A compensation is the attempt 0 of the step that it undoes, named `STEP:compensate`.
     `id` is given by the store and does not count when checkpoints are saved.
     `due_at` is when a SLEEP or the wait for a SIGNAL ends, and when a FAILED attempt is retried.
+    `event` numbers the outcomes that reached the workflow function, from 1, in the order in which
+    they came; None while there is none, for an attempt that is retried, for a compensation, and
+    for what the workflow itself cancelled.
     """
 
     workflow_execution_id: str
@@ -181,6 +192,7 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     completed_at: datetime | None = None
     due_at: datetime | None = None
+    event: int | None = None
     id: int | None = None
 
     def __post_init__(self) -> None:
@@ -223,6 +235,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
             check_time("completed_at", self.completed_at)
         if self.due_at is not None:
             check_time("due_at", self.due_at)
+        if self.event is not None:
+            check_integer("event", self.event, minimum=1)
 
 
 class WorkflowTimer(msgspec.Struct, frozen=True, kw_only=True):

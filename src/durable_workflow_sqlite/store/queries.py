@@ -156,6 +156,8 @@ class LoadSuspectExecutionsRow(NamedTuple):
     blocked_reason: str | None
     trouble: str | None
     available_at: str | None
+    last_event: int | None
+    started_at: str | None
     created_at: str
     updated_at: str
 
@@ -180,6 +182,7 @@ class LoadSuspectCheckpointsRow(NamedTuple):
     started_at: str | None
     completed_at: str | None
     due_at: str | None
+    event: int | None
 
 
 class LoadSuspectTimersRow(NamedTuple):
@@ -213,6 +216,7 @@ class StepCheckpointRow(NamedTuple):
     started_at: str | None
     completed_at: str | None
     due_at: str | None
+    event: int | None
 
 
 class LoadClaimRow(NamedTuple):
@@ -254,6 +258,8 @@ class WorkflowExecutionRow(NamedTuple):
     blocked_reason: str | None
     trouble: str | None
     available_at: str | None
+    last_event: int | None
+    started_at: str | None
     created_at: str
     updated_at: str
 
@@ -458,7 +464,8 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, living: str, row_limit: int
     ) -> list[LoadStepsInDoubtRow]:
         """Steps that began and did not end, with no living worker to run them (:living is a
-        JSON array of the ids of those that live).
+        JSON array of the ids of those that live). Those that were cut off are over: no
+        worker does anything about them.
         """
         ...
 
@@ -550,6 +557,7 @@ class Queries(Protocol):
         started_at: str | None,
         completed_at: str | None,
         due_at: str | None,
+        event: int | None,
         fencing_token: int | None,
     ) -> int:
         """Saves an attempt; one that is there already is updated in place and keeps its id.
@@ -584,6 +592,7 @@ class Queries(Protocol):
         status: str,
         output_data: str | None,
         completed_at: str | None,
+        event: int | None,
         workflow_execution_id: str,
         branch: str,
         step_index: int,
@@ -678,6 +687,8 @@ class Queries(Protocol):
         blocked_reason: str | None,
         trouble: str | None,
         available_at: str | None,
+        last_event: int | None,
+        started_at: str | None,
         created_at: str,
         updated_at: str,
         fencing_token: int | None,
@@ -705,6 +716,8 @@ class Queries(Protocol):
         recovery_count: int,
         blocked_reason: str | None,
         available_at: str | None,
+        last_event: int | None,
+        started_at: str | None,
         created_at: str,
         updated_at: str,
     ) -> int:
@@ -735,6 +748,7 @@ class Queries(Protocol):
         error_message: str | None,
         recovery_count: int,
         blocked_reason: str | None,
+        last_event: int | None,
         updated_at: str,
         fencing_token: int,
     ) -> int:
@@ -928,6 +942,14 @@ class Queries(Protocol):
         """
         ...
 
+    def load_next_signals(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_names: str
+    ) -> list[WorkflowSignalRow]:
+        """Of each of some names (a JSON array) the first signal that waits for an execution, in
+        order of arrival. It costs the same however many wait.
+        """
+        ...
+
     def load_last_signal_id(self, connection: sqlite3.Connection) -> int | None:
         """The signal that came last, whatever became of it; null where there is none."""
         ...
@@ -1070,6 +1092,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_statuses": LoadStatusesRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_pending_signals": WorkflowSignalRow,
+    "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,

@@ -107,6 +107,8 @@ def execution_from(
             blocked_reason=row.blocked_reason,
             trouble=row.trouble,
             available_at=optional_text_to_time("available_at", row.available_at),
+            last_event=row.last_event,
+            started_at=optional_text_to_time("started_at", row.started_at),
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
         )
@@ -147,6 +149,7 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadSuspectCheckpointsRow) -> S
             started_at=optional_text_to_time("started_at", row.started_at),
             completed_at=optional_text_to_time("completed_at", row.completed_at),
             due_at=optional_text_to_time("due_at", row.due_at),
+            event=row.event,
         )
     except (ValueError, TypeError) as error:
         raise _unreadable(

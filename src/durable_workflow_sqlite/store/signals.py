@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 
 import msgspec
 
@@ -11,7 +12,7 @@ from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.queries import Queries
-from durable_workflow_sqlite.store.rows import time_to_text
+from durable_workflow_sqlite.store.rows import json_array, time_to_text
 
 
 class Signals:
@@ -46,6 +47,20 @@ class Signals:
                 self._connection,
                 workflow_execution_id=workflow_execution_id,
                 signal_name=signal_name,
+            )
+        )
+        return [rows.signal_from(row) for row in found]
+
+    async def load_next(
+        self, workflow_execution_id: str, signal_names: Collection[str]
+    ) -> list[WorkflowSignal]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        names = json_array(signal_names)
+        found = await self._commit.read(
+            lambda: self._queries.load_next_signals(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                signal_names=names,
             )
         )
         return [rows.signal_from(row) for row in found]

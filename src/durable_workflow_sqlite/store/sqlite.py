@@ -125,7 +125,12 @@ class SqliteCheckpointStore(CheckpointStore):
         self._queries = load_queries()
         self._insert_intent = as_statement(self._queries.insert_intent, *_OF_ALL, "status", "kind")
         self._update_outcome = as_statement(
-            self._queries.update_outcome, *_OF_ALL, "status", "output_data", "completed_at"
+            self._queries.update_outcome,
+            *_OF_ALL,
+            "status",
+            "output_data",
+            "completed_at",
+            "event",
         )
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
@@ -315,6 +320,7 @@ class SqliteCheckpointStore(CheckpointStore):
             error_message=execution.error_message,
             recovery_count=execution.recovery_count,
             blocked_reason=execution.blocked_reason,
+            last_event=execution.last_event,
             updated_at=time_to_text(execution.updated_at),
             fencing_token=claim.fencing_token,
         )
@@ -337,6 +343,8 @@ class SqliteCheckpointStore(CheckpointStore):
             blocked_reason=execution.blocked_reason,
             trouble=execution.trouble,
             available_at=optional_time_to_text(execution.available_at),
+            last_event=execution.last_event,
+            started_at=optional_time_to_text(execution.started_at),
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
             fencing_token=None,
@@ -410,6 +418,8 @@ class SqliteCheckpointStore(CheckpointStore):
                 recovery_count=execution.recovery_count,
                 blocked_reason=execution.blocked_reason,
                 available_at=optional_time_to_text(execution.available_at),
+                last_event=execution.last_event,
+                started_at=optional_time_to_text(execution.started_at),
                 created_at=time_to_text(execution.created_at),
                 updated_at=time_to_text(execution.updated_at),
             )
@@ -455,6 +465,7 @@ class SqliteCheckpointStore(CheckpointStore):
             started_at=optional_time_to_text(checkpoint.started_at),
             completed_at=optional_time_to_text(checkpoint.completed_at),
             due_at=optional_time_to_text(checkpoint.due_at),
+            event=checkpoint.event,
             fencing_token=token,
         )
 
@@ -480,14 +491,18 @@ class SqliteCheckpointStore(CheckpointStore):
             token,
         )
         if checkpoint.status is StepStatus.INTENT:
-            if checkpoint.output_data is not None or checkpoint.completed_at is not None:
+            if not (
+                checkpoint.output_data is None
+                and checkpoint.completed_at is None
+                and checkpoint.event is None
+            ):
                 return None
             statement, in_order = self._insert_intent
             values += ("INTENT", checkpoint.kind._value_)
         elif checkpoint.status is StepStatus.COMPLETED and checkpoint.kind is StepKind.STEP:
             statement, in_order = self._update_outcome
             completed_at = optional_time_to_text(checkpoint.completed_at)
-            values += ("COMPLETED", checkpoint.output_data, completed_at)
+            values += ("COMPLETED", checkpoint.output_data, completed_at, checkpoint.event)
         else:
             return None
         return statement, in_order(values)
@@ -537,6 +552,11 @@ class SqliteCheckpointStore(CheckpointStore):
         self, workflow_execution_id: str, signal_name: str | None = None
     ) -> list[WorkflowSignal]:
         return await self._signals.load_pending(workflow_execution_id, signal_name)
+
+    async def load_next_signals(
+        self, workflow_execution_id: str, signal_names: Collection[str]
+    ) -> list[WorkflowSignal]:
+        return await self._signals.load_next(workflow_execution_id, signal_names)
 
     # News
 

@@ -190,6 +190,8 @@ def execution_with_everything(
         blocked_reason=blocked_reason,
         trouble=trouble,
         available_at=NOON - MINUTE,
+        last_event=2,
+        started_at=NOON - 2 * MINUTE,
         created_at=created_at,
         updated_at=NOON + MINUTE,
     )
@@ -228,6 +230,7 @@ def checkpoint_with_everything(workflow_execution_id: str, step_index: int) -> S
         started_at=NOON,
         completed_at=NOON + MINUTE / 7,
         due_at=NOON + MINUTE,
+        event=7,
     )
 
 
