@@ -218,6 +218,9 @@ class CheckpointStore(Protocol):
         Each may be claimed again from `now` on, or, where it is SUSPENDED and no signal is pending,
         from its earliest pending timer or the end of its time to live on. `trouble` is what its
         record says then: why this worker leaves it as it is.
+
+        Where it raises StoreError, the claims are still held; the next
+        `release_claims_of_the_dead` of this store releases them, their trouble included.
         """
         ...
 
@@ -233,6 +236,7 @@ class CheckpointStore(Protocol):
     ) -> list[AbandonedExecution]:
         """Let go, as `release_claims` does, of everything that dead workers have claimed.
 
+        And of what this store could not release before; that is not in the list it returns.
         The `recovery_count` of each that was not SUSPENDED is raised; one that has reached
         `max_recoveries` before is blocked instead.
         """

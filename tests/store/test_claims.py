@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -17,11 +17,21 @@ import pytest
 
 from durable_workflow_sqlite import (
     ClaimLostError,
+    ExecutionStatus,
     SqliteCheckpointStore,
+    StoreBusyError,
     StoreError,
     WorkflowClaim,
+    WorkflowGuarantee,
 )
-from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from durable_workflow_sqlite.store import group_commit
+from durable_workflow_sqlite.testing.contract_base import (
+    MINUTE,
+    NOON,
+    WORKFLOW,
+    new_checkpoint,
+    new_execution,
+)
 from tests.store.processes import a_process
 
 
@@ -105,6 +115,103 @@ def test_a_child_that_exits_does_not_let_go_of_its_parents_claims(file: Path) ->
                 assert child.hear() == "hello"
                 assert child.hear() == ""
             assert await other.claim_execution("e") is None
+
+    asyncio.run(story())
+
+
+@pytest.fixture
+def locked(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+    """Another connection to the file, which can hold its lock for longer than a store waits."""
+    monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 100)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        yield other
+
+
+def test_a_claim_that_could_not_be_released_is_released_with_those_of_the_dead(
+    file: Path, locked: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file) as other,
+        ):
+            background = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+            claims = [
+                await store.create_execution(WORKFLOW, new_execution(one, guarantee=background))
+                for one in ("plain", "left", "kept")
+            ]
+            plain, left, kept = filter(None, claims)
+            locked.execute("begin immediate")
+            with pytest.raises(StoreBusyError):
+                await store.release_claims([plain], NOON)
+            with pytest.raises(StoreBusyError):
+                await store.release_claims([left], NOON, trouble="it does not fit")
+            assert await store.release_claims_of_the_dead(0, NOON) == []  # locked as it is
+            locked.execute("rollback")
+            assert await other.release_claims_of_the_dead(0, NOON) == []
+            assert await other.claim_available([("order", 1)], 9, now=NOON) == []
+
+            assert await store.release_claims_of_the_dead(0, NOON + MINUTE) == []
+            found = [await store.load_execution(one) for one in ("plain", "left")]
+            assert [
+                (one.trouble, one.available_at, one.recovery_count) for one in found if one
+            ] == [
+                (None, NOON + MINUTE, 0),
+                ("it does not fit", NOON + MINUTE, 0),
+            ]
+            for one in ("plain", "left"):
+                assert await other.claim_execution(one) is not None
+            assert await other.claim_execution("kept") is None
+            await store.save(new_checkpoint("kept", 0), claim=kept)
+
+    asyncio.run(story())
+
+
+def test_a_claim_that_was_lost_before_it_could_be_released_is_passed_over(
+    file: Path, locked: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            lost = await store.create_execution(WORKFLOW, new_execution("lost"))
+            over = await store.create_execution(WORKFLOW, new_execution("over"))
+            assert lost is not None
+            assert over is not None
+            locked.execute("begin immediate")
+            with pytest.raises(StoreBusyError):
+                await store.release_claims([lost, over], NOON, trouble="it does not fit")
+            locked.execute("delete from workflow_claims where workflow_execution_id = 'lost'")
+            locked.execute("commit")
+            held = await store.claim_execution("lost")
+            final = new_execution("over", status=ExecutionStatus.COMPLETED)
+            await store.save(final, claim=over)
+
+            assert await store.release_claims_of_the_dead(0, NOON) == []
+            await store.save(new_checkpoint("lost", 0), claim=held)
+            for one in ("lost", "over"):
+                execution = await store.load_execution(one)
+                assert execution is not None
+                assert execution.trouble is None
+
+    asyncio.run(story())
+
+
+def test_what_was_released_in_the_end_is_not_released_again(
+    file: Path, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            claim = await store.create_execution(WORKFLOW, new_execution("e"))
+            assert claim is not None
+            locked.execute("begin immediate")
+            with pytest.raises(StoreBusyError):
+                await store.release_claims([claim], NOON)
+            locked.execute("rollback")
+            await store.release_claims([claim], NOON)
+            monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 60_000)
+            locked.execute("begin immediate")
+            async with asyncio.timeout(5):  # it needs no lock
+                assert await store.release_claims_of_the_dead(0, NOON) == []
+            locked.execute("rollback")
 
     asyncio.run(story())
 

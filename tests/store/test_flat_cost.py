@@ -7,6 +7,7 @@ load. `make plans` shows by which index each query finds its rows; this shows th
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -56,6 +57,7 @@ WHATEVER: Mapping[str, Any] = {
     "workflow_timer_id": "a timer",
     "workflow_signal_id": 10**9,
     "signal_name": "approved",
+    "signal_names": '["approved", "refused"]',
     "payload": "1",
     "statuses": '["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]',
     "kind": "STEP",
@@ -148,6 +150,30 @@ def test_a_wait_costs_the_same_however_many_signals_came_before(file: Path) -> N
     # Another one is pending now.
     for name, before in costs[0].items():
         assert costs[1][name] < before + 50
+
+
+def test_the_next_signals_cost_the_same_however_many_are_pending(file: Path) -> None:
+    wanted = {"workflow_execution_id": "e", "signal_names": '["go", "stop", "never"]'}
+    asyncio.run(_begin(file))
+    costs: list[int] = []
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for count in (1, 100_000):
+            connection.execute("begin")
+            for name in ("other", "go", "stop"):
+                connection.executemany(
+                    "insert into workflow_signals (workflow_execution_id, signal_name)"
+                    " values ('e', ?)",
+                    itertools.repeat((name,), count),
+                )
+            connection.execute("commit")
+            costs.append(cost(connection, "load_next_signals", wanted))
+    few, many = costs
+    assert 0 < many <= few + 10
+
+
+async def _begin(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
 
 
 @pytest.mark.parametrize("analyzed", [False, True])

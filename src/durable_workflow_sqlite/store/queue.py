@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -47,6 +48,8 @@ class Queue:
         self._commit = commit
         self._claims = claims
         self._said: set[str] = set()
+        self._to_release: dict[int, tuple[WorkflowClaim, str | None]] = {}
+        """By token, the claims that are not known to be released, and their trouble."""
 
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None
@@ -164,12 +167,16 @@ class Queue:
     async def release_claims(
         self, claims: Iterable[WorkflowClaim], now: datetime | None, trouble: str | None
     ) -> None:
-        to_release = list(claims)
-        at = now or utc_now()
+        await self._release([(claim, trouble) for claim in claims], now or utc_now())
+
+    async def _release(
+        self, to_release: Sequence[tuple[WorkflowClaim, str | None]], at: datetime
+    ) -> None:
+        """Release claims now or, after a StoreError, with those of the dead: see `_to_release`."""
 
         def release() -> None:
             released: list[str] = []
-            for claim in to_release:
+            for claim, trouble in to_release:
                 execution_id = claim.workflow_execution_id
                 if self._claims.delete(execution_id, claim.fencing_token):
                     released.append(execution_id)
@@ -182,8 +189,22 @@ class Queue:
                         )
             self._put_into_queue(released, at)
 
-        if to_release:
+        if not to_release:
+            return
+        by_token = {claim.fencing_token: (claim, trouble) for claim, trouble in to_release}
+        self._to_release |= by_token
+        try:
             await self._commit.write(release)
+        except (StoreError, asyncio.CancelledError):
+            raise  # whether it is done for one that was cancelled, nobody has heard
+        except BaseException:
+            self._forget(by_token)  # it would fail again
+            raise
+        self._forget(by_token)
+
+    def _forget(self, tokens: Iterable[int]) -> None:
+        for token in tokens:
+            self._to_release.pop(token, None)
 
     async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
         execution_id = execution.workflow_execution_id
@@ -206,6 +227,12 @@ class Queue:
     ) -> list[AbandonedExecution]:
         check_integer("max_recoveries", max_recoveries)
         at = now or utc_now()
+        if self._to_release:
+            # One by one, in one transaction: a row that is damaged must not keep the others.
+            await asyncio.gather(
+                *(self._release([one], at) for one in self._to_release.values()),
+                return_exceptions=True,
+            )
         workers = await self._commit.read(
             lambda: self._queries.load_claiming_workers(self._connection)
         )

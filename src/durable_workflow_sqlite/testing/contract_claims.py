@@ -176,6 +176,39 @@ class ClaimsContract(StoreContract):
             assert claimed.updated_at == later
 
     @over_a_store
+    async def test_the_first_claim_says_when_an_execution_was_started(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in UNFINISHED:
+            await store.save_execution(new_execution(status, status=status))
+            for later in (0, 1):
+                claim = await store.claim_execution(status, NOON + later * MINUTE)
+                assert claim is not None
+                claimed = await store.load_execution(status)
+                assert claimed is not None
+                assert claimed.started_at == NOON
+                await store.release_claims([claim], NOON)
+
+    @over_a_store
+    async def test_under_a_claim_the_last_event_is_saved_and_the_start_stays(
+        self, store: CheckpointStore
+    ) -> None:
+        created = new_execution("e", status=ExecutionStatus.RUNNING, started_at=NOON)
+        claim = await store.create_execution(WORKFLOW, created)
+        assert claim is not None
+        ending = new_execution("e", status=ExecutionStatus.COMPENSATING, last_event=0)
+        await store.save(ending, claim=claim)
+        saved = await store.load_execution("e")
+        assert saved is not None
+        assert (saved.last_event, saved.started_at) == (0, NOON)
+        await store.save(
+            new_execution("e", status=ExecutionStatus.FAILED, last_event=3), claim=claim
+        )
+        ended = await store.load_execution("e")
+        assert ended is not None
+        assert (ended.last_event, ended.started_at) == (3, NOON)
+
+    @over_a_store
     async def test_what_is_blocked_cannot_be_claimed(self, store: CheckpointStore) -> None:
         await store.save_execution(new_execution("e", blocked_reason="why not"))
         assert await store.claim_execution("e") is None

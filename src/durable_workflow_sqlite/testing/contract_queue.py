@@ -154,6 +154,22 @@ class QueueContract(StoreContract):
         assert held.trouble is None
 
     @over_a_store
+    async def test_what_was_enqueued_is_started_when_a_worker_takes_it_on(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.enqueue_execution(WORKFLOW, _queued("e", NOON))
+        queued = await store.load_execution("e")
+        assert queued is not None
+        assert queued.started_at is None
+        for later in (1, 2):
+            now = NOON + later * MINUTE
+            (claim,) = await store.claim_available(ORDER, 1, now=now)
+            held = await store.load_execution("e")
+            assert held is not None
+            assert held.started_at == NOON + MINUTE
+            await store.release_claims([claim], now)
+
+    @over_a_store
     async def test_one_that_waits_is_released_until_its_time(self, store: CheckpointStore) -> None:
         for name, timers, ttl, signals, expected in (
             ("timers", [MINUTE, 2 * MINUTE], None, 0, NOON + MINUTE),
@@ -269,6 +285,8 @@ class QueueContract(StoreContract):
             error_message="it broke",
             ttl_expires_at=NOON,
             recovery_count=3,
+            last_event=2,
+            started_at=NOON - MINUTE,
         )
         await store.save(failed, new_checkpoint("e", 0, status=StepStatus.FAILED))
         again = new_checkpoint("e", 0, status=StepStatus.FAILED, due_at=NOON)
@@ -278,6 +296,7 @@ class QueueContract(StoreContract):
         assert reopened.status is ExecutionStatus.PENDING
         assert (reopened.error_type, reopened.error_message) == (None, None)
         assert reopened.ttl_expires_at is None
+        assert (reopened.last_event, reopened.started_at) == (None, NOON - MINUTE)
         assert (reopened.recovery_count, reopened.available_at) == (0, NOON)
         assert [one.due_at for one in await store.load_checkpoints("e")] == [NOON]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     Record,
     SignalStatus,
+    StepKind,
     StepStatus,
     StoreError,
     TimerStatus,
@@ -23,6 +25,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     MINUTE,
     NOON,
+    WORKFLOW,
     StoreContract,
     checkpoint_with_everything,
     execution_with_everything,
@@ -91,6 +94,7 @@ class SavingContract(StoreContract):
         assert await store.load_pending_timers() == []
         assert await store.load_pending_signals("unknown") == []
         assert await store.load_pending_signals("unknown", "go") == []
+        assert await store.load_next_signals("unknown", ["go"]) == []
         assert await store.load_signals_after(None) == ([], 0)
         assert await store.load_signals_after(0) == ([], 0)
         assert await store.load_executions_by_status(list(ExecutionStatus)) == []
@@ -203,6 +207,42 @@ class SavingContract(StoreContract):
         assert await store.load_checkpoints("e") == loaded
 
     @over_a_store
+    async def test_an_outcome_is_recorded_with_its_event(self, store: CheckpointStore) -> None:
+        claim = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert claim is not None
+        ways: list[tuple[StepKind, StepStatus, dict[str, Any]]] = [
+            (StepKind.STEP, StepStatus.COMPLETED, {"event": 3, "output_data": "1"}),
+            (StepKind.STEP, StepStatus.COMPLETED, {"event": 1, "idempotency_key": "k"}),
+            (StepKind.STEP, StepStatus.FAILED, {"event": 2, "error_type": "a:B"}),
+            (StepKind.STEP, StepStatus.FAILED, {"due_at": NOON}),
+            (StepKind.SLEEP, StepStatus.COMPLETED, {"event": 4, "due_at": NOON}),
+            (StepKind.SIGNAL, StepStatus.FAILED, {"event": 5, "due_at": NOON}),
+        ]
+        outcomes = [
+            new_checkpoint(
+                "e", index, kind=kind, status=status, started_at=NOON, completed_at=NOON, **fields
+            )
+            for index, (kind, status, fields) in enumerate(ways)
+        ]
+        for outcome in outcomes:
+            began = new_checkpoint("e", outcome.step_index, kind=outcome.kind, started_at=NOON)
+            await store.save(began, claim=claim)
+            await store.save(outcome, claim=claim)
+        assert without_ids(await store.load_checkpoints("e")) == outcomes
+
+    @over_a_store
+    async def test_an_event_that_is_taken_back_is_none(self, store: CheckpointStore) -> None:
+        heard = new_checkpoint(
+            "e", 0, status=StepStatus.FAILED, started_at=NOON, completed_at=NOON, event=1
+        )
+        again = new_checkpoint(
+            "e", 0, status=StepStatus.FAILED, started_at=NOON, completed_at=NOON, due_at=NOON
+        )
+        await store.save(new_execution("e"), heard)
+        await store.save_checkpoint(again)
+        assert without_ids(await store.load_checkpoints("e")) == [again]
+
+    @over_a_store
     async def test_a_compensated_step_keeps_its_completed_checkpoint(
         self, store: CheckpointStore
     ) -> None:
@@ -309,6 +349,41 @@ class SavingContract(StoreContract):
         )
         assert await store.load_pending_signals("e", "go") == [third]
         assert await store.load_pending_signals("e") == [second, third]
+
+    @over_a_store
+    async def test_the_next_signals_are_the_first_pending_one_of_each_name(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(new_execution("e"), new_execution("f"))
+        await store.save_signal(new_signal("f", "go"))
+        await store.save_signal(new_signal("e", "go", status=SignalStatus.DELIVERED))
+        await store.save_signal(new_signal("e", "go", status=SignalStatus.EXPIRED))
+        # The later ones say that they are older: arrival counts, and no clock.
+        stop = await store.save_signal(new_signal("e", "stop", created_at=NOON))
+        first = await store.save_signal(new_signal("e", "go", created_at=NOON - MINUTE))
+        second = await store.save_signal(
+            new_signal("e", "go", payload="2", created_at=NOON - 2 * MINUTE)
+        )
+        for names in (
+            ["go", "stop"],
+            ["stop", "go", "never"],
+            {"stop", "go"},
+            ["go", "go", "stop"],
+        ):
+            assert await store.load_next_signals("e", names) == [stop, first]
+        assert await store.load_next_signals("e", ["go"]) == [first]
+        assert await store.load_next_signals("e", ["GO", "never"]) == []
+        assert await store.load_next_signals("e", []) == []
+
+        taken = new_signal(
+            "e",
+            "go",
+            created_at=NOON,
+            status=SignalStatus.DELIVERED,
+            id=first.workflow_signal_id,
+        )
+        await store.save_signal(taken)
+        assert await store.load_next_signals("e", ["go", "stop"]) == [stop, second]
 
     @over_a_store
     async def test_the_id_of_a_signal_is_never_used_again(self, store: CheckpointStore) -> None:
