@@ -12,6 +12,8 @@ DurableWorkflowError
 ├── SerializationError         a value that is no JSON, or JSON that is no such value
 ├── NonDeterminismError        a replay that does not match its history
 ├── StepNotAwaitedError        a workflow called a step, and ended without an `await` of it
+├── NonDeterministicCallError  a workflow function called what a replay cannot repeat
+├── WorkflowStuckError         a workflow function waits for what nothing will bring
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
 ├── ExecutionBlockedError  it killed its workers too often; nobody takes it on
@@ -197,6 +199,27 @@ class StepNotAwaitedError(DurableWorkflowError):
     """A workflow function called a step, a sleep or a wait, and returned without awaiting it.
 
     The execution is left as it is; it goes on with code that has the `await`.
+    """
+
+
+class NonDeterministicCallError(DurableWorkflowError):
+    """A workflow function called what a replay cannot repeat: a socket, a thread, the engine.
+
+    It is raised at the call. If the workflow function does not catch it, the execution is left as
+    it is; it goes on with code that makes the call in a step. `call` names what was called.
+    """
+
+    def __init__(
+        self, message: str, *, call: str | None = None, workflow_execution_id: str | None = None
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.call = call
+
+
+class WorkflowStuckError(DurableWorkflowError):
+    """A workflow function waits, and no step, sleep, signal or timer is open that could wake it.
+
+    It waits for itself, or for what is not of this workflow. The execution is left as it is.
     """
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import uuid
+from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, get_args, overload
 
 from durable_workflow_sqlite.engine import serialization
-from durable_workflow_sqlite.engine.history import Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.body import Body, current_context
+from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.history import TIMERS, Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.operations import OnCancel, Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.retry import RetryPolicy
-from durable_workflow_sqlite.engine.steps import StepCall, run_step
-from durable_workflow_sqlite.engine.waits import WaitCall, sleep_until, wait_for_signal
 from durable_workflow_sqlite.errors import NonDeterminismError
-from durable_workflow_sqlite.records import StepKind, check_identifier, check_time
-
-if TYPE_CHECKING:
-    from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.records import StepKind, check_identifier, check_text, check_time
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -27,39 +27,68 @@ COMPENSATION_RETRY: Final = RetryPolicy.exponential(
     max_attempts=5, initial_delay=timedelta(milliseconds=200), max_delay=timedelta(seconds=30)
 )
 _KEY_NAMESPACE: Final = uuid.UUID("b5b1a4a4-6f0e-4f7c-9a51-3f6a0d0c7a11")
+_ON_CANCEL: Final = get_args(OnCancel)
 
 
 class WorkflowContext:
     """The way of a workflow function to everything that must survive.
 
     Each `step`, `sleep` and `wait_signal` takes the next number of its context when it is
-    *called*, so steps that are started together keep their identity on every replay. A context
-    belongs to one task for ever: the first one to the workflow function's, a `branch` to the
-    first task that uses it. Chains of steps that run side by side take a `branch` each.
+    *called*; that number tells it from the others on every replay. The context may be used from any
+    task of the workflow function. A `branch` has numbers of its own.
     """
 
-    __slots__ = ("_branch", "_branches", "_execution", "_keyed", "_next_index", "_owner")
+    __slots__ = ("_body", "_branch", "_keyed", "_made", "steps_begun")
 
-    def __init__(self, execution: Execution, branch: str = "") -> None:
-        self._execution = execution
+    def __init__(self, body: Body, branch: str = "") -> None:
+        self._body = body
         self._branch = branch
-        self._next_index = 0
-        self._owner: asyncio.Task[Any] | None = None
-        self._branches: dict[str, None] = {}  # a set would take more memory than the rest
+        self.steps_begun = 0
         self._keyed: tuple[int, str] | None = None
+        self._made = 0
+        body.add_branch(branch, self)
+
+    @staticmethod
+    def current() -> WorkflowContext | None:
+        """The context of the workflow function that calls this, from any of its tasks.
+
+        None everywhere else, in actions and compensations too. It is the function's own context,
+        not a branch of it.
+        """
+        if not isinstance(events._get_running_loop(), BodyLoop):
+            return None
+        return current_context.get(None)
 
     @property
     def execution_id(self) -> str:
         """The id of the execution that this is the context of."""
-        return self._execution.id
+        return self._body.execution_id
 
-    def belong_to(self, task: asyncio.Task[Any]) -> None:
-        """Refuse every other task from now on."""
-        self._owner = task
+    def now(self) -> datetime:
+        """The time of the last event that the workflow function heard of, in UTC.
 
-    def has_taken(self, branch: str) -> bool:
-        """Whether a branch of this key was asked for."""
-        return branch in self._branches
+        It is the same on every replay, and stands still while the function computes.
+        """
+        self._body.check_open()
+        return self._body.now
+
+    def random(self) -> float:
+        """A random number from 0 up to 1, without 1; the same on every replay.
+
+        For more than a number, seed a generator: `random.Random(ctx.random())`. Not for secrets.
+        """
+        return (int.from_bytes(self._random_bytes()[:7]) >> 3) / (1 << 53)
+
+    def uuid4(self) -> uuid.UUID:
+        """A random UUID; the same on every replay. Not for secrets."""
+        return uuid.UUID(bytes=self._random_bytes()[:16], version=4)
+
+    def _random_bytes(self) -> bytes:
+        self._body.check_open()
+        self._made += 1
+        body = self._body
+        seed = repr((body.execution_id, body.started_at.isoformat(), self._branch, self._made))
+        return hashlib.sha256(seed.encode()).digest()
 
     @overload
     def step(
@@ -73,6 +102,7 @@ class WorkflowContext:
         serialize: Callable[[R], Any] | None = None,
         deserialize: Callable[[Any], R] | None = None,
         compensate_retry: RetryPolicy = ...,
+        on_cancel: OnCancel = ...,
     ) -> Coroutine[Any, Any, R]: ...
 
     @overload
@@ -87,6 +117,7 @@ class WorkflowContext:
         serialize: Callable[[R], Any] | None = None,
         deserialize: Callable[[Any], R] | None = None,
         compensate_retry: RetryPolicy = ...,
+        on_cancel: OnCancel = ...,
     ) -> Coroutine[Any, Any, R]: ...
 
     def step(  # type: ignore[misc]  # mypy cannot match the variadic overloads with it
@@ -100,6 +131,7 @@ class WorkflowContext:
         serialize: Callable[[Any], Any] | None = None,
         deserialize: Callable[[Any], Any] | None = None,
         compensate_retry: RetryPolicy = COMPENSATION_RETRY,
+        on_cancel: OnCancel = "finish",
     ) -> Coroutine[Any, Any, Any]:
         """Run an action once, and remember its result; await what this returns.
 
@@ -110,6 +142,9 @@ class WorkflowContext:
         retry: attempts after a failure; `compensate_retry` likewise for the compensation.
         timeout: of each attempt. A sync action cannot be interrupted: it runs on, unheeded.
         serialize, deserialize: to plain JSON data and back, instead of the annotation's type.
+        on_cancel: what becomes of an async action that runs when the execution fails, is cancelled
+            or expires: "finish" lets it go on for the engine's `cancel_grace`, "stop" cancels it at
+            once. A sync action always goes on to its end.
 
         Once this returns, the result is committed and the action never runs again. When the
         process dies in between, the action runs again: see `idempotency_key`.
@@ -140,45 +175,50 @@ class WorkflowContext:
             raise TypeError(f"{what} of step {name!r} must be a RetryPolicy, not {policy!r}")
         if timeout is not None:
             _check_duration("timeout", timeout, minimum=timedelta(microseconds=1))
+        if on_cancel not in _ON_CANCEL:
+            raise ValueError(
+                f'on_cancel of step {name!r} must be "finish" or "stop", not {on_cancel!r}'
+            )
         result_type = Any if deserialize else serialization.result_type(action)
         if result_type is not Any:
             serialization.check_type(result_type, "the result of step", name)
         place, history = self._next(name, StepKind.STEP)
-        call = run_step(
-            self._execution,
-            StepCall(
-                place=place,
-                name=name,
-                history=history,
-                action=action,
-                args=args,
-                result_type=result_type,
-                compensate=compensate,
-                retry=retry,
-                timeout=timeout,
-                serialize=serialize,
-                deserialize=deserialize,
-                compensate_retry=compensate_retry,
-                idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
-            ),
+        call = StepCall(
+            place=place,
+            name=name,
+            history=history,
+            action=action,
+            args=args,
+            result_type=result_type,
+            compensate=compensate,
+            retry=retry,
+            timeout=timeout,
+            serialize=serialize,
+            deserialize=deserialize,
+            compensate_retry=compensate_retry,
+            on_cancel=on_cancel,
+            idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
+            variables=copy_context(),
         )
-        return self._execution.calls.add(call)
+        if compensate is not None:
+            self._body.undoable[place] = call
+        return self._ask(call)
 
     def sleep(self, name: str, duration: timedelta) -> Coroutine[Any, Any, None]:
         """Sleep; the deadline is computed once, and kept over any number of restarts."""
         check_identifier("a sleep's name", name)
         _check_duration("duration", duration)
-        place, history = self._next(name, StepKind.SLEEP)
-        call = WaitCall(place=place, name=name, kind=StepKind.SLEEP, history=history)
-        return self._execution.calls.add(sleep_until(self._execution, call, duration))
+        return self._sleep(name, duration)
 
     def sleep_until(self, name: str, deadline: datetime) -> Coroutine[Any, Any, None]:
         """Sleep until a time, which must know its zone."""
         check_identifier("a sleep's name", name)
         check_time("deadline", deadline)
+        return self._sleep(name, deadline)
+
+    def _sleep(self, name: str, end: datetime | timedelta) -> Coroutine[Any, Any, None]:
         place, history = self._next(name, StepKind.SLEEP)
-        call = WaitCall(place=place, name=name, kind=StepKind.SLEEP, history=history)
-        return self._execution.calls.add(sleep_until(self._execution, call, deadline))
+        return self._ask(WaitCall(place=place, name=name, history=history, is_sleep=True, end=end))
 
     @overload
     def wait_signal(
@@ -214,28 +254,42 @@ class WorkflowContext:
         if payload_type is not Any:
             serialization.check_type(payload_type, "the payload of signal", name)
         place, history = self._next(name, StepKind.SIGNAL)
-        call = WaitCall(place=place, name=name, kind=StepKind.SIGNAL, history=history)
-        return self._execution.calls.add(
-            wait_for_signal(self._execution, call, timeout, payload_type)
+        return self._ask(
+            WaitCall(
+                place=place,
+                name=name,
+                history=history,
+                is_sleep=False,
+                end=timeout,
+                payload_type=payload_type,
+            )
         )
 
-    def branch(self, key: str) -> WorkflowContext:
-        """A context with a numbering of its own, for a chain of steps that runs beside others.
+    def branch(self, key: str, *, repeat: bool = False) -> WorkflowContext:
+        """A context with numbers of its own: a scope, whose steps can change without the others.
 
         key: tells the branch from its siblings, the same on every replay: an item's id, say.
-        Raises ValueError if this context has a branch of that key already.
+        repeat: whether the key may be used again; its second branch is then "KEY#2", and so on.
+
+        Raises ValueError if there is a branch of that key already, and `repeat` is not set.
         """
-        self._check_task()
-        check_identifier("a branch's key", key)
-        if "/" in key:
-            raise ValueError(f"a branch's key must not hold a slash, which parts branches: {key!r}")
-        if key in self._branches:
-            raise ValueError(
-                f"branch {key!r} is taken; give each branch a key of its own, and keep the context"
-                " that branch() returned to go on with it"
-            )
-        self._branches[key] = None
-        return WorkflowContext(self._execution, f"{self._branch}/{key}" if self._branch else key)
+        self._body.check_open()
+        check_text("a branch's key", key, required=True)
+        path = f"{self._branch}/{key}" if self._branch else key
+        body = self._body
+        if path == TIMERS:
+            raise ValueError(f"the branch {TIMERS!r} is the library's own; give another key")
+        if body.has_branch(path):
+            if not repeat:
+                raise ValueError(
+                    f"branch {path!r} is taken; give each branch a key of its own, or say"
+                    " repeat=True, or keep the context that branch() returned to go on with it"
+                )
+            number = 2
+            while body.has_branch(f"{path}#{number}"):
+                number += 1
+            path = f"{path}#{number}"
+        return WorkflowContext(body, path)
 
     def idempotency_key(self, step: str) -> str:
         """A key for the next step of this context, the same each time that it runs.
@@ -245,19 +299,23 @@ class WorkflowContext:
         Raises ValueError if the next step has another name, since the key would not be its own.
         """
         check_identifier("a step's name", step)
-        self._check_task()
-        self._keyed = self._next_index, step
-        return self._key((self._branch, self._next_index), step)
+        self._body.check_open()
+        self._keyed = self.steps_begun, step
+        return self._key((self._branch, self.steps_begun), step)
 
     def _key(self, place: Place, name: str) -> str:
-        parts = (self._execution.id, place[0], place[1], name)
+        parts = (self._body.execution_id, place[0], place[1], name)
         return str(uuid.uuid5(_KEY_NAMESPACE, repr(parts)))
+
+    def _ask(self, call: Operation) -> Coroutine[Any, Any, Any]:
+        body = self._body
+        return body.calls.add(body.ask(call))
 
     def _next(self, name: str, kind: StepKind) -> tuple[Place, StepHistory | None]:
         """Take the next number, and look up what is recorded there."""
-        self._check_task()
-        execution = self._execution
-        place = (self._branch, self._next_index)
+        body = self._body
+        body.check_open()
+        place = (self._branch, self.steps_begun)
         if self._keyed is not None and self._keyed[0] == place[1]:
             keyed = self._keyed[1]
             if name != keyed or kind is not StepKind.STEP:
@@ -265,37 +323,15 @@ class WorkflowContext:
                     f"idempotency_key({keyed!r}) must be followed by step {keyed!r} of the same"
                     f" context, and {kind.lower()} {name!r} follows"
                 )
-        history = execution.history.take(place)
-        self._next_index += 1
-        execution.steps_begun += 1
+        history = body.history.take(place)
+        self.steps_begun += 1
+        body.steps_begun += 1
         recorded = None if history is None else history.last
         if recorded is not None and (recorded.step_name != name or recorded.kind != kind):
-            error = _mismatch(execution.id, place, recorded.kind, recorded.step_name, kind, name)
-            execution.stop(error)
+            error = _mismatch(body.execution_id, place, recorded.kind, recorded.step_name, kind, name)
+            body.trouble = error
             raise error
         return place, history
-
-    def _check_task(self) -> None:
-        """Refuse a call that would make the numbering depend on which task comes first."""
-        self._execution.check_open()
-        task = asyncio.current_task()
-        if task is not None and self._execution.activity.is_in_flight(task):
-            raise RuntimeError(
-                f"an action of execution {self._execution.id!r} uses the context itself; a step"
-                " cannot hold steps, since a replay does not run it. Do it in the workflow function"
-            )
-        if task is None or task is self._owner:
-            return
-        if self._owner is None:
-            self._owner = task
-            return
-        # Not even once the owner is done: which of two tasks is done first is a matter of time.
-        where = f"branch {self._branch!r}" if self._branch else "the context"
-        raise RuntimeError(
-            f"{where} of execution {self._execution.id!r} is used by two tasks, so its"
-            " steps could be numbered differently on a replay. Give each task a branch of its own:"
-            " `asyncio.gather(*(handle(ctx.branch(item), item) for item in items))`"
-        )
 
 
 def _mismatch(

@@ -6,20 +6,19 @@ import asyncio
 import inspect
 import logging
 import uuid
+from asyncio import events
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler, SystemClock
-from durable_workflow_sqlite.engine.execution import (
-    Environment,
-    Execution,
-    Outcome,
-    cancelled,
-)
+from durable_workflow_sqlite.engine.environment import Environment, Outcome, cancelled
+from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (
     ErrorFormatter,
     checked,
@@ -32,8 +31,10 @@ from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.intake import Intake, RecoveryResult
 from durable_workflow_sqlite.engine.news import News
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver, Observers
+from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.reopening import reopened
 from durable_workflow_sqlite.engine.steps import later
+from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
     WorkflowDefinition,
@@ -45,6 +46,7 @@ from durable_workflow_sqlite.errors import (
     ExecutionBlockedError,
     ExecutionConflictError,
     ExecutionNotFoundError,
+    NonDeterministicCallError,
     WorkflowCancelledError,
     WorkflowExpiredError,
     WorkflowFailedError,
@@ -82,6 +84,14 @@ class DurableEngine:
         died; waiting ones do not count, nor those that `run` and `start` begin here.
     max_recoveries: an execution whose worker died more often than this in a row, with no progress
         in between, is blocked until `unblock` is called.
+    cancel_grace: for how long async actions may go on to their end when their execution fails, is
+        cancelled or expires; then they are cancelled. Sync actions are always waited for.
+    context: the context variables that workflow functions see; by default each sees those of the
+        place where it was defined. Never those of whoever starts, signals or attaches to it.
+    park_after: for how long an execution that only waits stays in memory. After that, its records
+        are all that is left of it, until its time or signal comes; None: for ever.
+    max_resident: how many executions may be in memory; above that, those that have only waited
+        for longest leave it at once.
     clock: where the time comes from.
     """
 
@@ -94,6 +104,10 @@ class DurableEngine:
         error_formatter: ErrorFormatter = default_error_formatter,
         max_concurrent: int = 100,
         max_recoveries: int = 10,
+        cancel_grace: timedelta = timedelta(seconds=30),
+        context: Context | None = None,
+        park_after: timedelta | None = timedelta(seconds=60),
+        max_resident: int = 10_000,
         clock: Clock | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(getattr(store, "save", None)):
@@ -110,6 +124,18 @@ class DurableEngine:
         self._keeps_errors_whole = error_formatter is default_error_formatter
         self._max_concurrent = max_concurrent
         self._max_recoveries = max_recoveries
+        if not isinstance(cancel_grace, timedelta) or cancel_grace < timedelta(0):
+            raise TypeError(f"cancel_grace must be a timedelta, not negative: {cancel_grace!r}")
+        if context is not None and not isinstance(context, Context):
+            raise TypeError(f"context must be a contextvars.Context, not {context!r}")
+        if park_after is not None and (
+            not isinstance(park_after, timedelta) or park_after < timedelta(0)
+        ):
+            raise TypeError(f"park_after must be a timedelta, not negative: {park_after!r}")
+        check_integer("max_resident", max_resident, minimum=0)
+        self._parking = Parking(park_after, max_resident, lambda: len(self._executions))
+        self._cancel_grace = cancel_grace
+        self._context = context
         self._clock: Clock = clock or SystemClock()
         self._executions: dict[str, Execution] = {}
         self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
@@ -146,6 +172,10 @@ class DurableEngine:
             keeps_errors_whole=self._keeps_errors_whole,
             executor=ThreadPoolExecutor(self._max_concurrent, "durable-workflow-action"),
             status_changed=self._status_changed,
+            context=None if self._context is None else self._context.copy(),
+            cancel_grace=self._cancel_grace,
+            watchdog=Watchdog(),
+            parking=self._parking,
         )
         self._intake = Intake(
             self._environment,
@@ -194,6 +224,8 @@ class DurableEngine:
         await self._let_go([*waiting, *(one.claim for one in running)])
         if self._environment is not None:
             self._environment.scheduler.close()
+            self._environment.watchdog.close()
+            self._parking.close()
             self._environment.executor.shutdown(wait=False)
 
     async def _let_go(self, claims: list[WorkflowClaim]) -> None:
@@ -256,6 +288,7 @@ class DurableEngine:
             args,
             execution_id,
             now,
+            started_at=now,
             status=ExecutionStatus.RUNNING,
             ttl_expires_at=None if ttl is None else _after("ttl", ttl, now),
             guarantee=guarantee,
@@ -369,7 +402,9 @@ class DurableEngine:
         execution.let_go_of_slot()
         if self._executions.get(execution.id) is execution:
             del self._executions[execution.id]
-        if outcome.trouble is not None and not self._is_disposed:
+        if outcome.is_parked:
+            self._taking_in().parked(execution)
+        elif outcome.trouble is not None and not self._is_disposed:
             self._taking_in().left(execution, outcome.trouble)
         self._watching().changed(execution.id)
 
@@ -377,6 +412,7 @@ class DurableEngine:
 
     async def load(self, execution_id: str) -> WorkflowExecution:
         """The record as stored. Raises ExecutionNotFoundError."""
+        self._working()
         found = await self._store.load_execution(execution_id)
         if found is None:
             raise _not_found(execution_id)
@@ -482,7 +518,11 @@ class DurableEngine:
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
         """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
         self._working()
-        while (execution := self._executions.get(execution_id)) is None:
+        while True:
+            if (execution := self._executions.get(execution_id)) is not None:
+                outcome = await execution.its_outcome()
+                if not outcome.is_parked:
+                    break
             state = await self.load(execution_id)
             if state.status.is_terminal:
                 return _result(Outcome(state), result_type)
@@ -492,7 +532,6 @@ class DurableEngine:
                 raise _blocked(state)
             await self._watching().change_of(execution_id, state.status)
             self._working()
-        outcome = await execution.its_outcome()
         if outcome.trouble is not None:
             raise outcome.trouble
         return _result(outcome, result_type)
@@ -542,9 +581,15 @@ class DurableEngine:
             return
         if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
             execution.interrupt(cancelled(execution_id))
-        execution.inbox.notify()
+        execution.signals_came()
 
     def _working(self) -> Environment:
+        if isinstance(events._get_running_loop(), BodyLoop):
+            raise NonDeterministicCallError(
+                "a workflow function cannot use an engine or a handle: a replay would not meet the"
+                " same again. Do it in a step: `await ctx.step(name, function, ...)`",
+                call="the engine",
+            )
         if self._is_disposed:
             raise EngineStoppedError("this engine was disposed of; make another one")
         if self._environment is None:
@@ -571,6 +616,7 @@ def _new_record(
     guarantee: WorkflowGuarantee,
     priority: int = 0,
     available_at: datetime | None = None,
+    started_at: datetime | None = None,
 ) -> WorkflowExecution:
     """A new execution; raises for arguments that could not be read again."""
     check_workflow(workflow)
@@ -586,6 +632,7 @@ def _new_record(
         guarantee=guarantee,
         priority=priority,
         available_at=available_at,
+        started_at=started_at,
         created_at=now,
         updated_at=now,
     )

@@ -1,14 +1,23 @@
-"""What is recorded of an execution, looked up by the place of a step."""
+"""What is recorded of an execution, looked up by the place of a step, or in the order of events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 Place = tuple[str, int]
 """Branch and index: what tells one step of an execution from all others."""
+
+TIMERS: Final = "$timers"
+"""The branch of the timers of a workflow function's event loop: `asyncio.sleep`, `timeout`."""
+
+CUT_OFF: Final = "asyncio.exceptions:CancelledError"
+"""The error of an attempt that was cut off: the workflow cancelled it, or ended without it."""
 
 
 def place_in_words(place: Place) -> str:
@@ -30,53 +39,50 @@ class StepHistory:
         return self.attempts[-1] if self.attempts else None
 
     @property
-    def is_to_be_retried(self) -> bool:
-        """Whether its last attempt failed, and another follows."""
+    def is_in_doubt(self) -> bool:
+        """Whether its last attempt was cut off, by a crash or otherwise, and may have acted."""
         last = self.last
-        return (
-            last is not None
-            and last.kind is StepKind.STEP
-            and last.status is StepStatus.FAILED
-            and last.due_at is not None
-        )
+        if last is None or last.kind is not StepKind.STEP:
+            return False
+        return last.status is StepStatus.INTENT or was_cut_off(last)
 
 
 class History:
-    """The checkpoints of one execution."""
+    """The checkpoints of one execution.
 
-    __slots__ = ("_steps", "last_completed_at")
+    events: the outcomes that reached the workflow function, in the order in which they did.
+    """
+
+    __slots__ = ("_steps", "events", "last_completed_at")
 
     def __init__(self, checkpoints: Iterable[StepCheckpoint] = ()) -> None:
         self._steps: dict[Place, StepHistory] = {}
+        self.events: list[StepCheckpoint] = []
         self.last_completed_at: datetime | None = None
         for checkpoint in checkpoints:
             place = (checkpoint.branch, checkpoint.step_index)
+            if checkpoint.event is not None:
+                self.events.append(checkpoint)
+            at = checkpoint.completed_at
+            if at is not None and (self.last_completed_at is None or at > self.last_completed_at):
+                self.last_completed_at = at
+            if checkpoint.branch == TIMERS:
+                continue
             step = self._steps.setdefault(place, StepHistory())
             if checkpoint.attempt == 0:
                 step.compensation = checkpoint
             else:
                 step.attempts.append(checkpoint)
-            at = checkpoint.completed_at
-            if at is not None and (self.last_completed_at is None or at > self.last_completed_at):
-                self.last_completed_at = at
+        self.events.sort(key=_event)
+
+    @property
+    def last_event(self) -> int:
+        """The number of the last event; 0 where there is none."""
+        return _event(self.events[-1]) if self.events else 0
 
     def take(self, place: Place) -> StepHistory | None:
         """What is recorded at a place; each place is asked for once, and then forgotten."""
         return self._steps.pop(place, None)
-
-    def has_outcome_before(self, time: datetime) -> bool:
-        """Whether a step that has not been asked for had its outcome before a time."""
-        return any(
-            step.last is not None
-            and step.last.completed_at is not None
-            and step.last.completed_at < time
-            for step in self._steps.values()
-        )
-
-    def goes_on_after(self, place: Place) -> bool:
-        """Whether later steps of a branch are recorded that have not been asked for."""
-        branch, index = place
-        return any(one[0] == branch and one[1] > index for one in self._steps)
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -84,3 +90,17 @@ class History:
     def steps(self) -> Iterator[tuple[Place, StepHistory]]:
         """Every step that has not been asked for."""
         yield from self._steps.items()
+
+
+def was_cut_off(checkpoint: StepCheckpoint) -> bool:
+    """Whether it is an attempt that had begun, and was cancelled before it had an outcome."""
+    return (
+        checkpoint.status is StepStatus.FAILED
+        and checkpoint.event is None
+        and checkpoint.error_type == CUT_OFF
+        and checkpoint.started_at is not None
+    )
+
+
+def _event(checkpoint: StepCheckpoint) -> int:
+    return checkpoint.event or 0

@@ -14,13 +14,13 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from durable_workflow_sqlite.engine.execution import (
+from durable_workflow_sqlite.engine.environment import (
     Environment,
-    Execution,
     Interruption,
     cancelled,
     expired,
 )
+from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.left_alone import LeftAlone
 from durable_workflow_sqlite.engine.trouble import Trouble
@@ -225,6 +225,10 @@ class Intake:
     def left(self, execution: Execution, trouble: BaseException) -> None:
         """An execution was left as it is."""
         self._leave_alone(execution.claim, execution.record.guarantee, trouble)
+
+    def parked(self, execution: Execution) -> None:
+        """An execution only waits: any worker may have it when its time or signal comes."""
+        self._left_alone.parked(execution.claim)
 
     def why_left(self, execution_id: str) -> BaseException | None:
         """Why this worker will not come back to an execution by itself; None if it will."""
@@ -484,6 +488,7 @@ class Intake:
 
     def _is_let_go(self, claim: WorkflowClaim) -> None:
         self._claims.pop(claim.workflow_execution_id, None)
+        self.look()
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

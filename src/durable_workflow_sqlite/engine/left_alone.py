@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from durable_workflow_sqlite.engine import failures
-from durable_workflow_sqlite.engine.execution import Environment
+from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.errors import ClaimLostError, StoreError
 from durable_workflow_sqlite.records import WorkflowClaim
 
@@ -68,6 +68,10 @@ class LeftAlone:
     def for_a_moment(self, claim: WorkflowClaim) -> None:
         """It is not its turn yet."""
         self._leave(claim, A_MOMENT_S)
+
+    def parked(self, claim: WorkflowClaim) -> None:
+        """It only waits, and is for whoever is there when its time or signal comes."""
+        self._let_go(claim, None)
 
     def forget(self, execution_id: str | None = None) -> None:
         """Something has happened to it (or to any of them): it may be looked at again."""

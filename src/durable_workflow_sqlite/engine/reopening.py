@@ -38,11 +38,12 @@ def reopened(
     if last is None:
         return []
     if last.kind is StepKind.STEP:
-        return [msgspec.structs.replace(last, due_at=now)]
+        return [msgspec.structs.replace(last, due_at=now, event=None)]
     started_at = last.started_at or now
     wait = msgspec.structs.replace(
         last,
         status=StepStatus.INTENT,
+        event=None,
         output_data=None,
         error_type=None,
         error_message=None,

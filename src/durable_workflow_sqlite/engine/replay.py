@@ -1,89 +1,119 @@
-"""A replay's pace: errors are raised again in the order in which they came."""
+"""A replay: the recorded events, told in the order of their numbers to a body that runs again."""
 
 from __future__ import annotations
 
-import asyncio
-from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
 
-from durable_workflow_sqlite.engine.activity import SETTLED_TURNS, Activity
-from durable_workflow_sqlite.records import StepCheckpoint
-
-if TYPE_CHECKING:
-    from durable_workflow_sqlite.engine.execution import Execution
-
-REPLAY_PATIENCE_S: Final = 1.0
-"""For how long a replay waits for what is recorded where the body does something of its own."""
-
-_LULL_PAUSE_S: Final = 0.002
+from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.history import TIMERS, Place, place_in_words
+from durable_workflow_sqlite.engine.observer import Observers
+from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
+from durable_workflow_sqlite.engine.steps import error_of
+from durable_workflow_sqlite.engine.waits import failure_of_wait, payload_of
+from durable_workflow_sqlite.errors import NonDeterminismError, SerializationError
+from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
 
-class RecordedErrors:
-    """Those of one execution that its replay has come to.
+def replay_event(body: Body, checkpoint: StepCheckpoint, observers: Observers | None) -> None:
+    """Tell a body a recorded event, and let it run until it waits again.
 
-    An error ends more of the body than its own branch. So errors are raised again in the order in
-    which they came, each once all that went before it has been replayed. One that its own branch
-    caught, since it went on after it, ends nothing, and waits for nobody: what the branch did then
-    may have come before an older error was heard of, in a life between.
+    Raises NonDeterminismError where the body has not asked for what the event is the outcome of,
+    SerializationError or what rebuilds a stored error where the record cannot be read any more.
     """
-
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._due: dict[tuple[datetime, str, int], None] = {}
-
-    @property
-    def are_due(self) -> bool:
-        """Whether one waits for its turn."""
-        return bool(self._due)
-
-    async def turn_of(self, failed: StepCheckpoint) -> None:
-        """Wait until every branch has got as far as its records of before reach."""
-        execution, activity = self._execution, self._execution.activity
-        if execution.history.goes_on_after((failed.branch, failed.step_index)):
-            activity.words += 1
-            return
-        at = failed.completed_at or execution.record.created_at
-        turn = (at, failed.branch, failed.step_index)
-        self._due[turn] = None
-        lull = Lull(activity)
-        try:
-            while turn != min(self._due) or (
-                len(execution.history)
-                and (
-                    lull.turns < SETTLED_TURNS
-                    or (lull.seconds < REPLAY_PATIENCE_S and execution.is_behind(at))
-                )
-            ):
-                await lull.go_on()
-        finally:
-            del self._due[turn]
-            activity.words += 1  # the replay goes on from here
-
-
-class Lull:
-    """How long no branch of an execution has said a word."""
-
-    __slots__ = ("_activity", "_began_at", "_loop", "turns")
-
-    def __init__(self, activity: Activity) -> None:
-        self._activity = activity
-        self._loop = asyncio.get_running_loop()
-        self._begin()
-
-    def _begin(self) -> None:
-        self.turns = 0
-        self._began_at = self._loop.time()
-
-    @property
-    def seconds(self) -> float:
-        """What has passed of it."""
-        return self._loop.time() - self._began_at
-
-    async def go_on(self) -> None:
-        """Let the branches have a turn; a long lull is not worth all turns that there are."""
-        before = self._activity.words
-        await asyncio.sleep(0 if self.turns < SETTLED_TURNS else _LULL_PAUSE_S)
-        if before == self._activity.words:
-            self.turns += 1
+    if checkpoint.branch == TIMERS:
+        if not body.loop.has_timer(checkpoint.step_index):
+            raise _unasked(body, checkpoint)
+        body.let_time_pass(checkpoint)
+    else:
+        place = (checkpoint.branch, checkpoint.step_index)
+        call = body.open.get(place)
+        if call is None:
+            if not body.asked_for(place):
+                raise _unasked(body, checkpoint)
+            body.let_time_pass(checkpoint)  # it has given it up since
         else:
-            self._begin()
+            read_outcome(body.execution_id, call, checkpoint)
+            if observers:
+                _tell(observers, call, checkpoint)
+            body.hear(call, checkpoint)
+    if body.trouble is not None:
+        raise body.trouble
+
+
+def read_outcome(execution_id: str, call: Operation, checkpoint: StepCheckpoint) -> None:
+    """What the body is to be told of a recorded outcome."""
+    call.checkpoint = checkpoint
+    is_completed = checkpoint.status is StepStatus.COMPLETED
+    if isinstance(call, StepCall):
+        if is_completed:
+            try:
+                call.value = call.decode(checkpoint.output_data)
+            except SerializationError as error:
+                # The record is right and the code has changed: nothing of it is its fault.
+                error.workflow_execution_id = execution_id
+                error.step_name = call.name
+                error.branch, error.step_index = call.place
+                raise
+        else:
+            call.error = error_of(execution_id, call, checkpoint)
+    elif isinstance(call, WaitCall):
+        if not is_completed:
+            call.error = failure_of_wait(execution_id, checkpoint)
+        elif not call.is_sleep:
+            call.value = payload_of(execution_id, checkpoint, call.payload_type)
+
+
+def check_rest_was_asked_for(body: Body, events: list[StepCheckpoint]) -> None:
+    """Raise NonDeterminismError if a body has ended, and events follow that it did not ask for.
+
+    What it had asked for and no longer waited for may follow: that has reached nobody.
+    """
+    for checkpoint in events:
+        place = (checkpoint.branch, checkpoint.step_index)
+        if checkpoint.branch == TIMERS or not body.asked_for(place):
+            raise _unasked(body, checkpoint)
+
+
+def check_all_was_asked_for(body: Body) -> None:
+    """Raise NonDeterminismError if something is recorded that a body has not come to.
+
+    To be called when it has heard of all that is recorded.
+    """
+    for place, step in body.history.steps():
+        if step.last is not None and not body.asked_for(place):
+            raise _unasked(body, step.last)
+
+
+def _unasked(body: Body, checkpoint: StepCheckpoint) -> NonDeterminismError:
+    place: Place = (checkpoint.branch, checkpoint.step_index)
+    recorded = f"{checkpoint.kind.lower()} {checkpoint.step_name!r} recorded at"
+    if checkpoint.branch == TIMERS:
+        recorded = f"timer {checkpoint.step_index} of its event loop (`asyncio.sleep`) recorded as"
+        recorded += f" event {checkpoint.event}"
+    else:
+        recorded += f" {place_in_words(place)}"
+        if checkpoint.event is not None:
+            recorded += f", as event {checkpoint.event}"
+    if body.is_over or body.is_ended:
+        instead = "which its workflow ended without"
+    else:
+        asked = ", ".join(call.describe() for call in list(body.open.values())[:3])
+        instead = "which its workflow has not asked for by then"
+        instead += f": it waits for {asked}" if asked else ""
+    return NonDeterminismError(
+        f"execution {body.execution_id!r} has {recorded}, {instead}. It was left as it is. Run it"
+        " with the code that it was started with, or give changed code a new version.",
+        workflow_execution_id=body.execution_id,
+        step_index=checkpoint.step_index,
+        branch=checkpoint.branch,
+        recorded_name=checkpoint.step_name,
+    )
+
+
+def _tell(observers: Observers, call: Operation, checkpoint: StepCheckpoint) -> None:
+    first = call.history.attempts[0] if call.history is not None else checkpoint
+    elapsed = timedelta(0)
+    if first.started_at is not None and checkpoint.completed_at is not None:
+        elapsed = checkpoint.completed_at - first.started_at
+    observers.tell("on_step_start", checkpoint, replayed=True)
+    observers.tell("on_step_complete", checkpoint, elapsed, replayed=True)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from durable_workflow_sqlite.engine import failures
+from durable_workflow_sqlite.engine.actions import call_function, failure_of
 from durable_workflow_sqlite.engine.history import History, Place
-from durable_workflow_sqlite.engine.steps import StepCall, call_function, later, not_from_outside
+from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.steps import later, perform_step
 from durable_workflow_sqlite.errors import (
     CompensationError,
+    NonDeterminismError,
     SerializationError,
     StepFailedError,
 )
-from durable_workflow_sqlite.records import COMPENSATION_SUFFIX, StepCheckpoint, StepStatus
+from durable_workflow_sqlite.records import (
+    COMPENSATION_SUFFIX,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+)
 
 if TYPE_CHECKING:
-    from durable_workflow_sqlite.engine.execution import Execution
+    from durable_workflow_sqlite.engine.run import Run
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -28,114 +37,167 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 _UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
 
 
-class _Compensation(NamedTuple):
-    call: StepCall
-    value: object
-    checkpoint: StepCheckpoint
-
-
 class Saga:
-    """The compensations of one execution."""
+    """The compensations of one execution, of which nothing else is under way any more.
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._registered: dict[Place, _Compensation] = {}
-        self._expected: dict[Place, StepCheckpoint] = {}
-        self._begun: dict[Place, StepCheckpoint] = {}
-        self._lost: dict[Place, StepCheckpoint] = {}
-        self._settled: set[Place] = set()
+    calls: the steps with a compensation that its workflow function has asked for.
+    """
+
+    def __init__(self, run: Run, calls: Mapping[Place, StepCall]) -> None:
+        self._run = run
+        self._calls = calls
         self._failed: list[StepCheckpoint] = []
-
-    def __bool__(self) -> bool:
-        """Whether there is anything to undo."""
-        return bool(self._registered or self._expected or self._lost)
-
-    def register(self, call: StepCall, value: object, checkpoint: StepCheckpoint) -> None:
-        """A step is completed; `value` is what its compensation is given."""
-        self._registered[call.place] = _Compensation(call, value, checkpoint)
-
-    def expect(self, history: History) -> None:
-        """What the records say must be undone, and how far that has got."""
-        for place, step in history.steps():
-            last, undone = step.last, step.compensation
-            if undone is not None:
-                if undone.status is StepStatus.INTENT:
-                    self._begun[place] = undone
-                else:
-                    self._settled.add(place)
-                    if undone.status is StepStatus.FAILED:
-                        self._failed.append(undone)
-                    continue
-            if last is None or last.compensate_ref is None:
-                continue
-            if last.status is StepStatus.COMPLETED:
-                self._expected[place] = last
-            elif last.error_type == _UNSTORABLE:
-                self._lost[place] = last
-
-    def missing(self) -> list[StepCheckpoint]:
-        """The expected steps that the body has not registered."""
-        return [
-            checkpoint
-            for place, checkpoint in self._expected.items()
-            if place not in self._registered and place not in self._settled
-        ]
+        self.task: asyncio.Task[Any] | None = None
+        self.interruptible = False
+        self.is_given_up = False
 
     async def compensate(self) -> CompensationError | None:
-        """Undo everything that is not undone, the last completed first; report what failed."""
-        execution = self._execution
-        to_do = [one for place, one in self._registered.items() if place not in self._settled]
-        to_do.sort(key=_completed_at, reverse=True)
-        for compensation in to_do:
-            await self._compensate(compensation)
-        for place, checkpoint in self._lost.items():
-            if place not in self._registered and place not in self._settled:
-                await self._report_lost(place, checkpoint)
+        """Undo everything that is not undone, the last completed first; report what failed.
+
+        A step that is in doubt is run to its end first.
+        """
+        run = self._run
+        self.task = asyncio.current_task()
+        run.under_way[self] = None
+        try:
+            await self._undo_all()
+        finally:
+            del run.under_way[self]
         if not self._failed:
             return None
         errors = [_as_error(one) for one in self._failed]
         names = ", ".join(f"{one.step_name!r} (index {one.step_index})" for one in self._failed)
         error = CompensationError(
-            f"execution {execution.id!r} could not undo everything: {names} failed",
-            workflow_execution_id=execution.id,
+            f"execution {run.id!r} could not undo everything: {names} failed",
+            workflow_execution_id=run.id,
             failures=errors,
         )
-        execution.environment.observers.tell("on_error", error, execution.id)
+        run.environment.observers.tell("on_error", error, run.id)
         return error
 
-    async def _compensate(self, compensation: _Compensation) -> None:
-        execution, environment = self._execution, self._execution.environment
-        call, policy = compensation.call, compensation.call.compensate_retry
+    async def _undo_all(self) -> None:
+        history = await self._load()
+        doubtful = [
+            place
+            for place, step in history.steps()
+            if step.is_in_doubt and step.compensation is None and step.last is not None
+            and step.last.compensate_ref is not None
+        ]
+        for place in doubtful:
+            await self._settle(self._call(place, history), history)
+        if doubtful:
+            history = await self._load()
+        to_undo: list[tuple[StepCheckpoint, StepCheckpoint | None]] = []
+        for _, step in history.steps():
+            last, begun = step.last, step.compensation
+            if begun is not None and begun.status is not StepStatus.INTENT:
+                if begun.status is StepStatus.FAILED:
+                    self._failed.append(begun)
+                continue
+            if last is None or last.compensate_ref is None:
+                continue
+            if last.status is StepStatus.COMPLETED or last.error_type == _UNSTORABLE:
+                to_undo.append((last, begun))
+        calls = [self._call((one.branch, one.step_index), history) for one, _ in to_undo]
+        pairs = list(zip(calls, to_undo, strict=True))
+        pairs.sort(key=lambda pair: _completed_at(pair[1][0]), reverse=True)
+        for call, (completed, begun) in pairs:
+            if completed.status is StepStatus.COMPLETED:
+                value = self._value_of(call, completed)
+            elif call.unstorable is not None:
+                (value,) = call.unstorable
+            else:
+                await self._report_lost(completed)
+                continue
+            await self._compensate(call, completed, value, begun)
+
+    async def _load(self) -> History:
+        run = self._run
+        return History(await run.environment.store.load_checkpoints(run.id))
+
+    def _call(self, place: Place, history: History) -> StepCall:
+        """How to undo a step, as its workflow function has said."""
+        call = self._calls.get(place)
+        if call is not None:
+            return call
+        missing = [
+            step.last
+            for other, step in history.steps()
+            if step.last is not None
+            and step.last.compensate_ref is not None
+            and step.last.kind is StepKind.STEP
+            and other not in self._calls
+        ]
+        names = ", ".join(f"{one.step_name!r} (index {one.step_index})" for one in missing)
+        raise NonDeterminismError(
+            f"execution {self._run.id!r} must undo {names}, but its workflow no longer gets there"
+            " to say how. It was left as it is. Resume it with the code that it was started with.",
+            workflow_execution_id=self._run.id,
+            step_index=place[1],
+            branch=place[0],
+            recorded_name=missing[0].step_name if missing else None,
+        )
+
+    async def _settle(self, call: StepCall, history: History) -> None:
+        """Run a step that was cut off to its outcome: then it is known whether to undo it."""
+        run = self._run
+        call.history = history.take(call.place)
+        call.is_given_up = False
+        run.under_way[call] = None
+        is_finishing, run.is_finishing = run.is_finishing, False
+        try:
+            await perform_step(run, call)
+        finally:
+            run.is_finishing = is_finishing
+            run.under_way.pop(call, None)
+        for _ in run.to_tell():
+            pass  # to nobody
+
+    def _value_of(self, call: StepCall, completed: StepCheckpoint) -> Any:
+        """What the step returned: from its record, whatever the workflow has made of it since."""
+        return call.decode(completed.output_data)
+
+    async def _compensate(
+        self,
+        call: StepCall,
+        completed: StepCheckpoint,
+        value: object,
+        begun: StepCheckpoint | None,
+    ) -> None:
+        run, environment = self._run, self._run.environment
+        policy = call.compensate_retry
         assert call.compensate is not None
-        begun = self._begun.get(call.place)
         attempt = 1
         if begun is not None:
             attempt = _attempts_of(begun) + 1
             if begun.due_at is not None:
-                await environment.scheduler.at(begun.due_at)
+                await self._pause_until(begun.due_at)
         while True:
-            execution.raise_trouble()
+            if run.trouble is not None:
+                raise run.trouble
             intent = StepCheckpoint(
-                workflow_execution_id=execution.id,
+                workflow_execution_id=run.id,
                 branch=call.place[0],
                 step_index=call.place[1],
                 attempt=0,
                 step_name=call.name + COMPENSATION_SUFFIX,
                 status=StepStatus.INTENT,
                 input_data=msgspec.json.encode({"attempt": attempt}).decode(),
-                compensate_ref=compensation.checkpoint.compensate_ref,
+                compensate_ref=completed.compensate_ref,
                 started_at=environment.clock.now(),
             )
-            await execution.save(intent)
+            await run.save(intent)
+            if run.trouble is not None:
+                raise run.trouble
             environment.observers.tell("on_compensation_start", intent)
             try:
-                await call_function(execution, call.compensate, (compensation.value,))
+                await call_function(run, call.compensate, (value,), self)
             except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever it raises
-                error = not_from_outside(execution, raised, intent.step_name)
+                error = failure_of(run, raised, intent.step_name)
                 delay = (
                     policy.delay_after(attempt) if policy.allows_another(attempt, error) else None
                 )
-                now = execution.completion_time()
+                now = run.completion_time()
                 outcome = msgspec.structs.replace(
                     intent,
                     status=StepStatus.FAILED if delay is None else StepStatus.INTENT,
@@ -144,12 +206,13 @@ class Saga:
                     completed_at=now if delay is None else None,
                     due_at=None if delay is None else later(now, delay),
                 )
-                await execution.save(outcome)
+                await run.save(outcome)
                 self._log(outcome, attempt, delay)
                 if outcome.due_at is not None and delay is not None:
                     environment.observers.tell("on_compensation_retry", outcome, error, delay)
-                    execution.raise_trouble()
-                    await environment.scheduler.at(outcome.due_at)
+                    if run.trouble is not None:
+                        raise run.trouble from None
+                    await self._pause_until(outcome.due_at)
                     attempt += 1
                     continue
                 self._failed.append(outcome)
@@ -157,48 +220,53 @@ class Saga:
                 outcome = msgspec.structs.replace(
                     intent,
                     status=StepStatus.COMPENSATED,
-                    completed_at=execution.completion_time(),
+                    completed_at=run.completion_time(),
                 )
-                await execution.save(outcome)
-            self._settled.add(call.place)
+                await run.save_undone(outcome)
             elapsed = timedelta(0)
             if outcome.completed_at is not None and outcome.started_at is not None:
                 elapsed = outcome.completed_at - outcome.started_at
             environment.observers.tell("on_compensation_complete", outcome, elapsed)
             return
 
-    async def _report_lost(self, place: Place, checkpoint: StepCheckpoint) -> None:
+    async def _pause_until(self, time: datetime) -> None:
+        self.interruptible = True
+        try:
+            await self._run.environment.scheduler.at(time)
+        finally:
+            self.interruptible = False
+
+    async def _report_lost(self, checkpoint: StepCheckpoint) -> None:
         """A step took effect, its result could not be stored, and the process that had it died."""
-        execution = self._execution
+        run = self._run
         error = SerializationError("the result that it needs could not be stored, and is lost")
         outcome = StepCheckpoint(
-            workflow_execution_id=execution.id,
+            workflow_execution_id=run.id,
             branch=checkpoint.branch,
             step_index=checkpoint.step_index,
             attempt=0,
             step_name=checkpoint.step_name + COMPENSATION_SUFFIX,
             status=StepStatus.FAILED,
             error_type=_UNSTORABLE,
-            error_message=execution.environment.format_error(error),
+            error_message=run.environment.format_error(error),
             compensate_ref=checkpoint.compensate_ref,
-            completed_at=execution.completion_time(),
+            completed_at=run.completion_time(),
         )
-        await execution.save(outcome)
+        await run.save(outcome)
         self._log(outcome, 0, None)
         self._failed.append(outcome)
-        self._settled.add(place)
 
     def _log(self, outcome: StepCheckpoint, attempt: int, delay: timedelta | None) -> None:
         _log.log(
             logging.ERROR if delay is None else logging.INFO,
             "compensation of step %r of execution %r failed at attempt %d, %s: %s",
             outcome.step_name.removesuffix(COMPENSATION_SUFFIX),
-            self._execution.id,
+            self._run.id,
             attempt,
             "for good" if delay is None else f"trying again in {delay}",
             outcome.error_message,
             extra={
-                "workflow_execution_id": self._execution.id,
+                "workflow_execution_id": self._run.id,
                 "step_name": outcome.step_name,
                 "step_index": outcome.step_index,
                 "branch": outcome.branch,
@@ -207,8 +275,7 @@ class Saga:
         )
 
 
-def _completed_at(compensation: _Compensation) -> datetime:
-    checkpoint = compensation.checkpoint
+def _completed_at(checkpoint: StepCheckpoint) -> datetime:
     at = checkpoint.completed_at or checkpoint.started_at
     assert at is not None
     return at

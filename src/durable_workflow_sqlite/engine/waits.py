@@ -1,17 +1,31 @@
-"""Durable sleeps and waits for signals: steps whose outcome is a time, or a message."""
+"""Durable sleeps, waits for signals, and the timers of a body's event loop: what only time brings.
+
+What comes is taken one at a time, the earliest first, and only when the workflow function has heard
+of everything before it: so what was taken always reaches the wait that it was taken for.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 from datetime import MINYEAR, UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.body import Body, as_time
 from durable_workflow_sqlite.engine.failures import error_type
-from durable_workflow_sqlite.engine.history import Place, StepHistory, place_in_words
-from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError, StoreError
+from durable_workflow_sqlite.engine.history import CUT_OFF, TIMERS
+from durable_workflow_sqlite.engine.operations import WaitCall
+from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
+from durable_workflow_sqlite.errors import (
+    SerializationError,
+    SignalTimeoutError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+)
 from durable_workflow_sqlite.records import (
     Record,
     SignalStatus,
@@ -24,248 +38,374 @@ from durable_workflow_sqlite.records import (
 )
 
 if TYPE_CHECKING:
-    from durable_workflow_sqlite.engine.execution import Execution
-
+    from collections.abc import Callable
 
 _UNREADABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
+TIMER_NAME: Final = "timer"
 
 
-class WaitCall(msgspec.Struct, frozen=True):
-    """What `ctx.sleep` or `ctx.wait_signal` was called with, and what is recorded there."""
+class TimerFired(msgspec.Struct, eq=False):
+    """A timer of the body's event loop whose time has come."""
 
-    place: Place
-    name: str
-    kind: StepKind
-    history: StepHistory | None
-
-    @property
-    def last(self) -> StepCheckpoint | None:
-        return None if self.history is None else self.history.last
-
-    def describe(self) -> str:
-        return f"{self.kind.lower()} {self.name!r} ({place_in_words(self.place)})"
+    checkpoint: StepCheckpoint | None = None
+    is_recorded: bool = False
 
 
-class Inbox:
-    """The signals of one execution that its waits have not taken yet."""
+class _Due(NamedTuple):
+    at: datetime
+    rank: int
+    """A signal that came at the time of a deadline came by then."""
+    wait: WaitCall | None
+    signal: WorkflowSignal | None
+    timer: int
 
-    __slots__ = ("_execution", "_listening", "_news", "_taken")
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._taken: dict[int, None] = {}
-        self._news = 0
-        self._listening: list[asyncio.Future[None]] = []
+class Waits:
+    """The open waits of one execution.
 
-    def notify(self) -> None:
+    wants_look: there may be something to take, or a wait that is not recorded yet.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_alarm_at",
+        "_by_deadline",
+        "_by_name",
+        "_next_timer",
+        "_number",
+        "_open",
+        "_ring",
+        "_run",
+        "_signals_came",
+        "_stored_timer",
+        "_unrecorded",
+        "wants_look",
+    )
+
+    def __init__(self, run: Run, ring: Callable[[], None]) -> None:
+        """ring: called when it is time for a look."""
+        self._run = run
+        self._ring = ring
+        self._open: dict[WaitCall, None] = {}
+        self._unrecorded: dict[WaitCall, None] = {}
+        self._by_name: dict[str, dict[WaitCall, None]] = {}
+        self._by_deadline: list[tuple[datetime, int, WaitCall]] = []
+        self._number = 0
+        self._next_timer: tuple[float, int] | None = None
+        self._signals_came = False
+        self._alarm: asyncio.Future[None] | None = None
+        self._alarm_at: datetime | None = None
+        self._stored_timer: StepCheckpoint | None = None
+        self.wants_look = False
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def add(self, call: WaitCall) -> None:
+        """The body waits for it from now on."""
+        last = call.last
+        if last is not None and (last.due_at is not None or not call.is_sleep):
+            call.due_at = last.due_at
+            if last.status is StepStatus.INTENT:
+                call.checkpoint = last
+                _tell_start(self._run, last, replayed=True)
+            else:  # it was given up, and is asked for again
+                self._unrecorded[call] = None
+        else:
+            call.due_at = None if call.end is None else _deadline(self._run, call.end)
+            self._unrecorded[call] = None
+        self._open_again(call)
+
+    def _open_again(self, call: WaitCall) -> None:
+        self._open[call] = None
+        if not call.is_sleep:
+            self._by_name.setdefault(call.name, {})[call] = None
+            self._signals_came = True
+        if call.due_at is not None:
+            self._number += 1
+            heapq.heappush(self._by_deadline, (call.due_at, self._number, call))
+        self.wants_look = True
+
+    def heed_timers(self, body: Body) -> None:
+        """The body has run: its event loop may have another timer next."""
+        timer = body.loop.next_timer()
+        if timer != self._next_timer:
+            self._next_timer = timer
+            self.wants_look = True
+
+    def signals_came(self) -> None:
         """There may be a signal that was not there before."""
-        self._news += 1
-        listening, self._listening = self._listening, []
-        for future in listening:
-            if not future.done():
-                future.set_result(None)
+        self._signals_came = self.wants_look = True
 
-    async def take(self, name: str, deadline: datetime | None) -> WorkflowSignal | None:
-        """The first signal of this name, if it came by the deadline; else None.
-
-        By the clock of whoever sent it, unless it is there before the deadline. None is passed over
-        for a later one, whatever the clocks say.
-        """
-        execution = self._execution
-        try:
-            pending = await execution.environment.store.load_pending_signals(execution.id, name)
-        except Exception as error:
-            execution.stop(error)
-            raise
-        for signal in pending:
-            signal_id = signal.workflow_signal_id
-            if signal_id is None or signal_id in self._taken:
-                continue
-            now = execution.environment.clock.now()
-            if deadline is not None and min(signal.created_at, now) > deadline:
-                return None
-            self._taken[signal_id] = None
-            return signal
-        return None
-
-    async def wait(self, name: str, deadline: datetime | None) -> WorkflowSignal | None:
-        """As `take`, waiting for it until the deadline."""
-        environment = self._execution.environment
-        alarm = None if deadline is None else environment.scheduler.at(deadline)
-        try:
-            while True:
-                news = self._news
-                # The deadline first: a signal that came by then is still looked for.
-                is_over = alarm is not None and alarm.done()
-                signal = await self.take(name, deadline)
-                if signal is not None or is_over:
-                    return signal
-                if news == self._news:
-                    await self._listen(alarm)
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-
-    async def _listen(self, alarm: asyncio.Future[None] | None) -> None:
-        heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._listening.append(heard)
-        try:
-            if alarm is None:
-                await heard
-            else:
-                await asyncio.wait([heard, alarm], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            heard.cancel()
-            if heard in self._listening:
-                self._listening.remove(heard)
-
-
-async def sleep_until(execution: Execution, call: WaitCall, end: datetime | timedelta) -> None:
-    """Wait for a time, or for the time that was recorded when this was first reached."""
-    execution.check_open()
-    last = call.last
-    if last is not None and last.status is StepStatus.COMPLETED:
-        _tell_replayed(execution, last)
-        return
-    if execution.begins_nothing_new:
-        await execution.park()
-    intent = last
-    task = execution.activity.begin_busy()
-    try:
-        if intent is None or intent.due_at is None:
-            intent = _intent(execution, call, _deadline(execution, end))
-            await _save_intent(execution, intent)
-        _tell_start(execution, intent, replayed=intent is last)
-        deadline = intent.due_at
-        assert deadline is not None
-        execution.activity.begin_wait()
-        try:
-            await execution.environment.scheduler.at(deadline)
-        finally:
-            execution.activity.end_wait()
-        completed = msgspec.structs.replace(
-            intent, status=StepStatus.COMPLETED, completed_at=execution.completion_time()
+    def give_up(self, call: WaitCall) -> list[Record]:
+        """The body waits for it no more: what to save of that."""
+        if not self._forget(call) or call.checkpoint is None:
+            return []
+        outcome = msgspec.structs.replace(
+            call.checkpoint,
+            status=StepStatus.FAILED,
+            error_type=CUT_OFF,
+            error_message="the workflow no longer waited for it",
+            completed_at=self._run.completion_time(),
         )
-        timer = timer_of(completed, TimerStatus.FIRED)
-        await _save_outcome(execution, timer, completed)
-    finally:
-        execution.activity.end_busy(task)
-    _tell_complete(execution, completed, replayed=False)
+        timer = [] if call.due_at is None else [timer_of(outcome, TimerStatus.CANCELLED)]
+        return [outcome, *timer]
 
+    def give_up_all(self) -> list[Record]:
+        """As `give_up`, of all that is open."""
+        return [record for call in list(self._open) for record in self.give_up(call)]
 
-async def wait_for_signal(
-    execution: Execution, call: WaitCall, timeout: timedelta | None, payload_type: Any
-) -> Any:
-    """The payload of the next signal, or of the one that was recorded."""
-    execution.check_open()
-    last = call.last
-    if last is not None and last.status is StepStatus.COMPLETED:
-        _tell_replayed(execution, last)
-        try:
-            return _payload(execution, last, payload_type)
-        except (SerializationError, StoreError) as error:
-            execution.stop(error)  # the record is right, and the code has changed
-            raise
-    if last is not None and last.status is StepStatus.FAILED:
-        await execution.turn_to_fail(last)
-        _tell_replayed(execution, last)
-        raise _failure_of(execution, last)
-    if execution.begins_nothing_new:
-        await execution.park()
-    task = execution.activity.begin_busy()
-    payload: Any = None
-    failure: Exception | None = None
-    try:
-        signal = None
-        intent = last
-        if intent is None:
-            deadline = None if timeout is None else _deadline(execution, timeout)
-            intent = _intent(execution, call, deadline)
-            signal = await execution.inbox.take(call.name, deadline)
-            if signal is None:
-                await _save_intent(execution, intent)
-        _tell_start(execution, intent, replayed=intent is last)
-        if signal is None:
-            execution.activity.begin_wait()
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._open.clear()
+
+    # Taking what comes
+
+    async def look(self, body: Body) -> bool:
+        """Record what is to be taken next, if anything, or which waits have begun.
+
+        True if an outcome was recorded. Not to be called while the body has not heard of all that
+        is recorded, nor twice at once.
+        """
+        run = self._run
+        self.wants_look = False
+        if body.is_ended or body.is_over:
+            return False
+        due = await self._next_due(body)
+        if not run.is_all_told or body.is_ended or run.interruption or run.trouble:
+            self.wants_look = self._signals_came = True  # again, once it has heard
+            return False
+        if due is not None:
+            self.wants_look = True
+            return await self._take(due)
+        if self._unrecorded:
+            await self._record_new()
+        self._set_alarm(body)
+        return False
+
+    async def _next_due(self, body: Body) -> _Due | None:
+        """What came first of all that has come and is waited for."""
+        run = self._run
+        found: list[_Due] = []
+        while self._by_deadline and self._by_deadline[0][2] not in self._open:
+            heapq.heappop(self._by_deadline)
+        now = run.environment.clock.now()
+        if self._by_deadline and self._by_deadline[0][0] <= now:
+            at, _, call = self._by_deadline[0]
+            found.append(_Due(at, 1, call, None, 0))
+        timer = body.loop.next_timer()
+        if timer is not None and (at := as_time(timer[0])) <= now:
+            found.append(_Due(at, 2, None, None, timer[1]))
+        if self._by_name and (self._signals_came or found):
+            self._signals_came = False
             try:
-                signal = await execution.inbox.wait(call.name, intent.due_at)
-            finally:
-                execution.activity.end_wait()
+                signals = await run.environment.store.load_next_signals(run.id, self._by_name)
+            except Exception as error:
+                run.stop(error)
+                raise
+            for signal in signals:
+                waiting = next(iter(self._by_name.get(signal.signal_name, ())), None)
+                if waiting is not None:
+                    found.append(_Due(min(signal.created_at, now), 0, waiting, signal, 0))
+                    self._signals_came = True
+        return min(found, key=lambda due: due[:2], default=None)
+
+    async def _take(self, due: _Due) -> bool:
+        try:
+            if due.wait is None:
+                await self._fire(due)
+            elif due.wait.is_sleep:
+                await self._end_sleep(due.wait)
+            else:
+                await self._end_wait(due.wait, due.signal)
+        except (StoreBusyError, StoreFullError):
+            if self._run.trouble is not None:
+                raise
+            # The outcome of a step waits to be saved as well; nothing has been taken yet.
+            self.wants_look = False
+            if due.wait is not None:
+                due.wait.error = None
+                self._open_again(due.wait)
+                self.wants_look = False
+            asyncio.get_running_loop().call_later(SAVE_AGAIN_AFTER_S, self._look_again)
+            return False
+        return True
+
+    def _look_again(self) -> None:
+        self.wants_look = True
+        self._ring()
+
+    async def _end_sleep(self, call: WaitCall) -> None:
+        run = self._run
+        intent = call.checkpoint
+        if intent is None:
+            intent = self._intent(call)
+            _tell_start(run, intent, replayed=False)
+        self._forget(call)
+        outcome = msgspec.structs.replace(
+            intent,
+            status=StepStatus.COMPLETED,
+            completed_at=run.completion_time(),
+            event=run.next_event(call),
+        )
+        timer = timer_of(outcome, TimerStatus.FIRED)
+        outcome = await run.save_taken(call, outcome, timer, *run.running(progressed=True))
+        _tell_complete(run, outcome, replayed=False)
+
+    async def _end_wait(self, call: WaitCall, signal: WorkflowSignal | None) -> None:
+        run = self._run
+        intent = call.checkpoint
+        if intent is None:
+            intent = self._intent(call)
+            _tell_start(run, intent, replayed=False)
+        self._forget(call)
         outcome = msgspec.structs.replace(
             intent,
             status=StepStatus.COMPLETED,
             output_data=None if signal is None else signal.payload,
-            completed_at=execution.completion_time(),
+            completed_at=run.completion_time(),
         )
+        along: list[Record] = []
         if signal is None:
-            failure = _timed_out(execution, intent)
-            timer = [timer_of(outcome, TimerStatus.FIRED)]
-            delivered = []
+            call.error = _timed_out(run.id, intent)
+            along.append(timer_of(outcome, TimerStatus.FIRED))
         else:
             try:
-                payload = _payload(execution, outcome, payload_type)
+                call.value = payload_of(run.id, outcome, call.payload_type)
             except SerializationError as error:
-                failure = error  # recorded, so that a replay meets it, too
+                call.error = error  # recorded, so that a replay meets it, too
             except StoreError as error:
-                execution.stop(error)
+                run.stop(error)
                 raise
-            timer = [timer_of(outcome, TimerStatus.CANCELLED)] if intent.due_at is not None else []
-            delivered = [msgspec.structs.replace(signal, status=SignalStatus.DELIVERED)]
-        if failure is not None:
+            if intent.due_at is not None:
+                along.append(timer_of(outcome, TimerStatus.CANCELLED))
+            along.append(msgspec.structs.replace(signal, status=SignalStatus.DELIVERED))
+        if call.error is not None:
             outcome = msgspec.structs.replace(
                 outcome,
                 status=StepStatus.FAILED,
-                error_type=error_type(failure),
-                error_message=execution.environment.format_error(failure),
+                error_type=error_type(call.error),
+                error_message=run.environment.format_error(call.error),
             )
-        await _save_outcome(execution, *delivered, *timer, outcome)
-    finally:
-        execution.activity.end_busy(task)
-    _tell_complete(execution, outcome, replayed=False)
-    if failure is not None:
-        raise failure
-    return payload
+        outcome = msgspec.structs.replace(outcome, event=run.next_event(call))
+        outcome = await run.save_taken(call, outcome, *along, *run.running(progressed=True))
+        _tell_complete(run, outcome, replayed=False)
 
+    async def _fire(self, due: _Due) -> None:
+        run = self._run
+        fired = TimerFired()
+        outcome = msgspec.structs.replace(
+            self._timer_checkpoint(due.timer, due.at),
+            status=StepStatus.COMPLETED,
+            completed_at=run.completion_time(),
+            event=run.next_event(fired),
+        )
+        along: list[Record] = []
+        stored, self._stored_timer = self._stored_timer, None
+        if stored is not None:
+            is_this = stored.step_index == due.timer
+            along.append(
+                timer_of(stored, TimerStatus.FIRED if is_this else TimerStatus.CANCELLED)
+            )
+        await run.save_taken(fired, outcome, *along, *run.running(progressed=True))
 
-def _failure_of(execution: Execution, failed: StepCheckpoint) -> Exception:
-    """What a wait raised when it failed: at its deadline, or for a payload of another type."""
-    if failed.error_type != _UNREADABLE:
-        return _timed_out(execution, failed)
-    return SerializationError(
-        failed.error_message or "the payload cannot be read",
-        workflow_execution_id=execution.id,
-        step_name=failed.step_name,
-        step_index=failed.step_index,
-        branch=failed.branch,
-    )
+    def _timer_checkpoint(self, number: int, at: datetime) -> StepCheckpoint:
+        return StepCheckpoint(
+            workflow_execution_id=self._run.id,
+            branch=TIMERS,
+            step_index=number,
+            step_name=TIMER_NAME,
+            kind=StepKind.SLEEP,
+            status=StepStatus.INTENT,
+            started_at=self._run.environment.clock.now(),
+            due_at=at,
+        )
 
+    def resting(self, body: Body) -> list[Record]:
+        """The execution only waits: what to save so that it wakes for the next timer of its loop."""
+        timer = body.loop.next_timer()
+        stored = self._stored_timer
+        if timer is None:
+            if stored is None:
+                return []
+            self._stored_timer = None
+            return [timer_of(stored, TimerStatus.CANCELLED)]
+        at, number = as_time(timer[0]), timer[1]
+        if stored is not None and stored.step_index == number:
+            return []
+        next_one = self._stored_timer = self._timer_checkpoint(number, at)
+        records: list[Record] = [timer_of(next_one, TimerStatus.PENDING)]
+        if stored is not None:
+            records.append(timer_of(stored, TimerStatus.CANCELLED))
+        return records
 
-def _intent(execution: Execution, call: WaitCall, deadline: datetime | None) -> StepCheckpoint:
-    return StepCheckpoint(
-        workflow_execution_id=execution.id,
-        branch=call.place[0],
-        step_index=call.place[1],
-        step_name=call.name,
-        kind=call.kind,
-        status=StepStatus.INTENT,
-        started_at=execution.environment.clock.now(),
-        due_at=deadline,
-    )
+    # Recording what is waited for
 
+    async def _record_new(self) -> None:
+        run = self._run
+        new, self._unrecorded = list(self._unrecorded), {}
+        records: list[Record] = []
+        for call in new:
+            intent = call.checkpoint = self._intent(call)
+            records.append(intent)
+            if intent.due_at is not None:
+                records.append(timer_of(intent, TimerStatus.PENDING))
+        await run.save(*records, *run.running())
+        for call in new:
+            assert call.checkpoint is not None
+            _tell_start(run, call.checkpoint, replayed=False)
 
-async def _save_intent(execution: Execution, intent: StepCheckpoint) -> None:
-    timer = [] if intent.due_at is None else [timer_of(intent, TimerStatus.PENDING)]
-    await execution.save(intent, *timer, *execution.running())
+    def _intent(self, call: WaitCall) -> StepCheckpoint:
+        return StepCheckpoint(
+            workflow_execution_id=self._run.id,
+            branch=call.place[0],
+            step_index=call.place[1],
+            step_name=call.name,
+            kind=call.kind,
+            status=StepStatus.INTENT,
+            started_at=self._run.environment.clock.now(),
+            due_at=call.due_at,
+        )
 
+    def _forget(self, call: WaitCall) -> bool:
+        if call not in self._open:
+            return False
+        del self._open[call]
+        self._unrecorded.pop(call, None)
+        if not call.is_sleep:
+            calls = self._by_name[call.name]
+            del calls[call]
+            if not calls:
+                del self._by_name[call.name]
+        return True
 
-async def _save_outcome(execution: Execution, *records: Record) -> None:
-    """The wait is over. While that is being written, the execution is not only waiting: it must
-    not be called SUSPENDED, with no time left that it waits for."""
-    task = execution.activity.begin_busy()
-    try:
-        await execution.save(*records, *execution.running(progressed=True))
-    finally:
-        execution.activity.end_busy(task)
+    # The alarm
+
+    def _set_alarm(self, body: Body) -> None:
+        """Look again at the next deadline."""
+        times = [self._by_deadline[0][0]] if self._by_deadline else []
+        timer = body.loop.next_timer()
+        if timer is not None:
+            times.append(as_time(timer[0]))
+        at = min(times, default=None)
+        if at == self._alarm_at and self._alarm is not None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._alarm_at = at
+        if at is not None:
+            self._alarm = self._run.environment.scheduler.at(at)
+            self._alarm.add_done_callback(self._rings)
+
+    def _rings(self, alarm: asyncio.Future[None]) -> None:
+        if not alarm.cancelled() and alarm is self._alarm:
+            self._alarm = None
+            self.wants_look = True
+            self._ring()
 
 
 def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
@@ -282,7 +422,7 @@ def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
     )
 
 
-def _deadline(execution: Execution, end: datetime | timedelta) -> datetime:
+def _deadline(run: Run, end: datetime | timedelta) -> datetime:
     if isinstance(end, datetime):
         try:
             return end.astimezone(UTC)
@@ -290,25 +430,39 @@ def _deadline(execution: Execution, end: datetime | timedelta) -> datetime:
             if end.year == MINYEAR:
                 return datetime.min.replace(tzinfo=UTC)
             return datetime.max.replace(tzinfo=UTC)
-    now = execution.environment.clock.now()
+    now = run.environment.clock.now()
     try:
         return now + end
     except OverflowError:
         return datetime.max.replace(tzinfo=now.tzinfo)
 
 
-def _payload(execution: Execution, completed: StepCheckpoint, payload_type: Any) -> Any:
-    what = f"the payload of signal {completed.step_name!r} to execution {execution.id!r}"
+def payload_of(execution_id: str, completed: StepCheckpoint, payload_type: Any) -> Any:
+    """What a signal held, as the wait wants it."""
+    what = f"the payload of signal {completed.step_name!r} to execution {execution_id!r}"
     if payload_type is Any and not serialization.is_json(completed.output_data):
         return completed.output_data  # written by hand, or by a program that stores plain text
     return serialization.from_json(completed.output_data, payload_type, what)
 
 
-def _timed_out(execution: Execution, checkpoint: StepCheckpoint) -> SignalTimeoutError:
+def failure_of_wait(execution_id: str, failed: StepCheckpoint) -> Exception:
+    """What a wait raised when it failed: at its deadline, or for a payload of another type."""
+    if failed.error_type != _UNREADABLE:
+        return _timed_out(execution_id, failed)
+    return SerializationError(
+        failed.error_message or "the payload cannot be read",
+        workflow_execution_id=execution_id,
+        step_name=failed.step_name,
+        step_index=failed.step_index,
+        branch=failed.branch,
+    )
+
+
+def _timed_out(execution_id: str, checkpoint: StepCheckpoint) -> SignalTimeoutError:
     return SignalTimeoutError(
-        f"no signal {checkpoint.step_name!r} came to execution {execution.id!r}"
+        f"no signal {checkpoint.step_name!r} came to execution {execution_id!r}"
         f" by {checkpoint.due_at}",
-        workflow_execution_id=execution.id,
+        workflow_execution_id=execution_id,
         step_name=checkpoint.step_name,
         step_index=checkpoint.step_index,
         branch=checkpoint.branch,
@@ -317,17 +471,12 @@ def _timed_out(execution: Execution, checkpoint: StepCheckpoint) -> SignalTimeou
     )
 
 
-def _tell_start(execution: Execution, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
-    execution.environment.observers.tell("on_step_start", checkpoint, replayed=replayed)
+def _tell_start(run: Run, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
+    run.environment.observers.tell("on_step_start", checkpoint, replayed=replayed)
 
 
-def _tell_complete(execution: Execution, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
+def _tell_complete(run: Run, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
     elapsed = timedelta(0)
     if checkpoint.started_at is not None and checkpoint.completed_at is not None:
         elapsed = checkpoint.completed_at - checkpoint.started_at
-    execution.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)
-
-
-def _tell_replayed(execution: Execution, checkpoint: StepCheckpoint) -> None:
-    _tell_start(execution, checkpoint, replayed=True)
-    _tell_complete(execution, checkpoint, replayed=True)
+    run.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)

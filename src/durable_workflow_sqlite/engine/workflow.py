@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
@@ -40,6 +41,8 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         self._signature = inspect.signature(function)
         self._check_parameters(name)
         self.function = function
+        self.variables = contextvars.copy_context()
+        """The context variables as they were where it was defined: what its body sees."""
         self.name = name
         self.version = version
         functools.update_wrapper(self, function)

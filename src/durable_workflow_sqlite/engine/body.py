@@ -1,0 +1,280 @@
+"""A workflow function at work: what it has asked for, and what it has heard of.
+
+It runs here and nowhere else: live, in a replay, and where a test checks one. It knows the records
+of before and no store. Whoever drives it takes what it asks for, and tells it one event at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context, ContextVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.calls import Calls
+from durable_workflow_sqlite.engine.history import EPOCH, History, Place
+from durable_workflow_sqlite.engine.watchdog import Watchdog
+from durable_workflow_sqlite.errors import NonDeterministicCallError
+from durable_workflow_sqlite.records import StepCheckpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from durable_workflow_sqlite.engine.context import WorkflowContext
+    from durable_workflow_sqlite.engine.operations import Operation, StepCall
+
+MOST_LAST_WORDS: Final = 100
+"""How often a body that is told to end is told again, before it is dropped."""
+
+current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
+
+
+class Body:
+    """One run of a workflow function. All of it happens on the program's own thread.
+
+    new: what it has asked for since this was last emptied, in order.
+    given_up: what it no longer waits for, likewise.
+    undoable: the steps with a compensation that it has asked for.
+    heard: the number of the last event that it has heard of.
+    now: the time of that event; at first, when the execution was started.
+    """
+
+    __slots__ = (
+        "_branches",
+        "_is_interrupted",
+        "_task",
+        "_watchdog",
+        "calls",
+        "execution_id",
+        "given_up",
+        "heard",
+        "history",
+        "is_ended",
+        "loop",
+        "new",
+        "now",
+        "open",
+        "started_at",
+        "steps_begun",
+        "trouble",
+        "undoable",
+        "workflow_name",
+    )
+
+    def __init__(
+        self,
+        workflow_name: str,
+        execution_id: str,
+        started_at: datetime,
+        history: History,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        self.workflow_name = workflow_name
+        self.execution_id = execution_id
+        self.started_at = self.now = started_at
+        self.history = history
+        self.loop = BodyLoop(_seconds(started_at))  # type: ignore[abstract]
+        self.calls = Calls()
+        self.new: list[Operation] = []
+        self.given_up: list[Operation] = []
+        self.open: dict[Place, Operation] = {}
+        self.undoable: dict[Place, StepCall] = {}
+        self.heard = 0
+        self.steps_begun = 0
+        self.is_ended = False
+        self.trouble: BaseException | None = None
+        self._branches: dict[str, WorkflowContext] = {}
+        self._is_interrupted = False
+        self._task: asyncio.Task[Any] | None = None
+        self._watchdog = watchdog
+
+    # What whoever drives it calls
+
+    def begin(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        context: WorkflowContext,
+        args: tuple[Any, ...],
+        variables: Context,
+    ) -> None:
+        """Call the workflow function, and run it until it waits.
+
+        variables: the context variables that it sees; they become its own.
+        """
+        variables.run(current_context.set, context)
+        self._task = variables.run(
+            self.loop.create_task,
+            function(context, *args),
+            name=f"workflow {self.execution_id}",
+            context=variables,
+        )
+        self._run()
+
+    def hear(self, operation: Operation, checkpoint: StepCheckpoint) -> None:
+        """Tell it the outcome of what it asked for, and run it until it waits again."""
+        self._hear_of(checkpoint)
+        self.open.pop(operation.place, None)
+        future = operation.future
+        if future is not None and not future.done():
+            if operation.error is None:
+                future.set_result(operation.value)
+            else:
+                future.set_exception(operation.error)
+        self._run()
+
+    def let_time_pass(self, checkpoint: StepCheckpoint) -> None:
+        """An event that is for nobody but the clock: run what is due by then."""
+        self._hear_of(checkpoint)
+        self._run()
+
+    def _hear_of(self, checkpoint: StepCheckpoint) -> None:
+        assert checkpoint.event is not None
+        self.heard = checkpoint.event
+        at = checkpoint.completed_at
+        if at is not None and at > self.now:
+            self.now = at
+            self.loop.move_to(_seconds(at))
+
+    def interrupt(self) -> None:
+        """Tell it to end, by a CancelledError; what it asks for from now on is refused."""
+        self._is_interrupted = True
+        task = self._task
+        if task is None:
+            self.is_ended = True
+            return
+        for _ in range(MOST_LAST_WORDS):
+            if task.done():
+                break
+            if not self.loop._ready:
+                task.cancel()
+            self._run()
+            if (timer := self.loop.next_timer()) is not None and not task.done():
+                self.loop.move_to(timer[0])  # nobody waits for how long it sleeps on its way out
+                self._run()
+        self.end()
+
+    def end(self) -> None:
+        """The workflow function has ended, or must: end what it left behind, as asyncio does."""
+        if self.is_ended:
+            return
+        self.is_ended = True
+        for _ in range(MOST_LAST_WORDS):
+            if not self.loop.cancel_tasks():
+                break
+            self._run()
+        self.loop.close_generators()
+        self._run()
+        self.loop.drop()
+
+    def drop(self) -> None:
+        """Close it where it stands; it can be run again from its records."""
+        self.is_ended = True
+        self.new.clear()
+        self.given_up.clear()
+        self.loop.drop()
+        self.given_up.clear()
+        self.calls.take_unawaited()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the workflow function has returned, or has raised."""
+        return self._task is not None and self._task.done()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing is open that could bring it further."""
+        return not self.open and self.loop.next_timer() is None
+
+    def result(self) -> tuple[Any, BaseException | None]:
+        """What the workflow function returned, or what it raised."""
+        assert self._task is not None
+        try:
+            # `result()`, asked a second time, would take the traceback away from the error.
+            error = self._task.exception()
+        except asyncio.CancelledError as cancellation:
+            return None, cancellation
+        if isinstance(error, RuntimeError) and (refused := self._of_another_loop(error)):
+            return None, refused
+        return (self._task.result(), None) if error is None else (None, error)
+
+    def _of_another_loop(self, error: RuntimeError) -> Exception | None:
+        """What asyncio raises for a future of another event loop, in words that help."""
+        text = str(error)
+        if "attached to a different loop" not in text and "different event loop" not in text:
+            return None
+        refused = NonDeterministicCallError(
+            f"the workflow of execution {self.execution_id!r} waits for something of another event"
+            f" loop ({text}): a replay would not meet the same again. Do it in a step:"
+            " `await ctx.step(name, function, ...)`",
+            call="a future of another loop",
+            workflow_execution_id=self.execution_id,
+        )
+        refused.__cause__ = error
+        return refused
+
+    def asked_for(self, place: Place) -> bool:
+        """Whether it has come to a place by now."""
+        context = self._branches.get(place[0])
+        return context is not None and place[1] < context.steps_begun
+
+    def _run(self) -> None:
+        if self._watchdog is None:
+            self.loop.run()
+            return
+        before = self._watchdog.begin(self)
+        try:
+            self.loop.run()
+        finally:
+            self._watchdog.end(before)
+
+    # What its context calls
+
+    async def ask(self, call: Operation) -> Any:
+        """Ask for something, and wait for the outcome."""
+        self.check_open()
+        future = call.future = self.loop.create_future()
+        self.open[call.place] = call
+        self.new.append(call)
+        try:
+            return await future
+        except (asyncio.CancelledError, GeneratorExit):
+            if future.cancelled() or not future.done():
+                future.cancel()
+                self.open.pop(call.place, None)
+                self.given_up.append(call)
+            raise
+
+    def check_open(self) -> None:
+        """Raise if nothing may be asked for: by whom it must not be, or any more."""
+        if self.trouble is not None or self._is_interrupted:
+            raise asyncio.CancelledError(f"execution {self.execution_id!r} is being stopped")
+        if self.is_ended:
+            raise RuntimeError(
+                f"execution {self.execution_id!r} has ended; a task that it started still uses its"
+                " context. Await every task before the workflow function returns."
+            )
+        if not self.loop.is_running_now:
+            raise RuntimeError(
+                f"the context of execution {self.execution_id!r} is used outside of its workflow"
+                " function, in an action perhaps; a step cannot hold steps, since a replay does not"
+                " run it. Do it in the workflow function"
+            )
+
+    def add_branch(self, path: str, context: WorkflowContext) -> None:
+        self._branches[path] = context
+
+    def has_branch(self, path: str) -> bool:
+        return path in self._branches
+
+
+def _seconds(time: datetime) -> float:
+    return (time - EPOCH) / timedelta(seconds=1)
+
+
+def as_time(seconds: float) -> datetime:
+    """The time that a body's event loop means by a number."""
+    try:
+        return EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=EPOCH.tzinfo)

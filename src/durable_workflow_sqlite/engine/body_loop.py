@@ -1,0 +1,343 @@
+"""The event loop that a workflow function runs on: a queue of what is ready, timers, nothing else.
+
+It knows no clock. Its time is the time of the last event that the workflow function heard of, and
+it runs only when it is told to, until nothing is ready. So what runs on it takes the same way each
+time. What depends on the machine (sockets, threads, subprocesses, signals) is refused at the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import sys
+import weakref
+from asyncio import events
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import Context, copy_context
+from typing import Any, Final
+
+from durable_workflow_sqlite.errors import NonDeterministicCallError
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+MOST_CLOSINGS: Final = 100
+"""How often a coroutine that will not end is closed, before it is left as it is."""
+
+_REFUSED: Final = {
+    "run_forever": "running the event loop",
+    "run_until_complete": "running the event loop",
+    "stop": "stopping the event loop",
+    "close": "closing the event loop",
+    "call_soon_threadsafe": "a callback from another thread",
+    "run_in_executor": "a thread or an executor (`asyncio.to_thread`, `loop.run_in_executor`)",
+    "set_default_executor": "an executor",
+    "shutdown_default_executor": "an executor",
+    "getaddrinfo": "a look-up of a host name",
+    "getnameinfo": "a look-up of a host name",
+    "create_connection": "a network connection (`asyncio.open_connection`)",
+    "create_server": "a network server (`asyncio.start_server`)",
+    "create_unix_connection": "a network connection (`asyncio.open_unix_connection`)",
+    "create_unix_server": "a network server (`asyncio.start_unix_server`)",
+    "create_datagram_endpoint": "a network socket",
+    "connect_accepted_socket": "a network socket",
+    "start_tls": "a network connection",
+    "sendfile": "a network connection",
+    "connect_read_pipe": "a pipe",
+    "connect_write_pipe": "a pipe",
+    "subprocess_shell": "a subprocess (`asyncio.create_subprocess_shell`)",
+    "subprocess_exec": "a subprocess (`asyncio.create_subprocess_exec`)",
+    "add_reader": "a file or socket",
+    "remove_reader": "a file or socket",
+    "add_writer": "a file or socket",
+    "remove_writer": "a file or socket",
+    "sock_recv": "a network socket",
+    "sock_recv_into": "a network socket",
+    "sock_recvfrom": "a network socket",
+    "sock_recvfrom_into": "a network socket",
+    "sock_sendall": "a network socket",
+    "sock_sendto": "a network socket",
+    "sock_connect": "a network socket",
+    "sock_accept": "a network socket",
+    "sock_sendfile": "a network socket",
+    "add_signal_handler": "a handler of Unix signals",
+    "remove_signal_handler": "a handler of Unix signals",
+}
+
+
+class BodyLoop(asyncio.AbstractEventLoop):
+    """See the module. `number_of_timers` counts all that were ever asked for: the k-th is timer k.
+
+    time: what its clock shows at first, in seconds since 1970.
+    """
+
+    def __init__(self, time: float) -> None:
+        self._time = time
+        self._ready: list[events.Handle] = []  # a deque would take more memory than the rest
+        self._timers: list[tuple[float, int, events.TimerHandle]] = []
+        self._tasks: dict[asyncio.Task[Any], Context] = {}
+        self._prune_tasks_at = 64
+        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
+        self._abandoned: list[AsyncGenerator[Any, Any]] = []
+        self._task_factory: Any = None
+        self._exception_handler: Any = None
+        self.number_of_timers = 0
+        self.is_running_now = False
+        self.is_closed_for_good = False
+
+    # What whoever drives it calls
+
+    def run(self) -> None:
+        """Run until nothing is ready. Raises what ends a program: SystemExit, KeyboardInterrupt."""
+        with self._entered():
+            while True:
+                ready, self._ready = self._ready, []
+                for handle in ready:
+                    if not handle._cancelled:  # type: ignore[attr-defined]
+                        handle._run()
+                if not self._ready and not self._move_due():
+                    return
+
+    def move_to(self, time: float) -> None:
+        """Set the clock; it never goes back. What is due by then runs with the next `run`."""
+        self._time = max(time, self._time)
+
+    def next_timer(self) -> tuple[float, int] | None:
+        """When the earliest timer is due that somebody still waits for, and its number."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        return timers[0][:2] if timers else None
+
+    def has_timer(self, number: int) -> bool:
+        """Whether the timer of this number is still waited for."""
+        timer = self.next_timer()
+        if timer is not None and timer[1] == number:
+            return True  # as nearly always
+        return any(one[1] == number and not one[2].cancelled() for one in self._timers)
+
+    def cancel_tasks(self, *but: asyncio.Task[Any]) -> bool:
+        """Cancel every task that is not done; whether there was one."""
+        tasks = [task for task in self._tasks if not task.done() and task not in but]
+        for task in tasks:
+            task.cancel()
+        return bool(tasks)
+
+    def close_generators(self) -> None:
+        """Begin to close the async generators that nobody has brought to their end."""
+        generators, self._abandoned = self._abandoned, []
+        if self._generators is not None:
+            generators.extend(one for one in self._generators if one not in generators)
+        with self._entered():
+            for generator in generators:
+                if not generator.ag_running:
+                    self.create_task(generator.aclose())  # type: ignore[arg-type]
+
+    def drop(self) -> None:
+        """Close every coroutine where it stands. Nothing runs here any more."""
+        self.is_closed_for_good = True
+        tasks, self._tasks = self._tasks, {}
+        with self._entered():
+            for task, context in reversed(tasks.items()):
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    coroutine: Any = task.get_coro()
+                    context.run(_close, coroutine)
+            generators = [*self._abandoned, *(self._generators or ())]
+            for generator in generators:
+                _close_generator(generator)
+        self._abandoned.clear()
+        self._ready.clear()
+        self._timers.clear()
+
+    @contextmanager
+    def _entered(self) -> Generator[None]:
+        outer = events._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        task = asyncio.current_task(outer) if _ONE_TASK_A_THREAD and outer is not None else None
+        if task is not None:
+            asyncio.tasks._leave_task(outer, task)  # type: ignore[arg-type]
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(self._generator_begins, self._generator_is_abandoned)
+        self.is_running_now = True
+        try:
+            yield
+        finally:
+            self.is_running_now = False
+            sys.set_asyncgen_hooks(*hooks)
+            events._set_running_loop(outer)
+            if task is not None:
+                asyncio.tasks._enter_task(outer, task)  # type: ignore[arg-type]
+
+    def _move_due(self) -> bool:
+        timers = self._timers
+        while timers and (timers[0][0] <= self._time or timers[0][2].cancelled()):
+            handle = heapq.heappop(timers)[2]
+            if not handle.cancelled():
+                self._ready.append(handle)
+        return bool(self._ready)
+
+    # Async generators: one that is dropped in the middle is closed soon, as asyncio does it.
+
+    def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if self._generators is None:
+            self._generators = weakref.WeakSet()
+        self._generators.add(generator)
+
+    def _generator_is_abandoned(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if self.is_closed_for_good:
+            _close_generator(generator)
+        elif self.is_running_now:
+            self.create_task(generator.aclose())  # type: ignore[arg-type]
+        else:
+            self._abandoned.append(generator)  # by the collector, at any time: closed at the end
+
+    # What asyncio calls
+
+    def time(self) -> float:
+        return self._time
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        pass
+
+    def is_running(self) -> bool:
+        return self.is_running_now
+
+    def is_closed(self) -> bool:
+        return self.is_closed_for_good
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> events.Handle:
+        handle = events.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> events.TimerHandle:
+        return self.call_at(self._time + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> events.TimerHandle:
+        handle = events.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, self.number_of_timers, handle))
+        self.number_of_timers += 1
+        return handle
+
+    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
+        pass  # it is passed over when its time comes
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self, coro: Any, *, name: str | None = None, context: Context | None = None, **more: Any
+    ) -> asyncio.Task[Any]:
+        if context is None:
+            context = copy_context()
+        if self._task_factory is not None:
+            task = self._task_factory(self, coro, context=context, **more)
+            if name is not None:
+                task.set_name(name)
+        else:
+            task = asyncio.Task(coro, loop=self, name=name, context=context, **more)
+        tasks = self._tasks
+        tasks[task] = context
+        if len(tasks) > self._prune_tasks_at:
+            self._tasks = {one: its for one, its in tasks.items() if not one.done()}
+            self._prune_tasks_at = max(64, 2 * len(self._tasks))
+        return task  # type: ignore[no-any-return]
+
+    def set_task_factory(self, factory: Any) -> None:
+        self._task_factory = factory
+
+    def get_task_factory(self) -> Any:
+        return self._task_factory
+
+    def get_exception_handler(self) -> Any:
+        return self._exception_handler
+
+    def set_exception_handler(self, handler: Any) -> None:
+        self._exception_handler = handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self.is_closed_for_good:
+            message = context.get("message") or "unhandled exception in a workflow function"
+            _log.error("%s: %r", message, context.get("task") or context.get("future"),
+                       exc_info=context.get("exception"))
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        handler = self._exception_handler
+        if handler is None:
+            self.default_exception_handler(context)
+            return
+        try:
+            handler(self, context)
+        except Exception:  # noqa: BLE001 - whatever a handler does
+            _log.exception("the exception handler of a workflow function failed")
+
+    async def shutdown_asyncgens(self) -> None:
+        pass  # `close_generators` does it, when the workflow function has ended
+
+
+_ONE_TASK_A_THREAD: Final = sys.version_info >= (3, 14)
+"""Whether Python refuses to run a task while a task of another loop is current."""
+
+
+def _refusing(method: str, what: str) -> Callable[..., Any]:
+    def refuse(self: BodyLoop, *args: Any, **named: Any) -> Any:
+        raise NonDeterministicCallError(
+            f"a workflow function cannot use {what}: a replay would not meet the same again. Do it"
+            " in a step: `await ctx.step(name, function, ...)`",
+            call=method,
+        )
+
+    refuse.__name__ = method
+    return refuse
+
+
+for _method, _what in _REFUSED.items():
+    setattr(BodyLoop, _method, _refusing(_method, _what))
+
+
+def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine, which may wait for something else on its way out, again and again."""
+    for _ in range(MOST_CLOSINGS):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            if getattr(coroutine, "cr_frame", None) is None:
+                return
+        except BaseException:  # noqa: BLE001 - whatever its `finally` blocks raise
+            return
+        else:
+            return
+    _never_ending.append(coroutine)
+
+
+def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    for _ in range(MOST_CLOSINGS):
+        closing = generator.aclose()
+        try:
+            closing.send(None)
+        except BaseException:  # noqa: BLE001 - StopIteration, or what its `finally` blocks raise
+            return
+        try:
+            closing.close()
+        except BaseException:  # noqa: BLE001, S110
+            pass
+    _never_ending.append(generator)
+
+
+_never_ending: list[object] = []
+"""What refuses to be closed. It is kept: to collect it would mean to try again, and to warn."""

@@ -1,0 +1,247 @@
+"""How an execution ends once its workflow function has: what is under way, undoing, the last write."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from durable_workflow_sqlite.engine import failures, serialization
+from durable_workflow_sqlite.engine.environment import Outcome
+from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.saga import Saga
+from durable_workflow_sqlite.errors import (
+    NonDeterministicCallError,
+    SerializationError,
+    StepFailedError,
+    StepNotAwaitedError,
+    StoreError,
+    WorkflowCancelledError,
+)
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    ExecutionStatus,
+    Record,
+    SignalStatus,
+    WorkflowSignal,
+)
+
+if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.body import Body
+    from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+
+CANCELLED_TYPE: Final = (
+    f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
+)
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+
+class LeftAsItIs(Exception):  # noqa: N818 - it carries the error
+    """The execution did not end: what keeps it from that is its `trouble`."""
+
+    def __init__(self, trouble: BaseException) -> None:
+        self.trouble = trouble
+
+
+class Ending:
+    """The end of one execution, of which the workflow function has returned, raised or been told.
+
+    left_behind: the steps that it had asked for and that nobody waits for any more.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        definition: AnyWorkflow,
+        body: Body,
+        left_behind: list[StepCall],
+        marks: list[Record],
+    ) -> None:
+        self._run = run
+        self._definition = definition
+        self._body = body
+        self._left_behind = left_behind
+        self._marks = marks
+
+    async def to_the_end(self) -> Outcome:
+        """Bring it there. Raises LeftAsItIs for what is to be resumed."""
+        run = self._run
+        if run.interruption is not None:
+            return await self._undo(run.interruption)
+        if run.record.status is ExecutionStatus.COMPENSATING:
+            return await self._undo(None)
+        result, error = self._body.result()
+        if error is None:
+            for step in self._left_behind:
+                step.give_up()
+            await self._until_nothing_is_under_way()
+            self._check_all_was_awaited()
+            try:
+                return await self._complete(result)
+            except SerializationError as unfit:
+                error = unfit
+            except StoreError:
+                raise
+            except Exception as unfit:  # noqa: BLE001 - whatever a type of the user does
+                error = unfit
+        if not isinstance(error, Exception) or _refused(error):
+            # A cancellation from outside, or the process is told to exit, or the code is wrong:
+            # nobody failed.
+            raise LeftAsItIs(error)
+        return await self._undo(error)
+
+    async def _complete(self, result: object) -> Outcome:
+        run = self._run
+        output = serialization.to_json(result, f"the result of workflow {self._definition.name!r}")
+        serialization.from_json(
+            output, self._definition.result_type, f"the result of execution {run.id!r}"
+        )
+        return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
+
+    def _check_all_was_awaited(self) -> None:
+        """Raise if the body ended well, and yet called what it never awaited: that never ran."""
+        if calls := self._body.calls.take_unawaited():
+            names = ", ".join(call.describe() for call in calls)
+            branch, index = calls[0].place
+            raise LeftAsItIs(
+                StepNotAwaitedError(
+                    f"the workflow of execution {self._run.id!r} called {names} and never awaited"
+                    " it, so it did not run. The execution was left as it is. Write `await` before"
+                    " the call; with that code it goes on.",
+                    workflow_execution_id=self._run.id,
+                    step_name=calls[0].name,
+                    step_index=index,
+                    branch=branch,
+                )
+            )
+
+    async def _until_nothing_is_under_way(self) -> None:
+        run = self._run
+        while run.under_way:
+            tasks = [one.task for one in run.under_way if one.task is not None]
+            if tasks:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)
+        if run.trouble is not None:
+            raise LeftAsItIs(run.trouble)
+
+    async def _let_come_to_an_end(self) -> None:
+        """What is under way gets no other attempt, and goes on to its end for a while."""
+        run = self._run
+        run.is_finishing = True
+        for step in self._left_behind:
+            if step.on_cancel == "stop" or step not in run.under_way or step.is_pausing:
+                step.give_up()
+        grace = run.environment.cancel_grace.total_seconds()
+        if any(step in run.under_way for step in self._left_behind):
+            alarm = asyncio.get_running_loop().call_later(grace, self._give_up_all)
+            try:
+                await self._until_nothing_is_under_way()
+            finally:
+                alarm.cancel()
+        await self._until_nothing_is_under_way()
+
+    def _give_up_all(self) -> None:
+        for step in self._left_behind:
+            step.give_up()
+
+    async def _undo(self, cause: BaseException | None) -> Outcome:
+        """Compensate what is completed, then end as the cause says: FAILED or CANCELLED."""
+        run = self._run
+        status, error_type, error_message = self._why(cause)
+        requests = await self._requests_to_cancel()
+        marks, self._marks = self._marks, []
+        compensation_error = None
+        if run.under_way or self._needs_undoing or cause is None:
+            if cause is not None:
+                compensating = run.changed(
+                    status=ExecutionStatus.COMPENSATING,
+                    error_type=error_type,
+                    error_message=error_message,
+                    last_event=self._body.heard,
+                )
+                await run.save(compensating, *requests, *marks)
+                requests, marks = [], []
+            await self._let_come_to_an_end()
+            for _ in run.to_tell():
+                pass  # to nobody: the workflow function has ended
+            if self._needs_undoing or cause is None:
+                compensation_error = await Saga(run, self._body.undoable).compensate()
+        outcome = await self._finish(
+            status,
+            *requests,
+            *marks,
+            error_type=error_type,
+            error_message=error_message,
+            last_event=self._body.heard if cause is not None else run.record.last_event,
+        )
+        return msgspec.structs.replace(outcome, error=cause, compensation_error=compensation_error)
+
+    @property
+    def _needs_undoing(self) -> bool:
+        return any(call.may_need_undoing for call in self._body.undoable.values())
+
+    def _why(self, cause: BaseException | None) -> tuple[ExecutionStatus, str, str | None]:
+        record = self._run.record
+        if cause is None:
+            error_type, error_message = record.error_type or "", record.error_message
+        else:
+            error_type = failures.error_type(cause)
+            error_message = self._run.environment.format_error(cause)
+            if isinstance(cause, StepFailedError) and cause.error_type is not None:
+                # What the step failed with, whose class cannot be found.
+                error_type, error_message = cause.error_type, cause.error_message
+        is_cancelled = error_type == CANCELLED_TYPE
+        return (
+            ExecutionStatus.CANCELLED if is_cancelled else ExecutionStatus.FAILED,
+            error_type,
+            error_message,
+        )
+
+    async def _requests_to_cancel(self) -> list[WorkflowSignal]:
+        """What asked for it to be cancelled, to be marked as answered by how it ends."""
+        run = self._run
+        pending = await run.environment.store.load_pending_signals(run.id, CANCEL_SIGNAL)
+        return [msgspec.structs.replace(one, status=SignalStatus.DELIVERED) for one in pending]
+
+    async def _finish(
+        self, status: ExecutionStatus, *along: Record, **changes: Any
+    ) -> Outcome:
+        run = self._run
+        before = run.record
+        fields: dict[str, Any] = {
+            "output_data": None,
+            "error_type": None,
+            "error_message": None,
+            "blocked_reason": None,
+            **changes,
+        }
+        record = run.changed(status=status, **fields)
+        try:
+            await run.save(record, *along)
+        except SerializationError:
+            run.record = before
+            raise
+        elapsed = record.updated_at - record.created_at
+        if status is not ExecutionStatus.COMPLETED:
+            _log.info(
+                "execution %r ended %s: %s",
+                run.id,
+                status,
+                failures.in_words(record.error_type, record.error_message),
+                extra={"workflow_execution_id": run.id},
+            )
+        run.environment.observers.tell("on_execution_complete", record, elapsed)
+        return Outcome(record)
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether the code asked for what a workflow function cannot have."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_refused(one) for one in error.exceptions)
+    return isinstance(error, NonDeterministicCallError)
+

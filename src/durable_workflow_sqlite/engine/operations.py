@@ -1,0 +1,143 @@
+"""What a workflow function may ask for: a step, a sleep, a wait for a signal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.history import Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.retry import RetryPolicy
+from durable_workflow_sqlite.errors import SerializationError
+from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
+
+OnCancel = Literal["finish", "stop"]
+
+
+class Operation(msgspec.Struct, eq=False):
+    """Something that was asked for, and what has become of it.
+
+    future: on which the workflow function waits for it.
+    checkpoint: the outcome as it is stored; `value` or `error` is what the function is told.
+    """
+
+    place: Place
+    name: str
+    history: StepHistory | None
+
+    @property
+    def kind(self) -> StepKind:
+        raise NotImplementedError
+
+    @property
+    def last(self) -> StepCheckpoint | None:
+        """What was recorded last of it before."""
+        return None if self.history is None else self.history.last
+
+    def describe(self) -> str:
+        return f"{self.kind.lower()} {self.name!r} ({place_in_words(self.place)})"
+
+
+class StepCall(Operation, eq=False):
+    """What `ctx.step` was called with."""
+
+    action: Callable[..., Any]
+    args: tuple[Any, ...]
+    result_type: Any
+    compensate: Callable[[Any], object] | None
+    retry: RetryPolicy
+    timeout: timedelta | None
+    serialize: Callable[[Any], Any] | None
+    deserialize: Callable[[Any], Any] | None
+    compensate_retry: RetryPolicy
+    on_cancel: OnCancel
+    idempotency_key: str | None
+    variables: Context
+    """The context variables of whoever called it."""
+
+    future: asyncio.Future[Any] | None = None
+    checkpoint: StepCheckpoint | None = None
+    value: Any = None
+    error: BaseException | None = None
+    is_recorded: bool = False
+
+    task: asyncio.Task[Any] | None = None
+    """Which performs it now."""
+    interruptible: bool = False
+    """Whether the task may be cancelled: an async action runs, or it pauses between attempts."""
+    is_pausing: bool = False
+    """Whether it waits for the time of its next attempt."""
+    is_given_up: bool = False
+    """Whether nobody waits for it any more: it begins nothing from now on."""
+    was_cut_off: bool = False
+    """Whether an attempt had begun, and was cancelled before it had an outcome."""
+    unstorable: Any = None
+    """A result that could not be stored, for the compensation; in a tuple."""
+
+    @property
+    def kind(self) -> StepKind:
+        return StepKind.STEP
+
+    @property
+    def may_need_undoing(self) -> bool:
+        """Whether it has taken effect, or may have."""
+        if self.checkpoint is not None:
+            return self.checkpoint.status is StepStatus.COMPLETED or self.unstorable is not None
+        return self.was_cut_off or (self.history is not None and self.history.is_in_doubt)
+
+    def __str__(self) -> str:
+        return f"the result of {self.describe()}"
+
+    def give_up(self) -> None:
+        """Begin nothing more of it, and cancel what can be cancelled of what goes on."""
+        self.is_given_up = True
+        if self.task is not None and self.interruptible:
+            self.task.cancel()
+
+    def encode(self, result: object) -> tuple[str, Any]:
+        """A result as it is stored, and as it will be on a replay."""
+        if self.serialize is not None:
+            try:
+                result = self.serialize(result)
+            except Exception as error:
+                raise SerializationError(f"{self}: its serialize failed: {error!r}") from error
+        output = serialization.to_json(result, self)
+        if self.deserialize is None and serialization.is_itself(result, self.result_type):
+            return output, result
+        return output, self.decode(output)
+
+    def decode(self, output: str | None) -> Any:
+        result = serialization.from_json(output, self.result_type, self)
+        if self.deserialize is None:
+            return result
+        try:
+            return self.deserialize(result)
+        except Exception as error:
+            raise SerializationError(f"{self}: its deserialize failed: {error!r}") from error
+
+
+class WaitCall(Operation, eq=False):
+    """What `ctx.sleep` or `ctx.wait_signal` was called with."""
+
+    is_sleep: bool
+    end: datetime | timedelta | None
+    """When, or how long from the time that it is reached on; None for a wait without a timeout."""
+    payload_type: Any = Any
+
+    future: asyncio.Future[Any] | None = None
+    checkpoint: StepCheckpoint | None = None
+    """Its INTENT, once that is recorded; then its outcome."""
+    value: Any = None
+    error: BaseException | None = None
+    is_recorded: bool = False
+
+    due_at: datetime | None = None
+
+    @property
+    def kind(self) -> StepKind:
+        return StepKind.SLEEP if self.is_sleep else StepKind.SIGNAL

@@ -1,0 +1,333 @@
+"""What one run of an execution is: its records, what it writes, and what it has not told yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from durable_workflow_sqlite.engine.environment import Environment, Interruption
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.trouble import Trouble
+from durable_workflow_sqlite.errors import (
+    SerializationError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+)
+from durable_workflow_sqlite.records import (
+    ExecutionStatus,
+    Record,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    WorkflowClaim,
+    WorkflowExecution,
+)
+
+SAVE_AGAIN_AFTER_S: Final = 0.25
+"""How long what a step did waits, at first, before the store is asked to take it once more."""
+
+
+class Pending(Protocol):
+    """What has an event number, and has not been told to the workflow function yet."""
+
+    is_recorded: bool
+    checkpoint: StepCheckpoint | None
+
+
+class UnderWay(Protocol):
+    """Something that a task is busy with, and what may be done about it."""
+
+    task: asyncio.Task[Any] | None
+    interruptible: bool
+    """Whether its task may be cancelled now."""
+    is_given_up: bool
+    """Whether nothing of it is to begin any more."""
+
+
+class Run:
+    """One execution in the hands of this worker.
+
+    Every write is made under its claim. An outcome takes the next event number as it is written,
+    and is told to the workflow function in the order of these numbers.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_is_stopping",
+        "_kept",
+        "_last_completed_at",
+        "_last_event",
+        "_progressed",
+        "_told_status",
+        "_untold",
+        "claim",
+        "environment",
+        "history",
+        "id",
+        "interruption",
+        "is_finishing",
+        "record",
+        "steps_begun",
+        "stops_after_steps",
+        "trouble",
+        "under_way",
+    )
+
+    def __init__(
+        self,
+        environment: Environment,
+        record: WorkflowExecution,
+        claim: WorkflowClaim,
+        history: History,
+    ) -> None:
+        self.environment = environment
+        self.record = record
+        self.claim = claim
+        self.id = record.workflow_execution_id
+        self.history = history
+        self.steps_begun = 0
+        self.interruption: Interruption | None = None
+        """Why it is cancelled, or has expired."""
+        self.trouble: BaseException | None = None
+        """Why this worker leaves it as it is."""
+        self.stops_after_steps: BaseException | None = None
+        self.is_finishing = False
+        """Whether steps get no other attempt: the workflow function has ended."""
+        self.under_way: dict[UnderWay, None] = {}
+        """What runs functions of the user now, or is about to."""
+        self._last_event = history.last_event
+        self._untold: dict[int, Pending] = {}
+        self._last_completed_at = history.last_completed_at
+        self._kept = 0
+        """Outcomes that the store has refused so far."""
+        self._progressed = record.recovery_count == 0
+        self._told_status = record.status
+        self._is_stopping: asyncio.Event | None = None
+
+    # Overridden by what drives it
+
+    def stop(self, trouble: BaseException) -> None:
+        """Leave it as it is, to be resumed by whoever can."""
+        raise NotImplementedError
+
+    def tell_whoever_waits(self, error: StoreError) -> None:
+        """Whoever waits for the outcome must not wait in the dark."""
+        raise NotImplementedError
+
+    # Events
+
+    def next_event(self, pending: Pending) -> int:
+        """The number of an outcome that is about to be written."""
+        number = self._last_event = self._last_event + 1
+        self._untold[number] = pending
+        return number
+
+    def recorded(self, pending: Pending, checkpoint: StepCheckpoint) -> None:
+        """The outcome is committed: it may be told."""
+        pending.checkpoint = checkpoint
+        pending.is_recorded = True
+
+    @property
+    def is_all_told(self) -> bool:
+        """Whether the workflow function has heard of everything that has a number."""
+        return not self._untold
+
+    def to_tell(self) -> Iterator[Pending]:
+        """What may be told now, in order; each is told before the next is asked for."""
+        untold = self._untold
+        while untold:
+            number = next(iter(untold))
+            pending = untold[number]
+            if not pending.is_recorded:
+                return
+            del untold[number]
+            yield pending
+
+    # Writing
+
+    async def save(self, *records: Record) -> None:
+        """Write under the claim; if that fails, this worker leaves the execution alone.
+
+        Raises SerializationError for what no store can hold; that is no trouble of the worker.
+        """
+        try:
+            await self.environment.store.save(*records, claim=self.claim)
+        except (Exception, asyncio.CancelledError) as error:
+            # While an outcome is kept, what else is refused waits with it: to stop would lose it.
+            if not (self._kept and self._may_pass(error)):
+                self._refused(error)
+                raise
+            refusal = error
+        else:
+            self._saved(records)
+            return
+        await self._save_later(records, refusal)
+
+    async def save_outcome(
+        self, pending: Pending, outcome: StepCheckpoint, *along: Record
+    ) -> StepCheckpoint:
+        """Write an outcome, which has an event number, and what belongs to it.
+
+        It cannot be had again: it is kept until the store is free and has room.
+        """
+        try:
+            return await self.save_taken(pending, outcome, *along, may_be_kept=True)
+        except (StoreBusyError, StoreFullError) as error:
+            if self.trouble is not None:
+                raise
+            refusal = error
+        saved = await self._save_later((outcome, *along), refusal, pending)
+        self.recorded(pending, saved)
+        return saved
+
+    async def save_undone(self, outcome: StepCheckpoint) -> None:
+        """As `save_outcome`, of a compensation: it is no event."""
+        try:
+            await self.environment.store.save(outcome, claim=self.claim)
+        except BaseException as error:
+            if not self._may_pass(error):
+                self._refused(error)
+                raise
+            refusal = error
+        else:
+            return
+        await self._save_later((outcome,), refusal)
+
+    async def save_taken(
+        self, pending: Pending, outcome: StepCheckpoint, *along: Record, may_be_kept: bool = False
+    ) -> StepCheckpoint:
+        """As `save_outcome`, of what can be had again: it may be refused, and is then as before."""
+        records = (outcome, *along)
+        try:
+            await self.environment.store.save(*records, claim=self.claim)
+        except BaseException as error:
+            assert outcome.event is not None
+            self._untold.pop(outcome.event, None)
+            if not (may_be_kept or self._kept) or not self._may_pass(error):
+                self._refused(error)
+            raise
+        self._saved(records)
+        self.recorded(pending, outcome)
+        return outcome
+
+    def _saved(self, records: tuple[Record, ...]) -> None:
+        for record in records:
+            if isinstance(record, WorkflowExecution) and record.status is not self._told_status:
+                before, self._told_status = self._told_status, record.status
+                self.environment.status_changed(record, before)
+
+    def _refused(self, error: BaseException) -> None:
+        if isinstance(error, SerializationError):
+            self._progressed = False  # as far as the records say
+        else:
+            self.stop(error)
+
+    def _may_pass(self, error: BaseException) -> bool:
+        return isinstance(error, StoreBusyError | StoreFullError) and self.trouble is None
+
+    async def _save_later(
+        self, records: tuple[Record, ...], refusal: BaseException, pending: Pending | None = None
+    ) -> StepCheckpoint:
+        is_outcome = _is_outcome(records[0])
+        what = "record what a step of execution {} did" if is_outcome else "write for execution {}"
+        refused = Trouble(what.format(repr(self.id)))
+        self._kept += is_outcome
+        try:
+            while True:
+                assert isinstance(refusal, StoreError)
+                self.tell_whoever_waits(refusal)
+                await self._pause(refused.met(refusal, SAVE_AGAIN_AFTER_S))
+                if self.trouble is not None:
+                    raise asyncio.CancelledError  # the engine stops, whoever heard of it
+                number = 0
+                if pending is not None:
+                    number = self.next_event(pending)
+                    records = (msgspec.structs.replace(records[0], event=number), *records[1:])
+                try:
+                    await self.environment.store.save(*records, claim=self.claim)
+                except BaseException as error:
+                    self._untold.pop(number, None)
+                    if not self._may_pass(error):
+                        self._refused(error)
+                        raise
+                    refusal = error
+                else:
+                    break
+        finally:
+            self._kept -= is_outcome
+        refused.is_over()
+        self._saved(records)
+        return records[0]  # type: ignore[return-value]
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not for longer than it takes until this is to stop."""
+        if self._is_stopping is None:
+            self._is_stopping = asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._is_stopping.wait()
+        except TimeoutError:
+            pass
+
+    def wake_what_is_kept(self) -> None:
+        """What waits to be saved later looks whether it still may."""
+        if self._is_stopping is not None:
+            self._is_stopping.set()
+
+    # The execution's own record
+
+    def running(self, *, progressed: bool = False) -> tuple[WorkflowExecution, ...]:
+        """The execution's record to save along, where it must say that it is RUNNING.
+
+        progressed: a step has its outcome, so what killed its worker before was not for ever.
+        """
+        if progressed and not self._progressed:
+            self._progressed = True
+            status = ExecutionStatus.RUNNING
+            if self.record.status is ExecutionStatus.COMPENSATING:
+                status = ExecutionStatus.COMPENSATING
+            return (self.changed(status=status, recovery_count=0),)
+        if self.record.status in (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING):
+            return ()
+        return (self.changed(status=ExecutionStatus.RUNNING),)
+
+    def changed(self, **changes: Any) -> WorkflowExecution:
+        """The record with some changes, for the store; it is what the record is from now on."""
+        before = self.record
+        self.record = msgspec.structs.replace(
+            before,
+            current_step=max(self.steps_begun, before.current_step),
+            updated_at=max(self.environment.clock.now(), before.updated_at),
+            **changes,
+        )
+        return self.record
+
+    def completion_time(self) -> datetime:
+        """Now; later than any completion before it, so that their order is kept by the times."""
+        now = self.environment.clock.now()
+        last = self._last_completed_at
+        if last is not None and now <= last:
+            now = last + timedelta(microseconds=1)
+        self._last_completed_at = now
+        return now
+
+    def cut_off(self) -> None:
+        """Cancel what may be cancelled of what is under way."""
+        self.wake_what_is_kept()
+        for one in list(self.under_way):
+            if one.interruptible and one.task is not None:
+                one.task.cancel()
+
+
+def _is_outcome(record: Record) -> bool:
+    """Whether it tells what a step, or its compensation, did."""
+    return (
+        isinstance(record, StepCheckpoint)
+        and record.kind is StepKind.STEP
+        and record.status is not StepStatus.INTENT
+    )
