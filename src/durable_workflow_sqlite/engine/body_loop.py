@@ -110,13 +110,6 @@ class BodyLoop(asyncio.AbstractEventLoop):
             heapq.heappop(timers)
         return timers[0][:2] if timers else None
 
-    def has_timer(self, number: int) -> bool:
-        """Whether the timer of this number is still waited for."""
-        timer = self.next_timer()
-        if timer is not None and timer[1] == number:
-            return True  # as nearly always
-        return any(one[1] == number and not one[2].cancelled() for one in self._timers)
-
     def cancel_tasks(self, *but: asyncio.Task[Any]) -> bool:
         """Cancel every task that is not done; whether there was one."""
         tasks = [task for task in self._tasks if not task.done() and task not in but]
