@@ -79,7 +79,7 @@ class StateError(Exception):
         self.total = first + second
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        return copyreg.__newobj__, (type(self), "two numbers"), {"sum": self.total}
+        return vars(copyreg)["__newobj__"], (type(self), "two numbers"), {"sum": self.total}
 
     def __setstate__(self, state: Any) -> None:
         self.total = state["sum"]
@@ -95,7 +95,7 @@ def _registered(one: int, two: int) -> RegisteredError:
     return RegisteredError(one, two=two)
 
 
-copyreg.pickle(RegisteredError, lambda error: (_registered, error.both))  # type: ignore[arg-type]
+copyreg.pickle(RegisteredError, lambda error: (_registered, error.both))
 
 
 class ForgetfulError(Exception):

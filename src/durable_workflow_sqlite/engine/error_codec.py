@@ -142,17 +142,24 @@ class ErrorCodec:
         return ErrorReader(names, self._pairs).error(record["error"])
 
 
-def _checked(errors: object) -> Iterator[tuple[type[Exception], Pair]]:
+def _checked(errors: Any) -> Iterator[tuple[type[Exception], Pair]]:
     what = "errors must map classes of errors to pairs of functions, (to_plain, from_plain)"
     if not isinstance(errors, Mapping):
         raise TypeError(f"{what}; it is {errors!r}")
-    for kind, pair in cast("Mapping[Any, Any]", errors).items():
+    pairs = cast("Mapping[Any, Any]", errors)  # type: ignore[redundant-cast]
+    for kind, pair in pairs.items():
         if not isinstance(kind, type) or not issubclass(kind, Exception):
             raise TypeError(f"{what}; {kind!r} is no class of errors")
-        functions = cast("tuple[Any, ...]", pair if isinstance(pair, tuple) else ())
-        if len(functions) != 2 or not all(map(callable, functions)):
+        if not _is_pair(pair):
             raise TypeError(f"{what}; {name_of(kind)} has {pair!r}")
-        yield kind, (functions[0], functions[1])
+        yield kind, pair
+
+
+def _is_pair(pair: object) -> bool:
+    if not isinstance(pair, tuple):
+        return False
+    functions = cast("tuple[object, ...]", pair)
+    return len(functions) == 2 and all(map(callable, functions))
 
 
 def _record(parts: str | None) -> dict[str, Any] | None:

@@ -130,12 +130,11 @@ class ErrorWriter(PlainWriter):
         return plain
 
     def _call(self, function: Any, kind: type[Exception]) -> Any:
-        if isinstance(function, functools.partial):
-            partial: Any = function
+        if _is_partial(function):
             return {
-                "partial": self._call(partial.func, kind),
-                "args": [self.value(one) for one in partial.args],
-                "kwargs": {key: self.value(one) for key, one in partial.keywords.items()},
+                "partial": self._call(function.func, kind),
+                "args": [self.value(one) for one in function.args],
+                "kwargs": {key: self.value(one) for key, one in function.keywords.items()},
             }
         name = _name_of_function(function)
         if self.names.function(name) != function or not _may_be_called(function, kind):
@@ -305,6 +304,10 @@ def _named_in(reduce: Any, kind: type[Exception]) -> Iterator[Any]:
         yield getattr(kind, name, None)
         if isinstance(named, ModuleType):
             yield from (getattr(named, one, None) for one in names)
+
+
+def _is_partial(function: object) -> bool:
+    return isinstance(function, functools.partial)
 
 
 def _name_of_function(function: Any) -> str:

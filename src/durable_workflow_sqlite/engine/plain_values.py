@@ -76,7 +76,7 @@ class PlainWriter:
         return [self.value(one) for one in values]
 
     def _rare(self, value: Any) -> dict[str, Any]:
-        kind = type(value)
+        kind = cast("Any", type(value))
         if kind in _AS_TEXT:
             zone = getattr(value, "tzinfo", None)
             if zone is None or type(zone) is timezone:
