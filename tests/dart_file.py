@@ -32,6 +32,22 @@ TABLES: Final = (
 HIGHEST_SIGNAL_ID: Final = 9
 """Given out and deleted again: no later signal may have it."""
 
+EVENTS: Final[dict[int, int | None]] = {
+    1: 1,
+    2: None,
+    3: None,
+    4: None,  # the last attempt, which has no outcome yet
+    5: 1,
+    8: 1,
+    9: None,  # a compensation
+    10: 2,
+    12: 1,
+    13: 1,  # these three in the order in which they ended, whatever the format of the time
+    14: 2,
+    15: 3,
+}
+"""By the ids of the checkpoints: in which order their outcomes reached the workflow."""
+
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS workflows (
   workflow_id TEXT PRIMARY KEY,
@@ -172,6 +188,18 @@ _ROWS: Final[dict[str, list[tuple[Any, ...]]]] = {
         (
             *(12, "e-completed", 0, "überweisen", "COMPLETED", None, '"ß"', None, 1),
             *(None, None, MICROS, BARE),
+        ),
+        (
+            *(13, "e-failed", 0, "price", "COMPLETED", None, "12.5", None, 1),
+            *(None, None, MILLIS, BARE),
+        ),
+        (
+            *(14, "e-failed", 1, "reserve", "COMPLETED", None, "null", None, 1),
+            *(None, None, BARE, MILLIS),
+        ),
+        (
+            *(15, "e-failed", 2, "charge", "FAILED", None, None, "card\nrefused", 1),
+            *(None, None, MILLIS, MICROS),
         ),
     ],
     "workflow_timers": [

@@ -306,7 +306,9 @@ select
     guarantee,
     recovery_count,
     priority,
-    available_at
+    available_at,
+    last_event,
+    started_at
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 

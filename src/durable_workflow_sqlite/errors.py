@@ -14,6 +14,7 @@ DurableWorkflowError
 ├── StepNotAwaitedError        a workflow called a step, and ended without an `await` of it
 ├── NonDeterministicCallError  a workflow function called what a replay cannot repeat
 ├── WorkflowStuckError         a workflow function waits for what nothing will bring
+├── ErrorClassNotFoundError    the class of a recorded error is not to be found any more
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
 ├── ExecutionBlockedError  it killed its workers too often; nobody takes it on
@@ -91,7 +92,7 @@ class WorkflowCancelledError(DurableWorkflowError):
 
 
 class StepFailedError(DurableWorkflowError):
-    """A step ran out of attempts. Raised on replay where the step's own error class is gone."""
+    """A step ran out of attempts, with an error whose class cannot be found by its name."""
 
     def __init__(
         self,
@@ -221,6 +222,33 @@ class WorkflowStuckError(DurableWorkflowError):
 
     It waits for itself, or for what is not of this workflow. The execution is left as it is.
     """
+
+
+class ErrorClassNotFoundError(DurableWorkflowError):
+    """A step failed with an error of a class that is not to be found now: renamed, moved or gone.
+
+    The execution is left as it is; it goes on when the class is back. `error_type` is the
+    `module:name` that it had.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        step_name: str | None = None,
+        step_index: int | None = None,
+        branch: str | None = None,
+        error_type: str | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            workflow_execution_id=workflow_execution_id,
+            step_name=step_name,
+            step_index=step_index,
+            branch=branch,
+        )
+        self.error_type = error_type
 
 
 class ExecutionNotFoundError(DurableWorkflowError):

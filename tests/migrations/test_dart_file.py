@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store.connection import configure
 from tests.dart_file import (
+    EVENTS,
     HIGHEST_SIGNAL_ID,
     TABLES,
     TIMES,
@@ -103,6 +104,8 @@ def test_what_is_new_has_values_that_mean_what_was_before(dart_file: Path) -> No
     for execution in rows["workflow_executions"]:
         assert (execution["error_type"], execution["recovery_count"]) == (None, 0)
         assert (execution["blocked_reason"], execution["trouble"]) == (None, None)
+        assert (execution["last_event"], execution["started_at"]) == (None, None)
+    assert {row["id"]: row["event"] for row in rows["step_checkpoints"]} == EVENTS
 
 
 def test_opening_a_store_migrates_it_to_the_whole_schema(dart_file: Path) -> None:

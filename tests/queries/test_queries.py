@@ -578,3 +578,11 @@ def test_when_something_is_to_be_done_is_found_without_reading_all_pending_timer
     (query,) = (query for query in QUERIES if query.name == name)
     (step,) = (step for step in plan(query, empty) if "workflow_timers" in step)
     assert "(workflow_execution_id=?" in step
+
+
+def test_the_first_signal_of_each_name_is_found_by_the_index(empty: sqlite3.Connection) -> None:
+    (query,) = (query for query in QUERIES if query.name == "load_next_signals")
+    first, *_, last = (step for step in plan(query, empty) if "SEARCH" in step)
+    assert "INTEGER PRIMARY KEY (rowid=?)" in first
+    assert "(workflow_execution_id=? AND status=? AND signal_name=?)" in last
+    assert not any("ORDER BY" in step for step in plan(query, empty))

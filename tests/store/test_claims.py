@@ -167,6 +167,27 @@ def test_a_claim_that_could_not_be_released_is_released_with_those_of_the_dead(
     asyncio.run(story())
 
 
+def test_a_release_whose_caller_was_cancelled_is_not_forgotten(
+    file: Path, locked: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            claim = await store.create_execution(WORKFLOW, new_execution("e"))
+            assert claim is not None
+            locked.execute("begin immediate")
+            releasing = asyncio.create_task(store.release_claims([claim], NOON))
+            await asyncio.sleep(0)
+            releasing.cancel()
+            with pytest.raises(StoreBusyError):
+                await store.save(new_checkpoint("e", 0))  # it was refused with this one
+            locked.execute("rollback")
+            assert await store.claim_execution("e") is None
+            assert await store.release_claims_of_the_dead(0, NOON) == []
+            assert await store.claim_execution("e") is not None
+
+    asyncio.run(story())
+
+
 def test_a_claim_that_was_lost_before_it_could_be_released_is_passed_over(
     file: Path, locked: sqlite3.Connection
 ) -> None:

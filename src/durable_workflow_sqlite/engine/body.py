@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context, ContextVar
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
-from durable_workflow_sqlite.engine.history import EPOCH, History, Place
+from durable_workflow_sqlite.engine.history import History, Place
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.errors import NonDeterministicCallError
 from durable_workflow_sqlite.records import StepCheckpoint
@@ -37,7 +37,6 @@ class Body:
     given_up: what it no longer waits for, likewise.
     undoable: the steps with a compensation that it has asked for.
     heard: the number of the last event that it has heard of.
-    now: the time of that event; at first, when the execution was started.
     """
 
     __slots__ = (
@@ -53,7 +52,6 @@ class Body:
         "is_ended",
         "loop",
         "new",
-        "now",
         "open",
         "started_at",
         "steps_begun",
@@ -72,9 +70,9 @@ class Body:
     ) -> None:
         self.workflow_name = workflow_name
         self.execution_id = execution_id
-        self.started_at = self.now = started_at
+        self.started_at = started_at
         self.history = history
-        self.loop = BodyLoop(_seconds(started_at))  # type: ignore[abstract]
+        self.loop = BodyLoop(started_at)  # type: ignore[abstract]
         self.calls = Calls()
         self.new: list[Operation] = []
         self.given_up: list[Operation] = []
@@ -100,9 +98,10 @@ class Body:
     ) -> None:
         """Call the workflow function, and run it until it waits.
 
-        variables: the context variables that it sees; they become its own.
+        variables: the context variables that it sees, `current_context` among them.
         """
-        variables.run(current_context.set, context)
+        if self._watchdog is not None:
+            self._watchdog.start()
         self._task = variables.run(
             self.loop.create_task,
             function(context, *args),
@@ -113,7 +112,10 @@ class Body:
 
     def hear(self, operation: Operation, checkpoint: StepCheckpoint) -> None:
         """Tell it the outcome of what it asked for, and run it until it waits again."""
-        self._hear_of(checkpoint)
+        event, at = checkpoint.event, checkpoint.completed_at
+        assert event is not None and at is not None
+        self.heard = event
+        self.loop.move_to(at)
         self.open.pop(operation.place, None)
         future = operation.future
         if future is not None and not future.done():
@@ -131,10 +133,8 @@ class Body:
     def _hear_of(self, checkpoint: StepCheckpoint) -> None:
         assert checkpoint.event is not None
         self.heard = checkpoint.event
-        at = checkpoint.completed_at
-        if at is not None and at > self.now:
-            self.now = at
-            self.loop.move_to(_seconds(at))
+        if checkpoint.completed_at is not None:
+            self.loop.move_to(checkpoint.completed_at)
 
     def interrupt(self) -> None:
         """Tell it to end, by a CancelledError; what it asks for from now on is refused."""
@@ -150,7 +150,7 @@ class Body:
                 task.cancel()
             self._run()
             if (timer := self.loop.next_timer()) is not None and not task.done():
-                self.loop.move_to(timer[0])  # nobody waits for how long it sleeps on its way out
+                self.loop.move_to(as_time(timer[0]))  # nobody waits for how long it sleeps on its way out
                 self._run()
         self.end()
 
@@ -219,14 +219,16 @@ class Body:
         return context is not None and place[1] < context.steps_begun
 
     def _run(self) -> None:
-        if self._watchdog is None:
+        watchdog = self._watchdog
+        if watchdog is None:
             self.loop.run()
             return
-        before = self._watchdog.begin(self)
+        before, watchdog.body = watchdog.body, self
+        watchdog.runs += 1
         try:
             self.loop.run()
         finally:
-            self._watchdog.end(before)
+            watchdog.body = before
 
     # What its context calls
 
@@ -267,14 +269,3 @@ class Body:
     def has_branch(self, path: str) -> bool:
         return path in self._branches
 
-
-def _seconds(time: datetime) -> float:
-    return (time - EPOCH) / timedelta(seconds=1)
-
-
-def as_time(seconds: float) -> datetime:
-    """The time that a body's event loop means by a number."""
-    try:
-        return EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        return datetime.max.replace(tzinfo=EPOCH.tzinfo)

@@ -70,7 +70,7 @@ class WorkflowContext:
         It is the same on every replay, and stands still while the function computes.
         """
         self._body.check_open()
-        return self._body.now
+        return self._body.loop.now
 
     def random(self) -> float:
         """A random number from 0 up to 1, without 1; the same on every replay.

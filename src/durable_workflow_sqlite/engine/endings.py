@@ -167,8 +167,7 @@ class Ending:
                 await run.save(compensating, *requests, *marks)
                 requests, marks = [], []
             await self._let_come_to_an_end()
-            for _ in run.to_tell():
-                pass  # to nobody: the workflow function has ended
+            run.forget_what_is_untold()
             if self._needs_undoing or cause is None:
                 compensation_error = await Saga(run, self._body.undoable).compensate()
         outcome = await self._finish(

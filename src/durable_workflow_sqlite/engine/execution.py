@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from typing import Any, Final
 
-from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.body import Body, current_context
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.endings import Ending, LeftAsItIs
 from durable_workflow_sqlite.engine.environment import Environment, Interruption, Outcome, expired
@@ -29,7 +29,7 @@ from durable_workflow_sqlite.engine.replay import (
     replay_event,
 )
 from durable_workflow_sqlite.engine.run import Run
-from durable_workflow_sqlite.engine.steps import perform_step
+from durable_workflow_sqlite.engine.steps import CutOff, perform_step
 from durable_workflow_sqlite.engine.waits import TimerFired, Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import EngineStoppedError, StoreError, WorkflowStuckError
@@ -55,6 +55,7 @@ class Execution(Run):
         "_alarm",
         "_awaiting_outcome",
         "_body",
+        "_context",
         "_is_ending",
         "_is_live",
         "_is_looking",
@@ -91,6 +92,8 @@ class Execution(Run):
             history,
             environment.watchdog,
         )
+        self._context = WorkflowContext(self._body)
+        self._variables.run(current_context.set, self._context)
         self._waits = Waits(self, self._ring)
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._working = 0
@@ -202,8 +205,7 @@ class Execution(Run):
         """Let the body hear of all that is recorded; only then may anything begin."""
         body = self._body
         args = self.definition.decode_input(self.record.input_data)
-        context = WorkflowContext(body)
-        body.begin(self.definition.function, context, args, self._variables)
+        body.begin(self.definition.function, self._context, args, self._variables)
         if body.trouble is not None:
             raise body.trouble
         events = self.history.events
@@ -234,16 +236,21 @@ class Execution(Run):
     async def _work(self, call: StepCall | None = None) -> None:
         """Perform a step, tell the body what is recorded, and go on with what it asks for."""
         self._working += 1
+        task = asyncio.current_task()
         try:
             while True:
                 if call is not None:
+                    call.task = task
                     try:
                         await perform_step(self, call)
+                    except CutOff:
+                        pass
                     finally:
-                        self.under_way.pop(call, None)
+                        call.task = None
+                        del self.under_way[call]
                 call = self._advance()
                 if call is None:
-                    if not self._may_look:
+                    if not (self._waits.wants_look and self._may_look):
                         break
                     self._is_looking = True
                     try:
@@ -280,24 +287,25 @@ class Execution(Run):
             if not body.is_ended:
                 self._body_has_ended()
             return None
-        mine = self._begin_new(None)
-        for pending in self.to_tell():
+        mine = self._begin_new(None) if body.new else None
+        while (pending := self.next_to_tell()) is not None:
             assert pending.checkpoint is not None
-            if isinstance(pending, TimerFired):
+            if type(pending) is TimerFired:
                 body.let_time_pass(pending.checkpoint)
             else:
-                assert isinstance(pending, Operation)
-                body.hear(pending, pending.checkpoint)
-            if body.trouble is not None:
-                self.stop(body.trouble)
-            elif body.is_over:
-                self._body_has_ended()
+                body.hear(pending, pending.checkpoint)  # type: ignore[arg-type]
             if body.trouble is not None or body.is_over:
                 if mine is not None:
                     del self.under_way[mine]  # it has not begun
+                if body.trouble is not None:
+                    self.stop(body.trouble)
+                else:
+                    self._body_has_ended()
                 return None
-            mine = self._begin_new(mine)
-        self._waits.heed_timers(body)
+            if body.new or body.given_up:
+                mine = self._begin_new(mine)
+        if body.loop.has_timers or self._waits.knows_timer:
+            self._waits.heed_timers(body)
         if self._marks:
             self._spawn(self._save_marks())
         return mine

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import logging
-import sys
 from collections.abc import Callable
-from types import FunctionType
-from typing import Any, Final, cast
+from typing import Final
 
-import msgspec
-
-from durable_workflow_sqlite.errors import DurableWorkflowError
+from durable_workflow_sqlite.engine.error_codec import ErrorCodec
+from durable_workflow_sqlite.errors import DurableWorkflowError, ErrorClassNotFoundError
 
 MAX_ERROR_LENGTH: Final = 1000
-MAX_PARTS_LENGTH: Final = 10_000
 
 ErrorFormatter = Callable[[BaseException], str]
+
+_CODEC: Final = ErrorCodec()
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -70,116 +66,17 @@ def in_words(type_: str | None, message: str | None) -> str:
 
 
 def parts(error: Exception) -> str | None:
-    """What `rebuild` makes an equal error of: its type, arguments, text and attributes, as JSON.
-
-    None if that cannot be: its class is not to be found by name, or it holds what is no plain data.
-    """
-    try:
-        taken_apart = _take_apart(error)
-        text = msgspec.json.encode(taken_apart).decode()
-        again = _put_together(msgspec.json.decode(text))
-        is_equal = _take_apart(again) == taken_apart and str(again) == str(error)
-    except Exception:  # noqa: BLE001 - whatever a class of the user does
-        return None
-    return text if is_equal and len(text) <= MAX_PARTS_LENGTH else None
+    """What `rebuild` makes an equal error of, as JSON. None if that cannot be."""
+    text = _CODEC.parts(error)
+    return text if _CODEC.is_whole(text) else None
 
 
 def rebuild(type_: str | None, message: str | None, parts: str | None = None) -> Exception | None:
-    """The error that was stored, if its class is found among the loaded modules, else None.
+    """The error that was stored, if its class is found, else None.
 
     Without its `parts`, only the class and the message are kept.
     """
-    if parts is not None:
-        with contextlib.suppress(Exception):  # not what `parts` wrote, or the class has changed
-            return _put_together(msgspec.json.decode(parts))
-    found = _find(type_ or "")
-    if found is None:
-        return None
-    arguments = () if message is None else (message,)
     try:
-        if issubclass(found, DurableWorkflowError):
-            return found(*arguments)
-        # Not by __init__, which may want other arguments than a message.
-        error = found.__new__(found, *arguments)
-        error.args = arguments
-        str(error)
-    except Exception:  # noqa: BLE001 - whatever a class of the user does
+        return _CODEC.rebuild(type_, message, parts)
+    except ErrorClassNotFoundError:
         return None
-    return error
-
-
-def _find(type_: str) -> type[Exception] | None:
-    module_name, _, name = type_.partition(":")
-    found: object = sys.modules.get(module_name)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found if isinstance(found, type) and issubclass(found, Exception) else None
-
-
-def _take_apart(error: Exception) -> dict[str, Any]:
-    """As pickle does, into plain data."""
-    reduced = error.__reduce_ex__(2)
-    kind = type(error)
-    if isinstance(reduced, str) or reduced[0] is not kind or _find(error_type(error)) is not kind:
-        raise TypeError(f"a {kind.__qualname__} cannot be made again by its class")
-    _, arguments, *state = reduced
-    return {
-        "type": error_type(error),
-        "args": [_to_plain(one) for one in arguments],
-        "state": _to_plain(state[0] if state else None),
-    }
-
-
-def _put_together(taken_apart: dict[str, Any]) -> Exception:
-    found = _find(taken_apart["type"])
-    if found is None:
-        raise TypeError(f"{taken_apart['type']} is not to be found")
-    arguments = [_from_plain(one) for one in taken_apart["args"]]
-    error = found.__new__(found, *arguments)
-    # Not by an __init__ in Python, which may want other arguments and do other things.
-    builtin = next(
-        kind
-        for kind in found.__mro__
-        if "__init__" in vars(kind) and not isinstance(vars(kind)["__init__"], FunctionType)
-    )
-    builtin.__init__(error, *arguments)  # type: ignore[misc]
-    state = _from_plain(taken_apart["state"])
-    if state is not None:
-        error.__setstate__(state)
-    return error
-
-
-def _to_plain(value: object) -> Any:
-    name = type(value).__qualname__
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if type(value) is list:
-        return list(map(_to_plain, cast("list[object]", value)))
-    if type(value) is tuple:
-        return {"tuple": list(map(_to_plain, cast("tuple[object, ...]", value)))}
-    if type(value) is bytes:
-        return {"bytes": base64.b64encode(value).decode()}
-    if isinstance(value, Exception):
-        return {"error": _take_apart(value)}
-    if isinstance(value, dict):
-        items = cast("dict[object, object]", value)
-        if items.__class__ is dict and all(type(key) is str for key in items):
-            return {"dict": {key: _to_plain(one) for key, one in items.items()}}
-    raise TypeError(f"a {name} is no plain data")
-
-
-def _from_plain(value: object) -> Any:
-    if isinstance(value, list):
-        return list(map(_from_plain, cast("list[object]", value)))
-    if not isinstance(value, dict):
-        return value
-    ((kind, inner),) = cast("dict[str, Any]", value).items()
-    match kind:
-        case "tuple":
-            return tuple(map(_from_plain, inner))
-        case "dict":
-            return {key: _from_plain(one) for key, one in inner.items()}
-        case "bytes":
-            return base64.b64decode(inner)
-        case _:
-            return _put_together(inner)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Place = tuple[str, int]
 """Branch and index: what tells one step of an execution from all others."""

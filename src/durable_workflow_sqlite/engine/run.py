@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -127,26 +126,27 @@ class Run:
         self._untold[number] = pending
         return number
 
-    def recorded(self, pending: Pending, checkpoint: StepCheckpoint) -> None:
-        """The outcome is committed: it may be told."""
-        pending.checkpoint = checkpoint
-        pending.is_recorded = True
-
     @property
     def is_all_told(self) -> bool:
         """Whether the workflow function has heard of everything that has a number."""
         return not self._untold
 
-    def to_tell(self) -> Iterator[Pending]:
-        """What may be told now, in order; each is told before the next is asked for."""
+    def next_to_tell(self) -> Pending | None:
+        """What is to be told next: the first by its number, once it is recorded."""
         untold = self._untold
-        while untold:
-            number = next(iter(untold))
-            pending = untold[number]
-            if not pending.is_recorded:
-                return
-            del untold[number]
-            yield pending
+        if not untold:
+            return None
+        number = next(iter(untold))
+        pending = untold[number]
+        if not pending.is_recorded:
+            return None
+        del untold[number]
+        return pending
+
+    def forget_what_is_untold(self) -> None:
+        """The workflow function has ended: what is recorded of it reaches nobody."""
+        while self.next_to_tell() is not None:
+            pass
 
     # Writing
 
@@ -157,14 +157,15 @@ class Run:
         """
         try:
             await self.environment.store.save(*records, claim=self.claim)
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             # While an outcome is kept, what else is refused waits with it: to stop would lose it.
             if not (self._kept and self._may_pass(error)):
                 self._refused(error)
                 raise
             refusal = error
         else:
-            self._saved(records)
+            if len(records) > 1 or type(records[0]) is WorkflowExecution:
+                self._saved(records)
             return
         await self._save_later(records, refusal)
 
@@ -176,14 +177,28 @@ class Run:
         It cannot be had again: it is kept until the store is free and has room.
         """
         try:
-            return await self.save_taken(pending, outcome, *along, may_be_kept=True)
-        except (StoreBusyError, StoreFullError) as error:
-            if self.trouble is not None:
+            await self.environment.store.save(outcome, *along, claim=self.claim)
+        except BaseException as error:
+            self._withdraw(outcome)
+            if not self._may_pass(error):
+                self._refused(error)
                 raise
             refusal = error
-        saved = await self._save_later((outcome, *along), refusal, pending)
-        self.recorded(pending, saved)
-        return saved
+        else:
+            if along:
+                self._saved(along)
+            pending.checkpoint = outcome
+            pending.is_recorded = True
+            return outcome
+        outcome = await self._save_later((outcome, *along), refusal, pending)
+        pending.checkpoint = outcome
+        pending.is_recorded = True
+        return outcome
+
+    def _withdraw(self, outcome: StepCheckpoint) -> None:
+        """It was not written: its number is of nobody."""
+        assert outcome.event is not None
+        self._untold.pop(outcome.event, None)
 
     async def save_undone(self, outcome: StepCheckpoint) -> None:
         """As `save_outcome`, of a compensation: it is no event."""
@@ -199,21 +214,19 @@ class Run:
         await self._save_later((outcome,), refusal)
 
     async def save_taken(
-        self, pending: Pending, outcome: StepCheckpoint, *along: Record, may_be_kept: bool = False
-    ) -> StepCheckpoint:
+        self, pending: Pending, outcome: StepCheckpoint, *along: Record
+    ) -> None:
         """As `save_outcome`, of what can be had again: it may be refused, and is then as before."""
-        records = (outcome, *along)
         try:
-            await self.environment.store.save(*records, claim=self.claim)
+            await self.environment.store.save(outcome, *along, claim=self.claim)
         except BaseException as error:
-            assert outcome.event is not None
-            self._untold.pop(outcome.event, None)
-            if not (may_be_kept or self._kept) or not self._may_pass(error):
+            self._withdraw(outcome)
+            if not (self._kept and self._may_pass(error)):
                 self._refused(error)
             raise
-        self._saved(records)
-        self.recorded(pending, outcome)
-        return outcome
+        self._saved(along)
+        pending.checkpoint = outcome
+        pending.is_recorded = True
 
     def _saved(self, records: tuple[Record, ...]) -> None:
         for record in records:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.actions import call_function, failure_of
 from durable_workflow_sqlite.engine.history import History, Place
 from durable_workflow_sqlite.engine.operations import StepCall
-from durable_workflow_sqlite.engine.steps import later, perform_step
+from durable_workflow_sqlite.engine.steps import CutOff, later, perform_step
 from durable_workflow_sqlite.errors import (
     CompensationError,
     NonDeterminismError,
@@ -143,15 +144,17 @@ class Saga:
         run = self._run
         call.history = history.take(call.place)
         call.is_given_up = False
+        call.task = self.task
         run.under_way[call] = None
         is_finishing, run.is_finishing = run.is_finishing, False
         try:
-            await perform_step(run, call)
+            with suppress(CutOff):
+                await perform_step(run, call)
         finally:
+            call.task = None
             run.is_finishing = is_finishing
             run.under_way.pop(call, None)
-        for _ in run.to_tell():
-            pass  # to nobody
+        run.forget_what_is_untold()
 
     def _value_of(self, call: StepCall, completed: StepCheckpoint) -> Any:
         """What the step returned: from its record, whatever the workflow has made of it since."""

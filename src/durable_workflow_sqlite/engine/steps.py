@@ -24,7 +24,6 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
     StepFailedError,
     StepTimeoutError,
-    StoreError,
 )
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
@@ -42,23 +41,11 @@ class CutOff(Exception):  # noqa: N818 - no error: nobody sees it but this modul
 async def perform_step(run: Run, call: StepCall) -> None:
     """Bring a step to its outcome, in the current task, and record that.
 
-    What was given up is recorded as such, and has no outcome.
+    Raises CutOff for what was given up: that is recorded as such, and has no outcome.
     """
-    call.task = asyncio.current_task()
-    last = call.last
-    try:
-        await _attempts(run, call, last)
-    except CutOff:
-        pass
-    finally:
-        call.task = None
-
-
-async def _attempts(run: Run, call: StepCall, last: StepCheckpoint | None) -> None:
     environment = run.environment
     attempt, first_started_at = 1, None
-    if last is not None:
-        assert call.history is not None
+    if call.history is not None and (last := call.last) is not None:
         attempt, first_started_at = last.attempt + 1, call.history.attempts[0].started_at
         if call.history.is_in_doubt:
             _tell_in_doubt(run, last)
@@ -118,9 +105,6 @@ async def _attempts(run: Run, call: StepCall, last: StepCheckpoint | None) -> No
                 # The side effect has happened: never again, and undone with what is at hand.
                 failure = _with_ids(error, run, call)
                 call.unstorable = (result,)
-            except StoreError as error:
-                run.stop(error)
-                raise
             else:
                 if environment.is_observed:
                     tell_complete(run, completed, first_started_at, replayed=False)

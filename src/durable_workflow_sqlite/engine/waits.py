@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from durable_workflow_sqlite.engine import serialization
-from durable_workflow_sqlite.engine.body import Body, as_time
+from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.history import CUT_OFF, TIMERS
 from durable_workflow_sqlite.engine.operations import WaitCall
@@ -125,6 +126,11 @@ class Waits:
             self._number += 1
             heapq.heappush(self._by_deadline, (call.due_at, self._number, call))
         self.wants_look = True
+
+    @property
+    def knows_timer(self) -> bool:
+        """Whether the body's event loop had a timer when it ran last."""
+        return self._next_timer is not None
 
     def heed_timers(self, body: Body) -> None:
         """The body has run: its event loop may have another timer next."""
@@ -252,7 +258,7 @@ class Waits:
             event=run.next_event(call),
         )
         timer = timer_of(outcome, TimerStatus.FIRED)
-        outcome = await run.save_taken(call, outcome, timer, *run.running(progressed=True))
+        await run.save_taken(call, outcome, timer, *run.running(progressed=True))
         _tell_complete(run, outcome, replayed=False)
 
     async def _end_wait(self, call: WaitCall, signal: WorkflowSignal | None) -> None:
@@ -291,7 +297,7 @@ class Waits:
                 error_message=run.environment.format_error(call.error),
             )
         outcome = msgspec.structs.replace(outcome, event=run.next_event(call))
-        outcome = await run.save_taken(call, outcome, *along, *run.running(progressed=True))
+        await run.save_taken(call, outcome, *along, *run.running(progressed=True))
         _tell_complete(run, outcome, replayed=False)
 
     async def _fire(self, due: _Due) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.body import Body
@@ -23,33 +23,26 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 _OURS: Final = str(Path(__file__).parents[1])
 _PYTHONS: Final = sysconfig.get_path("stdlib")
 
-_Run = tuple["Body", float]
 
 
 class Watchdog:
-    """Looks, from a thread of its own, at which body runs. It starts with the first one."""
+    """Looks, from a thread of its own, at which body runs. It starts with the first one.
+
+    A body says so by setting `body` while it runs, and counts its runs: that must cost next to
+    nothing.
+    """
 
     def __init__(self) -> None:
-        self._runs: _Run | None = None
+        self.body: Body | None = None
+        self.runs = 0
         self._thread: threading.Thread | None = None
         self._loop_thread = 0
         self._over = threading.Event()
 
-    def begin(self, body: Body) -> _Run | None:
-        """A body runs from now on; what to give to `end`."""
-        before = self._runs
-        self._runs = (body, time.monotonic())
-        if self._thread is None:
-            self._start()
-        return before
-
-    def end(self, before: _Run | None) -> None:
-        self._runs = before
-
-    def close(self) -> None:
-        self._over.set()
-
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Bodies run in the current thread from now on."""
+        if self._thread is not None:
+            return
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(
             target=self._watch, name="durable-workflow-watchdog", daemon=True
@@ -57,17 +50,20 @@ class Watchdog:
         try:
             self._thread.start()
         except RuntimeError:  # the interpreter is ending, or can have no thread
-            return
+            _log.debug("no watchdog: no thread can be started")
+
+    def close(self) -> None:
+        self._over.set()
 
     def _watch(self) -> None:
-        told: Any = None
+        seen, since, told = 0, 0.0, 0
         while not self._over.wait(LOOK_EVERY_S):
-            runs = self._runs
-            if runs is not None and runs is not told:
-                body, since = runs
-                if time.monotonic() - since > BLOCKS_AFTER_S:
-                    told = runs
-                    self._tell(body)
+            body, run, now = self.body, self.runs, time.monotonic()
+            if body is None or run != seen:
+                seen, since = run, now
+            elif now - since > BLOCKS_AFTER_S - LOOK_EVERY_S and told != run:
+                told = run
+                self._tell(body)
 
     def _tell(self, body: Body) -> None:
         frame = sys._current_frames().get(self._loop_thread)

@@ -453,11 +453,13 @@ class Inspector:
         problems.status("status", row.status, _EXECUTION_STATUSES)
         for column in ("created_at", "updated_at"):
             problems.time(column, getattr(row, column))
-        for column in ("ttl_expires_at", "available_at"):
+        for column in ("ttl_expires_at", "available_at", "started_at"):
             problems.time(column, getattr(data, column))
         problems.json("input_data", data.input_data)
         for column in ("priority", "recovery_count"):
             problems.integer(column, getattr(data, column))
+        if data.last_event is not None:
+            problems.integer("last_event", data.last_event)
         if row.workflow_type is None:
             problems.found.append("its workflow_id is not in the table workflows")
         for step in steps:
@@ -465,6 +467,8 @@ class Inspector:
             problems.status(f"{where}status", step.status, _STEP_STATUSES)
             for column in ("started_at", "completed_at", "due_at"):
                 problems.time(where + column, getattr(step, column))
+            if step.event is not None:
+                problems.integer(f"{where}event", step.event)
             problems.json(f"{where}output_data", step.output_data)
         for timer in timers:
             problems.time(f"timer {timer.step_name!r}: fire_at", timer.fire_at)

@@ -60,6 +60,8 @@ class LoadExecutionDataRow(NamedTuple):
     recovery_count: int
     priority: int
     available_at: str | None
+    last_event: int | None
+    started_at: str | None
 
 
 class LoadSignalsRow(NamedTuple):
