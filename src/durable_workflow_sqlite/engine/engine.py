@@ -17,7 +17,12 @@ from typing import Any, Final, Self, TypeVar, TypeVarTuple
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler, SystemClock
-from durable_workflow_sqlite.engine.environment import Environment, Outcome, cancelled
+from durable_workflow_sqlite.engine.environment import (
+    Environment,
+    NewTask,
+    Outcome,
+    cancelled,
+)
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (
     ErrorFormatter,
@@ -94,6 +99,8 @@ class DurableEngine:
         for longest leave it at once.
     clock: where the time comes from.
     """
+
+    _new_task: NewTask = asyncio.Task
 
     def __init__(
         self,
@@ -176,6 +183,7 @@ class DurableEngine:
             cancel_grace=self._cancel_grace,
             watchdog=Watchdog(),
             parking=self._parking,
+            new_task=self._new_task,
         )
         self._intake = Intake(
             self._environment,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
@@ -21,6 +22,9 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
+
+NewTask = Callable[..., asyncio.Task[None]]
+"""What `asyncio.Task` is: it takes a coroutine, and `loop`, `context` and `name`."""
 
 Interruption = WorkflowCancelledError | WorkflowExpiredError
 
@@ -45,6 +49,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """For how long async actions may go on when their execution ends without them."""
     watchdog: Watchdog
     parking: Parking
+    new_task: NewTask
+    """Makes the tasks of executions; by no factory of the program's, which may be an eager one."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -146,6 +146,10 @@ class Execution(Run):
                 )
             )
 
+    def throw_away(self) -> None:
+        """Close the body where it stands; for whoever has thrown away all tasks that drove it."""
+        self._body.drop()
+
     def let_go_of_slot(self) -> None:
         """It only waits, or has ended: others may be recovered in its place."""
         if not self.suspended.done():
@@ -503,7 +507,9 @@ class Execution(Run):
         loop = asyncio.get_running_loop()
         if variables is None:
             variables = self._variables.copy()
-        task = asyncio.Task(work, loop=loop, context=variables, name=f"execution {self.id}")
+        task = self.environment.new_task(
+            work, loop=loop, context=variables, name=f"execution {self.id}"
+        )
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
         return task
