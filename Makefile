@@ -5,6 +5,7 @@
 PYTHON ?= python3
 DB     ?= workflows.db
 ARGS   ?=
+WORKERS ?= 2
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -24,7 +25,11 @@ demo: $(CORE) ## Run examples/demo.py: a workflow that survives kill -9
 
 .PHONY: test
 test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest -q -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not campaign" $(ARGS)
+
+.PHONY: campaigns
+campaigns: $(READY) ## Run the short form of every campaign of harm: kills, faults, made-up schedules
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m campaign $(ARGS)
 
 .PHONY: crash-test
 crash-test: $(READY) ## Run the long campaign of crashes
