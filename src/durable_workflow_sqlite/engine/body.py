@@ -51,6 +51,7 @@ class Body:
         "history",
         "is_ended",
         "loop",
+        "module",
         "new",
         "open",
         "started_at",
@@ -79,6 +80,8 @@ class Body:
         self.open: dict[Place, Operation] = {}
         self.undoable: dict[Place, StepCall] = {}
         self.heard = 0
+        self.module = ""
+        """Where the workflow function is defined."""
         self.steps_begun = 0
         self.is_ended = False
         self.trouble: BaseException | None = None
@@ -102,6 +105,7 @@ class Body:
         """
         if self._watchdog is not None:
             self._watchdog.start()
+        self.module = function.__module__
         self._task = variables.run(
             self.loop.create_task,
             function(context, *args),

@@ -18,6 +18,7 @@ from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler, SystemClock
 from durable_workflow_sqlite.engine.environment import Environment, Outcome, cancelled
+from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (
     ErrorFormatter,
@@ -80,6 +81,8 @@ class DurableEngine:
         without any can still signal, cancel, observe and await executions that run elsewhere.
     observers: hooks for metrics and tracing.
     error_formatter: makes of an error the text that is stored of it, to redact it, say.
+    errors: for errors of steps that cannot be recorded as they are: `{Class: (to_plain, from_plain)}`,
+        where `to_plain(error)` gives data that JSON can hold and `from_plain(data)` the error again.
     max_concurrent: how many executions are taken on at once, from the queue or from workers that
         died; waiting ones do not count, nor those that `run` and `start` begin here.
     max_recoveries: an execution whose worker died more often than this in a row, with no progress
@@ -102,6 +105,7 @@ class DurableEngine:
         *,
         observers: Iterable[DurableEngineObserver] = (),
         error_formatter: ErrorFormatter = default_error_formatter,
+        errors: ErrorFunctions | None = None,
         max_concurrent: int = 100,
         max_recoveries: int = 10,
         cancel_grace: timedelta = timedelta(seconds=30),
@@ -121,7 +125,10 @@ class DurableEngine:
         self._registry = WorkflowRegistry(workflows)
         self._observers = Observers(observers)
         self._format_error = checked(error_formatter)
-        self._keeps_errors_whole = error_formatter is default_error_formatter
+        self._error_codec = ErrorCodec(
+            {} if errors is None else errors,
+            keeps_whole=error_formatter is default_error_formatter,
+        )
         self._max_concurrent = max_concurrent
         self._max_recoveries = max_recoveries
         if not isinstance(cancel_grace, timedelta) or cancel_grace < timedelta(0):
@@ -169,7 +176,7 @@ class DurableEngine:
             observers=self._observers,
             is_observed=bool(self._observers),
             format_error=self._format_error,
-            keeps_errors_whole=self._keeps_errors_whole,
+            error_codec=self._error_codec,
             executor=ThreadPoolExecutor(self._max_concurrent, "durable-workflow-action"),
             status_changed=self._status_changed,
             context=None if self._context is None else self._context.copy(),

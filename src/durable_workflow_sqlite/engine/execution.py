@@ -208,7 +208,7 @@ class Execution(Run):
         body.begin(self.definition.function, self._context, args, self._variables)
         if body.trouble is not None:
             raise body.trouble
-        events = self.history.events
+        events, codec = self.history.events, self.environment.error_codec
         last = self.record.last_event
         for number, checkpoint in enumerate(events):
             if self.trouble is not None:
@@ -218,7 +218,7 @@ class Execution(Run):
             if body.is_over:
                 check_rest_was_asked_for(body, events[number:])
                 break
-            replay_event(body, checkpoint, self._observers)
+            replay_event(body, checkpoint, codec, self._observers)
             if number % EVENTS_A_TURN == EVENTS_A_TURN - 1:
                 await asyncio.sleep(0)
         if last is None and self.record.status is not ExecutionStatus.COMPENSATING:
