@@ -238,6 +238,16 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.event is not None:
             check_integer("event", self.event, minimum=1)
 
+    def completed(self, output_data: str, completed_at: datetime, event: int) -> StepCheckpoint:
+        """This attempt with its result. What was checked when it was made is not checked again."""
+        completed = self.__copy__()
+        change = msgspec.structs.force_setattr
+        change(completed, "status", StepStatus.COMPLETED)
+        change(completed, "output_data", output_data)
+        change(completed, "completed_at", completed_at)
+        change(completed, "event", event)
+        return completed
+
 
 class WorkflowTimer(msgspec.Struct, frozen=True, kw_only=True):
     """A durable deadline of an execution."""

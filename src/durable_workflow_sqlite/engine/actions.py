@@ -7,7 +7,6 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable_workflow_sqlite.errors import EngineStoppedError
@@ -100,8 +99,6 @@ def failure_of(run: Run, error: BaseException, what: str) -> Exception:
     if task is None or task.cancelling():
         raise error
     return RuntimeError(f"the function of {what} was cancelled from within")
-
-
 
 
 def is_async(function: Callable[..., Any]) -> bool:

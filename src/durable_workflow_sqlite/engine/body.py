@@ -154,7 +154,9 @@ class Body:
                 task.cancel()
             self._run()
             if (timer := self.loop.next_timer()) is not None and not task.done():
-                self.loop.move_to(as_time(timer[0]))  # nobody waits for how long it sleeps on its way out
+                self.loop.move_to(
+                    as_time(timer[0])
+                )  # nobody waits for how long it sleeps on its way out
                 self._run()
         self.end()
 
@@ -227,12 +229,12 @@ class Body:
         if watchdog is None:
             self.loop.run()
             return
-        before, watchdog.body = watchdog.body, self
+        watchdog.body = self
         watchdog.runs += 1
         try:
             self.loop.run()
         finally:
-            watchdog.body = before
+            watchdog.body = None
 
     # What its context calls
 
@@ -272,4 +274,3 @@ class Body:
 
     def has_branch(self, path: str) -> bool:
         return path in self._branches
-

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 
-CANCELLED_TYPE: Final = (
-    f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
-)
+CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -207,9 +205,7 @@ class Ending:
         pending = await run.environment.store.load_pending_signals(run.id, CANCEL_SIGNAL)
         return [msgspec.structs.replace(one, status=SignalStatus.DELIVERED) for one in pending]
 
-    async def _finish(
-        self, status: ExecutionStatus, *along: Record, **changes: Any
-    ) -> Outcome:
+    async def _finish(self, status: ExecutionStatus, *along: Record, **changes: Any) -> Outcome:
         run = self._run
         before = run.record
         fields: dict[str, Any] = {
@@ -243,4 +239,3 @@ def _refused(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(_refused(one) for one in error.exceptions)
     return isinstance(error, NonDeterministicCallError)
-

@@ -281,20 +281,25 @@ class Execution(Run):
         All else that it asks for begins on the way.
         """
         body = self._body
-        if self.trouble is not None or self.stops_after_steps is not None or not self._is_live:
-            return None
-        if body.is_ended or self._has_ended:
-            if not body.is_ended:
+        if not self._is_going:
+            if self._has_ended and not body.is_ended and self.trouble is None:
                 self._body_has_ended()
             return None
         mine = self._begin_new(None) if body.new else None
-        while (pending := self.next_to_tell()) is not None:
+        untold = self._untold
+        while untold:
+            number = next(iter(untold))
+            pending = untold[number]
+            if not pending.is_recorded:
+                break
+            del untold[number]
             assert pending.checkpoint is not None
             if type(pending) is TimerFired:
                 body.let_time_pass(pending.checkpoint)
             else:
                 body.hear(pending, pending.checkpoint)  # type: ignore[arg-type]
-            if body.trouble is not None or body.is_over:
+            is_over = body.is_over
+            if is_over or body.trouble is not None:
                 if mine is not None:
                     del self.under_way[mine]  # it has not begun
                 if body.trouble is not None:
@@ -309,6 +314,18 @@ class Execution(Run):
         if self._marks:
             self._spawn(self._save_marks())
         return mine
+
+    @property
+    def _is_going(self) -> bool:
+        """Whether the body hears of what is recorded, and what it asks for begins."""
+        return (
+            self._is_live
+            and self.interruption is None
+            and self.trouble is None
+            and self.stops_after_steps is None
+            and not self._body.is_over
+            and self.record.status is not ExecutionStatus.COMPENSATING
+        )
 
     @property
     def _has_ended(self) -> bool:
@@ -420,10 +437,7 @@ class Execution(Run):
             await self.save(self.changed(status=ExecutionStatus.SUSPENDED), *records)
         elif records:
             await self.save(*records)
-        if (
-            self._is_resting
-            and self.record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND
-        ):
+        if self._is_resting and self.record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:
             self.environment.parking.rests(self)
 
     # To the end
@@ -506,4 +520,3 @@ class Execution(Run):
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
         return task
-

@@ -60,4 +60,3 @@ def in_words(type_: str | None, message: str | None) -> str:
     if not name or name == message or module == DurableWorkflowError.__module__:
         return message or name
     return f"{name}: {message}"
-

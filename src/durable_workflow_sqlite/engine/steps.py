@@ -95,16 +95,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
         else:
             try:
                 output, call.value = call.encode(result)
-                completed = msgspec.structs.replace(
-                    intent,
-                    status=StepStatus.COMPLETED,
-                    output_data=output,
-                    completed_at=run.completion_time(),
-                    event=run.next_event(call),
-                )
-                completed = await run.save_outcome(
-                    call, completed, *run.running(progressed=True)
-                )
+                completed = intent.completed(output, run.completion_time(), run.next_event(call))
+                completed = await run.save_outcome(call, completed, *run.running(progressed=True))
             except SerializationError as error:
                 # The side effect has happened: never again, and undone with what is at hand.
                 failure = _with_ids(error, run, call)

@@ -313,9 +313,7 @@ class Waits:
         stored, self._stored_timer = self._stored_timer, None
         if stored is not None:
             is_this = stored.step_index == due.timer
-            along.append(
-                timer_of(stored, TimerStatus.FIRED if is_this else TimerStatus.CANCELLED)
-            )
+            along.append(timer_of(stored, TimerStatus.FIRED if is_this else TimerStatus.CANCELLED))
         await run.save_taken(fired, outcome, *along, *run.running(progressed=True))
 
     def _timer_checkpoint(self, number: int, at: datetime) -> StepCheckpoint:

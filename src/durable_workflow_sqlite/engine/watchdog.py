@@ -24,7 +24,6 @@ _OURS: Final = str(Path(__file__).parents[1])
 _PYTHONS: Final = sysconfig.get_path("stdlib")
 
 
-
 class Watchdog:
     """Looks, from a thread of its own, at which body runs. It starts with the first one.
 
