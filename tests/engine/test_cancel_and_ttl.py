@@ -36,7 +36,7 @@ def fail() -> None:
 
 
 async def run_action(ctx: WorkflowContext) -> None:
-    await ctx.step("long", asyncio.sleep, 3600)
+    await ctx.step("long", asyncio.sleep, 3600, on_cancel="stop")
 
 
 async def sleep(ctx: WorkflowContext) -> None:
@@ -412,7 +412,7 @@ def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: 
     @workflow
     async def both(ctx: WorkflowContext) -> None:
         await asyncio.gather(
-            ctx.step("hang", hang),
+            ctx.step("hang", hang, on_cancel="stop"),
             ctx.step("charge", charge, compensate=lambda _: journal.note("refunded")),
         )
 

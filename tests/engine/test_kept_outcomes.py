@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     workflow,
 )
-from durable_workflow_sqlite.engine import execution, left_alone
+from durable_workflow_sqlite.engine import left_alone, run, waits
 from tests.lives import until_over
 
 pytestmark = pytest.mark.usefixtures("soon")
@@ -37,7 +37,8 @@ ALWAYS = 10**9
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "SAVE_AGAIN_AFTER_S", 0.01)
+    for module in (run, waits):
+        monkeypatch.setattr(module, "SAVE_AGAIN_AFTER_S", 0.01)
     monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
 
 

@@ -190,6 +190,7 @@ class Execution(Run):
         self._working += 1
         try:
             is_new = self.record.current_step == 0 and not len(self.history)
+            is_new = is_new and not self.history.timers
             is_new = is_new and self.record.status is not ExecutionStatus.COMPENSATING
             is_new = is_new and self.interruption is None
             tell = self.environment.observers.tell

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
-from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
+from durable_workflow_sqlite.records import (
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    TimerStatus,
+    WorkflowTimer,
+)
 
 Place = tuple[str, int]
 """Branch and index: what tells one step of an execution from all others."""
@@ -49,11 +55,17 @@ class History:
     """The checkpoints of one execution.
 
     events: the outcomes that reached the workflow function, in the order in which they did.
+    timers: what the store says that it still waits for.
     """
 
-    __slots__ = ("_steps", "events", "last_completed_at")
+    __slots__ = ("_steps", "events", "last_completed_at", "timers")
 
-    def __init__(self, checkpoints: Iterable[StepCheckpoint] = ()) -> None:
+    def __init__(
+        self,
+        checkpoints: Iterable[StepCheckpoint] = (),
+        timers: Iterable[WorkflowTimer] = (),
+    ) -> None:
+        self.timers = [timer for timer in timers if timer.status is TimerStatus.PENDING]
         self._steps: dict[Place, StepHistory] = {}
         self.events: list[StepCheckpoint] = []
         self.last_completed_at: datetime | None = None

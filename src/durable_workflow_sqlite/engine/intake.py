@@ -436,7 +436,8 @@ class Intake:
         definition = await self._definition_of(record.workflow_id)
         if definition is None:
             raise LookupError(f"workflow {record.workflow_id!r} is not registered")
-        history = History(await self._store.load_checkpoints(execution_id))
+        checkpoints = await self._store.load_checkpoints(execution_id)
+        history = History(checkpoints, await self._store.load_timers(execution_id))
         interruption: Interruption | None = None
         self._signalled.discard(execution_id)
         if await self._is_to_cancel(execution_id):

@@ -96,7 +96,7 @@ class Waits:
         self._signals_came = False
         self._alarm: asyncio.Future[None] | None = None
         self._alarm_at: datetime | None = None
-        self._stored_timer: StepCheckpoint | None = None
+        self._stored_timer = _stored_timer(run)
         self.wants_look = False
 
     def __bool__(self) -> bool:
@@ -145,16 +145,20 @@ class Waits:
 
     def give_up(self, call: WaitCall) -> list[Record]:
         """The body waits for it no more: what to save of that."""
-        if not self._forget(call) or call.checkpoint is None:
+        begun = call.checkpoint
+        if not self._forget(call):
+            # In a life before this one it had begun, and that life did not come to say this.
+            begun = call.last if begun is None else None
+        if begun is None or begun.status is not StepStatus.INTENT:
             return []
         outcome = msgspec.structs.replace(
-            call.checkpoint,
+            begun,
             status=StepStatus.FAILED,
             error_type=CUT_OFF,
             error_message="the workflow no longer waited for it",
             completed_at=self._run.completion_time(),
         )
-        timer = [] if call.due_at is None else [timer_of(outcome, TimerStatus.CANCELLED)]
+        timer = [] if begun.due_at is None else [timer_of(outcome, TimerStatus.CANCELLED)]
         return [outcome, *timer]
 
     def give_up_all(self) -> list[Record]:
@@ -310,11 +314,12 @@ class Waits:
             event=run.next_event(fired),
         )
         along: list[Record] = []
-        stored, self._stored_timer = self._stored_timer, None
+        stored = self._stored_timer
         if stored is not None:
             is_this = stored.step_index == due.timer
             along.append(timer_of(stored, TimerStatus.FIRED if is_this else TimerStatus.CANCELLED))
         await run.save_taken(fired, outcome, *along, *run.running(progressed=True))
+        self._stored_timer = None
 
     def _timer_checkpoint(self, number: int, at: datetime) -> StepCheckpoint:
         return StepCheckpoint(
@@ -424,6 +429,27 @@ def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
         status=status,
         created_at=checkpoint.started_at or checkpoint.due_at,
     )
+
+
+def _stored_timer(run: Run) -> StepCheckpoint | None:
+    """The timer of a body's event loop that a life before this one has stored."""
+    for timer in run.history.timers:
+        try:
+            identity = msgspec.json.decode(timer.workflow_timer_id, type=tuple[str, str, int])
+        except msgspec.MsgspecError:
+            continue  # of another make, and none of these
+        if identity[:2] == (run.id, TIMERS):
+            return StepCheckpoint(
+                workflow_execution_id=run.id,
+                branch=TIMERS,
+                step_index=identity[2],
+                step_name=timer.step_name,
+                kind=StepKind.SLEEP,
+                status=StepStatus.INTENT,
+                started_at=timer.created_at,
+                due_at=timer.fire_at,
+            )
+    return None
 
 
 def _deadline(run: Run, end: datetime | timedelta) -> datetime:

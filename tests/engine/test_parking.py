@@ -1,0 +1,243 @@
+"""What only waits leaves memory, and comes back when its time or signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    DurableEngineObserver,
+    ExecutionStatus,
+    SqliteCheckpointStore,
+    TimerStatus,
+    WorkflowCancelledError,
+    WorkflowContext,
+    WorkflowExecution,
+    WorkflowExpiredError,
+    workflow,
+)
+from tests.lives import Journal, until_over
+
+SOON = timedelta(milliseconds=50)
+
+
+class Comings(DurableEngineObserver):
+    """How often executions were begun and taken up again."""
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.resumed = 0
+
+    def on_execution_start(self, execution: WorkflowExecution) -> None:
+        self.started += 1
+
+    def on_execution_resume(self, execution: WorkflowExecution) -> None:
+        self.resumed += 1
+
+
+@workflow
+async def asks(ctx: WorkflowContext) -> str:
+    await ctx.step("ask", lambda: None)
+    return str(await ctx.wait_signal("answer"))
+
+
+async def until_parked(engine: DurableEngine, *ids: str) -> None:
+    async with asyncio.timeout(5):
+        while any(one in engine._executions for one in ids):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"park_after": SOON}, {"max_resident": 0}], ids=["park_after", "max_resident"]
+)
+def test_who_waits_for_the_result_of_a_parked_one_gets_it(
+    limits: dict[str, timedelta | int], file: Path
+) -> None:
+    comings = Comings()
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, observers=[comings], **limits) as engine,  # type: ignore[arg-type]
+        ):
+            handle = await engine.start(asks, execution_id="one")
+            result = asyncio.ensure_future(handle.result())
+            await until_parked(engine, "one")
+            assert await handle.status() is ExecutionStatus.SUSPENDED
+            assert not result.done()
+            await handle.signal("answer", "yes")
+            assert await asyncio.wait_for(result, 5) == "yes"
+
+    asyncio.run(life())
+    assert (comings.started, comings.resumed) == (1, 1)
+
+
+def test_of_many_that_wait_those_above_the_limit_leave_memory_and_all_come_to_their_end(
+    file: Path,
+) -> None:
+    ids = [str(number) for number in range(60)]
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=10) as engine,
+        ):
+            handles = [await engine.start(asks, execution_id=one) for one in ids]
+            async with asyncio.timeout(5):
+                while len(engine._executions) > 10:
+                    await asyncio.sleep(0.01)
+            for handle in handles:
+                await handle.signal("answer", handle.execution_id)
+            async with asyncio.timeout(20):
+                assert await asyncio.gather(*(handle.result() for handle in handles)) == ids
+
+    asyncio.run(life())
+
+
+@workflow
+async def naps(ctx: WorkflowContext, how: str, seconds: float) -> str:
+    if how == "ctx.sleep":
+        await ctx.sleep("nap", timedelta(seconds=seconds))
+    elif how == "asyncio.sleep":
+        await asyncio.sleep(seconds)
+    else:
+        try:
+            async with asyncio.timeout(seconds):
+                await ctx.wait_signal("never")
+        except TimeoutError:
+            pass
+    return await ctx.step("wake", lambda: "awake")
+
+
+@pytest.mark.parametrize("how", ["ctx.sleep", "asyncio.sleep", "asyncio.timeout"])
+def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
+    comings = Comings()
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=0, observers=[comings]) as engine,
+        ):
+            handle = await engine.start(naps, how, 0.5, execution_id="one")
+            await until_parked(engine, "one")
+            began = time.monotonic()
+            assert await asyncio.wait_for(handle.result(), 5) == "awake"
+            assert time.monotonic() - began > 0.2
+            assert not await store.load_pending_timers()
+            assert {timer.status for timer in await store.load_timers("one")} == {
+                TimerStatus.FIRED
+            }
+
+    asyncio.run(life())
+    assert (comings.started, comings.resumed) == (1, 1)
+
+
+def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Path) -> None:
+    comings = Comings()
+
+    @workflow
+    async def twice(ctx: WorkflowContext) -> None:
+        async with asyncio.timeout(0.6):
+            await ctx.wait_signal("first")
+        await ctx.wait_signal("second")
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=0, observers=[comings]) as engine,
+        ):
+            handle = await engine.start(twice, execution_id="one")
+            await until_parked(engine, "one")
+            assert len(await store.load_pending_timers()) == 1
+            await handle.signal("first")
+            async with asyncio.timeout(5):
+                while comings.resumed == 0 or "one" in engine._executions:
+                    await asyncio.sleep(0.01)
+            assert not await store.load_pending_timers()
+            await asyncio.sleep(1)
+            assert comings.resumed == 1
+            await handle.signal("second")
+            await handle.result()
+
+    asyncio.run(life())
+    assert (comings.started, comings.resumed) == (1, 2)
+
+
+def test_another_engine_takes_a_parked_one(file: Path, journal: Journal) -> None:
+    @workflow(name="shared")
+    async def shared(ctx: WorkflowContext) -> int:
+        await ctx.step("ask", journal.note, "asked")
+        return int(await ctx.wait_signal("answer"))
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file) as other_store,
+        ):
+            async with DurableEngine(store, [shared], park_after=SOON) as engine:
+                await engine.start(shared, execution_id="one")
+                result = asyncio.ensure_future(engine.handle("one").result())
+                await until_parked(engine, "one")
+                async with DurableEngine(other_store, [shared]) as other:
+                    await other.recover()
+                    await other.send_signal("one", "answer", 7)
+                    assert await until_over(other, "one") == [ExecutionStatus.COMPLETED]
+                    assert await asyncio.wait_for(result, 5) == 7
+
+    asyncio.run(life())
+    assert journal.lines == ["asked"]
+
+
+def test_a_parked_one_is_cancelled_and_undone(file: Path, journal: Journal) -> None:
+    @workflow
+    async def books(ctx: WorkflowContext) -> None:
+        await ctx.step("book", journal.note, "booked", compensate=lambda _: journal.note("undone"))
+        await ctx.wait_signal("never")
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=0) as engine,
+        ):
+            handle = await engine.start(books, execution_id="one")
+            await until_parked(engine, "one")
+            assert await handle.cancel()
+            with pytest.raises(WorkflowCancelledError):
+                await asyncio.wait_for(handle.result(), 5)
+
+    asyncio.run(life())
+    assert journal.lines == ["booked", "undone"]
+
+
+def test_a_parked_one_expires_in_time(file: Path) -> None:
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=0) as engine,
+        ):
+            handle = await engine.start(asks, execution_id="one", ttl=timedelta(seconds=0.6))
+            await until_parked(engine, "one")
+            with pytest.raises(WorkflowExpiredError):
+                await asyncio.wait_for(handle.result(), 5)
+
+    asyncio.run(life())
+
+
+def test_none_is_parked_before_its_time(file: Path) -> None:
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, park_after=None) as engine,
+        ):
+            handle = await engine.start(asks, execution_id="one")
+            await asyncio.sleep(0.3)
+            assert "one" in engine._executions
+            await handle.signal("answer", "yes")
+            assert await handle.result() == "yes"
+
+    asyncio.run(life())
