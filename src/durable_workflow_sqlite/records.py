@@ -11,7 +11,7 @@ import functools
 import unicodedata
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -240,7 +240,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     def completed(self, output_data: str, completed_at: datetime, event: int) -> StepCheckpoint:
         """This attempt with its result. What was checked when it was made is not checked again."""
-        completed = self.__copy__()
+        copied: Any = self
+        completed: StepCheckpoint = copied.__copy__()
         change = msgspec.structs.force_setattr
         change(completed, "status", StepStatus.COMPLETED)
         change(completed, "output_data", output_data)

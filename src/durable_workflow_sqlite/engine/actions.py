@@ -66,7 +66,7 @@ class NeverBegan(Exception):  # noqa: N818 - no error: it says that nothing has 
 
 
 class _Turn:
-    """The turn of a sync function that waits for a thread: what is given up by then never begins."""
+    """The turn of a sync function that waits for a thread; given up by then, it never begins."""
 
     def __init__(self, step: UnderWay | None) -> None:
         self._step = step

@@ -117,7 +117,8 @@ class Body:
     def hear(self, operation: Operation, checkpoint: StepCheckpoint) -> None:
         """Tell it the outcome of what it asked for, and run it until it waits again."""
         event, at = checkpoint.event, checkpoint.completed_at
-        assert event is not None and at is not None
+        assert event is not None
+        assert at is not None
         self.heard = event
         self.loop.move_to(at)
         self.open.pop(operation.place, None)
@@ -150,7 +151,7 @@ class Body:
         for _ in range(MOST_LAST_WORDS):
             if task.done():
                 break
-            if not self.loop._ready:
+            if not self.loop.has_ready:
                 task.cancel()
             self._run()
             if (timer := self.loop.next_timer()) is not None and not task.done():

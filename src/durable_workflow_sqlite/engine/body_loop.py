@@ -14,13 +14,14 @@ import sys
 import weakref
 from asyncio import events
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVarTuple, Unpack
 
 import msgspec
 
-from durable_workflow_sqlite.errors import NonDeterministicCallError
+from durable_workflow_sqlite.engine.refusals import RefusingLoop
 
 Ts = TypeVarTuple("Ts")
 
@@ -33,49 +34,9 @@ MOST_CLOSINGS: Final = 100
 
 _Before = tuple["asyncio.AbstractEventLoop | None", "asyncio.Task[Any] | None", Any]
 
-_REFUSED: Final = {
-    "run_forever": "running the event loop",
-    "run_until_complete": "running the event loop",
-    "stop": "stopping the event loop",
-    "close": "closing the event loop",
-    "call_soon_threadsafe": "a callback from another thread",
-    "run_in_executor": "a thread or an executor (`asyncio.to_thread`, `loop.run_in_executor`)",
-    "set_default_executor": "an executor",
-    "shutdown_default_executor": "an executor",
-    "getaddrinfo": "a look-up of a host name",
-    "getnameinfo": "a look-up of a host name",
-    "create_connection": "a network connection (`asyncio.open_connection`)",
-    "create_server": "a network server (`asyncio.start_server`)",
-    "create_unix_connection": "a network connection (`asyncio.open_unix_connection`)",
-    "create_unix_server": "a network server (`asyncio.start_unix_server`)",
-    "create_datagram_endpoint": "a network socket",
-    "connect_accepted_socket": "a network socket",
-    "start_tls": "a network connection",
-    "sendfile": "a network connection",
-    "connect_read_pipe": "a pipe",
-    "connect_write_pipe": "a pipe",
-    "subprocess_shell": "a subprocess (`asyncio.create_subprocess_shell`)",
-    "subprocess_exec": "a subprocess (`asyncio.create_subprocess_exec`)",
-    "add_reader": "a file or socket",
-    "remove_reader": "a file or socket",
-    "add_writer": "a file or socket",
-    "remove_writer": "a file or socket",
-    "sock_recv": "a network socket",
-    "sock_recv_into": "a network socket",
-    "sock_recvfrom": "a network socket",
-    "sock_recvfrom_into": "a network socket",
-    "sock_sendall": "a network socket",
-    "sock_sendto": "a network socket",
-    "sock_connect": "a network socket",
-    "sock_accept": "a network socket",
-    "sock_sendfile": "a network socket",
-    "add_signal_handler": "a handler of Unix signals",
-    "remove_signal_handler": "a handler of Unix signals",
-}
-
 
 class _Handle(msgspec.Struct, eq=False):
-    """A callback to be run. It takes the place of asyncio's, and is made in a fraction of the time."""
+    """A callback to be run, in place of asyncio's: it is made in a fraction of the time."""
 
     callback: Callable[..., object]
     args: tuple[Any, ...]
@@ -93,7 +54,7 @@ class _Handle(msgspec.Struct, eq=False):
         return self.when_due
 
 
-class BodyLoop(asyncio.AbstractEventLoop):
+class BodyLoop(RefusingLoop):
     """See the module. `number_of_timers` counts all that were ever asked for: the k-th is timer k.
 
     now: what its clock shows; in seconds since 1970, for asyncio.
@@ -149,6 +110,11 @@ class BodyLoop(asyncio.AbstractEventLoop):
         """Set the clock; it never goes back. What is due by then runs with the next `run`."""
         if now > self.now:
             self.now = now
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether something is ready to run."""
+        return bool(self._ready)
 
     @property
     def has_timers(self) -> bool:
@@ -294,7 +260,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         if context is None:
             context = copy_context()
         if self._task_factory is not None:
-            task = self._task_factory(self, coro, context=context, **more)
+            task: asyncio.Task[Any] = self._task_factory(self, coro, context=context, **more)
             if name is not None:
                 task.set_name(name)
         else:
@@ -346,22 +312,6 @@ _ONE_TASK_A_THREAD: Final = sys.version_info >= (3, 14)
 """Whether Python refuses to run a task while a task of another loop is current."""
 
 
-def _refusing(method: str, what: str) -> Callable[..., Any]:
-    def refuse(self: BodyLoop, *args: Any, **named: Any) -> Any:
-        raise NonDeterministicCallError(
-            f"a workflow function cannot use {what}: a replay would not meet the same again. Do it"
-            " in a step: `await ctx.step(name, function, ...)`",
-            call=method,
-        )
-
-    refuse.__name__ = method
-    return refuse
-
-
-for _method, _what in _REFUSED.items():
-    setattr(BodyLoop, _method, _refusing(_method, _what))
-
-
 def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
     """Close a coroutine, which may wait for something else on its way out, again and again."""
     for _ in range(MOST_CLOSINGS):
@@ -384,10 +334,8 @@ def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
             closing.send(None)
         except BaseException:  # noqa: BLE001 - StopIteration, or what its `finally` blocks raise
             return
-        try:
+        with suppress(BaseException):
             closing.close()
-        except BaseException:  # noqa: BLE001
-            pass
     _never_ending.append(generator)
 
 

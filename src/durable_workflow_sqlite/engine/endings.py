@@ -1,10 +1,10 @@
-"""How an execution ends once its workflow function has: what is under way, undoing, the last write."""
+"""How an execution ends once its workflow function has: what is under way, undoing, the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -237,5 +237,6 @@ class Ending:
 def _refused(error: BaseException) -> bool:
     """Whether the code asked for what a workflow function cannot have."""
     if isinstance(error, BaseExceptionGroup):
-        return any(_refused(one) for one in error.exceptions)
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return any(map(_refused, group.exceptions))
     return isinstance(error, NonDeterministicCallError)

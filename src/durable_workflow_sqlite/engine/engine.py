@@ -81,8 +81,8 @@ class DurableEngine:
         without any can still signal, cancel, observe and await executions that run elsewhere.
     observers: hooks for metrics and tracing.
     error_formatter: makes of an error the text that is stored of it, to redact it, say.
-    errors: for errors of steps that cannot be recorded as they are: `{Class: (to_plain, from_plain)}`,
-        where `to_plain(error)` gives data that JSON can hold and `from_plain(data)` the error again.
+    errors: for errors of steps that cannot be recorded as they are. It maps a class to a pair of
+        functions: `to_plain(error)` gives data that JSON can hold, `from_plain(data)` the error.
     max_concurrent: how many executions are taken on at once, from the queue or from workers that
         died; waiting ones do not count, nor those that `run` and `start` begin here.
     max_recoveries: an execution whose worker died more often than this in a row, with no progress

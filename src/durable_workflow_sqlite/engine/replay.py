@@ -10,7 +10,7 @@ from durable_workflow_sqlite.engine.history import TIMERS, Place, place_in_words
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.steps import error_of
-from durable_workflow_sqlite.engine.waits import failure_of_wait, payload_of
+from durable_workflow_sqlite.engine.wait_records import failure_of_wait, payload_of
 from durable_workflow_sqlite.errors import NonDeterminismError, SerializationError
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 

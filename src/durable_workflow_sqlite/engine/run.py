@@ -151,7 +151,7 @@ class Run:
                 raise
             refusal = error
         else:
-            if len(records) > 1 or type(records[0]) is WorkflowExecution:
+            if any(isinstance(one, WorkflowExecution) for one in records):
                 self._saved(records)
             return
         await self._save_later(records, refusal)

@@ -168,7 +168,7 @@ async def _record_cut_off(
     has_begun: bool,
     error: asyncio.CancelledError | None = None,
 ) -> None:
-    """Record that an attempt was cancelled, if it was; raise CutOff or, if this stops, what it must.
+    """Record that an attempt was cancelled; raise CutOff or, if this stops, a CancelledError.
 
     One that had begun may have taken effect. One that had not is known not to.
     """
