@@ -150,7 +150,7 @@ def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile
                 assert await handle.cancel()
                 await asyncio.sleep(0.05)
                 assert lines == ["charge"]
-                assert await handle.status() is ExecutionStatus.RUNNING
+                assert await handle.status() is ExecutionStatus.COMPENSATING
                 store.refuses = 0
                 assert await until_over(engine, "one") == [ExecutionStatus.CANCELLED]
             attempts = {one.attempt: one.status for one in await store.load_checkpoints("one")}

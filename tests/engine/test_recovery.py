@@ -46,9 +46,11 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
         if number == 0:
             await ctx.sleep("long", timedelta(days=1))
         await ctx.step("first", lambda: number)
+        await ctx.step("second", second)
+
+    async def second() -> None:
         if not journal.lines:
             await asyncio.sleep(3600)
-        await ctx.step("second", lambda: number)
 
     ids = [str(number) for number in range(100)]
 
@@ -88,9 +90,8 @@ def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> No
         return "new"
 
     @workflow
-    async def other(ctx: WorkflowContext) -> str:
-        await ctx.wait_signal("go")
-        return "other"
+    async def other(ctx: WorkflowContext) -> None:
+        await ctx.step("work", asyncio.sleep, 3600)
 
     async def life() -> None:
         async with SqliteCheckpointStore.file(file) as store:
@@ -120,7 +121,7 @@ def test_one_that_cannot_be_resumed_does_not_stop_the_others(
     async def first_code(ctx: WorkflowContext, number: int) -> int:
         await ctx.step("price", lambda: number)
         await ctx.sleep("a moment", timedelta(0))
-        await asyncio.sleep(3600)
+        await ctx.step("end", asyncio.sleep, 3600)
         return number
 
     @workflow(name="order")
@@ -129,6 +130,7 @@ def test_one_that_cannot_be_resumed_does_not_stop_the_others(
             return await ctx.step("something else", lambda: number)
         price = await ctx.step("price", lambda: -1)
         await ctx.sleep("a moment", timedelta(0))
+        await ctx.step("end", lambda: None)
         if number == 2:
             raise ValueError("on purpose")
         return price
@@ -320,9 +322,12 @@ def worker(path: str, name: str, journal_path: str, guarantee: str, starts: bool
     @workflow(name="shared")
     async def shared(ctx: WorkflowContext) -> str:
         await ctx.step("note", journal.note, f"{name} began")
+        return await ctx.step("end", end)
+
+    async def end() -> str:
         if name == "first":
             await asyncio.sleep(3600)
-        return await ctx.step("end", lambda: name)
+        return name
 
     async def life() -> None:
         async with (

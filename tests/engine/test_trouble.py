@@ -77,9 +77,9 @@ def test_code_that_does_not_fit_is_named_until_code_that_fits_has_it(file: Path)
                 DurableEngine(other) as client,
             ):
                 waiting = asyncio.create_task(client.handle("one").result())
+                await until(lambda: _is_in_nobodys_hands(client))
                 left = await client.load("one")
                 assert left.status is ExecutionStatus.RUNNING
-                assert left.available_at is not None
                 assert left.trouble is not None
                 assert left.trouble.startswith("NonDeterminismError: ")
                 assert "'charge'" in left.trouble
@@ -112,6 +112,10 @@ def test_a_worker_that_has_it_again_has_no_trouble_with_it_yet(file: Path) -> No
             assert (await engine.load("one")).trouble is None
 
     asyncio.run(lives())
+
+
+async def _is_in_nobodys_hands(engine: DurableEngine) -> bool:
+    return (await engine.load("one")).available_at is not None
 
 
 async def _is_suspended(engine: DurableEngine) -> bool:

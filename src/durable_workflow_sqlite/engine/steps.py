@@ -205,6 +205,8 @@ async def _pause(run: Run, call: StepCall, failed: StepCheckpoint, until: dateti
     """Wait for the time of the next attempt; if there is to be none, record that, and raise."""
     task = asyncio.current_task()
     assert task is not None
+    if run.trouble is not None:  # since before it failed: nobody will come to cancel this
+        raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
     if _goes_on(run, call):
         call.interruptible = call.is_pausing = True
         try:
