@@ -5,6 +5,7 @@
 PYTHON ?= python3
 DB     ?= workflows.db
 ARGS   ?=
+WORKERS ?= 2
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -23,8 +24,13 @@ demo: $(CORE) ## Run examples/demo.py: a workflow that survives kill -9
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest -q -n 2 $(ARGS)
+test: $(READY) ## Run the tests, with a little of each harm (ARGS="-k name" for some of them)
+	@DURABLE_SEED=$${DURABLE_SEED:-1} $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal \
+		-m "not campaign" $(ARGS)
+
+.PHONY: campaigns
+campaigns: $(READY) ## Run the short form of every campaign: kills, faults, made-up workflows
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m campaign $(ARGS)
 
 .PHONY: crash-test
 crash-test: $(READY) ## Run the long campaign of crashes

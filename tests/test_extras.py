@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -25,10 +26,14 @@ def extras() -> dict[str, list[str]]:
     }
 
 
+# It reads what is installed file by file.
+packages_distributions = functools.cache(importlib.metadata.packages_distributions)
+
+
 def modules_of(distribution: str) -> list[str]:
     return [
         module
-        for module, distributions in importlib.metadata.packages_distributions().items()
+        for module, distributions in packages_distributions().items()
         if distribution in {one.lower() for one in distributions}
     ]
 

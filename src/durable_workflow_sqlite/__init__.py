@@ -19,6 +19,7 @@ from durable_workflow_sqlite.errors import (
     ExecutionNotFoundError,
     MigrationError,
     NonDeterminismError,
+    NonDeterministicCallError,
     SchemaTooNewError,
     SerializationError,
     SignalTimeoutError,
@@ -35,6 +36,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowCancelledError,
     WorkflowExpiredError,
     WorkflowFailedError,
+    WorkflowStuckError,
 )
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
@@ -76,6 +78,7 @@ __all__ = [
     "ExecutionStatus",
     "MigrationError",
     "NonDeterminismError",
+    "NonDeterministicCallError",
     "Record",
     "RecoveryResult",
     "RetryPolicy",
@@ -110,6 +113,7 @@ __all__ = [
     "WorkflowFailedError",
     "WorkflowGuarantee",
     "WorkflowSignal",
+    "WorkflowStuckError",
     "WorkflowTimer",
     "migrate",
     "validate_schema",

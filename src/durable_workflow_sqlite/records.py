@@ -11,7 +11,7 @@ import functools
 import unicodedata
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -237,6 +237,17 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
             check_time("due_at", self.due_at)
         if self.event is not None:
             check_integer("event", self.event, minimum=1)
+
+    def completed(self, output_data: str, completed_at: datetime, event: int) -> StepCheckpoint:
+        """This attempt with its result. What was checked when it was made is not checked again."""
+        copied: Any = self
+        completed: StepCheckpoint = copied.__copy__()
+        change = msgspec.structs.force_setattr
+        change(completed, "status", StepStatus.COMPLETED)
+        change(completed, "output_data", output_data)
+        change(completed, "completed_at", completed_at)
+        change(completed, "event", event)
+        return completed
 
 
 class WorkflowTimer(msgspec.Struct, frozen=True, kw_only=True):

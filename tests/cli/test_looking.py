@@ -221,13 +221,12 @@ def test_a_file_in_a_folder_that_is_read_only_is_read(file: Path) -> None:
 _AS_ANOTHER = """
 import os, sys
 from durable_workflow_sqlite.cli import main
+from tests.other_user import become_another_user
 main(sys.argv[1:], run_here=lambda _: 1)  # imports what another user may not read
 for beside in ("-shm", "-wal"):
     if os.path.exists(sys.argv[2] + beside):
         os.unlink(sys.argv[2] + beside)
-if os.getuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
+become_another_user()
 sys.exit(main(sys.argv[1:], run_here=lambda _: 1))
 """
 

@@ -1,4 +1,7 @@
-"""Kill -9 before and after every write to the store, and again in the recovery that follows."""
+"""Kill -9 before and after every write to the store, and again in the recovery that follows.
+
+`make campaigns` does all of it; `make test` a little of each scenario.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import ENDED, Kill, Scenario, World
+from tests.crash.harness import ENDED, KILLED, Kill, Scenario, World
 from tests.crash.scenarios import SCENARIOS
 from tests.oracle import violations
 
@@ -46,6 +49,7 @@ def check(world: World, deaths: str) -> None:
 
 
 @pytest.mark.crash
+@pytest.mark.campaign
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_promise_holds_wherever_the_process_is_killed(
     scenario: Scenario, tmp_path: Path, record_property: pytest.RecordProperty
@@ -75,6 +79,27 @@ def test_every_promise_holds_wherever_the_process_is_killed(
 
 
 @pytest.mark.crash
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_every_promise_holds_at_a_few_kills(
+    scenario: Scenario, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    # Of each scenario others, so that they add up to all kinds of moments.
+    number = SCENARIOS.index(scenario)
+    first, second = Kill(2 + number % 4, bool(number % 2)), Kill(1 + number % 3, not number % 2)
+    folder = tmp_path / "world"
+    folder.mkdir()
+    world = World(folder, scenario)
+    assert world.live(first) == KILLED
+    points = 1
+    if world.live(second) == KILLED:
+        points += 1
+        assert world.live() == ENDED
+    check(world, f"{first}, then {second}")
+    record_property("kill points", points)
+
+
+@pytest.mark.crash
+@pytest.mark.campaign
 def test_ten_steps_run_once_where_they_were_recorded_and_twice_at_most(tmp_path: Path) -> None:
     scenario = SCENARIOS[0]
     for first in kills():

@@ -117,7 +117,9 @@ def damaged(whole: bytes, dice: random.Random, *, is_cut: bool) -> bytes:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("is_cut", [False, True], ids=["bits flipped", "cut off"])
-@pytest.mark.parametrize("part", ["workflows.db", "workflows.db-wal"])
+@pytest.mark.parametrize(
+    "part", ["workflows.db", pytest.param("workflows.db-wal", marks=pytest.mark.campaign)]
+)
 def test_a_damaged_file_is_a_store_error_or_works(
     tmp_path: Path, part: str, is_cut: bool, counts: Counter[str]
 ) -> None:

@@ -252,6 +252,7 @@ A_LOT: Final = 20_000_000
 
 
 @pytest.mark.faults
+@pytest.mark.campaign
 @needs_linux
 def test_a_limit_of_memory_fails_no_execution_and_passes(
     tmp_path: Path, counts: Counter[str]

@@ -69,7 +69,13 @@ def thaw_and_finish(crew: Crew, worker: Worker, is_killed: bool) -> None:
 
 @pytest.mark.faults
 @needs_linux
-@pytest.mark.parametrize("is_before", [True, False], ids=["in a transaction", "between two"])
+@pytest.mark.parametrize(
+    "is_before",
+    [
+        pytest.param(True, id="in a transaction", marks=pytest.mark.campaign),
+        pytest.param(False, id="between two"),
+    ],
+)
 def test_a_worker_that_freezes_at_a_write_keeps_its_work_and_the_others_go_on(
     tmp_path: Path, is_before: bool, counts: Counter[str]
 ) -> None:
@@ -102,6 +108,7 @@ def test_a_worker_that_freezes_at_a_write_keeps_its_work_and_the_others_go_on(
 
 
 @pytest.mark.faults
+@pytest.mark.campaign
 @needs_linux
 def test_a_worker_that_is_frozen_at_any_moment_keeps_its_work(
     tmp_path: Path, counts: Counter[str]

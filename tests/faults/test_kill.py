@@ -15,7 +15,11 @@ import pytest
 from tests.faults.crew import Crew, Harm, needs_linux, run_until_done
 from tests.faults.reliability import FULL
 
-SIZES = (2, 4, 8)
+SIZES = (
+    pytest.param(2, marks=pytest.mark.campaign),
+    4,
+    pytest.param(8, marks=pytest.mark.campaign),
+)
 KILLS = 3500 if FULL else 30
 """For each size of the crew, at the least."""
 SECONDS = 200 if FULL else 0

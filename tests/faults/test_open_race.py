@@ -50,7 +50,15 @@ def of_dart(file: Path) -> None:
     write_dart_file(file)
 
 
-WRITERS = [fresh, *(of_version(n) for n in range(1, SCHEMA_VERSION + 1)), of_dart]
+WRITERS = [
+    fresh,
+    of_version(1),
+    *(
+        pytest.param(of_version(number), marks=pytest.mark.campaign)
+        for number in range(2, SCHEMA_VERSION + 1)
+    ),
+    of_dart,
+]
 
 
 def open_and_save(file: Path) -> str:

@@ -2,12 +2,14 @@
 
 The database is in memory and outlives the workers: what was committed stays, an open transaction
 is rolled back. A worker dies where its process would, before or after one of its commits takes
-effect: its event loop is left where it stands, and none of its code goes on.
+effect: its event loop is left where it stands, and none of its code goes on. How fast the machine
+is does not decide which writes share a commit, and so where a death falls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import sqlite3
 from contextlib import suppress
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import strategies as st
 
 from durable_workflow_sqlite import (
@@ -23,6 +26,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     WorkflowDefinition,
 )
+from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 from durable_workflow_sqlite.testing import ManualClock
 from tests.oracle import FINAL, Life, Snapshot, look_through, violations
@@ -40,6 +44,8 @@ EXECUTION = "one"
 BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
 MOST_TIMES = 300
 MOST_LIVES = 5
+LOOK_AT_CLOCK_S = 0.0002
+"""What passes between two looks of the store at the machine's clock."""
 
 
 class Event(NamedTuple):
@@ -133,12 +139,16 @@ class World:
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda _loop, _context: None)  # of what dies with it
         life = loop.create_task(self._life())
-        try:
-            loop.run_until_complete(life)
-            is_over = True
-        except Died:
-            is_over = False
-        _bury(loop)
+        with pytest.MonkeyPatch.context() as patch:
+            # Which writes share a commit is a matter of milliseconds, here of looks at the clock.
+            looks = itertools.count()
+            patch.setattr(group_commit, "monotonic", lambda: next(looks) * LOOK_AT_CLOCK_S)
+            try:
+                loop.run_until_complete(life)
+                is_over = True
+            except Died:
+                is_over = False
+            _bury(loop)
         self.clock = ManualClock(self.clock.now())  # nobody sleeps by it any more
         connection.is_dead = False
         if connection.in_transaction:

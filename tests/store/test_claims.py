@@ -32,6 +32,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_checkpoint,
     new_execution,
 )
+from tests.other_user import become_another_user
 from tests.store.processes import a_process
 
 
@@ -319,7 +320,7 @@ def test_workers_of_several_users_respect_each_other() -> None:
         folder.chmod(0o1777)
 
         def ask(say: Callable[[str], None]) -> None:
-            os.setuid(65534)
+            become_another_user()
 
             async def story() -> None:
                 store = SqliteCheckpointStore.file(file)

@@ -213,6 +213,7 @@ def test_a_lock_that_is_held_too_long_is_a_busy_error_and_harms_nothing_else(
     async def story() -> None:
         async with a_store(opened, file) as store:
             monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 200)
+            store._connection.execute("pragma busy_timeout = 200")  # of one that waits in a thread
             await store.save_checkpoint(new_checkpoint("e", 0))
             other.execute("begin immediate")
             outcomes = await asyncio.gather(

@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store import connection as opening
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from tests.other_user import become_another_user
 from tests.store.processes import a_process
 
 
@@ -230,7 +231,7 @@ def test_what_may_not_be_written_is_a_store_error(what: str) -> None:
         file.chmod(0o666 if what == "a folder" else 0o444)
 
         def open_it(say: Callable[[str], None]) -> None:
-            os.setuid(65534)
+            become_another_user()
 
             async def story() -> None:
                 async with SqliteCheckpointStore.file(file) as store:

@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 # How long it gets
 
 
-@pytest.mark.parametrize("at_once", [1, 50])
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.campaign), 50])
 @pytest.mark.parametrize("readers", [0, 3])
 def test_the_log_stays_short(file: Path, at_once: int, readers: int) -> None:
     async def story() -> int:
@@ -102,6 +102,7 @@ def test_the_log_stays_short_while_two_processes_write_and_others_read(file: Pat
         assert size_of(log_of(file)) < 1_000_000
 
 
+@pytest.mark.campaign
 def test_a_reader_that_stays_holds_writers_up_a_few_times_and_not_all_the_time(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,6 +248,7 @@ def test_a_checkpoint_makes_no_database_where_one_was_deleted(file: Path) -> Non
 # The WAL-reset bug
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at locks as Linux shows them")
 def test_no_checkpoint_runs_while_another_connection_can_commit(file: Path) -> None:
     """Seen from outside, by the locks that SQLite takes on the index of the log."""
@@ -371,6 +373,7 @@ def test_the_versions_with_the_bug(version: tuple[int, int, int], expected: bool
     assert has_reset_bug(version) is expected
 
 
+@pytest.mark.campaign
 def test_our_own_checkpoints_are_never_taken_for_foreign_ones(file: Path) -> None:
     """Processes write, checkpoint and are killed, again and again; somebody looks all the time."""
     make_notes(file)

@@ -7,7 +7,6 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable_workflow_sqlite.errors import EngineStoppedError
@@ -67,7 +66,7 @@ class NeverBegan(Exception):  # noqa: N818 - no error: it says that nothing has 
 
 
 class _Turn:
-    """The turn of a sync function that waits for a thread: what is given up by then never begins."""
+    """The turn of a sync function that waits for a thread; given up by then, it never begins."""
 
     def __init__(self, step: UnderWay | None) -> None:
         self._step = step
@@ -100,8 +99,6 @@ def failure_of(run: Run, error: BaseException, what: str) -> Exception:
     if task is None or task.cancelling():
         raise error
     return RuntimeError(f"the function of {what} was cancelled from within")
-
-
 
 
 def is_async(function: Callable[..., Any]) -> bool:

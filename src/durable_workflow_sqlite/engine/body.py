@@ -51,6 +51,7 @@ class Body:
         "history",
         "is_ended",
         "loop",
+        "module",
         "new",
         "open",
         "started_at",
@@ -79,6 +80,8 @@ class Body:
         self.open: dict[Place, Operation] = {}
         self.undoable: dict[Place, StepCall] = {}
         self.heard = 0
+        self.module = ""
+        """Where the workflow function is defined."""
         self.steps_begun = 0
         self.is_ended = False
         self.trouble: BaseException | None = None
@@ -102,6 +105,7 @@ class Body:
         """
         if self._watchdog is not None:
             self._watchdog.start()
+        self.module = function.__module__
         self._task = variables.run(
             self.loop.create_task,
             function(context, *args),
@@ -113,7 +117,8 @@ class Body:
     def hear(self, operation: Operation, checkpoint: StepCheckpoint) -> None:
         """Tell it the outcome of what it asked for, and run it until it waits again."""
         event, at = checkpoint.event, checkpoint.completed_at
-        assert event is not None and at is not None
+        assert event is not None
+        assert at is not None
         self.heard = event
         self.loop.move_to(at)
         self.open.pop(operation.place, None)
@@ -146,11 +151,13 @@ class Body:
         for _ in range(MOST_LAST_WORDS):
             if task.done():
                 break
-            if not self.loop._ready:
+            if not self.loop.has_ready:
                 task.cancel()
             self._run()
             if (timer := self.loop.next_timer()) is not None and not task.done():
-                self.loop.move_to(as_time(timer[0]))  # nobody waits for how long it sleeps on its way out
+                self.loop.move_to(
+                    as_time(timer[0])
+                )  # nobody waits for how long it sleeps on its way out
                 self._run()
         self.end()
 
@@ -223,12 +230,12 @@ class Body:
         if watchdog is None:
             self.loop.run()
             return
-        before, watchdog.body = watchdog.body, self
+        watchdog.body = self
         watchdog.runs += 1
         try:
             self.loop.run()
         finally:
-            watchdog.body = before
+            watchdog.body = None
 
     # What its context calls
 
@@ -268,4 +275,3 @@ class Body:
 
     def has_branch(self, path: str) -> bool:
         return path in self._branches
-

@@ -328,7 +328,9 @@ class WorkflowContext:
         body.steps_begun += 1
         recorded = None if history is None else history.last
         if recorded is not None and (recorded.step_name != name or recorded.kind != kind):
-            error = _mismatch(body.execution_id, place, recorded.kind, recorded.step_name, kind, name)
+            error = _mismatch(
+                body.execution_id, place, recorded.kind, recorded.step_name, kind, name
+            )
             body.trouble = error
             raise error
         return place, history

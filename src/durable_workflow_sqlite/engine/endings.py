@@ -1,10 +1,10 @@
-"""How an execution ends once its workflow function has: what is under way, undoing, the last write."""
+"""How an execution ends once its workflow function has: what is under way, undoing, the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 
-CANCELLED_TYPE: Final = (
-    f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
-)
+CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -207,9 +205,7 @@ class Ending:
         pending = await run.environment.store.load_pending_signals(run.id, CANCEL_SIGNAL)
         return [msgspec.structs.replace(one, status=SignalStatus.DELIVERED) for one in pending]
 
-    async def _finish(
-        self, status: ExecutionStatus, *along: Record, **changes: Any
-    ) -> Outcome:
+    async def _finish(self, status: ExecutionStatus, *along: Record, **changes: Any) -> Outcome:
         run = self._run
         before = run.record
         fields: dict[str, Any] = {
@@ -241,6 +237,6 @@ class Ending:
 def _refused(error: BaseException) -> bool:
     """Whether the code asked for what a workflow function cannot have."""
     if isinstance(error, BaseExceptionGroup):
-        return any(_refused(one) for one in error.exceptions)
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return any(map(_refused, group.exceptions))
     return isinstance(error, NonDeterministicCallError)
-

@@ -23,6 +23,7 @@ from durable_workflow_sqlite.engine.environment import (
     Outcome,
     cancelled,
 )
+from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (
     ErrorFormatter,
@@ -85,6 +86,8 @@ class DurableEngine:
         without any can still signal, cancel, observe and await executions that run elsewhere.
     observers: hooks for metrics and tracing.
     error_formatter: makes of an error the text that is stored of it, to redact it, say.
+    errors: for errors of steps that cannot be recorded as they are. It maps a class to a pair of
+        functions: `to_plain(error)` gives data that JSON can hold, `from_plain(data)` the error.
     max_concurrent: how many executions are taken on at once, from the queue or from workers that
         died; waiting ones do not count, nor those that `run` and `start` begin here.
     max_recoveries: an execution whose worker died more often than this in a row, with no progress
@@ -109,6 +112,7 @@ class DurableEngine:
         *,
         observers: Iterable[DurableEngineObserver] = (),
         error_formatter: ErrorFormatter = default_error_formatter,
+        errors: ErrorFunctions | None = None,
         max_concurrent: int = 100,
         max_recoveries: int = 10,
         cancel_grace: timedelta = timedelta(seconds=30),
@@ -128,7 +132,10 @@ class DurableEngine:
         self._registry = WorkflowRegistry(workflows)
         self._observers = Observers(observers)
         self._format_error = checked(error_formatter)
-        self._keeps_errors_whole = error_formatter is default_error_formatter
+        self._error_codec = ErrorCodec(
+            {} if errors is None else errors,
+            keeps_whole=error_formatter is default_error_formatter,
+        )
         self._max_concurrent = max_concurrent
         self._max_recoveries = max_recoveries
         if not isinstance(cancel_grace, timedelta) or cancel_grace < timedelta(0):
@@ -176,7 +183,7 @@ class DurableEngine:
             observers=self._observers,
             is_observed=bool(self._observers),
             format_error=self._format_error,
-            keeps_errors_whole=self._keeps_errors_whole,
+            error_codec=self._error_codec,
             executor=ThreadPoolExecutor(self._max_concurrent, "durable-workflow-action"),
             status_changed=self._status_changed,
             context=None if self._context is None else self._context.copy(),

@@ -11,6 +11,7 @@ from datetime import timedelta
 import msgspec
 
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
+from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.parking import Parking
@@ -39,8 +40,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     is_observed: bool
     """Whether there is an observer; asked before what it is told costs anything."""
     format_error: ErrorFormatter
-    keeps_errors_whole: bool
-    """Whether all of an error may be stored; not where a formatter may be there to redact it."""
+    error_codec: ErrorCodec
+    """Takes errors of steps apart for the record, and makes them again."""
     executor: Executor
     status_changed: Callable[[WorkflowExecution, ExecutionStatus], None]
     context: Context | None

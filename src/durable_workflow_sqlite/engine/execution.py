@@ -1,7 +1,7 @@
 """One execution in the hands of this worker: its body is driven from event to event, to its end.
 
-The body (the workflow function) asks; steps and waits bring outcomes; each outcome is recorded as an
-event and told to the body, one at a time, in the order of the records. That goes on until
+The body (the workflow function) asks; steps and waits bring outcomes; each outcome is recorded as
+an event and told to the body, one at a time, in the order of the records. That goes on until
 - the body ends; or
 - the execution is *interrupted*: cancelled or expired, and then compensated; or
 - it only waits for long, and is *parked*: out of memory until its time or signal comes; or
@@ -13,33 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from contextvars import Context, copy_context
 from typing import Any, Final
 
-from durable_workflow_sqlite.engine.body import Body, current_context
-from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.engine.driver import Driver
 from durable_workflow_sqlite.engine.endings import Ending, LeftAsItIs
 from durable_workflow_sqlite.engine.environment import Environment, Interruption, Outcome, expired
 from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
+from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,
     check_rest_was_asked_for,
     replay_event,
 )
-from durable_workflow_sqlite.engine.run import Run
-from durable_workflow_sqlite.engine.steps import CutOff, perform_step
-from durable_workflow_sqlite.engine.waits import TimerFired, Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
-from durable_workflow_sqlite.errors import EngineStoppedError, StoreError, WorkflowStuckError
-from durable_workflow_sqlite.records import (
-    ExecutionStatus,
-    Record,
-    WorkflowClaim,
-    WorkflowExecution,
-    WorkflowGuarantee,
-)
+from durable_workflow_sqlite.errors import EngineStoppedError, StoreError
+from durable_workflow_sqlite.records import ExecutionStatus, WorkflowClaim, WorkflowExecution
 
 EVENTS_A_TURN: Final = 200
 """Events that are replayed in one turn of the program's event loop."""
@@ -47,29 +35,11 @@ EVENTS_A_TURN: Final = 200
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
-class Execution(Run):
+class Execution(Driver):
     """Runs one execution; `outcome` is done when it leaves this worker, and never an exception."""
 
     # Ten thousand of them may wait at once: what is rarely needed is made when it is.
-    __slots__ = (
-        "_alarm",
-        "_awaiting_outcome",
-        "_body",
-        "_context",
-        "_is_ending",
-        "_is_live",
-        "_is_looking",
-        "_is_parked",
-        "_left_behind",
-        "_marks",
-        "_tasks",
-        "_variables",
-        "_waits",
-        "_working",
-        "definition",
-        "outcome",
-        "suspended",
-    )
+    __slots__ = ("_alarm", "_awaiting_outcome", "_is_parked", "outcome")
 
     def __init__(
         self,
@@ -79,33 +49,9 @@ class Execution(Run):
         claim: WorkflowClaim,
         history: History,
     ) -> None:
-        super().__init__(environment, record, claim, history)
-        self.definition = definition
-        loop = asyncio.get_running_loop()
-        self.outcome: asyncio.Future[Outcome] = loop.create_future()
-        self.suspended: asyncio.Future[None] = loop.create_future()
-        self._variables: Context = (environment.context or definition.variables).copy()
-        self._body = Body(
-            definition.name,
-            self.id,
-            record.started_at or record.created_at,
-            history,
-            environment.watchdog,
-        )
-        self._context = WorkflowContext(self._body)
-        self._variables.run(current_context.set, self._context)
-        self._waits = Waits(self, self._ring)
-        self._tasks: dict[asyncio.Task[None], None] = {}
-        self._working = 0
-        """Tasks that are at work for it."""
-        self._is_live = False
-        """Whether the body has heard of all that was recorded before, and new things begin."""
-        self._is_looking = False
-        self._is_ending = False
+        super().__init__(environment, definition, record, claim, history)
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._is_parked = False
-        self._left_behind: list[Operation] = []
-        self._marks: list[Record] = []
-        """What the body has given up, to be saved."""
         self._alarm: asyncio.Future[None] | None = None
         self._awaiting_outcome: list[asyncio.Future[Outcome]] | None = None
 
@@ -149,11 +95,6 @@ class Execution(Run):
     def throw_away(self) -> None:
         """Close the body where it stands; for whoever has thrown away all tasks that drove it."""
         self._body.drop()
-
-    def let_go_of_slot(self) -> None:
-        """It only waits, or has ended: others may be recovered in its place."""
-        if not self.suspended.done():
-            self.suspended.set_result(None)
 
     def stop_after_steps(self, trouble: BaseException) -> None:
         """`stop`, once the steps that are under way have their outcome; no other begins."""
@@ -213,7 +154,7 @@ class Execution(Run):
         body.begin(self.definition.function, self._context, args, self._variables)
         if body.trouble is not None:
             raise body.trouble
-        events = self.history.events
+        events, codec = self.history.events, self.environment.error_codec
         last = self.record.last_event
         for number, checkpoint in enumerate(events):
             if self.trouble is not None:
@@ -223,7 +164,7 @@ class Execution(Run):
             if body.is_over:
                 check_rest_was_asked_for(body, events[number:])
                 break
-            replay_event(body, checkpoint, self._observers)
+            replay_event(body, checkpoint, codec, self._observers)
             if number % EVENTS_A_TURN == EVENTS_A_TURN - 1:
                 await asyncio.sleep(0)
         if last is None and self.record.status is not ExecutionStatus.COMPENSATING:
@@ -235,201 +176,6 @@ class Execution(Run):
     @property
     def _observers(self) -> Any:
         return self.environment.observers if self.environment.is_observed else None
-
-    # On, from event to event
-
-    async def _work(self, call: StepCall | None = None) -> None:
-        """Perform a step, tell the body what is recorded, and go on with what it asks for."""
-        self._working += 1
-        task = asyncio.current_task()
-        try:
-            while True:
-                if call is not None:
-                    call.task = task
-                    try:
-                        await perform_step(self, call)
-                    except CutOff:
-                        pass
-                    finally:
-                        call.task = None
-                        del self.under_way[call]
-                call = self._advance()
-                if call is None:
-                    if not (self._waits.wants_look and self._may_look):
-                        break
-                    self._is_looking = True
-                    try:
-                        await self._waits.look(self._body)
-                    finally:
-                        self._is_looking = False
-            if self._has_ended and not self._is_ending and self.trouble is None:
-                self._is_ending = True
-                await self._end()
-            elif self._is_resting:
-                await self._rest()
-        except asyncio.CancelledError as error:
-            self.stop(error)
-        except BaseException as error:
-            self.stop(error)
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            self._working -= 1
-            if self.trouble is not None:
-                self._leave_if_still()
-            elif self.stops_after_steps is not None and not self.under_way:
-                self.stop(self.stops_after_steps)
-
-    def _advance(self) -> StepCall | None:
-        """Tell the body what is recorded, an event at a time; a step that the caller is to perform.
-
-        All else that it asks for begins on the way.
-        """
-        body = self._body
-        if self.trouble is not None or self.stops_after_steps is not None or not self._is_live:
-            return None
-        if body.is_ended or self._has_ended:
-            if not body.is_ended:
-                self._body_has_ended()
-            return None
-        mine = self._begin_new(None) if body.new else None
-        while (pending := self.next_to_tell()) is not None:
-            assert pending.checkpoint is not None
-            if type(pending) is TimerFired:
-                body.let_time_pass(pending.checkpoint)
-            else:
-                body.hear(pending, pending.checkpoint)  # type: ignore[arg-type]
-            if body.trouble is not None or body.is_over:
-                if mine is not None:
-                    del self.under_way[mine]  # it has not begun
-                if body.trouble is not None:
-                    self.stop(body.trouble)
-                else:
-                    self._body_has_ended()
-                return None
-            if body.new or body.given_up:
-                mine = self._begin_new(mine)
-        if body.loop.has_timers or self._waits.knows_timer:
-            self._waits.heed_timers(body)
-        if self._marks:
-            self._spawn(self._save_marks())
-        return mine
-
-    @property
-    def _has_ended(self) -> bool:
-        return self._is_live and (
-            self._body.is_over
-            or self.interruption is not None
-            or self.record.status is ExecutionStatus.COMPENSATING
-        )
-
-    def _body_has_ended(self) -> None:
-        """The body has returned, has raised, or must end: end what it left behind."""
-        body = self._body
-        self._begin_new(None, may_begin=False)
-        if not body.is_over:
-            body.interrupt()
-        body.end()
-        self._left_behind = body.given_up
-        body.given_up = []
-        body.new.clear()
-
-    def _begin_new(self, mine: StepCall | None, *, may_begin: bool = True) -> StepCall | None:
-        """Begin what the body has asked for since, and give up what it has given up."""
-        body = self._body
-        if body.given_up:
-            given_up, body.given_up = body.given_up, []
-            for call in given_up:
-                if isinstance(call, StepCall):
-                    call.give_up()
-                else:
-                    assert isinstance(call, WaitCall)
-                    self._marks.extend(self._waits.give_up(call))
-        if body.new:
-            new, body.new = body.new, []
-            self.steps_begun = body.steps_begun
-            if may_begin:
-                for call in new:
-                    if call.future is None or call.future.done():
-                        continue  # given up before it began
-                    if isinstance(call, WaitCall):
-                        self._waits.add(call)
-                        continue
-                    assert isinstance(call, StepCall)
-                    self.under_way[call] = None
-                    if mine is None and copy_context() == call.variables:
-                        mine = call
-                    else:
-                        call.task = self._spawn(self._work(call), call.variables)
-        return mine
-
-    async def _save_marks(self) -> None:
-        self._working += 1
-        marks, self._marks = self._marks, []
-        try:
-            if marks:
-                await self.save(*marks)
-        except Exception as error:  # noqa: BLE001 - whatever the store raises
-            self.stop(error)
-        finally:
-            self._working -= 1
-        await self._work()
-
-    @property
-    def _may_look(self) -> bool:
-        return (
-            self._waits.wants_look
-            and not self._is_looking
-            and self._is_live
-            and self.is_all_told
-            and not self._has_ended
-            and self.trouble is None
-            and self.stops_after_steps is None
-        )
-
-    def _ring(self) -> None:
-        if self._may_look:
-            self._spawn(self._work())
-
-    # At rest
-
-    @property
-    def _is_resting(self) -> bool:
-        """Whether the body waits, and only for what time or others bring."""
-        return (
-            self._is_live
-            and not self.under_way
-            and self.is_all_told
-            and not self._is_looking
-            and not self._waits.wants_look
-            and not self._has_ended
-            and self.trouble is None
-            and self.stops_after_steps is None
-        )
-
-    async def _rest(self) -> None:
-        if self._body.is_stuck:
-            self.stop(
-                WorkflowStuckError(
-                    f"the workflow of execution {self.id!r} waits, and no step, sleep, signal or"
-                    " timer is open that could wake it: it waits for itself, or for what is not of"
-                    " this workflow. The execution was left as it is. Wait for other things in a"
-                    " step: `await ctx.step(name, function, ...)`",
-                    workflow_execution_id=self.id,
-                )
-            )
-            return
-        self.let_go_of_slot()
-        records = self._waits.resting(self._body)
-        if self.record.status is not ExecutionStatus.SUSPENDED:
-            await self.save(self.changed(status=ExecutionStatus.SUSPENDED), *records)
-        elif records:
-            await self.save(*records)
-        if (
-            self._is_resting
-            and self.record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND
-        ):
-            self.environment.parking.rests(self)
 
     # To the end
 
@@ -500,17 +246,3 @@ class Execution(Run):
     def _expire(self, alarm: asyncio.Future[None]) -> None:
         if not alarm.cancelled():
             self.interrupt(expired(self.record))
-
-    def _spawn(
-        self, work: Coroutine[Any, Any, None], variables: Context | None = None
-    ) -> asyncio.Task[None]:
-        loop = asyncio.get_running_loop()
-        if variables is None:
-            variables = self._variables.copy()
-        task = self.environment.new_task(
-            work, loop=loop, context=variables, name=f"execution {self.id}"
-        )
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
-        return task
-

@@ -7,14 +7,11 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from durable_workflow_sqlite.engine.error_codec import ErrorCodec
-from durable_workflow_sqlite.errors import DurableWorkflowError, ErrorClassNotFoundError
+from durable_workflow_sqlite.errors import DurableWorkflowError
 
 MAX_ERROR_LENGTH: Final = 1000
 
 ErrorFormatter = Callable[[BaseException], str]
-
-_CODEC: Final = ErrorCodec()
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -63,20 +60,3 @@ def in_words(type_: str | None, message: str | None) -> str:
     if not name or name == message or module == DurableWorkflowError.__module__:
         return message or name
     return f"{name}: {message}"
-
-
-def parts(error: Exception) -> str | None:
-    """What `rebuild` makes an equal error of, as JSON. None if that cannot be."""
-    text = _CODEC.parts(error)
-    return text if _CODEC.is_whole(text) else None
-
-
-def rebuild(type_: str | None, message: str | None, parts: str | None = None) -> Exception | None:
-    """The error that was stored, if its class is found, else None.
-
-    Without its `parts`, only the class and the message are kept.
-    """
-    try:
-        return _CODEC.rebuild(type_, message, parts)
-    except ErrorClassNotFoundError:
-        return None

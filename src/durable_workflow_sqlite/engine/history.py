@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepKind,
@@ -67,12 +69,14 @@ class History:
     ) -> None:
         self.timers = [timer for timer in timers if timer.status is TimerStatus.PENDING]
         self._steps: dict[Place, StepHistory] = {}
+        unnumbered = 0
         self.events: list[StepCheckpoint] = []
         self.last_completed_at: datetime | None = None
         for checkpoint in checkpoints:
             place = (checkpoint.branch, checkpoint.step_index)
-            if checkpoint.event is not None:
+            if checkpoint.event is not None or _is_unnumbered(checkpoint):
                 self.events.append(checkpoint)
+                unnumbered += checkpoint.event is None
             at = checkpoint.completed_at
             if at is not None and (self.last_completed_at is None or at > self.last_completed_at):
                 self.last_completed_at = at
@@ -84,11 +88,22 @@ class History:
             else:
                 step.attempts.append(checkpoint)
         self.events.sort(key=_event)
+        if unnumbered:
+            self._number_the_rest()
+
+    def _number_the_rest(self) -> None:
+        """A process of an earlier version has written beside ours: the times tell the order."""
+        self.events.sort(key=_completed_at)
+        last = 0
+        for position, checkpoint in enumerate(self.events):
+            if checkpoint.event is None:
+                self.events[position] = msgspec.structs.replace(checkpoint, event=last)
+            last = max(last, _event(self.events[position]))
 
     @property
     def last_event(self) -> int:
         """The number of the last event; 0 where there is none."""
-        return _event(self.events[-1]) if self.events else 0
+        return max(map(_event, self.events), default=0)
 
     def take(self, place: Place) -> StepHistory | None:
         """What is recorded at a place; each place is asked for once, and then forgotten."""
@@ -114,3 +129,22 @@ def was_cut_off(checkpoint: StepCheckpoint) -> bool:
 
 def _event(checkpoint: StepCheckpoint) -> int:
     return checkpoint.event or 0
+
+
+def _is_unnumbered(checkpoint: StepCheckpoint) -> bool:
+    """Whether it is an outcome that an earlier version wrote, which knew no events."""
+    if checkpoint.attempt == 0 or checkpoint.event is not None or checkpoint.completed_at is None:
+        return False
+    if checkpoint.status is StepStatus.COMPLETED:
+        return True
+    return (
+        checkpoint.status is StepStatus.FAILED
+        and checkpoint.error_type != CUT_OFF
+        and (checkpoint.due_at is None or checkpoint.kind is not StepKind.STEP)
+        and checkpoint.error_message is not None
+    )
+
+
+def _completed_at(checkpoint: StepCheckpoint) -> datetime:
+    assert checkpoint.completed_at is not None
+    return checkpoint.completed_at

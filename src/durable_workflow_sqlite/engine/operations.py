@@ -19,16 +19,23 @@ from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
 OnCancel = Literal["finish", "stop"]
 
 
-class Operation(msgspec.Struct, eq=False):
+class Operation(msgspec.Struct, eq=False, kw_only=True):
     """Something that was asked for, and what has become of it.
 
     future: on which the workflow function waits for it.
-    checkpoint: the outcome as it is stored; `value` or `error` is what the function is told.
+    checkpoint: the outcome as it is stored (of a wait, its INTENT before that); `value` or `error`
+        is what the function is told.
     """
 
     place: Place
     name: str
     history: StepHistory | None
+    future: asyncio.Future[Any] | None = None
+    checkpoint: StepCheckpoint | None = None
+    value: Any = None
+    error: BaseException | None = None
+    is_recorded: bool = False
+    """Whether its outcome is committed."""
 
     @property
     def kind(self) -> StepKind:
@@ -43,7 +50,7 @@ class Operation(msgspec.Struct, eq=False):
         return f"{self.kind.lower()} {self.name!r} ({place_in_words(self.place)})"
 
 
-class StepCall(Operation, eq=False):
+class StepCall(Operation, eq=False, kw_only=True):
     """What `ctx.step` was called with."""
 
     action: Callable[..., Any]
@@ -59,12 +66,6 @@ class StepCall(Operation, eq=False):
     idempotency_key: str | None
     variables: Context
     """The context variables of whoever called it."""
-
-    future: asyncio.Future[Any] | None = None
-    checkpoint: StepCheckpoint | None = None
-    value: Any = None
-    error: BaseException | None = None
-    is_recorded: bool = False
 
     task: asyncio.Task[Any] | None = None
     """Which performs it now."""
@@ -121,20 +122,13 @@ class StepCall(Operation, eq=False):
             raise SerializationError(f"{self}: its deserialize failed: {error!r}") from error
 
 
-class WaitCall(Operation, eq=False):
+class WaitCall(Operation, eq=False, kw_only=True):
     """What `ctx.sleep` or `ctx.wait_signal` was called with."""
 
     is_sleep: bool
     end: datetime | timedelta | None
     """When, or how long from the time that it is reached on; None for a wait without a timeout."""
     payload_type: Any = Any
-
-    future: asyncio.Future[Any] | None = None
-    checkpoint: StepCheckpoint | None = None
-    """Its INTENT, once that is recorded; then its outcome."""
-    value: Any = None
-    error: BaseException | None = None
-    is_recorded: bool = False
 
     due_at: datetime | None = None
 

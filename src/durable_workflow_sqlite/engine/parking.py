@@ -1,4 +1,4 @@
-"""Which executions leave memory: those that have only waited for long, or where there are too many."""
+"""Which executions leave memory: those that have only waited for long, or if there are too many."""
 
 from __future__ import annotations
 

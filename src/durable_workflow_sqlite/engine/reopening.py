@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from durable_workflow_sqlite.engine.steps import later
-from durable_workflow_sqlite.engine.waits import timer_of
+from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.records import (
     Record,
     StepCheckpoint,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.history import TIMERS, Place, place_in_words
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.steps import error_of
-from durable_workflow_sqlite.engine.waits import failure_of_wait, payload_of
+from durable_workflow_sqlite.engine.wait_records import failure_of_wait, payload_of
 from durable_workflow_sqlite.errors import NonDeterminismError, SerializationError
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
 
-def replay_event(body: Body, checkpoint: StepCheckpoint, observers: Observers | None) -> None:
+def replay_event(
+    body: Body, checkpoint: StepCheckpoint, codec: ErrorCodec, observers: Observers | None = None
+) -> None:
     """Tell a body a recorded event, and let it run until it waits again.
 
     Raises NonDeterminismError where the body has not asked for what the event is the outcome of,
@@ -30,7 +33,7 @@ def replay_event(body: Body, checkpoint: StepCheckpoint, observers: Observers | 
                 raise _unasked(body, checkpoint)
             body.let_time_pass(checkpoint)  # it has given it up since
         else:
-            read_outcome(body.execution_id, call, checkpoint)
+            _read_outcome(body, call, checkpoint, codec)
             if observers:
                 _tell(observers, call, checkpoint)
             body.hear(call, checkpoint)
@@ -38,8 +41,11 @@ def replay_event(body: Body, checkpoint: StepCheckpoint, observers: Observers | 
         raise body.trouble
 
 
-def read_outcome(execution_id: str, call: Operation, checkpoint: StepCheckpoint) -> None:
+def _read_outcome(
+    body: Body, call: Operation, checkpoint: StepCheckpoint, codec: ErrorCodec
+) -> None:
     """What the body is to be told of a recorded outcome."""
+    execution_id = body.execution_id
     call.checkpoint = checkpoint
     is_completed = checkpoint.status is StepStatus.COMPLETED
     if isinstance(call, StepCall):
@@ -53,7 +59,7 @@ def read_outcome(execution_id: str, call: Operation, checkpoint: StepCheckpoint)
                 error.branch, error.step_index = call.place
                 raise
         else:
-            call.error = error_of(execution_id, call, checkpoint)
+            call.error = error_of(execution_id, call, checkpoint, codec, (body.module,))
     elif isinstance(call, WaitCall):
         if not is_completed:
             call.error = failure_of_wait(execution_id, checkpoint)

@@ -131,22 +131,9 @@ class Run:
         """Whether the workflow function has heard of everything that has a number."""
         return not self._untold
 
-    def next_to_tell(self) -> Pending | None:
-        """What is to be told next: the first by its number, once it is recorded."""
-        untold = self._untold
-        if not untold:
-            return None
-        number = next(iter(untold))
-        pending = untold[number]
-        if not pending.is_recorded:
-            return None
-        del untold[number]
-        return pending
-
     def forget_what_is_untold(self) -> None:
         """The workflow function has ended: what is recorded of it reaches nobody."""
-        while self.next_to_tell() is not None:
-            pass
+        self._untold = {n: one for n, one in self._untold.items() if not one.is_recorded}
 
     # Writing
 
@@ -164,7 +151,7 @@ class Run:
                 raise
             refusal = error
         else:
-            if len(records) > 1 or type(records[0]) is WorkflowExecution:
+            if any(isinstance(one, WorkflowExecution) for one in records):
                 self._saved(records)
             return
         await self._save_later(records, refusal)
@@ -213,9 +200,7 @@ class Run:
             return
         await self._save_later((outcome,), refusal)
 
-    async def save_taken(
-        self, pending: Pending, outcome: StepCheckpoint, *along: Record
-    ) -> None:
+    async def save_taken(self, pending: Pending, outcome: StepCheckpoint, *along: Record) -> None:
         """As `save_outcome`, of what can be had again: it may be refused, and is then as before."""
         try:
             await self.environment.store.save(outcome, *along, claim=self.claim)

@@ -81,7 +81,9 @@ class Saga:
         doubtful = [
             place
             for place, step in history.steps()
-            if step.is_in_doubt and step.compensation is None and step.last is not None
+            if step.is_in_doubt
+            and step.compensation is None
+            and step.last is not None
             and step.last.compensate_ref is not None
         ]
         for place in doubtful:

@@ -21,6 +21,7 @@ from durable_workflow_sqlite.engine.history import CUT_OFF
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.errors import (
+    ErrorClassNotFoundError,
     SerializationError,
     StepFailedError,
     StepTimeoutError,
@@ -28,6 +29,9 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from durable_workflow_sqlite.engine.error_codec import ErrorCodec
     from durable_workflow_sqlite.engine.run import Run
 
 
@@ -91,16 +95,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
         else:
             try:
                 output, call.value = call.encode(result)
-                completed = msgspec.structs.replace(
-                    intent,
-                    status=StepStatus.COMPLETED,
-                    output_data=output,
-                    completed_at=run.completion_time(),
-                    event=run.next_event(call),
-                )
-                completed = await run.save_outcome(
-                    call, completed, *run.running(progressed=True)
-                )
+                completed = intent.completed(output, run.completion_time(), run.next_event(call))
+                completed = await run.save_outcome(call, completed, *run.running(progressed=True))
             except SerializationError as error:
                 # The side effect has happened: never again, and undone with what is at hand.
                 failure = _with_ids(error, run, call)
@@ -149,14 +145,15 @@ async def _record_failure(
     """Record that a step has failed for good: that is its outcome."""
     failed = msgspec.structs.replace(
         _failed(run, intent, failure, None),
-        output_data=failures.parts(failure) if run.environment.keeps_errors_whole else None,
+        output_data=run.environment.error_codec.parts(failure),
         event=run.next_event(call),
     )
-    if failed.output_data is not None:
+    codec = run.environment.error_codec
+    if codec.is_whole(failed.output_data):
         call.error = failure
     else:
         # The body must not see more of it now than it will on a replay.
-        call.error = error_of(run.id, call, failed)
+        call.error = error_of(run.id, call, failed, codec)
         call.error.__cause__ = failure
     failed = await run.save_outcome(call, failed, *run.running(progressed=True))
     tell_complete(run, failed, first_started_at, replayed=False)
@@ -171,7 +168,7 @@ async def _record_cut_off(
     has_begun: bool,
     error: asyncio.CancelledError | None = None,
 ) -> None:
-    """Record that an attempt was cancelled, if it was; raise CutOff or, if this stops, what it must.
+    """Record that an attempt was cancelled; raise CutOff or, if this stops, a CancelledError.
 
     One that had begun may have taken effect. One that had not is known not to.
     """
@@ -247,16 +244,35 @@ async def _act(run: Run, call: StepCall) -> Any:
         ) from error
 
 
-def error_of(execution_id: str, call: StepCall, failed: StepCheckpoint) -> Exception:
-    """The error that a step failed with for good, as its record tells it."""
-    error = failures.rebuild(failed.error_type, failed.error_message, failed.output_data)
+def error_of(
+    execution_id: str,
+    call: StepCall,
+    failed: StepCheckpoint,
+    codec: ErrorCodec,
+    modules: Sequence[str] = (),
+) -> Exception:
+    """The error that a step failed with for good, as its record tells it.
+
+    modules: where to look for a class that was defined in a program that ran then.
+    Raises ErrorClassNotFoundError for one that was found by name then, and is not now.
+    """
+    ids: dict[str, Any] = {
+        "workflow_execution_id": execution_id,
+        "step_name": call.name,
+        "step_index": call.place[1],
+        "branch": call.place[0],
+    }
+    modules = (*modules, getattr(call.action, "__module__", None) or "")
+    try:
+        error = codec.rebuild(failed.error_type, failed.error_message, failed.output_data, modules)
+    except ErrorClassNotFoundError as missing:
+        for name, value in ids.items():
+            setattr(missing, name, value)
+        raise
     return error or StepFailedError(
         f"{call.describe()} of execution {execution_id!r} failed at attempt {failed.attempt}:"
         f" {failed.error_type}: {failed.error_message}",
-        workflow_execution_id=execution_id,
-        step_name=call.name,
-        step_index=call.place[1],
-        branch=call.place[0],
+        **ids,
         attempt=failed.attempt,
         error_type=failed.error_type,
         error_message=failed.error_message,

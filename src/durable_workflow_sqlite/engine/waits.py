@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from datetime import MINYEAR, UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.history import CUT_OFF, TIMERS
 from durable_workflow_sqlite.engine.operations import WaitCall
 from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
+from durable_workflow_sqlite.engine.wait_records import (
+    deadline_of,
+    payload_of,
+    stored_timer,
+    tell_wait_complete,
+    tell_wait_start,
+    timed_out,
+    timer_of,
+)
 from durable_workflow_sqlite.errors import (
     SerializationError,
-    SignalTimeoutError,
     StoreBusyError,
     StoreError,
     StoreFullError,
@@ -35,13 +42,11 @@ from durable_workflow_sqlite.records import (
     StepStatus,
     TimerStatus,
     WorkflowSignal,
-    WorkflowTimer,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_UNREADABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
 TIMER_NAME: Final = "timer"
 
 
@@ -96,7 +101,7 @@ class Waits:
         self._signals_came = False
         self._alarm: asyncio.Future[None] | None = None
         self._alarm_at: datetime | None = None
-        self._stored_timer = _stored_timer(run)
+        self._stored_timer = stored_timer(run)
         self.wants_look = False
 
     def __bool__(self) -> bool:
@@ -109,11 +114,11 @@ class Waits:
             call.due_at = last.due_at
             if last.status is StepStatus.INTENT:
                 call.checkpoint = last
-                _tell_start(self._run, last, replayed=True)
+                tell_wait_start(self._run, last, replayed=True)
             else:  # it was given up, and is asked for again
                 self._unrecorded[call] = None
         else:
-            call.due_at = None if call.end is None else _deadline(self._run, call.end)
+            call.due_at = None if call.end is None else deadline_of(self._run, call.end)
             self._unrecorded[call] = None
         self._open_again(call)
 
@@ -253,7 +258,7 @@ class Waits:
         intent = call.checkpoint
         if intent is None:
             intent = self._intent(call)
-            _tell_start(run, intent, replayed=False)
+            tell_wait_start(run, intent, replayed=False)
         self._forget(call)
         outcome = msgspec.structs.replace(
             intent,
@@ -263,14 +268,14 @@ class Waits:
         )
         timer = timer_of(outcome, TimerStatus.FIRED)
         await run.save_taken(call, outcome, timer, *run.running(progressed=True))
-        _tell_complete(run, outcome, replayed=False)
+        tell_wait_complete(run, outcome, replayed=False)
 
     async def _end_wait(self, call: WaitCall, signal: WorkflowSignal | None) -> None:
         run = self._run
         intent = call.checkpoint
         if intent is None:
             intent = self._intent(call)
-            _tell_start(run, intent, replayed=False)
+            tell_wait_start(run, intent, replayed=False)
         self._forget(call)
         outcome = msgspec.structs.replace(
             intent,
@@ -280,7 +285,7 @@ class Waits:
         )
         along: list[Record] = []
         if signal is None:
-            call.error = _timed_out(run.id, intent)
+            call.error = timed_out(run.id, intent)
             along.append(timer_of(outcome, TimerStatus.FIRED))
         else:
             try:
@@ -302,7 +307,7 @@ class Waits:
             )
         outcome = msgspec.structs.replace(outcome, event=run.next_event(call))
         await run.save_taken(call, outcome, *along, *run.running(progressed=True))
-        _tell_complete(run, outcome, replayed=False)
+        tell_wait_complete(run, outcome, replayed=False)
 
     async def _fire(self, due: _Due) -> None:
         run = self._run
@@ -317,9 +322,7 @@ class Waits:
         stored = self._stored_timer
         if stored is not None:
             is_this = stored.step_index == due.timer
-            along.append(
-                timer_of(stored, TimerStatus.FIRED if is_this else TimerStatus.CANCELLED)
-            )
+            along.append(timer_of(stored, TimerStatus.FIRED if is_this else TimerStatus.CANCELLED))
         await run.save_taken(fired, outcome, *along, *run.running(progressed=True))
         self._stored_timer = None
 
@@ -336,7 +339,7 @@ class Waits:
         )
 
     def resting(self, body: Body) -> list[Record]:
-        """The execution only waits: what to save so that it wakes for the next timer of its loop."""
+        """The execution only waits: what to save so that its loop's next timer wakes it."""
         timer = body.loop.next_timer()
         stored = self._stored_timer
         if timer is None:
@@ -367,7 +370,7 @@ class Waits:
         await run.save(*records, *run.running())
         for call in new:
             assert call.checkpoint is not None
-            _tell_start(run, call.checkpoint, replayed=False)
+            tell_wait_start(run, call.checkpoint, replayed=False)
 
     def _intent(self, call: WaitCall) -> StepCheckpoint:
         return StepCheckpoint(
@@ -417,98 +420,3 @@ class Waits:
             self._alarm = None
             self.wants_look = True
             self._ring()
-
-
-def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
-    """The timer of a wait; made of its checkpoint, so that it is the same one each time."""
-    assert checkpoint.due_at is not None
-    identity = (checkpoint.workflow_execution_id, checkpoint.branch, checkpoint.step_index)
-    return WorkflowTimer(
-        workflow_timer_id=msgspec.json.encode(identity).decode(),
-        workflow_execution_id=checkpoint.workflow_execution_id,
-        step_name=checkpoint.step_name,
-        fire_at=checkpoint.due_at,
-        status=status,
-        created_at=checkpoint.started_at or checkpoint.due_at,
-    )
-
-
-def _stored_timer(run: Run) -> StepCheckpoint | None:
-    """The timer of a body's event loop that a life before this one has stored."""
-    for timer in run.history.timers:
-        try:
-            identity = msgspec.json.decode(timer.workflow_timer_id, type=tuple[str, str, int])
-        except msgspec.MsgspecError:
-            continue  # of another make, and none of these
-        if identity[:2] == (run.id, TIMERS):
-            return StepCheckpoint(
-                workflow_execution_id=run.id,
-                branch=TIMERS,
-                step_index=identity[2],
-                step_name=timer.step_name,
-                kind=StepKind.SLEEP,
-                status=StepStatus.INTENT,
-                started_at=timer.created_at,
-                due_at=timer.fire_at,
-            )
-    return None
-
-
-def _deadline(run: Run, end: datetime | timedelta) -> datetime:
-    if isinstance(end, datetime):
-        try:
-            return end.astimezone(UTC)
-        except OverflowError:  # of a zone west or east of it, at the end or beginning of time
-            if end.year == MINYEAR:
-                return datetime.min.replace(tzinfo=UTC)
-            return datetime.max.replace(tzinfo=UTC)
-    now = run.environment.clock.now()
-    try:
-        return now + end
-    except OverflowError:
-        return datetime.max.replace(tzinfo=now.tzinfo)
-
-
-def payload_of(execution_id: str, completed: StepCheckpoint, payload_type: Any) -> Any:
-    """What a signal held, as the wait wants it."""
-    what = f"the payload of signal {completed.step_name!r} to execution {execution_id!r}"
-    if payload_type is Any and not serialization.is_json(completed.output_data):
-        return completed.output_data  # written by hand, or by a program that stores plain text
-    return serialization.from_json(completed.output_data, payload_type, what)
-
-
-def failure_of_wait(execution_id: str, failed: StepCheckpoint) -> Exception:
-    """What a wait raised when it failed: at its deadline, or for a payload of another type."""
-    if failed.error_type != _UNREADABLE:
-        return _timed_out(execution_id, failed)
-    return SerializationError(
-        failed.error_message or "the payload cannot be read",
-        workflow_execution_id=execution_id,
-        step_name=failed.step_name,
-        step_index=failed.step_index,
-        branch=failed.branch,
-    )
-
-
-def _timed_out(execution_id: str, checkpoint: StepCheckpoint) -> SignalTimeoutError:
-    return SignalTimeoutError(
-        f"no signal {checkpoint.step_name!r} came to execution {execution_id!r}"
-        f" by {checkpoint.due_at}",
-        workflow_execution_id=execution_id,
-        step_name=checkpoint.step_name,
-        step_index=checkpoint.step_index,
-        branch=checkpoint.branch,
-        signal_name=checkpoint.step_name,
-        deadline=checkpoint.due_at,
-    )
-
-
-def _tell_start(run: Run, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
-    run.environment.observers.tell("on_step_start", checkpoint, replayed=replayed)
-
-
-def _tell_complete(run: Run, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
-    elapsed = timedelta(0)
-    if checkpoint.started_at is not None and checkpoint.completed_at is not None:
-        elapsed = checkpoint.completed_at - checkpoint.started_at
-    run.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)

@@ -24,7 +24,6 @@ _OURS: Final = str(Path(__file__).parents[1])
 _PYTHONS: Final = sysconfig.get_path("stdlib")
 
 
-
 class Watchdog:
     """Looks, from a thread of its own, at which body runs. It starts with the first one.
 
@@ -66,7 +65,8 @@ class Watchdog:
                 self._tell(body)
 
     def _tell(self, body: Body) -> None:
-        frame = sys._current_frames().get(self._loop_thread)
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+        frame = frames.get(self._loop_thread)
         _log.warning(
             "workflow %r of execution %r has blocked the event loop for more than %g s, at %s;"
             " everything else waits. Do it in a step: `await ctx.step(name, function, ...)`",

@@ -1,0 +1,323 @@
+"""Drives a body from event to event: it asks, what it asked for is done, and it hears of that.
+
+The steps run in tasks of the program's event loop. A task that has brought a step to its outcome
+tells the body, and goes on with the next step that the body asks for. So a workflow that takes one
+step after the other is one task, and each step costs no turn of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context, copy_context
+from typing import Any
+
+from durable_workflow_sqlite.engine.body import Body, current_context
+from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
+from durable_workflow_sqlite.engine.run import Run
+from durable_workflow_sqlite.engine.steps import CutOff, perform_step
+from durable_workflow_sqlite.engine.waits import TimerFired, Waits
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+from durable_workflow_sqlite.errors import WorkflowStuckError
+from durable_workflow_sqlite.records import (
+    ExecutionStatus,
+    Record,
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+)
+
+
+class Driver(Run):
+    """Of one execution. What is done when its body has ended, and how it leaves, is for others."""
+
+    __slots__ = (
+        "_body",
+        "_context",
+        "_is_ending",
+        "_is_live",
+        "_is_looking",
+        "_left_behind",
+        "_marks",
+        "_tasks",
+        "_variables",
+        "_waits",
+        "_working",
+        "definition",
+        "suspended",
+    )
+
+    def __init__(
+        self,
+        environment: Environment,
+        definition: AnyWorkflow,
+        record: WorkflowExecution,
+        claim: WorkflowClaim,
+        history: History,
+    ) -> None:
+        super().__init__(environment, record, claim, history)
+        self.definition = definition
+        self.suspended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once it only waits, or has ended: others may be recovered in its place."""
+        self._variables: Context = (environment.context or definition.variables).copy()
+        self._body = Body(
+            definition.name,
+            self.id,
+            record.started_at or record.created_at,
+            history,
+            environment.watchdog,
+        )
+        self._context = WorkflowContext(self._body)
+        self._variables.run(current_context.set, self._context)
+        self._waits = Waits(self, self._ring)
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._working = 0
+        """Tasks that are at work for it."""
+        self._is_live = False
+        """Whether the body has heard of all that was recorded before, and new things begin."""
+        self._is_looking = False
+        self._is_ending = False
+        self._left_behind: list[Operation] = []
+        """What the body had asked for when it ended."""
+        self._marks: list[Record] = []
+        """What the body has given up, to be saved."""
+
+    def park(self) -> None:
+        """Take it out of memory: it only waits, and its records say for what."""
+        raise NotImplementedError
+
+    async def _end(self) -> None:
+        """The body has ended: bring the execution to its end."""
+        raise NotImplementedError
+
+    def _leave_if_still(self) -> None:
+        """In trouble: leave, once no task is at work for it any more."""
+        raise NotImplementedError
+
+    async def _work(self, call: StepCall | None = None) -> None:
+        """Perform a step, tell the body what is recorded, and go on with what it asks for."""
+        self._working += 1
+        task = asyncio.current_task()
+        try:
+            while True:
+                if call is not None:
+                    call.task = task
+                    try:
+                        await perform_step(self, call)
+                    except CutOff:
+                        pass
+                    finally:
+                        call.task = None
+                        del self.under_way[call]
+                call = self._advance()
+                if call is None:
+                    if not (self._waits.wants_look and self._may_look):
+                        break
+                    self._is_looking = True
+                    try:
+                        await self._waits.look(self._body)
+                    finally:
+                        self._is_looking = False
+            if self._has_ended and not self._is_ending and self.trouble is None:
+                self._is_ending = True
+                await self._end()
+            elif self._is_resting:
+                await self._rest()
+        except asyncio.CancelledError as error:
+            self.stop(error)
+        except BaseException as error:
+            self.stop(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._working -= 1
+            if self.trouble is not None:
+                self._leave_if_still()
+            elif self.stops_after_steps is not None and not self.under_way:
+                self.stop(self.stops_after_steps)
+
+    def _advance(self) -> StepCall | None:
+        """Tell the body what is recorded, an event at a time; a step that the caller is to perform.
+
+        All else that it asks for begins on the way.
+        """
+        body = self._body
+        if not self._is_going:
+            if self._has_ended and not body.is_ended and self.trouble is None:
+                self._body_has_ended()
+            return None
+        mine = self._begin_new(None) if body.new else None
+        untold = self._untold
+        while untold:
+            number = next(iter(untold))
+            pending = untold[number]
+            if not pending.is_recorded:
+                break
+            del untold[number]
+            assert pending.checkpoint is not None
+            if type(pending) is TimerFired:
+                body.let_time_pass(pending.checkpoint)
+            else:
+                body.hear(pending, pending.checkpoint)  # type: ignore[arg-type]
+            is_over = body.is_over
+            if is_over or body.trouble is not None:
+                if mine is not None:
+                    del self.under_way[mine]  # it has not begun
+                if body.trouble is not None:
+                    self.stop(body.trouble)
+                else:
+                    self._body_has_ended()
+                return None
+            if body.new or body.given_up:
+                mine = self._begin_new(mine)
+        if body.loop.has_timers or self._waits.knows_timer:
+            self._waits.heed_timers(body)
+        if self._marks:
+            self._spawn(self._save_marks())
+        return mine
+
+    @property
+    def _is_going(self) -> bool:
+        """Whether the body hears of what is recorded, and what it asks for begins."""
+        return (
+            self._is_live
+            and self.interruption is None
+            and self.trouble is None
+            and self.stops_after_steps is None
+            and not self._body.is_over
+            and self.record.status is not ExecutionStatus.COMPENSATING
+        )
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._is_live and (
+            self._body.is_over
+            or self.interruption is not None
+            or self.record.status is ExecutionStatus.COMPENSATING
+        )
+
+    def _body_has_ended(self) -> None:
+        """The body has returned, has raised, or must end: end what it left behind."""
+        body = self._body
+        self._begin_new(None, may_begin=False)
+        if not body.is_over:
+            body.interrupt()
+        body.end()
+        self._left_behind = body.given_up
+        body.given_up = []
+        body.new.clear()
+
+    def _begin_new(self, mine: StepCall | None, *, may_begin: bool = True) -> StepCall | None:
+        """Begin what the body has asked for since, and give up what it has given up."""
+        body = self._body
+        if body.given_up:
+            given_up, body.given_up = body.given_up, []
+            for call in given_up:
+                if isinstance(call, StepCall):
+                    call.give_up()
+                else:
+                    assert isinstance(call, WaitCall)
+                    self._marks.extend(self._waits.give_up(call))
+        if body.new:
+            new, body.new = body.new, []
+            self.steps_begun = body.steps_begun
+            if may_begin:
+                for call in new:
+                    if call.future is None or call.future.done():
+                        continue  # given up before it began
+                    if isinstance(call, WaitCall):
+                        self._waits.add(call)
+                        continue
+                    assert isinstance(call, StepCall)
+                    self.under_way[call] = None
+                    if mine is None and copy_context() == call.variables:
+                        mine = call
+                    else:
+                        call.task = self._spawn(self._work(call), call.variables)
+        return mine
+
+    async def _save_marks(self) -> None:
+        self._working += 1
+        marks, self._marks = self._marks, []
+        try:
+            if marks:
+                await self.save(*marks)
+        except Exception as error:  # noqa: BLE001 - whatever the store raises
+            self.stop(error)
+        finally:
+            self._working -= 1
+        await self._work()
+
+    @property
+    def _may_look(self) -> bool:
+        return (
+            self._waits.wants_look
+            and not self._is_looking
+            and self._is_live
+            and self.is_all_told
+            and not self._has_ended
+            and self.trouble is None
+            and self.stops_after_steps is None
+        )
+
+    def _ring(self) -> None:
+        if self._may_look:
+            self._spawn(self._work())
+
+    # At rest
+
+    @property
+    def _is_resting(self) -> bool:
+        """Whether the body waits, and only for what time or others bring."""
+        return (
+            self._is_live
+            and not self.under_way
+            and self.is_all_told
+            and not self._is_looking
+            and not self._waits.wants_look
+            and not self._has_ended
+            and self.trouble is None
+            and self.stops_after_steps is None
+        )
+
+    async def _rest(self) -> None:
+        if self._body.is_stuck:
+            self.stop(
+                WorkflowStuckError(
+                    f"the workflow of execution {self.id!r} waits, and no step, sleep, signal or"
+                    " timer is open that could wake it: it waits for itself, or for what is not of"
+                    " this workflow. The execution was left as it is. Wait for other things in a"
+                    " step: `await ctx.step(name, function, ...)`",
+                    workflow_execution_id=self.id,
+                )
+            )
+            return
+        self.let_go_of_slot()
+        records = self._waits.resting(self._body)
+        if self.record.status is not ExecutionStatus.SUSPENDED:
+            await self.save(self.changed(status=ExecutionStatus.SUSPENDED), *records)
+        elif records:
+            await self.save(*records)
+        if self._is_resting and self.record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:
+            self.environment.parking.rests(self)
+
+    def let_go_of_slot(self) -> None:
+        """It only waits, or has ended: others may be recovered in its place."""
+        if not self.suspended.done():
+            self.suspended.set_result(None)
+
+    def _spawn(
+        self, work: Coroutine[Any, Any, None], variables: Context | None = None
+    ) -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        if variables is None:
+            variables = self._variables.copy()
+        task = self.environment.new_task(
+            work, loop=loop, context=variables, name=f"execution {self.id}"
+        )
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+        return task
