@@ -182,7 +182,7 @@ class World:
         """Let the engine do all that can be done at this time."""
         ready = asyncio.get_running_loop()._ready
         await asyncio.sleep(0)
-        while ready or any(one.is_catching_up for one in engine._executions.values()):
+        while ready:
             await asyncio.sleep(0)
 
     def _wait_for_what_comes_next(self) -> bool:

@@ -12,6 +12,7 @@ from durable_workflow_sqlite.engine import failures, serialization
 from durable_workflow_sqlite.engine.environment import Outcome
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.saga import Saga
+from durable_workflow_sqlite.engine.steps import later
 from durable_workflow_sqlite.errors import (
     NonDeterministicCallError,
     SerializationError,
@@ -134,18 +135,22 @@ class Ending:
         for step in self._left_behind:
             if step.on_cancel == "stop" or step not in run.under_way or step.is_pausing:
                 step.give_up()
-        grace = run.environment.cancel_grace.total_seconds()
         if any(step in run.under_way for step in self._left_behind):
-            alarm = asyncio.get_running_loop().call_later(grace, self._give_up_all)
+            environment = run.environment
+            alarm = environment.scheduler.at(
+                later(environment.clock.now(), environment.cancel_grace)
+            )
+            alarm.add_done_callback(self._grace_is_over)
             try:
                 await self._until_nothing_is_under_way()
             finally:
                 alarm.cancel()
         await self._until_nothing_is_under_way()
 
-    def _give_up_all(self) -> None:
-        for step in self._left_behind:
-            step.give_up()
+    def _grace_is_over(self, alarm: asyncio.Future[None]) -> None:
+        if not alarm.cancelled():
+            for step in self._left_behind:
+                step.give_up()
 
     async def _undo(self, cause: BaseException | None) -> Outcome:
         """Compensate what is completed, then end as the cause says: FAILED or CANCELLED."""

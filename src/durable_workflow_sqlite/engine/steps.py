@@ -220,8 +220,8 @@ async def _pause(run: Run, call: StepCall, failed: StepCheckpoint, until: dateti
     if not _goes_on(run, call):
         if run.trouble is not None:
             raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
-        await run.save(msgspec.structs.replace(failed, due_at=None))
-        raise CutOff
+        next_one = msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
+        await _record_cut_off(run, call, next_one, has_begun=False)
 
 
 async def _act(run: Run, call: StepCall) -> Any:
