@@ -9,6 +9,7 @@ is does not decide which writes share a commit, and so where a death falls.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import sqlite3
