@@ -1,0 +1,818 @@
+"""Lives and deaths of made-up workflows of plain asyncio, and what must hold of them.
+
+As in `simulation`, the workers live in this process, over a real store, in a time that stands
+still until it is moved. Here the program's event loop has a time of its own, too, which moves only
+when nothing else is to do: so a world is the same each time that it is lived through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import random
+import selectors
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    DurableWorkflowError,
+    SqliteCheckpointStore,
+    WorkflowContext,
+    WorkflowDefinition,
+    workflow,
+)
+from durable_workflow_sqlite.engine.body import Body, current_context
+from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.error_codec import ErrorCodec
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.replay import replay_event
+from durable_workflow_sqlite.records import StepCheckpoint, WorkflowExecution
+from durable_workflow_sqlite.store import group_commit
+from durable_workflow_sqlite.store.worker_lock import WorkerLock
+from durable_workflow_sqlite.testing import ManualClock
+from tests.oracle import FINAL, TIMERS, Life, Snapshot, look_through, violations
+from tests.properties.asyncio_programs import (
+    ALWAYS,
+    SIGNALS,
+    Do,
+    Node,
+    Row,
+    Walk,
+    Way,
+    program_of,
+    rigid_program_of,
+)
+from tests.properties.simulation import (
+    BEGINNING,
+    EXECUTION,
+    LOOK_AT_CLOCK_S,
+    Died,
+    MortalConnection,
+    _bury,
+    _migrated,
+)
+
+MOST_TIMES = 400
+HEARS_OF_OTHERS_S = 0.1
+"""In this time an engine has heard of what another connection wrote."""
+
+
+class Event(NamedTuple):
+    """Something that the world does at a time: a signal, or "cancel"; by another connection?"""
+
+    second: int
+    what: str
+    by_another: bool = False
+
+
+class Death(NamedTuple):
+    """The end of a life, after how many percent of what it would do, and the pause after it.
+
+    at: "before" or "after" a commit, "untold" or "told" of an event, or "disposed" at a time.
+    """
+
+    at: str
+    percent: int
+    seconds_dead: int = 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A program, and all that happens to it.
+
+    parks: whether an execution that waits leaves memory at once.
+    is_rigid: whether its result must not depend on when it dies.
+    chance: of what is left open: how many turns a thread takes.
+    """
+
+    program: Node
+    events: tuple[Event, ...] = ()
+    deaths: tuple[Death, ...] = ()
+    ttl: int | None = None
+    parks: bool = False
+    is_rigid: bool = False
+    chance: int = 0
+
+
+class Trial:
+    """How a world is disturbed beyond its schedule, for real: slow turns, threads in real time."""
+
+    slow_turns_s: tuple[float, float] | None = None
+    is_real = False
+
+
+class _Patient(selectors.DefaultSelector):
+    """Does not wait: where a loop would, its time goes on instead."""
+
+    time = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is not None and timeout > 0:
+            self.time += timeout
+            timeout = 0
+        return super().select(timeout)
+
+
+class WorldLoop(asyncio.SelectorEventLoop):
+    """The program's event loop, with a time and with threads that are the same each time."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._patient = _Patient()
+        super().__init__(self._patient)
+        self._chance = chance
+
+    def time(self) -> float:
+        return self._patient.time
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """In so many turns a thread takes it, and in so many it is done."""
+        future = self.create_future()
+        self._in_turns(self._chance.choice([0, 0, 1, 3]), self._take, future, func, args)
+        return future
+
+    def _in_turns(self, turns: int, callback: Callable[..., None], *args: Any) -> None:
+        if turns == 0:
+            self.call_soon(callback, *args, context=Context())
+        else:
+            self.call_soon(self._in_turns, turns - 1, callback, *args, context=Context())
+
+    def _take(self, future: asyncio.Future[Any], func: Any, args: tuple[Any, ...]) -> None:
+        try:
+            result, error = func(*args), None
+        except Exception as raised:
+            result, error = None, raised
+        self._in_turns(self._chance.choice([0, 0, 1, 3]), _settle, future, result, error)
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """What the engine says of deaths and failures is not for whoever reads the tests."""
+    logger = logging.getLogger("durable_workflow_sqlite")
+    before, logger.disabled = logger.disabled, True
+    children = [logging.getLogger(f"durable_workflow_sqlite.{name}") for name in ("engine", "store")]
+    levels = [child.level for child in children]
+    for child in children:
+        child.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.disabled = before
+        for child, level in zip(children, levels, strict=True):
+            child.setLevel(level)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+class RealLoop(asyncio.SelectorEventLoop):
+    """The program's event loop as it is; it knows how many threads are at work for it."""
+
+    at_work = 0
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        future = super().run_in_executor(executor, func, *args)
+        self.at_work += 1
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, _: object) -> None:
+        self.at_work -= 1
+
+
+@dataclass
+class World:
+    """What outlives the workers.
+
+    ways: what each run of the program saw, over all lives.
+    undone: what each compensation was given.
+    after_the_end: the steps that began after the program had ended.
+    """
+
+    schedule: Schedule
+    trial: Trial = field(default_factory=Trial)
+    journal: list[str] = field(default_factory=list)
+    ways: list[Way] = field(default_factory=list)
+    args: dict[str, set[tuple[object, ...]]] = field(default_factory=dict)
+    undone: dict[str, set[str]] = field(default_factory=dict)
+    after_the_end: list[tuple[int, str, Snapshot]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    is_cancelled: bool = False
+    events_told: int = 0
+    times: int = 0
+
+    def __post_init__(self) -> None:
+        self.clock = ManualClock(BEGINNING)
+        self.connection = sqlite3.connect(
+            ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
+        )
+        _migrated().backup(self.connection)
+        self.to_come = sorted(self.schedule.events)
+        self.number = 0
+        self._lock = threading.Lock()
+        self.fatal: Death | None = None
+        self.fatal_number = 0
+        self._ways: dict[Body, Way] = {}
+        self.chance = random.Random(self.schedule.chance)
+
+        @workflow(name="made up")
+        async def made_up(ctx: WorkflowContext) -> list[str]:
+            way = self.begins(ctx._body)
+            await Walk(self, way).follow(ctx, self.schedule.program)
+            return list(way.lines)
+
+        self.definition: WorkflowDefinition[Any, Any] = made_up
+
+    # What the program acts on
+
+    def _note(self, line: str) -> int:
+        with self._lock:
+            self.journal.append(line)
+            return self.journal.count(line)
+
+    def _runs(self, name: str, args: tuple[object, ...]) -> int:
+        if self.connection.is_dead:
+            raise Died
+        self.args.setdefault(name, set()).add(args)
+        if self.ways and self.ways[-1].is_closed:
+            self.after_the_end.append((len(self.lives), name, self.look()))
+        return self._note(f"run {name}")
+
+    async def act(self, name: str, args: tuple[object, ...], do: Do) -> str:
+        runs = self._runs(name, args)
+        try:
+            for _ in range(do.turns):
+                await asyncio.sleep(0)
+            if do.seconds:
+                await self.clock.sleep_until(self.clock.now() + timedelta(seconds=do.seconds))
+        except asyncio.CancelledError:
+            for _ in range(do.cleanup):
+                await asyncio.sleep(0)
+            if do.yields:
+                raise
+        return self._ends(name, do, runs)
+
+    def act_at_once(self, name: str, args: tuple[object, ...], do: Do) -> str:
+        return self._ends(name, do, self._runs(name, args))
+
+    def _ends(self, name: str, do: Do, runs: int) -> str:
+        if runs <= do.failures:
+            raise ConnectionError(name)
+        return f"did {name}" if self.schedule.is_rigid else f"did {name} at {runs}"
+
+    async def undo(self, name: str, do: Do, value: str) -> None:
+        if self.connection.is_dead:
+            raise Died
+        self.undone.setdefault(name, set()).add(value)
+        runs = self._note(f"undo {name}")
+        for _ in range(do.turns):
+            await asyncio.sleep(0)
+        if runs <= do.undo_failures:
+            raise ConnectionError(f"undo {name}")
+
+    # What happens to the program's body
+
+    def begins(self, body: Body) -> Way:
+        way = self._ways[body] = Way()
+        self.ways.append(way)
+        return way
+
+    def is_told(self, body: Body, checkpoint: StepCheckpoint) -> None:
+        way = self._ways.get(body)
+        if way is None or way.is_closed:
+            return
+        way.told += 1
+        way.note(
+            f"told event {checkpoint.event} of {checkpoint.branch}:{checkpoint.step_index}"
+            f" {checkpoint.status} at {checkpoint.completed_at}"
+        )
+
+    def dies_at_event(self, at: str) -> None:
+        if self.fatal is not None and self.fatal.at == at and self.events_told == self.fatal_number:
+            self.connection.is_dead = True
+            raise Died
+
+    def ends(self, body: Body) -> None:
+        way = self._ways.get(body)
+        if way is not None:
+            way.is_closed = True
+
+    # Lives
+
+    def live(self, death: Death | None = None, number: int = 0) -> bool:
+        """One life, until its `number`th event or so; whether the execution came to its end."""
+        before = len(self.journal)
+        connection = self.connection
+        self.fatal, self.fatal_number = death, number
+        is_at_commit = death is not None and death.at in ("before", "after")
+        connection.fatal_commit = number if is_at_commit else None
+        connection.is_before = death is not None and death.at == "before"
+        connection.commits = self.events_told = self.times = 0
+        loop = RealLoop() if self.trial.is_real else WorldLoop(self.chance)
+        loop.set_exception_handler(lambda _loop, _context: None)
+        with _in_silence(), self._patched():
+            life = loop.create_task(self._life())
+            try:
+                is_over = loop.run_until_complete(life)
+            except Died:
+                is_over = False
+            for body, way in self._ways.items():
+                way.is_closed = True
+                if not body.is_ended:
+                    body.drop()
+            self._ways.clear()
+            _bury(loop)
+        self.clock = ManualClock(self.clock.now())
+        connection.is_dead = False
+        connection.fatal_commit = None
+        if connection.in_transaction:
+            connection.rollback()
+        WorkerLock._alive_in_memory.clear()
+        self.lives.append(Life(tuple(self.journal[before:]), self.look()))
+        return is_over
+
+    @contextmanager
+    def _patched(self) -> Iterator[None]:
+        hear, let_time_pass = Body.hear, Body.let_time_pass
+        interrupt, end, drop = Body.interrupt, Body.end, Body.drop
+
+        def heard(body: Body, operation: Any, checkpoint: StepCheckpoint) -> None:
+            self.events_told += 1
+            self.dies_at_event("untold")
+            self.is_told(body, checkpoint)
+            hear(body, operation, checkpoint)
+            self.dies_at_event("told")
+
+        def passed(body: Body, checkpoint: StepCheckpoint) -> None:
+            self.events_told += 1
+            self.dies_at_event("untold")
+            self.is_told(body, checkpoint)
+            let_time_pass(body, checkpoint)
+            self.dies_at_event("told")
+
+        def closes(method: Callable[[Body], None]) -> Callable[[Body], None]:
+            def closing(body: Body) -> None:
+                self.ends(body)
+                method(body)
+
+            return closing
+
+        looks = itertools.count()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(group_commit, "monotonic", lambda: next(looks) * LOOK_AT_CLOCK_S)
+            patch.setattr(Body, "hear", heard)
+            patch.setattr(Body, "let_time_pass", passed)
+            patch.setattr(Body, "interrupt", closes(interrupt))
+            patch.setattr(Body, "end", closes(end))
+            patch.setattr(Body, "drop", closes(drop))
+            if self.trial.slow_turns_s is not None:
+                patch.setattr(BodyLoop, "call_soon", self._slowly(BodyLoop.call_soon))
+            yield
+
+    def _slowly(self, call_soon: Callable[..., Any]) -> Callable[..., Any]:
+        least, most = self.trial.slow_turns_s or (0.0, 0.0)
+
+        def slow(loop: BodyLoop, *args: Any, **named: Any) -> Any:
+            time.sleep(self.chance.uniform(least, most))
+            return call_soon(loop, *args, **named)
+
+        return slow
+
+    def look(self) -> Snapshot:
+        return look_through(self.connection, EXECUTION, find_damage=False)
+
+    async def _life(self) -> bool:
+        schedule = self.schedule
+        store = SqliteCheckpointStore(self.connection)
+        ttl = None if schedule.ttl is None else timedelta(seconds=schedule.ttl)
+        engine = DurableEngine(
+            store,
+            workflows=[self.definition],
+            clock=self.clock,
+            park_after=timedelta(0) if schedule.parks else None,
+        )
+        async with store, engine:
+            await engine.start(self.definition, execution_id=EXECUTION, ttl=ttl)
+            for _ in range(MOST_TIMES):
+                await self._until_quiet()
+                if self._status() in FINAL:
+                    return True
+                self.times += 1
+                if self.fatal and self.fatal.at == "disposed" and self.times == self.fatal_number:
+                    return False
+                if not self._wait_for_what_comes_next():
+                    await self._send_what_is_awaited(engine)
+                while self.to_come and self._time_of(self.to_come[0]) <= self.clock.now():
+                    await self._do(engine, self.to_come[0])
+                    self.to_come.pop(0)
+                    if self.chance.random() < 0.5:
+                        await self._until_quiet()
+            self.problems.append("it never came to an end")
+        return False
+
+    async def _until_quiet(self) -> None:
+        """Let the engine do all that can be done at this time."""
+        loop: Any = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(0)
+            if not loop._ready:
+                if self.trial.is_real and loop.at_work:
+                    await asyncio.sleep(0.001)
+                elif self.schedule.parks and loop._scheduled and self._has_parked(loop):
+                    await asyncio.sleep(HEARS_OF_OTHERS_S)
+                else:
+                    return
+
+    def _has_parked(self, loop: Any) -> bool:
+        """Whether an execution is about to leave memory, or is due to come back to it."""
+        self._parks = not getattr(self, "_parks", False)
+        return self._parks
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether it was cancelled, or expired, before it came to its end by itself."""
+        error = str(self.look().error_type)
+        return "WorkflowCancelledError" in error or "WorkflowExpiredError" in error
+
+    def records(self) -> tuple[WorkflowExecution, list[StepCheckpoint]]:
+        """What the store holds of the execution."""
+
+        async def load() -> tuple[WorkflowExecution, list[StepCheckpoint]]:
+            store = SqliteCheckpointStore(self.connection)
+            record = await store.load_execution(EXECUTION)
+            assert record is not None
+            return record, await store.load_checkpoints(EXECUTION)
+
+        return asyncio.run(load())
+
+    def _status(self) -> str | None:
+        row = self.connection.execute(
+            "select status from workflow_executions where workflow_execution_id = ?", (EXECUTION,)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def _wait_for_what_comes_next(self) -> bool:
+        times = [self._time_of(event) for event in self.to_come[:1]]
+        if self.clock.next_deadline is not None:
+            times.append(self.clock.next_deadline)
+        if self.schedule.parks:
+            times.extend(
+                datetime.fromisoformat(text)
+                for (text,) in self.connection.execute(
+                    "select fire_at from workflow_timers where status = 'PENDING'"
+                )
+            )
+        if times:
+            self.clock.set(max(min(times), self.clock.now()))
+        return bool(times)
+
+    def _time_of(self, event: Event) -> datetime:
+        return BEGINNING + timedelta(seconds=event.second)
+
+    async def _send_what_is_awaited(self, engine: DurableEngine) -> None:
+        """All is over but waits without a timeout: let them have their signals."""
+        awaited = [
+            step.step_name
+            for step in self.look().forward()
+            if step.kind == "SIGNAL" and step.status == "INTENT"
+        ]
+        if not awaited:
+            self.problems.append("it waits for nothing")
+        for name in awaited[:1]:
+            await self._do(engine, Event(0, name))
+
+    async def _do(self, engine: DurableEngine, event: Event) -> None:
+        """Do it, and again in the next life where this one ends before it is done."""
+        try:
+            if event.what == "cancel":
+                self.is_cancelled = await engine.cancel(EXECUTION) or self.is_cancelled
+                return
+            number = len(self.sent)
+            if not self._is_there(number):
+                if event.by_another and self._status() not in FINAL:
+                    await self._insert(event.what, number)
+                else:
+                    await engine.send_signal(EXECUTION, event.what, number)
+            self.sent.append(number)
+        except DurableWorkflowError:
+            if self._status() not in FINAL:
+                raise
+
+    def _is_there(self, number: int) -> bool:
+        found = self.connection.execute(
+            "select 1 from workflow_signals where payload = ? and signal_name not like '$%'",
+            (str(number),),
+        )
+        return found.fetchone() is not None
+
+    async def _insert(self, name: str, number: int) -> None:
+        """As a program of another make does it; the engine hears of that a little later."""
+        now = self.clock.now().isoformat()
+        self.connection.execute(
+            "insert into workflow_signals"
+            " (workflow_execution_id, signal_name, payload, created_at) values (?, ?, ?, ?)",
+            (EXECUTION, name, str(number), now),
+        )
+        if self.chance.random() < 0.5:
+            await asyncio.sleep(HEARS_OF_OTHERS_S)
+
+
+# What must hold
+
+
+def problems_of(world: World) -> Iterator[str]:
+    """All that did not hold in the lives of a world."""
+    yield from world.problems
+    yield from violations(world.lives)
+    yield from _of_the_ways(world)
+    yield from _of_the_steps(world)
+    yield from _of_the_signals(world)
+    yield from _of_undoing(world)
+    yield from _of_the_events(world)
+    yield from _of_a_replay_of_the_records(world)
+
+
+def _of_the_ways(world: World) -> Iterator[str]:
+    longest = max(world.ways, key=lambda way: len(way.lines), default=Way())
+    for number, way in enumerate(world.ways):
+        for mine, other in zip(way.lines, longest.lines, strict=False):
+            if mine != other:
+                yield f"run {number} took another way: {mine!r}, not {other!r}"
+                break
+    asked: dict[tuple[str, int], set[str]] = {}
+    for way in world.ways:
+        for place, what in way.asked.items():
+            asked.setdefault(place, set()).add(what)
+    for place, whats in asked.items():
+        if len(whats) > 1:
+            yield f"asked for different things at {place}: {whats}"
+
+
+def _of_the_steps(world: World) -> Iterator[str]:
+    for name, args in world.args.items():
+        if len(args) > 1:
+            yield f"{name} ran with different arguments: {args}"
+    for life, name, then in world.after_the_end:
+        step = next((one for one in then.last_attempts().values() if one.step_name == name), None)
+        before = [line for one in world.lives[: life + 1] for line in one.journal]
+        if step is None or step.compensate_ref is None or f"run {name}" not in before:
+            yield f"{name} began after the program had ended"
+    for number, life in enumerate(world.lives):
+        cut_off = {step.step_name for step in life.after.last_attempts().values() if step.is_cut_off}
+        undoing = {name for at, name, _ in world.after_the_end if at > number}
+        for later in world.lives[number + 1 :]:
+            for name in cut_off - undoing:
+                if f"run {name}" in later.journal:
+                    yield f"{name} was given up, and ran in a later life"
+
+
+def _of_the_signals(world: World) -> Iterator[str]:
+    end = world.lives[-1].after
+    taken: dict[Any, list[str]] = {}
+    for step in end.forward():
+        if step.kind == "SIGNAL" and step.status == "COMPLETED":
+            taken.setdefault(json.loads(step.output_data or "null"), []).append(step.step_name)
+    received = [way.received for way in world.ways]
+    signals = {}
+    for _, name, payload, status in end.signals:
+        if name.startswith("$"):
+            continue
+        number = json.loads(payload or "null")
+        signals[number] = status
+        waits = taken.get(number, [])
+        if status == "DELIVERED":
+            if waits != [name]:
+                yield f"signal {number} is DELIVERED, to {waits}"
+            elif not any(number in one for one in received) and not world.was_interrupted:
+                yield f"signal {number} is DELIVERED, and the program never received it"
+        elif waits:
+            yield f"signal {number} is {status}, and went to {waits}"
+    for number in world.sent:
+        if number not in signals:
+            yield f"signal {number} was sent, and is gone"
+    for one in received:
+        if len(one) != len(set(one)):
+            yield f"a signal was received twice: {one}"
+
+
+def _of_undoing(world: World) -> Iterator[str]:
+    end = world.lives[-1].after
+    for step in end.last_attempts().values():
+        values = world.undone.get(step.step_name, set())
+        if values and step.status == "COMPLETED":
+            returned = {json.loads(step.output_data or "null")}
+            if values != returned:
+                yield f"{step.step_name} returned {returned}, and {values} was undone"
+
+
+def _of_the_events(world: World) -> Iterator[str]:
+    known: dict[int, tuple[Any, ...]] = {}
+    for life in world.lives:
+        now = {
+            step.event: (step.place, step.attempt, step.status, step.completed_at)
+            for step in life.after.steps
+            if step.event is not None
+        }
+        for number, what in known.items():
+            if now.get(number) != what:
+                yield f"event {number} was {what}, and is {now.get(number)}"
+        known.update(now)
+    if list(sorted(known)) != list(range(1, len(known) + 1)):
+        yield f"the events are not numbered 1, 2, 3 ...: {sorted(known)}"
+
+
+def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
+    """A body that runs by itself, with nothing but the records, comes to the same."""
+    record, checkpoints = world.records()
+    way = Way()
+    body = Body(
+        "made up", EXECUTION, record.started_at or record.created_at, History(checkpoints)
+    )
+
+    async def again(ctx: WorkflowContext) -> list[str]:
+        await Walk(world, way).follow(ctx, world.schedule.program)
+        return list(way.lines)
+
+    variables = Context()
+    context = WorkflowContext(body)
+    variables.run(current_context.set, context)
+    last = record.last_event
+    try:
+        body.begin(again, context, (), variables)
+        for checkpoint in list(body.history.events):
+            if body.is_over or (last is not None and (checkpoint.event or 0) > last):
+                break
+            way.note(
+                f"told event {checkpoint.event} of {checkpoint.branch}:{checkpoint.step_index}"
+                f" {checkpoint.status} at {checkpoint.completed_at}"
+            )
+            replay_event(body, checkpoint, ErrorCodec())
+        way.is_closed = True
+        if body.trouble is not None:
+            yield f"its records do not fit it: {body.trouble}"
+            return
+        lines = way.lines
+        if record.status == "COMPLETED":
+            if not body.is_over:
+                yield "it is COMPLETED, and its records do not bring it to its end"
+                return
+            result, error = body.result()
+            if error is not None or json.loads(record.output_data or "null") != result:
+                yield f"its records bring it to {result} {error!r}, not {record.output_data}"
+        elif not world.was_interrupted and (not body.is_over or body.result()[1] is None):
+            yield f"it is {record.status}, and its records do not bring it there"
+        for number, run in enumerate(world.ways):
+            if run.lines != lines[: len(run.lines)]:
+                differ = [one for one in zip(run.lines, lines, strict=False) if one[0] != one[1]]
+                more = differ[:1] or run.lines[len(lines) :]
+                yield f"run {number} took another way than its records tell: {more}"
+        for step in world.lives[-1].after.forward():
+            what = way.asked.get(step.place)
+            if step.branch != TIMERS and (what is None or step.step_name not in what):
+                yield f"{step.step_name} is recorded at {step.place}, and it asks for {what}"
+    except Exception as error:
+        yield f"its records cannot be replayed: {error!r}"
+    finally:
+        way.is_closed = True
+        body.drop()
+
+
+def lives_of(schedule: Schedule, trial: Trial | None = None) -> Iterator[World]:
+    """Worlds in which a schedule is lived through: without a death first, then with its own."""
+    trial = trial or Trial()
+    undisturbed = World(schedule, trial)
+    undisturbed.live()
+    yield undisturbed
+    units = {
+        "before": undisturbed.connection.commits,
+        "after": undisturbed.connection.commits,
+        "untold": undisturbed.events_told,
+        "told": undisturbed.events_told,
+        "disposed": undisturbed.times,
+    }
+    if schedule.deaths:
+        world = World(schedule, trial)
+        for death in schedule.deaths:
+            number = 1 + max(units[death.at] - 1, 0) * death.percent // 100
+            if world.live(death, number):
+                break
+            world.clock.set(world.clock.now() + timedelta(seconds=death.seconds_dead))
+        else:
+            world.live()
+        yield world
+
+
+def broken_promises(schedule: Schedule, trial: Trial | None = None) -> list[str]:
+    """What did not hold when a schedule was lived through."""
+    found: list[str] = []
+    results: list[Any] = []
+    for world in lives_of(schedule, trial):
+        found.extend(problems_of(world))
+        end = world.lives[-1].after
+        results.append((end.status, _what_it_saw(end.output_data), end.error_type))
+    if schedule.is_rigid and results[0] != results[-1]:
+        found.append(f"undisturbed it ended {results[0]}, and otherwise {results[-1]}")
+    return found
+
+
+def _what_it_saw(output: str | None) -> list[str]:
+    return [line for line in json.loads(output or "[]") if line.startswith("saw ")]
+
+
+# What is made up
+
+
+def schedule_of(seed: int, number: int) -> Schedule:
+    """The schedule of this number: always the same one."""
+    chance = random.Random(f"{seed}:{number}")
+    pick = chance.choice
+    is_rigid = chance.random() < 0.15
+    ats = ["before", "after", "after", "untold", "told", "disposed"]
+    deaths = tuple(
+        Death(pick(ats), chance.randrange(100), 0 if is_rigid else pick([0, 0, 0, 2, 10]))
+        for _ in range(chance.randint(1, 4))
+    )
+    if is_rigid:
+        return Schedule(rigid_program_of(chance), (), deaths, is_rigid=True, chance=number)
+    events = [
+        Event(chance.randint(0, 12), pick(SIGNALS), pick([True, False, False]))
+        for _ in range(chance.randint(0, 5))
+    ]
+    if events and pick([True, False]):  # two at the same moment
+        events.append(events[0]._replace(what=pick(SIGNALS), by_another=pick([True, False])))
+    if chance.random() < 0.12:
+        events.append(Event(chance.randint(0, 8), "cancel"))
+    return Schedule(
+        program_of(chance, pick([6, 12, 20])),
+        tuple(events),
+        deaths,
+        ttl=chance.randint(1, 8) if chance.random() < 0.08 else None,
+        parks=chance.random() < 0.1,
+        chance=number,
+    )
+
+
+# The smallest that shows it
+
+
+def smaller(schedule: Schedule) -> Iterator[Schedule]:
+    """Schedules that are a little smaller."""
+    for name in ("deaths", "events"):
+        of_it = getattr(schedule, name)
+        for number in range(len(of_it)):
+            yield replace(schedule, **{name: of_it[:number] + of_it[number + 1 :]})
+    if schedule.ttl is not None:
+        yield replace(schedule, ttl=None)
+    if schedule.parks:
+        yield replace(schedule, parks=False)
+    for program in _smaller(schedule.program):
+        yield replace(schedule, program=program)
+
+
+def _smaller(node: Node) -> Iterator[Node]:
+    yield from node.kids
+    least = 0 if isinstance(node, Row) else 2 if len(node.kids) > 2 else len(node.kids)
+    for number, kid in enumerate(node.kids):
+        if len(node.kids) > least:
+            yield replace(node, kids=node.kids[:number] + node.kids[number + 1 :])
+        for less in _smaller(kid):
+            yield replace(node, kids=node.kids[:number] + (less,) + node.kids[number + 1 :])
+    if not node.kids:
+        for name, value in vars(node).items():
+            default = type(node).__dataclass_fields__[name].default
+            if value != default and name != "kids":
+                yield replace(node, **{name: default})
+
+
+def smallest(schedule: Schedule, is_so: Callable[[Schedule], bool], tries: int = 400) -> Schedule:
+    """A schedule of which it is so, and of no smaller one that was tried."""
+    goes_on = True
+    while goes_on:
+        goes_on = False
+        for less in smaller(schedule):
+            tries -= 1
+            if tries < 0:
+                return schedule
+            if is_so(less):
+                schedule, goes_on = less, True
+                break
+    return schedule
