@@ -393,8 +393,7 @@ class DurableEngine:
         history: History,
         interruption: WorkflowCancelledError | WorkflowExpiredError | None = None,
     ) -> Execution:
-        environment = self._working()
-        execution = Execution(environment, workflow, record, claim, history)
+        execution = self._execution(workflow, record, claim, history)
         self._executions[execution.id] = execution
         execution.outcome.add_done_callback(lambda done: self._ended(execution, done.result()))
         if interruption is not None:
@@ -404,6 +403,15 @@ class DurableEngine:
         self._watching().changed(execution.id)
         execution.begin()
         return execution
+
+    def _execution(
+        self,
+        workflow: AnyWorkflow,
+        record: WorkflowExecution,
+        claim: WorkflowClaim,
+        history: History,
+    ) -> Execution:
+        return Execution(self._working(), workflow, record, claim, history)
 
     def _ended(self, execution: Execution, outcome: Outcome) -> None:
         execution.let_go_of_slot()
