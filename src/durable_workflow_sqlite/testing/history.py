@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from durable_workflow_sqlite.engine.history import CUT_OFF
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     StepCheckpoint,
@@ -22,7 +23,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     name: of the step, with its branch before it: "mail/fetch".
     became: "" for what completed, else "failed", "timed out", or "in doubt" for an attempt that a
         crash interrupted; "running", "sleeping" or "waiting" while it goes on, and "cut off" if
-        its execution ended before it did; "undone" of a compensation.
+        its workflow gave it up, or ended before it did; "undone" of a compensation.
     result: of the step, or the signal's payload, as plain JSON data.
     """
 
@@ -130,6 +131,8 @@ def _became(one: StepCheckpoint, is_last: bool, is_over: bool) -> str:
         }.get(one.status, "undoing")
     if one.status is StepStatus.COMPLETED:
         return ""
+    if one.status is StepStatus.FAILED and one.event is None and one.error_type == CUT_OFF:
+        return "cut off"
     if one.status is StepStatus.FAILED:
         return "timed out" if one.kind is StepKind.SIGNAL else "failed"
     if not is_last:
