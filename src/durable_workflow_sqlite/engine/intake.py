@@ -238,6 +238,11 @@ class Intake:
         """Whether this worker takes an execution on once it is due and in nobody's hands."""
         return self._room > 0 and self.why_left(execution_id) is None
 
+    def due_in_foreground(self) -> list[str]:
+        """The FOREGROUND_ONLY ones that this worker is to take on now, and has not yet."""
+        now = self._environment.clock.now()
+        return [one for one, due_at in self._foreground.items() if due_at and due_at <= now]
+
     async def close(self) -> list[WorkflowClaim]:
         """Stop, and give back the claims of what was not launched."""
         self._is_closed = True

@@ -242,7 +242,7 @@ class ExecutionOfALife(Execution):
             self._body.drop()
 
     def _new_task(self, work: Coroutine[Any, Any, None], **options: Any) -> asyncio.Task[None]:
-        return self._life.new_task(lambda mortal: asyncio.Task(mortal, **options), work)
+        return self._life.new_task(functools.partial(asyncio.Task, **options), work)
 
 
 class EngineOfALife(DurableEngine):
@@ -252,9 +252,10 @@ class EngineOfALife(DurableEngine):
         super().__init__(*args, **options)
         self.life = life
 
-    def takes_on(self, execution: WorkflowExecution) -> bool:
-        """Whether it takes an execution on by itself, which is due and in nobody's hands."""
-        return self._taking_in().takes_on(execution.workflow_execution_id)
+    def takes_on(self, execution_ids: Iterable[str]) -> bool:
+        """Whether it takes one of these on by itself, which are due and in nobody's hands."""
+        intake = self._taking_in()
+        return any(map(intake.takes_on, (*execution_ids, *intake.due_in_foreground())))
 
     def check_replay(
         self,

@@ -61,8 +61,8 @@ class Story(Plannable):
         self._patience = patience
         self._options = options
         self._workflows = {(one.name, one.version): one for one in workflows}
-        self._stays: set[datetime] = set()
-        """Since when executions are to be taken on that are left alone."""
+        self._left_alone: set[str] = set()
+        """The executions that are due, and that the engine of this life does not take on."""
         self._life: Life | None = None
         self._past: list[Life] = []
         self._watch: LoopWatch | None = None
@@ -198,7 +198,7 @@ class Story(Plannable):
             await dead.let_go()
             self._past.append(dead)
             self._now = dead.clock.now() + self._plans.take_down_for()
-        self._stays.clear()
+        self._left_alone.clear()
         memory = None if dead is None else dead.connection
         self._life = life = Life(memory, self._now, self._plans.is_fatal, self._is_saved)
         return life
@@ -292,17 +292,20 @@ class Story(Plannable):
 
     async def _takes_more_on(self, life: Life, is_late: bool) -> bool:
         """Whether the engine is about to take on something that is due and in nobody's hands."""
-        queued_until = await self._queued_until()
-        if queued_until is None or queued_until > self.now or queued_until in self._stays:
-            return False
         assert life.engine is not None
-        for one in await life.store.load_executions_by_status(UNFINISHED):
-            is_due = one.available_at is not None and one.available_at <= self.now
-            if is_due and life.engine.takes_on(one):
-                if is_late:
-                    self._stays.add(queued_until)  # it is left alone here
-                return not is_late
-        return False
+        queued_until = await self._queued_until()
+        due: list[str] = []
+        if queued_until is not None and queued_until <= self.now:
+            due += [
+                one.workflow_execution_id
+                for one in await life.store.load_executions_by_status(UNFINISHED)
+                if one.available_at is not None and one.available_at <= self.now
+            ]
+        if self._left_alone.issuperset(due) or not life.engine.takes_on(due):
+            return False
+        if is_late:
+            self._left_alone.update(due)
+        return not is_late
 
     def _is_saved(self, record: Record) -> None:
         if self._checks is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -133,7 +134,7 @@ class LoopWatch:
         if life is None:
             task: asyncio.Task[Any] = factory(loop, coroutine, **options)
             return task
-        return life.new_task(lambda mortal: factory(loop, mortal, **options), coroutine)
+        return life.new_task(functools.partial(factory, loop, **options), coroutine)
 
     def _watch_callback(
         self,
