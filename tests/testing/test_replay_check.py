@@ -264,11 +264,11 @@ def test_what_is_the_same_each_time_passes(durable: Sandbox) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after", "recorded"])
 def test_a_crash_in_between_makes_no_difference(durable: Sandbox, moment: Any) -> None:
-    for step in ("fast", "slow", "fails"):
+    for step in ("fast", "fails"):
         durable.crash_at(step, moment)
     durable.signal_when_awaited("news", "good")
     durable.run(all_kinds)
-    assert len(durable.crashes) == 3
+    assert len(durable.crashes) == 2
 
 
 def test_a_year_of_nights_takes_no_time(durable: Sandbox) -> None:

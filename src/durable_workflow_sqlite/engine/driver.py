@@ -121,6 +121,8 @@ class Driver(Run):
                         await self._waits.look(self._body)
                     finally:
                         self._is_looking = False
+                elif self._waits.wants_look and self._may_look:
+                    self._spawn(self._work())  # what is waited for cannot wait for the step
             if self._has_ended and not self._is_ending and self.trouble is None:
                 self._is_ending = True
                 await self._end()

@@ -17,7 +17,11 @@ from typing import Any, Final, Self, TypeVar, TypeVarTuple
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler, SystemClock
-from durable_workflow_sqlite.engine.environment import Environment, Outcome, cancelled
+from durable_workflow_sqlite.engine.environment import (
+    Environment,
+    Outcome,
+    cancelled,
+)
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (

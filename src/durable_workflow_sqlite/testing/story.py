@@ -301,7 +301,7 @@ class Story(Plannable):
                 for one in await life.store.load_executions_by_status(UNFINISHED)
                 if one.available_at is not None and one.available_at <= self.now
             ]
-        if self._left_alone.issuperset(due) or not life.engine.takes_on(due):
+        if not life.engine.takes_on(one for one in due if one not in self._left_alone):
             return False
         if is_late:
             self._left_alone.update(due)
