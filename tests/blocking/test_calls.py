@@ -340,15 +340,22 @@ def test_an_error_on_closing_is_raised_to_who_closes() -> None:
         store.close()
 
 
-def test_context_variables_of_the_caller_reach_the_engine(engine: DurableEngine) -> None:
+def test_context_variables_that_the_engine_was_given_reach_a_workflow_and_no_others() -> None:
     who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 
     @workflow
-    async def asking(ctx: WorkflowContext) -> str:
-        return await ctx.step("ask", who.get)
+    async def asking(ctx: WorkflowContext) -> list[str]:
+        return [who.get(), await ctx.step("ask", who.get)]
 
-    who.set("kim")
-    assert engine.run(asking) == "kim"
+    given = contextvars.copy_context()
+    given.run(who.set, "sam")
+    for context, found in ((None, ["nobody"] * 2), (given, ["sam"] * 2)):
+        with (
+            blocking_api.SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, context=context) as engine,
+        ):
+            who.set("kim")
+            assert engine.run(asking) == found
 
 
 def test_a_notebook_may_block_the_loop_of_its_own(tmp_path: Path) -> None:

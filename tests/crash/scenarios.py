@@ -29,8 +29,10 @@ QUICK = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
 async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
     """The action of a step: it fails the first times, or always where that is negative."""
     runs = journal.note(f"run {name}")
-    await asyncio.sleep(journal.action_s)
-    journal.note(f"over {name}")
+    try:
+        await asyncio.sleep(journal.action_s)
+    finally:
+        journal.note(f"over {name}")
     if fails < 0 or runs <= fails:
         raise ConnectionError(name)
     return name
@@ -148,7 +150,7 @@ def threads_side_by_side(journal: Journal) -> WorkflowDefinition[Any]:
             steps.do(ctx, "one", undone=True),
             steps.do(ctx, "two", undone=True),
             hanging.do(ctx, "three", undone=True),
-            ctx.step("hang", asyncio.sleep, 3600),
+            ctx.step("hang", asyncio.sleep, 3600, on_cancel="stop"),
         )
 
     return body
@@ -191,6 +193,60 @@ def branches_that_fail(journal: Journal) -> WorkflowDefinition[Any]:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    return body
+
+
+def plain_asyncio(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="plain asyncio")
+    async def body(ctx: WorkflowContext) -> None:
+        moment = A_MOMENT.total_seconds()
+        async with asyncio.timeout(3600):
+            await steps.do(ctx, "in time", undone=True)
+        try:
+            async with asyncio.timeout(moment):
+                await ctx.wait_signal("never")
+        except TimeoutError:
+            await asyncio.gather(asyncio.sleep(moment), steps.do(ctx, "too late"))
+        loser = asyncio.create_task(ctx.step("loser", asyncio.sleep, 3600))
+        await steps.do(ctx, "winner")
+        loser.cancel()
+        await asyncio.wait({loser})
+        made: asyncio.Queue[str] = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(made.put(await steps.do(ctx, "made")))
+            group.create_task(steps.do(ctx, f"{await made.get()} and used"))
+
+    return body
+
+
+def a_task_group_that_fails(journal: Journal) -> WorkflowDefinition[Any]:
+    steps, threads = Steps(journal), Steps(journal, in_threads=True)
+
+    @workflow(name="a task group that fails")
+    async def body(ctx: WorkflowContext) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(steps.do(ctx, "flight", undone=True))
+            group.create_task(threads.do(ctx, "hotel", undone=True))
+            group.create_task(ctx.sleep("nap", timedelta(days=1)))
+            group.create_task(steps.do(ctx, "pay", fails=-1, undone=True))
+
+    return body
+
+
+def left_behind_by_a_failure(journal: Journal) -> WorkflowDefinition[Any]:
+    steps, threads = Steps(journal), Steps(journal, in_threads=True)
+
+    @workflow(name="left behind by a failure")
+    async def body(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            steps.do(ctx, "flight", undone=True),
+            threads.do(ctx, "hotel", undone=True),
+            steps.do(ctx, "car", undone=True, on_cancel="stop"),
+            steps.do(ctx, "pay", fails=-1),
+        )
 
     return body
 
@@ -342,6 +398,9 @@ SCENARIOS = [
     Scenario("actions in threads", threads, run, ("FAILED",)),
     Scenario("nested branches", branches, run),
     Scenario("branches that fail", branches_that_fail, run, ("FAILED",)),
+    Scenario("plain asyncio", plain_asyncio, run),
+    Scenario("a task group that fails", a_task_group_that_fails, run, ("FAILED",)),
+    Scenario("left behind by a failure", left_behind_by_a_failure, run, ("FAILED",)),
     Scenario("sleeps", sleeps, run),
     Scenario("signals", signals, send_signals),
     Scenario("signal timeout", signal_timeout, send_late),

@@ -124,6 +124,41 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
         lambda w: change(w, CHECKPOINT.format("attempt = 0, status = 'COMPENSATED'", "step 9")),
     ),
     (
+        "ten steps",
+        "number was given twice",
+        lambda w: change(
+            w, "drop index if exists idx_wf_checkpoint_event", CHECKPOINT.format("event = 1", "step 9")
+        ),
+    ),
+    (
+        "ten steps",
+        "for good, and no event",
+        lambda w: change(w, CHECKPOINT.format("event = null", "step 9")),
+    ),
+    (
+        "retries",
+        "the record of hopeless changed after it was event",
+        lambda w: [
+            *w.lives,
+            *change(w, CHECKPOINT.format("error_type = 'a:b'", "hopeless"))[-1:],
+        ],
+    ),
+    (
+        "plain asyncio",
+        "is FAILED, and event 99",
+        lambda w: change(w, CHECKPOINT.format("event = 99", "loser")),
+    ),
+    (
+        "plain asyncio",
+        "a timer is a SLEEP that is INTENT",
+        lambda w: change(w, "update step_checkpoints set status = 'INTENT' where branch = '$timers'"),
+    ),
+    (
+        "plain asyncio",
+        "loser ran again after it was cut off",
+        lambda w: [*w.lives, *note(w, "run loser")[-1:]],
+    ),
+    (
         "sleeps",
         "woke before its deadline",
         lambda w: change(w, CHECKPOINT.format("completed_at = '2000'", "nap")),

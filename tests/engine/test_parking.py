@@ -129,9 +129,7 @@ def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
             assert await asyncio.wait_for(handle.result(), 5) == "awake"
             assert time.monotonic() - began > 0.2
             assert not await store.load_pending_timers()
-            assert {timer.status for timer in await store.load_timers("one")} == {
-                TimerStatus.FIRED
-            }
+            assert {timer.status for timer in await store.load_timers("one")} == {TimerStatus.FIRED}
 
     asyncio.run(life())
     assert (comings.started, comings.resumed) == (1, 1)

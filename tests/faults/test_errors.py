@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     workflow,
 )
-from durable_workflow_sqlite.engine import execution, intake, left_alone, news
+from durable_workflow_sqlite.engine import intake, left_alone, news, run, waits
 from durable_workflow_sqlite.store import checkpointer, connection, group_commit
 from tests.faults.crew import MAKERS, needs_linux, see_through
 from tests.faults.reliability import FULL
@@ -146,7 +146,8 @@ def _be_quick() -> None:
     """Try again soon, in a process that is there for one life."""
     for room in (intake, left_alone, news):
         room.TRY_AGAIN_AFTER_S = 0.02  # type: ignore[attr-defined]
-    execution.SAVE_AGAIN_AFTER_S = 0.02  # type: ignore[misc]
+    for module in (run, waits):
+        module.SAVE_AGAIN_AFTER_S = 0.02  # type: ignore[attr-defined]
 
 
 async def _life(fault: Fault, folder: Path) -> Report:

@@ -9,6 +9,7 @@ is does not decide which writes share a commit, and so where a death falls.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import sqlite3
@@ -110,6 +111,14 @@ class MortalConnection(sqlite3.Connection):
         return super().executemany(sql, *rows)
 
 
+@functools.cache
+def _migrated() -> sqlite3.Connection:
+    """An empty database of the newest version."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    SqliteCheckpointStore(connection)
+    return connection
+
+
 @dataclass
 class World:
     """What outlives the workers."""
@@ -126,7 +135,7 @@ class World:
         self.connection = sqlite3.connect(
             ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
         )
-        SqliteCheckpointStore(self.connection)  # the migrations are killed elsewhere
+        _migrated().backup(self.connection)  # the migrations are killed elsewhere
         self.definition: WorkflowDefinition[Any] = definition(self.schedule.program, self.journal)
         self.to_come = sorted(self.schedule.events)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from durable_workflow_sqlite.engine.history import History, Place
+from durable_workflow_sqlite import StepCheckpoint
+from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
 from tests.properties.programs import ALWAYS, Branches, Do, Sleep, Wait
@@ -84,22 +85,24 @@ def _loses_commits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = History.take
+    remember = History.__init__
 
-    def forgetful(self: History, place: Place) -> None:
-        take(self, place)
+    def forgetful(self: History, checkpoints: Iterable[StepCheckpoint] = (), *more: Any) -> None:
+        remember(self, (), *more)
 
-    monkeypatch.setattr(History, "take", forgetful)
+    monkeypatch.setattr(History, "__init__", forgetful)
 
 
 def _forgets_what_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    expect = Saga.expect
+    load = Saga._load
 
-    def forgetful(self: Saga, history: History) -> None:
-        expect(self, history)
-        self._settled.clear()
+    async def forgetful(self: Saga) -> History:
+        history = await load(self)
+        for _, step in history.steps():
+            step.compensation = None
+        return history
 
-    monkeypatch.setattr(Saga, "expect", forgetful)
+    monkeypatch.setattr(Saga, "_load", forgetful)
 
 
 def _undoes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -90,3 +91,22 @@ def test_what_does_not_hold_is_said_with_all_that_happened(
     said, _, rest = str(raised.value).partition(". It was:\n")
     assert said == message
     assert [line.strip() for line in rest.splitlines()] == history
+
+
+def test_what_a_workflow_gave_up_is_cut_off_and_the_timers_of_asyncio_are_no_lines(
+    durable: Sandbox,
+) -> None:
+    @workflow
+    async def races(ctx: WorkflowContext) -> str:
+        try:
+            async with asyncio.timeout(3600):
+                await ctx.wait_signal("answer")
+        except TimeoutError:
+            pass
+        await asyncio.sleep(3600)
+        await ctx.step("after", price, 1)
+        return str(ctx.now())
+
+    durable.crash_at("after", "before")
+    assert durable.run(races).startswith("2030-01-01 02:00:00")
+    assert durable.history() == ["answer (cut off)", "after (in doubt)", "after"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
+from contextvars import Context
 from datetime import timedelta
 from queue import SimpleQueue
 from types import TracebackType
@@ -15,6 +16,7 @@ from durable_workflow_sqlite.blocking.store import CheckpointStore
 from durable_workflow_sqlite.engine import handle
 from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.engine import DurableEngine as Behind
+from durable_workflow_sqlite.engine.error_codec import ErrorFunctions
 from durable_workflow_sqlite.engine.failures import ErrorFormatter, default_error_formatter
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
@@ -90,8 +92,13 @@ class DurableEngine:
         *,
         observers: Iterable[DurableEngineObserver] = (),
         error_formatter: ErrorFormatter = default_error_formatter,
+        errors: ErrorFunctions | None = None,
         max_concurrent: int = 100,
         max_recoveries: int = 10,
+        cancel_grace: timedelta = timedelta(seconds=30),
+        context: Context | None = None,
+        park_after: timedelta | None = timedelta(seconds=60),
+        max_resident: int = 10_000,
         clock: Clock | None = None,
     ) -> None:
         if not isinstance(store, CheckpointStore):
@@ -105,8 +112,13 @@ class DurableEngine:
             workflows,
             observers=observers,
             error_formatter=error_formatter,
+            errors=errors,
             max_concurrent=max_concurrent,
             max_recoveries=max_recoveries,
+            cancel_grace=cancel_grace,
+            context=context,
+            park_after=park_after,
+            max_resident=max_resident,
             clock=clock,
         )
 

@@ -121,6 +121,8 @@ class Driver(Run):
                         await self._waits.look(self._body)
                     finally:
                         self._is_looking = False
+                elif self._waits.wants_look and self._may_look:
+                    self._spawn(self._work())  # what is waited for cannot wait for the step
             if self._has_ended and not self._is_ending and self.trouble is None:
                 self._is_ending = True
                 await self._end()
@@ -315,7 +317,9 @@ class Driver(Run):
         loop = asyncio.get_running_loop()
         if variables is None:
             variables = self._variables.copy()
-        task = asyncio.Task(work, loop=loop, context=variables, name=f"execution {self.id}")
+        task = self.environment.new_task(
+            work, loop=loop, context=variables, name=f"execution {self.id}"
+        )
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
         return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from asyncio import events
 from collections.abc import AsyncIterator, Iterable
@@ -14,7 +15,9 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 from durable_workflow_sqlite.engine import commands, observing, starting
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
+from durable_workflow_sqlite.engine.environment import NewTask
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
+from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (
     ErrorFormatter,
     checked,
@@ -69,6 +72,8 @@ class DurableEngine:
         for longest leave it at once.
     clock: where the time comes from.
     """
+
+    _new_task: NewTask = asyncio.Task
 
     def __init__(
         self,
@@ -145,7 +150,7 @@ class DurableEngine:
             raise disposed_of()
         if self._opened is not None:
             raise RuntimeError("this engine is open already: use it as it is")
-        self._opened = Opened(self._settings)
+        self._opened = Opened(self._settings, self._new_task)
         try:
             return await self._opened.begin()
         except BaseException:
@@ -319,6 +324,11 @@ class DurableEngine:
     async def recover(self) -> RecoveryResult:
         """Take on every unfinished execution that can be run here and that nobody works on."""
         return await self._working().intake.recover()
+
+    @property
+    def _executions(self) -> dict[str, Execution]:
+        """Those in memory, by their ids; a kit for tests may look at them."""
+        return {} if self._opened is None else self._opened.executions
 
     def _working(self) -> Opened:
         """What a method that does something needs; raises where there is none to be had."""

@@ -61,6 +61,13 @@ class Execution(Driver):
     def begin(self) -> None:
         """Start to run. `interrupt` before this compensates without running anything new."""
         self._watch_time_to_live()
+        is_new = self.record.current_step == 0 and not len(self.history)
+        is_new = is_new and not self.history.timers
+        is_new = is_new and self.record.status is not ExecutionStatus.COMPENSATING
+        is_new = is_new and self.interruption is None
+        # Told here, where the context variables are those of whoever starts it.
+        tell = self.environment.observers.tell
+        tell("on_execution_start" if is_new else "on_execution_resume", self.record)
         self._spawn(self._begin(), self._variables.copy())
 
     def interrupt(self, cause: Interruption) -> bool:
@@ -92,6 +99,10 @@ class Execution(Driver):
                     workflow_execution_id=self.id,
                 )
             )
+
+    def throw_away(self) -> None:
+        """Close the body where it stands; for whoever has thrown away all tasks that drove it."""
+        self._body.drop()
 
     def stop_after_steps(self, trouble: BaseException) -> None:
         """`stop`, once the steps that are under way have their outcome; no other begins."""
@@ -131,12 +142,6 @@ class Execution(Driver):
     async def _begin(self) -> None:
         self._working += 1
         try:
-            is_new = self.record.current_step == 0 and not len(self.history)
-            is_new = is_new and not self.history.timers
-            is_new = is_new and self.record.status is not ExecutionStatus.COMPENSATING
-            is_new = is_new and self.interruption is None
-            tell = self.environment.observers.tell
-            tell("on_execution_start" if is_new else "on_execution_resume", self.record)
             await self._replay()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is left as it is
             self.stop(error)

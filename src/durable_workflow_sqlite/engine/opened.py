@@ -11,7 +11,7 @@ from datetime import timedelta
 import msgspec
 
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
-from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.environment import Environment, NewTask
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
@@ -57,10 +57,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Opened:
     """One engine at work.
 
+    new_task: makes the tasks of executions.
     executions: those in memory, by their ids.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, new_task: NewTask) -> None:
         self.store = settings.store
         self.clock = settings.clock
         self.executions: dict[str, Execution] = {}
@@ -83,6 +84,7 @@ class Opened:
             parking=Parking(
                 settings.park_after, settings.max_resident, lambda: len(self.executions)
             ),
+            new_task=new_task,
         )
         self.intake = Intake(
             self._environment,

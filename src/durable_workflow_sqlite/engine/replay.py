@@ -31,7 +31,8 @@ def replay_event(
         if call is None:
             if not body.asked_for(place):
                 raise _unasked(body, checkpoint)
-            body.let_time_pass(checkpoint)  # it has given it up since
+            note_unheard(body, checkpoint)  # it has given it up since
+            body.let_time_pass(checkpoint)
         else:
             _read_outcome(body, call, checkpoint, codec)
             if observers:
@@ -76,6 +77,14 @@ def check_rest_was_asked_for(body: Body, events: list[StepCheckpoint]) -> None:
         place = (checkpoint.branch, checkpoint.step_index)
         if checkpoint.branch != TIMERS and not body.asked_for(place):
             raise _unasked(body, checkpoint)
+        note_unheard(body, checkpoint)
+
+
+def note_unheard(body: Body, checkpoint: StepCheckpoint) -> None:
+    """An outcome reaches nobody; it may have to be undone all the same."""
+    call = body.undoable.get((checkpoint.branch, checkpoint.step_index))
+    if call is not None:
+        call.checkpoint = checkpoint
 
 
 def check_all_was_asked_for(body: Body) -> None:

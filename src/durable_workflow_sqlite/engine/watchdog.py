@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import threading
 import time
+import weakref
 from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
@@ -48,7 +49,10 @@ class Watchdog:
             return
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(
-            target=self._watch, name="durable-workflow-watchdog", daemon=True
+            target=_watch,
+            args=(weakref.ref(self), self._over),
+            name="durable-workflow-watchdog",
+            daemon=True,
         )
         try:
             self._thread.start()
@@ -58,17 +62,8 @@ class Watchdog:
     def close(self) -> None:
         self._over.set()
 
-    def _watch(self) -> None:
-        seen, since, told = 0, 0.0, 0
-        while not self._over.wait(LOOK_EVERY_S):
-            body, run, now = self.body, self.runs, time.monotonic()
-            if body is None or run != seen:
-                seen, since = run, now
-            elif now - since > BLOCKS_AFTER_S - LOOK_EVERY_S and told != run:
-                told = run
-                self._tell(body)
-
-    def _tell(self, body: Watched) -> None:
+    def tell(self, body: Watched) -> None:
+        """Say that a body has run for too long, and where it is now."""
         frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         frame = frames.get(self._loop_thread)
         _log.warning(
@@ -80,6 +75,19 @@ class Watchdog:
             _line(frame),
             extra={"workflow_execution_id": body.execution_id},
         )
+
+
+def _watch(watchdog: weakref.ref[Watchdog], over: threading.Event) -> None:
+    """Look again and again, until the watchdog is closed, or forgotten."""
+    seen, since, told = 0, 0.0, 0
+    while not over.wait(LOOK_EVERY_S) and (dog := watchdog()) is not None:
+        body, run, now = dog.body, dog.runs, time.monotonic()
+        if body is None or run != seen:
+            seen, since = run, now
+        elif now - since > BLOCKS_AFTER_S - LOOK_EVERY_S and told != run:
+            told = run
+            dog.tell(body)
+        del dog, body
 
 
 def _line(frame: FrameType | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from durable_workflow_sqlite.engine.history import CUT_OFF, TIMERS
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     StepCheckpoint,
@@ -22,7 +23,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     name: of the step, with its branch before it: "mail/fetch".
     became: "" for what completed, else "failed", "timed out", or "in doubt" for an attempt that a
         crash interrupted; "running", "sleeping" or "waiting" while it goes on, and "cut off" if
-        its execution ended before it did; "undone" of a compensation.
+        its workflow, or the execution, ended it before it was done; "never began" if that was
+        before its action did; "undone" of a compensation.
     result: of the step, or the signal's payload, as plain JSON data.
     """
 
@@ -48,6 +50,8 @@ class History(list[str]):
     What completed is its name alone, anything else says in brackets what became of it:
 
         ["price", "charge (in doubt)", "charge", "approved (waiting)"]
+
+    The timers of plain asyncio (`asyncio.sleep`, `asyncio.timeout`) are left out.
     """
 
     def __init__(
@@ -60,7 +64,10 @@ class History(list[str]):
     def times(self, step: str) -> int:
         """How often the action of a step was begun; its compensation does not count."""
         return sum(
-            one.name == step and one.kind is StepKind.STEP and one.attempt > 0
+            one.name == step
+            and one.kind is StepKind.STEP
+            and one.attempt > 0
+            and one.became != "never began"
             for one in self.events
         )
 
@@ -107,6 +114,8 @@ def _events(checkpoints: Iterable[StepCheckpoint], is_over: bool) -> Iterator[Ev
     ordered = sorted(checkpoints, key=lambda one: one.id or 0)
     last_attempts = {(one.branch, one.step_index): one.attempt for one in ordered if one.attempt}
     for one in ordered:
+        if one.branch == TIMERS:
+            continue
         is_last = one.attempt in (0, last_attempts.get((one.branch, one.step_index)))
         name = one.step_name.removesuffix(COMPENSATION_SUFFIX if one.attempt == 0 else "")
         became = _became(one, is_last, is_over)
@@ -130,6 +139,8 @@ def _became(one: StepCheckpoint, is_last: bool, is_over: bool) -> str:
         }.get(one.status, "undoing")
     if one.status is StepStatus.COMPLETED:
         return ""
+    if one.status is StepStatus.FAILED and one.error_type == CUT_OFF and one.event is None:
+        return "never began" if one.started_at is None else "cut off"
     if one.status is StepStatus.FAILED:
         return "timed out" if one.kind is StepKind.SIGNAL else "failed"
     if not is_last:

@@ -82,7 +82,7 @@ class Life:
         self.signals_sent = 0
         self.death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.store = SqliteCheckpointStore(self.connection)
-        self.engine: DurableEngine | None = None
+        self.engine: _EngineOfALife | None = None
         self._is_fatal = is_fatal
         self._tasks: dict[asyncio.Task[Any], Coroutine[Any, Any, Any]] = {}
 
@@ -149,18 +149,30 @@ class Life:
             task.cancel()
             _throw_away(coroutine)
         self._tasks.clear()
+        if self.engine is not None:
+            self.engine.throw_executions_away()
 
     def _own_context(self) -> contextvars.Context:
         context = contextvars.copy_context()
         context.run(_current.set, self)
         return context
 
-    def adopt(self, coroutine: Coroutine[Any, Any, Any]) -> _Mortal:
-        return _Mortal(self, coroutine)
-
-    def remember(self, task: asyncio.Task[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._tasks[task] = coroutine
-        task.add_done_callback(self._forget)
+    def new_task(
+        self,
+        create: Callable[..., asyncio.Task[T]],
+        coroutine: Coroutine[Any, Any, T],
+        **options: Any,
+    ) -> asyncio.Task[T]:
+        """A task of this life: it stops where it is when the life is over."""
+        if self.is_dead:  # on the way to its grave, where nothing begins any more
+            coroutine.close()
+            task = create(_for_ever(), **options)
+            task.cancel()
+        else:
+            task = create(_Mortal(self, coroutine), **options)
+            self._tasks[task] = coroutine
+            task.add_done_callback(self._forget)
+        return task
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         if not self.is_dead:  # else its coroutine has stopped in the middle, and waits for bury()
@@ -267,6 +279,18 @@ class _EngineOfALife(DurableEngine):
         super().__init__(*args, **options)
         self.life = life
 
+    def throw_executions_away(self) -> None:
+        """Nobody brings them further; their workflow functions run no more."""
+        for execution in self._executions.values():
+            execution.throw_away()
+
+    def _new_task(
+        self, work: Coroutine[Any, Any, None], *, context: contextvars.Context, **options: Any
+    ) -> asyncio.Task[None]:
+        # The context is a copy for this task alone, of what the workflow was defined with.
+        context.run(_current.set, self.life)
+        return self.life.new_task(asyncio.Task, work, context=context, **options)
+
 
 def _in_its_life(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
     @functools.wraps(method)
@@ -307,17 +331,11 @@ class LoopWatch:
     ) -> asyncio.Future[Any]:
         context = options.get("context")
         life = _current.get() if context is None else context.get(_current)
-        create = self._create_task or _create_task
+        create = functools.partial(self._create_task or _create_task, loop)
         if life is None:
-            task: asyncio.Task[Any] = create(loop, coroutine, **options)
-        elif life.is_dead:  # on the way to its grave, where nothing begins any more
-            coroutine.close()
-            task = create(loop, _for_ever(), **options)
-            task.cancel()
-        else:
-            task = create(loop, life.adopt(coroutine), **options)
-            life.remember(task, coroutine)
-        return task
+            task: asyncio.Task[Any] = create(coroutine, **options)
+            return task
+        return life.new_task(create, coroutine, **options)
 
     def _watch_thread(
         self, executor: Executor | None, function: Callable[..., Any], *args: Any
