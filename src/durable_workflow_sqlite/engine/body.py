@@ -7,9 +7,9 @@ of before and no store. Whoever drives it takes what it asks for, and tells it o
 from __future__ import annotations
 
 import asyncio
-from contextvars import Context, ContextVar
+from contextvars import Context
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
@@ -21,13 +21,16 @@ from durable_workflow_sqlite.records import StepCheckpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from durable_workflow_sqlite.engine.context import WorkflowContext
     from durable_workflow_sqlite.engine.operations import Operation, StepCall
 
 MOST_LAST_WORDS: Final = 100
 """How often a body that is told to end is told again, before it is dropped."""
 
-current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
+
+class Branch(Protocol):
+    """A context of the workflow function, which numbers what is asked for through it."""
+
+    steps_begun: int
 
 
 class Body:
@@ -85,7 +88,7 @@ class Body:
         self.steps_begun = 0
         self.is_ended = False
         self.trouble: BaseException | None = None
-        self._branches: dict[str, WorkflowContext] = {}
+        self._branches: dict[str, Branch] = {}
         self._is_interrupted = False
         self._task: asyncio.Task[Any] | None = None
         self._watchdog = watchdog
@@ -95,13 +98,13 @@ class Body:
     def begin(
         self,
         function: Callable[..., Coroutine[Any, Any, Any]],
-        context: WorkflowContext,
+        context: Branch,
         args: tuple[Any, ...],
         variables: Context,
     ) -> None:
         """Call the workflow function, and run it until it waits.
 
-        variables: the context variables that it sees, `current_context` among them.
+        variables: the context variables that it sees; they say which context is the current one.
         """
         if self._watchdog is not None:
             self._watchdog.start()
@@ -270,7 +273,7 @@ class Body:
                 " run it. Do it in the workflow function"
             )
 
-    def add_branch(self, path: str, context: WorkflowContext) -> None:
+    def add_branch(self, path: str, context: Branch) -> None:
         self._branches[path] = context
 
     def has_branch(self, path: str) -> bool:

@@ -6,12 +6,12 @@ import hashlib
 import uuid
 from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, get_args, overload
 
 from durable_workflow_sqlite.engine import serialization
-from durable_workflow_sqlite.engine.body import Body, current_context
+from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.history import TIMERS, Place, StepHistory, place_in_words
 from durable_workflow_sqlite.engine.operations import OnCancel, Operation, StepCall, WaitCall
@@ -28,6 +28,8 @@ COMPENSATION_RETRY: Final = RetryPolicy.exponential(
 )
 _KEY_NAMESPACE: Final = uuid.UUID("b5b1a4a4-6f0e-4f7c-9a51-3f6a0d0c7a11")
 _ON_CANCEL: Final = get_args(OnCancel)
+
+current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
 
 
 class WorkflowContext:

@@ -12,8 +12,8 @@ from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from typing import Any
 
-from durable_workflow_sqlite.engine.body import Body, current_context
-from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall

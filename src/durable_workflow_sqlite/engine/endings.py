@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
-from durable_workflow_sqlite.engine.environment import Outcome
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import later
 from durable_workflow_sqlite.errors import (

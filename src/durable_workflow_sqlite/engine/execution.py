@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from durable_workflow_sqlite.engine.driver import Driver
 from durable_workflow_sqlite.engine.endings import Ending, LeftAsItIs
-from durable_workflow_sqlite.engine.environment import Environment, Interruption, Outcome, expired
+from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
+from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, expired
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,
     check_rest_was_asked_for,

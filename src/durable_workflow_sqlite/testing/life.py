@@ -32,7 +32,6 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.checking import check_replay
 from durable_workflow_sqlite.engine.execution import Execution
-from durable_workflow_sqlite.engine.history import History as EngineHistory
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.testing.clock import ManualClock
 from durable_workflow_sqlite.testing.tasks import Tasks, current, for_ever
@@ -254,7 +253,8 @@ class EngineOfALife(DurableEngine):
 
     def takes_on(self, execution_ids: Iterable[str]) -> bool:
         """Whether it takes one of these on by itself, which are due and in nobody's hands."""
-        intake = self._taking_in()
+        assert self._opened is not None
+        intake = self._opened.intake
         return any(map(intake.takes_on, (*execution_ids, *intake.due_in_foreground())))
 
     def check_replay(
@@ -264,18 +264,13 @@ class EngineOfALife(DurableEngine):
         checkpoints: Iterable[StepCheckpoint],
     ) -> None:
         """As `checking.check_replay`, with what this engine was given."""
+        given = self._settings
         check_replay(
-            definition, record, checkpoints, codec=self._error_codec, context=self._context
+            definition, record, checkpoints, codec=given.error_codec, context=given.context
         )
 
-    def _execution(
-        self,
-        workflow: AnyWorkflow,
-        record: WorkflowExecution,
-        claim: WorkflowClaim,
-        history: EngineHistory,
-    ) -> Execution:
-        return ExecutionOfALife(self.life, self._working(), workflow, record, claim, history)
+    def _new_execution(self, *of: Any) -> Execution:
+        return ExecutionOfALife(self.life, *of)
 
 
 def _in_its_life(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
