@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from durable_workflow_sqlite.testing.blocking_sandbox import Sandbox, SandboxExecution
 from durable_workflow_sqlite.testing.clock import ManualClock
 from durable_workflow_sqlite.testing.history import Event, History
-from durable_workflow_sqlite.testing.sandbox import AsyncSandbox
-from durable_workflow_sqlite.testing.sandbox_execution import AsyncSandboxExecution
+from durable_workflow_sqlite.testing.sandbox import AsyncSandbox, AsyncSandboxExecution
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.testing.store_contract import CheckpointStoreContract

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, TypeVarTuple
+from typing import Any, Final, Generic, Self, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite import (
     DurableEngine,
@@ -16,11 +16,11 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.testing.history import History
-from durable_workflow_sqlite.testing.sandbox_execution import AsyncSandboxExecution
 from durable_workflow_sqlite.testing.story import BEGINNING, Story, never
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 LEFT_ALONE_S: Final = 0.1
 """Within this time the engine says that it has left an execution alone, and why."""
@@ -221,6 +221,45 @@ class AsyncSandbox(Story):
     def _new_id(self, workflow: AnyWorkflow) -> str:
         number = self._started[workflow.name] = self._started.get(workflow.name, 0) + 1
         return f"{workflow.name}-{number}"
+
+
+class AsyncSandboxExecution(Generic[R_co]):
+    """What `AsyncSandbox.start` returns: as `ExecutionHandle`, through any number of crashes."""
+
+    def __init__(self, sandbox: AsyncSandbox, execution_id: str, result_type: Any) -> None:
+        self._sandbox = sandbox
+        self._execution_id = execution_id
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"<execution {self._execution_id!r}>"
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution."""
+        return self._execution_id
+
+    async def result(self) -> R_co:
+        """Let time pass until it has ended; see `AsyncSandbox.result_of`."""
+        __tracebackhide__ = True
+        result: R_co = await self._sandbox.result_of(self._execution_id, self._result_type)
+        return result
+
+    async def status(self) -> ExecutionStatus:
+        """How the execution stands."""
+        return await self._sandbox.status(self._execution_id)
+
+    async def history(self) -> History:
+        """What is recorded of the execution."""
+        return await self._sandbox.history(self._execution_id)
+
+    async def signal(self, name: str, payload: object = None) -> None:
+        """As `engine.send_signal`."""
+        await self._sandbox.signal(self._execution_id, name, payload)
+
+    async def cancel(self) -> bool:
+        """As `engine.cancel`."""
+        return await self._sandbox.cancel(self._execution_id)
 
 
 def _heed_not(result: asyncio.Future[Any]) -> None:
