@@ -1,10 +1,20 @@
-"""Which executions of a sandbox are to be replayed from their records, and when."""
+"""The executions of a sandbox, replayed from their records where they rest and where they end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from durable_workflow_sqlite import ExecutionStatus, Record, StepCheckpoint, WorkflowExecution
+from durable_workflow_sqlite import (
+    DurableWorkflowError,
+    ExecutionStatus,
+    Record,
+    StepCheckpoint,
+    WorkflowExecution,
+)
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+from durable_workflow_sqlite.testing.life import Life
 
 
 class _Recorded(msgspec.Struct):
@@ -25,11 +35,14 @@ class ReplayChecks:
     and at its end, or the test's, in any case.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_on: bool) -> None:
+        self._is_on = is_on
         self._recorded: dict[str, _Recorded] = {}
 
     def is_saved(self, record: Record) -> None:
         """Something is committed."""
+        if not self._is_on:
+            return
         if isinstance(record, StepCheckpoint):
             found = self._of(record.workflow_execution_id)
             found.rows += 1
@@ -39,8 +52,36 @@ class ReplayChecks:
             found.status = record.status
             found.is_new = True
 
-    def take_due(self, *, at_last: bool = False) -> list[str]:
-        """The executions to be replayed now: they rest or have ended, and are new enough."""
+    async def replay_due(
+        self, life: Life, workflows: Iterable[AnyWorkflow], *, at_last: bool = False
+    ) -> None:
+        """Replay what is due. Raises AssertionError if one goes another way than is recorded.
+
+        at_last: nothing more is to come.
+        """
+        if not (due := self._take_due(at_last)):
+            return
+        assert life.engine is not None
+        definitions = {one.record.workflow_id: one for one in workflows}
+        for execution_id in due:
+            record = await life.store.load_execution(execution_id)
+            definition = None if record is None else definitions.get(record.workflow_id)
+            if record is None or definition is None:
+                continue
+            checkpoints = await life.store.load_checkpoints(execution_id)
+            try:
+                life.engine.check_replay(definition, record, checkpoints)
+            except DurableWorkflowError as error:
+                raise AssertionError(
+                    "a replay from the records goes another way than the first run did:"
+                    f"\n    {error}\n"
+                    "What a workflow function does must follow from its arguments, from what its"
+                    " steps and signals gave it, and from ctx.now(), ctx.random() and ctx.uuid4()."
+                    " Anything else belongs in a step. (check_replay=False turns this off.)"
+                ) from error
+
+    def _take_due(self, at_last: bool) -> list[str]:
+        """The executions that rest or have ended, and of which enough is new."""
         due: list[str] = []
         for execution_id, found in self._recorded.items():
             is_final = found.status.is_terminal

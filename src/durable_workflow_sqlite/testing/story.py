@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar
 from durable_workflow_sqlite import (
     CheckpointStore,
     DurableEngine,
-    DurableWorkflowError,
     EngineStoppedError,
     ExecutionConflictError,
     ExecutionStatus,
@@ -69,7 +68,7 @@ class Story(Plannable):
         self._reviving = asyncio.Lock()
         self._moving = asyncio.Lock()
         self._is_closed = False
-        self._checks = ReplayChecks() if check_replay else None
+        self._checks = ReplayChecks(is_on=check_replay)
         self._difference: AssertionError | None = None
         """What the last replay found, when there was no test to tell."""
         self._outcomes: dict[str, int] = {}
@@ -285,7 +284,7 @@ class Story(Plannable):
                 elif loop.time() >= give_up_at:
                     raise AssertionError(_still_running(life, self._patience))
             elif not await self._takes_more_on(life, loop.time() >= takes_on_by):
-                await self._check_replays(life)
+                await self._checks.replay_due(life, self._workflows.values())
                 return
             if not life.is_dead and life.callbacks == callbacks:
                 await life.until_it_stirs(STIRS_WITHIN_S)
@@ -308,8 +307,7 @@ class Story(Plannable):
         return not is_late
 
     def _is_saved(self, record: Record) -> None:
-        if self._checks is not None:
-            self._checks.is_saved(record)
+        self._checks.is_saved(record)
         if isinstance(record, StepCheckpoint) and record.event is not None:
             execution_id = record.workflow_execution_id
             outcomes = self._outcomes[execution_id] = self._outcomes.get(execution_id, 0) + 1
@@ -324,33 +322,9 @@ class Story(Plannable):
             " function asks `ctx.now()` for the time"
         )
 
-    # Replays
-
-    async def _check_replays(self, life: Life, *, at_last: bool = False) -> None:
-        """Replay what rests or has ended. Raises AssertionError if one goes another way."""
-        if self._checks is None or life.engine is None:
-            return
-        definitions = {one.record.workflow_id: one for one in self._workflows.values()}
-        for execution_id in self._checks.take_due(at_last=at_last):
-            record = await life.store.load_execution(execution_id)
-            definition = None if record is None else definitions.get(record.workflow_id)
-            if record is None or definition is None:
-                continue
-            checkpoints = await life.store.load_checkpoints(execution_id)
-            try:
-                life.engine.check_replay(definition, record, checkpoints)
-            except DurableWorkflowError as error:
-                raise AssertionError(
-                    "a replay from the records goes another way than the first run did:"
-                    f"\n    {error}\n"
-                    "What a workflow function does must follow from its arguments, from what its"
-                    " steps and signals gave it, and from ctx.now(), ctx.random() and ctx.uuid4()."
-                    " Anything else belongs in a step. (check_replay=False turns this off.)"
-                ) from error
-
     async def _check_at_last(self, life: Life) -> None:
         try:
-            await self._check_replays(life, at_last=True)
+            await self._checks.replay_due(life, self._workflows.values(), at_last=True)
         except AssertionError as difference:
             self._difference = difference
 
