@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -242,10 +242,10 @@ async def abandoned_generators(ctx: WorkflowContext, step: Step) -> Any:
             closed.set()
 
     async for found in endless():
-        first = found
+        result = found
         break
     await closed.wait()
-    return first
+    return result
 
 
 async def context_managers(ctx: WorkflowContext, step: Step) -> Any:
@@ -308,7 +308,7 @@ async def anyio_streams(ctx: WorkflowContext, step: Step) -> Any:
     async def consume() -> None:
         async with receive:
             async for item in receive:
-                found.append(await step(f"use {item}"))
+                found.append(await step(f"use {item}"))  # noqa: PERF401 - one at a time
 
     async with anyio.create_task_group() as group:
         group.start_soon(produce)
@@ -556,7 +556,7 @@ def test_a_future_of_another_loop_is_refused() -> None:
             await elsewhere
 
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(NonDeterministicCallError, match="another event.*Do it in a step"):
+            with pytest.raises(NonDeterministicCallError, match=r"another event.*Do it in a step"):
                 await engine.run(waits, execution_id="one")
             assert not (await engine.load("one")).status.is_terminal
 
@@ -692,7 +692,7 @@ def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
 ) -> None:
     @workflow
     async def computes(ctx: WorkflowContext) -> None:
-        time.sleep(1.6)
+        time.sleep(1.6)  # noqa: ASYNC251 - that is what it is about
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
@@ -727,10 +727,8 @@ def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
     @workflow
     async def stubborn(ctx: WorkflowContext) -> None:
         while True:
-            try:
+            with suppress(swallows):
                 await asyncio.sleep(3600)
-            except swallows:
-                pass
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
