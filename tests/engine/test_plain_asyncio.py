@@ -430,6 +430,39 @@ def test_what_lost_a_race_does_not_run_again(file: Path, journal: Journal) -> No
     assert sorted(journal.lines) == ["begin after", "begin loser", "begin winner"]
 
 
+def test_a_wait_that_was_given_up_right_before_a_crash_wakes_nobody_after_it(
+    file: Path, journal: Journal
+) -> None:
+    async def body(ctx: WorkflowContext, step: Step) -> Any:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(A_MOMENT):
+                await ctx.wait_signal("too late", timeout=timedelta(days=1))
+        return await ctx.wait_signal("answer")
+
+    plain = make(body, journal)
+
+    async def second_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(plain, execution_id="one")
+            async with asyncio.timeout(5):
+                while await handle.status() is not ExecutionStatus.SUSPENDED:
+                    await asyncio.sleep(0.01)
+            given_up = next(
+                one for one in await store.load_checkpoints("one") if one.step_name == "too late"
+            )
+            assert (given_up.status, given_up.event) == (StepStatus.FAILED, None)
+            assert not await store.load_pending_timers()
+            await handle.signal("answer", "yes")
+            assert await handle.result() == "yes"
+
+    live_and_die(lambda: one_life(file, plain, 1))
+    assert {one.step_name: one.status for one in recorded(file)} == {
+        "timer": StepStatus.COMPLETED,
+        "too late": StepStatus.INTENT,
+    }
+    asyncio.run(second_life())
+
+
 def test_of_two_signals_the_one_that_came_first_wins_in_every_life(file: Path) -> None:
     async def first_signal(ctx: WorkflowContext, step: Step) -> str:
         await step("begin")
