@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import os
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
@@ -39,6 +40,7 @@ Body = Callable[[WorkflowContext, Step], Awaitable[Any]]
 
 QUICK, SLOW, NEVER = 0.0, 0.15, 3600.0
 A_MOMENT = 0.05
+FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
 
 
 async def act(journal: Journal, name: str, seconds: float, fails: bool) -> str:
@@ -147,9 +149,7 @@ async def queue(ctx: WorkflowContext, step: Step) -> Any:
         await items.put(None)
 
     async def consume() -> list[str]:
-        return [
-            await step(f"use {item}") for item in [await items.get() for _ in range(4)] if item
-        ]
+        return [await step(f"use {item}") for item in [await items.get() for _ in range(4)] if item]
 
     _, used = await asyncio.gather(produce(), consume())
     return used
@@ -384,13 +384,16 @@ def recorded(file: Path) -> list[StepCheckpoint]:
 
 
 @ALL_BODIES
-def test_it_goes_on_after_each_of_its_events_and_runs_nothing_again_that_is_recorded(
+def test_it_goes_on_after_its_events_and_runs_nothing_again_that_is_recorded(
     body: Body, tmp_path: Path
 ) -> None:
     _, count = asyncio.run(
         one_life(tmp_path / "whole.db", make(body, Journal(tmp_path / "whole journal")))
     )
-    for number in range(1, count + 1):
+    numbers = range(1, count + 1)
+    if not FULL:  # of each body others
+        numbers = range(1 + list(BODIES).index(body) % 3, count + 1, 3)
+    for number in numbers:
         file = tmp_path / f"{number}.db"
         journal = Journal(tmp_path / f"journal {number}")
         plain = make(body, journal)

@@ -116,11 +116,6 @@ class BodyLoop(RefusingLoop):
         """Whether something is ready to run."""
         return bool(self._ready)
 
-    @property
-    def has_timers(self) -> bool:
-        """Whether there may be one."""
-        return bool(self._timers)
-
     def next_timer(self) -> tuple[float, int] | None:
         """When the earliest timer is due that somebody still waits for, and its number."""
         timers = self._timers

@@ -19,7 +19,8 @@ from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.run import Run
 from durable_workflow_sqlite.engine.steps import CutOff, perform_step
-from durable_workflow_sqlite.engine.waits import TimerFired, Waits
+from durable_workflow_sqlite.engine.timers import TimerFired
+from durable_workflow_sqlite.engine.waits import Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import WorkflowStuckError
 from durable_workflow_sqlite.records import (
@@ -175,7 +176,7 @@ class Driver(Run):
                 return None
             if body.new or body.given_up:
                 mine = self._begin_new(mine)
-        if body.loop.has_timers or self._waits.knows_timer:
+        if body.loop.number_of_timers:
             self._waits.heed_timers(body)
         if self._marks:
             self._spawn(self._save_marks())
@@ -298,7 +299,7 @@ class Driver(Run):
             )
             return
         self.let_go_of_slot()
-        records = self._waits.resting(self._body)
+        records = self._waits.timers.to_store(self._body)
         if self.record.status is not ExecutionStatus.SUSPENDED:
             await self.save(self.changed(status=ExecutionStatus.SUSPENDED), *records)
         elif records:

@@ -475,6 +475,19 @@ class Queries(Protocol):
         """How many rows load_steps_in_doubt has to give."""
         ...
 
+    def load_steps_cut_off(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadStepsInDoubtRow]:
+        """Steps that were cancelled while they ran, that may have taken effect, and that
+        nothing has undone; but for those of COMPLETED executions, which went on without
+        them. People find out what became of them.
+        """
+        ...
+
+    def count_steps_cut_off(self, connection: sqlite3.Connection) -> int | None:
+        """How many rows load_steps_cut_off has to give."""
+        ...
+
     def load_blocked_with_reasons(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadBlockedWithReasonsRow]:
@@ -1071,6 +1084,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_signals": LoadSignalsRow,
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
+    "load_steps_cut_off": LoadStepsInDoubtRow,
     "load_blocked_with_reasons": LoadBlockedWithReasonsRow,
     "load_in_trouble": LoadInTroubleRow,
     "load_schema_objects": LoadSchemaObjectsRow,
