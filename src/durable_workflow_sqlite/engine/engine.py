@@ -73,7 +73,7 @@ class DurableEngine:
     clock: where the time comes from.
     """
 
-    _new_task: NewTask = asyncio.Task[None]
+    _new_task: NewTask = asyncio.Task
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
 
-NewTask = Callable[..., asyncio.Task[None]]
+NewTask = Callable[..., asyncio.Task[Any]]
 """What `asyncio.Task` is: it takes a coroutine, and `loop`, `context` and `name`."""
 
 
