@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from durable_workflow_sqlite.testing import Sandbox
+from durable_workflow_sqlite.testing import AsyncSandbox, Sandbox
 from durable_workflow_sqlite.testing.life import Moment
 
 DAY = timedelta(days=1)
@@ -206,6 +208,20 @@ def test_a_crash_of_one_execution_takes_the_others_along(durable: Sandbox) -> No
     assert (one.result(), two.result()) == ("firstsecond", "firstsecond")
     assert "second (in doubt)" in two.history()
     assert durable.crashes == ["before second"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python has no eager tasks")
+@pytest.mark.parametrize("moment", ["before", "after", "recorded"])
+def test_an_eager_task_factory_of_the_program_changes_nothing(moment: Moment) -> None:
+    async def story() -> None:
+        loop: Any = asyncio.get_running_loop()
+        loop.set_task_factory(vars(asyncio)["eager_task_factory"])
+        async with AsyncSandbox() as durable:
+            durable.crash_at("second", moment)
+            assert await durable.run(chain) == "firstsecond"
+            assert durable.crashes == [f"{moment} second"]
+
+    asyncio.run(story())
 
 
 def test_a_crash_that_never_comes_is_an_error() -> None:
