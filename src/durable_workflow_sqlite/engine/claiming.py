@@ -61,6 +61,15 @@ class Claims:
         """When those are due that are not in the queue."""
         return [due_at for due_at in self._foreground.values() if due_at is not None]
 
+    def due_in_foreground(self) -> list[str]:
+        """Of those that are not in the queue, what is due."""
+        now = self._clock.now()
+        return [
+            execution_id
+            for execution_id, due_at in self._foreground.items()
+            if due_at is not None and due_at <= now
+        ]
+
     # To claim
 
     async def take_available(self, passed_over: Collection[str]) -> list[WorkflowClaim]:
@@ -76,12 +85,7 @@ class Claims:
 
     async def take_foreground(self, passed_over: Collection[str]) -> list[WorkflowClaim]:
         """Of those that are not in the queue."""
-        now = self._clock.now()
-        due = [
-            execution_id
-            for execution_id, due_at in self._foreground.items()
-            if due_at is not None and due_at <= now and execution_id not in passed_over
-        ]
+        due = [one for one in self.due_in_foreground() if one not in passed_over]
         claims: list[WorkflowClaim] = []
         for execution_id in due[: max(self.room, 0)]:
             try:

@@ -318,9 +318,11 @@ class Driver(Run):
         loop = asyncio.get_running_loop()
         if variables is None:
             variables = self._variables.copy()
-        task = self.environment.new_task(
-            work, loop=loop, context=variables, name=f"execution {self.id}"
-        )
+        task = self._new_task(work, loop=loop, context=variables, name=f"execution {self.id}")
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
         return task
+
+    def _new_task(self, work: Coroutine[Any, Any, None], **options: Any) -> asyncio.Task[None]:
+        # Not by the loop's task factory: an eager one would run it before this returns.
+        return asyncio.Task(work, **options)

@@ -87,7 +87,7 @@ class Ending:
                 raise
             except Exception as unfit:  # noqa: BLE001 - whatever a type of the user does
                 error = unfit
-        if not isinstance(error, Exception) or _refused(error):
+        if not isinstance(error, Exception) or is_refused(error):
             # A cancellation from outside, or the process is told to exit, or the code is wrong:
             # nobody failed.
             raise LeftAsItIs(error)
@@ -239,9 +239,9 @@ class Ending:
         return Outcome(record)
 
 
-def _refused(error: BaseException) -> bool:
+def is_refused(error: BaseException) -> bool:
     """Whether the code asked for what a workflow function cannot have."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
-        return any(map(_refused, group.exceptions))
+        return any(map(is_refused, group.exceptions))
     return isinstance(error, NonDeterministicCallError)

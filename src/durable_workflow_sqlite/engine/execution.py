@@ -100,10 +100,6 @@ class Execution(Driver):
                 )
             )
 
-    def throw_away(self) -> None:
-        """Close the body where it stands; for whoever has thrown away all tasks that drove it."""
-        self._body.drop()
-
     def stop_after_steps(self, trouble: BaseException) -> None:
         """`stop`, once the steps that are under way have their outcome; no other begins."""
         self.stops_after_steps = trouble

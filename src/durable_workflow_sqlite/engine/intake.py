@@ -148,6 +148,14 @@ class Intake:
         """Why this worker will not come back to an execution by itself; None if it will."""
         return self._left_alone.why_left(execution_id)
 
+    def takes_on(self, execution_id: str) -> bool:
+        """Whether this worker takes an execution on once it is due and in nobody's hands."""
+        return self._claims.room > 0 and self.why_left(execution_id) is None
+
+    def due_in_foreground(self) -> list[str]:
+        """The FOREGROUND_ONLY ones that this worker is to take on now, and has not yet."""
+        return self._claims.due_in_foreground()
+
     async def close(self) -> list[WorkflowClaim]:
         """Stop, and give back the claims of what was not launched."""
         self._is_closed = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from datetime import timedelta
@@ -11,7 +12,7 @@ from datetime import timedelta
 import msgspec
 
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
-from durable_workflow_sqlite.engine.environment import Environment, NewTask
+from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
@@ -37,6 +38,11 @@ from durable_workflow_sqlite.records import (
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
+NewExecution = Callable[
+    [Environment, AnyWorkflow, WorkflowExecution, WorkflowClaim, History], Execution
+]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What `DurableEngine` was given, checked; it says there what each of them means."""
 
@@ -57,13 +63,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Opened:
     """One engine at work.
 
-    new_task: makes the tasks of executions.
+    new_execution: what `Execution` is; a test makes its own.
     executions: those in memory, by their ids.
     """
 
-    def __init__(self, settings: Settings, new_task: NewTask) -> None:
+    def __init__(self, settings: Settings, new_execution: NewExecution) -> None:
         self.store = settings.store
         self.clock = settings.clock
+        self._new_execution = new_execution
         self.executions: dict[str, Execution] = {}
         self._observers = settings.observers
         self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
@@ -84,7 +91,6 @@ class Opened:
             parking=Parking(
                 settings.park_after, settings.max_resident, lambda: len(self.executions)
             ),
-            new_task=new_task,
         )
         self.intake = Intake(
             self._environment,
@@ -133,7 +139,7 @@ class Opened:
     ) -> Execution:
         """Begin to run an execution; with an interruption, to compensate it."""
         self.check_open()
-        execution = Execution(self._environment, workflow, record, claim, history)
+        execution = self._new_execution(self._environment, workflow, record, claim, history)
         self.executions[execution.id] = execution
         execution.outcome.add_done_callback(lambda done: self._ended(execution, done.result()))
         if interruption is not None:
