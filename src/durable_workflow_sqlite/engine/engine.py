@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from asyncio import events
 from collections.abc import AsyncIterator, Iterable
@@ -15,7 +14,6 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 from durable_workflow_sqlite.engine import commands, observing, starting
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
-from durable_workflow_sqlite.engine.environment import NewTask
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (
@@ -25,7 +23,7 @@ from durable_workflow_sqlite.engine.failures import (
 )
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver, Observers
-from durable_workflow_sqlite.engine.opened import Opened, Settings, disposed_of
+from durable_workflow_sqlite.engine.opened import NewExecution, Opened, Settings, disposed_of
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
@@ -73,7 +71,7 @@ class DurableEngine:
     clock: where the time comes from.
     """
 
-    _new_task: NewTask = asyncio.Task
+    _new_execution: NewExecution = Execution
 
     def __init__(
         self,
@@ -150,7 +148,7 @@ class DurableEngine:
             raise disposed_of()
         if self._opened is not None:
             raise RuntimeError("this engine is open already: use it as it is")
-        self._opened = Opened(self._settings, self._new_task)
+        self._opened = Opened(self._settings, self._new_execution)
         try:
             return await self._opened.begin()
         except BaseException:

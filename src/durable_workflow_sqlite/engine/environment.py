@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 
@@ -19,9 +17,6 @@ from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
-
-NewTask = Callable[..., asyncio.Task[Any]]
-"""What `asyncio.Task` is: it takes a coroutine, and `loop`, `context` and `name`."""
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,5 +39,3 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """For how long async actions may go on when their execution ends without them."""
     watchdog: Watchdog
     parking: Parking
-    new_task: NewTask
-    """Makes the tasks of executions; by no factory of the program's, which may be an eager one."""
