@@ -412,7 +412,7 @@ where
 -- =attempt integer
 -- =step_name text
 -- =idempotency_key text null
--- =started_at text null
+-- =started_at text
 -- =worker_id text null
 select
     workflow_execution_id,

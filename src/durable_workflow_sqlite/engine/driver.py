@@ -18,7 +18,7 @@ from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.run import Run
-from durable_workflow_sqlite.engine.steps import CutOff, perform_step
+from durable_workflow_sqlite.engine.steps import CutOff, given_up_in_replay, perform_step
 from durable_workflow_sqlite.engine.timers import TimerFired
 from durable_workflow_sqlite.engine.waits import Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
@@ -221,6 +221,8 @@ class Driver(Run):
             for call in given_up:
                 if isinstance(call, StepCall):
                     call.give_up()
+                    if call not in self.under_way:
+                        self._marks.extend(given_up_in_replay(self, call))
                 else:
                     assert isinstance(call, WaitCall)
                     self._marks.extend(self._waits.give_up(call))

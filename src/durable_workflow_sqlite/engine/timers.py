@@ -77,15 +77,15 @@ class LoopTimers:
     def to_store(self, body: Body) -> list[Record]:
         """The execution only waits from now on: what to save so that its next timer wakes it."""
         timer, stored = self.next_at(body), self._stored
-        if timer is not None and stored is not None and stored.step_index == timer[1]:
+        if stored is not None and timer == (stored.due_at, stored.step_index):
             return []
-        self._stored = None
         records: list[Record] = []
+        if stored is not None and (timer is None or timer[1] != stored.step_index):
+            records.append(timer_of(stored, TimerStatus.CANCELLED))
+        self._stored = None
         if timer is not None:
             self._stored = self._checkpoint(timer[1], timer[0])
             records.append(timer_of(self._stored, TimerStatus.PENDING))
-        if stored is not None:
-            records.append(timer_of(stored, TimerStatus.CANCELLED))
         return records
 
     def _checkpoint(self, number: int, at: datetime) -> StepCheckpoint:

@@ -783,7 +783,7 @@ def _beginning(text: str | None, length: int | None) -> str | None:
     return f"{text[: length - 1]}…"
 
 
-def _step_in_doubt(row: q.LoadStepsInDoubtRow) -> StepInDoubt:
+def _step_in_doubt(row: q.LoadStepsInDoubtRow | q.LoadStepsCutOffRow) -> StepInDoubt:
     return StepInDoubt(
         execution_id=row.workflow_execution_id,
         workflow_type=row.workflow_type,
