@@ -305,8 +305,12 @@ class BodyLoop(RefusingLoop):
         frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
         while frame is not None and frame.f_code.co_filename == _ASYNCIO_TASKS:
             if frame.f_code.co_name in ("as_completed", "__init__"):
-                given = frame.f_locals.get("fs", frame.f_locals.get("aws"))
+                given: Any = frame.f_locals.get("fs", frame.f_locals.get("aws"))
                 if not isinstance(given, list | tuple):
+                    lost: list[Any] = list(given) if isinstance(given, set) else [coroutine]
+                    for one in lost:
+                        if asyncio.iscoroutine(one):
+                            one.close()  # or Python warns of it, too
                     raise NonDeterministicCallError(
                         "`asyncio.as_completed` starts coroutines in the order of a set, and a"
                         f" replay would start them in another one. Give it a list, not {given!r}",
