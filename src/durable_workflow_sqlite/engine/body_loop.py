@@ -307,8 +307,7 @@ class BodyLoop(RefusingLoop):
             if frame.f_code.co_name in ("as_completed", "__init__"):
                 given: Any = frame.f_locals.get("fs", frame.f_locals.get("aws"))
                 if not isinstance(given, list | tuple):
-                    lost: list[Any] = list(given) if isinstance(given, set) else [coroutine]
-                    for one in lost:
+                    for one in (coroutine, *(() if hasattr(given, "__next__") else given)):
                         if asyncio.iscoroutine(one):
                             one.close()  # or Python warns of it, too
                     raise NonDeterministicCallError(
