@@ -53,6 +53,7 @@ class Body:
         "heard",
         "history",
         "is_ended",
+        "is_open",
         "loop",
         "module",
         "new",
@@ -90,6 +91,8 @@ class Body:
         self.trouble: BaseException | None = None
         self._branches: dict[str, Branch] = {}
         self._is_interrupted = False
+        self.is_open = True
+        """Whether it may ask for something."""
         self._task: asyncio.Task[Any] | None = None
         self._watchdog = watchdog
 
@@ -146,10 +149,10 @@ class Body:
 
     def interrupt(self) -> None:
         """Tell it to end, by a CancelledError; what it asks for from now on is refused."""
-        self._is_interrupted = True
+        self._is_interrupted, self.is_open = True, False
         task = self._task
         if task is None:
-            self.is_ended = True
+            self.is_ended, self.is_open = True, False
             return
         for _ in range(MOST_LAST_WORDS):
             if task.done():
@@ -168,7 +171,7 @@ class Body:
         """The workflow function has ended, or must: end what it left behind, as asyncio does."""
         if self.is_ended:
             return
-        self.is_ended = True
+        self.is_ended, self.is_open = True, False
         for _ in range(MOST_LAST_WORDS):
             if not self.loop.cancel_tasks():
                 break
@@ -179,7 +182,7 @@ class Body:
 
     def drop(self) -> None:
         """Close it where it stands; it can be run again from its records."""
-        self.is_ended = True
+        self.is_ended, self.is_open = True, False
         self.new.clear()
         self.given_up.clear()
         self.loop.drop()
@@ -244,7 +247,8 @@ class Body:
 
     async def ask(self, call: Operation) -> Any:
         """Ask for something, and wait for the outcome."""
-        self.check_open()
+        if not (self.is_open and self.loop.is_running_now):
+            self.check_open()
         future = call.future = self.loop.create_future()
         self.open[call.place] = call
         self.new.append(call)
@@ -256,6 +260,10 @@ class Body:
                 self.open.pop(call.place, None)
                 self.given_up.append(call)
             raise
+
+    def fail(self, trouble: BaseException) -> None:
+        """It cannot go on: the code does not fit its records."""
+        self.trouble, self.is_open = trouble, False
 
     def check_open(self) -> None:
         """Raise if nothing may be asked for: by whom it must not be, or any more."""

@@ -316,7 +316,8 @@ class WorkflowContext:
     def _next(self, name: str, kind: StepKind) -> tuple[Place, StepHistory | None]:
         """Take the next number, and look up what is recorded there."""
         body = self._body
-        body.check_open()
+        if not (body.is_open and body.loop.is_running_now):
+            body.check_open()
         place = (self._branch, self.steps_begun)
         if self._keyed is not None and self._keyed[0] == place[1]:
             keyed = self._keyed[1]
@@ -333,7 +334,7 @@ class WorkflowContext:
             error = _mismatch(
                 body.execution_id, place, recorded.kind, recorded.step_name, kind, name
             )
-            body.trouble = error
+            body.fail(error)
             raise error
         return place, history
 

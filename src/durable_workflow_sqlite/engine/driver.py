@@ -39,6 +39,7 @@ class Driver(Run):
         "_body",
         "_context",
         "_is_ending",
+        "_is_going",
         "_is_live",
         "_is_looking",
         "_left_behind",
@@ -79,6 +80,8 @@ class Driver(Run):
         """Tasks that are at work for it."""
         self._is_live = False
         """Whether the body has heard of all that was recorded before, and new things begin."""
+        self._is_going = False
+        """Whether the body hears of what is recorded, and what it asks for begins."""
         self._is_looking = False
         self._is_ending = False
         self._left_behind: list[Operation] = []
@@ -165,8 +168,7 @@ class Driver(Run):
                 body.let_time_pass(pending.checkpoint)
             else:
                 body.hear(pending, pending.checkpoint)  # type: ignore[arg-type]
-            is_over = body.is_over
-            if is_over or body.trouble is not None:
+            if body.trouble is not None or body.is_over:
                 if mine is not None:
                     del self.under_way[mine]  # it has not begun
                 if body.trouble is not None:
@@ -183,18 +185,6 @@ class Driver(Run):
         return mine
 
     @property
-    def _is_going(self) -> bool:
-        """Whether the body hears of what is recorded, and what it asks for begins."""
-        return (
-            self._is_live
-            and self.interruption is None
-            and self.trouble is None
-            and self.stops_after_steps is None
-            and not self._body.is_over
-            and self.record.status is not ExecutionStatus.COMPENSATING
-        )
-
-    @property
     def _has_ended(self) -> bool:
         return self._is_live and (
             self._body.is_over
@@ -205,6 +195,7 @@ class Driver(Run):
     def _body_has_ended(self) -> None:
         """The body has returned, has raised, or must end: end what it left behind."""
         body = self._body
+        self._is_going = False
         self._begin_new(None, may_begin=False)
         if not body.is_over:
             body.interrupt()
