@@ -324,9 +324,12 @@ def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
                 yield f"{step.step_name} ran again after it was COMPLETED"
         elif step.event is not None and now != step:
             yield f"the record of {step.step_name} changed after it was event {step.event}"
-        elif step.is_cut_off and f"run {step.step_name}" in after.journal:
-            if step.compensate_ref is None or new.status == "COMPLETED":
-                yield f"{step.step_name} ran again after it was cut off"
+        elif (
+            step.is_cut_off
+            and f"run {step.step_name}" in after.journal
+            and (step.compensate_ref is None or new.status == "COMPLETED")
+        ):
+            yield f"{step.step_name} ran again after it was cut off"
     for place, step in old.compensations().items():
         if step.status in ("COMPENSATED", "FAILED"):
             name = step.step_name.removesuffix(SUFFIX)

@@ -399,6 +399,44 @@ where
         or worker_id not in (select value from json_each(:living))
     );
 
+-- name: load_steps_cut_off(row_limit)
+-- Steps that were cancelled while they ran, that may have taken effect, and that
+-- nothing has undone; but for those of COMPLETED executions, which went on without
+-- them. People find out what became of them.
+-- @scan step_checkpoints: an index that holds only those
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =branch text
+-- =step_index integer
+-- =attempt integer
+-- =step_name text
+-- =idempotency_key text null
+-- =started_at text
+-- =worker_id text null
+select
+    workflow_execution_id,
+    workflow_type,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    idempotency_key,
+    started_at,
+    worker_id
+from workflow_in_doubt
+where step_status = 'FAILED' and status != 'COMPLETED'
+limit :row_limit;
+
+-- name: count_steps_cut_off()$
+-- How many rows load_steps_cut_off has to give.
+-- @scan step_checkpoints: an index that holds only those
+-- @scan workflow_in_doubt: those rows
+-- =total integer
+select count(*) as total
+from workflow_in_doubt
+where step_status = 'FAILED' and status != 'COMPLETED';
+
 -- name: load_blocked_with_reasons(row_limit)
 -- Executions that workers leave alone, and why, the oldest foremost.
 -- @scan workflow_executions: an index that holds only those

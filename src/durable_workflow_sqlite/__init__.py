@@ -4,8 +4,8 @@ from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
-from durable_workflow_sqlite.engine.intake import RecoveryResult
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
+from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (

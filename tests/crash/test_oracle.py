@@ -127,7 +127,9 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
         "ten steps",
         "number was given twice",
         lambda w: change(
-            w, "drop index if exists idx_wf_checkpoint_event", CHECKPOINT.format("event = 1", "step 9")
+            w,
+            "drop index if exists idx_wf_checkpoint_event",
+            CHECKPOINT.format("event = 1", "step 9"),
         ),
     ),
     (
@@ -151,7 +153,9 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
     (
         "plain asyncio",
         "a timer is a SLEEP that is INTENT",
-        lambda w: change(w, "update step_checkpoints set status = 'INTENT' where branch = '$timers'"),
+        lambda w: change(
+            w, "update step_checkpoints set status = 'INTENT' where branch = '$timers'"
+        ),
     ),
     (
         "plain asyncio",

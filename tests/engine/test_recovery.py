@@ -105,7 +105,8 @@ def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> No
             before = await second.load("old")
             await second.send_signal("old", "go")
             await asyncio.sleep(0.1)
-            assert await second.load("old") == before
+            after = await second.load("old")  # whoever has it registered may take it on now
+            assert after == msgspec.structs.replace(before, available_at=after.available_at)
             await second.dispose()
             async with DurableEngine(store, workflows=[old_order, new_order]) as third:
                 assert await third.handle("old").result() == "old"

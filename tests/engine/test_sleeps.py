@@ -151,11 +151,11 @@ def test_a_deadline_beyond_all_time_is_the_end_of_time() -> None:
 
 def test_many_sleeps_end_in_order_of_their_deadlines() -> None:
     ends: list[int] = []
-    last = datetime.now(UTC) + timedelta(milliseconds=300)
+    last = datetime.now(UTC) + timedelta(seconds=2)  # all of them have begun by then
 
     @workflow
     async def sleeper(ctx: WorkflowContext, number: int) -> None:
-        await ctx.sleep_until("nap", last - timedelta(milliseconds=number))
+        await ctx.sleep_until("nap", last - timedelta(milliseconds=10 * number))
         ends.append(number)
 
     async def life() -> None:

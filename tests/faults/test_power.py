@@ -269,4 +269,4 @@ def test_a_disk_that_only_says_that_it_synced_is_found_out(
         for fate in (all_of_it, nothing)
     )
     assert whole == []
-    assert any("was acknowledged, and is" in text for text in torn)
+    assert any("was started, and is gone" in text for text in torn)

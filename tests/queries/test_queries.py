@@ -312,6 +312,13 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         " idempotency_key, started_at) values ('by hand', 0, 'pay', 'INTENT', 'k', ?)",
         (NOON_TEXT,),
     )
+    for execution, key in (("by hand", "k"), ("RUNNING, full", None)):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, status,"
+            " error_type, idempotency_key, started_at)"
+            " values (?, 9, 'ship', 'FAILED', 'asyncio.exceptions:CancelledError', ?, ?)",
+            (execution, key, NOON_TEXT),
+        )
     connection.execute(
         "insert into workflow_timers (workflow_timer_id, workflow_execution_id, step_name,"
         " fire_at) values ('t', 'by hand', 'rest', ?)",
@@ -426,6 +433,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_signals": [{"workflow_execution_id": "RUNNING, full"}],
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
+    "load_steps_cut_off": [{"row_limit": 99}],
     "load_blocked_with_reasons": [{"row_limit": 99}],
     "load_in_trouble": [{"row_limit": 99}],
     "load_schema_objects": [{}],
@@ -495,6 +503,7 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         "count_ids",
         "count_pending_timers",
         "count_steps_in_doubt",
+        "count_steps_cut_off",
         "count_blocked",
         "count_in_trouble",
     ):

@@ -18,8 +18,8 @@ from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.engine import DurableEngine as Behind
 from durable_workflow_sqlite.engine.error_codec import ErrorFunctions
 from durable_workflow_sqlite.engine.failures import ErrorFormatter, default_error_formatter
-from durable_workflow_sqlite.engine.intake import RecoveryResult
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
+from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import EngineStoppedError
 from durable_workflow_sqlite.records import WorkflowExecution

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.store.inspection import (
     ExecutionSummary,
     Inspector,
     Overview,
+    StepInDoubt,
 )
 
 SHOWN = 10
@@ -277,24 +278,18 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 ],
             ),
         ]
-    if overview.in_doubt:
-        parts += [
-            "",
-            output.make_table(
-                f"in doubt: {overview.in_doubt_total} (began, and no living worker runs it)",
-                ["id", "workflow", "step", "attempt", "began"],
-                [
-                    [
-                        output.execution_id(one.execution_id),
-                        one.workflow_type,
-                        one.step_name,
-                        one.attempt,
-                        output.ago(one.started_at, now),
-                    ]
-                    for one in overview.in_doubt
-                ],
-            ),
-        ]
+    for title, steps in (
+        (
+            f"in doubt: {overview.in_doubt_total} (began, no living worker runs it)",
+            overview.in_doubt,
+        ),
+        (
+            f"cut off: {overview.cut_off_total} (may have taken effect, and is not undone)",
+            overview.cut_off,
+        ),
+    ):
+        if steps:
+            parts += ["", _steps(title, steps, now)]
     if overview.oldest_unfinished:
         in_doubt = {one.execution_id for one in overview.in_doubt}
         rows = overview.oldest_unfinished
@@ -319,6 +314,23 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
     return Group(*parts)
 
 
+def _steps(title: str, steps: Sequence[StepInDoubt], now: datetime) -> RenderableType:
+    return output.make_table(
+        title,
+        ["id", "workflow", "step", "attempt", "began"],
+        [
+            [
+                output.execution_id(one.execution_id),
+                one.workflow_type,
+                one.step_name,
+                one.attempt,
+                output.ago(one.started_at, now),
+            ]
+            for one in steps
+        ],
+    )
+
+
 def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
@@ -329,15 +341,19 @@ def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
         yield ["oldest", *_line(row)]
     for timer in found.overview.next_timers:
         yield ["timer", timer.execution_id, timer.workflow_type, timer.step_name, timer.fire_at]
-    for step in found.overview.in_doubt:
-        yield [
-            "in-doubt",
-            step.execution_id,
-            step.workflow_type,
-            step.step_name,
-            step.attempt,
-            step.started_at,
-        ]
+    for what, steps in (
+        ("in-doubt", found.overview.in_doubt),
+        ("cut-off", found.overview.cut_off),
+    ):
+        for step in steps:
+            yield [
+                what,
+                step.execution_id,
+                step.workflow_type,
+                step.step_name,
+                step.attempt,
+                step.started_at,
+            ]
     for one in found.overview.blocked:
         yield ["blocked", one.id, one.workflow_type, one.status, one.blocked_reason]
     for left in found.overview.in_trouble:

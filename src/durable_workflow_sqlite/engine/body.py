@@ -7,9 +7,9 @@ of before and no store. Whoever drives it takes what it asks for, and tells it o
 from __future__ import annotations
 
 import asyncio
-from contextvars import Context, ContextVar
+from contextvars import Context
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
@@ -21,13 +21,16 @@ from durable_workflow_sqlite.records import StepCheckpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from durable_workflow_sqlite.engine.context import WorkflowContext
     from durable_workflow_sqlite.engine.operations import Operation, StepCall
 
 MOST_LAST_WORDS: Final = 100
 """How often a body that is told to end is told again, before it is dropped."""
 
-current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
+
+class Branch(Protocol):
+    """A context of the workflow function, which numbers what is asked for through it."""
+
+    steps_begun: int
 
 
 class Body:
@@ -50,6 +53,7 @@ class Body:
         "heard",
         "history",
         "is_ended",
+        "is_open",
         "loop",
         "module",
         "new",
@@ -85,8 +89,10 @@ class Body:
         self.steps_begun = 0
         self.is_ended = False
         self.trouble: BaseException | None = None
-        self._branches: dict[str, WorkflowContext] = {}
+        self._branches: dict[str, Branch] = {}
         self._is_interrupted = False
+        self.is_open = True
+        """Whether it may ask for something."""
         self._task: asyncio.Task[Any] | None = None
         self._watchdog = watchdog
 
@@ -95,13 +101,13 @@ class Body:
     def begin(
         self,
         function: Callable[..., Coroutine[Any, Any, Any]],
-        context: WorkflowContext,
+        context: Branch,
         args: tuple[Any, ...],
         variables: Context,
     ) -> None:
         """Call the workflow function, and run it until it waits.
 
-        variables: the context variables that it sees, `current_context` among them.
+        variables: the context variables that it sees; they say which context is the current one.
         """
         if self._watchdog is not None:
             self._watchdog.start()
@@ -143,10 +149,10 @@ class Body:
 
     def interrupt(self) -> None:
         """Tell it to end, by a CancelledError; what it asks for from now on is refused."""
-        self._is_interrupted = True
+        self._is_interrupted, self.is_open = True, False
         task = self._task
         if task is None:
-            self.is_ended = True
+            self.is_ended, self.is_open = True, False
             return
         for _ in range(MOST_LAST_WORDS):
             if task.done():
@@ -165,7 +171,7 @@ class Body:
         """The workflow function has ended, or must: end what it left behind, as asyncio does."""
         if self.is_ended:
             return
-        self.is_ended = True
+        self.is_ended, self.is_open = True, False
         for _ in range(MOST_LAST_WORDS):
             if not self.loop.cancel_tasks():
                 break
@@ -176,7 +182,7 @@ class Body:
 
     def drop(self) -> None:
         """Close it where it stands; it can be run again from its records."""
-        self.is_ended = True
+        self.is_ended, self.is_open = True, False
         self.new.clear()
         self.given_up.clear()
         self.loop.drop()
@@ -241,7 +247,8 @@ class Body:
 
     async def ask(self, call: Operation) -> Any:
         """Ask for something, and wait for the outcome."""
-        self.check_open()
+        if not (self.is_open and self.loop.is_running_now):
+            self.check_open()
         future = call.future = self.loop.create_future()
         self.open[call.place] = call
         self.new.append(call)
@@ -253,6 +260,10 @@ class Body:
                 self.open.pop(call.place, None)
                 self.given_up.append(call)
             raise
+
+    def fail(self, trouble: BaseException) -> None:
+        """It cannot go on: the code does not fit its records."""
+        self.trouble, self.is_open = trouble, False
 
     def check_open(self) -> None:
         """Raise if nothing may be asked for: by whom it must not be, or any more."""
@@ -270,7 +281,7 @@ class Body:
                 " run it. Do it in the workflow function"
             )
 
-    def add_branch(self, path: str, context: WorkflowContext) -> None:
+    def add_branch(self, path: str, context: Branch) -> None:
         self._branches[path] = context
 
     def has_branch(self, path: str) -> bool:

@@ -17,11 +17,13 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVarTuple, Unpack
+from types import FrameType
+from typing import Any, Final, TypeVarTuple, Unpack, cast
 
 import msgspec
 
 from durable_workflow_sqlite.engine.refusals import RefusingLoop
+from durable_workflow_sqlite.errors import NonDeterministicCallError
 
 Ts = TypeVarTuple("Ts")
 
@@ -31,6 +33,8 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 MOST_CLOSINGS: Final = 100
 """How often a coroutine that will not end is closed, before it is left as it is."""
+
+_ASYNCIO_TASKS: Final = asyncio.tasks.__file__
 
 _Before = tuple["asyncio.AbstractEventLoop | None", "asyncio.Task[Any] | None", Any]
 
@@ -54,6 +58,25 @@ class _Handle(msgspec.Struct, eq=False):
         return self.when_due
 
 
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set is the same in each process: its hash is its number."""
+
+    def __init__(
+        self,
+        number: int,
+        coroutine: Any,
+        loop: BodyLoop,
+        name: str | None,
+        context: Context,
+        **more: Any,
+    ) -> None:
+        self._number = number
+        super().__init__(coroutine, loop=loop, name=name, context=context, **more)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class BodyLoop(RefusingLoop):
     """See the module. `number_of_timers` counts all that were ever asked for: the k-th is timer k.
 
@@ -68,6 +91,9 @@ class BodyLoop(RefusingLoop):
         self._prune_tasks_at = 64
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
         self._abandoned: list[AsyncGenerator[Any, Any]] = []
+        self._number_of_tasks = 0
+        self._ordered: dict[Any, asyncio.Task[Any]] = {}
+        """Coroutines that have been started in the order that they were given in."""
         self._task_factory: Any = None
         self._exception_handler: Any = None
         self._hooks = (self._generator_begins, self._generator_is_abandoned)
@@ -115,11 +141,6 @@ class BodyLoop(RefusingLoop):
     def has_ready(self) -> bool:
         """Whether something is ready to run."""
         return bool(self._ready)
-
-    @property
-    def has_timers(self) -> bool:
-        """Whether there may be one."""
-        return bool(self._timers)
 
     def next_timer(self) -> tuple[float, int] | None:
         """When the earliest timer is due that somebody still waits for, and its number."""
@@ -264,13 +285,46 @@ class BodyLoop(RefusingLoop):
             if name is not None:
                 task.set_name(name)
         else:
-            task = asyncio.Task(coro, loop=self, name=name, context=context, **more)
+            started = self._ordered.pop(coro, None) or self._started_in_order(coro)
+            if started is not None:
+                return started
+            self._number_of_tasks += 1
+            task = _Task(self._number_of_tasks, coro, self, name, context, **more)
         tasks = self._tasks
         tasks[task] = context
         if len(tasks) > self._prune_tasks_at:
             self._tasks = {one: its for one, its in tasks.items() if not one.done()}
             self._prune_tasks_at = max(64, 2 * len(self._tasks))
         return task
+
+    def _started_in_order(self, coroutine: Any) -> asyncio.Task[Any] | None:
+        """The task of a coroutine that `asyncio.as_completed` starts, all of them in their order.
+
+        It starts them in the order of a set, which is another one in each process.
+        """
+        frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+        while frame is not None and frame.f_code.co_filename == _ASYNCIO_TASKS:
+            if frame.f_code.co_name in ("as_completed", "__init__"):
+                given: Any = frame.f_locals.get("fs", frame.f_locals.get("aws"))
+                if not isinstance(given, list | tuple):
+                    for one in (coroutine, *(() if hasattr(given, "__next__") else given)):
+                        if asyncio.iscoroutine(one):
+                            one.close()  # or Python warns of it, too
+                    raise NonDeterministicCallError(
+                        "`asyncio.as_completed` starts coroutines in the order of a set, and a"
+                        f" replay would start them in another one. Give it a list, not {given!r}",
+                        call="asyncio.as_completed",
+                    )
+                for one in cast("list[Any]", given):
+                    if asyncio.iscoroutine(one) and one not in self._ordered:
+                        self._number_of_tasks += 1
+                        context = copy_context()
+                        task = _Task(self._number_of_tasks, one, self, None, context)
+                        self._tasks[task] = context
+                        self._ordered[one] = task
+                return self._ordered.pop(coroutine, None)
+            frame = frame.f_back
+        return None
 
     def set_task_factory(self, factory: Any) -> None:
         self._task_factory = factory

@@ -6,12 +6,12 @@ import hashlib
 import uuid
 from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, get_args, overload
 
 from durable_workflow_sqlite.engine import serialization
-from durable_workflow_sqlite.engine.body import Body, current_context
+from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.history import TIMERS, Place, StepHistory, place_in_words
 from durable_workflow_sqlite.engine.operations import OnCancel, Operation, StepCall, WaitCall
@@ -28,6 +28,8 @@ COMPENSATION_RETRY: Final = RetryPolicy.exponential(
 )
 _KEY_NAMESPACE: Final = uuid.UUID("b5b1a4a4-6f0e-4f7c-9a51-3f6a0d0c7a11")
 _ON_CANCEL: Final = get_args(OnCancel)
+
+current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
 
 
 class WorkflowContext:
@@ -314,7 +316,8 @@ class WorkflowContext:
     def _next(self, name: str, kind: StepKind) -> tuple[Place, StepHistory | None]:
         """Take the next number, and look up what is recorded there."""
         body = self._body
-        body.check_open()
+        if not (body.is_open and body.loop.is_running_now):
+            body.check_open()
         place = (self._branch, self.steps_begun)
         if self._keyed is not None and self._keyed[0] == place[1]:
             keyed = self._keyed[1]
@@ -331,7 +334,7 @@ class WorkflowContext:
             error = _mismatch(
                 body.execution_id, place, recorded.kind, recorded.step_name, kind, name
             )
-            body.trouble = error
+            body.fail(error)
             raise error
         return place, history
 

@@ -12,14 +12,15 @@ from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from typing import Any
 
-from durable_workflow_sqlite.engine.body import Body, current_context
-from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.run import Run
-from durable_workflow_sqlite.engine.steps import CutOff, perform_step
-from durable_workflow_sqlite.engine.waits import TimerFired, Waits
+from durable_workflow_sqlite.engine.steps import CutOff, given_up_in_replay, perform_step
+from durable_workflow_sqlite.engine.timers import TimerFired
+from durable_workflow_sqlite.engine.waits import Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import WorkflowStuckError
 from durable_workflow_sqlite.records import (
@@ -38,6 +39,7 @@ class Driver(Run):
         "_body",
         "_context",
         "_is_ending",
+        "_is_going",
         "_is_live",
         "_is_looking",
         "_left_behind",
@@ -78,6 +80,8 @@ class Driver(Run):
         """Tasks that are at work for it."""
         self._is_live = False
         """Whether the body has heard of all that was recorded before, and new things begin."""
+        self._is_going = False
+        """Whether the body hears of what is recorded, and what it asks for begins."""
         self._is_looking = False
         self._is_ending = False
         self._left_behind: list[Operation] = []
@@ -164,8 +168,7 @@ class Driver(Run):
                 body.let_time_pass(pending.checkpoint)
             else:
                 body.hear(pending, pending.checkpoint)  # type: ignore[arg-type]
-            is_over = body.is_over
-            if is_over or body.trouble is not None:
+            if body.trouble is not None or body.is_over:
                 if mine is not None:
                     del self.under_way[mine]  # it has not begun
                 if body.trouble is not None:
@@ -175,23 +178,11 @@ class Driver(Run):
                 return None
             if body.new or body.given_up:
                 mine = self._begin_new(mine)
-        if body.loop.has_timers or self._waits.knows_timer:
+        if body.loop.number_of_timers:
             self._waits.heed_timers(body)
         if self._marks:
             self._spawn(self._save_marks())
         return mine
-
-    @property
-    def _is_going(self) -> bool:
-        """Whether the body hears of what is recorded, and what it asks for begins."""
-        return (
-            self._is_live
-            and self.interruption is None
-            and self.trouble is None
-            and self.stops_after_steps is None
-            and not self._body.is_over
-            and self.record.status is not ExecutionStatus.COMPENSATING
-        )
 
     @property
     def _has_ended(self) -> bool:
@@ -204,6 +195,7 @@ class Driver(Run):
     def _body_has_ended(self) -> None:
         """The body has returned, has raised, or must end: end what it left behind."""
         body = self._body
+        self._is_going = False
         self._begin_new(None, may_begin=False)
         if not body.is_over:
             body.interrupt()
@@ -220,6 +212,8 @@ class Driver(Run):
             for call in given_up:
                 if isinstance(call, StepCall):
                     call.give_up()
+                    if call not in self.under_way:
+                        self._marks.extend(given_up_in_replay(self, call))
                 else:
                     assert isinstance(call, WaitCall)
                     self._marks.extend(self._waits.give_up(call))
@@ -298,7 +292,7 @@ class Driver(Run):
             )
             return
         self.let_go_of_slot()
-        records = self._waits.resting(self._body)
+        records = self._waits.timers.to_store(self._body)
         if self.record.status is not ExecutionStatus.SUSPENDED:
             await self.save(self.changed(status=ExecutionStatus.SUSPENDED), *records)
         elif records:
@@ -317,9 +311,11 @@ class Driver(Run):
         loop = asyncio.get_running_loop()
         if variables is None:
             variables = self._variables.copy()
-        task = self.environment.new_task(
-            work, loop=loop, context=variables, name=f"execution {self.id}"
-        )
+        task = self._new_task(work, loop=loop, context=variables, name=f"execution {self.id}")
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
         return task
+
+    def _new_task(self, work: Coroutine[Any, Any, None], **options: Any) -> asyncio.Task[None]:
+        # Not by the loop's task factory: an eager one would run it before this returns.
+        return asyncio.Task(work, **options)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
-from durable_workflow_sqlite.engine.environment import Outcome
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import later
 from durable_workflow_sqlite.errors import (
@@ -87,7 +87,7 @@ class Ending:
                 raise
             except Exception as unfit:  # noqa: BLE001 - whatever a type of the user does
                 error = unfit
-        if not isinstance(error, Exception) or _refused(error):
+        if not isinstance(error, Exception) or is_refused(error):
             # A cancellation from outside, or the process is told to exit, or the code is wrong:
             # nobody failed.
             raise LeftAsItIs(error)
@@ -239,9 +239,9 @@ class Ending:
         return Outcome(record)
 
 
-def _refused(error: BaseException) -> bool:
+def is_refused(error: BaseException) -> bool:
     """Whether the code asked for what a workflow function cannot have."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
-        return any(map(_refused, group.exceptions))
+        return any(map(is_refused, group.exceptions))
     return isinstance(error, NonDeterministicCallError)

@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from durable_workflow_sqlite.engine.driver import Driver
 from durable_workflow_sqlite.engine.endings import Ending, LeftAsItIs
-from durable_workflow_sqlite.engine.environment import Environment, Interruption, Outcome, expired
+from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
+from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, expired
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,
     check_rest_was_asked_for,
@@ -76,6 +77,7 @@ class Execution(Driver):
         if self.record.status is ExecutionStatus.COMPENSATING or self._body.is_over:
             return False
         self.interruption = cause
+        self._is_going = False
         if self._is_live:
             self._spawn(self._work())
         return True
@@ -85,6 +87,7 @@ class Execution(Driver):
         if self.trouble is not None or self.outcome.done():
             return
         self.trouble = trouble
+        self._is_going = False
         self.cut_off()
         asyncio.get_running_loop().call_soon(self._leave_if_still)
 
@@ -99,13 +102,10 @@ class Execution(Driver):
                 )
             )
 
-    def throw_away(self) -> None:
-        """Close the body where it stands; for whoever has thrown away all tasks that drove it."""
-        self._body.drop()
-
     def stop_after_steps(self, trouble: BaseException) -> None:
         """`stop`, once the steps that are under way have their outcome; no other begins."""
         self.stops_after_steps = trouble
+        self._is_going = False
         if not self.under_way:
             self.stop(trouble)
 
@@ -173,6 +173,7 @@ class Execution(Driver):
         events.clear()
         self.steps_begun = body.steps_begun
         self._is_live = True
+        self._is_going = self.stops_after_steps is None and not self._has_ended
 
     @property
     def _observers(self) -> Any:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from durable_workflow_sqlite.records import ExecutionStatus
-
-if TYPE_CHECKING:
-    from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
 
 R_co = TypeVar("R_co", covariant=True)
+
+
+class Engine(Protocol):
+    """What a handle asks of its engine, which makes handles."""
+
+    async def result_of(self, execution_id: str, result_type: Any) -> Any: ...
+
+    async def load(self, execution_id: str) -> WorkflowExecution: ...
+
+    async def cancel(self, execution_id: str) -> bool: ...
+
+    async def send_signal(self, execution_id: str, name: str, payload: object) -> None: ...
 
 
 class ExecutionHandle(Generic[R_co]):
     """What `engine.start` and `engine.handle` return."""
 
-    def __init__(self, engine: DurableEngine, execution_id: str, result_type: Any) -> None:
+    def __init__(self, engine: Engine, execution_id: str, result_type: Any) -> None:
         self._engine = engine
         self._execution_id = execution_id
         self._result_type = result_type

@@ -8,8 +8,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from durable_workflow_sqlite.engine.environment import Environment, Interruption
+from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.errors import (
     SerializationError,

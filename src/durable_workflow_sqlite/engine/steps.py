@@ -26,7 +26,7 @@ from durable_workflow_sqlite.errors import (
     StepFailedError,
     StepTimeoutError,
 )
-from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
+from durable_workflow_sqlite.records import Record, StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,27 +178,46 @@ async def _record_cut_off(
         raise error or asyncio.CancelledError(f"execution {run.id!r} is being stopped")
     if error is not None:
         task.uncancel()
-    message = "it was cut off and may have taken effect" if has_begun else "it never began"
-    await run.save(
-        msgspec.structs.replace(
-            intent,
-            status=StepStatus.FAILED,
-            error_type=CUT_OFF,
-            error_message=message,
-            started_at=intent.started_at if has_begun else None,
-            completed_at=run.completion_time(),
-        )
-    )
+    await run.save(_cut_off(run, intent, has_begun=has_begun))
     call.was_cut_off = has_begun
+    raise CutOff
+
+
+def _cut_off(run: Run, intent: StepCheckpoint, *, has_begun: bool) -> StepCheckpoint:
     if has_begun:
         _log.warning(
             "step %r of execution %r was cut off at attempt %d and may have taken effect",
-            call.name,
+            intent.step_name,
             run.id,
             intent.attempt,
             extra=log_attributes(intent),
         )
-    raise CutOff
+    message = "it was cut off and may have taken effect" if has_begun else "it never began"
+    return msgspec.structs.replace(
+        intent,
+        status=StepStatus.FAILED,
+        error_type=CUT_OFF,
+        error_message=message,
+        started_at=intent.started_at if has_begun else None,
+        completed_at=run.completion_time(),
+    )
+
+
+def given_up_in_replay(run: Run, call: StepCall) -> list[Record]:
+    """What to save of a step that the workflow gave up in a replay, before it began anew.
+
+    The life before this one died before it had saved it.
+    """
+    last = call.last
+    if last is not None and last.status is StepStatus.INTENT:
+        return [_cut_off(run, last, has_begun=True)]
+    if last is not None and last.status is StepStatus.FAILED and last.due_at is not None:
+        return [_cut_off(run, _next_attempt(last), has_begun=False)]
+    return []
+
+
+def _next_attempt(failed: StepCheckpoint) -> StepCheckpoint:
+    return msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
 
 
 async def _pause(run: Run, call: StepCall, failed: StepCheckpoint, until: datetime) -> None:
@@ -220,8 +239,7 @@ async def _pause(run: Run, call: StepCall, failed: StepCheckpoint, until: dateti
     if not _goes_on(run, call):
         if run.trouble is not None:
             raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
-        next_one = msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
-        await _record_cut_off(run, call, next_one, has_begun=False)
+        await _record_cut_off(run, call, _next_attempt(failed), has_begun=False)
 
 
 async def _act(run: Run, call: StepCall) -> Any:

@@ -1,4 +1,4 @@
-"""Durable sleeps, waits for signals, and the timers of a body's event loop: what only time brings.
+"""Durable sleeps and waits for signals, and when the timers of a body's event loop are due.
 
 What comes is taken one at a time, the earliest first, and only when the workflow function has heard
 of everything before it: so what was taken always reaches the wait that it was taken for.
@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import heapq
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from durable_workflow_sqlite.engine.body import Body
-from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.failures import error_type
-from durable_workflow_sqlite.engine.history import CUT_OFF, TIMERS
+from durable_workflow_sqlite.engine.history import CUT_OFF
 from durable_workflow_sqlite.engine.operations import WaitCall
 from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
+from durable_workflow_sqlite.engine.timers import LoopTimers
 from durable_workflow_sqlite.engine.wait_records import (
     deadline_of,
     payload_of,
-    stored_timer,
     tell_wait_complete,
     tell_wait_start,
     timed_out,
@@ -38,7 +37,6 @@ from durable_workflow_sqlite.records import (
     Record,
     SignalStatus,
     StepCheckpoint,
-    StepKind,
     StepStatus,
     TimerStatus,
     WorkflowSignal,
@@ -46,15 +44,6 @@ from durable_workflow_sqlite.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-TIMER_NAME: Final = "timer"
-
-
-class TimerFired(msgspec.Struct, eq=False):
-    """A timer of the body's event loop whose time has come."""
-
-    checkpoint: StepCheckpoint | None = None
-    is_recorded: bool = False
 
 
 class _Due(NamedTuple):
@@ -77,14 +66,13 @@ class Waits:
         "_alarm_at",
         "_by_deadline",
         "_by_name",
-        "_next_timer",
         "_number",
         "_open",
         "_ring",
         "_run",
         "_signals_came",
-        "_stored_timer",
         "_unrecorded",
+        "timers",
         "wants_look",
     )
 
@@ -97,11 +85,10 @@ class Waits:
         self._by_name: dict[str, dict[WaitCall, None]] = {}
         self._by_deadline: list[tuple[datetime, int, WaitCall]] = []
         self._number = 0
-        self._next_timer: tuple[float, int] | None = None
         self._signals_came = False
         self._alarm: asyncio.Future[None] | None = None
         self._alarm_at: datetime | None = None
-        self._stored_timer = stored_timer(run)
+        self.timers = LoopTimers(run)
         self.wants_look = False
 
     def __bool__(self) -> bool:
@@ -132,16 +119,9 @@ class Waits:
             heapq.heappush(self._by_deadline, (call.due_at, self._number, call))
         self.wants_look = True
 
-    @property
-    def knows_timer(self) -> bool:
-        """Whether the body's event loop had a timer when it ran last."""
-        return self._next_timer is not None
-
     def heed_timers(self, body: Body) -> None:
         """The body has run: its event loop may have another timer next."""
-        timer = body.loop.next_timer()
-        if timer != self._next_timer:
-            self._next_timer = timer
+        if self.timers.have_changed(body):
             self.wants_look = True
 
     def signals_came(self) -> None:
@@ -211,9 +191,9 @@ class Waits:
         if self._by_deadline and self._by_deadline[0][0] <= now:
             at, _, call = self._by_deadline[0]
             found.append(_Due(at, 1, call, None, 0))
-        timer = body.loop.next_timer()
-        if timer is not None and (at := as_time(timer[0])) <= now:
-            found.append(_Due(at, 2, None, None, timer[1]))
+        timer = self.timers.next_at(body)
+        if timer is not None and timer[0] <= now:
+            found.append(_Due(timer[0], 2, None, None, timer[1]))
         if self._by_name and (self._signals_came or found):
             self._signals_came = False
             try:
@@ -231,7 +211,7 @@ class Waits:
     async def _take(self, due: _Due) -> bool:
         try:
             if due.wait is None:
-                await self._fire(due)
+                await self.timers.fire(due.timer, due.at)
             elif due.wait.is_sleep:
                 await self._end_sleep(due.wait)
             else:
@@ -309,53 +289,6 @@ class Waits:
         await run.save_taken(call, outcome, *along, *run.running(progressed=True))
         tell_wait_complete(run, outcome, replayed=False)
 
-    async def _fire(self, due: _Due) -> None:
-        run = self._run
-        fired = TimerFired()
-        outcome = msgspec.structs.replace(
-            self._timer_checkpoint(due.timer, due.at),
-            status=StepStatus.COMPLETED,
-            completed_at=run.completion_time(),
-            event=run.next_event(fired),
-        )
-        along: list[Record] = []
-        stored = self._stored_timer
-        if stored is not None:
-            is_this = stored.step_index == due.timer
-            along.append(timer_of(stored, TimerStatus.FIRED if is_this else TimerStatus.CANCELLED))
-        await run.save_taken(fired, outcome, *along, *run.running(progressed=True))
-        self._stored_timer = None
-
-    def _timer_checkpoint(self, number: int, at: datetime) -> StepCheckpoint:
-        return StepCheckpoint(
-            workflow_execution_id=self._run.id,
-            branch=TIMERS,
-            step_index=number,
-            step_name=TIMER_NAME,
-            kind=StepKind.SLEEP,
-            status=StepStatus.INTENT,
-            started_at=self._run.environment.clock.now(),
-            due_at=at,
-        )
-
-    def resting(self, body: Body) -> list[Record]:
-        """The execution only waits: what to save so that its loop's next timer wakes it."""
-        timer = body.loop.next_timer()
-        stored = self._stored_timer
-        if timer is None:
-            if stored is None:
-                return []
-            self._stored_timer = None
-            return [timer_of(stored, TimerStatus.CANCELLED)]
-        at, number = as_time(timer[0]), timer[1]
-        if stored is not None and stored.step_index == number:
-            return []
-        next_one = self._stored_timer = self._timer_checkpoint(number, at)
-        records: list[Record] = [timer_of(next_one, TimerStatus.PENDING)]
-        if stored is not None:
-            records.append(timer_of(stored, TimerStatus.CANCELLED))
-        return records
-
     # Recording what is waited for
 
     async def _record_new(self) -> None:
@@ -401,9 +334,9 @@ class Waits:
     def _set_alarm(self, body: Body) -> None:
         """Look again at the next deadline."""
         times = [self._by_deadline[0][0]] if self._by_deadline else []
-        timer = body.loop.next_timer()
+        timer = self.timers.next_at(body)
         if timer is not None:
-            times.append(as_time(timer[0]))
+            times.append(timer[0])
         at = min(times, default=None)
         if at == self._alarm_at and self._alarm is not None:
             return

@@ -10,10 +10,7 @@ import time
 import weakref
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from durable_workflow_sqlite.engine.body import Body
+from typing import Final, Protocol
 
 BLOCKS_AFTER_S: Final = 1.0
 """For how long a workflow function may run in one go."""
@@ -25,6 +22,13 @@ _OURS: Final = str(Path(__file__).parents[1])
 _PYTHONS: Final = sysconfig.get_path("stdlib")
 
 
+class Watched(Protocol):
+    """A body, which has a watchdog."""
+
+    workflow_name: str
+    execution_id: str
+
+
 class Watchdog:
     """Looks, from a thread of its own, at which body runs. It starts with the first one.
 
@@ -33,7 +37,7 @@ class Watchdog:
     """
 
     def __init__(self) -> None:
-        self.body: Body | None = None
+        self.body: Watched | None = None
         self.runs = 0
         self._thread: threading.Thread | None = None
         self._loop_thread = 0
@@ -58,7 +62,7 @@ class Watchdog:
     def close(self) -> None:
         self._over.set()
 
-    def tell(self, body: Body) -> None:
+    def tell(self, body: Watched) -> None:
         """Say that a body has run for too long, and where it is now."""
         frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         frame = frames.get(self._loop_thread)

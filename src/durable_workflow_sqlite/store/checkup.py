@@ -242,6 +242,16 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.in_doubt),
             hint="they run again when a worker takes their executions over; start one",
         )
+    if overview.cut_off_total:
+        yield Finding(
+            level=Level.WARNING,
+            check="cut-off",
+            message=f"{_many(overview.cut_off_total, 'step')} cut off, may have taken effect, and"
+            " nothing undoes that: "
+            + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.cut_off),
+            hint="find out whether they took effect, and undo it by hand; `durable-workflow prune`"
+            " takes them off the list with their executions",
+        )
     if overview.blocked_total:
         yield Finding(
             level=Level.WARNING,

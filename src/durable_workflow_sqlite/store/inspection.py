@@ -164,7 +164,8 @@ class Prunable(msgspec.Struct, frozen=True, kw_only=True):
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """What to look at first: some of each, and how many of each there are.
 
-    timers_overdue says how many of `next_timers` should have been noticed already.
+    timers_overdue says how many of `next_timers` should have been noticed already. `cut_off` are
+    the steps that were cancelled while they ran, may have taken effect, and are not undone.
     """
 
     oldest_unfinished: tuple[ExecutionSummary, ...]
@@ -173,6 +174,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     timers_overdue: int
     in_doubt: tuple[StepInDoubt, ...]
     in_doubt_total: int
+    cut_off: tuple[StepInDoubt, ...]
+    cut_off_total: int
     blocked: tuple[BlockedExecution, ...]
     blocked_total: int
     in_trouble: tuple[ExecutionInTrouble, ...]
@@ -348,6 +351,7 @@ class Inspector:
             in_doubt_total: int | None = len(in_doubt)
             if in_doubt_total == limit:  # else these are all, and were looked for everywhere
                 in_doubt_total = self._queries.count_steps_in_doubt(connection, living=living)
+            cut_off = self._queries.load_steps_cut_off(connection, row_limit=limit)
             blocked = self._queries.load_blocked_with_reasons(connection, row_limit=limit)
             in_trouble = self._queries.load_in_trouble(connection, row_limit=limit)
             next_timers = tuple(
@@ -368,6 +372,8 @@ class Inspector:
                 ),
                 in_doubt=tuple(map(_step_in_doubt, in_doubt)),
                 in_doubt_total=in_doubt_total or 0,
+                cut_off=tuple(map(_step_in_doubt, cut_off)),
+                cut_off_total=self._queries.count_steps_cut_off(connection) or 0,
                 blocked=tuple(map(_blocked, blocked)),
                 blocked_total=self._queries.count_blocked(connection) or 0,
                 in_trouble=tuple(map(_in_trouble, in_trouble)),
@@ -777,7 +783,7 @@ def _beginning(text: str | None, length: int | None) -> str | None:
     return f"{text[: length - 1]}…"
 
 
-def _step_in_doubt(row: q.LoadStepsInDoubtRow) -> StepInDoubt:
+def _step_in_doubt(row: q.LoadStepsInDoubtRow | q.LoadStepsCutOffRow) -> StepInDoubt:
     return StepInDoubt(
         execution_id=row.workflow_execution_id,
         workflow_type=row.workflow_type,

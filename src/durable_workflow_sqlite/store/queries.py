@@ -98,6 +98,20 @@ class LoadStepsInDoubtRow(NamedTuple):
     worker_id: str | None
 
 
+class LoadStepsCutOffRow(NamedTuple):
+    """What load_steps_cut_off gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    idempotency_key: str | None
+    started_at: str
+    worker_id: str | None
+
+
 class LoadBlockedWithReasonsRow(NamedTuple):
     """What load_blocked_with_reasons gives."""
 
@@ -473,6 +487,19 @@ class Queries(Protocol):
 
     def count_steps_in_doubt(self, connection: sqlite3.Connection, *, living: str) -> int | None:
         """How many rows load_steps_in_doubt has to give."""
+        ...
+
+    def load_steps_cut_off(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadStepsCutOffRow]:
+        """Steps that were cancelled while they ran, that may have taken effect, and that
+        nothing has undone; but for those of COMPLETED executions, which went on without
+        them. People find out what became of them.
+        """
+        ...
+
+    def count_steps_cut_off(self, connection: sqlite3.Connection) -> int | None:
+        """How many rows load_steps_cut_off has to give."""
         ...
 
     def load_blocked_with_reasons(
@@ -1071,6 +1098,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_signals": LoadSignalsRow,
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
+    "load_steps_cut_off": LoadStepsCutOffRow,
     "load_blocked_with_reasons": LoadBlockedWithReasonsRow,
     "load_in_trouble": LoadInTroubleRow,
     "load_schema_objects": LoadSchemaObjectsRow,

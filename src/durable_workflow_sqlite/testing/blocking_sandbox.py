@@ -16,11 +16,9 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.testing.history import History
-from durable_workflow_sqlite.testing.sandbox import (
-    BEGINNING,
-    AsyncSandbox,
-    Plannable,
-)
+from durable_workflow_sqlite.testing.plans import Plannable
+from durable_workflow_sqlite.testing.sandbox import AsyncSandbox
+from durable_workflow_sqlite.testing.story import BEGINNING
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -40,10 +38,13 @@ class Sandbox(Plannable):
         *,
         start_at: datetime = BEGINNING,
         patience: float = 10.0,
+        check_replay: bool = True,
         **options: Any,
     ) -> None:
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._sandbox = AsyncSandbox(workflows, start_at=start_at, patience=patience, **options)
+        self._sandbox = AsyncSandbox(
+            workflows, start_at=start_at, patience=patience, check_replay=check_replay, **options
+        )
         self._plans = self._sandbox._plans
 
     def __enter__(self) -> Self:

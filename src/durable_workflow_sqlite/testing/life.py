@@ -1,9 +1,7 @@
 """One life of a worker inside a test: it can end at any point, and nothing of it goes on.
 
-A process that is killed runs no `except` and no `finally`; it just stops. So do the tasks of a
-life: each runs in a coroutine that, once the life is over, is never resumed. What they had not
-committed is gone with them: the connection refuses the dead, and the next life works on a copy of
-what was committed.
+What its tasks had not committed is gone with them: the connection refuses the dead, and the next
+life works on a copy of what was committed.
 """
 
 from __future__ import annotations
@@ -14,9 +12,7 @@ import functools
 import inspect
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Generator, Iterable
-from concurrent.futures import Executor
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
 from typing import Any, Final, Literal, TypeVar, cast
 
@@ -34,7 +30,11 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     WorkflowSignal,
 )
+from durable_workflow_sqlite.engine.checking import check_replay
+from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.testing.clock import ManualClock
+from durable_workflow_sqlite.testing.tasks import Tasks, current, for_ever
 
 T = TypeVar("T")
 
@@ -45,9 +45,6 @@ nothing is written of it; its outcome is committed and the workflow has not hear
 Place = tuple[str, str, int, int]
 """An attempt: execution, branch, index and number."""
 
-LAST_TURNS: Final = 20
-"""Turns of the event loop in which the tasks of a life that is thrown away end."""
-
 ENDING: Final = frozenset(
     {
         ExecutionStatus.COMPENSATING,
@@ -57,10 +54,8 @@ ENDING: Final = frozenset(
     }
 )
 
-_current: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
 
-
-class Life:
+class Life(Tasks):
     """An engine on a store of its own, from its start to its death."""
 
     def __init__(
@@ -68,33 +63,34 @@ class Life:
         memory: sqlite3.Connection | None,
         now: datetime,
         is_fatal: Callable[[StepCheckpoint, Moment], bool],
+        is_saved: Callable[[Record], None],
     ) -> None:
-        """memory: what the life before this one had committed; it is closed."""
+        """memory: what the life before this one had committed; it is closed.
+
+        is_saved: told what is committed.
+        """
+        super().__init__()
         self.connection = _open(memory)
         self.clock = ManualClock(now)
-        self.is_dead = False
-        self.turns = 0
-        """How often any task of this life was resumed."""
         self.acting: dict[Place, StepCheckpoint] = {}
         """The attempts whose action runs now."""
-        self.threads: set[asyncio.Future[Any]] = set()
-        """What its sync actions run in."""
         self.signals_sent = 0
         self.death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.store = SqliteCheckpointStore(self.connection)
-        self.engine: _EngineOfALife | None = None
+        self.engine: EngineOfALife | None = None
+        self.executions: dict[ExecutionOfALife, None] = {}
+        self.is_saved = is_saved
         self._is_fatal = is_fatal
-        self._tasks: dict[asyncio.Task[Any], Coroutine[Any, Any, Any]] = {}
 
     async def open(self, **options: Any) -> DurableEngine:
         store = cast(CheckpointStore, _WatchedStore(self))
-        self.engine = engine = _EngineOfALife(self, store, clock=self.clock, **options)
+        self.engine = engine = EngineOfALife(self, store, clock=self.clock, **options)
         await engine.open()
         return engine
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Let this life do something. Raises EngineStoppedError if it dies over it."""
-        if _current.get() is self:
+        if current.get() is self:
             return await work
         if self.is_dead:
             work.close()
@@ -122,7 +118,7 @@ class Life:
         if self._is_fatal(checkpoint, moment):
             self.die()
         if self.is_dead:
-            await _for_ever()
+            await for_ever()
 
     async def let_go(self) -> None:
         """After the end, dead or not: give back what a process leaves to the kernel."""
@@ -139,72 +135,21 @@ class Life:
         was_disabled = logging.root.manager.disable
         logging.disable()
         try:
-            self._own_context().run(self._throw_tasks_away)
+            self._own_context().run(self._throw_all_away)
         finally:
             logging.disable(was_disabled)
         self.connection.close()
 
-    def _throw_tasks_away(self) -> None:
-        for task, coroutine in self._tasks.items():
-            task.cancel()
-            _throw_away(coroutine)
-        self._tasks.clear()
-        if self.engine is not None:
-            self.engine.throw_executions_away()
+    def _throw_all_away(self) -> None:
+        self.throw_away()
+        for execution in self.executions:
+            execution.drop_body()
+        self.executions.clear()
 
     def _own_context(self) -> contextvars.Context:
         context = contextvars.copy_context()
-        context.run(_current.set, self)
+        context.run(current.set, self)
         return context
-
-    def new_task(
-        self,
-        create: Callable[..., asyncio.Task[T]],
-        coroutine: Coroutine[Any, Any, T],
-        **options: Any,
-    ) -> asyncio.Task[T]:
-        """A task of this life: it stops where it is when the life is over."""
-        if self.is_dead:  # on the way to its grave, where nothing begins any more
-            coroutine.close()
-            task = create(_for_ever(), **options)
-            task.cancel()
-        else:
-            task = create(_Mortal(self, coroutine), **options)
-            self._tasks[task] = coroutine
-            task.add_done_callback(self._forget)
-        return task
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        if not self.is_dead:  # else its coroutine has stopped in the middle, and waits for bury()
-            self._tasks.pop(task, None)
-
-
-class _Mortal(Coroutine[Any, Any, Any]):
-    """A coroutine that is not resumed any more once its life is over."""
-
-    def __init__(self, life: Life, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._life = life
-        self._coroutine = coroutine
-
-    def send(self, value: Any) -> Any:
-        if self._life.is_dead:
-            self._coroutine = _for_ever()  # the life remembers the one that stopped
-            return self._coroutine.send(None)
-        self._life.turns += 1
-        return self._coroutine.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        if self._life.is_dead:  # the event loop is closing, and wants to see its tasks end
-            raise error[0]
-        self._life.turns += 1
-        return self._coroutine.throw(*error)
-
-    def close(self) -> None:
-        if not self._life.is_dead:
-            self._coroutine.close()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return (yield from self._coroutine.__await__())
 
 
 class _MortalConnection(sqlite3.Connection):
@@ -241,6 +186,8 @@ class _WatchedStore:
                 life.acting.pop(_place(step), None)
                 await life.reach(step, "after")
         await self._store.save(*records, claim=claim)
+        for one in records:
+            life.is_saved(one)
         for step in steps:
             if step.status is not StepStatus.INTENT:
                 await life.reach(step, "recorded")
@@ -272,29 +219,63 @@ class _WatchedStore:
             del self._life.acting[place]
 
 
-class _EngineOfALife(DurableEngine):
+class ExecutionOfALife(Execution):
+    """One execution, whose tasks and whose workflow function end with its life."""
+
+    __slots__ = ("_life",)
+
+    def __init__(self, life: Life, *args: Any) -> None:
+        super().__init__(*args)
+        self._life = life
+        self._variables.run(current.set, life)
+        life.executions[self] = None
+        self.outcome.add_done_callback(lambda _: life.executions.pop(self, None))
+
+    def stop(self, trouble: BaseException) -> None:
+        if not self._life.is_dead:  # else there is nobody to be told
+            super().stop(trouble)
+
+    def drop_body(self) -> None:
+        """Close the workflow function where it stands."""
+        if not self._body.is_ended:
+            self._body.drop()
+
+    def _new_task(self, work: Coroutine[Any, Any, None], **options: Any) -> asyncio.Task[None]:
+        return self._life.new_task(functools.partial(asyncio.Task, **options), work)
+
+
+class EngineOfALife(DurableEngine):
     """What it is asked to do from outside is done by tasks of its life, so that it ends with it."""
 
     def __init__(self, life: Life, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.life = life
 
-    def throw_executions_away(self) -> None:
-        """Nobody brings them further; their workflow functions run no more."""
-        for execution in self._executions.values():
-            execution.throw_away()
+    def takes_on(self, execution_ids: Iterable[str]) -> bool:
+        """Whether it takes one of these on by itself, which are due and in nobody's hands."""
+        assert self._opened is not None
+        intake = self._opened.intake
+        return any(map(intake.takes_on, (*execution_ids, *intake.due_in_foreground())))
 
-    def _new_task(
-        self, work: Coroutine[Any, Any, None], *, context: contextvars.Context, **options: Any
-    ) -> asyncio.Task[None]:
-        # The context is a copy for this task alone, of what the workflow was defined with.
-        context.run(_current.set, self.life)
-        return self.life.new_task(asyncio.Task, work, context=context, **options)
+    def check_replay(
+        self,
+        definition: AnyWorkflow,
+        record: WorkflowExecution,
+        checkpoints: Iterable[StepCheckpoint],
+    ) -> None:
+        """As `checking.check_replay`, with what this engine was given."""
+        given = self._settings
+        check_replay(
+            definition, record, checkpoints, codec=given.error_codec, context=given.context
+        )
+
+    def _new_execution(self, *of: Any) -> Execution:
+        return ExecutionOfALife(self.life, *of)
 
 
 def _in_its_life(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
     @functools.wraps(method)
-    async def do(engine: _EngineOfALife, *args: Any, **named: Any) -> Any:
+    async def do(engine: EngineOfALife, *args: Any, **named: Any) -> Any:
         return await engine.life.do(method(engine, *args, **named))
 
     return do
@@ -302,56 +283,7 @@ def _in_its_life(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..
 
 for _name, _method in vars(DurableEngine).items():
     if inspect.iscoroutinefunction(_method) and not _name.startswith("_"):
-        setattr(_EngineOfALife, _name, _in_its_life(_method))
-
-
-class LoopWatch:
-    """Tells the lives of an event loop of the tasks and threads that they start."""
-
-    def __init__(self) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        self._create_task: Any = loop.get_task_factory()
-        self._run_in_executor = loop.run_in_executor
-        self._factory = cast(Any, self._new_task)
-        loop.set_task_factory(self._factory)
-        setattr(loop, "run_in_executor", self._watch_thread)  # noqa: B010 - mypy would object
-
-    def end(self, turns: int = LAST_TURNS) -> None:
-        """Stop watching, once what was buried has come to rest."""
-        if turns:
-            with suppress(RuntimeError):  # the event loop is closed
-                self._loop.call_soon(self.end, turns - 1)
-        elif self._loop.get_task_factory() is self._factory:
-            self._loop.set_task_factory(self._create_task)
-            with suppress(AttributeError):
-                delattr(self._loop, "run_in_executor")
-
-    def _new_task(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
-    ) -> asyncio.Future[Any]:
-        context = options.get("context")
-        life = _current.get() if context is None else context.get(_current)
-        create = functools.partial(self._create_task or _create_task, loop)
-        if life is None:
-            task: asyncio.Task[Any] = create(coroutine, **options)
-            return task
-        return life.new_task(create, coroutine, **options)
-
-    def _watch_thread(
-        self, executor: Executor | None, function: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
-        running = self._run_in_executor(cast(Any, executor), function, *args)
-        life = _current.get()
-        if life is not None:
-            life.threads.add(running)
-            running.add_done_callback(life.threads.discard)
-        return running
-
-
-def _create_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
-) -> asyncio.Task[Any]:
-    return asyncio.Task(coroutine, loop=loop, **options)
+        setattr(EngineOfALife, _name, _in_its_life(_method))
 
 
 def _open(memory: sqlite3.Connection | None) -> _MortalConnection:
@@ -367,18 +299,3 @@ def _place(step: StepCheckpoint) -> Place:
 
 def _stopped() -> EngineStoppedError:
     return EngineStoppedError("this engine's worker crashed; the next one takes its executions on")
-
-
-async def _for_ever() -> None:
-    await asyncio.get_running_loop().create_future()
-
-
-def _throw_away(coroutine: Coroutine[Any, Any, Any]) -> None:
-    for _ in range(100):
-        try:
-            coroutine.close()
-        except RuntimeError:
-            continue  # it waits for something else on its way out
-        except BaseException:  # noqa: BLE001 - whatever it makes of its end
-            return
-        return

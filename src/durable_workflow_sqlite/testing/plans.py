@@ -145,3 +145,68 @@ class Plans:
         if when.utcoffset() is None:
             raise ValueError("when must know its time zone: give datetime(..., tzinfo=UTC)")
         return when
+
+
+class Plannable:
+    """What a test can plan, before anything runs or between two calls."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._plans = Plans(now)
+
+    def crash_at(
+        self,
+        step: str,
+        moment: Moment = "after",
+        *,
+        execution_id: str | None = None,
+        times: int = 1,
+        down_for: timedelta = timedelta(0),
+    ) -> None:
+        """Let the process die when a step (a sleep, a wait) comes to a moment, and recover.
+
+        "before": the step's INTENT is committed, and its action has not begun.
+        "after": the action has run, and nothing is written of how it ended. The step is in doubt.
+        "recorded": its outcome is committed, and the workflow has not heard of it yet.
+
+        step: its name; "charge:compensate" for the compensation of "charge".
+        times: how often in a row it dies there.
+        down_for: how long nobody works until the next process starts.
+
+        A crash that never happens fails the test at its end.
+        """
+        self._plans.crash_at(CrashPlan(step, moment, execution_id, times, down_for))
+
+    def signal_at(
+        self,
+        when: datetime | timedelta,
+        name: str,
+        payload: object = None,
+        *,
+        execution_id: str | None = None,
+    ) -> None:
+        """Send a signal at a time, or so long from now; to the one execution, if none is named."""
+        self._plans.signal_at(when, name, payload, execution_id)
+
+    def signal_when_awaited(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        after: timedelta = timedelta(0),
+        execution_id: str | None = None,
+    ) -> None:
+        """Answer the next wait for a signal of this name, so long after it was reached.
+
+        Called twice, it answers the next two waits. A wait that never comes fails the test at
+        its end.
+        """
+        self._plans.signal_when_awaited(name, payload, after, execution_id)
+
+    def cancel_at(self, when: datetime | timedelta, *, execution_id: str | None = None) -> None:
+        """Ask an execution to cancel at a time, or so long from now."""
+        self._plans.cancel_at(when, execution_id)
+
+    @property
+    def crashes(self) -> list[str]:
+        """Where the process has died so far: "after charge"."""
+        return self._plans.crashes

@@ -1,0 +1,149 @@
+"""What this worker claims, and how much room it has for more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from datetime import datetime
+from typing import Any
+
+from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.records import WorkflowClaim
+
+
+class Claims:
+    """What is claimed and not launched yet, and what takes up room.
+
+    look: told when there may be something to claim, or room for it.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        registry: WorkflowRegistry,
+        max_concurrent: int,
+        look: Callable[[], None],
+    ) -> None:
+        self._clock = environment.clock
+        self._store = environment.store
+        self._registry = registry
+        self._max_concurrent = max_concurrent
+        self._look = look
+        self._active: dict[str, None] = {}
+        """What was taken on and has not come to a wait or its end: it takes up room."""
+        self._held: dict[str, WorkflowClaim] = {}
+        """What is claimed and not launched yet."""
+        self._claiming: set[asyncio.Task[list[WorkflowClaim]]] = set()
+        self._foreground: dict[str, datetime | None] = {}
+        """FOREGROUND_ONLY ones that are this engine's to take on: when they are due."""
+
+    # Before the claim
+
+    @property
+    def room(self) -> int:
+        """How many more may be taken on."""
+        return self._max_concurrent - len(self._active)
+
+    def is_for_this_engine(self, execution_id: str, due_at: datetime | None) -> None:
+        """A FOREGROUND_ONLY execution is not in the queue: this engine takes it on when due."""
+        self._foreground[execution_id] = due_at
+
+    def signalled(self, execution_id: str) -> bool:
+        """A signal has come for an execution; whether it is claimed, and not launched yet."""
+        if execution_id in self._foreground:
+            self._foreground[execution_id] = self._clock.now()
+        return execution_id in self._held
+
+    def foreground_times(self) -> list[datetime]:
+        """When those are due that are not in the queue."""
+        return [due_at for due_at in self._foreground.values() if due_at is not None]
+
+    def due_in_foreground(self) -> list[str]:
+        """Of those that are not in the queue, what is due."""
+        now = self._clock.now()
+        return [
+            execution_id
+            for execution_id, due_at in self._foreground.items()
+            if due_at is not None and due_at <= now
+        ]
+
+    # To claim
+
+    async def take_available(self, passed_over: Collection[str]) -> list[WorkflowClaim]:
+        """From the queue, as many as there is room for."""
+        return await self._taken(
+            self._store.claim_available(
+                self._registry.names_and_versions,
+                self.room,
+                passed_over=passed_over,
+                now=self._clock.now(),
+            )
+        )
+
+    async def take_foreground(self, passed_over: Collection[str]) -> list[WorkflowClaim]:
+        """Of those that are not in the queue."""
+        due = [one for one in self.due_in_foreground() if one not in passed_over]
+        claims: list[WorkflowClaim] = []
+        for execution_id in due[: max(self.room, 0)]:
+            try:
+                claims += await self.take_one(execution_id)
+            except StoreError:
+                if not claims:
+                    raise
+                break  # the rest when there is a look again
+            self._foreground.pop(execution_id, None)
+        return claims
+
+    async def take_one(self, execution_id: str) -> list[WorkflowClaim]:
+        """This one, room or not; nothing if others have it."""
+        return await self._taken(self._claim_one(execution_id))
+
+    async def _claim_one(self, execution_id: str) -> list[WorkflowClaim]:
+        claim = await self._store.claim_execution(execution_id, self._clock.now())
+        return [] if claim is None else [claim]
+
+    async def _taken(
+        self, claiming: Coroutine[Any, Any, list[WorkflowClaim]]
+    ) -> list[WorkflowClaim]:
+        """What was claimed, known to this worker even where the caller is cancelled meanwhile."""
+        task = asyncio.create_task(claiming)
+
+        def hold(done: asyncio.Task[list[WorkflowClaim]]) -> None:
+            self._claiming.discard(done)
+            if not done.cancelled() and done.exception() is None:
+                for claim in done.result():
+                    self._held[claim.workflow_execution_id] = claim
+                    self._active[claim.workflow_execution_id] = None
+
+        self._claiming.add(task)
+        task.add_done_callback(hold)
+        return await asyncio.shield(task)
+
+    # What becomes of it
+
+    def is_launched(self, execution: Execution) -> None:
+        """It is in memory now, and takes up room until it only waits."""
+        self._held.pop(execution.id, None)
+        execution.suspended.add_done_callback(lambda _: self.make_room(execution.id))
+
+    def is_let_go(self, claim: WorkflowClaim) -> None:
+        """The claim has been given back."""
+        self._held.pop(claim.workflow_execution_id, None)
+        self._look()
+
+    def make_room(self, execution_id: str) -> None:
+        """It takes up no room any more."""
+        self._active.pop(execution_id, None)
+        self._look()
+
+    async def until_settled(self) -> None:
+        """Wait until everything that is being claimed is known."""
+        if self._claiming:
+            await asyncio.wait(self._claiming)
+
+    def not_launched(self) -> list[WorkflowClaim]:
+        """The claims of what is not in memory, to be given back."""
+        return list(self._held.values())

@@ -1,0 +1,82 @@
+"""What others may have done with an execution: a signal, a cancel, an unblock, a retry."""
+
+from __future__ import annotations
+
+from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.reopening import reopened
+from durable_workflow_sqlite.errors import ExecutionConflictError
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    ExecutionStatus,
+    WorkflowSignal,
+    check_identifier,
+)
+
+
+async def send_signal(opened: Opened, execution_id: str, name: str, payload: object) -> None:
+    """See `DurableEngine.send_signal`."""
+    check_identifier("a signal's name", name)
+    if name.startswith("$"):
+        raise ValueError(f"signal names that begin with $ are the library's own: {name!r}")
+    signal = WorkflowSignal(
+        workflow_execution_id=execution_id,
+        signal_name=name,
+        payload=serialization.to_json(payload, f"the payload of signal {name!r}"),
+        created_at=opened.clock.now(),
+    )
+    await opened.store.send_signal(signal)
+    await opened.heed(execution_id)
+
+
+async def cancel(opened: Opened, execution_id: str) -> bool:
+    """See `DurableEngine.cancel`."""
+    found = await opened.load(execution_id)
+    if found.status.is_terminal or found.status is ExecutionStatus.COMPENSATING:
+        return False
+    if await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+        return False
+    request = WorkflowSignal(
+        workflow_execution_id=execution_id,
+        signal_name=CANCEL_SIGNAL,
+        created_at=opened.clock.now(),
+    )
+    try:
+        request = await opened.store.send_signal(request)
+    except ExecutionConflictError:
+        return False
+    pending = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
+    if pending and pending[0] != request:
+        return False  # of requests made at once, the first is the one that cancels
+    await opened.heed(execution_id)
+    execution = opened.executions.get(execution_id)
+    if execution is not None and not execution.is_interrupted:
+        # It was about to end by itself.
+        await execution.its_outcome()
+        execution = None
+    if execution is None:
+        found = await opened.load(execution_id)
+        if found.status.is_terminal:
+            return found.status is ExecutionStatus.CANCELLED
+        await opened.intake.resume(found)
+    return True
+
+
+async def unblock(opened: Opened, execution_id: str) -> bool:
+    """See `DurableEngine.unblock`."""
+    await opened.load(execution_id)
+    if not await opened.store.unblock_execution(execution_id, opened.clock.now()):
+        return False
+    await opened.intake.resume(await opened.load(execution_id))
+    return True
+
+
+async def retry(opened: Opened, execution_id: str) -> None:
+    """See `DurableEngine.retry`."""
+    if await unblock(opened, execution_id):
+        return
+    found = await opened.load(execution_id)
+    now = opened.clock.now()
+    records = reopened(found, await opened.store.load_checkpoints(execution_id), now)
+    await opened.store.reopen_execution(execution_id, *records, now=now)
+    await opened.intake.resume(await opened.load(execution_id))

@@ -1,0 +1,198 @@
+"""From a claim to an execution in memory: its records are loaded, and it begins to run.
+
+What cannot be launched is left alone, and the others go on. Executions whose workers died again and
+again are launched one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from durable_workflow_sqlite.engine.claiming import Claims
+from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.left_alone import LeftAlone
+from durable_workflow_sqlite.engine.outcome import Interruption, cancelled, expired
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
+from durable_workflow_sqlite.errors import (
+    ClaimLostError,
+    ExecutionNotFoundError,
+    WorkflowExpiredError,
+)
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+)
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+
+class Launch(Protocol):
+    """Begins to run an execution here."""
+
+    def __call__(
+        self,
+        workflow: AnyWorkflow,
+        record: WorkflowExecution,
+        claim: WorkflowClaim,
+        history: History,
+        interruption: Interruption | None = None,
+        /,
+    ) -> Execution: ...
+
+
+class Launching:
+    """Launches what was claimed.
+
+    taking: locked while executions are claimed and launched, many at once.
+    spawn: runs what must not keep these waiting.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        registry: WorkflowRegistry,
+        launch: Launch,
+        claims: Claims,
+        left_alone: LeftAlone,
+        *,
+        taking: asyncio.Lock,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        max_recoveries: int,
+    ) -> None:
+        self._environment = environment
+        self._store = environment.store
+        self._registry = registry
+        self._launch = launch
+        self._claims = claims
+        self._left_alone = left_alone
+        self._taking = taking
+        self._spawn = spawn
+        self._max_recoveries = max_recoveries
+        self._definitions: dict[str, AnyWorkflow] = {}
+        self._signalled: set[str] = set()
+        """Of those that are claimed and not launched, what a signal has come for meanwhile."""
+        self._suspect: Execution | str | None = None
+        """Whose workers died half as often as it takes to be blocked, and is here now: there is one
+        at a time, so that whichever it is that kills them is blocked without its neighbours."""
+
+    async def load_and_launch(self, claim: WorkflowClaim) -> bool | None:
+        """Launch an execution that was claimed; whether its time to live has run out.
+
+        None if it is not its turn, and was let go of for a moment.
+        """
+        execution_id = claim.workflow_execution_id
+        guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+        try:
+            record = await self._store.load_execution(execution_id)
+            if record is None:
+                raise ExecutionNotFoundError(
+                    f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
+                )
+            guarantee = record.guarantee
+            if record.recovery_count >= max(1, self._max_recoveries // 2):
+                if self._is_suspect_here():
+                    self._claims.make_room(execution_id)
+                    self.leave_alone(claim, guarantee, None)
+                    return None
+                self._suspect = execution_id
+                self._spawn(self._launch_alone(record, claim))
+                return False
+            execution, is_expired = await self._launched(record, claim)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._not_launched(claim, guarantee, error)
+            return False
+        self._claims.is_launched(execution)
+        return is_expired
+
+    def signalled(self, execution_id: str) -> None:
+        """A signal has come for an execution that is claimed and not launched yet."""
+        self._signalled.add(execution_id)
+
+    def leave_alone(
+        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, trouble: BaseException | None
+    ) -> None:
+        """Give a claim back; without trouble, it is just not its turn."""
+        if guarantee is WorkflowGuarantee.FOREGROUND_ONLY and not isinstance(
+            trouble, ClaimLostError
+        ):
+            now = self._environment.clock.now()
+            self._claims.is_for_this_engine(claim.workflow_execution_id, now)
+        if trouble is None:
+            self._left_alone.for_a_moment(claim)
+        else:
+            self._left_alone.because_of(claim, trouble)
+
+    async def definition_of(self, workflow_id: str) -> AnyWorkflow | None:
+        """The workflow that a stored definition means, if it is registered here."""
+        definition = self._definitions.get(workflow_id)
+        if definition is None:
+            stored = await self._store.load_workflow(workflow_id)
+            if stored is not None:
+                definition = self._registry.find(stored.workflow_type, stored.version)
+            if definition is not None:
+                self._definitions[workflow_id] = definition
+        return definition
+
+    def _is_suspect_here(self) -> bool:
+        suspect = self._suspect
+        if isinstance(suspect, Execution) and (
+            suspect.record.recovery_count == 0 or suspect.suspended.done()
+        ):
+            self._suspect = None  # it has come further, or has let go
+        return self._suspect is not None
+
+    async def _launch_alone(self, record: WorkflowExecution, claim: WorkflowClaim) -> None:
+        """Launch a suspect, once the others that were claimed with it are in nobody's hands."""
+        try:
+            async with self._taking:
+                pass
+            await self._left_alone.until_all_let_go()
+            self._suspect, _ = await self._launched(record, claim)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._suspect = None
+            self._not_launched(claim, record.guarantee, error)
+        else:
+            self._claims.is_launched(self._suspect)
+
+    def _not_launched(
+        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, error: Exception
+    ) -> None:
+        """This one alone: the others go on."""
+        execution_id = claim.workflow_execution_id
+        _log.exception("cannot resume execution %r", execution_id)
+        self._environment.observers.tell("on_error", error, execution_id)
+        self._claims.make_room(execution_id)
+        self.leave_alone(claim, guarantee, error)
+
+    async def _launched(
+        self, record: WorkflowExecution, claim: WorkflowClaim
+    ) -> tuple[Execution, bool]:
+        execution_id = record.workflow_execution_id
+        definition = await self.definition_of(record.workflow_id)
+        if definition is None:
+            raise LookupError(f"workflow {record.workflow_id!r} is not registered")
+        checkpoints = await self._store.load_checkpoints(execution_id)
+        history = History(checkpoints, await self._store.load_timers(execution_id))
+        interruption: Interruption | None = None
+        self._signalled.discard(execution_id)
+        if await self._is_to_cancel(execution_id):
+            interruption = cancelled(execution_id)
+        elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
+            interruption = expired(record)
+        execution = self._launch(definition, record, claim, history, interruption)
+        # Whoever asked in between found nobody to tell.
+        if execution_id in self._signalled:
+            self._signalled.discard(execution_id)
+            if await self._is_to_cancel(execution_id):
+                execution.interrupt(cancelled(execution_id))
+        return execution, isinstance(interruption, WorkflowExpiredError)
+
+    async def _is_to_cancel(self, execution_id: str) -> bool:
+        return bool(await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL))

@@ -1,0 +1,62 @@
+"""How executions stand, and how they end, for whoever waits for that here; wherever they run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from durable_workflow_sqlite.engine import results
+from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.outcome import Outcome
+from durable_workflow_sqlite.records import WorkflowExecution
+
+
+async def states(opened: Opened, execution_id: str) -> AsyncGenerator[WorkflowExecution, None]:
+    """Every state of an execution; see `DurableEngine.observe`."""
+    coming_in = opened.listen(execution_id)
+    try:
+        state = await opened.load(execution_id)
+        yield state
+        while not state.status.is_terminal:
+            before, state = state, await _next_state(opened, state, coming_in)
+            if state.status is not before.status:
+                yield state
+    finally:
+        opened.listen_no_more(execution_id, coming_in)
+
+
+async def _next_state(
+    opened: Opened, state: WorkflowExecution, coming_in: asyncio.Queue[WorkflowExecution]
+) -> WorkflowExecution:
+    execution_id = state.workflow_execution_id
+    coming = asyncio.ensure_future(coming_in.get())
+    either: list[asyncio.Future[Any]] = [
+        coming,
+        opened.news.change_of(execution_id, state.status),
+    ]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if coming.done():
+            return coming.result()
+    finally:
+        coming.cancel()
+    return await opened.load(execution_id)
+
+
+async def result_of(opened: Opened, execution_id: str, result_type: Any) -> Any:
+    """Wait for the end of an execution; see `ExecutionHandle.result`."""
+    while True:
+        if (execution := opened.executions.get(execution_id)) is not None:
+            outcome = await execution.its_outcome()
+            if not outcome.is_parked:
+                return results.result(outcome, result_type)
+        state = await opened.load(execution_id)
+        if state.status.is_terminal:
+            return results.result(Outcome(state), result_type)
+        if (trouble := opened.intake.why_left(execution_id)) is not None:
+            raise trouble
+        if state.blocked_reason is not None:
+            raise results.blocked(state)
+        await opened.news.change_of(execution_id, state.status)
+        opened.check_open()

@@ -1,0 +1,242 @@
+"""An engine between its opening and its end: what it has in its hands, and who minds that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from datetime import timedelta
+
+import msgspec
+
+from durable_workflow_sqlite.engine.clock import Clock, Scheduler
+from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.error_codec import ErrorCodec
+from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.failures import ErrorFormatter
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.intake import Intake
+from durable_workflow_sqlite.engine.news import News
+from durable_workflow_sqlite.engine.observer import Observers
+from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, cancelled
+from durable_workflow_sqlite.engine.parking import Parking
+from durable_workflow_sqlite.engine.recovery import RecoveryResult
+from durable_workflow_sqlite.engine.results import not_found
+from durable_workflow_sqlite.engine.watchdog import Watchdog
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
+from durable_workflow_sqlite.errors import EngineStoppedError
+from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    ExecutionStatus,
+    WorkflowClaim,
+    WorkflowExecution,
+)
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+
+NewExecution = Callable[
+    [Environment, AnyWorkflow, WorkflowExecution, WorkflowClaim, History], Execution
+]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `DurableEngine` was given, checked; it says there what each of them means."""
+
+    store: CheckpointStore
+    registry: WorkflowRegistry
+    observers: Observers
+    format_error: ErrorFormatter
+    error_codec: ErrorCodec
+    max_concurrent: int
+    max_recoveries: int
+    cancel_grace: timedelta
+    context: Context | None
+    park_after: timedelta | None
+    max_resident: int
+    clock: Clock
+
+
+class Opened:
+    """One engine at work.
+
+    new_execution: what `Execution` is; a test makes its own.
+    executions: those in memory, by their ids.
+    """
+
+    def __init__(self, settings: Settings, new_execution: NewExecution) -> None:
+        self.store = settings.store
+        self.clock = settings.clock
+        self._new_execution = new_execution
+        self.executions: dict[str, Execution] = {}
+        self._observers = settings.observers
+        self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
+        self._closing: asyncio.Task[None] | None = None
+        self._environment = Environment(
+            store=settings.store,
+            clock=settings.clock,
+            scheduler=Scheduler(settings.clock),
+            observers=settings.observers,
+            is_observed=bool(settings.observers),
+            format_error=settings.format_error,
+            error_codec=settings.error_codec,
+            executor=ThreadPoolExecutor(settings.max_concurrent, "durable-workflow-action"),
+            status_changed=self._status_changed,
+            context=None if settings.context is None else settings.context.copy(),
+            cancel_grace=settings.cancel_grace,
+            watchdog=Watchdog(),
+            parking=Parking(
+                settings.park_after, settings.max_resident, lambda: len(self.executions)
+            ),
+        )
+        self.intake = Intake(
+            self._environment,
+            settings.registry,
+            self.launch,
+            max_concurrent=settings.max_concurrent,
+            max_recoveries=settings.max_recoveries,
+        )
+        self.news = News(settings.store, self.intake, self.heed)
+
+    async def begin(self) -> RecoveryResult:
+        """Recover what was interrupted, and take on work from then on."""
+        await self.news.begin()
+        self.check_open()
+        result = await self.intake.recover()
+        self.intake.begin()
+        return result
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing is not None
+
+    def check_open(self) -> None:
+        """Raise EngineStoppedError once `close` was called."""
+        if self.is_closed:
+            raise disposed_of()
+
+    async def load(self, execution_id: str) -> WorkflowExecution:
+        """The record as stored. Raises ExecutionNotFoundError."""
+        self.check_open()
+        found = await self.store.load_execution(execution_id)
+        if found is None:
+            raise not_found(execution_id)
+        return found
+
+    # The executions in its hands
+
+    def launch(
+        self,
+        workflow: AnyWorkflow,
+        record: WorkflowExecution,
+        claim: WorkflowClaim,
+        history: History,
+        interruption: Interruption | None = None,
+    ) -> Execution:
+        """Begin to run an execution; with an interruption, to compensate it."""
+        self.check_open()
+        execution = self._new_execution(self._environment, workflow, record, claim, history)
+        self.executions[execution.id] = execution
+        execution.outcome.add_done_callback(lambda done: self._ended(execution, done.result()))
+        if interruption is not None:
+            execution.interrupt(interruption)
+        if claim.status_before is not record.status:
+            self._status_changed(record, claim.status_before)
+        self.news.changed(execution.id)
+        execution.begin()
+        return execution
+
+    def _ended(self, execution: Execution, outcome: Outcome) -> None:
+        execution.let_go_of_slot()
+        if self.executions.get(execution.id) is execution:
+            del self.executions[execution.id]
+        if outcome.is_parked:
+            self.intake.parked(execution)
+        elif outcome.trouble is not None and not self.is_closed:
+            self.intake.left(execution, outcome.trouble)
+        self.news.changed(execution.id)
+
+    async def heed(self, execution_id: str) -> None:
+        """A signal has come for an execution, or a request to cancel it."""
+        execution = self.executions.get(execution_id)
+        if execution is None:
+            self.intake.signalled(execution_id)
+            return
+        if await self.store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+            execution.interrupt(cancelled(execution_id))
+        execution.signals_came()
+
+    # Whoever hears of how they stand
+
+    def listen(self, execution_id: str) -> asyncio.Queue[WorkflowExecution]:
+        """Where the states of an execution come in from now on, while it is in this worker."""
+        states: asyncio.Queue[WorkflowExecution] = asyncio.Queue()
+        self._listeners.setdefault(execution_id, set()).add(states)
+        return states
+
+    def listen_no_more(self, execution_id: str, states: asyncio.Queue[WorkflowExecution]) -> None:
+        listeners = self._listeners[execution_id]
+        listeners.discard(states)
+        if not listeners:
+            del self._listeners[execution_id]
+
+    def _status_changed(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
+        self._observers.tell("on_status_change", record, before)
+        for states in self._listeners.get(record.workflow_execution_id, ()):
+            states.put_nowait(record)
+
+    # To its end
+
+    async def close(self, grace: timedelta) -> None:
+        """Let go of everything; see `DurableEngine.dispose`."""
+        if self._closing is None:
+            # In a task of its own: whoever asks may be cancelled, or be an action that this stops.
+            loop = asyncio.get_running_loop()
+            self._closing = loop.create_task(self._close(grace), name="durable-workflow-dispose")
+        await asyncio.shield(self._closing)
+
+    async def _close(self, grace: timedelta) -> None:
+        waiting = await self.intake.close()
+        running = list(self.executions.values())
+        if running:
+            await _stop(running, grace)
+        await self.news.close()
+        await self.let_go([*waiting, *(one.claim for one in running)])
+        self._environment.scheduler.close()
+        self._environment.watchdog.close()
+        self._environment.parking.close()
+        self._environment.executor.shutdown(wait=False)
+
+    async def let_go(self, claims: list[WorkflowClaim]) -> None:
+        """Give claims back, if the store can take them."""
+        try:
+            await self.store.release_claims(claims, self.clock.now())
+        except Exception:  # noqa: BLE001 - whatever the store raises
+            # The claims end with this worker's life at the latest.
+            _log.warning("could not release the claims of this worker", exc_info=True)
+
+
+def disposed_of() -> EngineStoppedError:
+    return EngineStoppedError("this engine was disposed of; make another one")
+
+
+async def _stop(running: list[Execution], grace: timedelta) -> None:
+    outcomes = [execution.outcome for execution in running]
+    if grace > timedelta(0):
+        for execution in running:
+            execution.stop_after_steps(_left_by_disposal(execution))
+        await asyncio.wait(outcomes, timeout=grace.total_seconds())
+    for execution in running:
+        execution.stop(_left_by_disposal(execution))
+    await asyncio.wait(outcomes)
+
+
+def _left_by_disposal(execution: Execution) -> EngineStoppedError:
+    return EngineStoppedError(
+        f"the engine was disposed of; execution {execution.id!r} is left to be resumed",
+        workflow_execution_id=execution.id,
+    )

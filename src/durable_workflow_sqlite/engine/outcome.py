@@ -1,0 +1,41 @@
+"""How an execution leaves this worker, and what may interrupt it before."""
+
+from __future__ import annotations
+
+import msgspec
+
+from durable_workflow_sqlite.errors import (
+    CompensationError,
+    WorkflowCancelledError,
+    WorkflowExpiredError,
+)
+from durable_workflow_sqlite.records import WorkflowExecution
+
+Interruption = WorkflowCancelledError | WorkflowExpiredError
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How an execution left this worker: `record` is final, unless `trouble` says why it is not.
+
+    is_parked: it only waits, and is out of memory until its time or signal comes.
+    """
+
+    record: WorkflowExecution
+    trouble: BaseException | None = None
+    error: BaseException | None = None
+    compensation_error: CompensationError | None = None
+    is_parked: bool = False
+
+
+def expired(record: WorkflowExecution) -> WorkflowExpiredError:
+    return WorkflowExpiredError(
+        f"execution {record.workflow_execution_id!r} did not finish by {record.ttl_expires_at}",
+        workflow_execution_id=record.workflow_execution_id,
+    )
+
+
+def cancelled(workflow_execution_id: str) -> WorkflowCancelledError:
+    return WorkflowCancelledError(
+        f"execution {workflow_execution_id!r} was cancelled",
+        workflow_execution_id=workflow_execution_id,
+    )

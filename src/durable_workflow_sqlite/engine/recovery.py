@@ -1,0 +1,110 @@
+"""What dead workers left is for others to take on; what they left again and again is blocked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from durable_workflow_sqlite.engine.claiming import Claims
+from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.launching import Launching
+from durable_workflow_sqlite.engine.left_alone import LeftAlone
+from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
+from durable_workflow_sqlite.records import WorkflowGuarantee
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+
+class RecoveryResult(msgspec.Struct, frozen=True):
+    """What became of the unfinished executions that nobody worked on, by their ids.
+
+    resumed: taken on, and running. Those for which there was no room yet follow as others end or
+        wait; those that wait for a time or a signal are taken on when it comes.
+        So do, one at a time, those whose workers died again and again.
+    expired: their time to live had run out; they are being compensated.
+    unregistered: no workflow of that type and version is known here; they were left alone.
+    blocked: they killed their worker too often, see `DurableEngine.unblock`.
+    """
+
+    resumed: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
+    unregistered: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+
+
+class Recovery:
+    """take: claims and launches what there is room for; the ids, and those that had expired."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        registry: WorkflowRegistry,
+        claims: Claims,
+        launching: Launching,
+        left_alone: LeftAlone,
+        *,
+        take: Callable[[], Awaitable[tuple[list[str], list[str]]]],
+        max_recoveries: int,
+    ) -> None:
+        self._environment = environment
+        self._store = environment.store
+        self._registry = registry
+        self._claims = claims
+        self._launching = launching
+        self._left_alone = left_alone
+        self._take = take
+        self._max_recoveries = max_recoveries
+
+    async def recover(self) -> RecoveryResult:
+        """Take on what dead workers left, and what only an engine that starts up takes on."""
+        clock, observers = self._environment.clock, self._environment.observers
+        started_at = clock.now()
+        self._left_alone.forget()
+        await self.release_the_dead()
+        orphans = await self._store.load_unqueued_executions()
+        observers.tell("on_recovery_start", len(orphans))
+        to_queue: list[str] = []
+        for one in orphans:
+            if one.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:
+                to_queue.append(one.workflow_execution_id)
+            elif await self._launching.definition_of(one.workflow_id) is not None:
+                due_at = started_at if one.is_due else one.wakes_at
+                self._claims.is_for_this_engine(one.workflow_execution_id, due_at)
+        await self._store.put_into_queue(to_queue, started_at)
+        resumed, expired_ones = await self._take()
+        blocked = dict.fromkeys(await self._store.load_blocked())
+        unregistered = await self._store.load_unregistered(self._registry.names_and_versions)
+        result = RecoveryResult(
+            resumed=tuple(resumed),
+            expired=tuple(expired_ones),
+            unregistered=tuple(one for one in unregistered if one not in blocked),
+            blocked=tuple(blocked),
+        )
+        observers.tell("on_recovery_complete", result, clock.now() - started_at)
+        if result != RecoveryResult():
+            _log.info(
+                "recovery took on %d executions and %d expired ones; left alone: %d unregistered,"
+                " %d blocked",
+                len(result.resumed),
+                len(result.expired),
+                len(result.unregistered),
+                len(result.blocked),
+            )
+        return result
+
+    async def release_the_dead(self) -> list[str]:
+        """Let whoever has room take on what dead workers had in their hands; what is blocked."""
+        now = self._environment.clock.now()
+        blocked: list[str] = []
+        for one in await self._store.release_claims_of_the_dead(self._max_recoveries, now):
+            if one.blocked_reason is not None:
+                _log.error(
+                    "execution %r is blocked: %s; find out why, then unblock it",
+                    one.workflow_execution_id,
+                    one.blocked_reason,
+                    extra={"workflow_execution_id": one.workflow_execution_id},
+                )
+                blocked.append(one.workflow_execution_id)
+        return blocked

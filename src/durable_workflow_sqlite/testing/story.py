@@ -1,0 +1,412 @@
+"""What a sandbox goes through: one life after the other, in a time that goes from stop to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from durable_workflow_sqlite import (
+    CheckpointStore,
+    DurableEngine,
+    EngineStoppedError,
+    ExecutionConflictError,
+    ExecutionStatus,
+    Record,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    WorkflowExecution,
+)
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+from durable_workflow_sqlite.testing.clock import ManualClock
+from durable_workflow_sqlite.testing.history import History
+from durable_workflow_sqlite.testing.life import Life, Place
+from durable_workflow_sqlite.testing.plans import Plannable
+from durable_workflow_sqlite.testing.replay_checks import ReplayChecks
+from durable_workflow_sqlite.testing.tasks import LAST_TURNS, LoopWatch
+
+T = TypeVar("T")
+
+TAKES_ON_WITHIN_S: Final = 0.5
+"""An engine waits for a few milliseconds of real time now and then, before it takes more on."""
+
+MOST_STOPS: Final = 10_000
+MOST_OUTCOMES: Final = 10_000
+"""Steps that an execution may bring to an end while the clock stands still."""
+
+STIRS_WITHIN_S: Final = 0.1
+"""How long it takes at most to notice that an action never ends."""
+
+UNFINISHED: Final = tuple(status for status in ExecutionStatus if not status.is_terminal)
+
+BEGINNING: Final = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+class Story(Plannable):
+    """The lives of a sandbox, and its time."""
+
+    def __init__(
+        self,
+        workflows: Iterable[AnyWorkflow],
+        start_at: datetime,
+        patience: float,
+        check_replay: bool,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__(lambda: self.now)
+        self._now = ManualClock(start_at).now()
+        self._patience = patience
+        self._options = options
+        self._workflows = {(one.name, one.version): one for one in workflows}
+        self._left_alone: set[str] = set()
+        """The executions that are due, and that the engine of this life does not take on."""
+        self._life: Life | None = None
+        self._past: list[Life] = []
+        self._watch: LoopWatch | None = None
+        self._reviving = asyncio.Lock()
+        self._moving = asyncio.Lock()
+        self._is_closed = False
+        self._checks = ReplayChecks(is_on=check_replay)
+        self._difference: AssertionError | None = None
+        """What the last replay found, when there was no test to tell."""
+        self._outcomes: dict[str, int] = {}
+        """How many each execution has had since the clock stands where it does."""
+        self._endless: str | None = None
+
+    async def close(self) -> None:
+        """Stop, as a deploy would, and throw away all lives. Closing twice is harmless."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            if self._life is not None and not self._life.is_dead:
+                await self._check_at_last(self._life)
+                await self._stop(self._life)
+        finally:
+            self.abandon()
+            for _ in range(LAST_TURNS + 1):
+                await asyncio.sleep(0)
+
+    def abandon(self) -> None:
+        """As `close`, without the event loop, which may be gone: nothing is waited for."""
+        self._is_closed = True
+        for life in (*self._past, *([] if self._life is None else [self._life])):
+            life.bury()
+        self._past.clear()
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+
+    def check(self) -> None:
+        """Raise AssertionError if a crash or a signal that was planned has not happened.
+
+        Also if a replay was found to differ when the test had already ended.
+        """
+        __tracebackhide__ = True  # by pytest
+        if self._difference is not None:
+            raise self._difference
+        if self._plans.open:
+            raise AssertionError(
+                "planned, and never happened:"
+                + "".join(f"\n    {one}" for one in self._plans.open)
+                + "\nIs the name right, and does the workflow get there?"
+            )
+
+    # What there is
+
+    @property
+    def now(self) -> datetime:
+        """The time by the clock of the sandbox."""
+        return self._now if self._life is None else self._life.clock.now()
+
+    @property
+    def clock(self) -> ManualClock:
+        """Of the engine that works now. Moving it waits for nothing; `advance` does."""
+        return self._living().clock
+
+    @property
+    def store(self) -> CheckpointStore:
+        """What is recorded, for a closer look."""
+        return self._living().store
+
+    # Asking
+
+    async def ask(self, call: Callable[[DurableEngine], Awaitable[T]]) -> T:
+        """Ask the engine for something; ask the next one, if this one dies over it.
+
+        await durable.ask(lambda engine: engine.retry("order-1"))
+        """
+        while True:
+            life = await self._alive()
+            assert life.engine is not None
+            try:
+                return await call(life.engine)
+            except EngineStoppedError:
+                if not life.is_dead:
+                    raise
+
+    async def signal(self, execution_id: str, name: str, payload: object = None) -> None:
+        """As `engine.send_signal`; it arrives once, also if the process dies over it."""
+        waiting = len(await (await self._alive()).store.load_pending_signals(execution_id, name))
+        while True:
+            life = await self._alive()
+            before = life.signals_sent
+            assert life.engine is not None
+            try:
+                await life.engine.send_signal(execution_id, name, payload)
+            except EngineStoppedError:
+                if not life.is_dead:
+                    raise
+            else:
+                return
+            store = (await self._alive()).store
+            if life.signals_sent > before or waiting < len(
+                await store.load_pending_signals(execution_id, name)
+            ):
+                return
+
+    async def cancel(self, execution_id: str) -> bool:
+        """As `engine.cancel`."""
+        return await self.ask(lambda engine: engine.cancel(execution_id))
+
+    # Lives
+
+    async def _alive(self) -> Life:
+        """The life that works now; the next one begins if the one before is over."""
+        if self._is_closed:
+            raise RuntimeError("this sandbox is closed")
+        if self._watch is None:
+            self._watch = LoopWatch()
+        async with self._reviving:
+            while True:
+                life = self._life
+                if life is not None and not life.is_dead:
+                    return life
+                life = await self._next_life(life)
+                try:
+                    await life.do(life.open(workflows=self._workflows.values(), **self._options))
+                except EngineStoppedError:
+                    if not life.is_dead:
+                        raise
+
+    async def _next_life(self, dead: Life | None) -> Life:
+        if dead is not None:
+            await self._wait_for_threads(dead)
+            await dead.let_go()
+            self._past.append(dead)
+            self._now = dead.clock.now() + self._plans.take_down_for()
+        self._left_alone.clear()
+        memory = None if dead is None else dead.connection
+        self._life = life = Life(memory, self._now, self._plans.is_fatal, self._is_saved)
+        return life
+
+    async def _stop(self, life: Life) -> None:
+        assert life.engine is not None
+        try:
+            await life.do(life.engine.dispose())
+        except EngineStoppedError:
+            if not life.is_dead:
+                raise
+        life.die()
+
+    async def _wait_for_threads(self, dead: Life) -> None:
+        """A thread cannot be killed: what it does must be done before the next life begins."""
+        if dead.threads:
+            _, running = await asyncio.wait(dead.threads, timeout=self._patience)
+            if running:
+                raise AssertionError(
+                    f"a sync action still runs {self._patience} s after the crash of its process;"
+                    " a thread cannot be killed, so it must end by itself"
+                )
+
+    def _living(self) -> Life:
+        if self._life is None:
+            raise RuntimeError("nothing runs yet: use `async with AsyncSandbox(...)`")
+        return self._life
+
+    # Time
+
+    async def _pass_time(
+        self, end: datetime | None, is_over: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """Go from one thing to come to the next, by the end at most; whether it is over."""
+        stops = 0
+        while end is not None or stops < MOST_STOPS:
+            async with self._moving:  # a test may wait for several executions at once
+                await self._settle()
+                if await is_over():
+                    return True
+                if await self._carry_out_plans():
+                    continue
+                next_time = await self._next_time()
+                if next_time is None or (end is not None and next_time > end):
+                    return False
+                clock = self.clock
+                clock.set(max(next_time, clock.now()))
+                stops += 1
+        raise AssertionError(
+            f"{MOST_STOPS} deadlines have passed, and it is {self.now}: does it ever end?"
+        )
+
+    async def _next_time(self) -> datetime | None:
+        times = [self.clock.next_deadline, self._plans.next_time]
+        queued_until = await self._queued_until()
+        if queued_until is not None and queued_until > self.now:
+            times.append(queued_until)
+        return min((one for one in times if one is not None), default=None)
+
+    async def _queued_until(self) -> datetime | None:
+        """When the engine is to take on the next execution that is in nobody's hands."""
+        return await self.store.load_next_available_at(list(self._workflows))
+
+    async def _settle(self) -> None:
+        """Let the engine do all that can be done at this time, and recover if it crashes."""
+        loop = asyncio.get_running_loop()
+        life = await self._alive()
+        give_up_at, takes_on_by = loop.time() + self._patience, loop.time() + TAKES_ON_WITHIN_S
+        acting: set[Place] = set()
+        self._outcomes.clear()
+        while True:
+            if life.is_dead:
+                life = await self._alive()
+            if self._endless is not None:
+                raise AssertionError(self._why_endless())
+            callbacks = life.callbacks
+            await asyncio.sleep(0)
+            if life.is_dead or life.callbacks != callbacks:
+                continue
+            # Nothing of it is ready to run: only a thread, the world or the time brings it further.
+            if life.acting or life.threads:
+                if acting != set(life.acting):  # other ones than before: something gets done
+                    acting, give_up_at = set(life.acting), loop.time() + self._patience
+                elif loop.time() >= give_up_at:
+                    raise AssertionError(_still_running(life, self._patience))
+            elif not await self._takes_more_on(life, loop.time() >= takes_on_by):
+                await self._checks.replay_due(life, self._workflows.values())
+                return
+            if not life.is_dead and life.callbacks == callbacks:
+                await life.until_it_stirs(STIRS_WITHIN_S)
+
+    async def _takes_more_on(self, life: Life, is_late: bool) -> bool:
+        """Whether the engine is about to take on something that is due and in nobody's hands."""
+        assert life.engine is not None
+        queued_until = await self._queued_until()
+        due: list[str] = []
+        if queued_until is not None and queued_until <= self.now:
+            due += [
+                one.workflow_execution_id
+                for one in await life.store.load_executions_by_status(UNFINISHED)
+                if one.available_at is not None and one.available_at <= self.now
+            ]
+        if not life.engine.takes_on(one for one in due if one not in self._left_alone):
+            return False
+        if is_late:
+            self._left_alone.update(due)
+        return not is_late
+
+    def _is_saved(self, record: Record) -> None:
+        self._checks.is_saved(record)
+        if isinstance(record, StepCheckpoint) and record.event is not None:
+            execution_id = record.workflow_execution_id
+            outcomes = self._outcomes[execution_id] = self._outcomes.get(execution_id, 0) + 1
+            if outcomes > MOST_OUTCOMES:
+                self._endless = execution_id
+
+    def _why_endless(self) -> str:
+        execution_id, self._endless = self._endless, None
+        return (
+            f"execution {execution_id!r} has brought {MOST_OUTCOMES} steps to an end, and it is"
+            f" still {self.now}. Does it wait for a time of another clock? In a sandbox, a workflow"
+            " function asks `ctx.now()` for the time"
+        )
+
+    async def _check_at_last(self, life: Life) -> None:
+        try:
+            await self._checks.replay_due(life, self._workflows.values(), at_last=True)
+        except AssertionError as difference:
+            self._difference = difference
+
+    async def _carry_out_plans(self) -> bool:
+        """Do what is planned for now; whether anything was."""
+        if self._plans.awaits_answers:
+            waits = await self._waits()
+            self._plans.heed(waits)
+        due = self._plans.take_due()
+        if due is None:
+            return False
+        execution_id = due.execution_id or await self._the_one(None, unfinished=True)
+        try:
+            if due.signal is None:
+                await self.cancel(execution_id)
+            else:
+                await self.signal(execution_id, due.signal, due.payload)
+        except ExecutionConflictError as error:
+            raise AssertionError(f"{due} came too late: {error}") from error
+        return True
+
+    # Looking
+
+    async def _load(self, execution_id: str) -> WorkflowExecution:
+        return await self.ask(lambda engine: engine.load(execution_id))
+
+    async def _history(self, execution: WorkflowExecution) -> History:
+        checkpoints = await self._living().store.load_checkpoints(execution.workflow_execution_id)
+        return History(checkpoints, is_over=execution.status.is_terminal)
+
+    async def _executions(self, *, unfinished: bool) -> list[WorkflowExecution]:
+        return await self._living().store.load_executions_by_status(
+            status for status in ExecutionStatus if not (unfinished and status.is_terminal)
+        )
+
+    async def _the_one(self, execution_id: str | None, *, unfinished: bool = False) -> str:
+        if execution_id is not None:
+            return execution_id
+        found = await self._executions(unfinished=unfinished)
+        if len(found) != 1:
+            names = ", ".join(repr(one.workflow_execution_id) for one in found) or "none"
+            raise AssertionError(f"which execution? Give its execution_id; there are: {names}")
+        return found[0].workflow_execution_id
+
+    async def _waits(self) -> list[StepCheckpoint]:
+        """The waits for signals that unfinished executions are in."""
+        return [
+            step
+            for execution in await self._executions(unfinished=True)
+            for step in await self._living().store.load_checkpoints(execution.workflow_execution_id)
+            if step.kind is StepKind.SIGNAL and step.status is StepStatus.INTENT
+        ]
+
+    async def _why_stuck(self, execution_id: str) -> str:
+        execution = await self._load(execution_id)
+        what = f"execution {execution_id!r} is {execution.status}, and nothing is to come"
+        if execution.blocked_reason is not None:
+            return f"{what}: it is blocked, {execution.blocked_reason}"
+        names = [
+            repr(one.step_name)
+            for one in await self._waits()
+            if one.workflow_execution_id == execution_id
+        ]
+        lines = "".join(f"\n    {line}" for line in await self._history(execution))
+        if names:
+            what += (
+                f": it waits for signal {', '.join(names)}. Send it, or plan it with"
+                " signal_when_awaited"
+            )
+        return f"{what}. It was:{lines}"
+
+
+async def never() -> bool:
+    return False
+
+
+def _still_running(life: Life, patience: float) -> str:
+    names = ", ".join(
+        f"{one.step_name!r} of execution {one.workflow_execution_id!r}"
+        for one in life.acting.values()
+    )
+    return (
+        f"{f'step {names}' if names else 'a thread of an action'} still runs after {patience} s;"
+        " time does not go on while an action runs. To look at it meanwhile, use `engine`."
+    )

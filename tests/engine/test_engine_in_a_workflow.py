@@ -1,0 +1,117 @@
+"""A workflow function that uses an engine or a handle is told so, whatever it asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionHandle,
+    NonDeterministicCallError,
+    SqliteCheckpointStore,
+    WorkflowContext,
+    workflow,
+)
+
+
+@workflow
+async def other(ctx: WorkflowContext) -> None:
+    pass
+
+
+async def first_state(engine: DurableEngine) -> None:
+    async for _ in engine.observe("there"):
+        break
+
+
+ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
+    "open": lambda engine: engine.open(),
+    "dispose": lambda engine: engine.dispose(),
+    "run": lambda engine: engine.run(other),
+    "start": lambda engine: engine.start(other),
+    "enqueue": lambda engine: engine.enqueue(other),
+    "load": lambda engine: engine.load("there"),
+    "send_signal": lambda engine: engine.send_signal("there", "news"),
+    "cancel": lambda engine: engine.cancel("there"),
+    "observe": first_state,
+    "result_of": lambda engine: engine.result_of("there"),
+    "unblock": lambda engine: engine.unblock("there"),
+    "retry": lambda engine: engine.retry("there"),
+    "recover": lambda engine: engine.recover(),
+}
+
+ASKED_OF_A_HANDLE: dict[str, Callable[[ExecutionHandle[Any]], Awaitable[Any]]] = {
+    "result": lambda handle: handle.result(),
+    "status": lambda handle: handle.status(),
+    "cancel": lambda handle: handle.cancel(),
+    "signal": lambda handle: handle.signal("news"),
+}
+
+
+def test_every_method_that_is_awaited_is_asked_here() -> None:
+    def methods(of: type[Any]) -> set[str]:
+        return {
+            name
+            for name, one in vars(of).items()
+            if not name.startswith("_") and callable(one) and name != "handle"
+        }
+
+    assert methods(DurableEngine) == ASKED_OF_AN_ENGINE.keys()
+    assert methods(ExecutionHandle) == ASKED_OF_A_HANDLE.keys()
+
+
+@pytest.mark.parametrize("method", ASKED_OF_AN_ENGINE)
+def test_an_engine_is_refused_and_goes_on_working(file: Path, method: str) -> None:
+    @workflow
+    async def uses_its_engine(ctx: WorkflowContext) -> None:
+        await ASKED_OF_AN_ENGINE[method](engine)
+
+    async def life() -> None:
+        nonlocal engine
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.run(other, execution_id="there")
+            with pytest.raises(NonDeterministicCallError, match="cannot use an engine"):
+                await engine.run(uses_its_engine)
+            await engine.run(other)
+
+    engine: DurableEngine = None  # type: ignore[assignment]
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("method", ASKED_OF_A_HANDLE)
+def test_a_handle_is_refused(file: Path, method: str) -> None:
+    @workflow
+    async def uses_a_handle(ctx: WorkflowContext) -> None:
+        await ASKED_OF_A_HANDLE[method](handle)
+
+    async def life() -> None:
+        nonlocal handle
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(other)
+            await handle.result()
+            with pytest.raises(NonDeterministicCallError, match="cannot use an engine"):
+                await engine.run(uses_a_handle)
+
+    handle: ExecutionHandle[Any] = None  # type: ignore[assignment]
+    asyncio.run(life())
+
+
+def test_an_engine_of_its_own_is_refused_too(file: Path) -> None:
+    @workflow
+    async def opens_an_engine(ctx: WorkflowContext) -> None:
+        async with DurableEngine(store):
+            pass
+
+    async def life() -> None:
+        nonlocal store
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            with pytest.raises(NonDeterministicCallError, match="cannot use an engine"):
+                await engine.run(opens_an_engine)
+
+    store: SqliteCheckpointStore = None  # type: ignore[assignment]
+    asyncio.run(life())

@@ -1,0 +1,153 @@
+"""What asyncio keeps in sets, and what a crash leaves half done: it goes the same way."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    NonDeterministicCallError,
+    SqliteCheckpointStore,
+    WorkflowContext,
+    workflow,
+)
+from durable_workflow_sqlite.testing import ManualClock
+from tests.lives import Journal, die, live_and_die
+
+MANY = 24
+
+
+async def double(number: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * number
+
+
+async def one_step(ctx: WorkflowContext, number: int) -> int:
+    return await ctx.step("double", double, number)
+
+
+@workflow
+async def by_as_completed(ctx: WorkflowContext) -> None:
+    for next_one in asyncio.as_completed([one_step(ctx, number) for number in range(MANY)]):
+        await next_one
+
+
+@workflow
+async def by_a_set_of_tasks(ctx: WorkflowContext) -> list[int]:
+    done, _ = await asyncio.wait(
+        {asyncio.create_task(one_step(ctx, number)) for number in range(MANY)}
+    )
+    return [task.result() for task in done]
+
+
+def test_coroutines_of_as_completed_start_in_the_order_of_their_list() -> None:
+    # asyncio itself starts them in the order of a set of their addresses.
+    async def life() -> list[str | None]:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            await engine.run(by_as_completed, execution_id="one")
+            return [one.output_data for one in await store.load_checkpoints("one")]
+
+    assert asyncio.run(life()) == [str(2 * number) for number in range(MANY)]
+
+
+def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
+    @workflow
+    async def in_a_set(ctx: WorkflowContext) -> None:
+        for next_one in asyncio.as_completed({one_step(ctx, number) for number in range(3)}):
+            await next_one
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(NonDeterministicCallError, match="Give it a list"):
+                await engine.run(in_a_set, execution_id="one")
+            assert (await engine.load("one")).status is ExecutionStatus.RUNNING
+
+    asyncio.run(life())
+
+
+def test_a_set_of_tasks_is_in_the_order_in_which_they_were_made() -> None:
+    async def life() -> list[int]:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            return await engine.run(by_a_set_of_tasks)
+
+    assert asyncio.run(life()) == [2 * number for number in range(MANY)]
+
+
+def test_a_step_that_was_cut_off_right_before_a_crash_is_listed_after_it(
+    file: Path, journal: Journal
+) -> None:
+    async def hangs() -> None:
+        if journal.note("hangs") == 1:
+            await asyncio.sleep(3600)
+
+    async def dies() -> None:
+        if journal.note("dies") == 1:
+            die()
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        try:
+            async with asyncio.timeout(0.05):
+                await ctx.step("hangs", hangs)
+        except TimeoutError:
+            await ctx.step("dies", dies)
+        return "late"
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.run(order, execution_id="one")
+
+    async def second_life() -> str:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[order]) as engine,
+        ):
+            result: str = await engine.handle("one").result()
+            return result
+
+    live_and_die(first_life)
+    with closing(sqlite3.connect(file)) as dba, dba:
+        # As if the process had died a little earlier, before that was recorded.
+        dba.execute(
+            "update step_checkpoints set status = 'INTENT', error_type = null,"
+            " error_message = null, completed_at = null where step_name = 'hangs'"
+        )
+    assert asyncio.run(second_life()) == "late"
+    assert journal.lines == ["hangs", "dies", "dies"]
+    with closing(sqlite3.connect(file)) as dba:
+        assert dba.execute("select step_name, step_status from workflow_in_doubt").fetchall() == [
+            ("hangs", "FAILED")
+        ]
+
+
+def test_a_sleep_that_new_code_makes_longer_is_waited_for_once(file: Path) -> None:
+    seconds = 60.0
+
+    @workflow
+    async def naps(ctx: WorkflowContext) -> None:
+        await asyncio.sleep(seconds)
+
+    beginning = ManualClock().now()
+
+    async def life(clock: ManualClock) -> tuple[ExecutionStatus, list[str]]:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[naps], clock=clock) as engine,
+        ):
+            await engine.start(naps, execution_id="one")
+            await asyncio.sleep(0.1)
+            timers = await store.load_timers("one")
+            status = (await engine.load("one")).status
+            return status, [f"{one.status} {one.fire_at - beginning}" for one in timers]
+
+    assert asyncio.run(life(ManualClock())) == (ExecutionStatus.SUSPENDED, ["PENDING 0:01:00"])
+    seconds = 90.0
+    later = ManualClock(beginning + timedelta(seconds=70))
+    assert asyncio.run(life(later)) == (ExecutionStatus.SUSPENDED, ["PENDING 0:01:30"])

@@ -1,0 +1,45 @@
+"""docs/architecture.md names every module, and those of the engine in the order of their layers."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "durable_workflow_sqlite"
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def named_under(heading: str) -> list[str]:
+    """The modules in the first column of a section's table, one after the other."""
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`(?:\w+/)?(\w+)\.py`", row)]
+
+
+def modules(*folders: str) -> list[str]:
+    found = [file.stem for folder in folders for file in (PACKAGE / folder).glob("*.py")]
+    return sorted(name for name in found if name != "__init__")
+
+
+def test_every_module_is_named_once() -> None:
+    assert sorted(named_under("The engine")) == modules("engine")
+    assert sorted(named_under("The store")) == modules("store")
+    faces = ["cli", "dashboard", "blocking", "telemetry", "testing"]
+    both = named_under("What both sides know") + named_under("The faces")
+    assert sorted(both) == sorted([*modules(*faces), *modules(".")])
+
+
+def test_the_engine_is_told_in_the_order_of_its_layers() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [
+        one["layers"]
+        for one in contracts["contracts"]
+        if one.get("containers") == ["durable_workflow_sqlite.engine"]
+    ]
+    layer_of = {
+        module.strip(): number for number, layer in enumerate(layers) for module in layer.split("|")
+    }
+    named = [layer_of[name] for name in named_under("The engine")]
+    assert named == sorted(named)
