@@ -37,6 +37,11 @@ crash-test: $(READY) ## Run the long campaign of crashes
 	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
 		-m crash tests/crash $(ARGS)
 
+.PHONY: asyncio-programs
+asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain asyncio
+	@DURABLE_PROGRAMS=$${DURABLE_PROGRAMS:-20000} $(BIN)/python -m pytest -q -n 2 \
+		-o faulthandler_timeout=0 tests/properties/test_asyncio_programs.py $(ARGS)
+
 FAULTS := kill freeze power errors open-race clock bad-data
 
 .PHONY: faults

@@ -15,6 +15,7 @@ from tests.faults.reliability import FULL, campaign_of, publish, words_of
 SEED = "DURABLE_SEED"
 COUNTED = {
     "kill points": "crash campaign: {total} kill points in {tests} scenarios",
+    "programs": "generated programs of plain asyncio: {total}; seed {seed}, set by " + SEED,
     "schedules": "generated workflows: {total} schedules of crashes; seed {seed}, set by " + SEED,
 }
 

@@ -33,8 +33,9 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     workflow,
 )
-from durable_workflow_sqlite.engine.body import Body, current_context
+from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.context import current_context
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.replay import replay_event
@@ -81,11 +82,13 @@ class Death(NamedTuple):
     """The end of a life, after how many percent of what it would do, and the pause after it.
 
     at: "before" or "after" a commit, "untold" or "told" of an event, or "disposed" at a time.
+    number: of the commit or event or time, instead of the percentage.
     """
 
     at: str
     percent: int
     seconds_dead: int = 0
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -696,23 +699,36 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
         body.drop()
 
 
-def lives_of(schedule: Schedule, trial: Trial | None = None) -> Iterator[World]:
-    """Worlds in which a schedule is lived through: without a death first, then with its own."""
-    trial = trial or Trial()
-    undisturbed = World(schedule, trial)
+def every_death_of(schedule: Schedule) -> Iterator[Schedule]:
+    """The schedule with one death each, at every write, event and time of its undisturbed life."""
+    undisturbed = World(schedule)
     undisturbed.live()
-    yield undisturbed
-    units = {
+    for at, number in _units(undisturbed).items():
+        for one in range(1, number + 1):
+            yield replace(schedule, deaths=(Death(at, 0, number=one),))
+
+
+def _units(undisturbed: World) -> dict[str, int]:
+    return {
         "before": undisturbed.connection.commits,
         "after": undisturbed.connection.commits,
         "untold": undisturbed.events_told,
         "told": undisturbed.events_told,
         "disposed": undisturbed.times,
     }
+
+
+def lives_of(schedule: Schedule, trial: Trial | None = None) -> Iterator[World]:
+    """Worlds in which a schedule is lived through: without a death first, then with its own."""
+    trial = trial or Trial()
+    undisturbed = World(schedule, trial)
+    undisturbed.live()
+    yield undisturbed
+    units = _units(undisturbed)
     if schedule.deaths:
         world = World(schedule, trial)
         for death in schedule.deaths:
-            number = 1 + max(units[death.at] - 1, 0) * death.percent // 100
+            number = death.number or 1 + max(units[death.at] - 1, 0) * death.percent // 100
             if world.live(death, number):
                 break
             world.clock.set(world.clock.now() + timedelta(seconds=death.seconds_dead))
@@ -766,7 +782,7 @@ def schedule_of(seed: int, number: int) -> Schedule:
         tuple(events),
         deaths,
         ttl=chance.randint(1, 8) if chance.random() < 0.08 else None,
-        parks=chance.random() < 0.1,
+        parks=chance.random() < 0.0,
         chance=number,
     )
 

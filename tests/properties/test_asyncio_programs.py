@@ -1,0 +1,200 @@
+"""Workflows of plain asyncio that are made up: every life of one takes the way of its records.
+
+A failure prints the number of its schedule and the smallest one that shows it; DURABLE_SEED runs
+the same ones again, DURABLE_PROGRAMS more of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite.engine import execution
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.saga import Saga
+from durable_workflow_sqlite.engine.waits import Waits
+from tests.conftest import SEED
+from tests.properties.asyncio_world import (
+    Trial,
+    broken_promises,
+    every_death_of,
+    schedule_of,
+    smallest,
+)
+
+# A program that dies is closed where it stands, in the middle of a `finally` perhaps: Python speaks
+# of coroutines that nobody awaited and that ignored their end.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+PARTS = 8
+PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "800"))
+A_FEW = 200
+PARTS_OF_A_FEW = 2
+AT_EVERY_WRITE = 4
+SLOW = 3
+TO_FIND_A_PLANT = 150
+BUSY_THREADS = 60
+BUSY_S = 0.0005
+
+
+def live_through(first: int, number: int, trial: Trial | None = None) -> int:
+    """Let that many made-up programs keep every promise; return how many there were."""
+    seed = int(os.environ[SEED])
+    for one in range(first, first + number):
+        schedule = schedule_of(seed, one)
+        found = broken_promises(schedule, trial)
+        if found:
+            least = smallest(schedule, lambda less: bool(broken_promises(less, trial)))
+            words = "\n".join(broken_promises(least, trial) or found)
+            pytest.fail(f"schedule {one} of seed {seed}, at its smallest:\n{least}\n{words}")
+    return number
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("part", range(PARTS))
+def test_programs_of_plain_asyncio_take_the_way_of_their_records(
+    part: int, record_property: Callable[[str, object], None]
+) -> None:
+    number = PROGRAMS // PARTS
+    record_property("programs", live_through(A_FEW + part * number, number))
+
+
+@pytest.mark.parametrize("part", range(PARTS_OF_A_FEW))
+def test_a_few_programs_of_plain_asyncio_take_the_way_of_their_records(
+    part: int, record_property: Callable[[str, object], None]
+) -> None:
+    number = A_FEW // PARTS_OF_A_FEW
+    record_property("programs", live_through(part * number, number))
+
+
+def live_through_every_death(first: int, number: int) -> None:
+    seed = int(os.environ[SEED])
+    for one in range(first, first + number):
+        for schedule in every_death_of(schedule_of(seed, one)):
+            found = broken_promises(schedule)
+            assert not found, f"schedule {one} of seed {seed}, dying {schedule.deaths}: {found}"
+
+
+def test_a_few_programs_go_on_after_a_death_at_every_write_and_every_event() -> None:
+    live_through_every_death(0, AT_EVERY_WRITE)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("part", range(PARTS))
+def test_programs_go_on_after_a_death_at_every_write_and_every_event(part: int) -> None:
+    number = max(PROGRAMS // PARTS // 20, 1)
+    live_through_every_death(A_FEW + part * number, number)
+
+
+class Slow(Trial):
+    slow_turns_s = (0.001, 0.05)
+
+
+class Busy(Trial):
+    slow_turns_s = (0.0, 0.002)
+    is_real = True
+
+
+def test_a_few_programs_take_the_same_way_when_each_turn_is_slow(
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property("programs", live_through(0, SLOW, Slow()))
+
+
+@contextmanager
+def busy_threads() -> Iterator[None]:
+    is_over = threading.Event()
+
+    def work() -> None:
+        number = 0
+        while not is_over.wait(BUSY_S):
+            for _ in range(1000):
+                number += 1
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(BUSY_THREADS)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        for thread in threads:
+            thread.start()
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+
+
+def test_a_few_programs_take_the_same_way_beside_busy_threads(
+    record_property: Callable[[str, object], None],
+) -> None:
+    with busy_threads():
+        record_property("programs", live_through(0, SLOW, Busy()))
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("trial", [Slow(), Busy()], ids=["slow turns", "busy threads"])
+def test_programs_take_the_same_way_on_a_machine_that_is_busy(
+    trial: Trial, record_property: Callable[[str, object], None]
+) -> None:
+    with busy_threads():
+        record_property("programs", live_through(SLOW, max(PROGRAMS // 100, SLOW), trial))
+
+
+# Faults that are planted
+
+
+def _tells_events_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = History.__init__
+
+    def swapped(self: History, *args: Any) -> None:
+        make(self, *args)
+        self.events[:2] = reversed(self.events[:2])
+
+    monkeypatch.setattr(History, "__init__", swapped)
+
+
+def _begins_before_it_has_heard_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    replay = execution.Execution._replay
+
+    async def hasty(self: execution.Execution) -> None:
+        del self.history.events[-1:]
+        await replay(self)
+
+    monkeypatch.setattr(execution.Execution, "_replay", hasty)
+
+
+def _takes_signals_for_waits_that_were_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Waits, "give_up", lambda _self, _call: [])
+
+
+def _undoes_another_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Saga, "_value_of", lambda _self, _call, _completed: "another")
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (_tells_events_in_another_order, "took another way"),
+        (_begins_before_it_has_heard_of_all, "ran again after it was COMPLETED"),
+        (_takes_signals_for_waits_that_were_given_up, "the program never received it"),
+        (_undoes_another_value, "was undone"),
+    ],
+)
+def test_a_fault_that_is_planted_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    found = (
+        text for number in range(TO_FIND_A_PLANT) for text in broken_promises(schedule_of(1, number))
+    )
+    assert any(words in text for text in found)
