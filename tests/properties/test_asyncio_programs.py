@@ -195,6 +195,8 @@ def test_a_fault_that_is_planted_is_found(
 ) -> None:
     plant(monkeypatch)
     found = (
-        text for number in range(TO_FIND_A_PLANT) for text in broken_promises(schedule_of(1, number))
+        text
+        for number in range(TO_FIND_A_PLANT)
+        for text in broken_promises(schedule_of(1, number))
     )
     assert any(words in text for text in found)
