@@ -241,10 +241,19 @@ class World:
         @workflow(name="made up")
         async def made_up(ctx: WorkflowContext) -> list[str]:
             way = self.begins(ctx._body)
-            await Walk(self, way).follow(ctx, self.schedule.program)
-            return list(way.lines)
+            return await self.walk(ctx, way)
 
         self.definition: WorkflowDefinition[Any, Any] = made_up
+
+    async def walk(self, ctx: WorkflowContext, way: Way) -> list[str]:
+        """Run the program; one that cancels itself has failed."""
+        try:
+            await Walk(self, way).follow(ctx, self.schedule.program)
+        except asyncio.CancelledError:
+            if way.is_closed:
+                raise
+            raise LookupError("it was cancelled by itself") from None
+        return list(way.lines)
 
     # What the program acts on
 
@@ -479,12 +488,11 @@ class World:
         if self.clock.next_deadline is not None:
             times.append(self.clock.next_deadline)
         if self.schedule.parks:
-            times.extend(
-                datetime.fromisoformat(text)
-                for (text,) in self.connection.execute(
-                    "select fire_at from workflow_timers where status = 'PENDING'"
-                )
+            rows = self.connection.execute(
+                "select fire_at from workflow_timers where status = 'PENDING'"
             )
+            due = [datetime.fromisoformat(text) for (text,) in rows]
+            times.extend(at for at in due if at > self.clock.now())
         if times:
             self.clock.set(max(min(times), self.clock.now()))
         return bool(times)
@@ -653,8 +661,7 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
     body = Body("made up", EXECUTION, record.started_at or record.created_at, History(checkpoints))
 
     async def again(ctx: WorkflowContext) -> list[str]:
-        await Walk(world, way).follow(ctx, world.schedule.program)
-        return list(way.lines)
+        return await world.walk(ctx, way)
 
     variables = Context()
     context = WorkflowContext(body)
@@ -783,7 +790,7 @@ def schedule_of(seed: int, number: int) -> Schedule:
         tuple(events),
         deaths,
         ttl=chance.randint(1, 8) if chance.random() < 0.08 else None,
-        parks=chance.random() < 0.0,
+        parks=not events and chance.random() < 0.5,
         chance=number,
     )
 
