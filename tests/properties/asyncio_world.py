@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -45,7 +45,6 @@ from durable_workflow_sqlite.store.worker_lock import WorkerLock
 from durable_workflow_sqlite.testing import ManualClock
 from tests.oracle import FINAL, TIMERS, Life, Snapshot, look_through, violations
 from tests.properties.asyncio_programs import (
-    ALWAYS,
     SIGNALS,
     Do,
     Node,
@@ -164,7 +163,9 @@ def _in_silence() -> Iterator[None]:
     """What the engine says of deaths and failures is not for whoever reads the tests."""
     logger = logging.getLogger("durable_workflow_sqlite")
     before, logger.disabled = logger.disabled, True
-    children = [logging.getLogger(f"durable_workflow_sqlite.{name}") for name in ("engine", "store")]
+    children = [
+        logging.getLogger(f"durable_workflow_sqlite.{name}") for name in ("engine", "store")
+    ]
     levels = [child.level for child in children]
     for child in children:
         child.setLevel(logging.CRITICAL + 1)
@@ -580,7 +581,9 @@ def _of_the_steps(world: World) -> Iterator[str]:
         if step is None or step.compensate_ref is None or f"run {name}" not in before:
             yield f"{name} began after the program had ended"
     for number, life in enumerate(world.lives):
-        cut_off = {step.step_name for step in life.after.last_attempts().values() if step.is_cut_off}
+        cut_off = {
+            step.step_name for step in life.after.last_attempts().values() if step.is_cut_off
+        }
         undoing = {name for at, name, _ in world.after_the_end if at > number}
         for later in world.lives[number + 1 :]:
             for name in cut_off - undoing:
@@ -639,7 +642,7 @@ def _of_the_events(world: World) -> Iterator[str]:
             if now.get(number) != what:
                 yield f"event {number} was {what}, and is {now.get(number)}"
         known.update(now)
-    if list(sorted(known)) != list(range(1, len(known) + 1)):
+    if sorted(known) != list(range(1, len(known) + 1)):
         yield f"the events are not numbered 1, 2, 3 ...: {sorted(known)}"
 
 
@@ -647,9 +650,7 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
     """A body that runs by itself, with nothing but the records, comes to the same."""
     record, checkpoints = world.records()
     way = Way()
-    body = Body(
-        "made up", EXECUTION, record.started_at or record.created_at, History(checkpoints)
-    )
+    body = Body("made up", EXECUTION, record.started_at or record.created_at, History(checkpoints))
 
     async def again(ctx: WorkflowContext) -> list[str]:
         await Walk(world, way).follow(ctx, world.schedule.program)

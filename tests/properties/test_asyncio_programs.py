@@ -39,7 +39,7 @@ PARTS = 8
 PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "800"))
 A_FEW = 200
 PARTS_OF_A_FEW = 2
-AT_EVERY_WRITE = 4
+AT_EVERY_WRITE = 2
 SLOW = 3
 TO_FIND_A_PLANT = 150
 BUSY_THREADS = 60
@@ -195,6 +195,8 @@ def test_a_fault_that_is_planted_is_found(
 ) -> None:
     plant(monkeypatch)
     found = (
-        text for number in range(TO_FIND_A_PLANT) for text in broken_promises(schedule_of(1, number))
+        text
+        for number in range(TO_FIND_A_PLANT)
+        for text in broken_promises(schedule_of(1, number))
     )
     assert any(words in text for text in found)
