@@ -812,7 +812,7 @@ def _smaller(node: Node) -> Iterator[Node]:
         if len(node.kids) > least:
             yield replace(node, kids=node.kids[:number] + node.kids[number + 1 :])
         for less in _smaller(kid):
-            yield replace(node, kids=node.kids[:number] + (less,) + node.kids[number + 1 :])
+            yield replace(node, kids=(*node.kids[:number], less, *node.kids[number + 1 :]))
     if not node.kids:
         for name, value in vars(node).items():
             default = type(node).__dataclass_fields__[name].default
