@@ -25,7 +25,7 @@ async def call_function(
     if is_async(function):
         if step is None:
             return await function(*args)
-        step.interruptible = True
+        step.interruptible = step.has_begun = True
         try:
             return await function(*args)
         finally:
@@ -75,6 +75,8 @@ class _Turn:
     def take(self, function: Callable[..., Any], *args: Any) -> Any:
         if self.is_over or (self._step is not None and self._step.is_given_up):
             raise NeverBegan
+        if self._step is not None:
+            self._step.has_begun = True
         try:
             return function(*args)
         except StopIteration as error:  # which no future can hold

@@ -155,6 +155,9 @@ class Ending:
     async def _undo(self, cause: BaseException | None) -> Outcome:
         """Compensate what is completed, then end as the cause says: FAILED or CANCELLED."""
         run = self._run
+        for step in self._left_behind:
+            if not step.has_begun:
+                step.give_up()
         status, error_type, error_message = self._why(cause)
         requests = await self._requests_to_cancel()
         marks, self._marks = self._marks, []

@@ -73,6 +73,8 @@ class StepCall(Operation, eq=False, kw_only=True):
     """Whether the task may be cancelled: an async action runs, or it pauses between attempts."""
     is_pausing: bool = False
     """Whether it waits for the time of its next attempt."""
+    has_begun: bool = False
+    """Whether the action has been called in this attempt."""
     is_given_up: bool = False
     """Whether nobody waits for it any more: it begins nothing from now on."""
     was_cut_off: bool = False

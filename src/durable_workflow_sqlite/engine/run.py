@@ -47,6 +47,8 @@ class UnderWay(Protocol):
     """Whether its task may be cancelled now."""
     is_given_up: bool
     """Whether nothing of it is to begin any more."""
+    has_begun: bool
+    """Whether the function that it is about to call has been called."""
 
 
 class Run:

@@ -51,6 +51,7 @@ class Saga:
         self.task: asyncio.Task[Any] | None = None
         self.interruptible = False
         self.is_given_up = False
+        self.has_begun = False
 
     async def compensate(self) -> CompensationError | None:
         """Undo everything that is not undone, the last completed first; report what failed.

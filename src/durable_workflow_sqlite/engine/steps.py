@@ -49,13 +49,16 @@ async def perform_step(run: Run, call: StepCall) -> None:
     """
     environment = run.environment
     attempt, first_started_at = 1, None
+    is_in_doubt = False
     if call.history is not None and (last := call.last) is not None:
         attempt, first_started_at = last.attempt + 1, call.history.attempts[0].started_at
-        if call.history.is_in_doubt:
+        is_in_doubt = call.history.is_in_doubt
+        if is_in_doubt:
             _tell_in_doubt(run, last)
         elif last.due_at is not None:
             await _pause(run, call, last, last.due_at)
     while True:
+        call.has_begun = False
         intent = StepCheckpoint(
             workflow_execution_id=run.id,
             branch=call.place[0],
@@ -70,13 +73,14 @@ async def perform_step(run: Run, call: StepCall) -> None:
         first_started_at = first_started_at or intent.started_at
         await run.save(intent, *run.running())
         if call.is_given_up or run.trouble is not None:
-            await _record_cut_off(run, call, intent, has_begun=False)
+            # What an attempt of a former life may have done, it may have done still.
+            await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
         if environment.is_observed:
             environment.observers.tell("on_step_start", intent, replayed=False)
         retried_in: timedelta | None = None
         try:
             if call.timeout is None and is_async(call.action):
-                call.interruptible = True
+                call.interruptible = call.has_begun = True
                 try:
                     result = await call.action(*call.args)
                 finally:
@@ -84,7 +88,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
             else:
                 result = await _act(run, call)
         except NeverBegan:
-            await _record_cut_off(run, call, intent, has_begun=False)
+            await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
             raise
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it raises
             if isinstance(error, asyncio.CancelledError) and call.is_given_up:
@@ -114,6 +118,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
         assert failed.due_at is not None
         await _pause(run, call, failed, failed.due_at)
         attempt += 1
+        is_in_doubt = False
 
 
 def _goes_on(run: Run, call: StepCall) -> bool:

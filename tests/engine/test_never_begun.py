@@ -1,0 +1,100 @@
+"""What has not begun when its workflow fails does not begin any more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    SqliteCheckpointStore,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die
+
+
+def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_failed(
+    file: Path, journal: Journal
+) -> None:
+    go_on = threading.Event()
+    has_begun = threading.Event()
+
+    def holds_the_thread() -> None:
+        has_begun.set()
+        go_on.wait(10)
+
+    async def fails() -> None:
+        while not has_begun.is_set():
+            await asyncio.sleep(0.001)
+        raise LookupError
+
+    @workflow
+    async def body(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            ctx.step("holds the thread", holds_the_thread),
+            ctx.step("waits for it", lambda: journal.note("began")),
+            ctx.step("fails", fails),
+        )
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_concurrent=1) as engine,
+        ):
+            handle = await engine.start(body)
+            asyncio.get_running_loop().call_later(0.2, go_on.set)
+            with pytest.raises(WorkflowFailedError):
+                await handle.result()
+
+    asyncio.run(life())
+    assert "began" not in journal.lines
+
+
+def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_same(
+    file: Path, journal: Journal
+) -> None:
+    go_on, is_held = threading.Event(), threading.Event()
+    lives = {"one": 1}
+
+    def holds_the_thread() -> None:
+        is_held.set()
+        go_on.wait(10)
+
+    def book() -> str:
+        journal.note("booked")
+        if lives["one"] == 1:
+            die()
+        return "booking"
+
+    async def fails() -> None:
+        while lives["one"] == 1 or not is_held.is_set():
+            await asyncio.sleep(0.001)
+        raise LookupError
+
+    @workflow
+    async def body(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            ctx.step("holds the thread", holds_the_thread),
+            ctx.step("book", book, compensate=lambda booking: journal.note(f"undid {booking}")),
+            ctx.step("fails", fails),
+        )
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_concurrent=3 - lives["one"]) as engine,
+        ):
+            handle = await engine.start(body, execution_id="one")
+            asyncio.get_running_loop().call_later(0.2, go_on.set)
+            with pytest.raises(WorkflowFailedError):
+                await handle.result()
+
+    live_and_die(life)
+    lives["one"] = 2
+    asyncio.run(life())
+    assert journal.lines == ["booked", "booked", "undid booking"]
