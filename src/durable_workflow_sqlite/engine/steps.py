@@ -49,7 +49,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
     """
     environment = run.environment
     attempt, first_started_at = 1, None
-    is_in_doubt = False
+    is_in_doubt = call.has_begun = False
     if call.history is not None and (last := call.last) is not None:
         attempt, first_started_at = last.attempt + 1, call.history.attempts[0].started_at
         is_in_doubt = call.history.is_in_doubt
@@ -58,7 +58,6 @@ async def perform_step(run: Run, call: StepCall) -> None:
         elif last.due_at is not None:
             await _pause(run, call, last, last.due_at)
     while True:
-        call.has_begun = False
         intent = StepCheckpoint(
             workflow_execution_id=run.id,
             branch=call.place[0],
@@ -113,6 +112,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
             await _record_failure(run, call, intent, failure, first_started_at)
             return
         failed = _failed(run, intent, failure, retried_in)
+        call.has_begun = False
         await run.save(failed)
         _tell_retry(run, failed, failure, retried_in)
         assert failed.due_at is not None
