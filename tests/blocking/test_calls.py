@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionNotFoundError,
     ExecutionStatus,
+    NonDeterministicCallError,
     Workflow,
     WorkflowCancelledError,
     WorkflowContext,
@@ -252,7 +253,7 @@ def test_an_event_loop_is_not_blocked_by_mistake(engine: DurableEngine) -> None:
     async def calling_itself(ctx: WorkflowContext) -> int:
         return engine.run(double, 1)
 
-    with pytest.raises(WorkflowFailedError, match="async API"):
+    with pytest.raises(NonDeterministicCallError, match="in a step"):
         engine.run(calling_itself)
 
 

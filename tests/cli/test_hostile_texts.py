@@ -51,6 +51,7 @@ def test_json_holds_texts_as_they_are(hostile: Path) -> None:
         assert json.loads(done.stdout)["summary"]["id"] == text
 
 
+@pytest.mark.campaign
 def test_no_argument_runs_sql(hostile: Path) -> None:
     before = content(hostile)
     for text in (

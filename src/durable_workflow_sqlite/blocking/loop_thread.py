@@ -19,7 +19,8 @@ from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from durable_workflow_sqlite.errors import EngineStoppedError
+from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.errors import EngineStoppedError, NonDeterministicCallError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -163,6 +164,13 @@ class LoopThread:
                 f"this store was opened by process {self._process}, and this is process"
                 f" {os.getpid()}: a fork of it cannot use its thread, nor its connection. Open"
                 " the store and the engine after the fork, in each process that uses them"
+            )
+        if WorkflowContext.current() is not None:
+            raise NonDeterministicCallError(
+                "a workflow function cannot use a blocking engine, a store or a handle: a"
+                " replay would not meet the same again. Do it in a step: `await ctx.step(name,"
+                " function, ...)`",
+                call="a blocking engine",
             )
         if threading.current_thread() is not self._thread:
             try:

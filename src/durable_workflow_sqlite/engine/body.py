@@ -45,6 +45,7 @@ class Body:
     __slots__ = (
         "_branches",
         "_is_interrupted",
+        "_repeats",
         "_task",
         "_watchdog",
         "calls",
@@ -90,6 +91,7 @@ class Body:
         self.is_ended = False
         self.trouble: BaseException | None = None
         self._branches: dict[str, Branch] = {}
+        self._repeats: dict[str, int] | None = None
         self._is_interrupted = False
         self.is_open = True
         """Whether it may ask for something."""
@@ -286,3 +288,11 @@ class Body:
 
     def has_branch(self, path: str) -> bool:
         return path in self._branches
+
+    def next_of(self, path: str) -> str:
+        """The path of another branch with the key of one that there is: "KEY#2", then "KEY#3"."""
+        repeats = self._repeats = self._repeats or {}
+        while True:
+            number = repeats[path] = repeats.get(path, 1) + 1
+            if (next_one := f"{path}#{number}") not in self._branches:
+                return next_one

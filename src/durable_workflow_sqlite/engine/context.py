@@ -287,10 +287,7 @@ class WorkflowContext:
                     f"branch {path!r} is taken; give each branch a key of its own, or say"
                     " repeat=True, or keep the context that branch() returned to go on with it"
                 )
-            number = 2
-            while body.has_branch(f"{path}#{number}"):
-                number += 1
-            path = f"{path}#{number}"
+            path = body.next_of(path)
         return WorkflowContext(body, path)
 
     def idempotency_key(self, step: str) -> str:
