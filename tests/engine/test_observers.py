@@ -328,10 +328,12 @@ def test_observing_yields_every_state_the_current_one_first() -> None:
             states: list[ExecutionStatus] = []
 
             async def observe() -> None:
-                states.extend([state.status async for state in engine.observe("one")])
+                async for state in engine.observe("one"):
+                    states.append(state.status)
 
             observing = asyncio.create_task(observe())
-            await asyncio.sleep(0.1)
+            while len(states) < 4:  # until it waits for the signal
+                await asyncio.sleep(0.01)
             await handle.signal("go", "gone")
             await asyncio.wait_for(observing, 5)
             assert states == [
