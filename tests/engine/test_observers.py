@@ -329,7 +329,7 @@ def test_observing_yields_every_state_the_current_one_first() -> None:
 
             async def observe() -> None:
                 async for state in engine.observe("one"):
-                    states.append(state.status)
+                    states.append(state.status)  # noqa: PERF401 - it is looked at meanwhile
 
             observing = asyncio.create_task(observe())
             while len(states) < 4:  # until it waits for the signal
@@ -365,7 +365,7 @@ def test_observing_works_from_another_engine(file: Path) -> None:
             states: list[ExecutionStatus] = []
             async with asyncio.timeout(5):
                 async for state in other.observe("one"):
-                    states.append(state.status)
+                    states.append(state.status)  # noqa: PERF401 - it is looked at meanwhile
                     if state.status is ExecutionStatus.SUSPENDED:
                         await other.send_signal("one", "go", 1)
             assert states[-2:] in (
