@@ -365,7 +365,7 @@ def test_observing_works_from_another_engine(file: Path) -> None:
             states: list[ExecutionStatus] = []
             async with asyncio.timeout(5):
                 async for state in other.observe("one"):
-                    states.append(state.status)  # noqa: PERF401 - it is looked at meanwhile
+                    states.append(state.status)
                     if state.status is ExecutionStatus.SUSPENDED:
                         await other.send_signal("one", "go", 1)
             assert states[-2:] in (
