@@ -111,8 +111,6 @@ class Body:
 
         variables: the context variables that it sees; they say which context is the current one.
         """
-        if self._watchdog is not None:
-            self._watchdog.start()
         self.module = function.__module__
         self._task = variables.run(
             self.loop.create_task,

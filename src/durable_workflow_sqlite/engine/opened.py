@@ -103,6 +103,8 @@ class Opened:
 
     async def begin(self) -> RecoveryResult:
         """Recover what was interrupted, and take on work from then on."""
+        # Now, and not with the first body: to start a thread may fail, or hang, for want of memory.
+        self._environment.watchdog.start()
         await self.news.begin()
         self.check_open()
         result = await self.intake.recover()

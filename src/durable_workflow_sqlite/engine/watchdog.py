@@ -30,7 +30,7 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """Looks, from a thread of its own, at which body runs. It starts with the first one.
+    """Looks, from a thread of its own, at which body runs.
 
     A body says so by setting `body` while it runs, and counts its runs: that must cost next to
     nothing.
@@ -45,8 +45,6 @@ class Watchdog:
 
     def start(self) -> None:
         """Bodies run in the current thread from now on."""
-        if self._thread is not None:
-            return
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(
             target=_watch,
