@@ -154,7 +154,7 @@ class Run:
                 raise
             refusal = error
         else:
-            if len(records) > 1 or isinstance(records[0], WorkflowExecution):
+            if isinstance(records[0], WorkflowExecution) or len(records) > 1:
                 self._saved(records)
             return
         await self._save_later(records, refusal)
