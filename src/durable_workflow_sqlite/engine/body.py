@@ -206,7 +206,7 @@ class Body:
             # `result()`, asked a second time, would take the traceback away from the error.
             error = self._task.exception()
         except asyncio.CancelledError as cancellation:
-            return None, cancellation
+            return None, _by_its_own_deed(cancellation)
         if isinstance(error, RuntimeError) and (refused := self._of_another_loop(error)):
             return None, refused
         return (self._task.result(), None) if error is None else (None, error)
@@ -294,3 +294,14 @@ class Body:
             number = repeats[path] = repeats.get(path, 1) + 1
             if (next_one := f"{path}#{number}") not in self._branches:
                 return next_one
+
+
+def _by_its_own_deed(cancellation: asyncio.CancelledError) -> asyncio.CancelledError:
+    """With this a workflow function has ended that nobody had cancelled: it says so."""
+    text = str(cancellation)
+    error = asyncio.CancelledError(
+        "the workflow function ended with CancelledError, though nobody cancelled the execution"
+        + (f": {text}" if text else "")
+    )
+    error.__cause__ = cancellation
+    return error

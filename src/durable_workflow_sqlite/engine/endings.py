@@ -87,9 +87,8 @@ class Ending:
                 raise
             except Exception as unfit:  # noqa: BLE001 - whatever a type of the user does
                 error = unfit
-        if not isinstance(error, Exception) or is_refused(error):
-            # A cancellation from outside, or the process is told to exit, or the code is wrong:
-            # nobody failed.
+        if not _is_failure(error) or is_refused(error):
+            # The process is told to exit, or the code is wrong: nobody failed.
             raise LeftAsItIs(error)
         return await self._undo(error)
 
@@ -248,3 +247,14 @@ def is_refused(error: BaseException) -> bool:
         group = cast("BaseExceptionGroup[BaseException]", error)
         return any(map(is_refused, group.exceptions))
     return isinstance(error, NonDeterministicCallError)
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether a workflow function that ends with it has failed.
+
+    So has one that ends with CancelledError and was not cancelled: it does so on every replay.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return all(map(_is_failure, group.exceptions))
+    return isinstance(error, Exception | asyncio.CancelledError)
