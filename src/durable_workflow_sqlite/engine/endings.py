@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
+from durable_workflow_sqlite.engine.body import is_refused, leaves
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import later
 from durable_workflow_sqlite.errors import (
-    NonDeterministicCallError,
     SerializationError,
     StepFailedError,
     StepNotAwaitedError,
@@ -241,20 +241,9 @@ class Ending:
         return Outcome(record)
 
 
-def is_refused(error: BaseException) -> bool:
-    """Whether the code asked for what a workflow function cannot have."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return any(map(is_refused, group.exceptions))
-    return isinstance(error, NonDeterministicCallError)
-
-
 def _is_failure(error: BaseException) -> bool:
     """Whether a workflow function that ends with it has failed.
 
     So has one that ends with CancelledError and was not cancelled: it does so on every replay.
     """
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return all(map(_is_failure, group.exceptions))
-    return isinstance(error, Exception | asyncio.CancelledError)
+    return all(isinstance(one, Exception | asyncio.CancelledError) for one in leaves(error))
