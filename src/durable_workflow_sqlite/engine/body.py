@@ -221,6 +221,14 @@ class Body:
         context = self._branches.get(place[0])
         return context is not None and place[1] < context.steps_begun
 
+    def ended_with(self, places: set[Place]) -> bool:
+        """Whether these are what it has asked for last: False also where that cannot be told."""
+        if len(self._branches) > 1 or self.loop.number_of_timers:
+            return False
+        ((branch, context),) = self._branches.items()
+        first = min(index for _, index in places)
+        return all((branch, index) in places for index in range(first, context.steps_begun))
+
     def _run(self) -> None:
         watchdog = self._watchdog
         if watchdog is None:

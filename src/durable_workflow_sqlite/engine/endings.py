@@ -105,11 +105,18 @@ class Ending:
         if calls := self._body.calls.take_unawaited():
             names = ", ".join(call.describe() for call in calls)
             branch, index = calls[0].place
+            if self._body.ended_with({call.place for call in calls}):
+                mend = "Write `await` before the call; with that code it goes on."
+            else:
+                mend = (
+                    "What it may have asked for after that call is recorded, so leave the call"
+                    " where it is, and await it behind all that: `later = ctx.step(...)`, and at"
+                    " the end `await later`. With that code it goes on."
+                )
             raise LeftAsItIs(
                 StepNotAwaitedError(
                     f"the workflow of execution {self._run.id!r} called {names} and never awaited"
-                    " it, so it did not run. The execution was left as it is. Write `await` before"
-                    " the call; with that code it goes on.",
+                    f" it, so it did not run. The execution was left as it is. {mend}",
                     workflow_execution_id=self._run.id,
                     step_name=calls[0].name,
                     step_index=index,
