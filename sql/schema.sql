@@ -67,39 +67,6 @@ CREATE TABLE workflow_signals (
 
 CREATE INDEX idx_wf_timer_fire on workflow_timers (status, fire_at);
 
-CREATE TABLE "step_checkpoints" (
-    id                    integer primary key,
-    workflow_execution_id text    not null references workflow_executions (
-        workflow_execution_id
-    ),
-    branch                text    not null default '',
-    step_index            integer not null,
-    attempt               integer not null default 1,
-    step_name             text    not null,
-    kind                  text    not null default 'STEP'
-    constraint step_checkpoints_kind check (kind in ('STEP', 'SLEEP', 'SIGNAL')),
-    status                text    not null
-    constraint step_checkpoints_status check (
-        status in ('INTENT', 'COMPLETED', 'FAILED', 'COMPENSATED')
-    ),
-    input_data            text,
-    output_data           text,
-    error_type            text,
-    error_message         text,
-    idempotency_key       text,
-    compensate_ref        text,
-    started_at            text,
-    completed_at          text,
-    due_at                text
-, event integer);
-
-CREATE UNIQUE INDEX idx_step_cp_exec on step_checkpoints (
-    workflow_execution_id,
-    branch,
-    step_index,
-    attempt
-);
-
 CREATE TABLE workflow_claims (
     fencing_token         integer primary key autoincrement,
     workflow_execution_id text    not null unique references workflow_executions (
@@ -389,6 +356,45 @@ begin
             where workflow_claims.workflow_execution_id = new.workflow_execution_id
         );
 end;
+
+CREATE TABLE "step_checkpoints" (
+    id                    integer primary key,
+    workflow_execution_id text    not null references workflow_executions (
+        workflow_execution_id
+    ),
+    branch                text    not null default '',
+    step_index            integer not null,
+    attempt               integer not null default 1,
+    step_name             text    not null,
+    kind                  text    not null default 'STEP'
+    constraint step_checkpoints_kind check (
+        kind = 'STEP' or kind = 'SLEEP' or kind = 'SIGNAL'
+    ),
+    status                text    not null
+    constraint step_checkpoints_status check (
+        status = 'INTENT'
+        or status = 'COMPLETED'
+        or status = 'FAILED'
+        or status = 'COMPENSATED'
+    ),
+    input_data            text,
+    output_data           text,
+    error_type            text,
+    error_message         text,
+    idempotency_key       text,
+    compensate_ref        text,
+    started_at            text,
+    completed_at          text,
+    due_at                text,
+    event                 integer
+);
+
+CREATE UNIQUE INDEX idx_step_cp_exec on step_checkpoints (
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt
+);
 
 CREATE INDEX idx_wf_signal_pending on workflow_signals (
     workflow_execution_id,
