@@ -292,7 +292,9 @@ class Driver(Run):
             )
             return
         self.let_go_of_slot()
-        records = self._waits.timers.to_store(self._body)
+        # With what the body has given up: else the file would say for a while that it waits for it.
+        records = [*self._marks, *self._waits.timers.to_store(self._body)]
+        self._marks = []
         if self.record.status is not ExecutionStatus.SUSPENDED:
             await self.save(self.changed(status=ExecutionStatus.SUSPENDED), *records)
         elif records:
