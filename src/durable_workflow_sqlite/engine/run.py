@@ -154,7 +154,7 @@ class Run:
                 raise
             refusal = error
         else:
-            if any(isinstance(one, WorkflowExecution) for one in records):
+            if len(records) > 1 or isinstance(records[0], WorkflowExecution):
                 self._saved(records)
             return
         await self._save_later(records, refusal)
