@@ -76,6 +76,8 @@ _BY_TEXT: Final = {
 }
 """By a part of the text of an error: what it is, and its name."""
 
+_frame: Final = sys._getframe  # pyright: ignore[reportPrivateUsage]
+
 _THREAD_OF_ANYIO: Final = "run_sync_in_worker_thread"
 
 _WRAP_FUTURE: Final = asyncio.wrap_future.__code__
@@ -110,7 +112,7 @@ class RefusingLoop(asyncio.AbstractEventLoop):
     """An event loop without sockets, threads, subprocesses and signals: each says what to do."""
 
     def create_future(self) -> asyncio.Future[Any]:
-        caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        caller = _frame(1)
         if caller.f_code is _WRAP_FUTURE:
             name = "asyncio.wrap_future"
             raise refusal("a future of a thread or an executor", name, f"`{name}`")
@@ -123,8 +125,7 @@ class RefusingLoop(asyncio.AbstractEventLoop):
     def get_debug(self) -> bool:
         # Each new future asks this. To have one made is the first thing that a thread of anyio's
         # does which an event loop can see, and the thread begins after that.
-        code = sys._getframe(1).f_code  # pyright: ignore[reportPrivateUsage]
-        if code.co_name == _THREAD_OF_ANYIO:
+        if _frame(1).f_code.co_name == _THREAD_OF_ANYIO:
             name = "anyio.to_thread.run_sync"
             raise refusal("a thread", name, f"`{name}`")
         return False
