@@ -232,9 +232,6 @@ class BodyLoop(RefusingLoop):
     def time(self) -> float:
         return (self.now - EPOCH).total_seconds()
 
-    def get_debug(self) -> bool:
-        return False
-
     def set_debug(self, enabled: bool) -> None:
         pass
 
@@ -271,9 +268,6 @@ class BodyLoop(RefusingLoop):
         heapq.heappush(self._timers, (when, self.number_of_timers, handle))
         self.number_of_timers += 1
         return handle  # type: ignore[return-value]
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
 
     def create_task(
         self, coro: Any, *, name: str | None = None, context: Context | None = None, **more: Any
