@@ -7,11 +7,13 @@ import dataclasses
 import decimal
 import enum
 import functools
+import gc
 import sqlite3
 import sys
 import threading
 import traceback
 import uuid
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -518,6 +520,40 @@ def test_actions_and_compensations_may_be_objects_that_cannot_be_hashed() -> Non
     with pytest.raises(WorkflowFailedError, match="undo it"):
         asyncio.run(_run(fail))
     assert undo.results == [-6]
+
+
+class Service:
+    def charge(self, amount: int) -> int:
+        return amount
+
+    async def refund(self, amount: int) -> None: ...
+
+
+def test_what_a_step_was_given_goes_with_its_execution() -> None:
+    """A step is often a lambda, a bound method or a partial, which may hold much."""
+    services: list[weakref.ref[Service]] = []
+
+    def service() -> Service:
+        one = Service()
+        services.append(weakref.ref(one))
+        return one
+
+    @workflow
+    async def charge(ctx: WorkflowContext) -> None:
+        bound, enclosed, partial = service(), service(), service()
+        await ctx.step("bound", bound.charge, 3, compensate=bound.refund)
+        await ctx.step("lambda", lambda: enclosed.charge(3), compensate=lambda _: enclosed)
+        await ctx.step("partial", functools.partial(partial.charge, 3))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            for name in ("one", "two"):
+                await engine.run(charge, execution_id=name)
+
+    asyncio.run(life())
+    gc.collect()
+    assert len(services) == 6
+    assert [one() for one in services] == [None] * 6
 
 
 class Unforeseen(Exception):
