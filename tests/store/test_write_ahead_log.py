@@ -240,6 +240,7 @@ def test_a_store_that_wrote_nothing_leaves_the_log_as_it_is(file: Path) -> None:
 
 
 def test_a_checkpoint_makes_no_database_where_one_was_deleted(file: Path) -> None:
+    file.unlink()
     with pytest.raises(StoreError, match="cannot open the database"):
         checkpoint(str(file))
     assert not file.exists()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -258,7 +257,8 @@ def test_workflows_are_found_by_name(name: str, names: list[str] | None) -> None
         ("", "names no module"),
     ],
 )
-def test_an_app_that_is_none_is_refused_in_one_line(file: Path, name: str, words: str) -> None:
+def test_an_app_that_is_none_is_refused_in_one_line(tmp_path: Path, name: str, words: str) -> None:
+    file = tmp_path / "none.db"
     with pytest.raises(AppError, match=words):
         find_workflows(name)
     done = subprocess.run(
@@ -271,8 +271,7 @@ def test_an_app_that_is_none_is_refused_in_one_line(file: Path, name: str, words
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert words in done.stderr
-    with suppress(FileNotFoundError):
-        assert not file.stat()
+    assert not file.exists()
 
 
 def test_a_grace_that_is_no_duration_is_refused(file: Path) -> None:
