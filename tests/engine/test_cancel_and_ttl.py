@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
     WorkflowExpiredError,
     workflow,
 )
+from durable_workflow_sqlite.testing import ManualClock
 from tests.lives import Journal, die, live_and_die
 
 DAY = timedelta(days=1)
@@ -359,11 +360,14 @@ def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
         return await ctx.step("name", lambda: "quick")
 
     async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert (
-                await engine.run(quick, execution_id="one", ttl=timedelta(seconds=1.5)) == "quick"
-            )
-            await asyncio.sleep(1.6)
+        clock = ManualClock()
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, clock=clock) as engine,
+        ):
+            ttl = timedelta(seconds=1.5)
+            assert await engine.run(quick, execution_id="one", ttl=ttl) == "quick"
+            await clock.advance(ttl * 2)
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
     asyncio.run(life())

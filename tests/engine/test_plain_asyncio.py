@@ -33,6 +33,7 @@ from durable_workflow_sqlite import (
     WorkflowStuckError,
     workflow,
 )
+from durable_workflow_sqlite.engine import watchdog
 from tests.lives import Journal, die, live_and_die
 
 Step = Callable[..., Coroutine[Any, Any, str]]
@@ -721,11 +722,13 @@ def test_chance_and_the_time_are_the_same_in_every_life(
 
 
 def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watchdog, "BLOCKS_AFTER_S", 0.6)
+
     @workflow
     async def computes(ctx: WorkflowContext) -> None:
-        time.sleep(1.6)  # noqa: ASYNC251 - that is what it is about
+        time.sleep(1.1)  # noqa: ASYNC251 - that is what it is about
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
@@ -738,10 +741,14 @@ def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
         assert part in warning
 
 
-def test_a_workflow_that_is_quick_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_workflow_that_is_quick_is_not_warned_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "BLOCKS_AFTER_S", 0.6)
+
     @workflow
     async def long(ctx: WorkflowContext) -> None:
-        await ctx.step("take time", time.sleep, 1.6)
+        await ctx.step("take time", time.sleep, 1.1)
         await asyncio.sleep(0.1)
 
     async def life() -> None:

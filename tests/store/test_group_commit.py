@@ -519,8 +519,9 @@ def test_one_event_loop_after_another_can_use_one_store(
 
 
 def test_a_store_can_be_closed_after_its_loop_went_away_in_the_middle_of_a_write(
-    file: Path, other: sqlite3.Connection
+    file: Path, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 400)
     store = SqliteCheckpointStore.file(file)
 
     async def leave() -> None:

@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StoreError,
 )
+from durable_workflow_sqlite.engine import news
 from durable_workflow_sqlite.worker import AppError, find_workflows
 from tests.lives import Journal, live_and_die
 from tests.store.processes import a_process
@@ -103,7 +104,7 @@ def test_a_worker_that_stands_still_keeps_what_it_has(
             await asyncio.to_thread(wait_for, journal, "begin a 0")
             first.send_signal(signal.SIGSTOP)
             workers.start()
-            await asyncio.sleep(2)
+            await asyncio.sleep(2.5 * news.LOOK_FOR_THE_DEAD_S)
             assert journal.lines == ["begin a 0"]
             first.send_signal(signal.SIGCONT)
             assert await handle.result() == first.pid
@@ -176,10 +177,10 @@ def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[app.noted]),
         ):
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.3)
             before = _processor_seconds()
-            await asyncio.sleep(4)
-            return (_processor_seconds() - before) / 4
+            await asyncio.sleep(1.5)
+            return (_processor_seconds() - before) / 1.5
 
     # Half a percent of a core on a quiet machine; what is asked here is that it does not spin.
     assert asyncio.run(life()) < 0.05
