@@ -241,21 +241,11 @@ def test_a_page_asks_little_of_a_file_that_does_not_change(chrome: Chrome, file:
             "document.getElementById('announcer'),"
             " {childList: true, subtree: true, characterData: true})"
         )
-        wait_for(
-            chrome,
-            lambda c: (
-                c.execute_script(
-                    "return performance.getEntriesByType('resource')"
-                    ".filter(one => one.initiatorType === 'fetch').length"
-                )
-                >= 4
-            ),
-        )
-        statuses = chrome.execute_script(
+        statuses = (
             "return performance.getEntriesByType('resource')"
             ".filter(one => one.initiatorType === 'fetch').map(one => one.responseStatus)"
         )
-        assert statuses.count(304) >= 2
+        wait_for(chrome, lambda c: c.execute_script(statuses).count(304) >= 2)
         assert chrome.execute_script("return window.changes") == []
 
 
