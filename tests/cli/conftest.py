@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,9 +21,11 @@ ROOT = Path(durable_workflow_sqlite.__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as in a pipe."""
-    return run_command(*arguments, env=ENVIRONMENT)
+def run(
+    *arguments: str | Path, before: Callable[[], object] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as in a pipe; `before` is called in its process, before it begins."""
+    return run_command(*arguments, env=ENVIRONMENT, before=before)
 
 
 def lines(*arguments: str | Path) -> list[list[str]]:
