@@ -445,12 +445,12 @@ def test_a_wait_that_was_given_up_right_before_a_crash_wakes_nobody_after_it(
     async def second_life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(plain, execution_id="one")
-            async with asyncio.timeout(5):
-                while await handle.status() is not ExecutionStatus.SUSPENDED:
+            async with asyncio.timeout(30):
+                waits: dict[str, StepCheckpoint] = {}
+                while "answer" not in waits:
                     await asyncio.sleep(0.01)
-            given_up = next(
-                one for one in await store.load_checkpoints("one") if one.step_name == "too late"
-            )
+                    waits = {one.step_name: one for one in await store.load_checkpoints("one")}
+            given_up = waits["too late"]
             assert (given_up.status, given_up.event) == (StepStatus.FAILED, None)
             assert not await store.load_pending_timers()
             await handle.signal("answer", "yes")
