@@ -14,6 +14,7 @@ import importlib
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from typing import IO, Any
 from durable_workflow_sqlite.__main__ import console, main
 from durable_workflow_sqlite.store.sql import load_queries
 
+MAY_TAKE_S = 60
 COMMAND = [sys.executable, "-m", "durable_workflow_sqlite"]
 
 
@@ -77,7 +79,7 @@ def run_command(
         preexec_fn=before,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=MAY_TAKE_S,
         check=False,
     )
 
@@ -157,6 +159,7 @@ def _main() -> int:
 def _be_new(words: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> None:
     """Forget what is of the tests: as an interpreter that has just begun."""
     gc.freeze()
+    signal.alarm(MAY_TAKE_S)
     os.environ.clear()
     os.environ.update(env)
     if cwd is not None:
