@@ -157,19 +157,24 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
     pass_time = make_workflow(pastime, journal)
 
     async def first_life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(pass_time, execution_id="one", ttl=timedelta(seconds=1.0))
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, clock=ManualClock()) as engine,
+        ):
+            await engine.start(pass_time, execution_id="one", ttl=timedelta(hours=1))
             await at_its_pastime(store)
             die()
 
     async def second_life() -> None:
+        later = ManualClock()
+        later.set(later.now() + timedelta(hours=2))
         async with (
             SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[]) as engine,
+            DurableEngine(store, workflows=[], clock=later) as engine,
         ):
             assert not (await engine.load("one")).status.is_terminal
         async with SqliteCheckpointStore.file(file) as store:
-            engine = DurableEngine(store, workflows=[pass_time])
+            engine = DurableEngine(store, workflows=[pass_time], clock=later)
             try:
                 assert (await engine.open()).expired == ("one",)
                 with pytest.raises(WorkflowExpiredError):
@@ -178,7 +183,6 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
                 await engine.dispose()
 
     live_and_die(first_life)
-    time.sleep(1.0)
     asyncio.run(second_life())
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 

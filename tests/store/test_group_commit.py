@@ -197,7 +197,7 @@ def test_a_lock_that_another_process_holds_does_not_block_the_loop(
                     longest, last = max(longest, time.monotonic() - last), time.monotonic()
                 await asyncio.gather(*writes)
                 assert time.monotonic() - began > 0.5
-                assert longest < 0.25
+                assert longest < 0.5
             assert await saved(store) == [0, 1, 2]
             await store.save_checkpoint(new_checkpoint("e", 3))
 
