@@ -48,8 +48,8 @@ async def hostile(ctx: WorkflowContext, payload: list[str]) -> list[str]:
 
 
 @workflow
-async def long_one(ctx: WorkflowContext) -> None:
-    for number in range(10_000):
+async def long_one(ctx: WorkflowContext, steps: int) -> None:
+    for number in range(steps):
         await ctx.step(f"step {number}", lambda: HOSTILE[0])
 
 
@@ -58,8 +58,8 @@ async def heavy(ctx: WorkflowContext) -> str:
     return await ctx.step("heavy", lambda: HOSTILE[0] * (5_000_000 // len(HOSTILE[0])))
 
 
-def fill(path: Path) -> None:
-    """One execution for each text; one with a large result, and one of many steps."""
+def fill(path: Path, steps: int) -> None:
+    """One execution for each text; one with a large result, and one of so many steps."""
 
     async def run() -> None:
         async with SqliteCheckpointStore.file(path) as store, DurableEngine(store) as engine:
@@ -71,7 +71,7 @@ def fill(path: Path) -> None:
                     with pytest.raises(Exception, match="script"):
                         await handle.result()
             await engine.run(heavy, execution_id="heavy")
-            await engine.run(long_one, execution_id="long")
+            await engine.run(long_one, steps, execution_id="long")
             for text in HOSTILE:
                 while (await engine.load(text)).status == "RUNNING":
                     await asyncio.sleep(0.01)

@@ -48,7 +48,7 @@ async def hang() -> int:
 
 def pause() -> int:
     ready()
-    time.sleep(1.5)
+    time.sleep(0.5)
     return 1
 
 

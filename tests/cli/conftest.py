@@ -8,30 +8,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import durable_workflow_sqlite
+from tests.commands import COMMAND, exit_code, fork_command, may_fork, run_command
 
 ROOT = Path(durable_workflow_sqlite.__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-COMMAND = [sys.executable, "-m", "durable_workflow_sqlite"]
 
 
-def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a command as in a pipe."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **options,  # type: ignore[call-overload]
-    )
+def run(
+    *arguments: str | Path, before: Callable[[], object] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as in a pipe; `before` is called in its process, before it begins."""
+    return run_command(*arguments, env=ENVIRONMENT, before=before)
 
 
 def lines(*arguments: str | Path) -> list[list[str]]:
@@ -51,14 +45,14 @@ def refusal(*arguments: str | Path) -> str:
 
 def on_terminal(*arguments: str | Path, answer: str = "", columns: int = 160) -> tuple[int, str]:
     """Run a command on a terminal; its exit code, and what is seen, uncoloured."""
+    words = [*map(str, arguments)]
+    environment = ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": str(columns)}
     main, side = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        stdin=side,
-        stdout=side,
-        stderr=side,
-        env=ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": str(columns)},
-    )
+    streams = (side, side, side)
+    if may_fork(words):
+        process = fork_command(words, streams, env=environment)
+    else:
+        process = subprocess.Popen([*COMMAND, *words], 0, None, *streams, env=environment).pid
     os.close(side)
     if answer:
         os.write(main, answer.encode())
@@ -73,7 +67,7 @@ def on_terminal(*arguments: str | Path, answer: str = "", columns: int = 160) ->
         seen += chunk
     os.close(main)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
-    return process.wait(timeout=60), text.replace("\r\n", "\n")
+    return exit_code(process), text.replace("\r\n", "\n")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ WORST = tuple(text for text in HOSTILE if "\u202e" in text or "</script>" in tex
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hostile") / "hostile.db"
-    fill(path)
+    fill(path, 200)
     return path
 
 

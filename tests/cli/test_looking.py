@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.cli.conftest import (
     wait_until,
 )
 from tests.cli.orders import STARTED
+from tests.other_user import become_another_user
 
 EVERYBODY = [f"order-{one}" for one in reversed(STARTED)]
 
@@ -202,33 +202,13 @@ def test_a_file_in_a_folder_that_is_read_only_is_read(file: Path) -> None:
     copy.chmod(0o555)
     try:
         for command in (["status"], ["list"], ["show", "order-A-1"], ["doctor"]):
-            done = subprocess.run(
-                [sys.executable, "-c", _AS_ANOTHER, command[0], copy / file.name, *command[1:]],
-                env=ENVIRONMENT,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = run(command[0], copy / file.name, *command[1:], before=become_another_user)
             assert done.returncode in (0, 3), done.stderr
             assert done.stdout
         assert {one.name for one in copy.iterdir()} == {file.name}
     finally:
         copy.chmod(0o755)
         shutil.rmtree(copy)
-
-
-_AS_ANOTHER = """
-import os, sys
-from durable_workflow_sqlite.cli import main
-from tests.other_user import become_another_user
-main(sys.argv[1:], run_here=lambda _: 1)  # imports what another user may not read
-for beside in ("-shm", "-wal"):
-    if os.path.exists(sys.argv[2] + beside):
-        os.unlink(sys.argv[2] + beside)
-become_another_user()
-sys.exit(main(sys.argv[1:], run_here=lambda _: 1))
-"""
 
 
 def test_a_worker_that_has_nothing_to_do_is_seen(tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import COMMAND, ENVIRONMENT, a_worker, lines, on_terminal, refusal, run
+from tests.cli.conftest import (
+    COMMAND,
+    ENVIRONMENT,
+    a_worker,
+    lines,
+    on_terminal,
+    refusal,
+    run,
+    wait_until,
+)
 
 
 def ids(file: Path) -> set[str]:
@@ -120,8 +129,8 @@ def test_doctor_finds_what_a_killed_worker_left(file: Path) -> None:
 
 def test_doctor_finds_nothing_beside_a_worker_that_took_it_over(file: Path) -> None:
     with a_worker(file):
-        code, found = findings(file, "--quick")
-    assert code == 0
+        wait_until(lambda: findings(file, "--quick")[0] == 0)
+        _, found = findings(file, "--quick")
     assert not {"warning", "error"} & set(found.values())
 
 

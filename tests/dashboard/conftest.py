@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -70,25 +71,38 @@ async def fill(file: Path) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("filled")
+    asyncio.run(fill(folder / "orders.db"))
+    return folder
+
+
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(filled: Path, tmp_path: Path) -> Path:
     """A database with executions in several states."""
-    path = tmp_path / "orders.db"
-    asyncio.run(fill(path))
-    return path
+    return Path(shutil.copytree(filled, tmp_path / "filled")) / "orders.db"
 
 
-@pytest.fixture
-def in_doubt(tmp_path: Path) -> Path:
-    """A database whose only worker died in a step."""
-    path = tmp_path / "doubt.db"
+@pytest.fixture(scope="session")
+def abandoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("abandoned")
 
     async def run() -> None:
-        async with SqliteCheckpointStore.file(path) as store, DurableEngine(store) as engine:
+        async with (
+            SqliteCheckpointStore.file(folder / "doubt.db") as store,
+            DurableEngine(store) as engine,
+        ):
             await engine.run(dies, execution_id="cut-off")
 
     live_and_die(run)
-    return path
+    return folder
+
+
+@pytest.fixture
+def in_doubt(abandoned: Path, tmp_path: Path) -> Path:
+    """A database whose only worker died in a step."""
+    return Path(shutil.copytree(abandoned, tmp_path / "abandoned")) / "doubt.db"
 
 
 @pytest.fixture

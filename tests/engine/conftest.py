@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import new_database
 from tests.lives import Journal
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a workflow database may be."""
-    return tmp_path / "workflows.db"
+    """A workflow database with nothing in it."""
+    return new_database(tmp_path / "workflows.db")
 
 
 @pytest.fixture

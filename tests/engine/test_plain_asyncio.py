@@ -30,6 +30,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.engine import watchdog
 from tests.lives import Journal, die, live_and_die
 
 Step = Callable[..., Coroutine[Any, Any, str]]
@@ -441,12 +442,12 @@ def test_a_wait_that_was_given_up_right_before_a_crash_wakes_nobody_after_it(
     async def second_life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(plain, execution_id="one")
-            async with asyncio.timeout(5):
-                while await handle.status() is not ExecutionStatus.SUSPENDED:
+            async with asyncio.timeout(30):
+                waits: dict[str, StepCheckpoint] = {}
+                while "answer" not in waits:
                     await asyncio.sleep(0.01)
-            given_up = next(
-                one for one in await store.load_checkpoints("one") if one.step_name == "too late"
-            )
+                    waits = {one.step_name: one for one in await store.load_checkpoints("one")}
+            given_up = waits["too late"]
             assert (given_up.status, given_up.event) == (StepStatus.FAILED, None)
             assert not await store.load_pending_timers()
             await handle.signal("answer", "yes")
@@ -585,11 +586,13 @@ def test_chance_and_the_time_are_the_same_in_every_life(
 
 
 def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watchdog, "BLOCKS_AFTER_S", 0.6)
+
     @workflow
     async def computes(ctx: WorkflowContext) -> None:
-        time.sleep(1.6)  # noqa: ASYNC251 - that is what it is about
+        time.sleep(1.1)  # noqa: ASYNC251 - that is what it is about
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
@@ -602,10 +605,14 @@ def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
         assert part in warning
 
 
-def test_a_workflow_that_is_quick_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_workflow_that_is_quick_is_not_warned_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "BLOCKS_AFTER_S", 0.6)
+
     @workflow
     async def long(ctx: WorkflowContext) -> None:
-        await ctx.step("take time", time.sleep, 1.6)
+        await ctx.step("take time", time.sleep, 1.1)
         await asyncio.sleep(0.1)
 
     async def life() -> None:

@@ -27,6 +27,7 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     workflow,
 )
+from durable_workflow_sqlite.testing import ManualClock
 from tests.lives import Journal, die, live_and_die
 
 
@@ -234,20 +235,26 @@ def test_a_signal_in_time_cancels_the_timer() -> None:
 
 def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
     async def first_life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(impatient, 1.0, execution_id="one")
-            await asyncio.sleep(0.6)
+        clock = ManualClock()
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, clock=clock) as engine,
+        ):
+            await engine.start(impatient, 60.0, execution_id="one")
+            await clock.advance(timedelta(seconds=30))
             die()
 
     async def second_life() -> None:
+        clock = ManualClock()
+        clock.set(clock.now() + timedelta(seconds=30))
         async with (
             SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[impatient]) as engine,
+            DurableEngine(store, workflows=[impatient], clock=clock) as engine,
         ):
-            began = time.monotonic()
-            while len(await store.load_checkpoints("one")) < 2:
-                await asyncio.sleep(0.01)
-            assert time.monotonic() - began < 0.9
+            await clock.advance(timedelta(seconds=29))
+            assert len(await store.load_checkpoints("one")) == 1
+            await clock.advance(timedelta(seconds=1))
+            assert len(await store.load_checkpoints("one")) == 2
             await engine.send_signal("one", "go", "late")
             assert await engine.handle("one").result() == ["timed out", "late"]
 

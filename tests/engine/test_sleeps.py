@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     workflow,
 )
+from durable_workflow_sqlite.testing import ManualClock
 from tests.lives import Journal, die, live_and_die
 
 
@@ -52,21 +53,30 @@ def test_a_sleep_is_a_step_with_a_stored_deadline_and_suspends_the_execution() -
 
 def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
     async def first_life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(nap, 1.0, execution_id="one")
-            await asyncio.sleep(0.5)
+        clock = ManualClock()
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, clock=clock) as engine,
+        ):
+            await engine.start(nap, 60.0, execution_id="one")
+            await clock.advance(timedelta(seconds=30))
             die()
 
     async def second_life() -> None:
+        clock = ManualClock()
+        clock.set(clock.now() + timedelta(seconds=30))
         async with (
             SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[nap]) as engine,
+            DurableEngine(store, workflows=[nap], clock=clock) as engine,
         ):
             (timer,) = await store.load_pending_timers()
-            assert await engine.run(nap, 1.0, execution_id="one") == "awake"
+            assert timer.fire_at == clock.now() + timedelta(seconds=30)
+            handle = await engine.start(nap, 60.0, execution_id="one")
+            await clock.advance(timedelta(seconds=29))
+            assert await handle.status() is ExecutionStatus.SUSPENDED
+            await clock.advance(timedelta(seconds=1))
+            assert await handle.result() == "awake"
             assert [t.fire_at for t in await store.load_timers("one")] == [timer.fire_at]
-            late = datetime.now(UTC) - timer.fire_at
-            assert timedelta(0) <= late < timedelta(seconds=0.8)
 
     live_and_die(first_life)
     asyncio.run(second_life())
@@ -82,18 +92,19 @@ def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
         if journal.note("slept") == 1:
             die()
 
-    async def life() -> None:
+    async def life(passes: timedelta) -> None:
+        clock = ManualClock()
         async with (
             SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[twice]) as engine,
+            DurableEngine(store, workflows=[twice], clock=clock) as engine,
         ):
-            await engine.run(twice, execution_id="one")
+            handle = await engine.start(twice, execution_id="one")
+            await clock.advance(passes)
+            await handle.result()
             assert len(await store.load_timers("one")) == 2
 
-    live_and_die(life)
-    began = time.monotonic()
-    asyncio.run(life())
-    assert time.monotonic() - began < 0.4
+    live_and_die(lambda: life(timedelta(seconds=1)))
+    asyncio.run(life(timedelta(0)))
 
 
 def test_a_sleep_that_ended_while_nobody_was_there_ends_at_once(file: Path) -> None:

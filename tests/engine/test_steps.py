@@ -7,11 +7,13 @@ import dataclasses
 import decimal
 import enum
 import functools
+import gc
 import sqlite3
 import sys
 import threading
 import traceback
 import uuid
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -390,8 +392,10 @@ class CountingConnection(sqlite3.Connection):
         self.set_progress_handler(tick, 1)
 
 
-@pytest.mark.parametrize("input_size", [0, 1_000_000])
-def test_the_ten_thousandth_step_costs_what_the_first_did(file: Path, input_size: int) -> None:
+@pytest.mark.parametrize(("steps", "input_size"), [(10_000, 0), (2_000, 1_000_000)])
+def test_the_last_of_many_steps_costs_what_the_first_did(
+    file: Path, steps: int, input_size: int
+) -> None:
     """Counted, not timed: the calls of Python and the instructions of SQLite for a step."""
     costs: list[tuple[int, int]] = []
 
@@ -408,8 +412,8 @@ def test_the_ten_thousandth_step_costs_what_the_first_did(file: Path, input_size
 
             @workflow
             async def long(ctx: WorkflowContext, data: str) -> None:
-                for number in range(10_000):
-                    if 50 <= number < 55 or 9950 <= number < 9955:
+                for number in range(steps):
+                    if 50 <= number < 55 or steps - 50 <= number < steps - 45:
                         before = calls, connection.instructions
                         sys.setprofile(profile)
                         await ctx.step("add", int, number)
@@ -518,6 +522,40 @@ def test_actions_and_compensations_may_be_objects_that_cannot_be_hashed() -> Non
     with pytest.raises(WorkflowFailedError, match="undo it"):
         asyncio.run(_run(fail))
     assert undo.results == [-6]
+
+
+class Service:
+    def charge(self, amount: int) -> int:
+        return amount
+
+    async def refund(self, amount: int) -> None: ...
+
+
+def test_what_a_step_was_given_goes_with_its_execution() -> None:
+    """A step is often a lambda, a bound method or a partial, which may hold much."""
+    services: list[weakref.ref[Service]] = []
+
+    def service() -> Service:
+        one = Service()
+        services.append(weakref.ref(one))
+        return one
+
+    @workflow
+    async def charge(ctx: WorkflowContext) -> None:
+        bound, enclosed, partial = service(), service(), service()
+        await ctx.step("bound", bound.charge, 3, compensate=bound.refund)
+        await ctx.step("lambda", lambda: enclosed.charge(3), compensate=lambda _: enclosed)
+        await ctx.step("partial", functools.partial(partial.charge, 3))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            for name in ("one", "two"):
+                await engine.run(charge, execution_id=name)
+
+    asyncio.run(life())
+    gc.collect()
+    assert len(services) == 6
+    assert [one() for one in services] == [None] * 6
 
 
 class Unforeseen(Exception):

@@ -23,7 +23,18 @@ def coffee(tmp_path: Path) -> Path:
     (first, *_) = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
     script = tmp_path / "coffee.py"
     script.write_text(first)
+    assert first.count("asyncio.sleep(1)") == first.count("asyncio.sleep(4)") == 1
+    take_less_time(script, "asyncio.sleep(1)")
     return script
+
+
+def take_less_time(script: Path, sleep: str) -> None:
+    script.write_text(script.read_text().replace(sleep, "asyncio.sleep(0.1)"))
+
+
+def steps_in(script: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(script.parent / "coffee.db")) as connection:
+        return connection.execute("select step_name, status from step_checkpoints").fetchall()
 
 
 def brew(script: Path, name: str) -> subprocess.Popen[str]:
@@ -40,9 +51,11 @@ def test_the_workflow_is_killed_in_the_middle_and_finishes(coffee: Path) -> None
     first = brew(coffee, "noon")
     assert first.stdout is not None
     assert first.stdout.readline() == "ground 18 g\n"
-    time.sleep(0.3)
+    while ("boil", "INTENT") not in steps_in(coffee):
+        time.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
+    take_less_time(coffee, "asyncio.sleep(4)")
 
     said, logged = brew(coffee, "noon").communicate(timeout=30)
     assert said.splitlines() == [
@@ -65,6 +78,7 @@ def test_the_workflow_is_killed_in_the_middle_and_finishes(coffee: Path) -> None
 
 
 def test_a_worker_of_the_tutorial_runs_what_is_enqueued(coffee: Path) -> None:
+    take_less_time(coffee, "asyncio.sleep(4)")
     worker = subprocess.Popen(
         [sys.executable, "-m", "durable_workflow_sqlite", "worker", "coffee.db", "--app", "coffee"],
         cwd=coffee.parent,

@@ -9,7 +9,6 @@ import resource
 import shutil
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ import durable_workflow_sqlite
 from durable_workflow_sqlite import SCHEMA_VERSION, __main__
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.migrations import load_migrations
+from tests.commands import COMMAND, Running, run_command
 from tests.dart_file import read_columns, read_rows, write_dart_file
 from tests.migrations.content import content, migrate_to
 from tests.other_user import become_another_user
@@ -30,7 +30,6 @@ from tests.store.processes import a_process
 
 NAMES = [migration.name for migration in load_migrations()]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(durable_workflow_sqlite.__file__).parents[1])}
-COMMAND = [sys.executable, "-m", "durable_workflow_sqlite", "migrate"]
 
 
 def migrate(
@@ -42,16 +41,7 @@ def migrate(
         if most_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        preexec_fn=limit,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command("migrate", *arguments, env=ENVIRONMENT, cwd=cwd, before=limit)
 
 
 def assert_done(done: subprocess.CompletedProcess[str], *lines: str) -> None:
@@ -144,19 +134,10 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 def test_four_commands_at_once_share_the_work(tmp_path: Path) -> None:
     for attempt in range(3):
         file = tmp_path / f"{attempt}.db"
-        commands = [
-            subprocess.Popen(
-                [*COMMAND, file],
-                env=ENVIRONMENT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(4)
-        ]
-        answers = [command.communicate(timeout=60) for command in commands]
-        assert [command.returncode for command in commands] == [0] * 4, answers
-        lines = [line for out, _ in answers for line in out.splitlines()]
+        commands = [Running(["migrate", str(file)], ENVIRONMENT) for _ in range(4)]
+        answers = [command.end() for command in commands]
+        assert [one.returncode for one in answers] == [0] * 4, answers
+        lines = [line for one in answers for line in one.stdout.splitlines()]
         assert sorted(line for line in lines if line.startswith("applied")) == applied()
         assert content(file)[0] == SCHEMA_VERSION
 
@@ -419,8 +400,8 @@ def test_a_file_that_is_locked_for_too_long_is_refused(
     copy = file.with_name("copy.db")
     with locked(file, lock):
         start = time.monotonic()
-        done = migrate(file, "--busy-timeout", "0.5", *(["--backup", copy] if backup else []))
-        assert 0.5 <= time.monotonic() - start < BUSY_TIMEOUT_MS / 1000
+        done = migrate(file, "--busy-timeout", "0.2", *(["--backup", copy] if backup else []))
+        assert 0.2 <= time.monotonic() - start < BUSY_TIMEOUT_MS / 1000
     if copy.exists():  # since nothing that is locked was read
         assert done.stdout == f"copied {file} to {copy}\n"
         assert content(copy) == before
@@ -431,7 +412,7 @@ def test_a_file_that_is_locked_for_too_long_is_refused(
 
 def test_a_lock_that_is_let_go_of_in_time_is_waited_for(file: Path) -> None:
     a_file_of_version(file, 1)
-    with locked(file, "exclusive", seconds=1):
+    with locked(file, "exclusive", seconds=0.3):
         assert_done(migrate(file, "--busy-timeout", "30"), *applied(2))
 
 
@@ -477,7 +458,7 @@ def test_a_full_file_system_leaves_nothing_behind(tmp_path: Path, pages: int) ->
     done = subprocess.run(
         [
             *("unshare", "--mount", "sh", "-c", script, "sh", tmp_path),
-            *(*COMMAND, tmp_path / "workflows.db"),
+            *(*COMMAND, "migrate", tmp_path / "workflows.db"),
         ],
         env=ENVIRONMENT,
         capture_output=True,
@@ -616,15 +597,7 @@ def test_a_backup_into_a_read_only_folder_is_refused(open_folder: Path) -> None:
     ],
 )
 def test_wrong_usage_exits_with_2_and_touches_nothing(tmp_path: Path, arguments: list[str]) -> None:
-    done = subprocess.run(
-        [*COMMAND[:-1], *arguments],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_command(*arguments, env=ENVIRONMENT, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.lower().startswith("usage: ")
     assert names_in(tmp_path) == []

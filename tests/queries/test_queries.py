@@ -29,11 +29,11 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
     WorkflowSignal,
     WorkflowTimer,
-    migrate,
 )
 from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
 from durable_workflow_sqlite.store.sql import QUERIES_DIR, load_queries
 from query_files import Query, read_queries
+from tests.databases import new_in_memory
 
 FILES = sorted(QUERIES_DIR.glob("*.sql"))
 QUERIES = [query for path in FILES for query in read_queries(path)]
@@ -54,8 +54,7 @@ def code_of(query: Query) -> str:
 @pytest.fixture
 def empty() -> Iterator[sqlite3.Connection]:
     """A migrated database."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        migrate(connection)
+    with closing(new_in_memory()) as connection:
         yield connection
 
 

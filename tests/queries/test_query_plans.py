@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from shutil import copytree
 
 import pytest
 
+import query_plans
 from query_plans import (
     MIGRATIONS,
     OUTPUT,
@@ -223,8 +222,13 @@ def test_a_query_that_does_not_prepare_is_refused(planned: Planned) -> None:
 # The file that is committed
 
 
-def test_the_statistics_are_the_same_each_time() -> None:
-    once, again = statistics_of_a_long_life(), statistics_of_a_long_life()
+@pytest.fixture(scope="module")
+def statistics() -> list[Statistic]:
+    return statistics_of_a_long_life()
+
+
+def test_the_statistics_are_the_same_each_time(statistics: list[Statistic]) -> None:
+    once, again = statistics, statistics_of_a_long_life()
     assert once == again
     assert {table for table, _, _ in once} == {
         "step_checkpoints",
@@ -236,46 +240,48 @@ def test_the_statistics_are_the_same_each_time() -> None:
     }
 
 
-def test_the_committed_plans_keep_the_rules() -> None:
-    text = plans(ROOT / QUERIES, ROOT / MIGRATIONS, statistics_of_a_long_life())
+def test_the_committed_plans_keep_the_rules(statistics: list[Statistic]) -> None:
+    text = plans(ROOT / QUERIES, ROOT / MIGRATIONS, statistics)
     committed = (ROOT / OUTPUT).read_text(encoding="utf-8")
     if committed.startswith(f"How SQLite {sqlite3.sqlite_version} "):
         assert committed == text
 
 
-def test_a_check_says_what_differs_and_writes_nothing(tmp_path: Path) -> None:
-    for folder in ("tools", "sql", "benchmarks", "src/durable_workflow_sqlite/store"):
-        copytree(ROOT / folder, tmp_path / folder)
+def test_a_check_says_what_differs_and_writes_nothing(
+    tmp_path: Path,
+    statistics: list[Statistic],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copytree(ROOT / "sql", tmp_path / "sql")
+    monkeypatch.setattr(query_plans, "ROOT", tmp_path)
+    monkeypatch.setattr(query_plans, "statistics_of_a_long_life", lambda: statistics)
+    monkeypatch.chdir(ROOT)
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, tmp_path / "tools" / "query_plans.py", *arguments],
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["query_plans.py", *arguments])
+        code = query_plans.main()
+        return code, capsys.readouterr().out
 
     output = tmp_path / OUTPUT
-    assert run().returncode == 0
+    assert run()[0] == 0
     current = output.read_text()
-    assert run("--check").returncode == 0
+    assert run("--check")[0] == 0
 
     output.write_text(current.replace("load_workflows\n", "load_definitions\n", 1))
-    checked = run("--check")
-    assert checked.returncode == 1
-    assert f"{OUTPUT}: out of date; run `make plans`" in checked.stdout
-    assert "-load_definitions\n+load_workflows" in checked.stdout
+    code, said = run("--check")
+    assert code == 1
+    assert f"{OUTPUT}: out of date; run `make plans`" in said
+    assert "-load_definitions\n+load_workflows" in said
     assert "load_definitions" in output.read_text()
 
     output.write_text(output.read_text().replace(sqlite3.sqlite_version, "3.99.0", 1))
-    checked = run("--check")
-    assert checked.returncode == 0
-    assert "sql/plans.txt is by SQLite 3.99.0" in checked.stdout
+    code, said = run("--check")
+    assert code == 0
+    assert "sql/plans.txt is by SQLite 3.99.0" in said
 
     query = tmp_path / QUERIES / "workflow_timers.sql"
     query.write_text(query.read_text().replace("@sort: the timers of one", "The timers of one"))
-    checked = run("--check")
-    assert checked.returncode == 1
-    assert "load_timers: SQLite sorts rows" in checked.stdout
+    code, said = run("--check")
+    assert code == 1
+    assert "load_timers: SQLite sorts rows" in said

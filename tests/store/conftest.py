@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import new_database
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a workflow database may be."""
-    return tmp_path / "workflows.db"
+    """A workflow database with nothing in it."""
+    return new_database(tmp_path / "workflows.db")

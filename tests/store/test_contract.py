@@ -10,16 +10,21 @@ import pytest
 
 from durable_workflow_sqlite import CheckpointStore, SqliteCheckpointStore
 from durable_workflow_sqlite.testing import CheckpointStoreContract
+from tests.databases import new_database
+
+
+def made(path: Path) -> Path:
+    return path if path.exists() else new_database(path)
 
 
 class TestAFile(CheckpointStoreContract):
     async def open_store(self, path: Path) -> CheckpointStore:
-        return SqliteCheckpointStore.file(path)
+        return SqliteCheckpointStore.file(made(path))
 
 
 class TestAFileThatIsSafeFromPowerCuts(CheckpointStoreContract):
     async def open_store(self, path: Path) -> CheckpointStore:
-        return SqliteCheckpointStore.file(path, synchronous="full")
+        return SqliteCheckpointStore.file(made(path), synchronous="full")
 
 
 class TestAGivenConnection(CheckpointStoreContract):
@@ -33,7 +38,7 @@ class TestAGivenConnection(CheckpointStoreContract):
             connection.close()
 
     async def open_store(self, path: Path) -> CheckpointStore:
-        self._given.append(sqlite3.connect(path))
+        self._given.append(sqlite3.connect(made(path)))
         return SqliteCheckpointStore(self._given[-1])
 
 

@@ -23,6 +23,7 @@ from durable_workflow_sqlite import (
     StoreFullError,
     StoreGoneError,
 )
+from durable_workflow_sqlite.store import connection as opening
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.store.processes import a_process
@@ -196,7 +197,7 @@ def test_a_lock_that_another_process_holds_does_not_block_the_loop(
                     longest, last = max(longest, time.monotonic() - last), time.monotonic()
                 await asyncio.gather(*writes)
                 assert time.monotonic() - began > 0.5
-                assert longest < 0.25
+                assert longest < 0.5
             assert await saved(store) == [0, 1, 2]
             await store.save_checkpoint(new_checkpoint("e", 3))
 
@@ -519,8 +520,10 @@ def test_one_event_loop_after_another_can_use_one_store(
 
 
 def test_a_store_can_be_closed_after_its_loop_went_away_in_the_middle_of_a_write(
-    file: Path, other: sqlite3.Connection
+    file: Path, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(opening, "BUSY_TIMEOUT_MS", 400)
+    monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 400)
     store = SqliteCheckpointStore.file(file)
 
     async def leave() -> None:

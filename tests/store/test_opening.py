@@ -26,6 +26,12 @@ from tests.other_user import become_another_user
 from tests.store.processes import a_process
 
 
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a workflow database may be."""
+    return tmp_path / "workflows.db"
+
+
 def pragmas(connection: sqlite3.Connection) -> dict[str, object]:
     names = (
         "busy_timeout",

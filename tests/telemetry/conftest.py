@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from durable_workflow_sqlite.telemetry import OpenTelemetryObserver
+from tests.databases import new_database
 from tests.lives import Journal
 
 
@@ -58,7 +59,8 @@ def telemetry() -> Telemetry:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "workflows.db"
+    """A workflow database with nothing in it."""
+    return new_database(tmp_path / "workflows.db")
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+OURS = "durable_workflow_sqlite_pytest"
 WORKFLOW = """
 from datetime import timedelta
 import pytest
@@ -19,10 +21,14 @@ async def month(ctx: WorkflowContext) -> str:
 """
 
 
-def pytest_run(folder: Path, test: str, *options: str) -> str:
+def pytest_run(folder: Path, test: str, *options: str, plugins: str | None = None) -> str:
+    """What pytest prints, with these plugins alone, or with all that are installed."""
     (folder / "test_it.py").write_text(WORKFLOW + test)
+    alone = {} if plugins is None else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    chosen = [] if plugins is None else [word for one in plugins.split() for word in ("-p", one)]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", *options, "test_it.py"],
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", *chosen, *options, "test_it.py"],
+        env=os.environ | alone,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -59,6 +65,7 @@ async def test_that_leaves_it_in_the_middle(async_durable):
         "asyncio_mode=auto",
         "-o",
         "asyncio_default_fixture_loop_scope=function",
+        plugins=f"{OURS} pytest_asyncio.plugin",
     )
     assert "2 passed" in printed, printed
 
@@ -80,7 +87,7 @@ async def test_that_leaves_it_in_the_middle(async_durable):
     await async_durable.start(month)
     await async_durable.settle()
 """
-    printed = pytest_run(tmp_path, test, "-p", "no:asyncio")
+    printed = pytest_run(tmp_path, test, plugins=f"{OURS} anyio.pytest_plugin")
     assert "2 passed" in printed, printed
 
 
@@ -93,7 +100,7 @@ def test_that_fails(durable):
     durable.crash_at("sya")
     assert durable.run(month) == "undone"
 """
-    printed = pytest_run(tmp_path, test, "-p", "no:asyncio")
+    printed = pytest_run(tmp_path, test, plugins=OURS)
     assert "1 failed, 1 passed, 1 error" in printed
     assert "a crash after step 'sya'" in printed
     told, _, _ = printed.partition("short test summary")
@@ -106,7 +113,7 @@ def test_history(durable):
     durable.run(month)
     durable.history().assert_ran("say", times=2)
 """
-    printed = pytest_run(tmp_path, test, "-p", "no:asyncio")
+    printed = pytest_run(tmp_path, test, plugins=OURS)
     assert "step 'say' should have run twice, and ran once. It was:" in printed
     assert re.search(r"test_it\.py:\d+: AssertionError", printed)
     assert "history.py" not in printed

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import new_database
 from tests.lives import Journal
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,8 @@ class Workers:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "workflows.db"
+    """A workflow database with nothing in it."""
+    return new_database(tmp_path / "workflows.db")
 
 
 @pytest.fixture

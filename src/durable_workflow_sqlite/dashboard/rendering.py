@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -21,12 +22,29 @@ STATIC: Final = _HERE / "static"
 _LOOKS: Final = frozenset({*ExecutionStatus, "BLOCKED"})
 
 
+class _Compiled(BytecodeCache):
+    """The templates as code: to compile them takes long, and a process may have many dashboards."""
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], Any] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+_compiled = _Compiled()
+
+
 class Pages:
     """The templates, with what every page shows."""
 
     def __init__(self, file: Path, *, read_only: bool, has_login: bool) -> None:
         environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
+            bytecode_cache=_compiled,
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

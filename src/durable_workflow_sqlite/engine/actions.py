@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from durable_workflow_sqlite.engine.callables import remembered
 from durable_workflow_sqlite.errors import EngineStoppedError
 
 if TYPE_CHECKING:
@@ -103,34 +104,16 @@ def failure_of(run: Run, error: BaseException, what: str) -> Exception:
     return RuntimeError(f"the function of {what} was cancelled from within")
 
 
+@remembered
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    try:
-        return _is_coroutine_function(function)
-    except TypeError:  # it cannot be hashed
-        return _is_coroutine_function.__wrapped__(function)
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_coroutine_function(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(type(function), "__call__", None)  # noqa: B004 - its kind, not whether
     )
 
 
+@remembered
 def reference(function: Callable[..., Any]) -> str:
     """`module:name` of a function, for people who read the row."""
-    try:
-        return _reference(function)
-    except TypeError:  # it cannot be hashed
-        return _reference.__wrapped__(function)
-
-
-@functools.lru_cache(maxsize=4096)
-def _reference(function: Callable[..., Any]) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return f"{getattr(function, '__module__', None) or type(function).__module__}:{name}"

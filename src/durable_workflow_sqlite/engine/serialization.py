@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from durable_workflow_sqlite.engine.callables import remembered
 from durable_workflow_sqlite.errors import SerializationError, StoreError
 
 Serialize = Callable[[Any], Any]
@@ -88,18 +89,9 @@ def check_type(type_: Any, what: str, name: str) -> None:
         ) from error
 
 
+@remembered
 def result_type(function: Callable[..., Any]) -> Any:
     """The type of what a function returns or its coroutine gives; Any where nothing says so."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    try:
-        return _result_type(function)
-    except TypeError:  # it cannot be hashed
-        return _result_type.__wrapped__(function)
-
-
-@functools.lru_cache(maxsize=4096)
-def _result_type(function: Callable[..., Any]) -> Any:
     if inspect.isclass(function):
         return function
     if not hasattr(function, "__annotations__"):

@@ -107,8 +107,10 @@ def read_migrations(directory: Path) -> list[Migration]:
 
 def _ends_early(before: str, line: str) -> bool:
     """Whether more than a comment follows the first end of a statement in a line."""
-    for position, character in enumerate(line):
-        if character == ";" and sqlite3.complete_statement(before + line[: position + 1]):
-            rest = line[position + 1 :].strip()
+    end = line.find(";")
+    while end >= 0:
+        if sqlite3.complete_statement(before + line[: end + 1]):
+            rest = line[end + 1 :].strip()
             return bool(rest) and not rest.startswith("--")
+        end = line.find(";", end + 1)
     return False

@@ -1,0 +1,186 @@
+"""Commands of this library, run as a shell runs them, without a new interpreter for each.
+
+A command is a fork of the process of the tests: it has its own arguments, environment, streams and
+folder, and its exit status, but finds every module imported, which is most of what it takes. One
+that would have a database open that this process has open, too, gets an interpreter of its own:
+SQLite's locks do not live through a fork. So does all that is not run through here.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import IO, Any
+
+from durable_workflow_sqlite.__main__ import console, main
+from durable_workflow_sqlite.store.sql import load_queries
+
+MAY_TAKE_S = 60
+COMMAND = [sys.executable, "-m", "durable_workflow_sqlite"]
+
+
+class Running:
+    """A command at work, its output going into pipes."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        before: Callable[[], object] | None = None,
+    ) -> None:
+        self._words = words
+        null = os.open(os.devnull, os.O_RDONLY)
+        self._out, out = os.pipe()
+        self._err, err = os.pipe()
+        self._pid = fork_command(words, (null, out, err), env=env, cwd=cwd, before=before)
+        for one in (null, out, err):
+            os.close(one)
+
+    def end(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end, and hear all that it said, whichever pipe is filled first."""
+        errors: list[str] = []
+        with os.fdopen(self._out) as out, os.fdopen(self._err) as err:
+            reader = threading.Thread(target=lambda: errors.append(err.read()))
+            reader.start()
+            text = out.read()
+            reader.join()
+        code = exit_code(self._pid)
+        return subprocess.CompletedProcess([*COMMAND, *self._words], code, text, errors[0])
+
+
+def run_command(
+    *arguments: str | Path,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    before: Callable[[], object] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as in a pipe; `before` is called in its process, before it begins."""
+    words = [*map(str, arguments)]
+    if may_fork(words, cwd):
+        return Running(words, env, cwd, before).end()
+    return subprocess.run(
+        [*COMMAND, *words],
+        env=env,
+        cwd=cwd,
+        preexec_fn=before,
+        capture_output=True,
+        text=True,
+        timeout=MAY_TAKE_S,
+        check=False,
+    )
+
+
+def may_fork(words: Sequence[str], cwd: Path | None = None) -> bool:
+    """Whether none of the files that are named is open in this process."""
+    if sys.platform != "linux":
+        return False
+    named = tuple(os.path.realpath(os.path.join(cwd or "", word)) for word in words)  # noqa: PTH118
+    for one in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        try:
+            opened = os.readlink(f"/proc/self/fd/{one}")  # noqa: PTH115
+        except OSError:  # it was the listing's own
+            continue
+        if opened.removesuffix("-wal").removesuffix("-shm") in named:
+            return False
+    return True
+
+
+def fork_command(
+    words: Sequence[str],
+    streams: Sequence[int],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    before: Callable[[], object] | None = None,
+) -> int:
+    """Begin a command on stdin, stdout and stderr; the id of its process."""
+    _import_all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
+        pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        for number, one in enumerate(streams):
+            os.dup2(one, number)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        _be_new(words, env, cwd)
+        if before is not None:
+            before()
+        code = _main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+@functools.cache
+def _import_all() -> None:
+    """All that a command needs, also what is imported where it is used."""
+    load_queries()
+    for name in ("acting", "looking", "output", "timeline", "upkeep"):
+        importlib.import_module(f"durable_workflow_sqlite.cli.{name}")
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        assert main(["list", "/no/such/file"]) == 1
+
+
+def exit_code(pid: int) -> int:
+    """Wait for a process; its exit code, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _main() -> int:
+    try:
+        console()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def _be_new(words: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> None:
+    """Forget what is of the tests: as an interpreter that has just begun."""
+    gc.freeze()
+    signal.alarm(MAY_TAKE_S)
+    os.environ.clear()
+    os.environ.update(env)
+    if cwd is not None:
+        os.chdir(cwd)
+    sys.argv = ["-m", *words]
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    plain = sys.__stdout__
+    assert plain is not None
+    encoding, errors = plain.encoding, plain.errors
+    sys.stdin = _text(0, "r", encoding, errors)
+    sys.stdout = _text(1, "w", encoding, errors)
+    sys.stderr = _text(2, "w", encoding, "backslashreplace")
+    sys.excepthook = sys.__excepthook__
+    sys.unraisablehook = sys.__unraisablehook__
+    warnings.resetwarnings()
+    for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", ignored)
+    logging.root.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
+
+
+def _text(number: int, mode: str, encoding: str, errors: str | None) -> IO[Any]:
+    buffering = 1 if mode == "w" and (number == 2 or os.isatty(number)) else -1
+    return open(number, mode, buffering, encoding=encoding, errors=errors, closefd=False)

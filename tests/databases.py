@@ -1,0 +1,52 @@
+"""Databases of the newest version with nothing in them, copied: to make one takes ten migrations.
+
+How they are made, and what happens when that is interrupted, is tested in tests/migrations and in
+tests/store/test_opening.py, without these.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from durable_workflow_sqlite.store.connection import configure
+from durable_workflow_sqlite.store.migrations import migrate
+
+
+@functools.cache
+def _bytes() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "new.db"
+        connection = sqlite3.connect(file, isolation_level=None)
+        try:
+            configure(connection)
+            migrate(connection)
+        finally:
+            connection.close()
+        return file.read_bytes()
+
+
+def new_database(file: Path) -> Path:
+    """Write one to a place where there is none."""
+    with file.open("xb") as copy:
+        copy.write(_bytes())
+    return file
+
+
+def new_in_memory() -> sqlite3.Connection:
+    """One in memory, for any thread."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.deserialize(_in_memory())
+    return connection
+
+
+@functools.cache
+def _in_memory() -> bytes:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(connection)
+        return connection.serialize()
+    finally:
+        connection.close()
