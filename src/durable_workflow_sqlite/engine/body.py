@@ -249,7 +249,7 @@ class Body:
         """Ask for something, and wait for the outcome."""
         if not (self.is_open and self.loop.is_running_now):
             self.check_open()
-        future = call.future = self.loop.create_future()
+        future = call.future = asyncio.Future(loop=self.loop)  # in no set: it needs no number
         self.open[call.place] = call
         self.new.append(call)
         try:
