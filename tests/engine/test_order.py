@@ -285,3 +285,24 @@ def test_a_sleep_that_new_code_makes_longer_is_waited_for_once(file: Path) -> No
     seconds = 90.0
     later = ManualClock(beginning + timedelta(seconds=70))
     assert asyncio.run(life(later)) == (ExecutionStatus.SUSPENDED, ["PENDING 0:01:30"])
+
+
+def test_a_timer_fires_at_its_time_to_the_microsecond_and_is_one_event() -> None:
+    """In seconds since 1970, as asyncio counts, the times of many of them are rounded."""
+
+    @workflow
+    async def naps(ctx: WorkflowContext) -> None:
+        for number in range(MANY):
+            await asyncio.sleep(number / 7)
+
+    async def life(clock: ManualClock) -> list[int | None]:
+        async with (
+            SqliteCheckpointStore.in_memory() as store,
+            DurableEngine(store, clock=clock) as engine,
+        ):
+            handle = await engine.start(naps, execution_id="one")
+            while not (await handle.status()).is_terminal:
+                await clock.advance(timedelta(seconds=1))
+            return [one.event for one in await store.load_checkpoints("one")]
+
+    assert asyncio.run(life(ManualClock())) == list(range(1, MANY))

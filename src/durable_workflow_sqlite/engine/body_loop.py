@@ -37,6 +37,7 @@ Ts = TypeVarTuple("Ts")
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 _ASYNCIO_TASKS: Final = asyncio.tasks.__file__
 
@@ -380,8 +381,9 @@ def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
 
 
 def as_time(seconds: float) -> datetime:
-    """The time that an event loop of a body means by a number."""
+    """The time at which the clock of a body's event loop shows this number, or a little more."""
     try:
-        return EPOCH + timedelta(seconds=seconds)
+        at = EPOCH + timedelta(seconds=seconds)  # rounded: it may be a little less, too
+        return at if (at - EPOCH).total_seconds() >= seconds else at + _MICROSECOND
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC)
