@@ -306,3 +306,21 @@ def test_a_timer_fires_at_its_time_to_the_microsecond_and_is_one_event() -> None
             return [one.event for one in await store.load_checkpoints("one")]
 
     assert asyncio.run(life(ManualClock())) == list(range(1, MANY))
+
+
+def test_tasks_that_are_given_no_name_have_the_same_in_each_life() -> None:
+    @workflow
+    async def names(ctx: WorkflowContext) -> list[str]:
+        tasks = [asyncio.create_task(one_step(ctx, number)) for number in range(3)]
+        named = asyncio.create_task(one_step(ctx, 3), name="its own")
+        await asyncio.gather(*tasks, named)
+        return [task.get_name() for task in (*tasks, named)]
+
+    async def life() -> list[str]:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            return await engine.run(names)
+
+    first = asyncio.run(life())
+    assert first == asyncio.run(life())
+    assert len(set(first)) == 4
+    assert first[-1] == "its own"

@@ -780,6 +780,44 @@ def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
     asyncio.run(life())
 
 
+async def awaits_what_it_has_cancelled(ctx: WorkflowContext) -> None:
+    task = asyncio.create_task(ctx.step("never", asyncio.sleep, NEVER))
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+async def cancels_itself(ctx: WorkflowContext) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await ctx.step("never", asyncio.sleep, NEVER)
+
+
+@pytest.mark.parametrize("body", [awaits_what_it_has_cancelled, cancels_itself])
+def test_a_workflow_that_is_cancelled_from_within_has_failed_and_is_undone(
+    body: Callable[[WorkflowContext], Awaitable[None]],
+) -> None:
+    undone: list[int] = []
+
+    @workflow
+    async def is_cancelled(ctx: WorkflowContext) -> None:
+        await ctx.step("one", int, compensate=undone.append)
+        await body(ctx)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            async with asyncio.timeout(10):
+                with pytest.raises(WorkflowFailedError, match="cancelled from within") as failed:
+                    await engine.run(is_cancelled, execution_id="one")
+            assert isinstance(failed.value.__cause__, RuntimeError)
+            assert isinstance(failed.value.__cause__.__cause__, asyncio.CancelledError)
+            assert (await engine.load("one")).status is ExecutionStatus.FAILED
+
+    asyncio.run(life())
+    assert undone == [0]
+
+
 @ALL_BODIES
 def test_it_is_the_same_in_the_debug_mode_of_asyncio(body: Body, journal: Journal) -> None:
     async def life() -> None:

@@ -87,11 +87,21 @@ class Ending:
                 raise
             except Exception as unfit:  # noqa: BLE001 - whatever a type of the user does
                 error = unfit
+        if isinstance(error, asyncio.CancelledError):
+            error = self._cancelled_from_within(error)
         if not isinstance(error, Exception) or is_refused(error):
-            # A cancellation from outside, or the process is told to exit, or the code is wrong:
-            # nobody failed.
+            # The process is told to exit, or the code is wrong: nobody failed.
             raise LeftAsItIs(error)
         return await self._undo(error)
+
+    def _cancelled_from_within(self, cancellation: asyncio.CancelledError) -> RuntimeError:
+        """Nobody told the function to end, and it ends each time: it awaits what it cancelled."""
+        error = RuntimeError(
+            f"the function of workflow {self._definition.name!r} was cancelled from within: it"
+            " awaited a task that was cancelled, or cancelled itself"
+        )
+        error.__cause__ = cancellation
+        return error
 
     async def _complete(self, result: object) -> Outcome:
         run = self._run
