@@ -324,3 +324,20 @@ def test_tasks_that_are_given_no_name_have_the_same_in_each_life() -> None:
     assert first == asyncio.run(life())
     assert len(set(first)) == 4
     assert first[-1] == "its own"
+
+
+def test_the_tasks_of_many_executions_do_not_get_into_each_others_way() -> None:
+    """asyncio has them in one set: with the same hash each would be compared with all others."""
+    hashes: set[int] = set()
+
+    @workflow
+    async def looks(ctx: WorkflowContext) -> None:
+        hashes.add(hash(asyncio.current_task()))
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            for number in range(MANY):
+                await engine.run(looks, execution_id=str(number))
+
+    asyncio.run(life())
+    assert len(hashes) == MANY

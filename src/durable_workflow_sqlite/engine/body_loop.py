@@ -70,10 +70,13 @@ class BodyLoop(RefusingLoop):
     """See the module. `number_of_timers` counts all that were ever asked for: the k-th is timer k.
 
     now: what its clock shows; in seconds since 1970, for asyncio.
+    hashes_from: the hash of its first task, less one. asyncio has the tasks of all event loops in
+        one set: there the first tasks of ten thousand executions must not be at one place.
     """
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, hashes_from: int = 0) -> None:
         self.now = now
+        self._hashes_from = hashes_from
         self._ready: list[_Handle] = []  # a deque would take more memory than the rest
         self._timers: list[tuple[float, int, _Handle]] = []
         self._tasks: dict[asyncio.Task[Any], Context] = {}
@@ -287,14 +290,21 @@ class BodyLoop(RefusingLoop):
             started = self._ordered.pop(coro, None) or self._started_in_order(coro)
             if started is not None:
                 return started
-            self._number_of_tasks += 1
-            task = BodyTask(self._number_of_tasks, coro, self, name, context, **more)
+            task = self._new_task(coro, name, context, **more)
         tasks = self._tasks
         tasks[task] = context
         if len(tasks) > self._prune_tasks_at:
             self._tasks = {one: its for one, its in tasks.items() if not one.done()}
             self._prune_tasks_at = max(64, 2 * len(self._tasks))
         return task
+
+    def _new_task(
+        self, coroutine: Any, name: str | None, context: Context, **more: Any
+    ) -> BodyTask:
+        number = self._number_of_tasks = self._number_of_tasks + 1
+        if name is None:
+            name = f"Task-{number}"  # asyncio counts all tasks of the process
+        return BodyTask(self._hashes_from + number, coroutine, self, name, context, **more)
 
     def _started_in_order(self, coroutine: Any) -> asyncio.Task[Any] | None:
         """The task of a coroutine that `asyncio.as_completed` starts, all of them in their order.
@@ -316,9 +326,8 @@ class BodyLoop(RefusingLoop):
                     )
                 for one in cast("list[Any]", given):
                     if asyncio.iscoroutine(one) and one not in self._ordered:
-                        self._number_of_tasks += 1
                         context = copy_context()
-                        task = BodyTask(self._number_of_tasks, one, self, None, context)
+                        task = self._new_task(one, None, context)
                         self._tasks[task] = context
                         self._ordered[one] = task
                 return self._ordered.pop(coroutine, None)

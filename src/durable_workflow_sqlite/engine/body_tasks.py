@@ -39,7 +39,7 @@ def new_future(loop: asyncio.AbstractEventLoop, number: int) -> BodyFuture:
 
 
 class BodyTask(asyncio.Task[Any]):
-    """A task whose hash is its number; so is its name, unless it is given one."""
+    """A task whose hash is its number."""
 
     def __init__(
         self,
@@ -51,8 +51,6 @@ class BodyTask(asyncio.Task[Any]):
         **more: Any,
     ) -> None:
         self._number = number
-        if name is None:
-            name = f"Task-{number}"  # asyncio counts all tasks of the process
         super().__init__(coroutine, loop=loop, name=name, context=context, **more)
 
     def __hash__(self) -> int:
