@@ -42,6 +42,14 @@ asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain
 	@DURABLE_PROGRAMS=$${DURABLE_PROGRAMS:-20000} $(BIN)/python -m pytest -q -n 2 \
 		-o faulthandler_timeout=0 tests/properties/test_asyncio_programs.py $(ARGS)
 
+# "eager" needs Python 3.12 or later.
+LOOPS := debug uvloop $(shell $(BIN)/python -c 'import sys; sys.version_info < (3, 12) or print("eager")' 2>/dev/null)
+
+.PHONY: other-loops
+other-loops: $(READY) ## Run the tests of the engine and of the kit on the event loops of others
+	@for loop in $(LOOPS); do echo "on $$loop:"; DURABLE_LOOP=$$loop $(BIN)/python -m pytest -q \
+		-n $(WORKERS) tests/engine tests/testing -m "not campaign" $(ARGS) || exit 1; done
+
 FAULTS := kill freeze power errors open-race clock bad-data
 
 .PHONY: faults

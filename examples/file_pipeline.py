@@ -1,4 +1,4 @@
-"""Every file of a folder in a branch of its own, side by side, then one report of them all.
+"""Every file of a folder, side by side, then one report of them all.
 
     python file_pipeline.py [FOLDER]
 
@@ -40,7 +40,8 @@ class Sales:
 async def pipeline(ctx: WorkflowContext, folder: str) -> str:
     # What a workflow goes by must be the same on every replay: the list of files is a step, too.
     files = await ctx.step("list", list_files, folder)
-    # Each chain of steps that runs beside others takes a branch of its own.
+    # A branch numbers its steps for itself. So what is done of one file may get another step at
+    # its end one day, and executions that are under way go on. Nothing else needs a branch.
     found = await asyncio.gather(*(load(ctx.branch(file), folder, file) for file in files))
     good = [sales for sales in found if sales is not None]
     return await ctx.step("report", report, folder, good, len(files) - len(good))

@@ -26,15 +26,14 @@ calls: Counter[str] = Counter()
 
 @workflow
 async def nightly(ctx: WorkflowContext, sources: list[str]) -> str:
-    # Each chain of steps that runs beside others takes a branch of its own.
-    counts = await asyncio.gather(*(load(ctx.branch(name), name) for name in sources))
+    counts = await asyncio.gather(*(load(ctx, name) for name in sources))
     await ctx.sleep("until the morning", timedelta(seconds=0.1))
     return await ctx.step("report", report, dict(zip(sources, counts, strict=True)))
 
 
 async def load(ctx: WorkflowContext, source: str) -> int:
-    rows = await ctx.step("fetch", fetch, source, retry=PATIENT)
-    return await ctx.step("clean", clean, rows)
+    rows = await ctx.step(f"fetch {source}", fetch, source, retry=PATIENT)
+    return await ctx.step(f"clean {source}", clean, rows)
 
 
 async def fetch(source: str) -> list[str]:

@@ -67,39 +67,6 @@ CREATE TABLE workflow_signals (
 
 CREATE INDEX idx_wf_timer_fire on workflow_timers (status, fire_at);
 
-CREATE TABLE "step_checkpoints" (
-    id                    integer primary key,
-    workflow_execution_id text    not null references workflow_executions (
-        workflow_execution_id
-    ),
-    branch                text    not null default '',
-    step_index            integer not null,
-    attempt               integer not null default 1,
-    step_name             text    not null,
-    kind                  text    not null default 'STEP'
-    constraint step_checkpoints_kind check (kind in ('STEP', 'SLEEP', 'SIGNAL')),
-    status                text    not null
-    constraint step_checkpoints_status check (
-        status in ('INTENT', 'COMPLETED', 'FAILED', 'COMPENSATED')
-    ),
-    input_data            text,
-    output_data           text,
-    error_type            text,
-    error_message         text,
-    idempotency_key       text,
-    compensate_ref        text,
-    started_at            text,
-    completed_at          text,
-    due_at                text
-, event integer);
-
-CREATE UNIQUE INDEX idx_step_cp_exec on step_checkpoints (
-    workflow_execution_id,
-    branch,
-    step_index,
-    attempt
-);
-
 CREATE TABLE workflow_claims (
     fencing_token         integer primary key autoincrement,
     workflow_execution_id text    not null unique references workflow_executions (
@@ -390,6 +357,45 @@ begin
         );
 end;
 
+CREATE TABLE "step_checkpoints" (
+    id                    integer primary key,
+    workflow_execution_id text    not null references workflow_executions (
+        workflow_execution_id
+    ),
+    branch                text    not null default '',
+    step_index            integer not null,
+    attempt               integer not null default 1,
+    step_name             text    not null,
+    kind                  text    not null default 'STEP'
+    constraint step_checkpoints_kind check (
+        kind = 'STEP' or kind = 'SLEEP' or kind = 'SIGNAL'
+    ),
+    status                text    not null
+    constraint step_checkpoints_status check (
+        status = 'INTENT'
+        or status = 'COMPLETED'
+        or status = 'FAILED'
+        or status = 'COMPENSATED'
+    ),
+    input_data            text,
+    output_data           text,
+    error_type            text,
+    error_message         text,
+    idempotency_key       text,
+    compensate_ref        text,
+    started_at            text,
+    completed_at          text,
+    due_at                text,
+    event                 integer
+);
+
+CREATE UNIQUE INDEX idx_step_cp_exec on step_checkpoints (
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt
+);
+
 CREATE INDEX idx_wf_signal_pending on workflow_signals (
     workflow_execution_id,
     status,
@@ -428,79 +434,74 @@ left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id;
 
 CREATE VIEW workflow_in_doubt as
+with in_doubt as (
+    select
+        step.id,
+        step.workflow_execution_id,
+        'INTENT' as step_status
+    from workflow_executions as execution
+    inner join workflow_open_steps as step
+        on execution.workflow_execution_id = step.workflow_execution_id
+    where
+        execution.status in ('RUNNING', 'COMPENSATING')
+        and step.kind = 'STEP'
+        and step.waiting_for is null
+    union all
+    select
+        step.id,
+        step.workflow_execution_id,
+        'FAILED' as step_status
+    from step_checkpoints as step
+    where
+        step.status = 'FAILED'
+        and step.error_type = 'asyncio.exceptions:CancelledError'
+        and step.event is null
+        and step.kind = 'STEP'
+        and step.attempt > 0
+        and step.due_at is null
+        and step.started_at is not null
+        and not exists (
+            select 1
+            from step_checkpoints as later
+            where
+                later.workflow_execution_id = step.workflow_execution_id
+                and later.branch = step.branch
+                and later.step_index = step.step_index
+                and later.attempt > step.attempt
+        )
+        and not exists (
+            select 1
+            from step_checkpoints as undone
+            where
+                undone.workflow_execution_id = step.workflow_execution_id
+                and undone.branch = step.branch
+                and undone.step_index = step.step_index
+                and undone.attempt = 0
+                and undone.status = 'COMPENSATED'
+        )
+)
+
 select
-    step.workflow_execution_id,
+    in_doubt.workflow_execution_id,
     workflow.workflow_type,
     execution.status,
     step.branch,
     step.step_index,
     step.attempt,
     step.step_name,
-    'INTENT' as step_status,
+    in_doubt.step_status,
     step.idempotency_key,
     step.started_at,
     claim.worker_id,
     claim.claimed_at,
     round((julianday('now') - julianday(step.started_at)) * 86400, 1) as age_seconds,
-    step.id as checkpoint_id
-from workflow_executions as execution
-inner join workflow_open_steps as step
-    on execution.workflow_execution_id = step.workflow_execution_id
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
-left join workflow_claims as claim
-    on execution.workflow_execution_id = claim.workflow_execution_id
-where
-    execution.status in ('RUNNING', 'COMPENSATING')
-    and step.kind = 'STEP'
-    and step.waiting_for is null
-union all
-select
-    step.workflow_execution_id,
-    workflow.workflow_type,
-    execution.status,
-    step.branch,
-    step.step_index,
-    step.attempt,
-    step.step_name,
-    'FAILED' as step_status,
-    step.idempotency_key,
-    step.started_at,
-    claim.worker_id,
-    claim.claimed_at,
-    round((julianday('now') - julianday(step.started_at)) * 86400, 1) as age_seconds,
-    step.id as checkpoint_id
-from step_checkpoints as step
+    in_doubt.id as checkpoint_id
+from in_doubt
+inner join step_checkpoints as step
+    on in_doubt.id = step.id
 inner join workflow_executions as execution
-    on step.workflow_execution_id = execution.workflow_execution_id
+    on in_doubt.workflow_execution_id = execution.workflow_execution_id
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 left join workflow_claims as claim
-    on execution.workflow_execution_id = claim.workflow_execution_id
-where
-    step.status = 'FAILED'
-    and step.error_type = 'asyncio.exceptions:CancelledError'
-    and step.event is null
-    and step.kind = 'STEP'
-    and step.attempt > 0
-    and step.due_at is null
-    and step.started_at is not null
-    and not exists (
-        select 1
-        from step_checkpoints as later
-        where
-            later.workflow_execution_id = step.workflow_execution_id
-            and later.branch = step.branch
-            and later.step_index = step.step_index
-            and later.attempt > step.attempt
-    )
-    and not exists (
-        select 1
-        from step_checkpoints as undone
-        where
-            undone.workflow_execution_id = step.workflow_execution_id
-            and undone.branch = step.branch
-            and undone.step_index = step.step_index
-            and undone.attempt = 0
-            and undone.status = 'COMPENSATED'
-    );
+    on execution.workflow_execution_id = claim.workflow_execution_id;

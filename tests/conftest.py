@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.reliability import FULL, campaign_of, publish, words_of
+from tests.loops import use_the_named_loop
 
 SEED = "DURABLE_SEED"
 COUNTED = {
@@ -25,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As where a shell runs this in the background; the processes of the tests would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    use_the_named_loop()
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
 
 

@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from durable_workflow_sqlite.store.migration_files import MigrationFileError, read_migrations
+    from durable_workflow_sqlite.store.migration_files import (
+        FIRST,
+        MigrationFileError,
+        read_migrations,
+    )
 else:
     _PATH = Path(__file__).parents[1] / "src/durable_workflow_sqlite/store/migration_files.py"
     _SPEC = importlib.util.spec_from_file_location("migration_files", _PATH)
     _MODULE = sys.modules[_SPEC.name] = importlib.util.module_from_spec(_SPEC)
     _SPEC.loader.exec_module(_MODULE)
-    MigrationFileError, read_migrations = _MODULE.MigrationFileError, _MODULE.read_migrations
+    FIRST, MigrationFileError = _MODULE.FIRST, _MODULE.MigrationFileError
+    read_migrations = _MODULE.read_migrations
 
 
 class MigrationsError(Exception):
@@ -36,6 +41,8 @@ def check(folder: Path) -> None:
         raise MigrationsError(f"{folder}: {error}") from None
     problems: list[str] = []
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for pragma in _first():
+            connection.execute(pragma)
         for migration in migrations:
             if not migration.sql().startswith("-- "):
                 problems.append(
@@ -57,7 +64,12 @@ def check(folder: Path) -> None:
 
 
 def statements(folder: Path) -> Iterator[str]:
-    """Every statement of migrations that are well, in order."""
+    """Every statement of migrations that are well, in order, and the pragmas before them."""
+    yield from _first()
     for migration in read_migrations(folder):
         for statement in migration.statements():
             yield statement.text
+
+
+def _first() -> list[str]:
+    return [f"pragma {name} = {value}" for name, value in FIRST.items()]

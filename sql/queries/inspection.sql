@@ -387,7 +387,6 @@ limit :row_limit;
 -- name: count_steps_in_doubt(living)$
 -- How many rows load_steps_in_doubt has to give.
 -- @scan step_checkpoints: it is left out, as there
--- @scan workflow_in_doubt: those rows
 -- :living text
 -- =total integer
 select count(*) as total
@@ -431,7 +430,6 @@ limit :row_limit;
 -- name: count_steps_cut_off()$
 -- How many rows load_steps_cut_off has to give.
 -- @scan step_checkpoints: an index that holds only those
--- @scan workflow_in_doubt: those rows
 -- =total integer
 select count(*) as total
 from workflow_in_doubt

@@ -22,7 +22,7 @@ from pathlib import Path
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.backup import back_up, check_place, create_file, open_file
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
-from durable_workflow_sqlite.store.migration_files import Migration
+from durable_workflow_sqlite.store.migration_files import FIRST, Migration
 from durable_workflow_sqlite.store.migrations import apply, load_migrations, pending
 
 
@@ -82,7 +82,8 @@ def print_pending(file: Path, *, adopt: bool, busy_timeout: float) -> None:
     if not todo:
         _say("-- nothing is pending")
         return
-    _say("pragma foreign_keys = off;")
+    for name, value in FIRST.items():
+        _say(f"pragma {name} = {value};")
     for migration in todo:
         _say(f"\n-- {migration.name}\n\n{_script(migration)}")
 

@@ -199,7 +199,8 @@ class NonDeterminismError(DurableWorkflowError):
 class StepNotAwaitedError(DurableWorkflowError):
     """A workflow function called a step, a sleep or a wait, and returned without awaiting it.
 
-    The execution is left as it is; it goes on with code that has the `await`.
+    The execution is left as it is; it goes on with code that has the `await`, behind all that was
+    asked for after the call and is recorded.
     """
 
 

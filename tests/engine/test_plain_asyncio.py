@@ -1,9 +1,8 @@
-"""Plain asyncio in a workflow function: it is durable, or it is refused with words that help."""
+"""Plain asyncio in a workflow function is durable."""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
 import os
 import sys
@@ -20,7 +19,6 @@ import pytest
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
-    NonDeterministicCallError,
     Record,
     SqliteCheckpointStore,
     StepCheckpoint,
@@ -30,7 +28,6 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     WorkflowDefinition,
     WorkflowFailedError,
-    WorkflowStuckError,
     workflow,
 )
 from tests.lives import Journal, die, live_and_die
@@ -490,139 +487,6 @@ def test_of_two_signals_the_one_that_came_first_wins_in_every_life(file: Path) -
         assert (waits["a"].status, waits["a"].event) == (StepStatus.FAILED, None)
 
 
-# What a workflow function cannot have
-
-
-async def to_thread(engine: DurableEngine) -> None:
-    await asyncio.to_thread(int)
-
-
-async def run_in_executor(engine: DurableEngine) -> None:
-    await asyncio.get_running_loop().run_in_executor(None, int)
-
-
-async def open_connection(engine: DurableEngine) -> None:
-    await asyncio.open_connection("127.0.0.1", 9)
-
-
-async def create_subprocess_exec(engine: DurableEngine) -> None:
-    await asyncio.create_subprocess_exec("true")
-
-
-async def add_reader(engine: DurableEngine) -> None:
-    asyncio.get_running_loop().add_reader(0, print)
-
-
-async def start_an_execution(engine: DurableEngine) -> None:
-    await engine.start(other)
-
-
-async def wait_for_a_result(engine: DurableEngine) -> None:
-    await engine.handle("other").result()
-
-
-async def in_a_task_group(engine: DurableEngine) -> None:
-    async with asyncio.TaskGroup() as group:
-        group.create_task(to_thread(engine))
-
-
-@workflow
-async def other(ctx: WorkflowContext) -> None:
-    pass
-
-
-@pytest.mark.parametrize(
-    ("call", "named"),
-    [
-        (to_thread, "asyncio.to_thread"),
-        (run_in_executor, "loop.run_in_executor"),
-        (open_connection, "asyncio.open_connection"),
-        (create_subprocess_exec, "asyncio.create_subprocess_exec"),
-        (add_reader, "a file or socket"),
-        (start_an_execution, "an engine or a handle"),
-        (wait_for_a_result, "an engine or a handle"),
-        (in_a_task_group, "asyncio.to_thread"),
-    ],
-)
-def test_what_depends_on_the_machine_is_refused_and_the_execution_left_as_it_is(
-    call: Callable[[DurableEngine], Awaitable[None]], named: str, file: Path, journal: Journal
-) -> None:
-    async def life(uses_it: bool) -> Any:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-
-            async def body(ctx: WorkflowContext, step: Step) -> str:
-                await step("before")
-                if uses_it:
-                    await call(engine)
-                return await step("after")
-
-            try:
-                async with asyncio.timeout(10):
-                    return await engine.run(make(body, journal), execution_id="one")
-            except NonDeterministicCallError as error:
-                return error
-            except BaseExceptionGroup as group:
-                return group.exceptions[0]
-
-    error = asyncio.run(life(True))
-    assert isinstance(error, NonDeterministicCallError)
-    assert named in str(error)
-    assert "in a step" in str(error)
-    assert not asyncio.run(status_of(file)).is_terminal
-    assert asyncio.run(life(False)) == "after"
-    assert journal.lines == ["begin before", "begin after"]
-
-
-async def status_of(file: Path) -> ExecutionStatus:
-    async with SqliteCheckpointStore.file(file) as store:
-        record = await store.load_execution("one")
-        assert record is not None
-        return record.status
-
-
-def test_a_future_of_another_loop_is_refused() -> None:
-    async def life() -> None:
-        elsewhere = asyncio.get_running_loop().create_future()
-
-        @workflow
-        async def waits(ctx: WorkflowContext) -> None:
-            await elsewhere
-
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(NonDeterministicCallError, match=r"another event.*Do it in a step"):
-                await engine.run(waits, execution_id="one")
-            assert not (await engine.load("one")).status.is_terminal
-
-    asyncio.run(life())
-
-
-@pytest.mark.parametrize(
-    "waits",
-    [
-        lambda: asyncio.wrap_future(concurrent.futures.Future()),
-        lambda: asyncio.Event().wait(),
-        lambda: asyncio.Queue().get(),
-    ],
-    ids=["wrap_future", "event", "queue"],
-)
-def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
-    waits: Callable[[], Awaitable[Any]],
-) -> None:
-    @workflow
-    async def stuck(ctx: WorkflowContext) -> None:
-        await ctx.step("before", int)
-        await waits()
-
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(10):
-                with pytest.raises(WorkflowStuckError, match="in a step"):
-                    await engine.run(stuck, execution_id="one")
-            assert not (await engine.load("one")).status.is_terminal
-
-    asyncio.run(life())
-
-
 # What it sees of its surroundings
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
@@ -778,44 +642,6 @@ def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
             assert record.status.is_terminal is (how == "cancel")
 
     asyncio.run(life())
-
-
-async def awaits_what_it_has_cancelled(ctx: WorkflowContext) -> None:
-    task = asyncio.create_task(ctx.step("never", asyncio.sleep, NEVER))
-    await asyncio.sleep(0)
-    task.cancel()
-    await task
-
-
-async def cancels_itself(ctx: WorkflowContext) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    task.cancel()
-    await ctx.step("never", asyncio.sleep, NEVER)
-
-
-@pytest.mark.parametrize("body", [awaits_what_it_has_cancelled, cancels_itself])
-def test_a_workflow_that_is_cancelled_from_within_has_failed_and_is_undone(
-    body: Callable[[WorkflowContext], Awaitable[None]],
-) -> None:
-    undone: list[int] = []
-
-    @workflow
-    async def is_cancelled(ctx: WorkflowContext) -> None:
-        await ctx.step("one", int, compensate=undone.append)
-        await body(ctx)
-
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(10):
-                with pytest.raises(WorkflowFailedError, match="cancelled from within") as failed:
-                    await engine.run(is_cancelled, execution_id="one")
-            assert isinstance(failed.value.__cause__, RuntimeError)
-            assert isinstance(failed.value.__cause__.__cause__, asyncio.CancelledError)
-            assert (await engine.load("one")).status is ExecutionStatus.FAILED
-
-    asyncio.run(life())
-    assert undone == [0]
 
 
 @ALL_BODIES

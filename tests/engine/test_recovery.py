@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import threading
 import time
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -567,7 +568,7 @@ def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
             return
         dba = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         dba.execute("begin immediate")
-        asyncio.get_running_loop().call_later(0.5, dba.close)
+        threading.Timer(0.5, dba.close).start()
 
     async def life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:

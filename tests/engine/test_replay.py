@@ -508,14 +508,49 @@ def test_a_forgotten_await_stops_the_execution_and_mended_code_goes_on(
             await called
         return "done"
 
-    with pytest.raises(StepNotAwaitedError, match="with that code it goes on") as caught:
+    with pytest.raises(StepNotAwaitedError, match="ith that code it goes on") as caught:
         run(file, forgetful)
     assert what in str(caught.value)
+    says_before = "Write `await` before the call" in str(caught.value)
+    assert says_before == (is_last and "branch" not in what)
     assert caught.value.workflow_execution_id == "one"
     assert status(file) is ExecutionStatus.RUNNING
     assert run(file, mended) == "done"
     assert journal.lines.count("charged") == 1
     assert journal.lines.count("shipped") == ("ship" in what)
+
+
+def test_a_forgotten_await_is_not_told_to_go_before_what_is_recorded(file: Path) -> None:
+    def body(awaits: str) -> Callable[[WorkflowContext], Awaitable[Any]]:
+        async def loop(ctx: WorkflowContext) -> str:
+            later = ctx.step("ship", lambda: "shipped")
+            if awaits == "at the call":
+                await later
+            await ctx.step("thank", lambda: "thanked")
+            return await later if awaits == "behind" else "forgotten"
+
+        return loop
+
+    with pytest.raises(StepNotAwaitedError, match=r"await it behind all that.*`await later`"):
+        run(file, body("nowhere"))
+    with pytest.raises(NonDeterminismError, match="step 'thank' recorded"):
+        run(file, body("at the call"))
+    assert run(file, body("behind")) == "shipped"
+
+
+def test_two_forgotten_awaits_at_the_end_may_be_written_where_they_are(file: Path) -> None:
+    async def forgetful(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: 1)
+        ctx.step("ship", lambda: 1)
+        ctx.step("thank", lambda: 1)
+
+    async def mended(ctx: WorkflowContext) -> int:
+        await ctx.step("charge", lambda: 1)
+        return await ctx.step("ship", lambda: 1) + await ctx.step("thank", lambda: 1)
+
+    with pytest.raises(StepNotAwaitedError, match=r"'ship'.*'thank'.*Write `await` before"):
+        run(file, forgetful)
+    assert run(file, mended) == 2
 
 
 def test_of_many_steps_that_start_together_the_forgotten_one_is_found(file: Path) -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    ExecutionStatus,
+    Record,
     SqliteCheckpointStore,
+    WorkflowClaim,
     WorkflowContext,
+    WorkflowExecution,
     workflow,
 )
+from durable_workflow_sqlite.engine.checking import check_replay
 
 WAITS_FOR_NOTHING = """
 select count(*) from workflow_executions as e
@@ -61,5 +67,44 @@ def test_no_commit_leaves_an_execution_suspended_that_waits_for_nothing(tmp_path
         assert len(connection.seen) > 10
         assert not any(connection.seen)
         connection.close()
+
+    asyncio.run(live())
+
+
+@workflow
+async def gives_up_a_wait(ctx: WorkflowContext) -> str:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await ctx.wait_signal("late", timeout=timedelta(days=1))
+    return str(await ctx.wait_signal("answer"))
+
+
+class Checking(SqliteCheckpointStore):
+    """Replays an execution from its records in the moment in which it is SUSPENDED."""
+
+    replayed = 0
+
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        await super().save(*records, claim=claim)
+        for one in records:
+            if isinstance(one, WorkflowExecution) and one.status is ExecutionStatus.SUSPENDED:
+                record = await self.load_execution(one.workflow_execution_id)
+                assert record is not None
+                assert record.status is ExecutionStatus.SUSPENDED
+                checkpoints = await self.load_checkpoints(one.workflow_execution_id)
+                check_replay(gives_up_a_wait, record, checkpoints)
+                self.replayed += 1
+
+
+def test_what_it_has_given_up_is_recorded_no_later_than_that_it_waits() -> None:
+    async def live() -> None:
+        async with Checking.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(gives_up_a_wait)
+            async with asyncio.timeout(10):
+                while getattr(store, "replayed", 0) < 2:
+                    await asyncio.sleep(0.01)
+                await handle.signal("answer", "yes")
+                assert await handle.result() == "yes"
+            assert not await store.load_pending_timers()
 
     asyncio.run(live())

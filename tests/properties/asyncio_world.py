@@ -246,7 +246,6 @@ class World:
         self.definition: WorkflowDefinition[Any, Any] = made_up
 
     async def walk(self, ctx: WorkflowContext, way: Way) -> list[str]:
-        """Run the program."""
         await Walk(self, way).follow(ctx, self.schedule.program)
         return list(way.lines)
 

@@ -8,6 +8,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -80,6 +81,13 @@ async def by_a_counter(ctx: WorkflowContext) -> None:
 
 
 @workflow
+async def by_a_thread_of_its_own(ctx: WorkflowContext) -> None:
+    with ThreadPoolExecutor() as threads:
+        number = threads.submit(count).result()
+    await ctx.step(f"step {number}", note)
+
+
+@workflow
 async def by_the_environment(ctx: WorkflowContext) -> None:
     if os.environ["MOOD"] == "good":
         await ctx.step("sing", note)
@@ -125,6 +133,7 @@ async def beside_it_by_chance(ctx: WorkflowContext) -> None:
         (by_the_machines_time, "step 'at 20", "asks for step 'at 20"),
         (by_a_new_id, 'the result "', 'returns "'),
         (by_a_counter, "a result recorded", "now waits for step 'step "),
+        (by_a_thread_of_its_own, "step 'step 0'", "asks for step 'step 1'"),
         (by_the_environment, "step 'set mood'", "asks for step 'sing'"),
         (by_how_fast_it_is, "step 'after ", "asks for step 'after "),
         (until_a_time_of_the_machine, "sleep 'nap'", "asks for one until 20"),

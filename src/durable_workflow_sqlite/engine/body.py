@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from binascii import crc32
+from collections.abc import Iterator
 from contextvars import Context
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.history import History, Place
+from durable_workflow_sqlite.engine.refusals import refused_by_asyncio
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.errors import NonDeterministicCallError
 from durable_workflow_sqlite.records import StepCheckpoint
@@ -211,30 +213,26 @@ class Body:
             # `result()`, asked a second time, would take the traceback away from the error.
             error = self._task.exception()
         except asyncio.CancelledError as cancellation:
-            return None, cancellation
-        if isinstance(error, RuntimeError) and (refused := self._of_another_loop(error)):
-            return None, refused
-        return (self._task.result(), None) if error is None else (None, error)
-
-    def _of_another_loop(self, error: RuntimeError) -> Exception | None:
-        """What asyncio raises for a future of another event loop, in words that help."""
-        text = str(error)
-        if "attached to a different loop" not in text and "different event loop" not in text:
-            return None
-        refused = NonDeterministicCallError(
-            f"the workflow of execution {self.execution_id!r} waits for something of another event"
-            f" loop ({text}): a replay would not meet the same again. Do it in a step:"
-            " `await ctx.step(name, function, ...)`",
-            call="a future of another loop",
-            workflow_execution_id=self.execution_id,
-        )
-        refused.__cause__ = error
-        return refused
+            return None, _by_its_own_deed(cancellation)
+        if error is None:
+            return self._task.result(), None
+        refused = _refusal_in(error)
+        if refused is not None and refused is not error:
+            refused.workflow_execution_id = self.execution_id
+        return None, refused or error
 
     def asked_for(self, place: Place) -> bool:
         """Whether it has come to a place by now."""
         context = self._branches.get(place[0])
         return context is not None and place[1] < context.steps_begun
+
+    def ended_with(self, places: set[Place]) -> bool:
+        """Whether these are what it has asked for last: False also where that cannot be told."""
+        if len(self._branches) > 1 or self.loop.number_of_timers:
+            return False
+        ((branch, context),) = self._branches.items()
+        first = min(index for _, index in places)
+        return all((branch, index) in places for index in range(first, context.steps_begun))
 
     def _run(self) -> None:
         watchdog = self._watchdog
@@ -254,7 +252,7 @@ class Body:
         """Ask for something, and wait for the outcome."""
         if not (self.is_open and self.loop.is_running_now):
             self.check_open()
-        future = call.future = asyncio.Future(loop=self.loop)  # in no set: it needs no number
+        future = call.future = asyncio.Future(loop=self.loop)
         self.open[call.place] = call
         self.new.append(call)
         try:
@@ -299,3 +297,59 @@ class Body:
             number = repeats[path] = repeats.get(path, 1) + 1
             if (next_one := f"{path}#{number}") not in self._branches:
                 return next_one
+
+
+def _by_its_own_deed(cancellation: asyncio.CancelledError) -> asyncio.CancelledError:
+    """With this a workflow function has ended that nobody had cancelled: it says so."""
+    text = str(cancellation)
+    error = asyncio.CancelledError(
+        "the workflow function ended with CancelledError, though nobody cancelled the execution"
+        + (f": {text}" if text else "")
+    )
+    error.__cause__ = cancellation
+    return error
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """An error, or all that are in a group of them."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from leaves(one)
+    else:
+        yield error
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the workflow function asked for what it cannot have."""
+    return _refusal_in(error) is not None
+
+
+def _refusal_in(error: BaseException) -> NonDeterministicCallError | None:
+    """The call that was refused, if that is what an error comes from.
+
+    A library may have raised an error of its own from it, or a group of errors.
+    """
+    to_see, seen = [error], set[int]()
+    while to_see:
+        one = to_see.pop()
+        if id(one) in seen or _is_of_a_step(one):
+            continue
+        seen.add(id(one))
+        refused = one if isinstance(one, NonDeterministicCallError) else refused_by_asyncio(one)
+        if refused is not None:
+            return refused
+        if one.__cause__ is not None:
+            to_see.append(one.__cause__)
+        if isinstance(one, BaseExceptionGroup):
+            to_see.extend(cast("BaseExceptionGroup[BaseException]", one).exceptions[::-1])
+    return None
+
+
+def _is_of_a_step(error: BaseException) -> bool:
+    """Whether a workflow function was told of an error: it is an outcome, and recorded."""
+    place = error.__traceback__
+    while place is not None:
+        if place.tb_frame.f_code is Body.ask.__code__:
+            return True
+        place = place.tb_next
+    return False

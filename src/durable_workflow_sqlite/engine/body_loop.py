@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVarTuple, Unpack, cast
 
 import msgspec
 
-from durable_workflow_sqlite.engine.body_tasks import BodyTask, Cancellations, new_future
+from durable_workflow_sqlite.engine.body_tasks import BodyTask, Cancellations
 from durable_workflow_sqlite.engine.generators import (
     MOST_CLOSINGS,
     AnyGenerator,
@@ -84,7 +84,7 @@ class BodyLoop(RefusingLoop):
         self._generators: Generators | None = None
         self._cancellations: Cancellations | None = None
         self._number_of_tasks = 0
-        self._number_of_futures = 0
+        self.number_of_futures = 0
         self._ordered: dict[Any, asyncio.Task[Any]] = {}
         """Coroutines that have been started in the order that they were given in."""
         self._task_factory: Any = None
@@ -230,9 +230,6 @@ class BodyLoop(RefusingLoop):
     def time(self) -> float:
         return (self.now - EPOCH).total_seconds()
 
-    def get_debug(self) -> bool:
-        return False
-
     def set_debug(self, enabled: bool) -> None:
         pass
 
@@ -269,10 +266,6 @@ class BodyLoop(RefusingLoop):
         heapq.heappush(self._timers, (when, self.number_of_timers, handle))
         self.number_of_timers += 1
         return handle  # type: ignore[return-value]
-
-    def create_future(self) -> asyncio.Future[Any]:
-        self._number_of_futures += 1
-        return new_future(self, self._number_of_futures)
 
     def create_task(
         self, coro: Any, *, name: str | None = None, context: Context | None = None, **more: Any

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from durable_workflow_sqlite.engine import failures, serialization
-from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.body import Body, is_refused
 from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
-from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE, is_refused
+from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.history import TIMERS, History, Place, place_in_words
 from durable_workflow_sqlite.engine.operations import Operation, WaitCall

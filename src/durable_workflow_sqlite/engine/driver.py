@@ -285,14 +285,16 @@ class Driver(Run):
                 WorkflowStuckError(
                     f"the workflow of execution {self.id!r} waits, and no step, sleep, signal or"
                     " timer is open that could wake it: it waits for itself, or for what is not of"
-                    " this workflow. The execution was left as it is. Wait for other things in a"
-                    " step: `await ctx.step(name, function, ...)`",
+                    " this workflow, a thread perhaps. The execution was left as it is. Wait for"
+                    " other things in a step: `await ctx.step(name, function, ...)`",
                     workflow_execution_id=self.id,
                 )
             )
             return
         self.let_go_of_slot()
-        records = self._waits.timers.to_store(self._body)
+        # With what the body has given up: else the file would say for a while that it waits for it.
+        records = [*self._marks, *self._waits.timers.to_store(self._body)]
+        self._marks = []
         if self.record.status is not ExecutionStatus.SUSPENDED:
             await self.save(self.changed(status=ExecutionStatus.SUSPENDED), *records)
         elif records:

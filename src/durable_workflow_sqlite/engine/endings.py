@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
+from durable_workflow_sqlite.engine.body import is_refused, leaves
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.steps import later
 from durable_workflow_sqlite.errors import (
-    NonDeterministicCallError,
     SerializationError,
     StepFailedError,
     StepNotAwaitedError,
@@ -87,21 +87,10 @@ class Ending:
                 raise
             except Exception as unfit:  # noqa: BLE001 - whatever a type of the user does
                 error = unfit
-        if isinstance(error, asyncio.CancelledError):
-            error = self._cancelled_from_within(error)
-        if not isinstance(error, Exception) or is_refused(error):
+        if not _is_failure(error) or is_refused(error):
             # The process is told to exit, or the code is wrong: nobody failed.
             raise LeftAsItIs(error)
         return await self._undo(error)
-
-    def _cancelled_from_within(self, cancellation: asyncio.CancelledError) -> RuntimeError:
-        """Nobody told the function to end, and it ends each time: it awaits what it cancelled."""
-        error = RuntimeError(
-            f"the function of workflow {self._definition.name!r} was cancelled from within: it"
-            " awaited a task that was cancelled, or cancelled itself"
-        )
-        error.__cause__ = cancellation
-        return error
 
     async def _complete(self, result: object) -> Outcome:
         run = self._run
@@ -116,11 +105,18 @@ class Ending:
         if calls := self._body.calls.take_unawaited():
             names = ", ".join(call.describe() for call in calls)
             branch, index = calls[0].place
+            if self._body.ended_with({call.place for call in calls}):
+                mend = "Write `await` before the call; with that code it goes on."
+            else:
+                mend = (
+                    "What it may have asked for after that call is recorded, so leave the call"
+                    " where it is, and await it behind all that: `later = ctx.step(...)`, and at"
+                    " the end `await later`. With that code it goes on."
+                )
             raise LeftAsItIs(
                 StepNotAwaitedError(
                     f"the workflow of execution {self._run.id!r} called {names} and never awaited"
-                    " it, so it did not run. The execution was left as it is. Write `await` before"
-                    " the call; with that code it goes on.",
+                    f" it, so it did not run. The execution was left as it is. {mend}",
                     workflow_execution_id=self._run.id,
                     step_name=calls[0].name,
                     step_index=index,
@@ -252,9 +248,9 @@ class Ending:
         return Outcome(record)
 
 
-def is_refused(error: BaseException) -> bool:
-    """Whether the code asked for what a workflow function cannot have."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return any(map(is_refused, group.exceptions))
-    return isinstance(error, NonDeterministicCallError)
+def _is_failure(error: BaseException) -> bool:
+    """Whether a workflow function that ends with it has failed.
+
+    So has one that ends with CancelledError and was not cancelled: it does so on every replay.
+    """
+    return all(isinstance(one, Exception | asyncio.CancelledError) for one in leaves(error))

@@ -1,69 +1,150 @@
-"""What a workflow function cannot have of an event loop: all that depends on the machine."""
+"""What a workflow function cannot have of an event loop: all that depends on the machine.
+
+Most of it is met where it is called, by a method of the event loop. What asyncio itself refuses
+inside of a running event loop, and what is of another one, it refuses by an error of its own: that
+is known by its text.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from durable_workflow_sqlite.engine.body_tasks import new_future
 from durable_workflow_sqlite.errors import NonDeterministicCallError
 
-_REFUSED: Final = {
-    "run_forever": "running the event loop",
-    "run_until_complete": "running the event loop",
-    "stop": "stopping the event loop",
-    "close": "closing the event loop",
-    "call_soon_threadsafe": "a callback from another thread",
-    "run_in_executor": "a thread or an executor (`asyncio.to_thread`, `loop.run_in_executor`)",
-    "set_default_executor": "an executor",
-    "shutdown_default_executor": "an executor",
-    "getaddrinfo": "a look-up of a host name",
-    "getnameinfo": "a look-up of a host name",
-    "create_connection": "a network connection (`asyncio.open_connection`)",
-    "create_server": "a network server (`asyncio.start_server`)",
-    "create_unix_connection": "a network connection (`asyncio.open_unix_connection`)",
-    "create_unix_server": "a network server (`asyncio.start_unix_server`)",
-    "create_datagram_endpoint": "a network socket",
-    "connect_accepted_socket": "a network socket",
-    "start_tls": "a network connection",
-    "sendfile": "a network connection",
-    "connect_read_pipe": "a pipe",
-    "connect_write_pipe": "a pipe",
-    "subprocess_shell": "a subprocess (`asyncio.create_subprocess_shell`)",
-    "subprocess_exec": "a subprocess (`asyncio.create_subprocess_exec`)",
-    "add_reader": "a file or socket",
-    "remove_reader": "a file or socket",
-    "add_writer": "a file or socket",
-    "remove_writer": "a file or socket",
-    "sock_recv": "a network socket",
-    "sock_recv_into": "a network socket",
-    "sock_recvfrom": "a network socket",
-    "sock_recvfrom_into": "a network socket",
-    "sock_sendall": "a network socket",
-    "sock_sendto": "a network socket",
-    "sock_connect": "a network socket",
-    "sock_accept": "a network socket",
-    "sock_sendfile": "a network socket",
-    "add_signal_handler": "a handler of Unix signals",
-    "remove_signal_handler": "a handler of Unix signals",
+_NETWORK: Final = "a network connection"
+_SOCKET: Final = "a network socket"
+_RUNNING: Final = "an event loop of its own"
+
+_REFUSED: Final[dict[str, tuple[str, ...]]] = {
+    "run_forever": (_RUNNING,),
+    "run_until_complete": (_RUNNING,),
+    "stop": ("the end of the event loop",),
+    "close": ("the end of the event loop",),
+    "call_soon_threadsafe": (
+        "a callback from a thread or another event loop",
+        "asyncio.run_coroutine_threadsafe",
+    ),
+    "run_in_executor": ("a thread or an executor", "asyncio.to_thread"),
+    "set_default_executor": ("an executor",),
+    "shutdown_default_executor": ("an executor",),
+    "getaddrinfo": ("a look-up of a host name",),
+    "getnameinfo": ("a look-up of a host name",),
+    "create_connection": (_NETWORK, "asyncio.open_connection"),
+    "create_server": ("a network server", "asyncio.start_server"),
+    "create_unix_connection": (_NETWORK, "asyncio.open_unix_connection"),
+    "create_unix_server": ("a network server", "asyncio.start_unix_server"),
+    "create_datagram_endpoint": (_SOCKET,),
+    "connect_accepted_socket": (_SOCKET,),
+    "start_tls": (_NETWORK,),
+    "sendfile": (_NETWORK,),
+    "connect_read_pipe": ("a pipe",),
+    "connect_write_pipe": ("a pipe",),
+    "subprocess_shell": ("a subprocess", "asyncio.create_subprocess_shell"),
+    "subprocess_exec": ("a subprocess", "asyncio.create_subprocess_exec"),
+    "add_reader": ("a file or socket",),
+    "remove_reader": ("a file or socket",),
+    "add_writer": ("a file or socket",),
+    "remove_writer": ("a file or socket",),
+    "sock_recv": (_SOCKET,),
+    "sock_recv_into": (_SOCKET,),
+    "sock_recvfrom": (_SOCKET,),
+    "sock_recvfrom_into": (_SOCKET,),
+    "sock_sendall": (_SOCKET,),
+    "sock_sendto": (_SOCKET,),
+    "sock_connect": (_SOCKET,),
+    "sock_accept": (_SOCKET,),
+    "sock_sendfile": (_SOCKET,),
+    "add_signal_handler": ("a handler of Unix signals",),
+    "remove_signal_handler": ("a handler of Unix signals",),
 }
+"""By method of the event loop: what it is, and by which other names it is called."""
+
+_OTHER_LOOP: Final = "something of another event loop"
+
+_BY_TEXT: Final = {
+    "attached to a different loop": (_OTHER_LOOP, "a future of another loop"),
+    "future belongs to a different loop": (_OTHER_LOOP, "a future of another loop"),
+    "bound to a different event loop": (_OTHER_LOOP, "a lock or the like of another loop"),
+    "asyncio.run() cannot be called from": (_RUNNING, "asyncio.run"),
+    "Runner.run() cannot be called from": (_RUNNING, "asyncio.Runner"),
+    "Cannot run the event loop while another": (_RUNNING, "loop.run_until_complete"),
+    "Already running asyncio in this thread": (_RUNNING, "anyio.run"),
+    "You cannot use AsyncToSync in the same": (_RUNNING, "asgiref.sync.async_to_sync"),
+}
+"""By a part of the text of an error: what it is, and its name."""
+
+_frame: Final = sys._getframe  # pyright: ignore[reportPrivateUsage]
+
+_THREAD_OF_ANYIO: Final = "run_sync_in_worker_thread"
+
+_WRAP_FUTURE: Final = asyncio.wrap_future.__code__
+
+_WAIT: Final = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
+"""What `asyncio.wait` waits in: it takes futures of any event loop, without a word."""
+
+
+def refusal(what: str, call: str, names: str) -> NonDeterministicCallError:
+    """The error that says what to do instead."""
+    return NonDeterministicCallError(
+        f"a workflow function cannot use {what} ({names}): a replay would not meet the same"
+        " again. Do it in a step: `await ctx.step(name, function, ...)`",
+        call=call,
+    )
+
+
+def refused_by_asyncio(error: BaseException) -> NonDeterministicCallError | None:
+    """As `refusal`, for what was refused by an error of asyncio's own, or of a library on it."""
+    if isinstance(error, RuntimeError | ValueError):
+        text = str(error)
+        for part, (what, call) in _BY_TEXT.items():
+            if part in text:
+                # Of what is of another loop, asyncio says which one it is.
+                refused = refusal(what, call, text if what is _OTHER_LOOP else f"`{call}`")
+                refused.__cause__ = error
+                return refused
+    return None
 
 
 class RefusingLoop(asyncio.AbstractEventLoop):
     """An event loop without sockets, threads, subprocesses and signals: each says what to do."""
 
+    number_of_futures: int
 
-def _refusing(method: str, what: str) -> Callable[..., Any]:
+    def create_future(self) -> asyncio.Future[Any]:
+        caller = _frame(1)
+        if caller.f_code is _WRAP_FUTURE:
+            name = "asyncio.wrap_future"
+            raise refusal("a future of a thread or an executor", name, f"`{name}`")
+        if caller.f_code is _WAIT:
+            for one in caller.f_locals["fs"]:
+                if one.get_loop() is not self:
+                    raise refusal(_OTHER_LOOP, "asyncio.wait", f"`asyncio.wait` for {one!r}")
+        number = self.number_of_futures = self.number_of_futures + 1
+        return new_future(self, number)
+
+    def get_debug(self) -> bool:
+        # Each new future asks this. To have one made is the first thing that a thread of anyio's
+        # does which an event loop can see, and the thread begins after that.
+        if _frame(1).f_code.co_name == _THREAD_OF_ANYIO:
+            name = "anyio.to_thread.run_sync"
+            raise refusal("a thread", name, f"`{name}`")
+        return False
+
+
+def _refusing(method: str, what: str, *names: str) -> Callable[..., Any]:
+    call = f"loop.{method}"
+    words = ", ".join(f"`{name}`" for name in (*names, call))
+
     def refuse(self: RefusingLoop, *args: Any, **named: Any) -> Any:
-        raise NonDeterministicCallError(
-            f"a workflow function cannot use {what}: a replay would not meet the same again. Do it"
-            " in a step: `await ctx.step(name, function, ...)`",
-            call=method,
-        )
+        raise refusal(what, call, words)
 
     refuse.__name__ = method
     return refuse
 
 
-for _method, _what in _REFUSED.items():
-    setattr(RefusingLoop, _method, _refusing(_method, _what))
+for _method, _words in _REFUSED.items():
+    setattr(RefusingLoop, _method, _refusing(_method, *_words))

@@ -154,7 +154,7 @@ class Run:
                 raise
             refusal = error
         else:
-            if any(isinstance(one, WorkflowExecution) for one in records):
+            if isinstance(records[0], WorkflowExecution) or len(records) > 1:
                 self._saved(records)
             return
         await self._save_later(records, refusal)

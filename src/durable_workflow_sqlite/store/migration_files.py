@@ -17,6 +17,14 @@ _OF_THE_RUNNER: Final = frozenset(
     {"begin", "commit", "end", "rollback", "savepoint", "release", "pragma"}
 )
 
+FIRST: Final = {"foreign_keys": "off", "legacy_alter_table": "on"}
+"""The pragmas that migrations run under, so that a table can be dropped and another take its name.
+
+No table that others refer to can be dropped while foreign keys are enforced, and SQLite gives no
+table the name that a view reads from, unless tables are renamed as before version 3.25. Both are
+set outside of a transaction.
+"""
+
 
 class MigrationFileError(Exception):
     """A migration, or a folder of them, that must be changed before anything can be applied."""

@@ -15,6 +15,7 @@ from typing import Final
 from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, database_path
 from durable_workflow_sqlite.store.migration_files import (
+    FIRST,
     Migration,
     MigrationFileError,
     Statement,
@@ -73,7 +74,7 @@ def apply(
     todo = pending(connection, migrations, adopt=adopt)
     if not todo:
         return
-    with _plain(connection, "migrate") as path, _without_foreign_keys(connection):
+    with _plain(connection, "migrate") as path, _under_first_pragmas(connection):
         for migration in todo:
             with _migration_errors():
                 statements = migration.statements()
@@ -250,6 +251,7 @@ def _expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str,
     """What migrations add up to."""
     with (
         closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
+        _under_first_pragmas(connection),
         _migration_errors(),
     ):
         for migration in migrations:
@@ -296,11 +298,12 @@ def _plain(connection: sqlite3.Connection, doing: str) -> Generator[str | None]:
 
 
 @contextmanager
-def _without_foreign_keys(connection: sqlite3.Connection) -> Generator[None]:
-    """No table can be rebuilt while they are enforced, and inside a transaction it is too late."""
-    (before,) = connection.execute("pragma foreign_keys").fetchone()
-    connection.execute("pragma foreign_keys = off")
+def _under_first_pragmas(connection: sqlite3.Connection) -> Generator[None]:
+    before = {name: connection.execute(f"pragma {name}").fetchone()[0] for name in FIRST}
+    for name, value in FIRST.items():
+        connection.execute(f"pragma {name} = {value}")
     try:
         yield
     finally:
-        connection.execute(f"pragma foreign_keys = {before}")
+        for name, value in before.items():
+            connection.execute(f"pragma {name} = {value}")
