@@ -433,7 +433,7 @@ class World:
                     self.to_come.pop(0)
                     if self.chance.random() < 0.5:
                         await self._until_quiet()
-            self.problems.append("it never came to an end")
+            self.problems.append(f"it never came to an end: {self._where_it_stands()}")
         return False
 
     async def _until_quiet(self) -> None:
@@ -476,6 +476,14 @@ class World:
             "select status from workflow_executions where workflow_execution_id = ?", (EXECUTION,)
         ).fetchone()
         return None if row is None else str(row[0])
+
+    def _where_it_stands(self) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self.connection.execute(
+            "select status, trouble, blocked_reason, available_at, recovery_count"
+            " from workflow_executions where workflow_execution_id = ?",
+            (EXECUTION,),
+        ).fetchone()
+        return row
 
     def _wait_for_what_comes_next(self) -> bool:
         times = [self._time_of(event) for event in self.to_come[:1]]

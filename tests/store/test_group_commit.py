@@ -409,6 +409,48 @@ def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
         asyncio.run(story(connection))
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_could_not_be_committed_is_read_by_nobody_and_never_comes_true(
+    file: Path, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction stays open where the rollback fails as well."""
+
+    class Broken(sqlite3.Connection):
+        refuses: tuple[str, ...] = ()
+
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if sql in self.refuses:
+                raise sqlite3.OperationalError(f"cannot {sql}")
+            return super().execute(sql, *parameters)
+
+    async def story(connection: Broken) -> None:
+        async with SqliteCheckpointStore(connection) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            for number in range(group_commit.ALONE_AFTER + 1):
+                await store.save_checkpoint(new_checkpoint("e", number))
+            before = await saved(store)
+            connection.refuses = ("commit", "rollback")
+            with pytest.raises(StoreError, match="cannot commit"):
+                await store.save_checkpoint(new_checkpoint("e", 90))
+            assert connection.in_transaction
+            with pytest.raises(StoreError, match="cannot rollback"):
+                await saved(store)
+            connection.refuses = ()
+            assert await saved(store) == before
+            connection.refuses = ("commit", "rollback")
+            with pytest.raises(StoreError, match="cannot commit"):
+                await store.save_checkpoint(new_checkpoint("e", 91))
+            connection.refuses = ()
+        # To set that, when the store gives it back, commits in Python 3.11.
+        assert not connection.in_transaction
+        async with SqliteCheckpointStore(connection) as store:
+            assert await saved(store) == before
+
+    monkeypatch.setattr(group_commit, "AT_ONCE_S", 3600.0 if at_once else 0.0)
+    with closing(sqlite3.connect(file, isolation_level=None, factory=Broken)) as connection:
+        asyncio.run(story(connection))
+
+
 @EVERY_WAY
 def test_a_lack_of_memory_is_a_store_error_and_nobody_waits_for_ever(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore], monkeypatch: pytest.MonkeyPatch

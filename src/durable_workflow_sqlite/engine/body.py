@@ -7,6 +7,7 @@ of before and no store. Whoever drives it takes what it asks for, and tells it o
 from __future__ import annotations
 
 import asyncio
+from binascii import crc32
 from collections.abc import Iterator
 from contextvars import Context
 from datetime import datetime
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from durable_workflow_sqlite.engine.operations import Operation, StepCall
+
+SMALL_SET_BITS: Final = 16
+"""In sets of that size, tasks are in the order in which they were made."""
 
 MOST_LAST_WORDS: Final = 100
 """How often a body that is told to end is told again, before it is dropped."""
@@ -80,7 +84,8 @@ class Body:
         self.execution_id = execution_id
         self.started_at = started_at
         self.history = history
-        self.loop = BodyLoop(started_at)  # type: ignore[abstract]
+        hashes_from = crc32(execution_id.encode()) << SMALL_SET_BITS
+        self.loop = BodyLoop(started_at, hashes_from)  # type: ignore[abstract]
         self.calls = Calls()
         self.new: list[Operation] = []
         self.given_up: list[Operation] = []

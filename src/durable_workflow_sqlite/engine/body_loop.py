@@ -11,10 +11,8 @@ import asyncio
 import heapq
 import logging
 import sys
-import weakref
 from asyncio import events
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 from types import FrameType
@@ -22,6 +20,15 @@ from typing import Any, Final, TypeVarTuple, Unpack, cast
 
 import msgspec
 
+from durable_workflow_sqlite.engine.body_tasks import BodyTask, Cancellations
+from durable_workflow_sqlite.engine.generators import (
+    MOST_CLOSINGS,
+    AnyGenerator,
+    Generators,
+    close_generator,
+    is_collecting,
+    never_ending,
+)
 from durable_workflow_sqlite.engine.refusals import RefusingLoop
 from durable_workflow_sqlite.errors import NonDeterministicCallError
 
@@ -30,11 +37,12 @@ Ts = TypeVarTuple("Ts")
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-MOST_CLOSINGS: Final = 100
-"""How often a coroutine that will not end is closed, before it is left as it is."""
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 _ASYNCIO_TASKS: Final = asyncio.tasks.__file__
+
+_BEGINS_AT_ONCE: Final = getattr(asyncio, "eager_task_factory", None)
+"""The factory of Python 3.12: tasks that begin as they are made. Its own have no numbers."""
 
 _Before = tuple["asyncio.AbstractEventLoop | None", "asyncio.Task[Any] | None", Any]
 
@@ -58,40 +66,25 @@ class _Handle(msgspec.Struct, eq=False):
         return self.when_due
 
 
-class _Task(asyncio.Task[Any]):
-    """A task whose place in a set is the same in each process: its hash is its number."""
-
-    def __init__(
-        self,
-        number: int,
-        coroutine: Any,
-        loop: BodyLoop,
-        name: str | None,
-        context: Context,
-        **more: Any,
-    ) -> None:
-        self._number = number
-        super().__init__(coroutine, loop=loop, name=name, context=context, **more)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
 class BodyLoop(RefusingLoop):
     """See the module. `number_of_timers` counts all that were ever asked for: the k-th is timer k.
 
     now: what its clock shows; in seconds since 1970, for asyncio.
+    hashes_from: the hash of its first task, less one. asyncio has the tasks of all event loops in
+        one set: there the first tasks of ten thousand executions must not be at one place.
     """
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, hashes_from: int = 0) -> None:
         self.now = now
+        self._hashes_from = hashes_from
         self._ready: list[_Handle] = []  # a deque would take more memory than the rest
         self._timers: list[tuple[float, int, _Handle]] = []
         self._tasks: dict[asyncio.Task[Any], Context] = {}
         self._prune_tasks_at = 64
-        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
-        self._abandoned: list[AsyncGenerator[Any, Any]] = []
+        self._generators: Generators | None = None
+        self._cancellations: Cancellations | None = None
         self._number_of_tasks = 0
+        self.number_of_futures = 0
         self._ordered: dict[Any, asyncio.Task[Any]] = {}
         """Coroutines that have been started in the order that they were given in."""
         self._task_factory: Any = None
@@ -156,12 +149,18 @@ class BodyLoop(RefusingLoop):
             task.cancel()
         return bool(tasks)
 
+    def cancel_in_order(self, cancel: Callable[[Any], bool], message: Any, number: int) -> bool:
+        """Cancel a task of that number: what that wakes goes before those with higher ones."""
+        before = len(self._ready)
+        is_cancelled = cancel(message)
+        if self._cancellations is None:
+            self._cancellations = Cancellations()
+        self._cancellations.put_in_order(self._ready, before, number)
+        return is_cancelled
+
     def close_generators(self) -> None:
         """Begin to close the async generators that nobody has brought to their end."""
-        generators, self._abandoned = self._abandoned, []
-        if self._generators is not None:
-            generators.extend(one for one in self._generators if one not in generators)
-        for generator in generators:
+        for generator in self._generators.take() if self._generators is not None else ():
             self.create_task(generator.aclose())
 
     def drop(self) -> None:
@@ -175,12 +174,10 @@ class BodyLoop(RefusingLoop):
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     coroutine: Any = task.get_coro()
                     context.run(_close, coroutine)
-            generators = [*self._abandoned, *(self._generators or ())]
-            for generator in generators:
-                _close_generator(generator)
+            for generator in self._generators.take() if self._generators is not None else ():
+                close_generator(generator)
         finally:
             self._exit(before)
-        self._abandoned.clear()
         self._ready.clear()
         self._timers.clear()
 
@@ -212,20 +209,21 @@ class BodyLoop(RefusingLoop):
                 self._ready.append(handle)
         return bool(self._ready)
 
-    # Async generators: one that is dropped in the middle is closed soon, as asyncio does it.
+    # Async generators
 
-    def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def _generator_begins(self, generator: AnyGenerator) -> None:
         if self._generators is None:
-            self._generators = weakref.WeakSet()
-        self._generators.add(generator)
+            self._generators = Generators()
+        self._generators.begins(generator)
 
-    def _generator_is_abandoned(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def _generator_is_abandoned(self, generator: AnyGenerator) -> None:
         if self.is_closed_for_good:
-            _close_generator(generator)
-        elif self.is_running_now:
+            close_generator(generator)
+        elif events._get_running_loop() is self and not is_collecting():
             self.create_task(generator.aclose())
-        else:
-            self._abandoned.append(generator)  # by the collector, at any time: closed at the end
+        else:  # at a time that is another one in each process
+            assert self._generators is not None
+            self._generators.keep(generator)
 
     # What asyncio calls
 
@@ -274,22 +272,32 @@ class BodyLoop(RefusingLoop):
     ) -> asyncio.Task[Any]:
         if context is None:
             context = copy_context()
-        if self._task_factory is not None:
-            task: asyncio.Task[Any] = self._task_factory(self, coro, context=context, **more)
+        factory = self._task_factory
+        if factory is not None and factory is not _BEGINS_AT_ONCE:
+            task: asyncio.Task[Any] = factory(self, coro, context=context, **more)
             if name is not None:
                 task.set_name(name)
         else:
+            if factory is not None:
+                more.setdefault("eager_start", True)
             started = self._ordered.pop(coro, None) or self._started_in_order(coro)
             if started is not None:
                 return started
-            self._number_of_tasks += 1
-            task = _Task(self._number_of_tasks, coro, self, name, context, **more)
+            task = self._new_task(coro, name, context, **more)
         tasks = self._tasks
         tasks[task] = context
         if len(tasks) > self._prune_tasks_at:
             self._tasks = {one: its for one, its in tasks.items() if not one.done()}
             self._prune_tasks_at = max(64, 2 * len(self._tasks))
         return task
+
+    def _new_task(
+        self, coroutine: Any, name: str | None, context: Context, **more: Any
+    ) -> BodyTask:
+        number = self._number_of_tasks = self._number_of_tasks + 1
+        if name is None:
+            name = f"Task-{number}"  # asyncio counts all tasks of the process
+        return BodyTask(self._hashes_from + number, coroutine, self, name, context, **more)
 
     def _started_in_order(self, coroutine: Any) -> asyncio.Task[Any] | None:
         """The task of a coroutine that `asyncio.as_completed` starts, all of them in their order.
@@ -311,9 +319,8 @@ class BodyLoop(RefusingLoop):
                     )
                 for one in cast("list[Any]", given):
                     if asyncio.iscoroutine(one) and one not in self._ordered:
-                        self._number_of_tasks += 1
                         context = copy_context()
-                        task = _Task(self._number_of_tasks, one, self, None, context)
+                        task = self._new_task(one, None, context)
                         self._tasks[task] = context
                         self._ordered[one] = task
                 return self._ordered.pop(coroutine, None)
@@ -372,28 +379,13 @@ def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
             return
         else:
             return
-    _never_ending.append(coroutine)
-
-
-def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
-    for _ in range(MOST_CLOSINGS):
-        closing = generator.aclose()
-        try:
-            closing.send(None)
-        except BaseException:  # noqa: BLE001 - StopIteration, or what its `finally` blocks raise
-            return
-        with suppress(BaseException):
-            closing.close()
-    _never_ending.append(generator)
-
-
-_never_ending: list[object] = []
-"""What refuses to be closed. It is kept: to collect it would mean to try again, and to warn."""
+    never_ending.append(coroutine)
 
 
 def as_time(seconds: float) -> datetime:
-    """The time that an event loop of a body means by a number."""
+    """The time at which the clock of a body's event loop shows this number, or a little more."""
     try:
-        return EPOCH + timedelta(seconds=seconds)
+        at = EPOCH + timedelta(seconds=seconds)  # rounded: it may be a little less, too
+        return at if (at - EPOCH).total_seconds() >= seconds else at + _MICROSECOND
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from durable_workflow_sqlite.engine.body_tasks import new_future
 from durable_workflow_sqlite.errors import NonDeterministicCallError
 
 _NETWORK: Final = "a network connection"
@@ -111,6 +112,8 @@ def refused_by_asyncio(error: BaseException) -> NonDeterministicCallError | None
 class RefusingLoop(asyncio.AbstractEventLoop):
     """An event loop without sockets, threads, subprocesses and signals: each says what to do."""
 
+    number_of_futures: int
+
     def create_future(self) -> asyncio.Future[Any]:
         caller = _frame(1)
         if caller.f_code is _WRAP_FUTURE:
@@ -120,7 +123,8 @@ class RefusingLoop(asyncio.AbstractEventLoop):
             for one in caller.f_locals["fs"]:
                 if one.get_loop() is not self:
                     raise refusal(_OTHER_LOOP, "asyncio.wait", f"`asyncio.wait` for {one!r}")
-        return asyncio.Future(loop=self)
+        number = self.number_of_futures = self.number_of_futures + 1
+        return new_future(self, number)
 
     def get_debug(self) -> bool:
         # Each new future asks this. To have one made is the first thing that a thread of anyio's

@@ -152,6 +152,7 @@ class GroupCommit:
             await asyncio.wait([self._in_thread])
         self._look_at_file_now_and_then(monotonic())
         try:
+            self._roll_back_what_is_left()
             return operation()
         except FAILURES as error:
             if not is_busy(error):
@@ -194,6 +195,7 @@ class GroupCommit:
                 await asyncio.sleep(RETRY_AFTER_S[0])
         self._stop_thread()
         with suppress(*FAILURES):  # it may be closed already
+            self._roll_back_what_is_left()
             self._set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def _stop_thread(self) -> None:
@@ -365,8 +367,7 @@ class GroupCommit:
                     "the connection is in a transaction that the store did not begin; commit it or"
                     " roll it back, or give the store a connection of its own"
                 )
-            self._connection.execute("rollback")
-            self._rollback_failed = False
+            self._roll_back_what_is_left()
         self._connection.execute("begin immediate")
 
     def _look_at_file_now_and_then(self, now: float) -> None:
@@ -459,6 +460,13 @@ class GroupCommit:
                 self._connection.execute("rollback")
             except FAILURES:
                 self._rollback_failed = True
+
+    def _roll_back_what_is_left(self) -> None:
+        """Whoever wrote in it was told that it failed: nobody may read of it, or commit it."""
+        if self._rollback_failed:
+            if self._connection.in_transaction:
+                self._connection.execute("rollback")
+            self._rollback_failed = False
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
         return [(future, None, self._translated(error)) for _, _, future in group]

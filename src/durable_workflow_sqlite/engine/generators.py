@@ -1,0 +1,78 @@
+"""The async generators of a body: when those are closed that nobody has brought to their end.
+
+One that is dropped is closed soon, as asyncio does it. One that is in a cycle of references is left
+to Python's collector, which comes in each process at another time. Its `finally` may ask for steps:
+so it is kept, and closed when the body has ended.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from threading import get_ident
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+AnyGenerator = AsyncGenerator[Any, Any]
+
+MOST_CLOSINGS: Final = 100
+"""How often what will not end is closed, before it is left as it is."""
+
+never_ending: list[object] = []
+"""What refuses to be closed. It is kept: to collect it would mean to try again, and to warn."""
+
+_collecting_in = 0
+"""The thread in which the collector is at work."""
+
+
+def _note_collector(phase: str, _: dict[str, int]) -> None:
+    global _collecting_in  # noqa: PLW0603 - there is one collector
+    _collecting_in = get_ident() if phase == "start" else 0
+
+
+def is_collecting() -> bool:
+    """Whether Python's collector calls this, as far as it is known: once a generator has begun."""
+    return _collecting_in == get_ident()
+
+
+class Generators:
+    """Those of one body, in the order in which they have begun."""
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._alive: WeakValueDictionary[int, AnyGenerator] = WeakValueDictionary()
+        self._numbers: dict[int, int] = {}
+        """By the address, since nothing else is left of one that is being collected."""
+        self._kept: dict[int, AnyGenerator] = {}
+
+    def begins(self, generator: AnyGenerator) -> None:
+        if _note_collector not in gc.callbacks:
+            gc.callbacks.append(_note_collector)
+        if len(self._numbers) > 2 * len(self._alive) + 64:
+            self._numbers = {id(one): number for number, one in self._alive.items()}
+        self._begun += 1
+        self._alive[self._begun] = generator
+        self._numbers[id(generator)] = self._begun
+
+    def keep(self, generator: AnyGenerator) -> None:
+        """One that would be collected: keep it until the body's end."""
+        self._kept[self._numbers.get(id(generator), self._begun)] = generator
+
+    def take(self) -> list[AnyGenerator]:
+        """All that are not at their end, in order; those that were kept are kept no longer."""
+        kept, self._kept = self._kept, {}
+        return [one for _, one in sorted((kept | dict(self._alive.items())).items())]
+
+
+def close_generator(generator: AnyGenerator) -> None:
+    """Close it where it stands; it may wait for something else on its way out, again and again."""
+    for _ in range(MOST_CLOSINGS):
+        closing = generator.aclose()
+        try:
+            closing.send(None)
+        except BaseException:  # noqa: BLE001 - StopIteration, or what its `finally` blocks raise
+            return
+        with suppress(BaseException):
+            closing.close()
+    never_ending.append(generator)
