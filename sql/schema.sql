@@ -366,6 +366,18 @@ begin
     select raise(abort, 'created_at is no time; leave it out for now');
 end;
 
+CREATE INDEX idx_wf_signal_pending on workflow_signals (
+    workflow_execution_id,
+    status,
+    signal_name
+);
+
+CREATE INDEX idx_step_cp_awaited on step_checkpoints (
+    workflow_execution_id,
+    step_name
+)
+where kind = 'SIGNAL' and status = 'INTENT';
+
 CREATE TRIGGER trg_wf_signal_wakes
 after insert on workflow_signals
 when new.status = 'PENDING'
@@ -387,14 +399,21 @@ begin
             select 1
             from workflow_claims
             where workflow_claims.workflow_execution_id = new.workflow_execution_id
+        )
+        and (
+            status != 'SUSPENDED'
+            or new.signal_name glob '$*'
+            or exists (
+                select 1
+                from step_checkpoints as awaited
+                where
+                    awaited.workflow_execution_id = new.workflow_execution_id
+                    and awaited.step_name = new.signal_name
+                    and awaited.kind = 'SIGNAL'
+                    and awaited.status = 'INTENT'
+            )
         );
 end;
-
-CREATE INDEX idx_wf_signal_pending on workflow_signals (
-    workflow_execution_id,
-    status,
-    signal_name
-);
 
 CREATE INDEX idx_step_cp_cut_off on step_checkpoints (workflow_execution_id)
 where

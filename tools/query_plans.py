@@ -97,6 +97,14 @@ from workflow_executions
 where status = 'SUSPENDED'
 """,
     """
+insert into step_checkpoints (
+    workflow_execution_id, step_index, step_name, kind, status, started_at
+)
+select workflow_execution_id, 0, 'approved', 'SIGNAL', 'INTENT', created_at
+from workflow_executions
+where status = 'SUSPENDED'
+""",
+    """
 insert into workflow_signals (workflow_execution_id, signal_name, created_at)
 select workflow_execution_id, 'approved', created_at
 from workflow_executions

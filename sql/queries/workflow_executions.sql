@@ -223,9 +223,10 @@ where
 -- name: put_into_queue(workflow_execution_ids, now)!
 -- Nobody has these executions any more (a JSON array of ids): says from when on each
 -- may be claimed. One that only waits has nothing to do before its earliest timer,
--- the end of its time to live, or a signal, whose trigger says so then. The + keeps
--- SQLite from looking for the earliest in the index of all timers: the timers of one
--- execution are few.
+-- the end of its time to live, or a signal, whose trigger says so then: a signal that
+-- it waits for, or one of the library's own. The + keeps SQLite from looking for the
+-- earliest in the index of all timers (the timers of one execution are few), and for
+-- the executions among all that are unfinished.
 -- :workflow_execution_ids text
 -- :now text
 update workflow_executions
@@ -234,11 +235,30 @@ set
         status != 'SUSPENDED'
         or exists (
             select 1
+            from step_checkpoints as awaited
+            where
+                awaited.workflow_execution_id
+                = workflow_executions.workflow_execution_id
+                and awaited.kind = 'SIGNAL'
+                and awaited.status = 'INTENT'
+                and exists (
+                    select 1
+                    from workflow_signals
+                    where
+                        workflow_signals.workflow_execution_id
+                        = awaited.workflow_execution_id
+                        and workflow_signals.status = 'PENDING'
+                        and workflow_signals.signal_name = awaited.step_name
+                )
+        )
+        or exists (
+            select 1
             from workflow_signals
             where
                 workflow_signals.workflow_execution_id
                 = workflow_executions.workflow_execution_id
                 and workflow_signals.status = 'PENDING'
+                and workflow_signals.signal_name glob '$*'
         ),
         :now,
         (
@@ -258,7 +278,7 @@ set
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and guarantee = 'BEST_EFFORT_BACKGROUND'
-    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and blocked_reason is null;
 
 -- name: note_trouble(workflow_execution_id, trouble, updated_at)!
@@ -473,7 +493,7 @@ order by created_at, workflow_execution_id;
 -- name: count_recoveries(workflow_execution_ids, max_recoveries)
 -- The worker of these executions (a JSON array of ids) died with them in its hands.
 -- One that was running when that happened too often in a row is blocked, with the
--- reason.
+-- reason. The + keeps SQLite from looking for them among all that are unfinished.
 -- :workflow_execution_ids text
 -- :max_recoveries integer
 update workflow_executions
@@ -486,7 +506,7 @@ set
     )
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
-    and status in ('PENDING', 'RUNNING', 'COMPENSATING')
+    and +status in ('PENDING', 'RUNNING', 'COMPENSATING')
 returning
     workflow_execution_id,
     blocked_reason;
