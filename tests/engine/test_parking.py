@@ -23,8 +23,10 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     WorkflowExecution,
     WorkflowExpiredError,
+    WorkflowGuarantee,
     workflow,
 )
+from durable_workflow_sqlite.engine.clock import SWEPT_AT_LEAST
 from tests.lives import Journal, until_over
 
 SOON = timedelta(milliseconds=50)
@@ -261,6 +263,23 @@ def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
 
     asyncio.run(life())
     assert (comings.started, comings.resumed) == (1, 1)
+
+
+def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) -> None:
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=0) as engine,
+        ):
+            stays = WorkflowGuarantee.FOREGROUND_ONLY
+            await engine.start(naps, "ctx.sleep", 3600, guarantee=stays)
+            for number in range(300):
+                await engine.start(naps, "ctx.sleep", 7200 + number, execution_id=str(number))
+            await until_parked(engine, *map(str, range(300)))
+            waiting = engine._opened._environment.scheduler._waiting
+            assert len(waiting) < 2 * SWEPT_AT_LEAST
+
+    asyncio.run(life())
 
 
 def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Path) -> None:
