@@ -461,22 +461,36 @@ where
             = workflow_executions.workflow_execution_id
     );
 
--- name: load_unregistered(workflow_ids)
+-- name: load_unregistered(workflow_ids, row_limit)
 -- The unfinished executions of workflows that an engine does not have (a JSON array
--- of ids), the oldest first. The rowids are picked apart, as in load_unqueued.
+-- of ids), the oldest first, and no more of them than that. It takes the oldest of
+-- each workflow and status, so it costs the same however many there are.
 -- :workflow_ids text
--- @sort: as many as it gives
-select workflow_execution_id
-from workflow_executions
+-- :row_limit integer
+-- @sort: as many as it gives, for each workflow and status
+with wanted (status, workflow_id) as (
+    select
+        unfinished.value as status,
+        other.value as workflow_id
+    from json_each('["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]') as unfinished
+    cross join json_each(:workflow_ids) as other
+)
+
+select execution.workflow_execution_id
+from wanted
+cross join workflow_executions as execution
 where
-    rowid in (
-        select unfinished.rowid
-        from workflow_executions as unfinished
+    execution.rowid in (
+        select oldest.rowid
+        from workflow_executions as oldest
         where
-            unfinished.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-            and unfinished.workflow_id in (select value from json_each(:workflow_ids))
+            oldest.status = wanted.status
+            and oldest.workflow_id = wanted.workflow_id
+        order by oldest.created_at
+        limit :row_limit
     )
-order by created_at, workflow_execution_id;
+order by execution.created_at, execution.workflow_execution_id
+limit :row_limit;
 
 -- name: load_blocked()
 -- The executions that workers leave alone until an operator has looked at them. The

@@ -255,8 +255,13 @@ class CheckpointStore(Protocol):
         """The unfinished executions that nobody has and that only a recovery finds."""
         ...
 
-    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
-        """The unfinished executions of all workflows but these, the oldest first."""
+    async def load_unregistered(
+        self, workflows: Collection[tuple[str, int]], limit: int
+    ) -> list[str]:
+        """The unfinished executions of all workflows but these, the oldest first.
+
+        No more than `limit`, and at no more cost than that takes.
+        """
         ...
 
     async def load_blocked(self) -> list[str]:

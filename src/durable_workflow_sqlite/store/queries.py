@@ -851,10 +851,11 @@ class Queries(Protocol):
         ...
 
     def load_unregistered(
-        self, connection: sqlite3.Connection, *, workflow_ids: str
+        self, connection: sqlite3.Connection, *, workflow_ids: str, row_limit: int
     ) -> list[LoadUnregisteredRow]:
         """The unfinished executions of workflows that an engine does not have (a JSON array
-        of ids), the oldest first. The rowids are picked apart, as in load_unqueued.
+        of ids), the oldest first, and no more of them than that. It takes the oldest of
+        each workflow and status, so it costs the same however many there are.
         """
         ...
 

@@ -115,9 +115,29 @@ class QueueContract(StoreContract):
         for workflows in ([], [("order", 2)], [("pay", 1)]):
             assert await store.claim_available(workflows, 9, now=NOON) == []
             assert await store.load_next_available_at(workflows) is None
-            assert await store.load_unregistered(workflows) == ["e"]
-        assert await store.load_unregistered(ORDER) == []
+            assert await store.load_unregistered(workflows, 9) == ["e"]
+        assert await store.load_unregistered(ORDER, 9) == []
         assert _ids(await store.claim_available([("pay", 1), *ORDER], 9, now=NOON)) == ["e"]
+
+    @over_a_store
+    async def test_of_those_that_are_not_registered_the_oldest_are_found(
+        self, store: CheckpointStore
+    ) -> None:
+        other = Workflow(workflow_id="w2", workflow_type="pay", version=3)
+        await store.save(WORKFLOW, other)
+        for number, status in enumerate([*UNFINISHED, *UNFINISHED, *FINAL]):
+            await store.save_execution(
+                new_execution(
+                    f"{number}",
+                    workflow_id=("w2", WORKFLOW.workflow_id)[number % 3 == 0],
+                    status=status,
+                    created_at=NOON - number * MINUTE,
+                )
+            )
+        assert await store.load_unregistered([], 9) == list("76543210")
+        assert await store.load_unregistered([], 3) == list("765")
+        assert await store.load_unregistered([("pay", 3)], 2) == list("63")
+        assert await store.load_unregistered(ORDER, 9) == list("75421")
 
     @over_a_store
     async def test_nothing_is_claimed_before_its_time_or_when_it_is_left_alone(
