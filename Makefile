@@ -145,6 +145,10 @@ bench-workers: $(READY) ## Measure several processes on one file, into docs/perf
 bench-looking: $(READY) ## Measure looking at a file of a million executions, into docs/performance.md
 	@$(BIN)/python -m benchmarks.looking $(ARGS)
 
+.PHONY: bench-sleepers
+bench-sleepers: $(READY) ## Measure a worker on a million executions that sleep, into docs/performance.md
+	@$(BIN)/python -m benchmarks.sleepers $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
 	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
@@ -154,10 +158,11 @@ profile: $(READY) ## Show where the microseconds of one step go
 	@$(BIN)/python -m benchmarks.hot_path $(ARGS)
 
 .PHONY: measure
-measure: $(READY) ## Write every figure of docs/performance.md anew; a quarter of an hour, alone
+measure: $(READY) ## Write every figure of docs/performance.md anew; twenty minutes, alone
 	@$(MAKE) --no-print-directory bench
 	@$(MAKE) --no-print-directory bench-workers
 	@$(MAKE) --no-print-directory bench-looking
+	@$(MAKE) --no-print-directory bench-sleepers
 	@$(MAKE) --no-print-directory bench-peers
 	@$(MAKE) --no-print-directory profile
 

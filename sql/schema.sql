@@ -333,30 +333,6 @@ begin
     select raise(abort, 'created_at is no time; leave it out for now');
 end;
 
-CREATE TRIGGER trg_wf_signal_wakes
-after insert on workflow_signals
-when new.status = 'PENDING'
-begin
-    update workflow_executions
-    set available_at = new.created_at
-    where
-        workflow_execution_id = new.workflow_execution_id
-        and guarantee = 'BEST_EFFORT_BACKGROUND'
-        and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-        and blocked_reason is null
-        and (available_at is null or available_at > new.created_at)
-        and (
-            status != 'PENDING'
-            or available_at is null
-            or new.signal_name = '$cancel'
-        )
-        and not exists (
-            select 1
-            from workflow_claims
-            where workflow_claims.workflow_execution_id = new.workflow_execution_id
-        );
-end;
-
 CREATE TABLE "step_checkpoints" (
     id                    integer primary key,
     workflow_execution_id text    not null references workflow_executions (
@@ -401,6 +377,49 @@ CREATE INDEX idx_wf_signal_pending on workflow_signals (
     status,
     signal_name
 );
+
+CREATE INDEX idx_step_cp_awaited on step_checkpoints (
+    workflow_execution_id,
+    step_name
+)
+where kind = 'SIGNAL' and status = 'INTENT';
+
+CREATE TRIGGER trg_wf_signal_wakes
+after insert on workflow_signals
+when new.status = 'PENDING'
+begin
+    update workflow_executions
+    set available_at = new.created_at
+    where
+        workflow_execution_id = new.workflow_execution_id
+        and guarantee = 'BEST_EFFORT_BACKGROUND'
+        and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+        and blocked_reason is null
+        and (available_at is null or available_at > new.created_at)
+        and (
+            status != 'PENDING'
+            or available_at is null
+            or new.signal_name = '$cancel'
+        )
+        and not exists (
+            select 1
+            from workflow_claims
+            where workflow_claims.workflow_execution_id = new.workflow_execution_id
+        )
+        and (
+            status != 'SUSPENDED'
+            or new.signal_name glob '$*'
+            or exists (
+                select 1
+                from step_checkpoints as awaited
+                where
+                    awaited.workflow_execution_id = new.workflow_execution_id
+                    and awaited.step_name = new.signal_name
+                    and awaited.kind = 'SIGNAL'
+                    and awaited.status = 'INTENT'
+            )
+        );
+end;
 
 CREATE INDEX idx_step_cp_cut_off on step_checkpoints (workflow_execution_id)
 where

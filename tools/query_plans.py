@@ -85,7 +85,7 @@ from numbers
 insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)
 select workflow_execution_id, 'worker-' || rowid % 3, updated_at
 from workflow_executions
-where status in ('RUNNING', 'COMPENSATING')
+where workflow_execution_id glob 'unfinished-*' and status in ('RUNNING', 'COMPENSATING')
 """,
     """
 insert into workflow_timers (
@@ -94,13 +94,22 @@ insert into workflow_timers (
 select json_array(workflow_execution_id, '', 0), workflow_execution_id, 'wait', updated_at,
     created_at
 from workflow_executions
-where status = 'SUSPENDED'
+where workflow_execution_id glob 'unfinished-*' and status = 'SUSPENDED'
+""",
+    """
+insert into step_checkpoints (
+    workflow_execution_id, step_index, step_name, kind, status, started_at
+)
+select workflow_execution_id, 0, 'approved', 'SIGNAL', 'INTENT', created_at
+from workflow_executions
+where workflow_execution_id glob 'unfinished-*' and status = 'SUSPENDED'
 """,
     """
 insert into workflow_signals (workflow_execution_id, signal_name, created_at)
 select workflow_execution_id, 'approved', created_at
 from workflow_executions
-where status in ('RUNNING', 'SUSPENDED') and rowid % 2
+where workflow_execution_id glob 'unfinished-*'
+    and status in ('RUNNING', 'SUSPENDED') and rowid % 2
 """,
 )
 

@@ -167,6 +167,55 @@ create index idx_wf_signal_pending on workflow_signals (
     signal_name
 );
 
+-- A signal wakes an execution that only waits if it may be for it: one of the library's
+-- own, or one whose name it waits for. Any other stays for a wait that is still to come.
+-- Until now each of them woke it, for nothing.
+
+create index idx_step_cp_awaited on step_checkpoints (
+    workflow_execution_id,
+    step_name
+)
+where kind = 'SIGNAL' and status = 'INTENT';
+
+drop trigger trg_wf_signal_wakes;
+
+create trigger trg_wf_signal_wakes
+after insert on workflow_signals
+when new.status = 'PENDING'
+begin
+    update workflow_executions
+    set available_at = new.created_at
+    where
+        workflow_execution_id = new.workflow_execution_id
+        and guarantee = 'BEST_EFFORT_BACKGROUND'
+        and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+        and blocked_reason is null
+        and (available_at is null or available_at > new.created_at)
+        and (
+            status != 'PENDING'
+            or available_at is null
+            or new.signal_name = '$cancel'
+        )
+        and not exists (
+            select 1
+            from workflow_claims
+            where workflow_claims.workflow_execution_id = new.workflow_execution_id
+        )
+        and (
+            status != 'SUSPENDED'
+            or new.signal_name glob '$*'
+            or exists (
+                select 1
+                from step_checkpoints as awaited
+                where
+                    awaited.workflow_execution_id = new.workflow_execution_id
+                    and awaited.step_name = new.signal_name
+                    and awaited.kind = 'SIGNAL'
+                    and awaited.status = 'INTENT'
+            )
+        );
+end;
+
 -- workflow_in_doubt: the steps that were cut off.
 
 create index idx_step_cp_cut_off on step_checkpoints (workflow_execution_id)

@@ -223,9 +223,10 @@ where
 -- name: put_into_queue(workflow_execution_ids, now)!
 -- Nobody has these executions any more (a JSON array of ids): says from when on each
 -- may be claimed. One that only waits has nothing to do before its earliest timer,
--- the end of its time to live, or a signal, whose trigger says so then. The + keeps
--- SQLite from looking for the earliest in the index of all timers: the timers of one
--- execution are few.
+-- the end of its time to live, or a signal, whose trigger says so then: a signal that
+-- it waits for, or one of the library's own. The + keeps SQLite from looking for the
+-- earliest in the index of all timers (the timers of one execution are few), and for
+-- the executions among all that are unfinished.
 -- :workflow_execution_ids text
 -- :now text
 update workflow_executions
@@ -234,11 +235,30 @@ set
         status != 'SUSPENDED'
         or exists (
             select 1
+            from step_checkpoints as awaited
+            where
+                awaited.workflow_execution_id
+                = workflow_executions.workflow_execution_id
+                and awaited.kind = 'SIGNAL'
+                and awaited.status = 'INTENT'
+                and exists (
+                    select 1
+                    from workflow_signals
+                    where
+                        workflow_signals.workflow_execution_id
+                        = awaited.workflow_execution_id
+                        and workflow_signals.status = 'PENDING'
+                        and workflow_signals.signal_name = awaited.step_name
+                )
+        )
+        or exists (
+            select 1
             from workflow_signals
             where
                 workflow_signals.workflow_execution_id
                 = workflow_executions.workflow_execution_id
                 and workflow_signals.status = 'PENDING'
+                and workflow_signals.signal_name glob '$*'
         ),
         :now,
         (
@@ -258,7 +278,7 @@ set
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and guarantee = 'BEST_EFFORT_BACKGROUND'
-    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and blocked_reason is null;
 
 -- name: note_trouble(workflow_execution_id, trouble, updated_at)!
@@ -441,22 +461,36 @@ where
             = workflow_executions.workflow_execution_id
     );
 
--- name: load_unregistered(workflow_ids)
+-- name: load_unregistered(workflow_ids, row_limit)
 -- The unfinished executions of workflows that an engine does not have (a JSON array
--- of ids), the oldest first. The rowids are picked apart, as in load_unqueued.
+-- of ids), the oldest first, and no more of them than that. It takes the oldest of
+-- each workflow and status, so it costs the same however many there are.
 -- :workflow_ids text
--- @sort: as many as it gives
-select workflow_execution_id
-from workflow_executions
+-- :row_limit integer
+-- @sort: as many as it gives, for each workflow and status
+with wanted (status, workflow_id) as (
+    select
+        unfinished.value as status,
+        other.value as workflow_id
+    from json_each('["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]') as unfinished
+    cross join json_each(:workflow_ids) as other
+)
+
+select execution.workflow_execution_id
+from wanted
+cross join workflow_executions as execution
 where
-    rowid in (
-        select unfinished.rowid
-        from workflow_executions as unfinished
+    execution.rowid in (
+        select oldest.rowid
+        from workflow_executions as oldest
         where
-            unfinished.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-            and unfinished.workflow_id in (select value from json_each(:workflow_ids))
+            oldest.status = wanted.status
+            and oldest.workflow_id = wanted.workflow_id
+        order by oldest.created_at
+        limit :row_limit
     )
-order by created_at, workflow_execution_id;
+order by execution.created_at, execution.workflow_execution_id
+limit :row_limit;
 
 -- name: load_blocked()
 -- The executions that workers leave alone until an operator has looked at them. The
@@ -473,7 +507,7 @@ order by created_at, workflow_execution_id;
 -- name: count_recoveries(workflow_execution_ids, max_recoveries)
 -- The worker of these executions (a JSON array of ids) died with them in its hands.
 -- One that was running when that happened too often in a row is blocked, with the
--- reason.
+-- reason. The + keeps SQLite from looking for them among all that are unfinished.
 -- :workflow_execution_ids text
 -- :max_recoveries integer
 update workflow_executions
@@ -486,7 +520,7 @@ set
     )
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
-    and status in ('PENDING', 'RUNNING', 'COMPENSATING')
+    and +status in ('PENDING', 'RUNNING', 'COMPENSATING')
 returning
     workflow_execution_id,
     blocked_reason;

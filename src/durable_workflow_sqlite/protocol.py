@@ -107,6 +107,7 @@ class CheckpointStore(Protocol):
     async def send_signal(self, signal: WorkflowSignal) -> WorkflowSignal:
         """Keep a signal for an execution that can still receive it; return it with its id.
 
+        One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
         Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
         """
         ...
@@ -215,9 +216,11 @@ class CheckpointStore(Protocol):
     ) -> None:
         """Let go of executions; claims that are lost already are passed over.
 
-        Each may be claimed again from `now` on, or, where it is SUSPENDED and no signal is pending,
-        from its earliest pending timer or the end of its time to live on. `trouble` is what its
-        record says then: why this worker leaves it as it is.
+        Each may be claimed again from `now` on, or, where it is SUSPENDED and no signal is pending
+        that may be for it, from its earliest pending timer or the end of its time to live on. A
+        signal may be for it if it waits for that name (there is a SIGNAL checkpoint at INTENT), or
+        if the name begins with $. `trouble` is what its record says then: why this worker leaves it
+        as it is.
 
         Where it raises StoreError, the claims are still held; the next
         `release_claims_of_the_dead` of this store releases them, their trouble included.
@@ -252,8 +255,13 @@ class CheckpointStore(Protocol):
         """The unfinished executions that nobody has and that only a recovery finds."""
         ...
 
-    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
-        """The unfinished executions of all workflows but these, the oldest first."""
+    async def load_unregistered(
+        self, workflows: Collection[tuple[str, int]], limit: int
+    ) -> list[str]:
+        """The unfinished executions of all workflows but these, the oldest first.
+
+        No more than `limit`, and at no more cost than that takes.
+        """
         ...
 
     async def load_blocked(self) -> list[str]:

@@ -86,7 +86,9 @@ def test_a_run_writes_its_section_and_leaves_the_prose(
     )
 
 
-@pytest.mark.parametrize("name", ["bench", "bench-peers", "profile"])
+@pytest.mark.parametrize(
+    "name", ["bench", "bench-workers", "bench-looking", "bench-sleepers", "bench-peers", "profile"]
+)
 def test_the_page_has_a_place_for_every_run(name: str) -> None:
     page = report.PAGE.read_text(encoding="utf-8")
     before, begin, rest = page.partition(f"<!-- measured by make {name} -->")
@@ -129,3 +131,19 @@ def test_commits_are_counted_in_either_kind_of_file(tmp_path: Path, journal_mode
                 connection.execute("commit")
 
         assert peer.written_per_step(file, run) == {"rows": {"done": 2}, "commits": 1}
+
+
+def test_the_sleepers_are_woken_and_their_worker_is_measured() -> None:
+    sizes = ("--sleepers", "40", "--seconds", "0.2", "--started", "20")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sleepers", *sizes, "--no-page"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "40 executions asleep" in done.stdout
+    assert "the last of 20 " in done.stdout
+    assert str(ROOT) not in done.stdout

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import sys
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,8 +23,10 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     WorkflowExecution,
     WorkflowExpiredError,
+    WorkflowGuarantee,
     workflow,
 )
+from durable_workflow_sqlite.engine.clock import SWEPT_AT_LEAST
 from tests.lives import Journal, until_over
 
 SOON = timedelta(milliseconds=50)
@@ -99,6 +105,130 @@ def test_of_many_that_wait_those_above_the_limit_leave_memory_and_all_come_to_th
     asyncio.run(life())
 
 
+def insert_with_sql(file: Path, execution_id: str, name: str) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "insert into workflow_signals (workflow_execution_id, signal_name, payload)"
+            " values (?, ?, '\"yes\"')",
+            (execution_id, name),
+        )
+
+
+async def send(engine: DurableEngine, file: Path, execution_id: str, name: str) -> None:
+    await engine.send_signal(execution_id, name, "yes")
+
+
+async def insert(engine: DurableEngine, file: Path, execution_id: str, name: str) -> None:
+    insert_with_sql(file, execution_id, name)
+
+
+async def send_from_a_shell(
+    engine: DurableEngine, file: Path, execution_id: str, name: str
+) -> None:
+    command = [sys.executable, "-m", "durable_workflow_sqlite", "signal", str(file), execution_id]
+    process = await asyncio.create_subprocess_exec(*command, name, '"yes"')
+    assert await process.wait() == 0
+
+
+Sends = Callable[[DurableEngine, Path, str, str], Awaitable[None]]
+WAYS = pytest.mark.parametrize("sends", [send, insert, send_from_a_shell])
+
+
+@WAYS
+@pytest.mark.parametrize("comes_first", [True, False], ids=["before it parks", "while parked"])
+def test_a_signal_that_nobody_awaits_does_not_wake_a_parked_one(
+    sends: Sends, comes_first: bool, file: Path
+) -> None:
+    comings = Comings()
+    park_after = timedelta(seconds=2) if comes_first else timedelta(0)
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, park_after=park_after, observers=[comings]) as engine,
+        ):
+            handle = await engine.start(asks, execution_id="one")
+            if not comes_first:
+                await until_parked(engine, "one")
+            await sends(engine, file, "one", "other")
+            assert ("one" in engine._executions) == comes_first
+            await until_parked(engine, "one")
+            await asyncio.sleep(0.5)
+            assert "one" not in engine._executions
+            assert comings.resumed == 0
+            await sends(engine, file, "one", "answer")
+            assert await asyncio.wait_for(handle.result(), 5) == "yes"
+
+    asyncio.run(life())
+    assert (comings.started, comings.resumed) == (1, 1)
+
+
+def test_a_signal_that_nobody_awaits_does_not_wake_one_whose_engine_ended(file: Path) -> None:
+    comings = Comings()
+
+    async def begin() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(asks, execution_id="one")
+            async with asyncio.timeout(5):
+                while await handle.status() is not ExecutionStatus.SUSPENDED:
+                    await asyncio.sleep(0.01)
+            await handle.signal("other")
+
+    async def go_on() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [asks], observers=[comings]) as engine,
+        ):
+            await asyncio.sleep(0.5)
+            assert comings.resumed == 0
+            await engine.send_signal("one", "answer", "yes")
+            assert await asyncio.wait_for(engine.handle("one").result(), 5) == "yes"
+
+    asyncio.run(begin())
+    asyncio.run(go_on())
+    assert comings.resumed == 1
+
+
+def test_a_signal_that_came_long_before_its_wait_is_received(file: Path) -> None:
+    @workflow
+    async def asks_twice(ctx: WorkflowContext) -> list[int]:
+        return [await ctx.wait_signal("first"), await ctx.wait_signal("second")]
+
+    comings = Comings()
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=0, observers=[comings]) as engine,
+        ):
+            handle = await engine.start(asks_twice, execution_id="one")
+            await until_parked(engine, "one")
+            await handle.signal("second", 2)
+            await asyncio.sleep(0.3)
+            assert comings.resumed == 0
+            await handle.signal("first", 1)
+            assert await asyncio.wait_for(handle.result(), 5) == [1, 2]
+
+    asyncio.run(life())
+    assert (comings.started, comings.resumed) == (1, 1)
+
+
+@WAYS
+def test_a_signal_for_one_that_has_not_run_yet_is_received(sends: Sends, file: Path) -> None:
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [asks]) as engine,
+        ):
+            a_while = timedelta(seconds=1.5)
+            handle = await engine.enqueue(asks, execution_id="one", delay=a_while)
+            await sends(engine, file, "one", "answer")
+            assert await handle.status() is ExecutionStatus.PENDING
+            assert await asyncio.wait_for(handle.result(), 5) == "yes"
+
+    asyncio.run(life())
+
+
 @workflow
 async def naps(ctx: WorkflowContext, how: str, seconds: float) -> str:
     if how == "ctx.sleep":
@@ -133,6 +263,23 @@ def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
 
     asyncio.run(life())
     assert (comings.started, comings.resumed) == (1, 1)
+
+
+def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) -> None:
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=0) as engine,
+        ):
+            stays = WorkflowGuarantee.FOREGROUND_ONLY
+            await engine.start(naps, "ctx.sleep", 3600, guarantee=stays)
+            for number in range(300):
+                await engine.start(naps, "ctx.sleep", 7200 + number, execution_id=str(number))
+            await until_parked(engine, *map(str, range(300)))
+            waiting = engine._opened._environment.scheduler._waiting
+            assert len(waiting) < 2 * SWEPT_AT_LEAST
+
+    asyncio.run(life())
 
 
 def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Path) -> None:

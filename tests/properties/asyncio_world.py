@@ -65,6 +65,9 @@ from tests.properties.simulation import (
 )
 
 MOST_TIMES = 400
+MOST_TURNS = 10_000
+"""Of the event loop in a life: what takes more goes in circles."""
+
 HEARS_OF_OTHERS_S = 0.1
 """In this time an engine has heard of what another connection wrote."""
 
@@ -134,9 +137,17 @@ class WorldLoop(asyncio.SelectorEventLoop):
         self._patient = _Patient()
         super().__init__(self._patient)
         self._chance = chance
+        self.turns = 0
 
     def time(self) -> float:
         return self._patient.time
+
+    def _run_once(self) -> None:
+        self.turns += 1
+        if self.turns > MOST_TURNS:
+            raise Died
+        run_once: Callable[[], None] = super()._run_once  # type: ignore[misc]
+        run_once()
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
         """In so many turns a thread takes it, and in so many it is done."""
@@ -342,6 +353,8 @@ class World:
                 is_over = loop.run_until_complete(life)
             except Died:
                 is_over = False
+                if isinstance(loop, WorldLoop) and loop.turns > MOST_TURNS:
+                    self.problems.append("it never comes to rest")
             for body, way in self._ways.items():
                 way.is_closed = True
                 if not body.is_ended:
@@ -792,7 +805,7 @@ def schedule_of(seed: int, number: int) -> Schedule:
         tuple(events),
         deaths,
         ttl=chance.randint(1, 8) if chance.random() < 0.08 else None,
-        parks=not events and chance.random() < 0.5,
+        parks=chance.random() < 0.5,
         chance=number,
     )
 

@@ -167,7 +167,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.put_into_queue(["f"])
             await store.release_claims_of_the_dead(9)
             await store.load_unqueued_executions()
-            await store.load_unregistered([])
+            await store.load_unregistered([], 9)
             await store.load_blocked()
             await store.unblock_execution("f")
             await store.reopen_execution("e")

@@ -10,6 +10,9 @@ from typing import Final, Protocol
 
 LOOK_AGAIN_AFTER_S: Final = 5.0
 
+SWEPT_AT_LEAST: Final = 100
+"""How many wait before it is looked at how many of them have gone."""
+
 
 class Clock(Protocol):
     """What tells an engine the time; tests move their own."""
@@ -41,15 +44,24 @@ class Scheduler:
         self._clock = clock
         self._waiting: list[tuple[datetime, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
+        self._sweep_at = SWEPT_AT_LEAST
         self._sleeper: asyncio.Task[None] | None = None
         self._next: datetime | None = None
 
     def at(self, deadline: datetime) -> asyncio.Future[None]:
         """A future that is done at the deadline; cancel it to no longer wait."""
         future = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= self._sweep_at:
+            self._forget_those_that_have_gone()
         heapq.heappush(self._waiting, (deadline, next(self._order), future))
         self._sleep()
         return future
+
+    def _forget_those_that_have_gone(self) -> None:
+        """Whoever no longer waits would be held until its deadline, which may be years away."""
+        self._waiting = [one for one in self._waiting if not one[2].done()]
+        heapq.heapify(self._waiting)
+        self._sweep_at = max(SWEPT_AT_LEAST, 2 * len(self._waiting))
 
     def close(self) -> None:
         if self._sleeper is not None:

@@ -179,8 +179,9 @@ class Intake:
             self._something_to_do.clear()
             alarm: asyncio.Future[None] | None = None
             try:
+                looked_at = self._clock.now()
                 await self._take()
-                due_at = await self._next_due_at()
+                due_at = await self._next_due_at(looked_at)
                 if due_at is not None:
                     alarm = self._scheduler.at(due_at)
                     alarm.add_done_callback(self._ring)
@@ -196,17 +197,17 @@ class Intake:
         if not alarm.cancelled():  # else the next look would wake itself, for ever
             self._something_to_do.set()
 
-    async def _next_due_at(self) -> datetime | None:
+    async def _next_due_at(self, looked_at: datetime) -> datetime | None:
         """When there will be something to take on; None while there is no room for it anyway."""
         if self._claims.room <= 0 or not self._registry:
             return None
-        now = self._clock.now()
         times = self._claims.foreground_times()
         queued = await self._store.load_next_available_at(self._registry.names_and_versions)
         if queued is not None:
-            # What is due and was not taken is left alone here, or its row cannot be read.
-            times.append(queued if queued > now else now + timedelta(seconds=TRY_AGAIN_AFTER_S))
-        return min(times, default=None)
+            times.append(queued)
+        # What was due then and was not taken is left alone here, or its row cannot be read.
+        again_at = looked_at + timedelta(seconds=TRY_AGAIN_AFTER_S)
+        return min((at if at > looked_at else again_at for at in times), default=None)
 
     async def _take_to_the_end(self) -> tuple[list[str], list[str]]:
         """`_take`, whoever is cancelled meanwhile: what is claimed must be launched."""

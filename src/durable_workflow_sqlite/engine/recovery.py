@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,9 @@ from durable_workflow_sqlite.engine.launching import Launching
 from durable_workflow_sqlite.engine.left_alone import LeftAlone
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.records import WorkflowGuarantee
+
+UNREGISTERED_AT_MOST: Final = 1000
+"""Of the executions that no workflow is known for here: others may have a million of them."""
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -24,7 +28,8 @@ class RecoveryResult(msgspec.Struct, frozen=True):
         wait; those that wait for a time or a signal are taken on when it comes.
         So do, one at a time, those whose workers died again and again.
     expired: their time to live had run out; they are being compensated.
-    unregistered: no workflow of that type and version is known here; they were left alone.
+    unregistered: no workflow of that type and version is known here; they were left alone. These
+        are the oldest, a thousand at the most.
     blocked: they killed their worker too often, see `DurableEngine.unblock`.
     """
 
@@ -75,7 +80,9 @@ class Recovery:
         await self._store.put_into_queue(to_queue, started_at)
         resumed, expired_ones = await self._take()
         blocked = dict.fromkeys(await self._store.load_blocked())
-        unregistered = await self._store.load_unregistered(self._registry.names_and_versions)
+        unregistered = await self._store.load_unregistered(
+            self._registry.names_and_versions, UNREGISTERED_AT_MOST
+        )
         result = RecoveryResult(
             resumed=tuple(resumed),
             expired=tuple(expired_ones),

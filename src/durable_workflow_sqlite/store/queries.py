@@ -800,9 +800,10 @@ class Queries(Protocol):
     ) -> int:
         """Nobody has these executions any more (a JSON array of ids): says from when on each
         may be claimed. One that only waits has nothing to do before its earliest timer,
-        the end of its time to live, or a signal, whose trigger says so then. The + keeps
-        SQLite from looking for the earliest in the index of all timers: the timers of one
-        execution are few.
+        the end of its time to live, or a signal, whose trigger says so then: a signal that
+        it waits for, or one of the library's own. The + keeps SQLite from looking for the
+        earliest in the index of all timers (the timers of one execution are few), and for
+        the executions among all that are unfinished.
         """
         ...
 
@@ -850,10 +851,11 @@ class Queries(Protocol):
         ...
 
     def load_unregistered(
-        self, connection: sqlite3.Connection, *, workflow_ids: str
+        self, connection: sqlite3.Connection, *, workflow_ids: str, row_limit: int
     ) -> list[LoadUnregisteredRow]:
         """The unfinished executions of workflows that an engine does not have (a JSON array
-        of ids), the oldest first. The rowids are picked apart, as in load_unqueued.
+        of ids), the oldest first, and no more of them than that. It takes the oldest of
+        each workflow and status, so it costs the same however many there are.
         """
         ...
 
@@ -868,7 +870,7 @@ class Queries(Protocol):
     ) -> list[CountRecoveriesRow]:
         """The worker of these executions (a JSON array of ids) died with them in its hands.
         One that was running when that happened too often in a row is blocked, with the
-        reason.
+        reason. The + keeps SQLite from looking for them among all that are unfinished.
         """
         ...
 

@@ -287,7 +287,11 @@ class Queue:
         found = await self._commit.read(lambda: self._queries.load_unqueued(self._connection))
         return readable(found, rows.unqueued_from)
 
-    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
+    async def load_unregistered(
+        self, workflows: Collection[tuple[str, int]], limit: int
+    ) -> list[str]:
+        check_integer("limit", limit, minimum=1)
+
         def load() -> list[str]:
             others = [
                 row.workflow_id
@@ -297,7 +301,7 @@ class Queue:
             if not others:
                 return []
             found = self._queries.load_unregistered(
-                self._connection, workflow_ids=json_array(others)
+                self._connection, workflow_ids=json_array(others), row_limit=limit
             )
             return [row.workflow_execution_id for row in found]
 

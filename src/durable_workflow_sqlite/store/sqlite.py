@@ -619,8 +619,10 @@ class SqliteCheckpointStore(CheckpointStore):
     async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
         return await self._queue.load_unqueued_executions()
 
-    async def load_unregistered(self, workflows: Collection[tuple[str, int]]) -> list[str]:
-        return await self._queue.load_unregistered(workflows)
+    async def load_unregistered(
+        self, workflows: Collection[tuple[str, int]], limit: int
+    ) -> list[str]:
+        return await self._queue.load_unregistered(workflows, limit)
 
     async def load_blocked(self) -> list[str]:
         return await self._queue.load_blocked()

@@ -339,7 +339,7 @@ class LimitsContract(StoreContract):
             lambda: store.put_into_queue(["e"]),
             lambda: store.put_back(new_execution("e")),
             store.load_unqueued_executions,
-            lambda: store.load_unregistered([]),
+            lambda: store.load_unregistered([], 9),
             store.load_blocked,
             lambda: store.unblock_execution("e"),
             lambda: store.reopen_execution("e"),

@@ -13,6 +13,7 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionNotFoundError,
     ExecutionStatus,
+    StepKind,
     StepStatus,
     TimerStatus,
     Workflow,
@@ -20,6 +21,7 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     WorkflowGuarantee,
 )
+from durable_workflow_sqlite.records import CANCEL_SIGNAL
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     MINUTE,
@@ -38,6 +40,9 @@ from durable_workflow_sqlite.testing.contract_base import (
 
 ORDER = [("order", 1)]
 BACKGROUND = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+
+NOT_FOR_IT = ("other", "GO", "go on", "step", "a sleep", "gone")
+"""Names of signals that nothing waits for in the records of `_save_waits`."""
 
 
 class QueueContract(StoreContract):
@@ -110,9 +115,29 @@ class QueueContract(StoreContract):
         for workflows in ([], [("order", 2)], [("pay", 1)]):
             assert await store.claim_available(workflows, 9, now=NOON) == []
             assert await store.load_next_available_at(workflows) is None
-            assert await store.load_unregistered(workflows) == ["e"]
-        assert await store.load_unregistered(ORDER) == []
+            assert await store.load_unregistered(workflows, 9) == ["e"]
+        assert await store.load_unregistered(ORDER, 9) == []
         assert _ids(await store.claim_available([("pay", 1), *ORDER], 9, now=NOON)) == ["e"]
+
+    @over_a_store
+    async def test_of_those_that_are_not_registered_the_oldest_are_found(
+        self, store: CheckpointStore
+    ) -> None:
+        other = Workflow(workflow_id="w2", workflow_type="pay", version=3)
+        await store.save(WORKFLOW, other)
+        for number, status in enumerate([*UNFINISHED, *UNFINISHED, *FINAL]):
+            await store.save_execution(
+                new_execution(
+                    f"{number}",
+                    workflow_id=("w2", WORKFLOW.workflow_id)[number % 3 == 0],
+                    status=status,
+                    created_at=NOON - number * MINUTE,
+                )
+            )
+        assert await store.load_unregistered([], 9) == list("76543210")
+        assert await store.load_unregistered([], 3) == list("765")
+        assert await store.load_unregistered([("pay", 3)], 2) == list("63")
+        assert await store.load_unregistered(ORDER, 9) == list("75421")
 
     @over_a_store
     async def test_nothing_is_claimed_before_its_time_or_when_it_is_left_alone(
@@ -172,11 +197,13 @@ class QueueContract(StoreContract):
     @over_a_store
     async def test_one_that_waits_is_released_until_its_time(self, store: CheckpointStore) -> None:
         for name, timers, ttl, signals, expected in (
-            ("timers", [MINUTE, 2 * MINUTE], None, 0, NOON + MINUTE),
-            ("ttl", [], NOON + 3 * MINUTE, 0, NOON + 3 * MINUTE),
-            ("both", [4 * MINUTE], NOON + 3 * MINUTE, 0, NOON + 3 * MINUTE),
-            ("signalled", [MINUTE], None, 1, NOON),
-            ("for ever", [], None, 0, None),
+            ("timers", [MINUTE, 2 * MINUTE], None, [], NOON + MINUTE),
+            ("ttl", [], NOON + 3 * MINUTE, [], NOON + 3 * MINUTE),
+            ("both", [4 * MINUTE], NOON + 3 * MINUTE, [], NOON + 3 * MINUTE),
+            ("signalled", [MINUTE], None, ["other", "go"], NOON),
+            ("cancelled", [MINUTE], None, [CANCEL_SIGNAL], NOON),
+            ("not for it", [MINUTE], None, NOT_FOR_IT, NOON + MINUTE),
+            ("for ever", [], None, [], None),
         ):
             suspended = new_execution(
                 name, status=ExecutionStatus.SUSPENDED, ttl_expires_at=ttl, guarantee=BACKGROUND
@@ -187,8 +214,9 @@ class QueueContract(StoreContract):
                 *(new_timer(name, f"{name} {after}", NOON + after) for after in timers),
                 new_timer(name, f"{name} fired", NOON - MINUTE, status=TimerStatus.FIRED),
             )
-            for _ in range(signals):
-                await store.send_signal(new_signal(name, "go", created_at=NOON))
+            await _save_waits(store, name, claim)
+            for signal in signals:
+                await store.send_signal(new_signal(name, signal, created_at=NOON))
             await store.release_claims([claim], NOON)
             assert await _available_at(store, name) == expected
 
@@ -210,10 +238,61 @@ class QueueContract(StoreContract):
     async def test_a_signal_wakes_what_nobody_has(self, store: CheckpointStore) -> None:
         for status in UNFINISHED:
             await store.save_execution(new_execution(status, status=status, guarantee=BACKGROUND))
+            await _save_waits(store, status, None)
             await store.send_signal(new_signal(status, "go", created_at=NOON))
             assert await _available_at(store, status) == NOON
             await store.send_signal(new_signal(status, "go", created_at=NOON + MINUTE))
             assert await _available_at(store, status) == NOON
+
+    @over_a_store
+    async def test_one_that_only_waits_is_woken_by_what_may_be_for_it(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in UNFINISHED:
+            await store.save_execution(
+                new_execution(
+                    status, status=status, guarantee=BACKGROUND, available_at=NOON + 9 * MINUTE
+                )
+            )
+            await _save_waits(store, status, None)
+            for name in NOT_FOR_IT:
+                await store.send_signal(new_signal(status, name, created_at=NOON))
+        for status, woken_at in (
+            (ExecutionStatus.PENDING, NOON + 9 * MINUTE),  # it keeps its delay
+            (ExecutionStatus.RUNNING, NOON),  # what it waits for is not recorded yet, perhaps
+            (ExecutionStatus.SUSPENDED, NOON + 9 * MINUTE),
+            (ExecutionStatus.COMPENSATING, NOON),
+        ):
+            assert await _available_at(store, status) == woken_at
+        await store.save_signal(new_signal("SUSPENDED", "go", created_at=NOON + MINUTE))
+        assert await _available_at(store, "SUSPENDED") == NOON + MINUTE
+        await store.save_signal(new_signal("SUSPENDED", CANCEL_SIGNAL, created_at=NOON))
+        assert await _available_at(store, "SUSPENDED") == NOON
+
+    @over_a_store
+    async def test_a_signal_that_came_before_its_wait_was_recorded_is_for_it(
+        self, store: CheckpointStore
+    ) -> None:
+        running = new_execution("e", status=ExecutionStatus.RUNNING, guarantee=BACKGROUND)
+        claim = await store.create_execution(WORKFLOW, running)
+        assert claim is not None
+        await store.send_signal(new_signal("e", "go", created_at=NOON))
+        wait = new_checkpoint("e", 0, name="go", kind=StepKind.SIGNAL)
+        suspended = new_execution("e", status=ExecutionStatus.SUSPENDED, guarantee=BACKGROUND)
+        await store.save(wait, suspended, claim=claim)
+        await store.release_claims([claim], NOON + MINUTE)
+        assert await _available_at(store, "e") == NOON + MINUTE
+
+    @over_a_store
+    async def test_a_signal_for_one_that_was_cut_off_is_not_lost(
+        self, store: CheckpointStore
+    ) -> None:
+        running = new_execution("e", status=ExecutionStatus.RUNNING, guarantee=BACKGROUND)
+        claim = await store.create_execution(WORKFLOW, running)
+        assert claim is not None
+        await store.send_signal(new_signal("e", "go", created_at=NOON))
+        await store.release_claims([claim], NOON + MINUTE)
+        assert await _available_at(store, "e") == NOON + MINUTE
 
     @over_a_store
     async def test_a_signal_leaves_what_somebody_has_or_must_look_at(
@@ -375,6 +454,26 @@ def _queued(
 ) -> WorkflowExecution:
     return new_execution(
         workflow_execution_id, guarantee=BACKGROUND, available_at=available_at, **fields
+    )
+
+
+async def _save_waits(
+    store: CheckpointStore, workflow_execution_id: str, claim: WorkflowClaim | None
+) -> None:
+    """It waits for the signal "go", and for no other name."""
+    await store.save(
+        new_checkpoint(workflow_execution_id, 0, name="step"),
+        new_checkpoint(workflow_execution_id, 1, name="a sleep", kind=StepKind.SLEEP),
+        new_checkpoint(
+            workflow_execution_id,
+            2,
+            name="gone",
+            kind=StepKind.SIGNAL,
+            status=StepStatus.COMPLETED,
+            event=1,
+        ),
+        new_checkpoint(workflow_execution_id, 3, name="go", kind=StepKind.SIGNAL),
+        claim=claim,
     )
 
 

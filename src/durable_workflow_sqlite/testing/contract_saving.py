@@ -100,7 +100,7 @@ class SavingContract(StoreContract):
         assert await store.load_executions_by_status(list(ExecutionStatus)) == []
         assert await store.load_unqueued_executions() == []
         assert await store.load_blocked() == []
-        assert await store.load_unregistered([]) == []
+        assert await store.load_unregistered([], 9) == []
         assert await store.load_next_available_at([("order", 1)]) is None
         assert await store.claim_available([("order", 1)], 10) == []
 
