@@ -115,7 +115,8 @@
 -- attempts               at which attempt that step is
 -- waiting_for            signal NAME, time, retry of STEP, or worker; null when a
 --                        step has begun and not ended, whether its worker lives or not
--- waiting_until          when that wait ends by itself; null if it does not
+-- waiting_until          when that wait ends by itself, or a timer of asyncio wakes it;
+--                        null if neither will
 -- signals_pending        signals that nothing has waited for yet
 -- blocked_reason         why workers leave it alone
 -- trouble                why its last worker left it as it is; null once a worker has it
@@ -157,7 +158,7 @@
 -- step_name              as the workflow names it
 -- kind                   STEP, SLEEP or SIGNAL
 -- status                 INTENT, COMPLETED, FAILED or COMPENSATED
--- event                  the how many-th outcome that reached the workflow function it is
+-- event                  its number among the outcomes that reached the workflow function
 -- started_at             when it began
 -- completed_at           when it ended
 -- due_at                 when a wait ends, and when a failed attempt is tried again
@@ -178,7 +179,7 @@
 -- attempt                from 1; 0 for the compensation
 -- step_name              as the workflow names it
 -- step_status            INTENT: it has begun and not ended; FAILED: it was cut off, and
---                        does not run again
+--                        runs again only to be undone
 -- idempotency_key        what the step was told to give to the outside world
 -- started_at             when it began
 -- worker_id              who has claimed the execution; null if nobody has

@@ -204,101 +204,6 @@ where
     trouble is not null
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
-CREATE VIEW workflow_overview as
-select
-    execution.workflow_execution_id,
-    workflow.workflow_type,
-    workflow.version,
-    execution.status,
-    execution.current_step as steps_begun,
-    (
-        select count(*)
-        from step_checkpoints as done
-        where
-            done.workflow_execution_id = execution.workflow_execution_id
-            and done.status = 'COMPLETED'
-    ) as steps_completed,
-    step.step_name as current_step,
-    step.branch as current_branch,
-    step.attempt as attempts,
-    case
-        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
-        when open_step.id is not null then open_step.waiting_for
-        when execution.status = 'PENDING' then 'worker'
-    end as waiting_for,
-    case
-        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
-        when open_step.id is not null then open_step.waiting_until
-        when execution.status = 'PENDING' then execution.available_at
-    end as waiting_until,
-    (
-        select count(*)
-        from workflow_signals as signal
-        where
-            signal.workflow_execution_id = execution.workflow_execution_id
-            and signal.status = 'PENDING'
-    ) as signals_pending,
-    execution.blocked_reason,
-    case
-        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
-        else execution.trouble
-    end as trouble,
-    execution.error_type,
-    execution.error_message,
-    execution.recovery_count,
-    claim.worker_id,
-    execution.created_at,
-    execution.updated_at,
-    execution.ttl_expires_at,
-    round((julianday('now') - julianday(execution.created_at)) * 86400, 1)
-        as age_seconds,
-    case
-        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
-            then
-                round(
-                    (
-                        julianday(execution.updated_at)
-                        - julianday(execution.created_at)
-                    ) * 86400,
-                    3
-                )
-    end as took_seconds
-from workflow_executions as execution
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
-left join workflow_claims as claim
-    on execution.workflow_execution_id = claim.workflow_execution_id
-left join workflow_open_steps as open_step
-    on open_step.id = (
-        select candidate.id
-        from workflow_open_steps as candidate
-        where
-            candidate.workflow_execution_id = execution.workflow_execution_id
-            and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
-        order by
-            candidate.waiting_for is not null asc,
-            candidate.waiting_until is null asc,
-            candidate.waiting_until asc,
-            candidate.id desc
-        limit 1
-    )
-left join step_checkpoints as step
-    on step.id = coalesce(
-        open_step.id,
-        (
-            select failed.id
-            from step_checkpoints as failed
-            where
-                failed.workflow_execution_id = execution.workflow_execution_id
-                and execution.status = 'FAILED'
-                and failed.status = 'FAILED'
-                and (failed.due_at is null or failed.kind != 'STEP')
-                and failed.attempt > 0
-            order by failed.id desc
-            limit 1
-        )
-    );
-
 CREATE VIEW workflow_in_trouble as
 select
     execution.workflow_execution_id,
@@ -451,6 +356,115 @@ inner join workflow_executions as execution
     on step.workflow_execution_id = execution.workflow_execution_id
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id;
+
+CREATE VIEW workflow_overview as
+select
+    execution.workflow_execution_id,
+    workflow.workflow_type,
+    workflow.version,
+    execution.status,
+    execution.current_step as steps_begun,
+    (
+        select count(*)
+        from step_checkpoints as done
+        where
+            done.workflow_execution_id = execution.workflow_execution_id
+            and done.status = 'COMPLETED'
+    ) as steps_completed,
+    step.step_name as current_step,
+    step.branch as current_branch,
+    step.attempt as attempts,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when open_step.id is not null then open_step.waiting_for
+        when execution.status = 'PENDING' then 'worker'
+        when execution.status = 'SUSPENDED' then 'time'
+    end as waiting_for,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.status = 'PENDING' then execution.available_at
+        when execution.status = 'SUSPENDED'
+            then (
+                select min(deadline.due_at)
+                from (
+                    select open_step.waiting_until as due_at
+                    union all
+                    select timer.fire_at as due_at
+                    from workflow_timers as timer
+                    where
+                        timer.workflow_execution_id = execution.workflow_execution_id
+                        and timer.status = 'PENDING'
+                ) as deadline
+            )
+        else open_step.waiting_until
+    end as waiting_until,
+    (
+        select count(*)
+        from workflow_signals as signal
+        where
+            signal.workflow_execution_id = execution.workflow_execution_id
+            and signal.status = 'PENDING'
+    ) as signals_pending,
+    execution.blocked_reason,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        else execution.trouble
+    end as trouble,
+    execution.error_type,
+    execution.error_message,
+    execution.recovery_count,
+    claim.worker_id,
+    execution.created_at,
+    execution.updated_at,
+    execution.ttl_expires_at,
+    round((julianday('now') - julianday(execution.created_at)) * 86400, 1)
+        as age_seconds,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+            then
+                round(
+                    (
+                        julianday(execution.updated_at)
+                        - julianday(execution.created_at)
+                    ) * 86400,
+                    3
+                )
+    end as took_seconds
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+left join workflow_claims as claim
+    on execution.workflow_execution_id = claim.workflow_execution_id
+left join workflow_open_steps as open_step
+    on open_step.id = (
+        select candidate.id
+        from workflow_open_steps as candidate
+        where
+            candidate.workflow_execution_id = execution.workflow_execution_id
+            and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+        order by
+            candidate.waiting_for is not null asc,
+            candidate.waiting_until is null asc,
+            candidate.waiting_until asc,
+            candidate.id desc
+        limit 1
+    )
+left join step_checkpoints as step
+    on step.id = coalesce(
+        open_step.id,
+        (
+            select failed.id
+            from step_checkpoints as failed
+            where
+                failed.workflow_execution_id = execution.workflow_execution_id
+                and execution.status = 'FAILED'
+                and failed.status = 'FAILED'
+                and (failed.due_at is null or failed.kind != 'STEP')
+                and failed.attempt > 0
+            order by failed.id desc
+            limit 1
+        )
+    );
 
 CREATE VIEW workflow_in_doubt as
 with in_doubt as (

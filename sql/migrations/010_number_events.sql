@@ -1,25 +1,28 @@
 -- What reached a workflow function reaches it again on a replay, in the order in which
--- it came: each outcome has its number. Until now only the times told the order, and
--- not always.
+-- it came: each outcome has its number. Until now the order was known from the times
+-- only, and not in every case.
 --
--- event      of the outcomes that reached the workflow function, the how many-th of its
---            execution this is, from 1; null while there is none, for an attempt that
---            is to be tried again, for a compensation, and for what the workflow itself
---            cancelled
+-- To run this file by hand, first: pragma foreign_keys = off;
+-- pragma legacy_alter_table = on; (a table is rebuilt that views read from).
+--
+-- event      of the outcomes that reached the workflow function, the number in its
+--            execution, from 1; null while there is none, for an attempt that is to be
+--            tried again, for a compensation, and for what the workflow itself
+--            cancelled. A number may be left out
 -- last_event the last event that the workflow function heard of before its execution
 --            ended by a failure, a cancel or its time to live; null while it has not
---            ended so, and where an older version wrote it
--- started_at when a worker first took the execution on; null while none has, and where
---            an older version did
+--            ended so, and in rows of older versions
+-- started_at when a worker first took the execution on; null before that, and in rows
+--            of older versions
 
 alter table workflow_executions add column last_event integer;
 
 alter table workflow_executions add column started_at text;
 
--- The table is rebuilt, for the checks. SQLite puts a list of three values or more into
--- a table of its own, each time that it looks into it: every write of a step paid for
--- that, a third of what it costs now. One comparison after the other costs next to
--- nothing.
+-- The table is rebuilt, for the checks. For a list of three or more values SQLite builds
+-- a temporary table at each check. That was a third of what the writes of a step cost.
+-- One comparison after the other costs next to nothing. Other tables are written less
+-- often, and keep their lists.
 
 create table new_step_checkpoints (
     id                    integer primary key,
@@ -53,9 +56,10 @@ create table new_step_checkpoints (
     event                 integer
 );
 
--- The outcomes of before are numbered in the order in which they came. Times have three
--- formats: with milliseconds, with microseconds, and without a Z; so each is read to the
--- second, and then six digits.
+-- The outcomes that are already recorded are numbered in the order in which they came.
+-- Within an execution the times only rise, also where the clock was set back. They have
+-- three formats: with milliseconds, with microseconds, and without a Z; so each is read
+-- to the second, and then six digits.
 
 with outcomes as (
     select
@@ -156,8 +160,8 @@ create unique index idx_step_cp_exec on step_checkpoints (
     attempt
 );
 
--- load_next_signals: the first pending signal of a name, however many are pending. What
--- SQLite keeps equal entries in is the order of arrival.
+-- load_next_signals: the first pending signal of a name, however many are pending. Equal
+-- entries are kept in the order of their ids, which is the order of arrival.
 
 drop index idx_wf_signal_pending;
 
@@ -254,10 +258,125 @@ inner join workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id;
 
+-- Each execution in a row, as before. One that waits for a timer of asyncio's alone says
+-- so: it waits for 'time', and until when.
+
+drop view workflow_overview;
+
+create view workflow_overview as
+select
+    execution.workflow_execution_id,
+    workflow.workflow_type,
+    workflow.version,
+    execution.status,
+    execution.current_step as steps_begun,
+    (
+        select count(*)
+        from step_checkpoints as done
+        where
+            done.workflow_execution_id = execution.workflow_execution_id
+            and done.status = 'COMPLETED'
+    ) as steps_completed,
+    step.step_name as current_step,
+    step.branch as current_branch,
+    step.attempt as attempts,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when open_step.id is not null then open_step.waiting_for
+        when execution.status = 'PENDING' then 'worker'
+        when execution.status = 'SUSPENDED' then 'time'
+    end as waiting_for,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.status = 'PENDING' then execution.available_at
+        when execution.status = 'SUSPENDED'
+            then (
+                select min(deadline.due_at)
+                from (
+                    select open_step.waiting_until as due_at
+                    union all
+                    select timer.fire_at as due_at
+                    from workflow_timers as timer
+                    where
+                        timer.workflow_execution_id = execution.workflow_execution_id
+                        and timer.status = 'PENDING'
+                ) as deadline
+            )
+        else open_step.waiting_until
+    end as waiting_until,
+    (
+        select count(*)
+        from workflow_signals as signal
+        where
+            signal.workflow_execution_id = execution.workflow_execution_id
+            and signal.status = 'PENDING'
+    ) as signals_pending,
+    execution.blocked_reason,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        else execution.trouble
+    end as trouble,
+    execution.error_type,
+    execution.error_message,
+    execution.recovery_count,
+    claim.worker_id,
+    execution.created_at,
+    execution.updated_at,
+    execution.ttl_expires_at,
+    round((julianday('now') - julianday(execution.created_at)) * 86400, 1)
+        as age_seconds,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+            then
+                round(
+                    (
+                        julianday(execution.updated_at)
+                        - julianday(execution.created_at)
+                    ) * 86400,
+                    3
+                )
+    end as took_seconds
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+left join workflow_claims as claim
+    on execution.workflow_execution_id = claim.workflow_execution_id
+left join workflow_open_steps as open_step
+    on open_step.id = (
+        select candidate.id
+        from workflow_open_steps as candidate
+        where
+            candidate.workflow_execution_id = execution.workflow_execution_id
+            and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+        order by
+            candidate.waiting_for is not null asc,
+            candidate.waiting_until is null asc,
+            candidate.waiting_until asc,
+            candidate.id desc
+        limit 1
+    )
+left join step_checkpoints as step
+    on step.id = coalesce(
+        open_step.id,
+        (
+            select failed.id
+            from step_checkpoints as failed
+            where
+                failed.workflow_execution_id = execution.workflow_execution_id
+                and execution.status = 'FAILED'
+                and failed.status = 'FAILED'
+                and (failed.due_at is null or failed.kind != 'STEP')
+                and failed.attempt > 0
+            order by failed.id desc
+            limit 1
+        )
+    );
+
 -- Steps that have begun and not ended, as before; and those that were cut off: the
 -- workflow cancelled them while they ran, by a timeout perhaps, so nobody knows whether
--- they took effect. They do not run again, and they stay here when their execution is
--- over, until they are undone. step_status tells them apart: INTENT, and FAILED.
+-- they took effect. They run again only to be undone, if they have a compensation and
+-- their execution is undone. They stay here when it is over, until they are undone.
+-- step_status tells them apart: INTENT, and FAILED.
 
 drop view workflow_in_doubt;
 

@@ -86,6 +86,49 @@ def test_a_file_of_version_6_with_work_in_it_is_one_without_trouble(file: Path) 
         assert connection.execute("select * from workflow_in_trouble").fetchall() == []
 
 
+def test_indexes_triggers_and_views_of_others_outlive_a_table_that_is_rebuilt(file: Path) -> None:
+    migrate_to(file, 9)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.executescript("""
+            create index mine on step_checkpoints (completed_at);
+            create view theirs as select step_name from step_checkpoints;
+            create table changes (step_name text);
+            create trigger noted after update on step_checkpoints
+            begin
+                insert into changes values (new.step_name);
+            end;
+            insert into workflows (workflow_id, workflow_type) values ('w', 'w');
+            insert into workflow_executions (workflow_execution_id, workflow_id) values ('e', 'w');
+            insert into step_checkpoints (workflow_execution_id, step_index, step_name, status)
+            values ('e', 0, 'charge', 'INTENT');
+        """)
+        added = ("mine", "theirs", "noted")
+        read = "select sql from sqlite_schema where name = ?"
+        before = [connection.execute(read, (name,)).fetchone() for name in added]
+        assert migrate_to(file, 10) == [10]
+        assert [connection.execute(read, (name,)).fetchone() for name in added] == before
+        assert connection.execute("select * from theirs").fetchall() == [("charge",)]
+        assert connection.execute("select * from changes").fetchall() == []
+        connection.execute("update step_checkpoints set status = 'COMPLETED'")
+        assert connection.execute("select * from changes").fetchall() == [("charge",)]
+
+
+@pytest.mark.parametrize("index", ["", "create index mine on step_checkpoints (note)"])
+def test_a_column_of_others_in_a_table_that_is_rebuilt_is_not_lost(file: Path, index: str) -> None:
+    migrate_to(file, 9)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("alter table step_checkpoints add column note text default 'n'")
+        connection.execute(index)
+        before = content(file)
+        with pytest.raises(MigrationError, match="own column step_checkpoints[.]note; move it") as no:
+            migrate(connection)
+        assert no.value.version == 10
+        assert content(file) == before
+        connection.execute("drop index if exists mine")
+        connection.execute("alter table step_checkpoints drop column note")
+        assert migrate(connection) == ALL_VERSIONS[9:]
+
+
 def shout(text: bytes) -> str:
     return text.decode().upper()
 

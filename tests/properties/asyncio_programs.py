@@ -430,7 +430,11 @@ class Walk:
             await queue.put(f"{number} {await start()}")
 
         async def consume(number: int) -> None:
-            while (item := await queue.get()) is not None:
+            task = asyncio.current_task()
+            assert task is not None
+            while not task.cancelling():  # its work may have swallowed that
+                if (item := await queue.get()) is None:
+                    break
                 self._way.see(f"{number} takes {item}")
                 self._way.see(await self.follow(ctx, work))
 

@@ -1,6 +1,7 @@
 """Bringing a database to the schema of this library, one numbered file of `sql/` at a time.
 
-Nothing here writes SQL but PRAGMAs and transaction control: the rest is in the files.
+Nothing here writes SQL but PRAGMAs and transaction control: the rest is in the files, and in the
+database itself, where others have added to it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, database_path
@@ -21,7 +22,7 @@ from durable_workflow_sqlite.store.migration_files import (
     Statement,
     read_migrations,
 )
-from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
+from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, load_queries
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_of_the_statement, translate
 
 
@@ -83,7 +84,12 @@ def apply(
                 # Somebody else may have applied it since; in here, nobody can any more.
                 still_todo = _pending(connection, path, migrations, adopt=adopt)
                 if migration in still_todo:
+                    older = migrations[: migration.version - 1]
+                    # Nobody has added to tables that are not there yet.
+                    before = _Additions.to(connection, older) if todo[0].version > 1 else None
                     _apply(connection, migration, statements)
+                    if before is not None:
+                        before.restore(connection, migration)
                     _check_references(connection, migration, migrations)
                     connection.execute(f"pragma user_version = {migration.version}")
                 connection.execute("commit")
@@ -190,6 +196,59 @@ def _apply(
             ) from error
 
 
+class _Additions(NamedTuple):
+    """What others have added to our tables: a migration that rebuilds a table drops it."""
+
+    columns: frozenset[str]
+    statements: dict[str, str]
+    """What made their indexes and triggers, by name."""
+
+    @classmethod
+    def to(cls, connection: sqlite3.Connection, migrations: Sequence[Migration]) -> _Additions:
+        tables = {name for kind, name in _expected_objects(tuple(migrations)) if kind == "table"}
+        ours = _expected_statements(tuple(migrations))
+        return cls(
+            frozenset(
+                name
+                for kind, name in _objects(connection) - _expected_objects(tuple(migrations))
+                if kind == "column" and name.partition(".")[0] in tables
+            ),
+            {name: sql for name, sql in _statements(connection).items() if name not in ours},
+        )
+
+    def restore(self, connection: sqlite3.Connection, migration: Migration) -> None:
+        """Make the indexes and triggers again that are gone. Raises MigrationError for columns."""
+        what = "column"
+        lost = sorted(self.columns - {name for _, name in _objects(connection)})
+        if not lost:
+            what = "index or trigger"
+            there = _statements(connection)
+            for name, statement in self.statements.items():
+                if name not in there:
+                    try:
+                        connection.execute(statement)
+                    except sqlite3.Error as error:
+                        if not is_of_the_statement(error):
+                            raise
+                        lost.append(f"{name} ({error})")
+        if lost:
+            raise MigrationError(
+                f"migration {migration.path.name} rebuilds a table, and cannot keep your own {what}"
+                f" {lost[0]}; move it to a table of your own, and migrate again. The database is as"
+                " it was before it",
+                version=migration.version,
+            )
+
+
+def _statements(connection: sqlite3.Connection) -> dict[str, str]:
+    """What made the indexes and triggers of a database, by name."""
+    return {
+        row.name: row.sql
+        for row in load_queries().load_schema_objects(connection)
+        if row.type in ("index", "trigger")
+    }
+
+
 def _check_references(
     connection: sqlite3.Connection, migration: Migration, migrations: Sequence[Migration]
 ) -> None:
@@ -249,6 +308,19 @@ def _our_tables(migrations: Sequence[Migration]) -> set[str]:
 @cache
 def _expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str, str]]:
     """What migrations add up to."""
+    with _new_database(migrations) as connection:
+        return frozenset(_objects(connection))
+
+
+@cache
+def _expected_statements(migrations: tuple[Migration, ...]) -> frozenset[str]:
+    """The indexes and triggers that migrations add up to."""
+    with _new_database(migrations) as connection:
+        return frozenset(_statements(connection))
+
+
+@contextmanager
+def _new_database(migrations: tuple[Migration, ...]) -> Generator[sqlite3.Connection]:
     with (
         closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
         _under_first_pragmas(connection),
@@ -257,7 +329,7 @@ def _expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str,
         for migration in migrations:
             for statement in migration.statements():
                 connection.execute(statement.text)
-        return frozenset(_objects(connection))
+        yield connection
 
 
 def _pragmas_that_do_not_hold(
