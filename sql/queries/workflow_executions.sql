@@ -468,28 +468,26 @@ where
 -- :workflow_ids text
 -- :row_limit integer
 -- @sort: as many as it gives, for each workflow and status
-with wanted (status, workflow_id) as (
-    select
-        unfinished.value as status,
-        other.value as workflow_id
-    from json_each('["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]') as unfinished
-    cross join json_each(:workflow_ids) as other
-)
-
-select execution.workflow_execution_id
-from wanted
-cross join workflow_executions as execution
+select workflow_execution_id
+from workflow_executions
 where
-    execution.rowid in (
-        select oldest.rowid
-        from workflow_executions as oldest
+    rowid in (
+        select among_the_oldest.rowid
+        from json_each('["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]') as wanted
+        cross join json_each(:workflow_ids) as other
+        cross join workflow_executions as among_the_oldest
         where
-            oldest.status = wanted.status
-            and oldest.workflow_id = wanted.workflow_id
-        order by oldest.created_at
-        limit :row_limit
+            among_the_oldest.rowid in (
+                select oldest.rowid
+                from workflow_executions as oldest
+                where
+                    oldest.status = wanted.value
+                    and oldest.workflow_id = other.value
+                order by oldest.created_at
+                limit :row_limit
+            )
     )
-order by execution.created_at, execution.workflow_execution_id
+order by created_at, workflow_execution_id
 limit :row_limit;
 
 -- name: load_blocked()

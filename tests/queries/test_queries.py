@@ -383,7 +383,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "load_unqueued": [{}],
-    "load_unregistered": [{"workflow_ids": '["order:1"]'}],
+    "load_unregistered": [{"workflow_ids": '["order:1"]', "row_limit": 99}],
     "load_blocked": [{}],
     "load_claiming_workers": [{}],
     "load_claims_of": [{"worker_id": WHOEVER}],
