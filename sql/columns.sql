@@ -66,8 +66,8 @@
 -- completed_at           when it ended
 -- due_at                 when a sleep or a wait ends, and when a failed attempt is tried
 --                        again; null where nothing is due
--- event                  of the outcomes that reached the workflow function, the how
---                        many-th this is, from 1; null while there is none, for an attempt
+-- event                  of the outcomes that reached the workflow function, the number
+--                        in its execution, from 1; null while there is none, for an attempt
 --                        that is to be tried again, for a compensation, and for what the
 --                        workflow itself cancelled
 

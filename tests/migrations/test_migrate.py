@@ -120,9 +120,9 @@ def test_a_column_of_others_in_a_table_that_is_rebuilt_is_not_lost(file: Path, i
         connection.execute("alter table step_checkpoints add column note text default 'n'")
         connection.execute(index)
         before = content(file)
-        with pytest.raises(MigrationError, match="own column step_checkpoints[.]note; move it") as no:
+        with pytest.raises(MigrationError, match=r"column step_checkpoints\.note; move") as refused:
             migrate(connection)
-        assert no.value.version == 10
+        assert refused.value.version == 10
         assert content(file) == before
         connection.execute("drop index if exists mine")
         connection.execute("alter table step_checkpoints drop column note")
