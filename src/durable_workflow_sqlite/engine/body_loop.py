@@ -85,11 +85,10 @@ class BodyLoop(RefusingLoop):
         self._cancellations: Cancellations | None = None
         self._number_of_tasks = 0
         self.number_of_futures = 0
-        self._ordered: dict[Any, asyncio.Task[Any]] = {}
+        self._ordered: dict[Any, asyncio.Task[Any]] | None = None
         """Coroutines that have been started in the order that they were given in."""
         self._task_factory: Any = None
         self._exception_handler: Any = None
-        self._hooks = (self._generator_begins, self._generator_is_abandoned)
         self.number_of_timers = 0
         self.is_running_now = False
         self.is_closed_for_good = False
@@ -105,7 +104,7 @@ class BodyLoop(RefusingLoop):
             asyncio.tasks._leave_task(outer, task)  # type: ignore[arg-type]
         hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self)
-        sys.set_asyncgen_hooks(*self._hooks)
+        sys.set_asyncgen_hooks(self._generator_begins, self._generator_is_abandoned)
         self.is_running_now = True
         try:
             while True:
@@ -189,7 +188,7 @@ class BodyLoop(RefusingLoop):
         if _ONE_TASK_A_THREAD and outer is not None and (task := asyncio.current_task(outer)):
             asyncio.tasks._leave_task(outer, task)
         events._set_running_loop(self)
-        sys.set_asyncgen_hooks(*self._hooks)
+        sys.set_asyncgen_hooks(self._generator_begins, self._generator_is_abandoned)
         self.is_running_now = True
         return outer, task, hooks
 
@@ -280,7 +279,8 @@ class BodyLoop(RefusingLoop):
         else:
             if factory is not None:
                 more.setdefault("eager_start", True)
-            started = self._ordered.pop(coro, None) or self._started_in_order(coro)
+            started = self._ordered.pop(coro, None) if self._ordered else None
+            started = started or self._started_in_order(coro)
             if started is not None:
                 return started
             task = self._new_task(coro, name, context, **more)
@@ -317,13 +317,14 @@ class BodyLoop(RefusingLoop):
                         f" replay would start them in another one. Give it a list, not {given!r}",
                         call="asyncio.as_completed",
                     )
+                ordered = self._ordered = self._ordered or {}
                 for one in cast("list[Any]", given):
-                    if asyncio.iscoroutine(one) and one not in self._ordered:
+                    if asyncio.iscoroutine(one) and one not in ordered:
                         context = copy_context()
                         task = self._new_task(one, None, context)
                         self._tasks[task] = context
-                        self._ordered[one] = task
-                return self._ordered.pop(coroutine, None)
+                        ordered[one] = task
+                return ordered.pop(coroutine, None)
             frame = frame.f_back
         return None
 

@@ -41,6 +41,8 @@ def new_future(loop: asyncio.AbstractEventLoop, number: int) -> BodyFuture:
 class BodyTask(asyncio.Task[Any]):
     """A task whose hash is its number."""
 
+    __slots__ = ("_number",)
+
     def __init__(
         self,
         number: int,

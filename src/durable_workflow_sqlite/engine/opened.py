@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
@@ -143,7 +144,7 @@ class Opened:
         self.check_open()
         execution = self._new_execution(self._environment, workflow, record, claim, history)
         self.executions[execution.id] = execution
-        execution.outcome.add_done_callback(lambda done: self._ended(execution, done.result()))
+        execution.outcome.add_done_callback(partial(self._ended, execution))
         if interruption is not None:
             execution.interrupt(interruption)
         if claim.status_before is not record.status:
@@ -152,7 +153,8 @@ class Opened:
         execution.begin()
         return execution
 
-    def _ended(self, execution: Execution, outcome: Outcome) -> None:
+    def _ended(self, execution: Execution, done: asyncio.Future[Outcome]) -> None:
+        outcome = done.result()
         execution.let_go_of_slot()
         if self.executions.get(execution.id) is execution:
             del self.executions[execution.id]
