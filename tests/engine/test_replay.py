@@ -102,7 +102,7 @@ def test_code_that_does_not_match_its_history_stops_the_execution_and_fails_noth
     assert error.step_index == 0
     assert error.recorded_name == "price"
     assert error.current_name == ("price" if changed in (sleep_first, wait_first) else "charge")
-    for part in ("'one'", "'price'", "index 0"):
+    for part in ("'one'", "'price'", "index 0", "a new version", "If the code has not changed"):
         assert part in str(error)
     assert status(file) is ExecutionStatus.RUNNING
 
@@ -111,6 +111,47 @@ def test_code_that_does_not_match_its_history_stops_the_execution_and_fails_noth
 
     assert run(file, as_it_was) == 42
     assert status(file) is ExecutionStatus.COMPLETED
+
+
+def test_it_says_that_the_body_waits_for_a_timer_where_a_step_is_recorded(file: Path) -> None:
+    async def quick(ctx: WorkflowContext) -> None:
+        await asyncio.sleep(0.01)
+        await ctx.step("die", die)
+
+    async def slow(ctx: WorkflowContext) -> None:
+        async with asyncio.timeout(7200):
+            await asyncio.sleep(3600)
+        await ctx.step("die", lambda: None)
+
+    run_and_die(file, quick)
+    with pytest.raises(NonDeterminismError) as caught:
+        run(file, slow)
+    for part in (
+        "has step 'die' recorded at index 0, which its workflow has not asked for by the end of",
+        "what is recorded: it waits for a timer of asyncio, due at 2",
+        "If the code has not changed",
+    ):
+        assert part in str(caught.value)
+
+
+def test_it_says_that_the_body_waits_for_a_timer_beside_a_step_where_another_has_ended(
+    file: Path,
+) -> None:
+    async def quick(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: None)
+        die()
+
+    async def slow(ctx: WorkflowContext) -> None:
+        async with asyncio.timeout(3600):
+            await ctx.branch("other").step("another", lambda: None)
+
+    run_and_die(file, quick)
+    with pytest.raises(NonDeterminismError) as caught:
+        run(file, slow)
+    assert (
+        "as event 1, which its workflow has not asked for by then: it waits for step 'another'"
+        " (index 0 of branch 'other'), a timer of asyncio, due at 2"
+    ) in str(caught.value)
 
 
 def test_a_mismatch_starts_no_compensation(file: Path, journal: Journal) -> None:

@@ -17,7 +17,7 @@ from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
-from durable_workflow_sqlite.engine.history import TIMERS, History, Place, place_in_words
+from durable_workflow_sqlite.engine.history import HOW_TO_MEND, TIMERS, History, Place, place_in_words
 from durable_workflow_sqlite.engine.operations import Operation, WaitCall
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,
@@ -302,8 +302,7 @@ def _differs(
     elif record is not None:
         place = (record.branch, record.step_index)
     return NonDeterminismError(
-        f"execution {body.execution_id!r} has {recorded}, {instead}. Run it with the code that it"
-        " was started with, or give changed code a new version.",
+        f"execution {body.execution_id!r} has {recorded}, {instead}. {HOW_TO_MEND}",
         workflow_execution_id=body.execution_id,
         step_index=None if place is None else place[1],
         branch=None if place is None else place[0],

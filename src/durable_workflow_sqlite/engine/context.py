@@ -13,7 +13,13 @@ from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, get_args, overload
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.history import TIMERS, Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.history import (
+    HOW_TO_MEND,
+    TIMERS,
+    Place,
+    StepHistory,
+    place_in_words,
+)
 from durable_workflow_sqlite.engine.operations import OnCancel, Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.errors import NonDeterminismError
@@ -348,8 +354,7 @@ def _mismatch(
     return NonDeterminismError(
         f"execution {execution_id!r} has {recorded_kind.lower()} {recorded_name!r} recorded at"
         f" {place_in_words(place)}, where its workflow now asks for {kind.lower()} {name!r}. It was"
-        " left as it is. Run it with the code that it was started with, or give changed code a new"
-        " version.",
+        f" left as it is. {HOW_TO_MEND}",
         workflow_execution_id=execution_id,
         step_index=index,
         branch=branch,

@@ -25,6 +25,13 @@ TIMERS: Final = "$timers"
 CUT_OFF: Final = "asyncio.exceptions:CancelledError"
 """The error of an attempt that was cut off: the workflow cancelled it, or ended without it."""
 
+HOW_TO_MEND: Final = (
+    "Run it with the code that it was started with, or give changed code a new version. If the code"
+    " has not changed, it goes by the time, by chance or by the order of a set: use ctx.now(),"
+    " ctx.random(), sorted()."
+)
+"""What to do where the code does not fit its records."""
+
 
 def place_in_words(place: Place) -> str:
     branch, index = place

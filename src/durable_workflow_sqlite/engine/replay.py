@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
-from durable_workflow_sqlite.engine.history import TIMERS, Place, place_in_words
+from durable_workflow_sqlite.engine.history import HOW_TO_MEND, TIMERS, Place, place_in_words
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.steps import error_of
@@ -107,17 +108,24 @@ def _unasked(body: Body, checkpoint: StepCheckpoint) -> NonDeterminismError:
     if body.is_over or body.is_ended:
         instead = "which its workflow ended without"
     else:
-        asked = ", ".join(call.describe() for call in list(body.open.values())[:3])
-        instead = "which its workflow has not asked for by then"
-        instead += f": it waits for {asked}" if asked else ""
+        by_then = "by then" if checkpoint.event is not None else "by the end of what is recorded"
+        instead = f"which its workflow has not asked for {by_then}{_waits(body)}"
     return NonDeterminismError(
-        f"execution {body.execution_id!r} has {recorded}, {instead}. It was left as it is. Run it"
-        " with the code that it was started with, or give changed code a new version.",
+        f"execution {body.execution_id!r} has {recorded}, {instead}. It was left as it is."
+        f" {HOW_TO_MEND}",
         workflow_execution_id=body.execution_id,
         step_index=checkpoint.step_index,
         branch=checkpoint.branch,
         recorded_name=checkpoint.step_name,
     )
+
+
+def _waits(body: Body) -> str:
+    waits = [call.describe() for call in list(body.open.values())[:3]]
+    timer = body.loop.next_timer()
+    if timer is not None:
+        waits.append(f"a timer of asyncio, due at {as_time(timer[0])}")
+    return f": it waits for {', '.join(waits)}" if waits else ""
 
 
 def _tell(observers: Observers, call: Operation, checkpoint: StepCheckpoint) -> None:
