@@ -313,6 +313,16 @@ CALLS: dict[Call, str] = {
     start_an_execution: "an engine or a handle",
     wait_for_a_result: "an engine or a handle",
 }
+IN_THE_PROGRAM = "Do it in the program, outside of the workflow"
+AND_A_SIGNAL = f"{IN_THE_PROGRAM}, and send it a signal"
+ADVICE: dict[Call, str] = {
+    stop: IN_THE_PROGRAM,
+    call_soon_threadsafe: AND_A_SIGNAL,
+    threadsafe_here: AND_A_SIGNAL,
+    add_reader: AND_A_SIGNAL,
+    add_signal_handler: AND_A_SIGNAL,
+    signals_by_anyio: AND_A_SIGNAL,
+}
 ON_WINDOWS_NOTHING = {add_signal_handler, signals_by_anyio}
 
 
@@ -341,7 +351,8 @@ def test_it_is_refused_by_its_name_and_the_execution_is_left_as_it_is(call: Call
             assert not [one for one in new if "AnyIO" in one.name]
             record = await engine.load("one")
             assert record.status is ExecutionStatus.RUNNING
-        for part in ("a workflow function cannot use", CALLS[call], "Do it in a step"):
+        advice = ADVICE.get(call, "Do it in a step")
+        for part in ("a workflow function cannot use", CALLS[call], advice):
             assert part in str(caught.value)
         assert caught.value.call
 
@@ -450,8 +461,13 @@ def test_a_step_that_fails_with_such_an_error_fails_its_workflow(
 
 @pytest.mark.parametrize(
     "waits",
-    [lambda: asyncio.Event().wait(), lambda: asyncio.Queue().get(), lambda: Thread().answer()],
-    ids=["event", "queue", "thread"],
+    [
+        lambda: asyncio.Event().wait(),
+        lambda: asyncio.Queue().get(),
+        lambda: asyncio.Semaphore(0).acquire(),  # as if others held it
+        lambda: Thread().answer(),
+    ],
+    ids=["event", "queue", "semaphore", "thread"],
 )
 def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
     waits: Callable[[], Awaitable[Any]],
@@ -464,7 +480,7 @@ def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             async with asyncio.timeout(10):
-                with pytest.raises(WorkflowStuckError, match=r"a thread perhaps.*in a step"):
+                with pytest.raises(WorkflowStuckError, match=r"lock that another execution holds, or a thread\..*in a step"):
                     await engine.run(stuck, execution_id="one")
             assert not (await engine.load("one")).status.is_terminal
 

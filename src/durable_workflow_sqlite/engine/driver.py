@@ -285,8 +285,9 @@ class Driver(Run):
                 WorkflowStuckError(
                     f"the workflow of execution {self.id!r} waits, and no step, sleep, signal or"
                     " timer is open that could wake it: it waits for itself, or for what is not of"
-                    " this workflow, a thread perhaps. The execution was left as it is. Wait for"
-                    " other things in a step: `await ctx.step(name, function, ...)`",
+                    " this workflow: a lock that another execution holds, or a thread. The"
+                    " execution was left as it is. Wait for other things in a step: `await"
+                    " ctx.step(name, function, ...)`",
                     workflow_execution_id=self.id,
                 )
             )

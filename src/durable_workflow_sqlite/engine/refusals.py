@@ -63,6 +63,29 @@ _REFUSED: Final[dict[str, tuple[str, ...]]] = {
 }
 """By method of the event loop: what it is, and by which other names it is called."""
 
+_IN_A_STEP: Final = "Do it in a step: `await ctx.step(name, function, ...)`"
+_IN_THE_PROGRAM: Final = "Do it in the program, outside of the workflow"
+_AND_A_SIGNAL: Final = f"{_IN_THE_PROGRAM}, and send it a signal: `await handle.send_signal(name)`"
+
+_ADVICE: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        ("stop", "close", "set_default_executor", "shutdown_default_executor"), _IN_THE_PROGRAM
+    ),
+    **dict.fromkeys(
+        (
+            "call_soon_threadsafe",
+            "add_reader",
+            "remove_reader",
+            "add_writer",
+            "remove_writer",
+            "add_signal_handler",
+            "remove_signal_handler",
+        ),
+        _AND_A_SIGNAL,
+    ),
+}
+"""By method of the event loop: what to do instead, where that is not a step."""
+
 _OTHER_LOOP: Final = "something of another event loop"
 
 _BY_TEXT: Final = {
@@ -87,11 +110,13 @@ _WAIT: Final = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
 """What `asyncio.wait` waits in: it takes futures of any event loop, without a word."""
 
 
-def refusal(what: str, call: str, names: str) -> NonDeterministicCallError:
+def refusal(
+    what: str, call: str, names: str, advice: str = _IN_A_STEP
+) -> NonDeterministicCallError:
     """The error that says what to do instead."""
     return NonDeterministicCallError(
         f"a workflow function cannot use {what} ({names}): a replay would not meet the same"
-        " again. Do it in a step: `await ctx.step(name, function, ...)`",
+        f" again. {advice}",
         call=call,
     )
 
@@ -140,7 +165,7 @@ def _refusing(method: str, what: str, *names: str) -> Callable[..., Any]:
     words = ", ".join(f"`{name}`" for name in (*names, call))
 
     def refuse(self: RefusingLoop, *args: Any, **named: Any) -> Any:
-        raise refusal(what, call, words)
+        raise refusal(what, call, words, _ADVICE.get(method, _IN_A_STEP))
 
     refuse.__name__ = method
     return refuse
