@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import sys
 import time
@@ -263,6 +264,25 @@ def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
 
     asyncio.run(life())
     assert (comings.started, comings.resumed) == (1, 1)
+
+
+def test_the_log_says_at_debug_that_one_is_parked(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, max_resident=0) as engine,
+        ):
+            await engine.start(asks, execution_id="one")
+            await until_parked(engine, "one")
+
+    with caplog.at_level(logging.DEBUG, "durable_workflow_sqlite.engine"):
+        asyncio.run(life())
+    (said,) = [one for one in caplog.records if "is parked" in one.getMessage()]
+    assert said.levelname == "DEBUG"
+    assert said.getMessage().startswith("execution 'one' of asks@1 is parked:")
+    assert said.workflow_execution_id == "one"  # type: ignore[attr-defined]
 
 
 def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) -> None:

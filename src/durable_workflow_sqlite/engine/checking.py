@@ -17,7 +17,13 @@ from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
-from durable_workflow_sqlite.engine.history import HOW_TO_MEND, TIMERS, History, Place, place_in_words
+from durable_workflow_sqlite.engine.history import (
+    HOW_TO_MEND,
+    TIMERS,
+    History,
+    Place,
+    place_in_words,
+)
 from durable_workflow_sqlite.engine.operations import Operation, WaitCall
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,

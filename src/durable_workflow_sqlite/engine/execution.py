@@ -222,6 +222,12 @@ class Execution(Driver):
 
     def _left(self, trouble: BaseException) -> Outcome:
         if self._is_parked:
+            _log.debug(
+                "execution %r of %s is parked: it leaves memory until its time or signal comes",
+                self.id,
+                self.record.workflow_id,
+                extra={"workflow_execution_id": self.id},
+            )
             return Outcome(self.record, trouble=trouble, is_parked=True)
         if isinstance(trouble, asyncio.CancelledError):
             trouble = EngineStoppedError(

@@ -125,7 +125,7 @@ class _Log(DurableEngineObserver):
         if execution.status is ExecutionStatus.SUSPENDED:
             self._of_execution(execution, "execution %r of %s waits")
         elif execution.status is ExecutionStatus.COMPENSATING:
-            self._of_execution(execution, "execution %r of %s is undone")
+            self._of_execution(execution, "execution %r of %s begins to undo what it has done")
 
     def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
         if execution.status is ExecutionStatus.COMPLETED:
@@ -152,7 +152,7 @@ class _Log(DurableEngineObserver):
             self._of_step(checkpoint, "wait %r of execution %r timed out after %s", elapsed)
 
     def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
-        self._of_step(checkpoint, "step %r of execution %r is undone")
+        self._of_step(checkpoint, "step %r of execution %r begins to be undone")
 
     def on_compensation_complete(self, checkpoint: StepCheckpoint, elapsed: timedelta) -> None:
         if checkpoint.status is StepStatus.COMPENSATED:

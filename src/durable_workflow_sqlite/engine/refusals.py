@@ -65,7 +65,7 @@ _REFUSED: Final[dict[str, tuple[str, ...]]] = {
 
 _IN_A_STEP: Final = "Do it in a step: `await ctx.step(name, function, ...)`"
 _IN_THE_PROGRAM: Final = "Do it in the program, outside of the workflow"
-_AND_A_SIGNAL: Final = f"{_IN_THE_PROGRAM}, and send it a signal: `await handle.send_signal(name)`"
+_AND_A_SIGNAL: Final = f"{_IN_THE_PROGRAM}, and send it a signal: `await handle.signal(name)`"
 
 _ADVICE: Final[dict[str, str]] = {
     **dict.fromkeys(
