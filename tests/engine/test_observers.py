@@ -25,6 +25,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.engine.failures import default_error_formatter
 from tests.lives import Journal, die, live_and_die
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=20))
@@ -286,6 +287,42 @@ def test_what_is_stored_of_an_error_is_cut_at_a_thousand_characters() -> None:
             assert len(str((await engine.load("one")).error_message)) == 1000
 
     asyncio.run(life())
+
+
+def test_the_text_of_a_group_of_errors_names_the_errors_in_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    @workflow
+    async def grouped(ctx: WorkflowContext) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.step("fail", fail, ValueError("bad")))
+
+    def text(*errors: Exception) -> str:
+        return default_error_formatter(ExceptionGroup("several", errors))
+
+    inner = ExceptionGroup("inner", [KeyError("b"), OSError()])
+    assert text(ValueError("a"), inner) == (
+        "several (2 sub-exceptions): ValueError: a, KeyError: 'b', OSError"
+    )
+    assert text(*map(ValueError, "abcde")) == (
+        "several (5 sub-exceptions): ValueError: a, ValueError: b, ValueError: c, and 2 more"
+    )
+    assert len(text(ValueError("x" * 5000))) == 1000
+    said = "unhandled errors in a TaskGroup (1 sub-exception): ValueError: bad"
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError) as caught:
+                await engine.run(grouped, execution_id="one")
+            assert said in str(caught.value)
+            assert (await engine.load("one")).error_message == said
+
+    with caplog.at_level(logging.INFO, "durable_workflow_sqlite.engine"):
+        asyncio.run(life())
+    assert f"execution 'one' ended FAILED: ExceptionGroup: {said}" in caplog.messages
 
 
 def test_a_formatter_that_raises_does_not_lose_the_error(caplog: pytest.LogCaptureFixture) -> None:

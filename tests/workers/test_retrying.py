@@ -23,10 +23,14 @@ from durable_workflow_sqlite import (
 from tests.lives import Journal
 
 
-def test_it_goes_on_from_the_step_that_failed(file: Path, journal: Journal) -> None:
+@pytest.mark.parametrize("in_a_group", [False, True], ids=["alone", "in a group"])
+def test_it_goes_on_from_the_step_that_failed(
+    in_a_group: bool, file: Path, journal: Journal
+) -> None:
     def ship() -> str:
         if journal.note("ship") < 3:
-            raise ConnectionError("the carrier is down")
+            error = ConnectionError("the carrier is down")
+            raise ExceptionGroup("two", [error, KeyError("x")]) if in_a_group else error
         return "shipped"
 
     @workflow

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from binascii import crc32
-from collections.abc import Iterator
 from contextvars import Context
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -308,15 +307,6 @@ def _by_its_own_deed(cancellation: asyncio.CancelledError) -> asyncio.CancelledE
     )
     error.__cause__ = cancellation
     return error
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """An error, or all that are in a group of them."""
-    if isinstance(error, BaseExceptionGroup):
-        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from leaves(one)
-    else:
-        yield error
 
 
 def is_refused(error: BaseException) -> bool:

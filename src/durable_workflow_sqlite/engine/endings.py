@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
-from durable_workflow_sqlite.engine.body import is_refused, leaves
+from durable_workflow_sqlite.engine.body import is_refused
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
@@ -253,4 +253,6 @@ def _is_failure(error: BaseException) -> bool:
 
     So has one that ends with CancelledError and was not cancelled: it does so on every replay.
     """
-    return all(isinstance(one, Exception | asyncio.CancelledError) for one in leaves(error))
+    return all(
+        isinstance(one, Exception | asyncio.CancelledError) for one in failures.leaves(error)
+    )

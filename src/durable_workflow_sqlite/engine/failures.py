@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final, cast
 
 from durable_workflow_sqlite.errors import DurableWorkflowError
 
 MAX_ERROR_LENGTH: Final = 1000
+
+MOST_OF_A_GROUP: Final = 3
+"""How many errors of a group its text names."""
 
 ErrorFormatter = Callable[[BaseException], str]
 
@@ -17,9 +21,30 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
 def default_error_formatter(error: BaseException) -> str:
-    """The error's text, or its class where it has none, cut at 1,000 characters."""
-    text = str(error) or type(error).__qualname__
+    """The error's text, or its class where it has none, cut at 1,000 characters.
+
+    Of a group, also class and text of the first three errors in it.
+    """
+    text = _text(error)
+    if isinstance(error, BaseExceptionGroup):
+        within = leaves(cast("BaseExceptionGroup[BaseException]", error))
+        named = [as_text(one, _text) for one in islice(within, MOST_OF_A_GROUP)]
+        more = sum(1 for _ in within)
+        text += ": " + ", ".join(named) + (f", and {more} more" if more else "")
     return text if len(text) <= MAX_ERROR_LENGTH else text[: MAX_ERROR_LENGTH - 1] + "…"
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__qualname__
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """An error, or all that are in a group of them."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from leaves(one)
+    else:
+        yield error
 
 
 def checked(format_error: ErrorFormatter) -> ErrorFormatter:
