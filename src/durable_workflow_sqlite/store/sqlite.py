@@ -192,7 +192,7 @@ class SqliteCheckpointStore(CheckpointStore):
         await self.close()
 
     async def close(self) -> None:
-        """Commit what was asked for, and let go of the file. Closing twice is harmless."""
+        """Commit all pending writes, and close the file. Closing twice has no effect."""
         if self._commit.is_closed:
             return
         if self._commit.is_inherited:
