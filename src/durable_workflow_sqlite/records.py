@@ -391,7 +391,7 @@ def check_time(what: str, value: object) -> None:
     if not isinstance(value, datetime):
         raise TypeError(f"{what} must be a datetime, not {value!r}")
     if value.tzinfo is not UTC and value.utcoffset() is None:
-        raise ValueError(f"{what} must know its time zone: give datetime(..., tzinfo=UTC)")
+        raise ValueError(f"{what} must have a time zone: give datetime(..., tzinfo=UTC)")
 
 
 def check_optional_time(what: str, value: object) -> None:

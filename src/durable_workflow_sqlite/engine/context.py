@@ -161,8 +161,8 @@ class WorkflowContext:
         check_identifier("a step's name", name)
         if not callable(action):
             raise TypeError(
-                f"the action of step {name!r} must be callable, not {action!r}; name the function,"
-                f" and its arguments after it: `ctx.step({name!r}, function, argument)`"
+                f"the action of step {name!r} must be callable, not {action!r}; pass the function,"
+                f" then its arguments: `ctx.step({name!r}, function, argument)`"
             )
         if compensate is not None or serialize is not None or deserialize is not None:
             for what, function in (
@@ -253,7 +253,9 @@ class WorkflowContext:
         """
         check_identifier("a signal's name", name)
         if name.startswith("$"):
-            raise ValueError(f"signal names that begin with $ are the library's own: {name!r}")
+            raise ValueError(
+                f"signal names that begin with $ are reserved for the library: {name!r}"
+            )
         if timeout is not None:
             _check_duration("timeout", timeout)
         payload_type = Any if type is None else type
@@ -284,12 +286,14 @@ class WorkflowContext:
         path = f"{self._branch}/{key}" if self._branch else key
         body = self._body
         if path == TIMERS:
-            raise ValueError(f"the branch {TIMERS!r} is the library's own; give another key")
+            raise ValueError(
+                f"the branch key {TIMERS!r} is reserved for the library; use another key"
+            )
         if body.has_branch(path):
             if not repeat:
                 raise ValueError(
-                    f"branch {path!r} is taken; give each branch a key of its own, or say"
-                    " repeat=True, or keep the context that branch() returned to go on with it"
+                    f"branch {path!r} exists already. Give each branch its own key, or write"
+                    " repeat=True. To go on with a branch, use the context that branch() returned"
                 )
             path = body.next_of(path)
         return WorkflowContext(body, path)
@@ -327,7 +331,7 @@ class WorkflowContext:
             if name != keyed or kind is not StepKind.STEP:
                 raise ValueError(
                     f"idempotency_key({keyed!r}) must be followed by step {keyed!r} of the same"
-                    f" context, and {kind.lower()} {name!r} follows"
+                    f" context, but the next call is {kind.lower()} {name!r}"
                 )
         history = body.history.take(place)
         self.steps_begun += 1

@@ -104,13 +104,13 @@ class DurableEngine:
             keeps_whole=error_formatter is default_error_formatter,
         )
         if not isinstance(cancel_grace, timedelta) or cancel_grace < timedelta(0):
-            raise TypeError(f"cancel_grace must be a timedelta, not negative: {cancel_grace!r}")
+            raise TypeError(f"cancel_grace must be a timedelta of 0 or more: {cancel_grace!r}")
         if context is not None and not isinstance(context, Context):
             raise TypeError(f"context must be a contextvars.Context, not {context!r}")
         if park_after is not None and (
             not isinstance(park_after, timedelta) or park_after < timedelta(0)
         ):
-            raise TypeError(f"park_after must be a timedelta, not negative: {park_after!r}")
+            raise TypeError(f"park_after must be a timedelta of 0 or more, or None: {park_after!r}")
         check_integer("max_resident", max_resident, minimum=0)
         self._settings = Settings(
             store=store,
@@ -147,7 +147,7 @@ class DurableEngine:
         if self._is_disposed:
             raise disposed_of()
         if self._opened is not None:
-            raise RuntimeError("this engine is open already: use it as it is")
+            raise RuntimeError("this engine is open already; do not open it again")
         self._opened = Opened(self._settings, self._new_execution)
         try:
             return await self._opened.begin()
@@ -342,7 +342,7 @@ def _refuse_in_a_workflow_function() -> None:
     """Every method that is awaited passes here."""
     if isinstance(events._get_running_loop(), BodyLoop):
         raise NonDeterministicCallError(
-            "a workflow function cannot use an engine or a handle: a replay would not meet the"
-            " same again. Do it in a step: `await ctx.step(name, function, ...)`",
+            "a workflow function cannot use an engine or a handle: a replay could not repeat the"
+            " call. Do it in a step: `await ctx.step(name, function, ...)`",
             call="the engine",
         )

@@ -97,7 +97,7 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         try:
             parts = [] if text is None else msgspec.json.decode(text, type=list[msgspec.Raw])
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise SerializationError(f"{what} is no JSON array: {error}") from error
+            raise SerializationError(f"{what} is not a JSON array: {error}") from error
         if misfit := self._misfit(parts):
             raise SerializationError(
                 f"{what} does not fit its function: {misfit}. It was started with other code, or"
@@ -181,10 +181,10 @@ def check_workflow(candidate: object) -> None:
     if inspect.iscoroutine(candidate):
         candidate.close()
         raise TypeError(
-            "the workflow was called; name it, and its arguments after it:"
+            "the workflow was called; pass the workflow, then its arguments:"
             " `engine.run(order, argument)`"
         )
-    raise TypeError(f"{candidate!r} is no workflow; decorate the function with @workflow")
+    raise TypeError(f"{candidate!r} is not a workflow; decorate the function with @workflow")
 
 
 class WorkflowRegistry:

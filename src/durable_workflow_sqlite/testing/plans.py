@@ -143,7 +143,7 @@ class Plans:
         if isinstance(when, timedelta):
             return self._now() + when
         if when.utcoffset() is None:
-            raise ValueError("when must know its time zone: give datetime(..., tzinfo=UTC)")
+            raise ValueError("when must have a time zone: give datetime(..., tzinfo=UTC)")
         return when
 
 
