@@ -242,7 +242,7 @@ def test_code_that_asks_for_fewer_steps_stops_the_execution_and_fails_nothing(
             raise error
 
     run_and_die(file, first_life)
-    with pytest.raises(NonDeterminismError, match=r"'one' has .* ended without") as caught:
+    with pytest.raises(NonDeterminismError, match=r"'one' has .* ended without it") as caught:
         run(file, second_life)
     assert caught.value.recorded_name in ("two", "x")
     assert caught.value.current_name is None
@@ -275,7 +275,7 @@ def test_a_branch_is_taken_once_unless_it_says_that_it_repeats() -> None:
         await ctx.branch("a").step("one", lambda: 1)
         await ctx.branch("a").step("one", lambda: 1)
 
-    asyncio.run(fails_with("branch 'a' is taken.*repeat=True", twice))
+    asyncio.run(fails_with("branch 'a' exists already.*repeat=True", twice))
 
 
 def test_a_branch_that_repeats_has_a_number_which_is_the_same_on_a_replay(
@@ -313,7 +313,12 @@ def test_any_text_is_the_key_of_a_branch(file: Path, journal: Journal) -> None:
 
 @pytest.mark.parametrize(
     ("key", "match"),
-    [("", "must not be empty"), (7, "must be a string"), ("$timers", "own"), ("\ud800", "half")],
+    [
+        ("", "must not be empty"),
+        (7, "must be a string"),
+        ("$timers", "reserved"),
+        ("\ud800", "half"),
+    ],
 )
 def test_what_is_no_key_of_a_branch_is_refused(key: Any, match: str) -> None:
     async def body(ctx: WorkflowContext) -> None:
@@ -413,7 +418,7 @@ def test_an_action_that_uses_the_context_itself_is_refused_with_nothing_written(
 
         await ctx.step("outer", outer)
 
-    asyncio.run(fails_with("a step cannot hold steps", body))
+    asyncio.run(fails_with("A step cannot contain other steps", body))
 
 
 class Unforeseen(Exception):
@@ -508,7 +513,7 @@ def test_a_forgotten_await_stops_the_execution_and_mended_code_goes_on(
             await called
         return "done"
 
-    with pytest.raises(StepNotAwaitedError, match="ith that code it goes on") as caught:
+    with pytest.raises(StepNotAwaitedError, match="ith that code it continues") as caught:
         run(file, forgetful)
     assert what in str(caught.value)
     says_before = "Write `await` before the call" in str(caught.value)
@@ -531,7 +536,7 @@ def test_a_forgotten_await_is_not_told_to_go_before_what_is_recorded(file: Path)
 
         return loop
 
-    with pytest.raises(StepNotAwaitedError, match=r"await it behind all that.*`await later`"):
+    with pytest.raises(StepNotAwaitedError, match=r"await it after those steps.*`await later`"):
         run(file, body("nowhere"))
     with pytest.raises(NonDeterminismError, match="step 'thank' recorded"):
         run(file, body("at the call"))

@@ -105,11 +105,11 @@ def _unasked(body: Body, checkpoint: StepCheckpoint) -> NonDeterminismError:
     if checkpoint.event is not None:
         recorded += f", as event {checkpoint.event}"
     if body.is_over or body.is_ended:
-        instead = "which its workflow ended without"
+        instead = "but its workflow ended without it"
     else:
         asked = ", ".join(call.describe() for call in list(body.open.values())[:3])
-        instead = "which its workflow has not asked for by then"
-        instead += f": it waits for {asked}" if asked else ""
+        instead = "but its workflow has not asked for it"
+        instead += f" and waits for {asked}" if asked else ""
     return NonDeterminismError(
         f"execution {body.execution_id!r} has {recorded}, {instead}. It was left as it is. Run it"
         " with the code that it was started with, or give changed code a new version.",
