@@ -2,12 +2,12 @@
 
     python agent_loop.py
 
-What the model said once is never asked, or paid for, again. A tool that cannot be taken back waits
-for a person, for as long as that takes, and costs nothing while it does. The process is killed in
-the middle of a tool; the next one goes on with the conversation as it was.
+The model is never asked, or paid, twice for the same answer. A tool whose effect cannot be undone
+waits for a person, for any time, and costs nothing while it waits. The process is killed in the
+middle of a tool; the next process continues the conversation.
 
-The model is a stand-in, a function that picks the next tool by what is known so far: put the call
-of yours into `ask_model`.
+The model is simulated by a function that chooses the next tool from what is known so far. Call your
+own model in `ask_model`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Turn:
 
 @dataclass
 class Approval:
-    """What a person says to a tool that cannot be taken back."""
+    """The answer of a person about a tool whose effect cannot be undone."""
 
     by: str
     is_yes: bool
@@ -69,7 +69,7 @@ async def agent(ctx: WorkflowContext, question: str, log: str) -> str:
 
 
 async def is_approved(ctx: WorkflowContext, turn: Turn, log: str) -> bool:
-    """Ask a person; no answer within a day is a no."""
+    """Ask a person; no answer within a day means no."""
     await ctx.step("ask", ask_person, f"{turn.tool} {turn.argument!r}?", log)
     try:
         approval = await ctx.wait_signal("approval", timeout=timedelta(days=1), type=Approval)
@@ -116,7 +116,7 @@ NEED_APPROVAL = {"mail"}
 
 
 def note(log: str, call: str) -> None:
-    """Write down a call, and die at the first one of a tool that is to kill."""
+    """Log a call, and kill the process at the first call of the tool in DIE_AT."""
     path = Path(log)
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{call}\n")
@@ -131,8 +131,8 @@ async def main(folder: Path) -> None:
     ):
         question, log = "mail me how crowded Iceland is", str(folder / "calls.log")
         chat = await engine.start(agent, question, log, execution_id="chat-1")
-        # In an office this comes days later, from a web page, and another process.
-        with suppress(ExecutionConflictError):  # the chat that it is for may be over by now
+        # In practice the approval comes days later, from a web page, in another process.
+        with suppress(ExecutionConflictError):  # the chat may have ended already
             await chat.signal("approval", Approval("kim", True))
         print(await chat.result())
 

@@ -2,8 +2,8 @@
 
     python checkout_with_refund.py
 
-Each step names what undoes it. When a later step fails for good, the completed ones are undone, the
-last one first; a crash in the middle of that goes on with it.
+Each step names its compensation. When a later step fails for good, the completed steps are undone,
+the last one first. After a crash in the middle of this, the compensations continue.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Payment:
 
 @workflow
 async def checkout(ctx: WorkflowContext, cart: list[str]) -> str:
-    # What undoes a step is given its result, as its type.
+    # A compensation gets the result of its step, with its type.
     await ctx.step("pay", pay, 100 * len(cart), compensate=refund)
     await ctx.step("reserve", reserve, cart, compensate=release)
     return await ctx.step("ship", ship, cart)

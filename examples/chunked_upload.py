@@ -1,9 +1,9 @@
-"""An upload in chunks, a step each, that is killed in the middle and goes on where it was.
+"""An upload in chunks, each a step. It is killed in the middle, and continues where it stopped.
 
     python chunked_upload.py
 
-The chunk that was being sent is in doubt: it may have arrived. It is sent again under the same
-idempotency key, by which the receiver knows it.
+The chunk that was being sent is in doubt: it may have arrived. It is sent again with the same
+idempotency key, so the receiver recognizes it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def upload(ctx: WorkflowContext, folder: str, chunks: int) -> int:
 
 
 def send(folder: str, number: int, key: str) -> int:
-    """Send a chunk to the receiver: a log here, which knows by its key a chunk that it has."""
+    """Send a chunk to the receiver. Here this is a log, which has the key of each chunk."""
     log = Path(folder, "received.log")
     with log.open("a", encoding="utf-8") as receiver:
         receiver.write(f"{number} {key}\n")
@@ -64,7 +64,7 @@ def play() -> None:
         received = Path(folder, "received.log").read_text().splitlines()
     numbers = [int(line.split()[0]) for line in received]
     print("sent:", *numbers)
-    # The one in doubt was sent twice, under one key; the receiver keeps it once.
+    # The chunk in doubt was sent twice, with the same key; the receiver keeps it once.
     assert numbers == [0, 1, 2, 3, 4, DIES_AT, DIES_AT, 6, 7]
     assert len(set(received)) == CHUNKS
 

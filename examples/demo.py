@@ -4,7 +4,7 @@
 
 It starts a payment service and a worker, kills the worker with SIGKILL in the middle of its steps,
 starts it again, and checks, from the database and from the payment service's ledger, that every
-order was finished and that nobody was charged twice. Exits with 1 if anything of that is not so.
+order was finished and that nobody was charged twice. Exits with 1 if one of these is not true.
 """
 
 from __future__ import annotations

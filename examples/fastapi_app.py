@@ -9,8 +9,8 @@
     curl localhost:8000/orders/A-1
     open http://localhost:8000/dashboard/
 
-A request that is repeated starts nothing twice, since the order's number is the execution's id.
-Stop the server while an order waits for its payment: the next one goes on with it.
+A repeated request starts nothing new, since the number of the order is the id of the execution.
+You can stop the server while an order waits for its payment: the next server continues it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class State(BaseModel):
     error: str | None = None
 
 
-# The workflow: pydantic models go in and come back as they are.
+# The workflow: pydantic models are stored as JSON and come back as models.
 
 
 @workflow
@@ -118,18 +118,18 @@ async def look_at_order(number: str, engine: Engine) -> State:
 
 @router.post("/webhooks/payments", status_code=204)
 async def hear_of_payment(payment: Payment, engine: Engine) -> None:
-    """Once this has answered, the payment is stored; the sender need not come again."""
+    """When this has answered, the payment is stored; the sender need not repeat it."""
     try:
         await engine.send_signal(payment.order, "paid", payment)
     except ExecutionNotFoundError as error:
         raise HTTPException(404, str(error)) from error
     except ExecutionConflictError:
-        pass  # the order has ended: it is told again what it knows, or too late
+        pass  # the order has ended: the payment was sent twice, or came too late
 
 
 @asynccontextmanager
 async def open_engine() -> AsyncIterator[DurableEngine]:
-    """Entering it takes on what the process before left; leaving it leaves all to the next."""
+    """Entering resumes what the last process left; leaving keeps the rest for the next process."""
     async with (
         SqliteCheckpointStore.file(FILE) as store,
         DurableEngine(store, workflows=[fulfil]) as engine,
@@ -146,7 +146,7 @@ def create_app(open_engine: OpenEngine = open_engine) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan)
     app.include_router(router)
-    # To look at. Give it a token and take `read_only` away to act from it.
+    # Read-only. To send signals, cancel and retry, set a token and remove `read_only`.
     app.mount("/dashboard", dashboard.app(FILE, read_only=True))
     return app
 

@@ -50,7 +50,7 @@ async def leave(ctx: WorkflowContext, wanted: Leave) -> str:
     try:
         decision = await ctx.wait_signal("decision", timeout=timedelta(days=7), type=Decision)
     except SignalTimeoutError:
-        decision = Decision("the calendar", True)  # who says nothing says yes
+        decision = Decision("the calendar", True)  # no answer means yes
     answer = f"{'yes' if decision.is_yes else 'no'}, says {decision.by}"
     await ctx.step("answer", mail, wanted.who, answer)
     return answer
@@ -70,7 +70,7 @@ def engine() -> DurableEngine:
 
 @pages.post("/requests/<name>")
 def start(name: str) -> tuple[Response, int]:
-    """Ask again with the same words, and nothing is asked twice."""
+    """The same request again starts nothing new."""
     try:
         engine().start(leave, body(Leave), execution_id=name)
     except ExecutionConflictError as error:
@@ -107,7 +107,7 @@ def body(kind: type[Any]) -> Any:
 
 
 def open_engine(database: Path) -> DurableEngine:
-    """What is left open is closed as the process ends, and resumed by the next."""
+    """The engine is closed when the process ends; the next process resumes its executions."""
     engine = DurableEngine(SqliteCheckpointStore.file(database), workflows=[leave])
     engine.open()
     return engine

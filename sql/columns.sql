@@ -5,7 +5,7 @@
 
 -- workflows: a definition that executions were started from.
 --
--- workflow_id    TYPE@VERSION, or whatever the one who wrote it chose
+-- workflow_id    TYPE@VERSION, or another id that its writer chose
 -- workflow_type  the name of the workflow
 -- version        the version of its code, from 1
 -- created_at     when it was first used in this file
@@ -29,17 +29,17 @@
 -- recovery_count         how often a worker took it over from one that died, with no
 --                        progress in between; an operator may set it back to 0
 -- blocked_reason         why workers leave it alone; null when they do not
--- trouble                why the last worker that had it left it as it is, where that does
---                        not pass by itself; null once a worker has it again
--- priority               of two that may be claimed, the higher one goes first
--- available_at           from when on any worker may claim it; null while a worker has it,
---                        while it is blocked, while only a signal can move it, and when
---                        it is final
--- last_event             the last event that the workflow function heard of before it
---                        ended by a failure, a cancel or its time to live; null while it
---                        has not ended so, and where an older version wrote it
--- started_at             when a worker first took it on; null while none has, and where an
---                        older version did
+-- trouble                why the last worker left it as it is, if the reason does not go
+--                        away by itself; null once a worker has it again
+-- priority               executions with a higher number are claimed first
+-- available_at           the time from which any worker may claim it; null while a worker
+--                        has it, while it is blocked, while it waits only for a signal, and
+--                        when it is final
+-- last_event             the last event that the workflow function got before it ended by
+--                        a failure, a cancel or its time to live; null before that, and if
+--                        an older version wrote it
+-- started_at             when a worker first took it on; null before that, and if an older
+--                        version did
 -- created_at             when it was started
 -- updated_at             when this row was last written
 
@@ -56,20 +56,20 @@
 --                        for a signal
 -- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
 --                        COMPENSATED: the compensation has succeeded
--- input_data             of a compensation, which attempt of its own it is at
+-- input_data             for a compensation, the number of its attempt
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
--- idempotency_key        what the step was told to give to the outside world
+-- idempotency_key        the key that the step passes to an outside service
 -- compensate_ref         the function that undoes it, as module:name
 -- started_at             when it began
 -- completed_at           when it ended
 -- due_at                 when a sleep or a wait ends, and when a failed attempt is tried
 --                        again; null where nothing is due
--- event                  of the outcomes that reached the workflow function, the number
---                        in its execution, from 1; null while there is none, for an attempt
---                        that is to be tried again, for a compensation, and for what the
---                        workflow itself cancelled
+-- event                  the number of this outcome, from 1, in the order in which the
+--                        outcomes reached the workflow function; null before the outcome,
+--                        for an attempt that is to be tried again, for a compensation, and
+--                        for what the workflow itself cancelled
 
 -- workflow_timers: a durable deadline, of a sleep or of a wait for a signal.
 --
@@ -86,12 +86,12 @@
 -- workflow_signal_id     gives the order of arrival
 -- workflow_execution_id  to whom it was sent
 -- signal_name            its name; $cancel asks the execution to cancel
--- payload                what it brings along, as JSON; null is the same as 'null'
+-- payload                its data, as JSON; null is the same as 'null'
 -- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
 --                        taken it; EXPIRED: the execution ended before that
 -- created_at             when it was sent; a wait takes no signal sent after its deadline
 
--- workflow_claims: who works on an execution. A row goes when the worker lets go.
+-- workflow_claims: which worker has an execution. Its release deletes the row.
 --
 -- fencing_token          grows with every claim; a write under an older one changes
 --                        nothing
@@ -100,8 +100,8 @@
 --                        locked
 -- claimed_at             when
 
--- workflow_overview: a view of each execution in a row: where it is, and what it waits
--- for until when.
+-- workflow_overview: a view of all executions, a row for each: its current step, what it
+-- waits for, and until when.
 --
 -- workflow_execution_id  the execution
 -- workflow_type          the name of its workflow
@@ -143,7 +143,7 @@
 -- step_name              as the workflow names it
 -- kind                   STEP, SLEEP or SIGNAL
 -- status                 INTENT, or FAILED with a retry to come
--- idempotency_key        what the step was told to give to the outside world
+-- idempotency_key        the key that the step passes to an outside service
 -- started_at             when it began
 -- waiting_for            signal NAME, time, or retry of STEP; null for a step that runs
 -- waiting_until          when that ends by itself
@@ -158,7 +158,7 @@
 -- step_name              as the workflow names it
 -- kind                   STEP, SLEEP or SIGNAL
 -- status                 INTENT, COMPLETED, FAILED or COMPENSATED
--- event                  its number among the outcomes that reached the workflow function
+-- event                  the number of this outcome, as in step_checkpoints
 -- started_at             when it began
 -- completed_at           when it ended
 -- due_at                 when a wait ends, and when a failed attempt is tried again
@@ -167,9 +167,10 @@
 -- error_message          what that error said
 -- checkpoint_id          the id in step_checkpoints
 
--- workflow_in_doubt: a view of the steps that have begun and not ended, and of those
+-- workflow_in_doubt: a view of the steps that have begun and not ended, and the steps
 -- that were cut off: the workflow cancelled them while they ran, and they are not undone.
--- While the worker lives, it runs the former; else nobody knows whether they took effect.
+-- A living worker still runs the former. For all others it is unknown whether they took
+-- effect.
 --
 -- workflow_execution_id  whose step it is
 -- workflow_type          the name of its workflow
@@ -180,7 +181,7 @@
 -- step_name              as the workflow names it
 -- step_status            INTENT: it has begun and not ended; FAILED: it was cut off, and
 --                        runs again only to be undone
--- idempotency_key        what the step was told to give to the outside world
+-- idempotency_key        the key that the step passes to an outside service
 -- started_at             when it began
 -- worker_id              who has claimed the execution; null if nobody has
 -- claimed_at             when
@@ -209,7 +210,7 @@
 -- updated_at             when its row was last written
 
 -- workflow_in_trouble: a view of the executions that their worker left as they are, for
--- a reason that somebody must do something about. Any worker may still take them on.
+-- a reason that a person must correct. Any worker may still take them on.
 --
 -- workflow_execution_id  the execution
 -- workflow_type          the name of its workflow

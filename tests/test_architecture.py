@@ -26,9 +26,9 @@ def modules(*folders: str) -> list[str]:
 def test_every_module_is_named_once() -> None:
     assert sorted(named_under("The engine")) == modules("engine")
     assert sorted(named_under("The store")) == modules("store")
-    faces = ["cli", "dashboard", "blocking", "telemetry", "testing"]
-    both = named_under("What both sides know") + named_under("The faces")
-    assert sorted(both) == sorted([*modules(*faces), *modules(".")])
+    front_ends = ["cli", "dashboard", "blocking", "telemetry", "testing"]
+    both = named_under("What both sides know") + named_under("The front ends")
+    assert sorted(both) == sorted([*modules(*front_ends), *modules(".")])
 
 
 def test_the_engine_is_told_in_the_order_of_its_layers() -> None:

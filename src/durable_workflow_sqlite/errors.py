@@ -9,23 +9,23 @@ DurableWorkflowError
 ├── StepAmbiguousError         a step may or may not have run
 ├── SignalTimeoutError         no signal came before the deadline
 ├── CompensationError          compensations that could not succeed
-├── SerializationError         a value that is no JSON, or JSON that is no such value
+├── SerializationError         a value that JSON cannot hold, or JSON of another type
 ├── NonDeterminismError        a replay that does not match its history
-├── StepNotAwaitedError        a workflow called a step, and ended without an `await` of it
+├── StepNotAwaitedError        a workflow called a step, and never awaited it
 ├── NonDeterministicCallError  a workflow function called what a replay cannot repeat
-├── WorkflowStuckError         a workflow function waits for what nothing will bring
-├── ErrorClassNotFoundError    the class of a recorded error is not to be found any more
+├── WorkflowStuckError         a workflow function waits for something that cannot come
+├── ErrorClassNotFoundError    the class of a recorded error cannot be found any more
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
-├── ExecutionBlockedError  it killed its workers too often; nobody takes it on
+├── ExecutionBlockedError      an execution killed its workers too often; no worker takes it on
 ├── ClaimLostError             another worker took the execution over
-├── EngineStoppedError         the engine let go of an execution before it finished
+├── EngineStoppedError         the engine stopped before the execution finished
 └── StoreError                 the database
     ├── StoreBusyError         locked by someone else for longer than the busy timeout
     ├── StoreFullError         no room on the disk, or in the database
     ├── StoreReadOnlyError     this process may not write the file or its folder
     ├── StoreGoneError         the file was deleted, moved or replaced while it was open
-    ├── StoreCorruptError      no database, a damaged one, or a row that cannot be read
+    ├── StoreCorruptError      not a database, a damaged one, or a row that cannot be read
     ├── SchemaTooNewError      written by a newer version of this library
     └── MigrationError         a migration that could not be applied
 
@@ -42,7 +42,7 @@ from typing import ClassVar
 class DurableWorkflowError(Exception):
     """Base of every error that this library raises on purpose.
 
-    The ids that an error speaks of are attributes; those that do not apply are None.
+    The ids of the execution and the step are attributes; an id that does not apply is None.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class WorkflowExpiredError(WorkflowFailedError):
 
 
 class WorkflowCancelledError(DurableWorkflowError):
-    """An execution was cancelled; `compensation_error` says what of it could not be undone."""
+    """An execution was cancelled; `compensation_error` says what could not be undone."""
 
     compensation_error: CompensationError | None = None
 
@@ -152,7 +152,7 @@ class SignalTimeoutError(DurableWorkflowError, TimeoutError):
 
 
 class CompensationError(DurableWorkflowError):
-    """Compensations that could not succeed; `failures` holds their errors."""
+    """Compensations did not succeed; `failures` has their errors."""
 
     def __init__(
         self,
@@ -166,13 +166,13 @@ class CompensationError(DurableWorkflowError):
 
 
 class SerializationError(DurableWorkflowError):
-    """A value that cannot be written as JSON, or stored JSON that is not the expected type."""
+    """A value cannot be written as JSON, or stored JSON does not have the expected type."""
 
 
 class NonDeterminismError(DurableWorkflowError):
-    """A replay asked for another step than its history holds at that place.
+    """A replay asked for a step that is not the step recorded at that place.
 
-    The execution is left as it is; it can be resumed by code that matches its history.
+    The execution is left as it is; it can be resumed with code that matches its history.
     """
 
     def __init__(
@@ -199,16 +199,16 @@ class NonDeterminismError(DurableWorkflowError):
 class StepNotAwaitedError(DurableWorkflowError):
     """A workflow function called a step, a sleep or a wait, and returned without awaiting it.
 
-    The execution is left as it is; it goes on with code that has the `await`, behind all that was
-    asked for after the call and is recorded.
+    The execution is left as it is. It continues with code that has the `await`. Write the `await`
+    after all recorded steps that were asked for after the call.
     """
 
 
 class NonDeterministicCallError(DurableWorkflowError):
     """A workflow function called what a replay cannot repeat: a socket, a thread, the engine.
 
-    It is raised at the call. If the workflow function does not catch it, the execution is left as
-    it is; it goes on with code that makes the call in a step. `call` names what was called.
+    The error is raised at the call. If the workflow function does not catch it, the execution is
+    left as it is. It continues with code that makes the call in a step. `call` names the call.
     """
 
     def __init__(
@@ -221,15 +221,15 @@ class NonDeterministicCallError(DurableWorkflowError):
 class WorkflowStuckError(DurableWorkflowError):
     """A workflow function waits, and no step, sleep, signal or timer is open that could wake it.
 
-    It waits for itself, or for what is not of this workflow. The execution is left as it is.
+    It waits for itself, or for something outside of the workflow. The execution is left as it is.
     """
 
 
 class ErrorClassNotFoundError(DurableWorkflowError):
-    """A step failed with an error of a class that is not to be found now: renamed, moved or gone.
+    """A step failed with an error whose class cannot be found now: renamed, moved or deleted.
 
-    The execution is left as it is; it goes on when the class is back. `error_type` is the
-    `module:name` that it had.
+    The execution is left as it is. It continues when the class is back. `error_type` is the
+    `module:name` that the class had.
     """
 
     def __init__(
@@ -261,9 +261,9 @@ class ExecutionConflictError(DurableWorkflowError):
 
 
 class ExecutionBlockedError(DurableWorkflowError):
-    """The workers of an execution died too often in a row, so nobody takes it on any more.
+    """The workers of an execution died too often in a row, so no worker takes it on any more.
 
-    `reason` is what its record says. `engine.unblock` lets workers take it on again.
+    `reason` is the `blocked_reason` of the execution. `engine.unblock` unblocks it.
     """
 
     def __init__(
@@ -282,14 +282,14 @@ class ClaimLostError(DurableWorkflowError):
 
 
 class EngineStoppedError(DurableWorkflowError):
-    """The engine let go of an execution before it finished; it is left to be resumed."""
+    """The engine stopped before the execution finished; the execution can be resumed."""
 
 
 class StoreError(DurableWorkflowError):
     """The database could not do what was asked; nothing was written.
 
-    `may_pass` says whether it is worth asking again later: a lock is let go and a disk gets room
-    by itself, and an engine goes on then. What will not pass needs somebody to act.
+    `may_pass` says whether it can help to ask again later: a lock is released or a disk has room
+    again, and the engine then continues. If it is False, a person must act.
     """
 
     may_pass: ClassVar[bool] = True
@@ -310,14 +310,15 @@ class StoreReadOnlyError(StoreError):
 class StoreGoneError(StoreError):
     """The file was deleted, moved or replaced while it was open.
 
-    What is written to such a file is lost, so nothing is. Put the file back, or open it again.
+    Data written to such a file is lost, so the store writes nothing. Put the file back, or open
+    the new file as a new store.
     """
 
     may_pass = False
 
 
 class StoreCorruptError(StoreError):
-    """The file is no database, is damaged, or holds a row that cannot be read."""
+    """The file is not a database, is damaged, or has a row that cannot be read."""
 
     may_pass = False
 

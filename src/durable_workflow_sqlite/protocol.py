@@ -33,7 +33,7 @@ class CheckpointStore(Protocol):
 
     @property
     def worker_id(self) -> str:
-        """Tells this store from every other one that works on the same records, for ever."""
+        """The id of this store; no other store on the same records ever has the same."""
         ...
 
     async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
@@ -130,10 +130,10 @@ class CheckpointStore(Protocol):
     # News
 
     def news(self) -> int:
-        """A number that differs from all before it once there may be something to look for.
+        """A number that changes when there may be something new.
 
-        That is: another worker has written, or a signal or a new execution for the queue came
-        through this store, which more than one engine may use. Quick, no I/O.
+        This is so when another worker has written, or when a signal or a new execution for the
+        queue came through this store (more than one engine may use it). It is fast, without I/O.
         """
         ...
 
@@ -147,7 +147,7 @@ class CheckpointStore(Protocol):
     async def load_statuses(
         self, workflow_execution_ids: Iterable[str]
     ) -> dict[str, ExecutionStatus]:
-        """How executions stand; those that are unknown are left out."""
+        """The statuses of executions; unknown executions are left out."""
         ...
 
     # Claims. An execution is claimed by one worker, or in the queue from its `available_at` on, or
@@ -173,11 +173,11 @@ class CheckpointStore(Protocol):
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None
     ) -> WorkflowClaim | None:
-        """Take an unfinished execution on that nobody has, wherever it is. It is RUNNING then.
+        """Claim an unfinished execution that no worker has; its status becomes RUNNING.
 
-        None if a worker has it (this one included), if it is blocked, unknown or final. One that
-        was COMPENSATING stays so. Its `trouble` is forgotten: it is in a worker's hands again. The
-        first claim gives it its `started_at`.
+        None if a worker has it (this one included), or if it is blocked, unknown or final. The
+        status COMPENSATING does not change. The claim clears its `trouble`. The first claim sets
+        its `started_at`.
         """
         ...
 
@@ -214,16 +214,16 @@ class CheckpointStore(Protocol):
         *,
         trouble: str | None = None,
     ) -> None:
-        """Let go of executions; claims that are lost already are passed over.
+        """Release claims; claims that are lost already are ignored.
 
-        Each may be claimed again from `now` on, or, where it is SUSPENDED and no signal is pending
-        that may be for it, from its earliest pending timer or the end of its time to live on. A
-        signal may be for it if it waits for that name (there is a SIGNAL checkpoint at INTENT), or
-        if the name begins with $. `trouble` is what its record says then: why this worker leaves it
-        as it is.
+        Each execution may be claimed again from `now` on. If it is SUSPENDED and no signal is
+        pending that may be for it, it may be claimed from its earliest pending timer or the end of
+        its time to live on. A signal may be for it if it waits for that name (there is a SIGNAL
+        checkpoint at INTENT), or if the name begins with $. `trouble` is stored in its record: why
+        this worker leaves it as it is.
 
-        Where it raises StoreError, the claims are still held; the next
-        `release_claims_of_the_dead` of this store releases them, their trouble included.
+        If this raises StoreError, the claims are still held; the next
+        `release_claims_of_the_dead` of this store releases them, and stores their trouble.
         """
         ...
 
@@ -237,18 +237,18 @@ class CheckpointStore(Protocol):
     async def release_claims_of_the_dead(
         self, max_recoveries: int, now: datetime | None = None
     ) -> list[AbandonedExecution]:
-        """Let go, as `release_claims` does, of everything that dead workers have claimed.
+        """Release all claims of dead workers, as `release_claims` does.
 
-        And of what this store could not release before; that is not in the list it returns.
-        The `recovery_count` of each that was not SUSPENDED is raised; one that has reached
-        `max_recoveries` before is blocked instead.
+        Claims that this store could not release before are released, too; they are not in the
+        returned list. The `recovery_count` of each execution that was not SUSPENDED is increased;
+        if it has reached `max_recoveries` already, the execution is blocked instead.
         """
         ...
 
     async def put_into_queue(
         self, workflow_execution_ids: Iterable[str], now: datetime | None = None
     ) -> None:
-        """Let executions be claimed, as if they had been released now. Some may have gone on."""
+        """Make executions available, as if they were released now, if no worker has them yet."""
         ...
 
     async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
@@ -271,7 +271,10 @@ class CheckpointStore(Protocol):
     async def unblock_execution(
         self, workflow_execution_id: str, now: datetime | None = None
     ) -> bool:
-        """Put a blocked execution into the queue, its deaths forgotten; False if it is not."""
+        """Put a blocked execution into the queue, and reset its `recovery_count`.
+
+        False if it is not blocked.
+        """
         ...
 
     async def reopen_execution(
@@ -314,5 +317,5 @@ class CheckpointStore(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finish what was asked for, and let go. Closing twice is harmless."""
+        """Finish all pending calls, and close the store. Closing twice has no effect."""
         ...

@@ -62,7 +62,7 @@ class StepKind(StrEnum):
 
 
 class TimerStatus(StrEnum):
-    """A timer is PENDING until its time has come, or until it is no longer waited for."""
+    """A timer is PENDING until its time has come, or until nothing waits for it any more."""
 
     PENDING = "PENDING"
     FIRED = "FIRED"
@@ -112,14 +112,16 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
 
     `current_step` is the number of steps begun when the state was last written.
     `error_type` is `module:name` of the error that `error_message` describes.
-    `recovery_count` is how often a worker died with the execution in its hands, with no progress
-    in between; while `blocked_reason` is set, none takes it on. `trouble` is why the last worker
-    that had it left it as it is, where that does not pass by itself; None once a worker has it
-    again. `available_at` is from when on any worker may claim it, those of a higher `priority`
-    first; None while nobody may. `started_at` is when a worker first took it on; None while none
-    has, or if an older version did. `last_event` is the last event that the workflow function
-    heard of before it ended by a failure, a cancel or its time to live; None while it has not
-    ended so, or if an older version wrote it.
+    `recovery_count` is how often a worker died while it had the execution, with no progress in
+    between. While `blocked_reason` is set, no worker takes the execution on.
+    `trouble` is why the last worker left the execution as it is, if the reason does not go away by
+    itself; None when a worker has the execution again.
+    `available_at` is the time from which any worker may claim the execution, a higher `priority`
+    first; None while no worker may claim it.
+    `started_at` is when a worker first took the execution on; None before that, and if an older
+    version of the library did it.
+    `last_event` is the last event that the workflow function got before it ended by a failure, a
+    cancel or its time to live; None before that, and if an older version wrote it.
     """
 
     workflow_execution_id: str
@@ -166,14 +168,14 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt of one step; (execution, branch, step_index, attempt) tells it from all others.
+    """One attempt of one step; the key is (execution, branch, step_index, attempt).
 
-    A compensation is the attempt 0 of the step that it undoes, named `STEP:compensate`.
-    `id` is given by the store and does not count when checkpoints are saved.
+    A compensation is attempt 0 of the step that it undoes, named `STEP:compensate`.
+    `id` is given by the store, and is ignored when checkpoints are saved.
     `due_at` is when a SLEEP or the wait for a SIGNAL ends, and when a FAILED attempt is retried.
     `event` numbers the outcomes that reached the workflow function, from 1, in the order in which
-    they came; None while there is none, for an attempt that is retried, for a compensation, and
-    for what the workflow itself cancelled.
+    they came. It is None before the outcome, for an attempt that is retried, for a compensation,
+    and for a step or wait that the workflow itself cancelled.
     """
 
     workflow_execution_id: str
@@ -239,7 +241,7 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
             check_integer("event", self.event, minimum=1)
 
     def completed(self, output_data: str, completed_at: datetime, event: int) -> StepCheckpoint:
-        """This attempt with its result. What was checked when it was made is not checked again."""
+        """This attempt with its result. The other fields are not checked again."""
         copied: Any = self
         completed: StepCheckpoint = copied.__copy__()
         change = msgspec.structs.force_setattr
@@ -290,9 +292,9 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """The right of one worker to write for one execution, until a higher token is given out.
+    """The right of one worker to write for one execution, until a claim with a higher token.
 
-    `status_before` is what the execution's status was before it was claimed.
+    `status_before` is the status of the execution before it was claimed.
     """
 
     workflow_execution_id: str
@@ -302,9 +304,9 @@ class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnqueuedExecution(msgspec.Struct, frozen=True, kw_only=True):
-    """An unfinished execution that nobody has, and that no running worker takes on by itself.
+    """An unfinished execution that no worker has, and that no running worker takes on by itself.
 
-    `wakes_at` is when there is something to do for it; None where it waits for a signal alone.
+    `wakes_at` is when it has something to do; None if it waits only for a signal.
     """
 
     workflow_execution_id: str
@@ -325,9 +327,9 @@ Record = Workflow | WorkflowExecution | StepCheckpoint | WorkflowTimer | Workflo
 
 
 def check_identifier(what: str, value: object) -> None:
-    """Refuse an identifier that is empty, padded, too long, or holds control characters.
+    """Refuse an identifier that is empty, padded or too long, or that has control characters.
 
-    Raises TypeError if it is no string, else ValueError.
+    Raises TypeError if it is not a string, else ValueError.
     """
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a string, not {value!r}")
@@ -389,7 +391,7 @@ def check_time(what: str, value: object) -> None:
     if not isinstance(value, datetime):
         raise TypeError(f"{what} must be a datetime, not {value!r}")
     if value.tzinfo is not UTC and value.utcoffset() is None:
-        raise ValueError(f"{what} must know its time zone: give datetime(..., tzinfo=UTC)")
+        raise ValueError(f"{what} must have a time zone: give datetime(..., tzinfo=UTC)")
 
 
 def check_optional_time(what: str, value: object) -> None:

@@ -127,7 +127,9 @@ class _Deadline:
         self._timer.start()
 
     def come(self) -> None:
-        _log.warning("a step that cannot be interrupted is left behind, to be run again")
+        _log.warning(
+            "exiting although a step still runs, which cannot be interrupted; it will run again"
+        )
         logging.shutdown()
         os._exit(0)
 

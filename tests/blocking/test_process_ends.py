@@ -128,7 +128,7 @@ def test_an_action_that_will_not_stop_does_not_keep_the_interpreter_from_ending(
     begun_at = time.monotonic()
     status, _, err = end(begin("end_in_stubborn_action", file))
     assert status == 0
-    assert "what is unfinished will be resumed" in err
+    assert "unfinished executions will be resumed later" in err
     assert time.monotonic() - begun_at < 10
     nothing_failed(file)
 

@@ -52,9 +52,9 @@ def test_no_payload_is_null(file: Path, visit: Open) -> None:
 @pytest.mark.parametrize(
     ("name", "payload", "why"),
     [
-        ("approved", "kim", "The payload is no JSON"),
-        ("approved", "{", "The payload is no JSON"),
-        ("approved", "[" * 100_000, "The payload is no JSON"),
+        ("approved", "kim", "The payload is not JSON"),
+        ("approved", "{", "The payload is not JSON"),
+        ("approved", "[" * 100_000, "The payload is not JSON"),
         ("$cancel", "1", "begin with $"),
         ("", "1", "must not be empty"),
         ("two\nlines", "1", "control characters"),

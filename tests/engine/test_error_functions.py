@@ -74,7 +74,7 @@ def test_where_the_functions_fail_that_is_logged_and_the_error_recorded_without_
     kept, back = again(error, ErrorCodec({KeywordError: pair}))
     assert kept == "whole"
     assert seen(back) == seen(error)
-    assert "the functions for" in caplog.text
+    assert "the functions of errors= for" in caplog.text
 
 
 def test_where_the_functions_are_gone_class_and_text_come_back(
@@ -84,16 +84,16 @@ def test_where_the_functions_are_gone_class_and_text_come_back(
     back = ErrorCodec().rebuild(name_of(type(error)), str(error), keyword_codec().parts(error))
     assert isinstance(back, KeywordError)
     assert (str(back), vars(back)) == ("status 1", {})
-    assert "is not what it was" in caplog.text
+    assert "cannot be recreated as it was recorded" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("errors", "match"),
     [
         ([KeywordError], "must map"),
-        ({"KeywordError": (str, str)}, "is no class of errors"),
-        ({KeyboardInterrupt: (str, str)}, "is no class of errors"),
-        ({ValueError("x"): (str, str)}, "is no class of errors"),
+        ({"KeywordError": (str, str)}, "is not a class of errors"),
+        ({KeyboardInterrupt: (str, str)}, "is not a class of errors"),
+        ({ValueError("x"): (str, str)}, "is not a class of errors"),
         ({KeywordError: str}, "KeywordError has"),
         ({KeywordError: (str,)}, "KeywordError has"),
         ({KeywordError: (str, None)}, "KeywordError has"),

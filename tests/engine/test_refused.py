@@ -482,7 +482,7 @@ def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
             async with asyncio.timeout(10):
                 with pytest.raises(
                     WorkflowStuckError,
-                    match=r"lock that another execution holds, or a thread\..*in a step",
+                    match=r"a lock that another execution holds, or a thread\..*in a step",
                 ):
                     await engine.run(stuck, execution_id="one")
             assert not (await engine.load("one")).status.is_terminal

@@ -127,8 +127,8 @@ def test_it_says_that_the_body_waits_for_a_timer_where_a_step_is_recorded(file: 
     with pytest.raises(NonDeterminismError) as caught:
         run(file, slow)
     for part in (
-        "has step 'die' recorded at index 0, which its workflow has not asked for by the end of",
-        "what is recorded: it waits for a timer of asyncio, due at 2",
+        "has step 'die' recorded at index 0, but its workflow has not asked for it by the end of",
+        "what is recorded and waits for a timer of asyncio, due at 2",
         "If the code has not changed",
     ):
         assert part in str(caught.value)
@@ -149,7 +149,7 @@ def test_it_says_that_the_body_waits_for_a_timer_beside_a_step_where_another_has
     with pytest.raises(NonDeterminismError) as caught:
         run(file, slow)
     assert (
-        "as event 1, which its workflow has not asked for by then: it waits for step 'another'"
+        "as event 1, but its workflow has not asked for it and waits for step 'another'"
         " (index 0 of branch 'other'), a timer of asyncio, due at 2"
     ) in str(caught.value)
 
@@ -283,7 +283,7 @@ def test_code_that_asks_for_fewer_steps_stops_the_execution_and_fails_nothing(
             raise error
 
     run_and_die(file, first_life)
-    with pytest.raises(NonDeterminismError, match=r"'one' has .* ended without") as caught:
+    with pytest.raises(NonDeterminismError, match=r"'one' has .* ended without it") as caught:
         run(file, second_life)
     assert caught.value.recorded_name in ("two", "x")
     assert caught.value.current_name is None
@@ -316,7 +316,7 @@ def test_a_branch_is_taken_once_unless_it_says_that_it_repeats() -> None:
         await ctx.branch("a").step("one", lambda: 1)
         await ctx.branch("a").step("one", lambda: 1)
 
-    asyncio.run(fails_with("branch 'a' is taken.*repeat=True", twice))
+    asyncio.run(fails_with("branch 'a' exists already.*repeat=True", twice))
 
 
 def test_a_branch_that_repeats_has_a_number_which_is_the_same_on_a_replay(
@@ -354,7 +354,12 @@ def test_any_text_is_the_key_of_a_branch(file: Path, journal: Journal) -> None:
 
 @pytest.mark.parametrize(
     ("key", "match"),
-    [("", "must not be empty"), (7, "must be a string"), ("$timers", "own"), ("\ud800", "half")],
+    [
+        ("", "must not be empty"),
+        (7, "must be a string"),
+        ("$timers", "reserved"),
+        ("\ud800", "half"),
+    ],
 )
 def test_what_is_no_key_of_a_branch_is_refused(key: Any, match: str) -> None:
     async def body(ctx: WorkflowContext) -> None:
@@ -454,7 +459,7 @@ def test_an_action_that_uses_the_context_itself_is_refused_with_nothing_written(
 
         await ctx.step("outer", outer)
 
-    asyncio.run(fails_with("a step cannot hold steps", body))
+    asyncio.run(fails_with("A step cannot contain other steps", body))
 
 
 class Unforeseen(Exception):
@@ -549,7 +554,7 @@ def test_a_forgotten_await_stops_the_execution_and_mended_code_goes_on(
             await called
         return "done"
 
-    with pytest.raises(StepNotAwaitedError, match="ith that code it goes on") as caught:
+    with pytest.raises(StepNotAwaitedError, match="ith that code it continues") as caught:
         run(file, forgetful)
     assert what in str(caught.value)
     says_before = "Write `await` before the call" in str(caught.value)
@@ -572,7 +577,7 @@ def test_a_forgotten_await_is_not_told_to_go_before_what_is_recorded(file: Path)
 
         return loop
 
-    with pytest.raises(StepNotAwaitedError, match=r"await it behind all that.*`await later`"):
+    with pytest.raises(StepNotAwaitedError, match=r"await it after those steps.*`await later`"):
         run(file, body("nowhere"))
     with pytest.raises(NonDeterminismError, match="step 'thank' recorded"):
         run(file, body("at the call"))

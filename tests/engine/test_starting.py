@@ -483,7 +483,7 @@ def test_what_is_no_store_and_what_is_no_workflow_is_refused_with_a_hint() -> No
             with pytest.raises(TypeError, match=r"must be a list, as workflows=\[greet\]"):
                 DurableEngine(store, workflows=greet)  # type: ignore[arg-type]
             async with DurableEngine(store) as engine:
-                with pytest.raises(TypeError, match="the workflow was called; name it"):
+                with pytest.raises(TypeError, match="the workflow was called; pass the workflow"):
                     await engine.run(greet(None, "Kim"))  # type: ignore[arg-type]
 
     asyncio.run(life())

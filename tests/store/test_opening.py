@@ -272,5 +272,5 @@ def test_a_path_that_looks_like_a_uri_is_a_path(
 
 
 def test_a_path_in_place_of_a_connection_is_refused_with_a_hint() -> None:
-    with pytest.raises(TypeError, match=r"opened by SqliteCheckpointStore\.file\(path\)"):
+    with pytest.raises(TypeError, match=r"use SqliteCheckpointStore\.file\(path\)"):
         SqliteCheckpointStore("workflows.db")  # type: ignore[arg-type]

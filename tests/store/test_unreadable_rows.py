@@ -185,15 +185,18 @@ def test_a_workflow_that_cannot_be_read_is_named(file: Path) -> None:
         ("workflow_executions set priority = 'high'", "priority must be an integer"),
         ("workflow_executions set last_event = 'none'", "last_event must be an integer"),
         ("workflow_executions set started_at = 'soon'", "started_at 'soon'"),
-        ("workflow_executions set input_data = '{'", "execution 'bad': input_data is no JSON"),
+        ("workflow_executions set input_data = '{'", "execution 'bad': input_data is not JSON"),
         ("workflow_executions set input_data = x'7b'", "execution 'bad' cannot be read"),
         ("step_checkpoints set started_at = '12:00'", "started_at '12:00'"),
         ("step_checkpoints set event = 'first'", "event must be an integer"),
-        ("step_checkpoints set output_data = 'kim'", "output_data is no JSON"),
+        ("step_checkpoints set output_data = 'kim'", "output_data is not JSON"),
         ("step_checkpoints set status = 'DONE'", "cannot be read: 'DONE'"),
         ("workflow_timers set fire_at = 'tomorrow'", "timer 'bad timer' of execution 'bad'"),
         ("workflow_signals set created_at = ''", "created_at ''"),
-        ("workflow_signals set payload = 'kim'", "signal 1 to execution 'bad': payload is no JSON"),
+        (
+            "workflow_signals set payload = 'kim'",
+            "signal 1 to execution 'bad': payload is not JSON",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_found_row_by_row(file: Path, change: str, says: str) -> None:

@@ -167,7 +167,7 @@ def test_it_works_inside_of_an_event_loop_and_leaves_that_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("before", "now", "words"),
     [
-        (two_steps, one_step, "has step 'two' recorded at index 1, as event 2, which its workflow"),
+        (two_steps, one_step, "has step 'two' recorded at index 1, as event 2, but its workflow"),
         (two_steps, one_more, "has a result recorded, where its workflow now waits for step 'thr"),
         (two_steps, other_result, 'the result "12" recorded, where its workflow now returns "12!"'),
         (two_steps, raises, "a result recorded, where its workflow now raises builtins:ValueError"),
@@ -193,14 +193,14 @@ def test_other_code_is_found_at_the_end(before: Function, now: Function, words: 
     ("before", "now", "words"),
     [
         (sleeps, two_steps, "sleep 'nap' recorded at index 1.* asks for step 'two'"),
-        (sleeps, one_step, "sleep 'nap' recorded at index 1, which its workflow ended without"),
+        (sleeps, one_step, "sleep 'nap' recorded at index 1, but its workflow ended without it"),
         (
             sleeps,
             gives_up,
             "sleep 'nap' .*, not ended yet, .* now waits for a timer",
         ),
         (sleeps, sleeps_and_waits, "nothing recorded at index 0 of branch 'b', .* signal 'wake'"),
-        (sleeps_and_waits, sleeps, "signal 'wake' recorded at index 0 of branch 'b', which its"),
+        (sleeps_and_waits, sleeps, "signal 'wake' recorded at index 0 of branch 'b', but its"),
         (
             naps_for,
             naps_for_longer,

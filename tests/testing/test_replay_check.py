@@ -26,7 +26,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.testing import AsyncSandbox, Sandbox
 
 DAY = timedelta(days=1)
-ANOTHER_WAY = "a replay from the records goes another way"
+ANOTHER_WAY = "a replay from the records differs from the first run"
 AnyWorkflow = WorkflowDefinition[*tuple[Any, ...], Any]
 
 counted: list[int] = []

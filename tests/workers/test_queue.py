@@ -207,7 +207,7 @@ def test_a_bad_enqueue_is_refused_with_nothing_written(
 def test_what_is_no_workflow_is_refused(file: Path) -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            with pytest.raises(TypeError, match="no workflow"):
+            with pytest.raises(TypeError, match="not a workflow"):
                 await engine.enqueue(len, "a")  # type: ignore[arg-type]
 
     asyncio.run(life())

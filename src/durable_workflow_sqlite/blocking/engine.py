@@ -56,7 +56,7 @@ class ExecutionHandle(Generic[R_co]):
             if waiting.done():
                 raise
             raise TimeoutError(
-                f"execution {self.execution_id!r} has not ended after {timeout}; it goes on"
+                f"execution {self.execution_id!r} has not ended after {timeout}; it continues"
             ) from error
         finally:
             waiting.cancel()

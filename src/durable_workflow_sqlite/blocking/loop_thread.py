@@ -168,7 +168,7 @@ class LoopThread:
         if WorkflowContext.current() is not None:
             raise NonDeterministicCallError(
                 "a workflow function cannot use a blocking engine, a store or a handle: a"
-                " replay would not meet the same again. Do it in a step: `await ctx.step(name,"
+                " replay could not repeat the call. Do it in a step: `await ctx.step(name,"
                 " function, ...)`",
                 call="a blocking engine",
             )
@@ -223,11 +223,11 @@ def _close_all() -> None:
         try:
             is_done = one.close(EXIT_MAY_TAKE_S)
         except Exception:  # noqa: BLE001 - the others must be closed, too
-            _log.warning("a store was not closed, and could not be at exit", exc_info=True)
+            _log.warning("a store was not closed, and closing it at exit failed", exc_info=True)
         else:
             if not is_done:
                 _log.warning(
-                    "a store was not closed, and not done with it %g s after exit began; what is"
-                    " unfinished will be resumed",
+                    "a store was not closed, and closing it at exit took longer than %g s;"
+                    " unfinished executions will be resumed later",
                     EXIT_MAY_TAKE_S,
                 )

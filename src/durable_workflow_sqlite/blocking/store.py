@@ -95,7 +95,7 @@ class SqliteCheckpointStore(CheckpointStore):
     ) -> None:
         if is_bound_to_thread(connection):
             raise ValueError(
-                "the connection is for one thread alone, and the store uses it in another; open it"
+                "the connection works in one thread only, but the store uses another; open it"
                 " with sqlite3.connect(..., check_same_thread=False)"
             )
         super().__init__(sqlite.SqliteCheckpointStore(connection, synchronous=synchronous))

@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 def signal(file: Path, execution_id: str, name: str, payload: str | None) -> None:
-    """Send a signal. Raises ValueError for a payload that is no JSON."""
+    """Send a signal. Raises ValueError for a payload that is not JSON."""
     value = _parsed(payload)
 
     async def send(engine: DurableEngine) -> None:
@@ -97,6 +97,6 @@ def _parsed(payload: str | None) -> Any:
         return msgspec.json.decode(payload)
     except msgspec.DecodeError as error:
         raise ValueError(
-            f"the payload {payload!r} is no JSON ({error}); a string needs quotes of its own:"
+            f"the payload {payload!r} is not JSON ({error}); a string needs its own quotes:"
             f""" '"{payload}"'"""
         ) from None

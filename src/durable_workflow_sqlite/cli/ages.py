@@ -13,8 +13,8 @@ def time_before(age: str, now: datetime) -> datetime:
     """The time that is so long ago. Raises ValueError for what is no age."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", age.strip().lower())
     if match is None or match[2] not in _SECONDS:
-        raise ValueError(f"{age!r} is no age; write a number and a unit: 90s, 15m, 6h, 30d, 2w")
+        raise ValueError(f"{age!r} is not an age; write a number and a unit: 90s, 15m, 6h, 30d, 2w")
     try:
         return now - timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
     except OverflowError:
-        raise ValueError(f"{age} is before the beginning of time; give a shorter age") from None
+        raise ValueError(f"{age} is too long ago; give a shorter age") from None

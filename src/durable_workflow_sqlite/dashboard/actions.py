@@ -134,7 +134,7 @@ async def _signal(engine: DurableEngine, form: dict[str, str]) -> str:
     try:
         value: object = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError) as error:
-        raise _RefusedError(f"The payload is no JSON: {error}. Text stands in quotes.") from None
+        raise _RefusedError(f"The payload is not JSON: {error}. Write text in quotes.") from None
     if value is not None:
         # As it was written: to read it and to write it again could change its numbers.
         value = msgspec.Raw(text.encode())

@@ -279,8 +279,8 @@ class Body:
         if not self.loop.is_running_now:
             raise RuntimeError(
                 f"the context of execution {self.execution_id!r} is used outside of its workflow"
-                " function, in an action perhaps; a step cannot hold steps, since a replay does not"
-                " run it. Do it in the workflow function"
+                " function, maybe in an action. A step cannot contain other steps, since a replay"
+                " does not run its action. Use the context only in the workflow function"
             )
 
     def add_branch(self, path: str, context: Branch) -> None:

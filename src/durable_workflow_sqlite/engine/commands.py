@@ -18,7 +18,7 @@ async def send_signal(opened: Opened, execution_id: str, name: str, payload: obj
     """See `DurableEngine.send_signal`."""
     check_identifier("a signal's name", name)
     if name.startswith("$"):
-        raise ValueError(f"signal names that begin with $ are the library's own: {name!r}")
+        raise ValueError(f"signal names that begin with $ are reserved for the library: {name!r}")
     signal = WorkflowSignal(
         workflow_execution_id=execution_id,
         signal_name=name,

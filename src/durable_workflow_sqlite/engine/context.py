@@ -39,11 +39,11 @@ current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
 
 
 class WorkflowContext:
-    """The way of a workflow function to everything that must survive.
+    """What a workflow function uses for steps, sleeps and signals, which are recorded.
 
     Each `step`, `sleep` and `wait_signal` takes the next number of its context when it is
-    *called*; that number tells it from the others on every replay. The context may be used from any
-    task of the workflow function. A `branch` has numbers of its own.
+    *called*; this number identifies the call on every replay. Any task of the workflow function
+    may use the context. A `branch` has its own numbers.
     """
 
     __slots__ = ("_body", "_branch", "_keyed", "_made", "steps_begun")
@@ -60,8 +60,8 @@ class WorkflowContext:
     def current() -> WorkflowContext | None:
         """The context of the workflow function that calls this, from any of its tasks.
 
-        None everywhere else, in actions and compensations too. It is the function's own context,
-        not a branch of it.
+        Everywhere else it is None, also in actions and compensations. It is the context of the
+        function, not a branch of it.
         """
         if not isinstance(events._get_running_loop(), BodyLoop):
             return None
@@ -69,13 +69,13 @@ class WorkflowContext:
 
     @property
     def execution_id(self) -> str:
-        """The id of the execution that this is the context of."""
+        """The id of the execution that this context belongs to."""
         return self._body.execution_id
 
     def now(self) -> datetime:
         """The time of the last event that the workflow function heard of, in UTC.
 
-        It is the same on every replay, and stands still while the function computes.
+        It is the same on every replay, and does not change while the function computes.
         """
         self._body.check_open()
         return self._body.loop.now
@@ -83,7 +83,7 @@ class WorkflowContext:
     def random(self) -> float:
         """A random number from 0 up to 1, without 1; the same on every replay.
 
-        For more than a number, seed a generator: `random.Random(ctx.random())`. Not for secrets.
+        If you need more numbers, seed a generator: `random.Random(ctx.random())`. Not for secrets.
         """
         return (int.from_bytes(self._random_bytes()[:7]) >> 3) / (1 << 53)
 
@@ -141,32 +141,34 @@ class WorkflowContext:
         compensate_retry: RetryPolicy = COMPENSATION_RETRY,
         on_cancel: OnCancel = "finish",
     ) -> Coroutine[Any, Any, Any]:
-        """Run an action once, and remember its result; await what this returns.
+        """Run an action once, and record its result. Always await the returned coroutine.
 
-        name: tells the step in the history; letters of your choice, up to 256.
-        action: async, or sync and then run in a thread; called with `args`. Its result is stored
-            as JSON and comes back as the type that its return annotation names.
-        compensate: undoes the step, given its result, when the execution fails or is cancelled.
-        retry: attempts after a failure; `compensate_retry` likewise for the compensation.
-        timeout: of each attempt. A sync action cannot be interrupted: it runs on, unheeded.
+        name: the name of the step in the history; any text of up to 256 characters.
+        action: called with `args`. A sync action runs in a thread. The result is stored as JSON,
+            and comes back as the type that the return annotation of the action names.
+        compensate: called with the result, to undo the step when the execution fails or is
+            cancelled.
+        retry: attempts after a failure; `compensate_retry` is the same for the compensation.
+        timeout: of each attempt. A sync action cannot be interrupted: after the timeout it runs to
+            its end, and its result is ignored.
         serialize, deserialize: to plain JSON data and back, instead of the annotation's type.
-        on_cancel: what becomes of an async action that runs when the execution fails, is cancelled
-            or expires: "finish" lets it go on for the engine's `cancel_grace`, "stop" cancels it at
-            once. A sync action always goes on to its end.
+        on_cancel: for an async action that runs when the execution fails, is cancelled or expires:
+            "finish" lets it continue for the engine's `cancel_grace`, "stop" cancels it at once. A
+            sync action always runs to its end.
 
-        Once this returns, the result is committed and the action never runs again. When the
-        process dies in between, the action runs again: see `idempotency_key`.
+        When the await returns, the result is committed and the action never runs again. If the
+        process dies before that, the action runs again: see `idempotency_key`.
 
         Raises the action's own error when its attempts are used up: StepTimeoutError after a
         timeout, StepFailedError on a replay that cannot find the error's class. Raises
-        SerializationError for a result that is no JSON, NonDeterminismError if the history holds
-        another step here. Bad arguments raise TypeError or ValueError at the call.
+        SerializationError for a result that cannot be written as JSON, NonDeterminismError if
+        another step is recorded here. Bad arguments raise TypeError or ValueError at the call.
         """
         check_identifier("a step's name", name)
         if not callable(action):
             raise TypeError(
-                f"the action of step {name!r} must be callable, not {action!r}; name the function,"
-                f" and its arguments after it: `ctx.step({name!r}, function, argument)`"
+                f"the action of step {name!r} must be callable, not {action!r}; pass the function,"
+                f" then its arguments: `ctx.step({name!r}, function, argument)`"
             )
         if compensate is not None or serialize is not None or deserialize is not None:
             for what, function in (
@@ -213,13 +215,13 @@ class WorkflowContext:
         return self._ask(call)
 
     def sleep(self, name: str, duration: timedelta) -> Coroutine[Any, Any, None]:
-        """Sleep; the deadline is computed once, and kept over any number of restarts."""
+        """Sleep. The deadline is computed once, and stays the same after a restart."""
         check_identifier("a sleep's name", name)
         _check_duration("duration", duration)
         return self._sleep(name, duration)
 
     def sleep_until(self, name: str, deadline: datetime) -> Coroutine[Any, Any, None]:
-        """Sleep until a time, which must know its zone."""
+        """Sleep until a time, which must have a time zone."""
         check_identifier("a sleep's name", name)
         check_time("deadline", deadline)
         return self._sleep(name, deadline)
@@ -246,16 +248,20 @@ class WorkflowContext:
     ) -> Coroutine[Any, Any, Any]:
         """Wait for a signal of this name, and return its payload.
 
-        Signals are kept until somebody waits for them, and each wait takes one, in order of
-        arrival. timeout: from the first time that the wait was reached; its deadline is kept over
-        restarts. type: of the payload; plain JSON data by default.
+        Signals are kept until a wait takes them. Each wait takes one signal, in order of arrival.
+
+        timeout: counted from the first time that the workflow reaches the wait; the deadline stays
+            the same after a restart.
+        type: of the payload; plain JSON data by default.
 
         Raises SignalTimeoutError at the deadline (a signal that comes later stays for the next
-        wait), SerializationError for a payload that is not of the type.
+        wait), SerializationError for a payload that does not have the type.
         """
         check_identifier("a signal's name", name)
         if name.startswith("$"):
-            raise ValueError(f"signal names that begin with $ are the library's own: {name!r}")
+            raise ValueError(
+                f"signal names that begin with $ are reserved for the library: {name!r}"
+            )
         if timeout is not None:
             _check_duration("timeout", timeout)
         payload_type = Any if type is None else type
@@ -274,34 +280,38 @@ class WorkflowContext:
         )
 
     def branch(self, key: str, *, repeat: bool = False) -> WorkflowContext:
-        """A context with numbers of its own: a scope, whose steps can change without the others.
+        """A context with its own numbers: you can change its steps without changing the others.
 
-        key: tells the branch from its siblings, the same on every replay: an item's id, say.
+        key: the name of the branch, the same on every replay; for example the id of an item.
         repeat: whether the key may be used again; its second branch is then "KEY#2", and so on.
 
-        Raises ValueError if there is a branch of that key already, and `repeat` is not set.
+        Raises ValueError if a branch has this key already, and `repeat` is not set.
         """
         self._body.check_open()
         check_text("a branch's key", key, required=True)
         path = f"{self._branch}/{key}" if self._branch else key
         body = self._body
         if path == TIMERS:
-            raise ValueError(f"the branch {TIMERS!r} is the library's own; give another key")
+            raise ValueError(
+                f"the branch key {TIMERS!r} is reserved for the library; use another key"
+            )
         if body.has_branch(path):
             if not repeat:
                 raise ValueError(
-                    f"branch {path!r} is taken; give each branch a key of its own, or say"
-                    " repeat=True, or keep the context that branch() returned to go on with it"
+                    f"branch {path!r} exists already. Give each branch its own key, or write"
+                    " repeat=True. To go on with a branch, use the context that branch() returned"
                 )
             path = body.next_of(path)
         return WorkflowContext(body, path)
 
     def idempotency_key(self, step: str) -> str:
-        """A key for the next step of this context, the same each time that it runs.
+        """A key for the next step of this context; it is the same each time that the step runs.
 
-        step: the step's name. Give the key to the outside world, which can then tell a repeated
-        call from a new one: `await ctx.step("pay", pay, order, ctx.idempotency_key("pay"))`.
-        Raises ValueError if the next step has another name, since the key would not be its own.
+        step: the step's name.
+
+        Pass the key to the service that you call, so that it recognizes a repeated call:
+        `await ctx.step("pay", pay, order, ctx.idempotency_key("pay"))`. The next step must have
+        this name, else the step raises ValueError, since the key would belong to another step.
         """
         check_identifier("a step's name", step)
         self._body.check_open()
@@ -327,7 +337,7 @@ class WorkflowContext:
             if name != keyed or kind is not StepKind.STEP:
                 raise ValueError(
                     f"idempotency_key({keyed!r}) must be followed by step {keyed!r} of the same"
-                    f" context, and {kind.lower()} {name!r} follows"
+                    f" context, but the next call is {kind.lower()} {name!r}"
                 )
         history = body.history.take(place)
         self.steps_begun += 1

@@ -284,10 +284,10 @@ class Driver(Run):
             self.stop(
                 WorkflowStuckError(
                     f"the workflow of execution {self.id!r} waits, and no step, sleep, signal or"
-                    " timer is open that could wake it: it waits for itself, or for what is not of"
-                    " this workflow: a lock that another execution holds, or a thread. The"
-                    " execution was left as it is. Wait for other things in a step: `await"
-                    " ctx.step(name, function, ...)`",
+                    " timer is open that could wake it: it waits for itself, or for something"
+                    " outside of the workflow, such as a lock that another execution holds, or a"
+                    " thread. The execution was left as it is. Wait for such things in a step:"
+                    " `await ctx.step(name, function, ...)`",
                     workflow_execution_id=self.id,
                 )
             )

@@ -106,12 +106,12 @@ class Ending:
             names = ", ".join(call.describe() for call in calls)
             branch, index = calls[0].place
             if self._body.ended_with({call.place for call in calls}):
-                mend = "Write `await` before the call; with that code it goes on."
+                mend = "Write `await` before the call; with that code it continues."
             else:
                 mend = (
-                    "What it may have asked for after that call is recorded, so leave the call"
-                    " where it is, and await it behind all that: `later = ctx.step(...)`, and at"
-                    " the end `await later`. With that code it goes on."
+                    "Steps after that call may be recorded already, so leave the call where it is,"
+                    " and await it after those steps: `later = ctx.step(...)`, and at the end"
+                    " `await later`. With that code it continues."
                 )
             raise LeftAsItIs(
                 StepNotAwaitedError(

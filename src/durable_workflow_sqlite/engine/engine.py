@@ -1,4 +1,4 @@
-"""`DurableEngine`: gives the records of a store their meaning."""
+"""`DurableEngine`: runs workflows over the records of a store."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ class DurableEngine:
     """Runs workflows over a store; entering it recovers what was interrupted.
 
     store: any `CheckpointStore`. The engine uses it and does not close it.
-    workflows: what this engine can run and recover; `run` and `start` add theirs. An engine
-        without any can still signal, cancel, observe and await executions that run elsewhere.
+    workflows: the workflows that this engine can run and recover; `run` and `start` add theirs. An
+        engine without workflows can signal, cancel, observe and await executions of other engines.
     observers: hooks for metrics and tracing.
-    error_formatter: makes of an error the text that is stored of it, to redact it, say.
-    errors: for errors of steps that cannot be recorded as they are. It maps a class to a pair of
-        functions: `to_plain(error)` gives data that JSON can hold, `from_plain(data)` the error.
+    error_formatter: makes the text that is stored of an error; for example, to redact it.
+    errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
+        `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
     max_concurrent: how many executions are taken on at once, from the queue or from workers that
-        died; waiting ones do not count, nor those that `run` and `start` begin here.
-    max_recoveries: an execution whose worker died more often than this in a row, with no progress
-        in between, is blocked until `unblock` is called.
-    cancel_grace: for how long async actions may go on to their end when their execution fails, is
-        cancelled or expires; then they are cancelled. Sync actions are always waited for.
+        died. Executions that wait, and those that `run` and `start` begin here, do not count.
+    max_recoveries: if the worker of an execution died more often than this in a row, with no
+        progress in between, the execution is blocked until `unblock` is called.
+    cancel_grace: how long running async actions may continue when their execution fails, is
+        cancelled or expires; then they are cancelled. The engine always waits for sync actions.
     context: the context variables that workflow functions see; by default each sees those of the
-        place where it was defined. Never those of whoever starts, signals or attaches to it.
-    park_after: for how long an execution that only waits stays in memory. After that, its records
-        are all that is left of it, until its time or signal comes; None: for ever.
-    max_resident: how many executions may be in memory; above that, those that have only waited
-        for longest leave it at once.
+        place where it was defined. It never sees those of the code that starts or signals it.
+    park_after: how long an execution that only waits stays in memory. After that, it is only in
+        the file, until its time or signal comes. None: it stays in memory for ever.
+    max_resident: how many executions may be in memory. Above that, the executions that have only
+        waited for the longest time leave memory at once.
     clock: where the time comes from.
     """
 
@@ -104,13 +104,13 @@ class DurableEngine:
             keeps_whole=error_formatter is default_error_formatter,
         )
         if not isinstance(cancel_grace, timedelta) or cancel_grace < timedelta(0):
-            raise TypeError(f"cancel_grace must be a timedelta, not negative: {cancel_grace!r}")
+            raise TypeError(f"cancel_grace must be a timedelta of 0 or more: {cancel_grace!r}")
         if context is not None and not isinstance(context, Context):
             raise TypeError(f"context must be a contextvars.Context, not {context!r}")
         if park_after is not None and (
             not isinstance(park_after, timedelta) or park_after < timedelta(0)
         ):
-            raise TypeError(f"park_after must be a timedelta, not negative: {park_after!r}")
+            raise TypeError(f"park_after must be a timedelta of 0 or more, or None: {park_after!r}")
         check_integer("max_resident", max_resident, minimum=0)
         self._settings = Settings(
             store=store,
@@ -142,12 +142,12 @@ class DurableEngine:
         await self.dispose()
 
     async def open(self) -> RecoveryResult:
-        """Begin to work, and recover what was interrupted; `async with` does it."""
+        """Start the engine, and recover what was interrupted; `async with` calls it."""
         _refuse_in_a_workflow_function()
         if self._is_disposed:
             raise disposed_of()
         if self._opened is not None:
-            raise RuntimeError("this engine is open already: use it as it is")
+            raise RuntimeError("this engine is open already; do not open it again")
         self._opened = Opened(self._settings, self._new_execution)
         try:
             return await self._opened.begin()
@@ -156,10 +156,10 @@ class DurableEngine:
             raise
 
     async def dispose(self, grace: timedelta = timedelta(0)) -> None:
-        """Let go of everything; unfinished executions are left to be resumed, and never failed.
+        """Stop the engine; unfinished executions do not fail, and can be resumed.
 
-        grace: for how long steps that are under way may go on to their end. After that, async
-            actions are cancelled. Sync ones cannot be: they are waited for, and recorded.
+        grace: how long running steps may continue. After that, async actions are cancelled. Sync
+            actions cannot be cancelled: the engine waits for them, and records their results.
         """
         _refuse_in_a_workflow_function()
         if not isinstance(grace, timedelta):
@@ -194,14 +194,14 @@ class DurableEngine:
     ) -> ExecutionHandle[R]:
         """Start an execution; once this returns, it is stored and will be finished.
 
-        execution_id: yours, or a new UUID. If an execution has it already, this attaches to that
-            one: a start can be repeated until it is known to have worked.
+        execution_id: an id that you choose; by default a new UUID. If an execution has this id
+            already, this attaches to it. So you can repeat a start until it has worked.
         ttl: how long the execution may take; then it is compensated and FAILED.
         guarantee: who takes it over if this process dies; see `WorkflowGuarantee`.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input,
-        SerializationError for input that is no JSON, TypeError for arguments that the workflow
-        does not take. Nothing is written then.
+        SerializationError for input that cannot be written as JSON, TypeError for arguments that
+        the workflow does not take. Nothing is written then.
         """
         check_member("guarantee", guarantee, WorkflowGuarantee)
         opened = self._working()
@@ -234,9 +234,9 @@ class DurableEngine:
     ) -> ExecutionHandle[R]:
         """Store an execution for whichever worker has the workflow registered: this one or another.
 
-        execution_id, ttl: as for `start`, and likewise an enqueue can be repeated.
-        delay: no worker takes it on before that.
-        priority: those with a higher number are taken on first; then the older ones.
+        execution_id, ttl: as for `start`; an enqueue can be repeated, too.
+        delay: no worker takes the execution on before this time has passed.
+        priority: executions with a higher number are taken on first; then older executions.
 
         Raises what `start` raises; nothing is written then.
         """
@@ -277,24 +277,24 @@ class DurableEngine:
         """Send a message to an execution; it is kept until the workflow waits for it.
 
         payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionConflictError for a
-        finished execution, SerializationError for a payload that is no JSON.
+        finished execution, SerializationError for a payload that cannot be written as JSON.
         """
         await commands.send_signal(self._working(), execution_id, name, payload)
 
     async def cancel(self, execution_id: str) -> bool:
         """Ask an execution to stop, undo what it did, and end CANCELLED.
 
-        True if it will; False if it is finished, failing, or being cancelled already. The request
-        is stored: it outlives this process. An execution that runs elsewhere may still end by
-        itself before the request gets there. Raises ExecutionNotFoundError.
+        Returns True if it will; False if it is finished, failing, or being cancelled already. The
+        request is stored, so it is kept if this process ends. An execution that runs in another
+        process may still end before it gets the request. Raises ExecutionNotFoundError.
         """
         return await commands.cancel(self._working(), execution_id)
 
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.
 
-        Executions that run elsewhere are looked at now and then, so a state that is left again
-        at once may be missed. Raises ExecutionNotFoundError.
+        For an execution in another process, the file is read from time to time, so a very short
+        state may be missed. Raises ExecutionNotFoundError.
         """
         async with aclosing(observing.states(self._working(), execution_id)) as states:
             async for state in states:
@@ -305,17 +305,17 @@ class DurableEngine:
         return await observing.result_of(self._working(), execution_id, result_type)
 
     async def unblock(self, execution_id: str) -> bool:
-        """Let workers take on an execution again that was blocked; False if it was not."""
+        """Unblock an execution, so that workers take it on again; False if it was not blocked."""
         return await commands.unblock(self._working(), execution_id)
 
     async def retry(self, execution_id: str) -> None:
-        """Run an execution again that FAILED, from the step that failed it; or unblock it.
+        """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
 
-        Steps that are completed are not run again. A wait that timed out waits as long once more.
-        Its time to live is forgotten.
+        Completed steps do not run again. A wait that timed out waits again, with the same timeout.
+        The time to live is removed.
 
-        Raises ExecutionNotFoundError, or ExecutionConflictError for one that is neither FAILED nor
-        blocked, or that was compensated.
+        Raises ExecutionNotFoundError, or ExecutionConflictError for an execution that is neither
+        FAILED nor blocked, or that was compensated.
         """
         await commands.retry(self._working(), execution_id)
 
@@ -325,11 +325,11 @@ class DurableEngine:
 
     @property
     def _executions(self) -> dict[str, Execution]:
-        """Those in memory, by their ids; a kit for tests may look at them."""
+        """The executions in memory, by their ids; the test kit reads them."""
         return {} if self._opened is None else self._opened.executions
 
     def _working(self) -> Opened:
-        """What a method that does something needs; raises where there is none to be had."""
+        """The open engine; raises if it is not open."""
         _refuse_in_a_workflow_function()
         if self._is_disposed:
             raise disposed_of()
@@ -342,7 +342,7 @@ def _refuse_in_a_workflow_function() -> None:
     """Every method that is awaited passes here."""
     if isinstance(events._get_running_loop(), BodyLoop):
         raise NonDeterministicCallError(
-            "a workflow function cannot use an engine or a handle: a replay would not meet the"
-            " same again. Do it in a step: `await ctx.step(name, function, ...)`",
+            "a workflow function cannot use an engine or a handle: a replay could not repeat the"
+            " call. Do it in a step: `await ctx.step(name, function, ...)`",
             call="the engine",
         )

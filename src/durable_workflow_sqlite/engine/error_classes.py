@@ -52,9 +52,9 @@ class Names(NamedTuple):
             return cast("type[Exception]", found)
         why = "" if cause is None else f" (importing its module failed: {cause!r})"
         raise ErrorClassNotFoundError(
-            f"a step failed with an error of the class {name!r}, which is not to be found now{why}."
-            " The execution is left as it is. Bring the class back under that name, be it as an"
-            " alias, or give the engine a class of that name:"
+            f"a step failed with an error of the class {name!r}, which cannot be found now{why}."
+            " The execution is left as it is. Bring the class back under that name (an alias is"
+            " enough), or give the engine a class of that name:"
             " DurableEngine(errors={Class: (to_plain, from_plain)})",
             error_type=name,
         ) from cause

@@ -122,8 +122,8 @@ class ErrorCodec:
                 raise
             except Exception:  # noqa: BLE001 - whatever a class of the user does
                 _log.warning(
-                    "an error of the class %s is not what it was when it was recorded, so class"
-                    " and text are all that comes back",
+                    "an error of the class %s cannot be recreated as it was recorded, so it has"
+                    " only its class and text",
                     error_type,
                     exc_info=True,
                 )
@@ -149,7 +149,7 @@ def _checked(errors: Any) -> Iterator[tuple[type[Exception], Pair]]:
     pairs = cast("Mapping[Any, Any]", errors)  # type: ignore[redundant-cast]
     for kind, pair in pairs.items():
         if not isinstance(kind, type) or not issubclass(kind, Exception):
-            raise TypeError(f"{what}; {kind!r} is no class of errors")
+            raise TypeError(f"{what}; {kind!r} is not a class of errors")
         if not _is_pair(pair):
             raise TypeError(f"{what}; {name_of(kind)} has {pair!r}")
         yield kind, pair

@@ -56,7 +56,7 @@ def checked(format_error: ErrorFormatter) -> ErrorFormatter:
             if isinstance(text, str):
                 # Half a surrogate pair, as in a file's name, cannot be stored.
                 return text.encode(errors="backslashreplace").decode()
-            _log.error("the error formatter gave %r, which is no text", text)
+            _log.error("the error formatter returned %r, which is not a string", text)
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever a formatter does
             _log.exception("the error formatter failed")
         # Never the text of the error itself: the formatter may be there to redact it.

@@ -40,12 +40,12 @@ class ExecutionHandle(Generic[R_co]):
     async def result(self) -> R_co:
         """Wait for the end, and return what the workflow returned.
 
-        Raises WorkflowFailedError (WorkflowExpiredError for its time to live) or
-        WorkflowCancelledError for what ended otherwise, and what stopped the execution if it was
-        left unfinished: EngineStoppedError, StoreError, ClaimLostError or NonDeterminismError; or
-        ExecutionBlockedError. After a StoreBusyError or StoreFullError the execution goes on by
-        itself, and may be asked again. Where no worker has its workflow registered, this waits
-        until one has.
+        Raises WorkflowFailedError (WorkflowExpiredError if the time to live ran out) or
+        WorkflowCancelledError if the execution ended FAILED or CANCELLED. If the execution is left
+        unfinished, raises what stopped it: for example EngineStoppedError, StoreError,
+        ClaimLostError, NonDeterminismError or ExecutionBlockedError. After a StoreBusyError or
+        StoreFullError the execution continues by itself, and you may call this again. If no worker
+        has the workflow registered, this waits until one has.
         """
         result: R_co = await self._engine.result_of(self._execution_id, self._result_type)
         return result

@@ -23,8 +23,9 @@ _log = logging.getLogger("durable_workflow_sqlite.observer")
 class DurableEngineObserver:
     """Override what you want to hear of. Hooks are called on the event loop and must be quick.
 
-    An observer that raises is logged, and harms nothing. `elapsed` is wall-clock time: of an
-    execution since it was started, of a step since its first attempt, over restarts.
+    If an observer raises an error, the error is logged and has no other effect. `elapsed` is
+    wall-clock time, restarts included: of an execution since its start, of a step since its first
+    attempt.
     """
 
     def on_execution_start(self, execution: WorkflowExecution) -> None:

@@ -225,7 +225,7 @@ class Opened:
 
 
 def disposed_of() -> EngineStoppedError:
-    return EngineStoppedError("this engine was disposed of; make another one")
+    return EngineStoppedError("this engine was disposed of; create a new one")
 
 
 async def _stop(running: list[Execution], grace: timedelta) -> None:

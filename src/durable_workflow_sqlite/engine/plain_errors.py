@@ -50,8 +50,8 @@ class ErrorWriter(PlainWriter):
                 return self._by_pair(error, key)
             except Exception:  # noqa: BLE001 - whatever a function of the user does
                 _log.exception(
-                    "the functions for %s that the engine was given failed on %r; the error is"
-                    " recorded as if they were not there",
+                    "the functions of errors= for %s failed on %r; the error is recorded without"
+                    " them",
                     key,
                     error,
                 )

@@ -22,15 +22,15 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
 class RecoveryResult(msgspec.Struct, frozen=True):
-    """What became of the unfinished executions that nobody worked on, by their ids.
+    """The ids of the unfinished executions that no worker had, by what a recovery did with them.
 
-    resumed: taken on, and running. Those for which there was no room yet follow as others end or
-        wait; those that wait for a time or a signal are taken on when it comes.
-        So do, one at a time, those whose workers died again and again.
+    resumed: taken on, and running. If there is no room for more, other executions follow when some
+        end or wait. Executions whose workers died repeatedly follow one at a time. Executions that
+        wait for a time or a signal are taken on when it comes.
     expired: their time to live had run out; they are being compensated.
-    unregistered: no workflow of that type and version is known here; they were left alone. These
-        are the oldest, a thousand at the most.
-    blocked: they killed their worker too often, see `DurableEngine.unblock`.
+    unregistered: no workflow of that type and version is registered here; they were left alone.
+        These are the oldest, a thousand at most.
+    blocked: they killed their workers too often; see `DurableEngine.unblock`.
     """
 
     resumed: tuple[str, ...] = ()

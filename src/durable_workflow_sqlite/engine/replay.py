@@ -106,10 +106,10 @@ def _unasked(body: Body, checkpoint: StepCheckpoint) -> NonDeterminismError:
     if checkpoint.event is not None:
         recorded += f", as event {checkpoint.event}"
     if body.is_over or body.is_ended:
-        instead = "which its workflow ended without"
+        instead = "but its workflow ended without it"
     else:
-        by_then = "by then" if checkpoint.event is not None else "by the end of what is recorded"
-        instead = f"which its workflow has not asked for {by_then}{_waits(body)}"
+        by_the_end = " by the end of what is recorded" if checkpoint.event is None else ""
+        instead = f"but its workflow has not asked for it{by_the_end}{_waits(body)}"
     return NonDeterminismError(
         f"execution {body.execution_id!r} has {recorded}, {instead}. It was left as it is."
         f" {HOW_TO_MEND}",
@@ -125,7 +125,7 @@ def _waits(body: Body) -> str:
     timer = body.loop.next_timer()
     if timer is not None:
         waits.append(f"a timer of asyncio, due at {as_time(timer[0])}")
-    return f": it waits for {', '.join(waits)}" if waits else ""
+    return f" and waits for {', '.join(waits)}" if waits else ""
 
 
 def _tell(observers: Observers, call: Operation, checkpoint: StepCheckpoint) -> None:

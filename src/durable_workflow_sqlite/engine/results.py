@@ -53,8 +53,8 @@ def result(outcome: Outcome, result_type: Any) -> Any:
 def blocked(state: WorkflowExecution) -> ExecutionBlockedError:
     execution_id = state.workflow_execution_id
     return ExecutionBlockedError(
-        f"execution {execution_id!r} is blocked: {state.blocked_reason}. Nobody takes it on: find"
-        " out why, then call engine.unblock(id)",
+        f"execution {execution_id!r} is blocked: {state.blocked_reason}. No worker takes it on."
+        " Find out why its workers died, then call engine.unblock(id)",
         workflow_execution_id=execution_id,
         reason=state.blocked_reason,
     )
@@ -62,7 +62,7 @@ def blocked(state: WorkflowExecution) -> ExecutionBlockedError:
 
 def not_found(execution_id: str) -> ExecutionNotFoundError:
     return ExecutionNotFoundError(
-        f"no execution has the id {execution_id!r}: none was started in this store under it, or it"
-        " was deleted",
+        f"no execution has the id {execution_id!r}: it was not started in this store, or it was"
+        " deleted",
         workflow_execution_id=execution_id,
     )

@@ -129,7 +129,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The policy that `to_json` wrote. Raises ValueError for anything else."""
         if not isinstance(data, Mapping):
-            raise ValueError(f"{data!r} is no retry policy")
+            raise ValueError(f"{data!r} is not a retry policy")
         try:
             match data["type"]:
                 case "none":
@@ -152,7 +152,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         except KeyError as error:
             raise ValueError(f"this retry policy lacks {error}: {dict(data)!r}") from None
         except (TypeError, OverflowError) as error:
-            raise ValueError(f"{dict(data)!r} is no retry policy: {error}") from None
+            raise ValueError(f"{dict(data)!r} is not a retry policy: {error}") from None
 
 
 def _milliseconds(delay: timedelta) -> int:

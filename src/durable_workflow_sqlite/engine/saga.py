@@ -134,8 +134,9 @@ class Saga:
         ]
         names = ", ".join(f"{one.step_name!r} (index {one.step_index})" for one in missing)
         raise NonDeterminismError(
-            f"execution {self._run.id!r} must undo {names}, but its workflow no longer gets there"
-            " to say how. It was left as it is. Resume it with the code that it was started with.",
+            f"execution {self._run.id!r} must undo {names}, but its workflow no longer asks for"
+            " them, so their compensations are not known. It was left as it is. Resume it with the"
+            " code that it was started with.",
             workflow_execution_id=self._run.id,
             step_index=place[1],
             branch=place[0],

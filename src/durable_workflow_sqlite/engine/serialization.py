@@ -85,7 +85,7 @@ def check_type(type_: Any, what: str, name: str) -> None:
         _decoder(type_)
     except TypeError as error:
         raise SerializationError(
-            f"{what} {name!r} is {_name(type_)}, which is no JSON: {error}"
+            f"{what} {name!r} is {_name(type_)}, which JSON cannot hold: {error}"
         ) from error
 
 
@@ -185,8 +185,8 @@ def _write_custom(value: object) -> Any:
     dump = getattr(type(value), "model_dump", None)
     if dump is None:
         raise TypeError(
-            f"a {type(value).__qualname__} is no plain data; a dataclass, a msgspec.Struct or a"
-            " pydantic model can stand in its place, or give the step serialize= and deserialize="
+            f"a {type(value).__qualname__} cannot be written as JSON; use a dataclass, a"
+            " msgspec.Struct or a pydantic model, or give the step serialize= and deserialize="
         )
     return dump(value, mode="json", by_alias=True, round_trip=True)
 
@@ -197,8 +197,8 @@ def _read_custom(type_: Any, data: Any) -> Any:
     validate = getattr(type_, "model_validate_json", None)
     if validate is None:
         raise TypeError(
-            f"a {_name(type_)} cannot be made of plain data; annotate a dataclass, a"
-            " msgspec.Struct or a pydantic model, or give the step deserialize="
+            f"a {_name(type_)} cannot be read from JSON; use a dataclass, a msgspec.Struct or a"
+            " pydantic model, or give the step deserialize="
         )
     return validate(msgspec.json.encode(data))
 

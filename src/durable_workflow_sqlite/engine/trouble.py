@@ -33,8 +33,8 @@ class Trouble:
                 _log.warning("cannot %s; will go on trying", self._what, exc_info=error)
             else:
                 _log.error(
-                    "cannot %s until somebody acts: %s. What this engine had begun is left as it"
-                    " is. Mend that, then open the store and the engine anew",
+                    "cannot %s until somebody acts: %s. The executions of this engine are left as"
+                    " they are. Correct the cause, then open a new store and a new engine",
                     self._what,
                     error,
                 )

@@ -1,4 +1,4 @@
-"""Definitions of workflows, and which of them an engine knows."""
+"""Definitions of workflows, and the registry of an engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class WorkflowDefinition(Generic[*Ts, R_co]):
-    """What `@workflow` makes of an async function `(ctx, *args)`: a type name and a version."""
+    """What `@workflow` returns: an async function `(ctx, *args)`, a type name and a version."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
 
     @functools.cached_property
     def record(self) -> Workflow:
-        """As it is stored."""
+        """The definition as a record of the store."""
         return Workflow(
             workflow_id=f"{self.name}@{self.version}",
             workflow_type=self.name,
@@ -75,7 +75,7 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         return fixed[1:], rest
 
     def _misfit(self, args: Sequence[object]) -> str:
-        """Why the function does not take so many arguments; nothing if it does."""
+        """Why the function does not take these arguments; empty if it does."""
         fixed, rest = self._parameter_types
         if len(args) == len(fixed) and rest is None:
             return ""  # as many as there are parameters
@@ -97,7 +97,7 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         try:
             parts = [] if text is None else msgspec.json.decode(text, type=list[msgspec.Raw])
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise SerializationError(f"{what} is no JSON array: {error}") from error
+            raise SerializationError(f"{what} is not a JSON array: {error}") from error
         if misfit := self._misfit(parts):
             raise SerializationError(
                 f"{what} does not fit its function: {misfit}. It was started with other code, or"
@@ -158,8 +158,8 @@ def workflow(
     """Make a workflow of an async function whose first parameter is a `WorkflowContext`.
 
     name: the type name under which executions are stored; the function's name by default.
-    version: of the definition. An execution is run by the version it was started with, so raise
-        it when a change of the function would not replay what is under way.
+    version: of the definition. An execution always runs with the version that it was started with.
+        So use a higher version if the changed function cannot replay unfinished executions.
 
     The other parameters are the input. They are stored as JSON and come back as the types that
     their annotations name; so does the result.
@@ -181,10 +181,10 @@ def check_workflow(candidate: object) -> None:
     if inspect.iscoroutine(candidate):
         candidate.close()
         raise TypeError(
-            "the workflow was called; name it, and its arguments after it:"
+            "the workflow was called; pass the workflow, then its arguments:"
             " `engine.run(order, argument)`"
         )
-    raise TypeError(f"{candidate!r} is no workflow; decorate the function with @workflow")
+    raise TypeError(f"{candidate!r} is not a workflow; decorate the function with @workflow")
 
 
 class WorkflowRegistry:

@@ -29,7 +29,7 @@ def back_up(
     copy = copy.absolute()
     check_place(copy)
     if not create_file(copy, stat.S_IMODE(file.stat().st_mode)):
-        raise StoreError(f"{copy} is there already, and no backup overwrites a file; name another")
+        raise StoreError(f"{copy} is there already, and a backup overwrites no file; use another")
     try:
         # The copying itself would wait for a lock for ever; this waits for the busy timeout. It
         # also holds the moment: what others commit from here on is not in the copy.

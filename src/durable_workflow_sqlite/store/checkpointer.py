@@ -122,8 +122,8 @@ class Checkpointer:
             self._due_at = size + max(GROWTH_BYTES, size // 4 if is_hopeless else 0)
             if is_hopeless:
                 _log.warning(
-                    "the write-ahead log of %s has grown to %d MB: somebody has been reading in one"
-                    " transaction for long, and the log cannot begin anew before that ends",
+                    "the write-ahead log of %s has grown to %d MB: a connection has kept a read"
+                    " transaction open for long, and the log cannot restart before it ends",
                     self._path,
                     size // 10**6,
                 )
@@ -171,10 +171,10 @@ class Checkpointer:
         ):
             _warned.add(self._path)
             _log.warning(
-                "somebody else checkpoints %s: a connection that is not this library's, with"
-                " automatic checkpoints or a tool that makes them. SQLite %s can corrupt the file"
-                " when that races a commit (sqlite.org/wal.html, the WAL-reset bug). Set pragma"
-                " wal_autocheckpoint = 0 there, or use SQLite 3.51.3 or later",
+                "somebody else checkpoints %s: a connection that is not of this library has"
+                " automatic checkpoints, or a tool makes them. SQLite %s can corrupt the file when"
+                " such a checkpoint runs during a commit (sqlite.org/wal.html, the WAL-reset bug)."
+                " Set pragma wal_autocheckpoint = 0 there, or use SQLite 3.51.3 or later",
                 self._path,
                 sqlite3.sqlite_version,
             )

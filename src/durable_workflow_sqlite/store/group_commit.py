@@ -208,8 +208,8 @@ class GroupCommit:
             raise StoreError("the store is closed")
         if self._forks != _forks:
             raise StoreError(
-                "this process was forked after the store had been opened, and SQLite forbids to"
-                " use a connection on both sides of a fork; open a store in the child"
+                "this process was forked after the store was opened, and both processes must not"
+                " use the same SQLite connection; open a new store after the fork"
             )
         loop = asyncio.get_running_loop()
         if loop is not self._loop:

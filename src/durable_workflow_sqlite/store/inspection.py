@@ -292,7 +292,7 @@ class Inspector:
                 version = SCHEMA_VERSION - len(missing)
                 raise StoreError(
                     f"{file} has schema version {version}, and this library reads version"
-                    f" {SCHEMA_VERSION}; bring it there with"
+                    f" {SCHEMA_VERSION}; migrate it with"
                     f" `durable-workflow migrate {file}`"
                 )
         except BaseException:

@@ -263,8 +263,8 @@ def _check_references(
         raise MigrationError(
             f"after migration {migration.path.name}, rows refer to rows that do not exist:"
             f" {len(broken)}, the first in table {table}, to table {referred}. List them with"
-            " `pragma foreign_key_check`, mend them, and migrate again; the database is as it was"
-            " before it",
+            " `pragma foreign_key_check`, correct them, and migrate again; the database is as it"
+            " was before",
             version=migration.version,
         )
 

@@ -100,8 +100,8 @@ class SqliteCheckpointStore(CheckpointStore):
             raise StoreError(f"cannot use the connection: {error}") from error
         except AttributeError:
             raise TypeError(
-                f"connection must be an open sqlite3.Connection, not {connection!r}; a file is"
-                " opened by SqliteCheckpointStore.file(path)"
+                f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
+                " a file, use SqliteCheckpointStore.file(path)"
             ) from None
         self._connection = connection
         self._owns_connection = False
@@ -162,7 +162,7 @@ class SqliteCheckpointStore(CheckpointStore):
     ) -> SqliteCheckpointStore:
         """Open a file, or create it; its folder must exist."""
         if os.fspath(path) in ("", ":memory:"):
-            raise ValueError("a store in memory is made by SqliteCheckpointStore.in_memory()")
+            raise ValueError("for a store in memory, use SqliteCheckpointStore.in_memory()")
         return cls._opened(open_connection(Path(path)), synchronous)
 
     @classmethod
@@ -192,7 +192,7 @@ class SqliteCheckpointStore(CheckpointStore):
         await self.close()
 
     async def close(self) -> None:
-        """Commit what was asked for, and let go of the file. Closing twice is harmless."""
+        """Commit all pending writes, and close the file. Closing twice has no effect."""
         if self._commit.is_closed:
             return
         if self._commit.is_inherited:

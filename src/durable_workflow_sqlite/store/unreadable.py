@@ -51,7 +51,7 @@ def json_problem(column: str, text: object) -> str | None:
     try:
         msgspec.json.decode(text if isinstance(text, str) else "", type=msgspec.Raw)
     except (msgspec.MsgspecError, ValueError) as error:
-        return f"{column} is no JSON: {error}"
+        return f"{column} is not JSON: {error}"
     return None
 
 

@@ -1,7 +1,7 @@
-"""For tests: a sandbox whose time and crashes they plan, and the suite that every store must pass.
+"""For tests: a sandbox that controls time and crashes, and the suite that every store must pass.
 
-`Sandbox` and `AsyncSandbox` are what the pytest fixtures `durable` and `async_durable` give, and
-work without pytest too. `CheckpointStoreContract` needs pytest.
+The pytest fixtures `durable` and `async_durable` return a `Sandbox` and an `AsyncSandbox`. Both
+also work without pytest. `CheckpointStoreContract` needs pytest.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class Sandbox(Plannable):
-    """As `AsyncSandbox`, without `await`, on an event loop of its own.
+    """As `AsyncSandbox`, without `await`, on its own event loop.
 
-    Between two calls its event loop stands still, so what happens is the same every time.
+    Between two calls the event loop does not run, so each run of a test does the same.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Sandbox(Plannable):
             self.check()
 
     def close(self) -> None:
-        """Stop, and throw everything away. Closing twice is harmless."""
+        """Stop, and delete everything. Closing twice has no effect."""
         try:
             self._call(self._sandbox.close())
         finally:
@@ -85,7 +85,7 @@ class Sandbox(Plannable):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
     ) -> R:
-        """`start`, then `result`: to its end, however long that takes by the clock."""
+        """`start`, then `result`: let time pass until the execution has ended."""
         __tracebackhide__ = True
         return self._call(
             self._sandbox.run(
@@ -101,7 +101,7 @@ class Sandbox(Plannable):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
     ) -> SandboxExecution[R]:
-        """As `engine.start`; an id that is not given is "NAME-1", then "NAME-2"."""
+        """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         execution = self._call(
             self._sandbox.start(
                 workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
@@ -118,7 +118,7 @@ class Sandbox(Plannable):
         priority: int = 0,
         ttl: timedelta | None = None,
     ) -> SandboxExecution[R]:
-        """As `engine.enqueue`; ids are as of `start`."""
+        """As `engine.enqueue`; the default ids are as in `start`."""
         execution = self._call(
             self._sandbox.enqueue(
                 workflow,
@@ -148,35 +148,35 @@ class Sandbox(Plannable):
         return self._call(self._sandbox.cancel(execution_id))
 
     def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
-        """Let time pass until an execution has ended, and give its result, or raise its error.
+        """Let time pass until an execution has ended; return its result, or raise its error.
 
-        Raises AssertionError if it waits for something that nobody is going to do.
+        Raises AssertionError if it waits for something that nobody will do.
         """
         __tracebackhide__ = True
         return self._call(self._sandbox.result_of(execution_id, result_type))
 
     def advance(self, duration: timedelta) -> None:
-        """Let time pass, stopping at every deadline on the way for as long as it takes."""
+        """Let time pass; stop at every deadline until the engine has done its work."""
         self._call(self._sandbox.advance(duration))
 
     def settle(self) -> None:
-        """Let the engine do all that it can at this time."""
+        """Wait until the engine has done everything that it can do at the current time."""
         self._call(self._sandbox.settle())
 
     def crash(self, *, down_for: timedelta = timedelta(0)) -> None:
-        """Let the process die, once it has done all that it can at this time, and recover."""
+        """Crash the process after it has done everything at the current time, and recover."""
         self._call(self._sandbox.crash(down_for=down_for))
 
     def restart(self, *workflows: AnyWorkflow) -> None:
-        """Stop and start again, as a deploy does; with other workflows, if any are given."""
+        """Stop and start again, as in a deploy; with other workflows, if any are given."""
         self._call(self._sandbox.restart(*workflows))
 
     def status(self, execution_id: str | None = None) -> ExecutionStatus:
-        """Of an execution, or of the only one."""
+        """The status of an execution; without an id, of the only one."""
         return self._call(self._sandbox.status(execution_id))
 
     def history(self, execution_id: str | None = None) -> History:
-        """What was recorded of an execution, or of the only one."""
+        """What is recorded of an execution; without an id, of the only one."""
         return self._call(self._sandbox.history(execution_id))
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -213,7 +213,7 @@ class SandboxExecution(Generic[R_co]):
         return result
 
     def status(self) -> ExecutionStatus:
-        """How the execution stands."""
+        """The status of the execution."""
         return self._sandbox.status(self.execution_id)
 
     def history(self) -> History:

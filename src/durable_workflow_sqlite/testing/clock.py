@@ -24,7 +24,7 @@ class ManualClock(Clock):
 
     def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
         if start.utcoffset() is None:
-            raise ValueError("start must know its time zone: give datetime(..., tzinfo=UTC)")
+            raise ValueError("start must have a time zone: give datetime(..., tzinfo=UTC)")
         self._now = start.astimezone(UTC)
         self._order = itertools.count()
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []

@@ -38,11 +38,11 @@ UNFINISHED = tuple(status for status in ExecutionStatus if status not in FINAL)
 
 
 class StoreContract:
-    """What a store's author says about the store."""
+    """What you define about your store."""
 
     can_be_shared: ClassVar[bool] = True
     """Whether `open_store`, called twice with one path, gives two workers on the same records.
-    Where False, the tests that need two are skipped."""
+    If False, the tests that need two workers are skipped."""
 
     async def open_store(self, path: Path) -> CheckpointStore:
         """Open a store on the records that belong to `path`, whose folder exists."""

@@ -1,4 +1,4 @@
-"""What became of an execution, in words that a test can compare."""
+"""The history of an execution, as strings that a test can compare."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of a step, a sleep, a wait for a signal, or a compensation.
 
     name: of the step, with its branch before it: "mail/fetch".
-    became: "" for what completed, else "failed", "timed out", or "in doubt" for an attempt that a
-        crash interrupted; "running", "sleeping" or "waiting" while it goes on, and "cut off" if
-        its workflow, or the execution, ended it before it was done; "never began" if that was
-        before its action did; "undone" of a compensation.
+    became: the outcome. "" is completed; else it is "failed", "timed out", or "in doubt" for an
+        attempt that a crash interrupted. While the attempt runs, it is "running", "sleeping" or
+        "waiting". If the workflow cancelled it, or the execution ended, it is "cut off", or "never
+        began" if the action had not begun. A compensation is "undone".
     result: of the step, or the signal's payload, as plain JSON data.
     """
 
@@ -45,9 +45,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(list[str]):
-    """A line for each event, in the order in which they began; `events` says more.
+    """A line for each event, in the order in which they began; `events` has the details.
 
-    What completed is its name alone, anything else says in brackets what became of it:
+    A completed event is its name alone. Any other event has its outcome in brackets:
 
         ["price", "charge (in doubt)", "charge", "approved (waiting)"]
 
@@ -62,7 +62,7 @@ class History(list[str]):
         super().__init__(map(str, self.events))
 
     def times(self, step: str) -> int:
-        """How often the action of a step was begun; its compensation does not count."""
+        """How often the action of a step began; its compensation does not count."""
         return sum(
             one.name == step
             and one.kind is StepKind.STEP
@@ -72,7 +72,7 @@ class History(list[str]):
         )
 
     def assert_ran(self, *steps: str, times: int | None = None) -> None:
-        """Each of these steps was begun: so many times, or at least once."""
+        """Each of these steps began: this number of times, or at least once."""
         __tracebackhide__ = True
         for step in steps:
             found = self.times(step)
@@ -81,7 +81,7 @@ class History(list[str]):
                 self._fail(f"step {step!r} should have run{wanted}, and ran {_times(found)}")
 
     def assert_not_ran(self, *steps: str) -> None:
-        """None of these steps was begun."""
+        """None of these steps began."""
         __tracebackhide__ = True
         for step in steps:
             if found := self.times(step):

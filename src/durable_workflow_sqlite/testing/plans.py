@@ -143,7 +143,7 @@ class Plans:
         if isinstance(when, timedelta):
             return self._now() + when
         if when.utcoffset() is None:
-            raise ValueError("when must know its time zone: give datetime(..., tzinfo=UTC)")
+            raise ValueError("when must have a time zone: give datetime(..., tzinfo=UTC)")
         return when
 
 
@@ -162,15 +162,15 @@ class Plannable:
         times: int = 1,
         down_for: timedelta = timedelta(0),
     ) -> None:
-        """Let the process die when a step (a sleep, a wait) comes to a moment, and recover.
+        """Crash the process at a moment of a step (or a sleep, or a wait), and recover.
 
         "before": the step's INTENT is committed, and its action has not begun.
-        "after": the action has run, and nothing is written of how it ended. The step is in doubt.
-        "recorded": its outcome is committed, and the workflow has not heard of it yet.
+        "after": the action has run, and its outcome is not recorded. The step is in doubt.
+        "recorded": the outcome is committed, and the workflow has not got it yet.
 
         step: its name; "charge:compensate" for the compensation of "charge".
-        times: how often in a row it dies there.
-        down_for: how long nobody works until the next process starts.
+        times: how often in a row the process crashes there.
+        down_for: how long no process runs until the next one starts.
 
         A crash that never happens fails the test at its end.
         """
@@ -184,7 +184,7 @@ class Plannable:
         *,
         execution_id: str | None = None,
     ) -> None:
-        """Send a signal at a time, or so long from now; to the one execution, if none is named."""
+        """Send a signal at a time, or after a duration; without an id, to the only execution."""
         self._plans.signal_at(when, name, payload, execution_id)
 
     def signal_when_awaited(
@@ -195,15 +195,15 @@ class Plannable:
         after: timedelta = timedelta(0),
         execution_id: str | None = None,
     ) -> None:
-        """Answer the next wait for a signal of this name, so long after it was reached.
+        """Answer the next wait for a signal of this name, a duration after the wait began.
 
-        Called twice, it answers the next two waits. A wait that never comes fails the test at
+        Called twice, it answers the next two waits. If the wait never comes, the test fails at
         its end.
         """
         self._plans.signal_when_awaited(name, payload, after, execution_id)
 
     def cancel_at(self, when: datetime | timedelta, *, execution_id: str | None = None) -> None:
-        """Ask an execution to cancel at a time, or so long from now."""
+        """Ask an execution to cancel at a time, or after a duration."""
         self._plans.cancel_at(when, execution_id)
 
     @property

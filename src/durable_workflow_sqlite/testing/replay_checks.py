@@ -55,7 +55,7 @@ class ReplayChecks:
     async def replay_due(
         self, life: Life, workflows: Iterable[AnyWorkflow], *, at_last: bool = False
     ) -> None:
-        """Replay what is due. Raises AssertionError if one goes another way than is recorded.
+        """Replay what is due. Raises AssertionError if a replay differs from the records.
 
         at_last: nothing more is to come.
         """
@@ -73,7 +73,7 @@ class ReplayChecks:
                 life.engine.check_replay(definition, record, checkpoints)
             except DurableWorkflowError as error:
                 raise AssertionError(
-                    "a replay from the records goes another way than the first run did:"
+                    "a replay from the records differs from the first run:"
                     f"\n    {error}\n"
                     "What a workflow function does must follow from its arguments, from what its"
                     " steps and signals gave it, and from ctx.now(), ctx.random() and ctx.uuid4()."

@@ -27,18 +27,18 @@ LEFT_ALONE_S: Final = 0.1
 
 
 class AsyncSandbox(Story):
-    """Runs workflows for real, in memory, in a time that stands still until the test moves it.
+    """Runs workflows with a real engine, in memory; the clock stands still until the test moves it.
 
-    workflows: known from the start; `run` and `start` add theirs.
-    start_at: what time it is at first.
-    patience: seconds of real time that an action may take before a test is told that it hangs.
-    check_replay: whether each workflow function is replayed from its records where it rests and
-        where it ends; if it then does something else than is recorded, that fails the test.
+    workflows: registered from the start; `run` and `start` add theirs.
+    start_at: the first time of the clock.
+    patience: how many seconds of real time an action may take before the test fails.
+    check_replay: whether each workflow function is replayed from its records when it waits and
+        when it ends; the test fails if it does not do what is recorded.
     options: of `DurableEngine`, other than store, workflows and clock.
 
-    What a test asks (`result`, `status`, `history`, `advance`) is answered once the engine has
-    done all that it can at this time, sync actions in threads included. A crash recovers by
-    itself: the next call goes on with the next process.
+    `result`, `status`, `history` and `advance` return when the engine has done everything that it
+    can do at the current time, sync actions in threads included. After a crash the sandbox
+    recovers by itself: the next call uses the next process.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class AsyncSandbox(Story):
 
     @property
     def engine(self) -> DurableEngine:
-        """The one that works now, for code that takes an engine. After a crash it is another."""
+        """The current engine, for code that takes an engine. After a crash it is a new one."""
         engine = self._living().engine
         assert engine is not None
         return engine
@@ -86,7 +86,7 @@ class AsyncSandbox(Story):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
     ) -> R:
-        """`start`, then `result`: to its end, however long that takes by the clock."""
+        """`start`, then `result`: let time pass until the execution has ended."""
         __tracebackhide__ = True
         execution = await self.start(
             workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
@@ -101,7 +101,7 @@ class AsyncSandbox(Story):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
     ) -> AsyncSandboxExecution[R]:
-        """As `engine.start`; an id that is not given is "NAME-1", then "NAME-2"."""
+        """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         self._workflows[workflow.name, workflow.version] = workflow
         execution_id = execution_id or self._new_id(workflow)
         await self.ask(
@@ -120,7 +120,7 @@ class AsyncSandbox(Story):
         priority: int = 0,
         ttl: timedelta | None = None,
     ) -> AsyncSandboxExecution[R]:
-        """As `engine.enqueue`; ids are as of `start`."""
+        """As `engine.enqueue`; the default ids are as in `start`."""
         if self._workflows.get((workflow.name, workflow.version)) is not workflow:
             await self.restart(*self._workflows.values(), workflow)
         execution_id = execution_id or self._new_id(workflow)
@@ -137,13 +137,13 @@ class AsyncSandbox(Story):
         return AsyncSandboxExecution(self, execution_id, workflow.result_type)
 
     def execution(self, execution_id: str) -> AsyncSandboxExecution[Any]:
-        """An execution that was started otherwise; its result comes as plain JSON data."""
+        """An execution by its id; its result comes as plain JSON data."""
         return AsyncSandboxExecution(self, execution_id, Any)
 
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
-        """Let time pass until an execution has ended, and give its result, or raise its error.
+        """Let time pass until an execution has ended; return its result, or raise its error.
 
-        Raises AssertionError if it waits for something that nobody is going to do.
+        Raises AssertionError if it waits for something that nobody will do.
         """
         __tracebackhide__ = True  # by pytest: a failure is shown where the test asked
 
@@ -178,20 +178,20 @@ class AsyncSandbox(Story):
     # Time
 
     async def advance(self, duration: timedelta) -> None:
-        """Let time pass, stopping at every deadline on the way for as long as it takes."""
+        """Let time pass; stop at every deadline until the engine has done its work."""
         end = self.now + duration
         await self._pass_time(end, never)
         self._living().clock.set(max(end, self.now))
         await self._settle()
 
     async def settle(self) -> None:
-        """Let the engine do all that it can at this time."""
+        """Wait until the engine has done everything that it can do at the current time."""
         await self._pass_time(self.now, never)
 
     # Ends and beginnings of the process
 
     async def crash(self, *, down_for: timedelta = timedelta(0)) -> None:
-        """Let the process die, once it has done all that it can at this time, and recover."""
+        """Crash the process after it has done everything at the current time, and recover."""
         await self.settle()
         self._plans.crashes.append("on demand")
         self._plans.down_for = down_for
@@ -199,7 +199,7 @@ class AsyncSandbox(Story):
         await self._settle()
 
     async def restart(self, *workflows: AnyWorkflow) -> None:
-        """Stop and start again, as a deploy does; with other workflows, if any are given."""
+        """Stop and start again, as in a deploy; with other workflows, if any are given."""
         await self.settle()
         if workflows:
             self._workflows = {(one.name, one.version): one for one in workflows}
@@ -209,12 +209,12 @@ class AsyncSandbox(Story):
     # What happened
 
     async def status(self, execution_id: str | None = None) -> ExecutionStatus:
-        """Of an execution, or of the only one."""
+        """The status of an execution; without an id, of the only one."""
         await self.settle()
         return (await self._load(await self._the_one(execution_id))).status
 
     async def history(self, execution_id: str | None = None) -> History:
-        """What was recorded of an execution, or of the only one."""
+        """What is recorded of an execution; without an id, of the only one."""
         await self.settle()
         return await self._history(await self._load(await self._the_one(execution_id)))
 
@@ -246,7 +246,7 @@ class AsyncSandboxExecution(Generic[R_co]):
         return result
 
     async def status(self) -> ExecutionStatus:
-        """How the execution stands."""
+        """The status of the execution."""
         return await self._sandbox.status(self._execution_id)
 
     async def history(self) -> History:

@@ -1,10 +1,10 @@
-"""What every `CheckpointStore` must do, as tests that a store's author runs by subclassing.
+"""The tests that every `CheckpointStore` must pass. To test your own store, subclass this:
 
     class TestMyStore(CheckpointStoreContract):
         async def open_store(self, path: Path) -> CheckpointStore:
             return await MyStore.open(path)
 
-Needs pytest and no plugin. Nothing here knows how a store keeps its records.
+It needs pytest and no plugin. It does not depend on how a store keeps its records.
 """
 
 from __future__ import annotations

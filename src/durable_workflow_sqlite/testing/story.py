@@ -111,7 +111,7 @@ class Story(Plannable):
             raise AssertionError(
                 "planned, and never happened:"
                 + "".join(f"\n    {one}" for one in self._plans.open)
-                + "\nIs the name right, and does the workflow get there?"
+                + "\nCheck the name, and whether the workflow reaches this step."
             )
 
     # What there is
@@ -247,7 +247,7 @@ class Story(Plannable):
                 clock.set(max(next_time, clock.now()))
                 stops += 1
         raise AssertionError(
-            f"{MOST_STOPS} deadlines have passed, and it is {self.now}: does it ever end?"
+            f"{MOST_STOPS} deadlines have passed, and it is {self.now}: the workflow may never end"
         )
 
     async def _next_time(self) -> datetime | None:
@@ -366,7 +366,7 @@ class Story(Plannable):
         found = await self._executions(unfinished=unfinished)
         if len(found) != 1:
             names = ", ".join(repr(one.workflow_execution_id) for one in found) or "none"
-            raise AssertionError(f"which execution? Give its execution_id; there are: {names}")
+            raise AssertionError(f"give the execution_id of one execution; there are: {names}")
         return found[0].workflow_execution_id
 
     async def _waits(self) -> list[StepCheckpoint]:
