@@ -396,20 +396,82 @@ def test_it_goes_on_with_code_that_does_it_in_a_step(
     assert journal.lines == ["before"]
 
 
-def test_a_function_may_catch_it_and_go_on() -> None:
+def test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     @workflow
-    async def careful(ctx: WorkflowContext) -> str:
-        try:
-            await asyncio.to_thread(int)
-        except NonDeterministicCallError as error:
-            return str(error.call)
-        return ""
+    async def careful(ctx: WorkflowContext) -> list[str]:
+        found: list[str] = []
+        for call in (to_thread, to_thread, getaddrinfo):
+            try:
+                await call(None)  # type: ignore[arg-type]
+            except NonDeterministicCallError as error:
+                found.append(str(error.call))
+            await ctx.step("go on", int)
+        return [*found, str(await ctx.wait_signal("end"))]
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(careful, execution_id="one")
+            while await handle.status() is not ExecutionStatus.SUSPENDED:
+                await asyncio.sleep(0.01)
+
+    async def second_life() -> list[str]:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, [careful]) as engine:
+                await engine.handle("one").signal("end", "now")
+                found: list[str] = await engine.handle("one").result()
+                return found
+
+    def warnings() -> list[str]:
+        return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+
+    asyncio.run(first_life())
+    expected = [
+        f"workflow 'careful' of execution 'one' called loop.{call}, which is refused"
+        for call in ("run_in_executor", "getaddrinfo")
+    ]
+    assert [one.partition(" in a workflow function")[0] for one in warnings()] == expected
+    caplog.clear()
+    calls = ["loop.run_in_executor", "loop.run_in_executor", "loop.getaddrinfo"]
+    assert asyncio.run(second_life()) == [*calls, "now"]
+    assert warnings() == []  # a replay tells nothing anew
+
+
+def test_the_log_warns_of_an_engine_that_a_function_tried_and_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @workflow
+    async def careless(ctx: WorkflowContext) -> None:
+        with suppress(NonDeterministicCallError):
+            await engines[0].start(other)
+
+    engines: list[DurableEngine] = []
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(careful) == "loop.run_in_executor"
+            engines.append(engine)
+            await engine.run(careless, execution_id="one")
 
     asyncio.run(life())
+    (said,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert "'careless' of execution 'one' called the engine, which is refused" in said
+
+
+def test_what_ends_a_function_is_not_warned_of_beside_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @workflow
+    async def ends(ctx: WorkflowContext) -> None:
+        await asyncio.to_thread(int)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(NonDeterministicCallError):
+                await engine.run(ends, execution_id="one")
+
+    asyncio.run(life())
+    assert [one.levelname for one in caplog.records] == ["ERROR"]
 
 
 async def of_another_loop() -> None:

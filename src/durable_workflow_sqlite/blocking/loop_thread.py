@@ -14,12 +14,13 @@ import logging
 import os
 import sys
 import threading
+from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.errors import EngineStoppedError, NonDeterministicCallError
 
 P = ParamSpec("P")
@@ -165,12 +166,14 @@ class LoopThread:
                 f" {os.getpid()}: a fork of it cannot use its thread, nor its connection. Open"
                 " the store and the engine after the fork, in each process that uses them"
             )
-        if WorkflowContext.current() is not None:
-            raise NonDeterministicCallError(
-                "a workflow function cannot use a blocking engine, a store or a handle: a"
-                " replay could not repeat the call. Do it in a step: `await ctx.step(name,"
-                " function, ...)`",
-                call="a blocking engine",
+        if isinstance(loop := events._get_running_loop(), BodyLoop):
+            raise loop.refuse(
+                NonDeterministicCallError(
+                    "a workflow function cannot use a blocking engine, a store or a handle: a"
+                    " replay could not repeat the call. Do it in a step: `await ctx.step(name,"
+                    " function, ...)`",
+                    call="a blocking engine",
+                )
             )
         if threading.current_thread() is not self._thread:
             try:

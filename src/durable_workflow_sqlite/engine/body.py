@@ -7,6 +7,7 @@ of before and no store. Whoever drives it takes what it asks for, and tells it o
 from __future__ import annotations
 
 import asyncio
+import logging
 from binascii import crc32
 from contextvars import Context
 from datetime import datetime
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from durable_workflow_sqlite.engine.operations import Operation, StepCall
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
 
 SMALL_SET_BITS: Final = 16
 """In sets of that size, tasks are in the order in which they were made."""
@@ -237,13 +240,31 @@ class Body:
         watchdog = self._watchdog
         if watchdog is None:
             self.loop.run()
+        else:
+            watchdog.body = self
+            watchdog.runs += 1
+            try:
+                self.loop.run()
+            finally:
+                watchdog.body = None
+        if self.loop.refused is not None:
+            self._tell_of_refused(self.loop.refused)
+
+    def _tell_of_refused(self, refused: dict[str, bool]) -> None:
+        """Log what was refused if the function does not end with that: else nobody hears of it."""
+        if self.is_over and (error := self.result()[1]) is not None and is_refused(error):
             return
-        watchdog.body = self
-        watchdog.runs += 1
-        try:
-            self.loop.run()
-        finally:
-            watchdog.body = None
+        for call, is_told in refused.items():
+            refused[call] = True
+            if not is_told and not self.history.events:  # else it is a replay
+                _log.warning(
+                    "workflow %r of execution %r called %s, which is refused in a workflow"
+                    " function; the function caught the error, or goes on without it",
+                    self.workflow_name,
+                    self.execution_id,
+                    call,
+                    extra={"workflow_execution_id": self.execution_id},
+                )
 
     # What its context calls
 

@@ -312,10 +312,13 @@ class BodyLoop(RefusingLoop):
                     for one in (coroutine, *(() if hasattr(given, "__next__") else given)):
                         if asyncio.iscoroutine(one):
                             one.close()  # or Python warns of it, too
-                    raise NonDeterministicCallError(
-                        "`asyncio.as_completed` starts coroutines in the order of a set, and a"
-                        f" replay would start them in another one. Give it a list, not {given!r}",
-                        call="asyncio.as_completed",
+                    raise self.refuse(
+                        NonDeterministicCallError(
+                            "`asyncio.as_completed` starts coroutines in the order of a set, and a"
+                            f" replay would start them in another one. Give it a list, not"
+                            f" {given!r}",
+                            call="asyncio.as_completed",
+                        )
                     )
                 ordered = self._ordered = self._ordered or {}
                 for one in cast("list[Any]", given):

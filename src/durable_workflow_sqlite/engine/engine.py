@@ -340,9 +340,12 @@ class DurableEngine:
 
 def _refuse_in_a_workflow_function() -> None:
     """Every method that is awaited passes here."""
-    if isinstance(events._get_running_loop(), BodyLoop):
-        raise NonDeterministicCallError(
-            "a workflow function cannot use an engine or a handle: a replay could not repeat the"
-            " call. Do it in a step: `await ctx.step(name, function, ...)`",
-            call="the engine",
+    loop = events._get_running_loop()
+    if isinstance(loop, BodyLoop):
+        raise loop.refuse(
+            NonDeterministicCallError(
+                "a workflow function cannot use an engine or a handle: a replay could not repeat"
+                " the call. Do it in a step: `await ctx.step(name, function, ...)`",
+                call="the engine",
+            )
         )

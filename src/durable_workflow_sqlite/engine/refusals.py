@@ -139,15 +139,26 @@ class RefusingLoop(asyncio.AbstractEventLoop):
 
     number_of_futures: int
 
+    refused: dict[str, bool] | None = None
+    """The calls that were refused, and whether the log says so. Most functions make none."""
+
+    def refuse(self, error: NonDeterministicCallError) -> NonDeterministicCallError:
+        """Remember for the log that a call is refused; the error is to be raised."""
+        if self.refused is None:
+            self.refused = {}
+        self.refused.setdefault(str(error.call), False)
+        return error
+
     def create_future(self) -> asyncio.Future[Any]:
         caller = _frame(1)
         if caller.f_code is _WRAP_FUTURE:
             name = "asyncio.wrap_future"
-            raise refusal("a future of a thread or an executor", name, f"`{name}`")
+            raise self.refuse(refusal("a future of a thread or an executor", name, f"`{name}`"))
         if caller.f_code is _WAIT:
             for one in caller.f_locals["fs"]:
                 if one.get_loop() is not self:
-                    raise refusal(_OTHER_LOOP, "asyncio.wait", f"`asyncio.wait` for {one!r}")
+                    words = f"`asyncio.wait` for {one!r}"
+                    raise self.refuse(refusal(_OTHER_LOOP, "asyncio.wait", words))
         number = self.number_of_futures = self.number_of_futures + 1
         return new_future(self, number)
 
@@ -156,7 +167,7 @@ class RefusingLoop(asyncio.AbstractEventLoop):
         # does which an event loop can see, and the thread begins after that.
         if _frame(1).f_code.co_name == _THREAD_OF_ANYIO:
             name = "anyio.to_thread.run_sync"
-            raise refusal("a thread", name, f"`{name}`")
+            raise self.refuse(refusal("a thread", name, f"`{name}`"))
         return False
 
 
@@ -165,7 +176,7 @@ def _refusing(method: str, what: str, *names: str) -> Callable[..., Any]:
     words = ", ".join(f"`{name}`" for name in (*names, call))
 
     def refuse(self: RefusingLoop, *args: Any, **named: Any) -> Any:
-        raise refusal(what, call, words, _ADVICE.get(method, _IN_A_STEP))
+        raise self.refuse(refusal(what, call, words, _ADVICE.get(method, _IN_A_STEP)))
 
     refuse.__name__ = method
     return refuse
