@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,53 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
 
     asyncio.run(life())
     assert "began" not in journal.lines
+
+
+@pytest.mark.parametrize("how", ["ends", "fails", "cancels", "awaits"])
+def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def goes_on() -> None:
+        await asyncio.sleep(10)
+
+    @workflow
+    async def ends_early(ctx: WorkflowContext) -> str:
+        running = asyncio.create_task(ctx.step("goes on", goes_on))
+        waiting = asyncio.create_task(ctx.wait_signal("never"))
+        await ctx.step("first", int)
+        task = asyncio.create_task(ctx.step("charge", ran.append, 1))
+        if how == "fails":
+            raise ValueError(how)
+        if how == "cancels":
+            task.cancel()
+        if how == "awaits":
+            await task
+        assert not (running.done() or waiting.done())
+        return "done"
+
+    ran: list[int] = []
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store:
+            async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
+                if how == "fails":
+                    with pytest.raises(WorkflowFailedError):
+                        await engine.run(ends_early, execution_id="one")
+                else:
+                    assert await engine.run(ends_early, execution_id="one") == "done"
+
+    asyncio.run(life())
+    assert ran == ([1] if how == "awaits" else [])
+    warnings = [one for one in caplog.records if one.levelname == "WARNING"]
+    warnings = [one for one in warnings if "never began" in one.getMessage()]
+    assert [one.getMessage() for one in warnings] == (
+        [
+            "step 'charge' of execution 'one' never began: the workflow function ended, and"
+            " nothing awaited the step"
+        ]
+        if how == "ends"
+        else []
+    )
 
 
 def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_same(

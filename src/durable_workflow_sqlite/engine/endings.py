@@ -75,6 +75,7 @@ class Ending:
             return await self._undo(None)
         result, error = self._body.result()
         if error is None:
+            self._warn_of_what_never_began()
             for step in self._left_behind:
                 step.give_up()
             await self._until_nothing_is_under_way()
@@ -99,6 +100,24 @@ class Ending:
             output, self._definition.result_type, f"the result of execution {run.id!r}"
         )
         return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
+
+    def _warn_of_what_never_began(self) -> None:
+        """The function ended well: people may think that all of its steps ran."""
+        run = self._run
+        for step in self._left_behind:
+            if step.is_untouched and step not in run.under_way:
+                _log.warning(
+                    "step %r of execution %r never began: the workflow function ended, and nothing"
+                    " awaited the step",
+                    step.name,
+                    run.id,
+                    extra={
+                        "workflow_execution_id": run.id,
+                        "step_name": step.name,
+                        "step_index": step.place[1],
+                        "branch": step.place[0],
+                    },
+                )
 
     def _check_all_was_awaited(self) -> None:
         """Raise if the body ended well, and yet called what it never awaited: that never ran."""

@@ -87,6 +87,11 @@ class StepCall(Operation, eq=False, kw_only=True):
         return StepKind.STEP
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether nothing of it has begun, in this life or a former one."""
+        return not self.has_begun and self.checkpoint is None and self.last is None
+
+    @property
     def may_need_undoing(self) -> bool:
         """Whether it has taken effect, or may have."""
         if self.checkpoint is not None:
