@@ -253,7 +253,7 @@ class Walk:
         return came
 
     def _name(self, ctx: WorkflowContext, kind: str) -> tuple[tuple[str, int], str]:
-        place = (ctx._branch, ctx.steps_begun)
+        place = (ctx._branch, ctx._body.asked[ctx._branch])
         name = f"{place[0]}:{place[1]} {self._way.digest}" if kind != "wait" else kind
         return place, name
 
@@ -292,7 +292,7 @@ class Walk:
         return "rested"
 
     async def _wait(self, ctx: WorkflowContext, wait: Wait) -> str:
-        place = (ctx._branch, ctx.steps_begun)
+        place = (ctx._branch, ctx._body.asked[ctx._branch])
         self._asks(place, f"wait {wait.signal}")
         timeout = None if wait.timeout is None else timedelta(seconds=wait.timeout)
         try:

@@ -11,7 +11,7 @@ import logging
 from binascii import crc32
 from contextvars import Context
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
@@ -35,15 +35,10 @@ MOST_LAST_WORDS: Final = 100
 """How often a body that is told to end is told again, before it is dropped."""
 
 
-class Branch(Protocol):
-    """A context of the workflow function, which numbers what is asked for through it."""
-
-    steps_begun: int
-
-
 class Body:
     """One run of a workflow function. All of it happens on the program's own thread.
 
+    asked: of each of its branches, how many steps, sleeps and waits it has called there.
     new: what it has asked for since this was last emptied, in order.
     given_up: what it no longer waits for, likewise.
     undoable: the steps with a compensation that it has asked for.
@@ -51,11 +46,11 @@ class Body:
     """
 
     __slots__ = (
-        "_branches",
         "_is_interrupted",
         "_repeats",
         "_task",
         "_watchdog",
+        "asked",
         "calls",
         "execution_id",
         "given_up",
@@ -99,7 +94,7 @@ class Body:
         self.steps_begun = 0
         self.is_ended = False
         self.trouble: BaseException | None = None
-        self._branches: dict[str, Branch] = {}
+        self.asked: dict[str, int] = {}
         self._repeats: dict[str, int] | None = None
         self._is_interrupted = False
         self.is_open = True
@@ -112,7 +107,7 @@ class Body:
     def begin(
         self,
         function: Callable[..., Coroutine[Any, Any, Any]],
-        context: Branch,
+        context: object,
         args: tuple[Any, ...],
         variables: Context,
     ) -> None:
@@ -225,16 +220,15 @@ class Body:
 
     def asked_for(self, place: Place) -> bool:
         """Whether it has come to a place by now."""
-        context = self._branches.get(place[0])
-        return context is not None and place[1] < context.steps_begun
+        return place[1] < self.asked.get(place[0], 0)
 
     def ended_with(self, places: set[Place]) -> bool:
         """Whether these are what it has asked for last: False also where that cannot be told."""
-        if len(self._branches) > 1 or self.loop.number_of_timers:
+        if len(self.asked) > 1 or self.loop.number_of_timers:
             return False
-        ((branch, context),) = self._branches.items()
+        ((branch, number),) = self.asked.items()
         first = min(index for _, index in places)
-        return all((branch, index) in places for index in range(first, context.steps_begun))
+        return all((branch, index) in places for index in range(first, number))
 
     def _run(self) -> None:
         watchdog = self._watchdog
@@ -304,18 +298,12 @@ class Body:
                 " does not run its action. Use the context only in the workflow function"
             )
 
-    def add_branch(self, path: str, context: Branch) -> None:
-        self._branches[path] = context
-
-    def has_branch(self, path: str) -> bool:
-        return path in self._branches
-
     def next_of(self, path: str) -> str:
         """The path of another branch with the key of one that there is: "KEY#2", then "KEY#3"."""
         repeats = self._repeats = self._repeats or {}
         while True:
             number = repeats[path] = repeats.get(path, 1) + 1
-            if (next_one := f"{path}#{number}") not in self._branches:
+            if (next_one := f"{path}#{number}") not in self.asked:
                 return next_one
 
 

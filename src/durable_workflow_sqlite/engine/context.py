@@ -46,15 +46,14 @@ class WorkflowContext:
     may use the context. A `branch` has its own numbers.
     """
 
-    __slots__ = ("_body", "_branch", "_keyed", "_made", "steps_begun")
+    __slots__ = ("_body", "_branch", "_keyed", "_made")
 
     def __init__(self, body: Body, branch: str = "") -> None:
         self._body = body
         self._branch = branch
-        self.steps_begun = 0
         self._keyed: tuple[int, str] | None = None
         self._made = 0
-        body.add_branch(branch, self)
+        body.asked[branch] = 0
 
     @staticmethod
     def current() -> WorkflowContext | None:
@@ -295,7 +294,7 @@ class WorkflowContext:
             raise ValueError(
                 f"the branch key {TIMERS!r} is reserved for the library; use another key"
             )
-        if body.has_branch(path):
+        if path in body.asked:
             if not repeat:
                 raise ValueError(
                     f"branch {path!r} exists already. Give each branch its own key, or write"
@@ -315,8 +314,9 @@ class WorkflowContext:
         """
         check_identifier("a step's name", step)
         self._body.check_open()
-        self._keyed = self.steps_begun, step
-        return self._key((self._branch, self.steps_begun), step)
+        index = self._body.asked[self._branch]
+        self._keyed = index, step
+        return self._key((self._branch, index), step)
 
     def _key(self, place: Place, name: str) -> str:
         parts = (self._body.execution_id, place[0], place[1], name)
@@ -331,7 +331,9 @@ class WorkflowContext:
         body = self._body
         if not (body.is_open and body.loop.is_running_now):
             body.check_open()
-        place = (self._branch, self.steps_begun)
+        branch = self._branch
+        index = body.asked[branch]
+        place = (branch, index)
         if self._keyed is not None and self._keyed[0] == place[1]:
             keyed = self._keyed[1]
             if name != keyed or kind is not StepKind.STEP:
@@ -340,7 +342,7 @@ class WorkflowContext:
                     f" context, but the next call is {kind.lower()} {name!r}"
                 )
         history = body.history.take(place)
-        self.steps_begun += 1
+        body.asked[branch] = index + 1
         body.steps_begun += 1
         recorded = None if history is None else history.last
         if recorded is not None and (recorded.step_name != name or recorded.kind != kind):
