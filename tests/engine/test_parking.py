@@ -224,8 +224,10 @@ def test_a_signal_for_one_that_has_not_run_yet_is_received(sends: Sends, file: P
             a_while = timedelta(seconds=1.5)
             handle = await engine.enqueue(asks, execution_id="one", delay=a_while)
             await sends(engine, file, "one", "answer")
-            assert await handle.status() is ExecutionStatus.PENDING
-            assert await asyncio.wait_for(handle.result(), 5) == "yes"
+            assert await asyncio.wait_for(handle.result(), 30) == "yes"
+            record = await engine.load("one")
+            assert record.started_at is not None
+            assert record.started_at - record.created_at >= a_while
 
     asyncio.run(life())
 
