@@ -113,6 +113,34 @@ def test_code_that_does_not_match_its_history_stops_the_execution_and_fails_noth
     assert status(file) is ExecutionStatus.COMPLETED
 
 
+@pytest.mark.parametrize("what", ["sleep", "timeout"])
+@pytest.mark.parametrize("new", [None, 0.01, 3600.0], ids=["gone", "shorter", "longer"])
+def test_a_timer_that_has_ended_may_be_shorter_and_not_longer(
+    what: str, new: float | None, file: Path
+) -> None:
+    def body(seconds: float | None, end: Callable[[], object]) -> Body:
+        async def timed(ctx: WorkflowContext) -> str:
+            await ctx.step("before", lambda: None)
+            if what == "sleep" and seconds is not None:
+                await asyncio.sleep(seconds)
+            elif what == "timeout":
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await ctx.wait_signal("never")
+            await ctx.step("after", lambda: None)
+            end()
+            return "done"
+
+        return timed
+
+    run_and_die(file, body(0.05, die))
+    if (new is None and what == "sleep") or new == 0.01:
+        assert run(file, body(new, lambda: None)) == "done"
+    else:
+        with pytest.raises(NonDeterminismError, match="'after' recorded at"):
+            run(file, body(new, lambda: None))
+
+
 def test_it_says_that_the_body_waits_for_a_timer_where_a_step_is_recorded(file: Path) -> None:
     async def quick(ctx: WorkflowContext) -> None:
         await asyncio.sleep(0.01)

@@ -88,6 +88,18 @@ def test_a_sleep_keeps_its_deadline_over_a_crash(durable: Sandbox, moment: Momen
     assert noted == ["first", "second"]
 
 
+def test_a_timer_of_asyncio_can_be_crashed_at_when_it_has_fired(durable: Sandbox) -> None:
+    @workflow
+    async def nap(ctx: WorkflowContext) -> str:
+        await asyncio.sleep(60)
+        return await ctx.step("wake", lambda: "awake")
+
+    durable.crash_at("timer", "recorded")
+    assert durable.run(nap) == "awake"
+    assert durable.crashes == ["recorded timer"]
+    assert durable.history() == ["wake"]
+
+
 def test_a_process_that_is_down_for_long_is_late(durable: Sandbox) -> None:
     durable.crash_at("night", "before", down_for=30 * DAY)
     durable.run(chain)
