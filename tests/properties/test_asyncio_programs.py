@@ -20,7 +20,11 @@ from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.waits import Waits
 from tests.conftest import SEED
+from tests.properties.asyncio_programs import Do, Nap, Pipeline, Timeout
 from tests.properties.asyncio_world import (
+    Death,
+    Event,
+    Schedule,
     Trial,
     broken_promises,
     every_death_of,
@@ -74,6 +78,18 @@ def test_a_few_programs_of_plain_asyncio_take_the_way_of_their_records(
 ) -> None:
     number = A_FEW // PARTS_OF_A_FEW
     record_property("programs", live_through(part * number, number))
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_an_outcome_that_is_recorded_and_not_told_stays_when_the_step_is_given_up(
+    number: int,
+) -> None:
+    """At the second 1 the time is up, and the step that it cancels has failed for good."""
+    fails = Do(is_async=True, failures=99, attempts=2, delay=1)
+    program = Pipeline((Timeout((fails,), seconds=1), Do(is_async=True, seconds=2), Nap()), size=1)
+    events = (Event(second=1, what="blue"),)
+    schedule = Schedule(program, events, deaths=(Death("after", 0, number=number),))
+    assert not broken_promises(schedule)
 
 
 def live_through_every_death(first: int, number: int) -> None:

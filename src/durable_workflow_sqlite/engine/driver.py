@@ -212,7 +212,7 @@ class Driver(Run):
             for call in given_up:
                 if isinstance(call, StepCall):
                     call.give_up()
-                    if call not in self.under_way:
+                    if call not in self.under_way and not call.is_recorded:
                         self._marks.extend(given_up_in_replay(self, call))
                 else:
                     assert isinstance(call, WaitCall)
