@@ -205,7 +205,7 @@ class _Additions(NamedTuple):
 
     @classmethod
     def to(cls, connection: sqlite3.Connection, migrations: Sequence[Migration]) -> _Additions:
-        tables = {name for kind, name in _expected_objects(tuple(migrations)) if kind == "table"}
+        tables = _our_tables(migrations)
         ours = _expected_statements(tuple(migrations))
         return cls(
             frozenset(
