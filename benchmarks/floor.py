@@ -127,8 +127,7 @@ def finish(connection: sqlite3.Connection, execution_id: str, token: int, steps:
     }
     _UPDATE_EXECUTION(connection, record)
     _DELETE_CLAIM(connection, record)
-    _CANCEL_TIMERS(connection, record)
-    _EXPIRE_SIGNALS(connection, record)
+    _LOAD_PENDING(connection, record).fetchone()
 
 
 _ROW: Final[dict[str, Any]] = {
@@ -209,8 +208,7 @@ _INSERT_EXECUTION: Final = _statement("insert_execution_if_absent")
 _INSERT_CLAIM: Final = _statement("insert_claim")
 _UPDATE_EXECUTION: Final = _statement("update_execution")
 _DELETE_CLAIM: Final = _statement("delete_claim_of")
-_CANCEL_TIMERS: Final = _statement("cancel_pending_timers")
-_EXPIRE_SIGNALS: Final = _statement("expire_pending_signals")
+_LOAD_PENDING: Final = _statement("load_pending")
 
 WORKS: dict[str, Callable[[sqlite3.Connection, Sizes], Figures]] = {
     work.__name__: work for work in (sequential, at_once, starts)

@@ -49,6 +49,14 @@ async def nothing(number: int) -> int:
     return number
 
 
+async def stops(number: int) -> int:
+    """Never returns: the process is killed while this runs."""
+    global _halfway
+    _halfway += 1
+    await asyncio.Event().wait()
+    return number
+
+
 @workflow
 async def steps(ctx: WorkflowContext, count: int) -> int:
     for number in range(count):
@@ -63,13 +71,10 @@ async def no_steps(ctx: WorkflowContext) -> None:
 
 @workflow
 async def half(ctx: WorkflowContext) -> int:
-    """Ten steps; in the process that is to be killed it stops after five of them."""
-    global _halfway
+    """Ten steps; in the process that is to be killed it stops in the sixth."""
     for number in range(STEPS_IN_HALF):
-        if number == STEPS_BEFORE_THE_END and _stops_halfway:
-            _halfway += 1
-            await asyncio.Event().wait()
-        await ctx.step("step", nothing, number)
+        is_the_last = _stops_halfway and number == STEPS_BEFORE_THE_END
+        await ctx.step("step", stops if is_the_last else nothing, number)
     return STEPS_IN_HALF
 
 
@@ -170,7 +175,7 @@ def _leave_interrupted(file: Path, ids: list[str]) -> None:
 
 
 async def _interrupt(file: Path, ids: list[str]) -> None:
-    """Run executions up to their fifth step, and die."""
+    """Run executions up to their sixth step, and die in it."""
     global _stops_halfway
     _stops_halfway = True
     async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:

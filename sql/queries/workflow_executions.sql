@@ -151,6 +151,91 @@ select
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
+-- name: take_execution(workflow_execution_id, cancel_signal)^
+-- One execution by its id, for the worker that has claimed it: also whether timers
+-- of it are pending, and whether a signal asks it to cancel.
+-- :cancel_signal text
+-- =workflow_execution_id text
+-- =workflow_id text
+-- =status text
+-- =current_step integer null
+-- =input_data text null
+-- =output_data text null
+-- =error_type text null
+-- =error_message text null
+-- =ttl_expires_at text null
+-- =guarantee text
+-- =priority integer
+-- =recovery_count integer
+-- =blocked_reason text null
+-- =trouble text null
+-- =available_at text null
+-- =last_event integer null
+-- =started_at text null
+-- =created_at text
+-- =updated_at text
+-- =has_timers integer
+-- =is_to_cancel integer
+select
+    e.workflow_execution_id,
+    e.workflow_id,
+    e.status,
+    e.current_step,
+    e.input_data,
+    e.output_data,
+    e.error_type,
+    e.error_message,
+    e.ttl_expires_at,
+    e.guarantee,
+    e.priority,
+    e.recovery_count,
+    e.blocked_reason,
+    e.trouble,
+    e.available_at,
+    e.last_event,
+    e.started_at,
+    e.created_at,
+    e.updated_at,
+    exists(
+        select 1
+        from workflow_timers as t
+        where
+            t.workflow_execution_id = e.workflow_execution_id
+            and t.status = 'PENDING'
+    ) as has_timers,
+    exists(
+        select 1
+        from workflow_signals as s
+        where
+            s.workflow_execution_id = e.workflow_execution_id
+            and s.signal_name = :cancel_signal
+            and s.status = 'PENDING'
+    ) as is_to_cancel
+from workflow_executions as e
+where e.workflow_execution_id = :workflow_execution_id;
+
+-- name: load_pending(workflow_execution_id)^
+-- Whether timers of an execution are pending, and whether signals are.
+-- =has_timers integer
+-- =has_signals integer
+select
+    exists(
+        select 1
+        from workflow_timers as t
+        where
+            t.workflow_execution_id = e.workflow_execution_id
+            and t.status = 'PENDING'
+    ) as has_timers,
+    exists(
+        select 1
+        from workflow_signals as s
+        where
+            s.workflow_execution_id = e.workflow_execution_id
+            and s.status = 'PENDING'
+    ) as has_signals
+from workflow_executions as e
+where e.workflow_execution_id = :workflow_execution_id;
+
 -- name: load_executions_by_status(statuses)
 -- The executions in any of the given statuses (a JSON array), oldest first.
 -- :statuses text

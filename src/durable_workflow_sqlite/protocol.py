@@ -12,6 +12,7 @@ from durable_workflow_sqlite.records import (
     ExecutionStatus,
     Record,
     StepCheckpoint,
+    TakenExecution,
     UnqueuedExecution,
     Workflow,
     WorkflowClaim,
@@ -85,6 +86,13 @@ class CheckpointStore(Protocol):
 
         Raises StoreCorruptError if one of them cannot be read: a history with a hole would
         make steps run twice.
+        """
+        ...
+
+    async def take_execution(self, workflow_execution_id: str) -> TakenExecution | None:
+        """All that an execution is resumed from, for the worker that has claimed it.
+
+        None if there is none of that id. Raises StoreCorruptError if some of it cannot be read.
         """
         ...
 

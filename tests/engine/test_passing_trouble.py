@@ -11,8 +11,8 @@ import pytest
 from durable_workflow_sqlite import (
     DurableEngine,
     SqliteCheckpointStore,
-    StepCheckpoint,
     StoreBusyError,
+    TakenExecution,
     WorkflowClaim,
     WorkflowContext,
     WorkflowGuarantee,
@@ -35,11 +35,11 @@ class RefusingOnce(SqliteCheckpointStore):
             raise StoreBusyError("locked by a test")
         return await super().claim_execution(workflow_execution_id, now)
 
-    async def load_checkpoints(self, workflow_execution_id: str) -> list[StepCheckpoint]:
+    async def take_execution(self, workflow_execution_id: str) -> TakenExecution | None:
         if self.refuses_to_read:
             self.refuses_to_read = False
             raise StoreBusyError("locked by a test")
-        return await super().load_checkpoints(workflow_execution_id)
+        return await super().take_execution(workflow_execution_id)
 
 
 @workflow

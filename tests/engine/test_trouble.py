@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from durable_workflow_sqlite import (
     StoreBusyError,
     StoreCorruptError,
     StoreError,
+    TakenExecution,
     Workflow,
     WorkflowContext,
     WorkflowExecution,
@@ -228,10 +228,10 @@ class RefusingToRead(SqliteCheckpointStore):
 
     error: StoreError | None = None
 
-    async def load_checkpoints(self, workflow_execution_id: str) -> list[Any]:
+    async def take_execution(self, workflow_execution_id: str) -> TakenExecution | None:
         if self.error is not None:
             raise self.error
-        return [*await super().load_checkpoints(workflow_execution_id)]
+        return await super().take_execution(workflow_execution_id)
 
 
 def test_what_passes_by_itself_is_no_trouble_to_tell(file: Path) -> None:

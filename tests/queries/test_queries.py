@@ -365,6 +365,12 @@ WHOEVER = object()
 SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_checkpoints": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
+    "load_pending": [{"workflow_execution_id": "RUNNING, full"}],
+    "take_execution": [
+        {"workflow_execution_id": f"{status}, {how}", "cancel_signal": "$cancel"}
+        for status in ExecutionStatus
+        for how in ("empty", "full")
+    ],
     "load_execution": [
         {"workflow_execution_id": f"{status}, {how}"}
         for status in ExecutionStatus

@@ -154,6 +154,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_execution("e")
             await store.load_executions_by_status(FINAL)
             await store.load_checkpoints("e")
+            await store.take_execution("e")
             await store.load_pending_timers()
             await store.load_timers("e")
             await store.load_pending_signals("e")

@@ -55,6 +55,7 @@ class CheckpointStore:
     save_checkpoint = blocking(Behind.save_checkpoint)
     save_checkpoints = blocking(Behind.save_checkpoints)
     load_checkpoints = blocking(Behind.load_checkpoints)
+    take_execution = blocking(Behind.take_execution)
     save_timer = blocking(Behind.save_timer)
     load_pending_timers = blocking(Behind.load_pending_timers)
     load_timers = blocking(Behind.load_timers)

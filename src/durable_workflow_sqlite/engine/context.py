@@ -35,6 +35,9 @@ COMPENSATION_RETRY: Final = RetryPolicy.exponential(
 _KEY_NAMESPACE: Final = uuid.UUID("b5b1a4a4-6f0e-4f7c-9a51-3f6a0d0c7a11")
 _ON_CANCEL: Final = get_args(OnCancel)
 
+# Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
+_STEP: Final = StepKind.STEP
+
 current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
 
 
@@ -191,7 +194,7 @@ class WorkflowContext:
         result_type = Any if deserialize else serialization.result_type(action)
         if result_type is not Any:
             serialization.check_type(result_type, "the result of step", name)
-        place, history = self._next(name, StepKind.STEP)
+        place, history = self._next(name, _STEP)
         call = StepCall(
             place=place,
             name=name,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Final
 
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
@@ -30,6 +30,9 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
     WorkflowGuarantee,
 )
+
+# Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
+_COMPENSATING: Final = ExecutionStatus.COMPENSATING
 
 
 class Driver(Run):
@@ -168,7 +171,7 @@ class Driver(Run):
                 body.let_time_pass(pending.checkpoint)
             else:
                 body.hear(pending, pending.checkpoint)  # type: ignore[arg-type]
-            if body.trouble is not None or body.is_over:
+            if body.is_over or body.trouble is not None:
                 if mine is not None:
                     del self.under_way[mine]  # it has not begun
                 if body.trouble is not None:
@@ -189,7 +192,7 @@ class Driver(Run):
         return self._is_live and (
             self._body.is_over
             or self.interruption is not None
-            or self.record.status is ExecutionStatus.COMPENSATING
+            or self.record.status is _COMPENSATING
         )
 
     def _body_has_ended(self) -> None:

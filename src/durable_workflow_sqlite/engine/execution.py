@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import Final
 
 from durable_workflow_sqlite.engine.driver import Driver
 from durable_workflow_sqlite.engine.endings import Ending, LeftAsItIs
@@ -23,8 +23,7 @@ from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
 from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, expired
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,
-    check_rest_was_asked_for,
-    replay_event,
+    replay_events,
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import EngineStoppedError, StoreError
@@ -155,29 +154,26 @@ class Execution(Driver):
         body.begin(self.definition.function, self._context, args, self._variables)
         if body.trouble is not None:
             raise body.trouble
-        events, codec = self.history.events, self.environment.error_codec
-        last = self.record.last_event
-        for number, checkpoint in enumerate(events):
+        events, last = self.history.events, self.record.last_event
+        if last is not None:  # what came after the body's end reached nobody
+            events = [one for one in events if (one.event or 0) <= last]
+        for first in range(0, len(events), EVENTS_A_TURN):
+            if first:
+                await asyncio.sleep(0)
             if self.trouble is not None:
                 return
-            if last is not None and (checkpoint.event or 0) > last:
-                break  # what came after the body's end reached nobody
-            if body.is_over:
-                check_rest_was_asked_for(body, events[number:])
-                break
-            replay_event(body, checkpoint, codec, self._observers)
-            if number % EVENTS_A_TURN == EVENTS_A_TURN - 1:
-                await asyncio.sleep(0)
+            replay_events(
+                body,
+                events[first : first + EVENTS_A_TURN],
+                self.environment.error_codec,
+                self.environment.observers if self.environment.is_observed else None,
+            )
         if last is None and self.record.status is not ExecutionStatus.COMPENSATING:
             check_all_was_asked_for(body)
-        events.clear()
+        self.history.events.clear()
         self.steps_begun = body.steps_begun
         self._is_live = True
         self._is_going = self.stops_after_steps is None and not self._has_ended
-
-    @property
-    def _observers(self) -> Any:
-        return self.environment.observers if self.environment.is_observed else None
 
     # To the end
 

@@ -12,7 +12,6 @@ from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepKind,
     StepStatus,
-    TimerStatus,
     WorkflowTimer,
 )
 
@@ -38,18 +37,12 @@ def place_in_words(place: Place) -> str:
     return f"index {index}" + (f" of branch {branch!r}" if branch else "")
 
 
-class StepHistory:
-    """The attempts of one step, and its compensation."""
+class StepHistory(msgspec.Struct, gc=False):
+    """The first and the last attempt of one step, and its compensation."""
 
-    __slots__ = ("attempts", "compensation")
-
-    def __init__(self) -> None:
-        self.attempts: list[StepCheckpoint] = []
-        self.compensation: StepCheckpoint | None = None
-
-    @property
-    def last(self) -> StepCheckpoint | None:
-        return self.attempts[-1] if self.attempts else None
+    first: StepCheckpoint | None = None
+    last: StepCheckpoint | None = None
+    compensation: StepCheckpoint | None = None
 
     @property
     def is_in_doubt(self) -> bool:
@@ -64,7 +57,7 @@ class History:
     """The checkpoints of one execution.
 
     events: the outcomes that reached the workflow function, in the order in which they did.
-    timers: what the store says that it still waits for.
+    timers: the pending ones, by the times of which it still waits for something.
     """
 
     __slots__ = ("_steps", "events", "last_completed_at", "timers")
@@ -74,7 +67,7 @@ class History:
         checkpoints: Iterable[StepCheckpoint] = (),
         timers: Iterable[WorkflowTimer] = (),
     ) -> None:
-        self.timers = [timer for timer in timers if timer.status is TimerStatus.PENDING]
+        self.timers = list(timers)
         self._steps: dict[Place, StepHistory] = {}
         unnumbered = 0
         self.events: list[StepCheckpoint] = []
@@ -89,11 +82,13 @@ class History:
                 self.last_completed_at = at
             if checkpoint.branch == TIMERS:
                 continue
-            step = self._steps.setdefault(place, StepHistory())
+            step = self._steps.get(place)
+            if step is None:
+                step = self._steps[place] = StepHistory()
             if checkpoint.attempt == 0:
                 step.compensation = checkpoint
             else:
-                step.attempts.append(checkpoint)
+                step.first, step.last = step.first or checkpoint, checkpoint
         self.events.sort(key=_event)
         if unnumbered:
             self._number_the_rest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol
 
 from durable_workflow_sqlite.engine.claiming import Claims
@@ -25,6 +26,7 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
+    TakenExecution,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowGuarantee,
@@ -88,25 +90,20 @@ class Launching:
         None if it is not its turn, and was let go of for a moment.
         """
         execution_id = claim.workflow_execution_id
-        guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
         try:
-            record = await self._store.load_execution(execution_id)
-            if record is None:
-                raise ExecutionNotFoundError(
-                    f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
-                )
-            guarantee = record.guarantee
+            taken = await self._take(execution_id)
+            record = taken.execution
             if record.recovery_count >= max(1, self._max_recoveries // 2):
                 if self._is_suspect_here():
                     self._claims.make_room(execution_id)
-                    self.leave_alone(claim, guarantee, None)
+                    self.leave_alone(claim, record.guarantee, None)
                     return None
                 self._suspect = execution_id
-                self._spawn(self._launch_alone(record, claim))
+                self._spawn(self._launch_alone(claim))
                 return False
-            execution, is_expired = await self._launched(record, claim)
+            execution, is_expired = await self._launched(taken, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
-            self._not_launched(claim, guarantee, error)
+            await self._not_launched(claim, error)
             return False
         self._claims.is_launched(execution)
         return is_expired
@@ -148,41 +145,52 @@ class Launching:
             self._suspect = None  # it has come further, or has let go
         return self._suspect is not None
 
-    async def _launch_alone(self, record: WorkflowExecution, claim: WorkflowClaim) -> None:
+    async def _launch_alone(self, claim: WorkflowClaim) -> None:
         """Launch a suspect, once the others that were claimed with it are in nobody's hands."""
         try:
             async with self._taking:
                 pass
             await self._left_alone.until_all_let_go()
-            self._suspect, _ = await self._launched(record, claim)
+            taken = await self._take(claim.workflow_execution_id)
+            self._suspect, _ = await self._launched(taken, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._suspect = None
-            self._not_launched(claim, record.guarantee, error)
+            await self._not_launched(claim, error)
         else:
             self._claims.is_launched(self._suspect)
 
-    def _not_launched(
-        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, error: Exception
-    ) -> None:
+    async def _not_launched(self, claim: WorkflowClaim, error: Exception) -> None:
         """This one alone: the others go on."""
         execution_id = claim.workflow_execution_id
         _log.exception("cannot resume execution %r", execution_id)
         self._environment.observers.tell("on_error", error, execution_id)
+        record: WorkflowExecution | None = None
+        with suppress(Exception):  # it may be the record that cannot be read
+            record = await self._store.load_execution(execution_id)
         self._claims.make_room(execution_id)
+        guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND if record is None else record.guarantee
         self.leave_alone(claim, guarantee, error)
 
+    async def _take(self, execution_id: str) -> TakenExecution:
+        self._signalled.discard(execution_id)
+        taken = await self._store.take_execution(execution_id)
+        if taken is None:
+            raise ExecutionNotFoundError(
+                f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
+            )
+        return taken
+
     async def _launched(
-        self, record: WorkflowExecution, claim: WorkflowClaim
+        self, taken: TakenExecution, claim: WorkflowClaim
     ) -> tuple[Execution, bool]:
+        record = taken.execution
         execution_id = record.workflow_execution_id
         definition = await self.definition_of(record.workflow_id)
         if definition is None:
             raise LookupError(f"workflow {record.workflow_id!r} is not registered")
-        checkpoints = await self._store.load_checkpoints(execution_id)
-        history = History(checkpoints, await self._store.load_timers(execution_id))
+        history = History(taken.checkpoints, taken.pending_timers)
         interruption: Interruption | None = None
-        self._signalled.discard(execution_id)
-        if await self._is_to_cancel(execution_id):
+        if taken.is_to_cancel:
             interruption = cancelled(execution_id)
         elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
             interruption = expired(record)

@@ -28,6 +28,9 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
 )
 
+# Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
+_AT_WORK: Final = (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING)
+
 SAVE_AGAIN_AFTER_S: Final = 0.25
 """How long what a step did waits, at first, before the store is asked to take it once more."""
 
@@ -293,7 +296,7 @@ class Run:
             if self.record.status is ExecutionStatus.COMPENSATING:
                 status = ExecutionStatus.COMPENSATING
             return (self.changed(status=status, recovery_count=0),)
-        if self.record.status in (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING):
+        if self.record.status in _AT_WORK:
             return ()
         return (self.changed(status=ExecutionStatus.RUNNING),)
 

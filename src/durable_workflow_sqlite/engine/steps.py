@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
+# Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
+_INTENT: Final = StepStatus.INTENT
+
 
 class CutOff(Exception):  # noqa: N818 - no error: nobody sees it but this module
     """Nobody waits for the step any more, and it was kept from going on."""
@@ -51,7 +54,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
     attempt, first_started_at = 1, None
     is_in_doubt = call.has_begun = False
     if call.history is not None and (last := call.last) is not None:
-        attempt, first_started_at = last.attempt + 1, call.history.attempts[0].started_at
+        attempt = last.attempt + 1
+        first_started_at = None if call.history.first is None else call.history.first.started_at
         is_in_doubt = call.history.is_in_doubt
         if is_in_doubt:
             _tell_in_doubt(run, last)
@@ -64,7 +68,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
             step_index=call.place[1],
             attempt=attempt,
             step_name=call.name,
-            status=StepStatus.INTENT,
+            status=_INTENT,
             idempotency_key=call.idempotency_key,
             compensate_ref=None if call.compensate is None else reference(call.compensate),
             started_at=environment.clock.now(),

@@ -97,7 +97,10 @@ def number_parameters(sql: str) -> tuple[str, list[str]]:
 def _values_of(names: list[str]) -> _Values:
     if len(names) > 1:
         return itemgetter(*names)
-    return lambda parameters: tuple(parameters[name] for name in names)
+    if not names:
+        return lambda _: ()
+    (name,) = names
+    return lambda parameters: (parameters[name],)
 
 
 def _is_of_text(error: OperationalError) -> bool:

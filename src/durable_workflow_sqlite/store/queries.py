@@ -280,6 +280,39 @@ class WorkflowExecutionRow(NamedTuple):
     updated_at: str
 
 
+class TakeExecutionRow(NamedTuple):
+    """What take_execution gives."""
+
+    workflow_execution_id: str
+    workflow_id: str
+    status: str
+    current_step: int | None
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    ttl_expires_at: str | None
+    guarantee: str
+    priority: int
+    recovery_count: int
+    blocked_reason: str | None
+    trouble: str | None
+    available_at: str | None
+    last_event: int | None
+    started_at: str | None
+    created_at: str
+    updated_at: str
+    has_timers: int
+    is_to_cancel: int
+
+
+class LoadPendingRow(NamedTuple):
+    """What load_pending gives."""
+
+    has_timers: int
+    has_signals: int
+
+
 class LoadQueueHeadsRow(NamedTuple):
     """What load_queue_heads gives."""
 
@@ -759,6 +792,20 @@ class Queries(Protocol):
         """One execution by its id."""
         ...
 
+    def take_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, cancel_signal: str
+    ) -> TakeExecutionRow | None:
+        """One execution by its id, for the worker that has claimed it: also whether timers
+        of it are pending, and whether a signal asks it to cancel.
+        """
+        ...
+
+    def load_pending(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> LoadPendingRow | None:
+        """Whether timers of an execution are pending, and whether signals are."""
+        ...
+
     def load_executions_by_status(
         self, connection: sqlite3.Connection, *, statuses: str
     ) -> list[WorkflowExecutionRow]:
@@ -1114,6 +1161,8 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_claiming_workers": LoadClaimingWorkersRow,
     "load_claims_of": LoadClaimsOfRow,
     "load_execution": WorkflowExecutionRow,
+    "take_execution": TakeExecutionRow,
+    "load_pending": LoadPendingRow,
     "load_executions_by_status": WorkflowExecutionRow,
     "load_queue_heads": LoadQueueHeadsRow,
     "load_available": LoadAvailableRow,

@@ -57,23 +57,26 @@ class Queue:
         check_identifier("workflow_execution_id", workflow_execution_id)
         self._claims.be_alive()
         at = now or utc_now()
-        return await self._commit.write(lambda: self._claim(workflow_execution_id, at))
+        claims = await self._commit.write(lambda: self._claim([workflow_execution_id], at))
+        return claims[0] if claims else None
 
-    def _claim(self, workflow_execution_id: str, now: datetime) -> WorkflowClaim | None:
-        statuses = executions.load_statuses(
-            self._connection, self._queries, [workflow_execution_id]
-        )
-        status = statuses.get(workflow_execution_id)
-        if status is None:
-            return None
-        claim = self._claims.insert(workflow_execution_id, status, now)
-        if claim is not None:
-            self._queries.take_from_queue(
-                self._connection,
-                workflow_execution_id=workflow_execution_id,
-                updated_at=time_to_text(now),
-            )
-        return claim
+    def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
+        """Claim what is unfinished, and in nobody's hands."""
+        statuses = executions.load_statuses(self._connection, self._queries, workflow_execution_ids)
+        claims: list[WorkflowClaim] = []
+        for execution_id in workflow_execution_ids:
+            status = statuses.get(execution_id)
+            if status is None:
+                continue
+            claim = self._claims.insert(execution_id, status, now)
+            if claim is not None:
+                claims.append(claim)
+                self._queries.take_from_queue(
+                    self._connection,
+                    workflow_execution_id=execution_id,
+                    updated_at=time_to_text(now),
+                )
+        return claims
 
     async def claim_available(
         self,
@@ -103,8 +106,7 @@ class Queue:
                 if len(found) >= limit * workers:
                     break
             share = min(limit, -(-len(found) // workers))
-            claims = [self._claim(execution_id, at) for execution_id in found[:share]]
-            return [claim for claim in claims if claim is not None]
+            return self._claim(found[:share], at)
 
         return await self._commit.write(claim)
 

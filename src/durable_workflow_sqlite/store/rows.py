@@ -31,6 +31,12 @@ V = TypeVar("V")
 
 _TIME_LENGTH: Final = len("2030-01-01T00:00:00.000000Z")
 
+# To look a member up takes a tenth of the time that its class takes to find it.
+_KINDS: Final = {kind.value: kind for kind in StepKind}
+_STEP_STATUSES: Final = {status.value: status for status in StepStatus}
+_STATUSES: Final = {status.value: status for status in ExecutionStatus}
+_GUARANTEES: Final = {guarantee.value: guarantee for guarantee in WorkflowGuarantee}
+
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
 
@@ -52,6 +58,8 @@ def text_to_time(column: str, text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except (ValueError, TypeError):
         raise ValueError(f"{column} {text!r} is no ISO-8601 time") from None
+    if time.tzinfo is UTC:  # as all that this library writes
+        return time
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
@@ -88,20 +96,20 @@ def workflow_from(row: q.WorkflowRow) -> Workflow:
 
 
 def execution_from(
-    row: q.WorkflowExecutionRow | q.LoadSuspectExecutionsRow,
+    row: q.WorkflowExecutionRow | q.TakeExecutionRow | q.LoadSuspectExecutionsRow,
 ) -> WorkflowExecution:
     try:
         return WorkflowExecution(
             workflow_execution_id=row.workflow_execution_id,
             workflow_id=row.workflow_id,
-            status=ExecutionStatus(row.status),
+            status=_STATUSES.get(row.status) or ExecutionStatus(row.status),
             current_step=row.current_step or 0,
             input_data=row.input_data,
             output_data=row.output_data,
             error_type=row.error_type,
             error_message=row.error_message,
             ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
-            guarantee=WorkflowGuarantee(row.guarantee),
+            guarantee=_GUARANTEES.get(row.guarantee) or WorkflowGuarantee(row.guarantee),
             priority=row.priority,
             recovery_count=row.recovery_count,
             blocked_reason=row.blocked_reason,
@@ -138,8 +146,8 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadSuspectCheckpointsRow) -> S
             step_index=row.step_index,
             attempt=row.attempt,
             step_name=row.step_name,
-            kind=StepKind(row.kind),
-            status=StepStatus(row.status),
+            kind=_KINDS.get(row.kind) or StepKind(row.kind),
+            status=_STEP_STATUSES.get(row.status) or StepStatus(row.status),
             input_data=row.input_data,
             output_data=row.output_data,
             error_type=row.error_type,

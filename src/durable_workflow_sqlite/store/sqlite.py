@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from durable_workflow_sqlite.errors import ClaimLostError, StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
     TERMINAL_STATUSES,
     AbandonedExecution,
     ExecutionStatus,
@@ -24,6 +25,8 @@ from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepKind,
     StepStatus,
+    TakenExecution,
+    TimerStatus,
     UnqueuedExecution,
     Workflow,
     WorkflowClaim,
@@ -69,6 +72,11 @@ _OF_ALL: Final = (
     "fencing_token",
 )
 """What every statement about a checkpoint takes: see `_shortcut_for`."""
+
+# Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
+_STEP: Final = StepKind.STEP
+_INTENT: Final = StepStatus.INTENT
+_COMPLETED: Final = StepStatus.COMPLETED
 
 
 class SqliteCheckpointStore(CheckpointStore):
@@ -253,12 +261,13 @@ class SqliteCheckpointStore(CheckpointStore):
 
     def _let_rest(self, workflow_execution_id: str) -> None:
         """Nobody works on a final execution, nothing is due for it, and no signal awaited."""
-        for settle in (
-            self._queries.delete_claim_of,
-            self._queries.cancel_pending_timers,
-            self._queries.expire_pending_signals,
-        ):
-            settle(self._connection, workflow_execution_id=workflow_execution_id)
+        queries, connection = self._queries, self._connection
+        queries.delete_claim_of(connection, workflow_execution_id=workflow_execution_id)
+        pending = queries.load_pending(connection, workflow_execution_id=workflow_execution_id)
+        if pending is not None and pending.has_timers:
+            queries.cancel_pending_timers(connection, workflow_execution_id=workflow_execution_id)
+        if pending is not None and pending.has_signals:
+            queries.expire_pending_signals(connection, workflow_execution_id=workflow_execution_id)
 
     # Workflows
 
@@ -294,6 +303,32 @@ class SqliteCheckpointStore(CheckpointStore):
 
     def _load_execution(self, workflow_execution_id: str) -> WorkflowExecution | None:
         return load_execution(self._connection, self._queries, workflow_execution_id)
+
+    async def take_execution(self, workflow_execution_id: str) -> TakenExecution | None:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        return await self._commit.read(lambda: self._take_execution(workflow_execution_id))
+
+    def _take_execution(self, execution_id: str) -> TakenExecution | None:
+        queries, connection = self._queries, self._connection
+        row = queries.take_execution(
+            connection, workflow_execution_id=execution_id, cancel_signal=CANCEL_SIGNAL
+        )
+        if row is None:
+            return None
+        execution = rows.execution_from(row)
+        steps = queries.load_checkpoints(connection, workflow_execution_id=execution_id)
+        timers: list[WorkflowTimer] = []
+        if row.has_timers:
+            found = queries.load_timers(connection, workflow_execution_id=execution_id)
+            timers = [rows.timer_from(one) for one in found]
+        return TakenExecution(
+            execution=execution,
+            checkpoints=[rows.checkpoint_from(step) for step in steps],
+            pending_timers=_by_deadline(
+                [timer for timer in timers if timer.status is TimerStatus.PENDING]
+            ),
+            is_to_cancel=bool(row.is_to_cancel),
+        )
 
     async def load_executions_by_status(
         self, statuses: Iterable[ExecutionStatus]
@@ -490,7 +525,7 @@ class SqliteCheckpointStore(CheckpointStore):
             time_to_text(checkpoint.started_at),
             token,
         )
-        if checkpoint.status is StepStatus.INTENT:
+        if checkpoint.status is _INTENT:
             if not (
                 checkpoint.output_data is None
                 and checkpoint.completed_at is None
@@ -499,7 +534,7 @@ class SqliteCheckpointStore(CheckpointStore):
                 return None
             statement, in_order = self._insert_intent
             values += ("INTENT", checkpoint.kind._value_)
-        elif checkpoint.status is StepStatus.COMPLETED and checkpoint.kind is StepKind.STEP:
+        elif checkpoint.status is _COMPLETED and checkpoint.kind is _STEP:
             statement, in_order = self._update_outcome
             completed_at = optional_time_to_text(checkpoint.completed_at)
             values += ("COMPLETED", checkpoint.output_data, completed_at, checkpoint.event)

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
@@ -17,10 +18,12 @@ from durable_workflow_sqlite import (
     StepKind,
     StepStatus,
     StoreError,
+    TakenExecution,
     TimerStatus,
     Workflow,
     WorkflowSignal,
 )
+from durable_workflow_sqlite.records import CANCEL_SIGNAL
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     MINUTE,
@@ -86,11 +89,37 @@ class SavingContract(StoreContract):
         assert await store.load_pending_signals("e") == [saved]
 
     @over_a_store
+    async def test_what_is_taken_is_recorded_or_pending(self, store: CheckpointStore) -> None:
+        await store.save_execution(new_execution("e"))
+        later, sooner = new_timer("e", "later", NOON + MINUTE), new_timer("e", "sooner", NOON)
+        await store.save(
+            new_checkpoint("e", 1),
+            checkpoint_with_everything("e", 0),
+            later,
+            sooner,
+            new_timer("e", "over", NOON, status=TimerStatus.FIRED),
+        )
+        await store.send_signal(new_signal("e", "go"))
+        taken, execution = await store.take_execution("e"), await store.load_execution("e")
+        assert execution is not None
+        assert taken == TakenExecution(
+            execution=execution,
+            checkpoints=await store.load_checkpoints("e"),
+            pending_timers=[sooner, later],
+            is_to_cancel=False,
+        )
+        await store.send_signal(new_signal("e", CANCEL_SIGNAL))
+        assert taken is not None
+        cancelled = msgspec.structs.replace(taken, is_to_cancel=True)
+        assert await store.take_execution("e") == cancelled
+
+    @over_a_store
     async def test_what_is_unknown_is_none_or_an_empty_list(self, store: CheckpointStore) -> None:
         assert await store.load_workflow("unknown") is None
         assert await store.load_execution("unknown") is None
         assert await store.load_checkpoints("unknown") == []
         assert await store.load_timers("unknown") == []
+        assert await store.take_execution("unknown") is None
         assert await store.load_pending_timers() == []
         assert await store.load_pending_signals("unknown") == []
         assert await store.load_pending_signals("unknown", "go") == []
