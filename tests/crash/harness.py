@@ -11,8 +11,8 @@ import sqlite3
 import sys
 import traceback
 import warnings
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ class Scenario:
     make: Callable[[Journal], WorkflowDefinition[Any]]
     drive: Callable[[DurableEngine, WorkflowDefinition[Any], Journal], Awaitable[None]]
     ends: tuple[str, ...] = ("COMPLETED",)
+    engine: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Options of the engine."""
 
 
 class DeadlyConnection(sqlite3.Connection):
@@ -126,7 +128,8 @@ class World:
         )
         store = SqliteCheckpointStore(connection)
         connection.kill, connection.commits = kill, 0  # the migrations are killed elsewhere
-        async with store, DurableEngine(store, workflows=[definition]) as engine:
+        options = self.scenario.engine
+        async with store, DurableEngine(store, workflows=[definition], **options) as engine:
             await self.scenario.drive(engine, definition, self.journal)
 
 

@@ -23,6 +23,7 @@ from tests.crash.harness import EXECUTION, Scenario, run
 from tests.lives import Journal
 
 A_MOMENT = timedelta(milliseconds=4)
+PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
 
 
@@ -268,6 +269,20 @@ def sleeps(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
+def ends_with_its_own_cancelled_error(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="its own CancelledError")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "flight", undone=True)
+        late = asyncio.create_task(steps.do(ctx, "hotel", undone=True))
+        await steps.do(ctx, "note")
+        late.cancel()
+        await late
+
+    return body
+
+
 def signals(journal: Journal) -> WorkflowDefinition[Any]:
     steps = Steps(journal)
 
@@ -401,8 +416,11 @@ SCENARIOS = [
     Scenario("plain asyncio", plain_asyncio, run),
     Scenario("a task group that fails", a_task_group_that_fails, run, ("FAILED",)),
     Scenario("left behind by a failure", left_behind_by_a_failure, run, ("FAILED",)),
+    Scenario("its own CancelledError", ends_with_its_own_cancelled_error, run, ("FAILED",)),
     Scenario("sleeps", sleeps, run),
+    Scenario("parked in sleeps", sleeps, run, engine=PARKS_AT_ONCE),
     Scenario("signals", signals, send_signals),
+    Scenario("parked between signals", signals, send_signals, engine=PARKS_AT_ONCE),
     Scenario("signal timeout", signal_timeout, send_late),
     Scenario("time to live", long_work, run_for_a_moment, ("FAILED",)),
     *(

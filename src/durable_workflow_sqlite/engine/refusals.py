@@ -100,6 +100,8 @@ _BY_TEXT: Final = {
 }
 """By a part of the text of an error: what it is, and its name."""
 
+_ANYIO: Final = "anyio._backends._asyncio"
+_modules: Final = sys.modules
 _frame: Final = sys._getframe  # pyright: ignore[reportPrivateUsage]
 
 _THREAD_OF_ANYIO: Final = "run_sync_in_worker_thread"
@@ -165,7 +167,7 @@ class RefusingLoop(asyncio.AbstractEventLoop):
     def get_debug(self) -> bool:
         # Each new future asks this. To have one made is the first thing that a thread of anyio's
         # does which an event loop can see, and the thread begins after that.
-        if _frame(1).f_code.co_name == _THREAD_OF_ANYIO:
+        if _ANYIO in _modules and _frame(1).f_code.co_name == _THREAD_OF_ANYIO:
             name = "anyio.to_thread.run_sync"
             raise self.refuse(refusal("a thread", name, f"`{name}`"))
         return False

@@ -8,36 +8,34 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
+from durable_workflow_sqlite.store.additions import Additions
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, database_path
 from durable_workflow_sqlite.store.migration_files import (
-    FIRST,
     Migration,
-    MigrationFileError,
     Statement,
     read_migrations,
 )
-from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, load_queries
+from durable_workflow_sqlite.store.schema import (
+    expected_objects,
+    migration_errors,
+    objects_of,
+    our_tables,
+    tables_of,
+    under_first_pragmas,
+)
+from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_of_the_statement, translate
 
 
 def load_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
     """The migrations of a folder, numbered from 1 without gaps or twins, or MigrationError."""
-    with _migration_errors():
+    with migration_errors():
         return read_migrations(directory)
-
-
-@contextmanager
-def _migration_errors() -> Generator[None]:
-    try:
-        yield
-    except MigrationFileError as error:
-        raise MigrationError(str(error), version=error.version) from None
 
 
 SCHEMA_VERSION: Final = len(load_migrations())
@@ -75,9 +73,9 @@ def apply(
     todo = pending(connection, migrations, adopt=adopt)
     if not todo:
         return
-    with _plain(connection, "migrate") as path, _under_first_pragmas(connection):
+    with _plain(connection, "migrate") as path, under_first_pragmas(connection):
         for migration in todo:
-            with _migration_errors():
+            with migration_errors():
                 statements = migration.statements()
             connection.execute("begin immediate")
             try:
@@ -86,7 +84,7 @@ def apply(
                 if migration in still_todo:
                     older = migrations[: migration.version - 1]
                     # Nobody has added to tables that are not there yet.
-                    before = _Additions.to(connection, older) if todo[0].version > 1 else None
+                    before = Additions.to(connection, older) if todo[0].version > 1 else None
                     _apply(connection, migration, statements)
                     if before is not None:
                         before.restore(connection, migration)
@@ -126,10 +124,10 @@ def validate_schema(connection: sqlite3.Connection) -> list[str]:
         (version,) = connection.execute("pragma user_version").fetchone()
         if version != SCHEMA_VERSION:
             problems.append(f"the schema has version {version}, not {SCHEMA_VERSION}")
-        found = _objects(connection)
+        found = objects_of(connection)
         problems += [
             f"the {kind} {name} is missing"
-            for kind, name in sorted(_expected_objects(tuple(load_migrations())) - found)
+            for kind, name in sorted(expected_objects(tuple(load_migrations())) - found)
         ]
         problems += [
             f"pragma {name} is {value!r}, and should be {wanted}"
@@ -147,7 +145,7 @@ def _pending(
 ) -> list[Migration]:
     where = path or "the database in memory"
     (version,) = connection.execute("pragma user_version").fetchone()
-    tables = _tables(connection)
+    tables = tables_of(connection)
     if version == 0:
         # Litestream, if it was there first, has put its own tables into a file that is still new.
         others = [name for name in tables if not name.startswith("_litestream_")]
@@ -159,7 +157,7 @@ def _pending(
             )
         return list(migrations)
 
-    ours = _our_tables(migrations[: max(version, 1)])
+    ours = our_tables(migrations[: max(version, 1)])
     if version < 0 or not ours & tables.keys():
         raise MigrationError(
             f"{where} belongs to another application: it has schema version {version}, and none of"
@@ -196,66 +194,13 @@ def _apply(
             ) from error
 
 
-class _Additions(NamedTuple):
-    """What others have added to our tables: a migration that rebuilds a table drops it."""
-
-    columns: frozenset[str]
-    statements: dict[str, str]
-    """What made their indexes and triggers, by name."""
-
-    @classmethod
-    def to(cls, connection: sqlite3.Connection, migrations: Sequence[Migration]) -> _Additions:
-        tables = _our_tables(migrations)
-        ours = _expected_statements(tuple(migrations))
-        return cls(
-            frozenset(
-                name
-                for kind, name in _objects(connection) - _expected_objects(tuple(migrations))
-                if kind == "column" and name.partition(".")[0] in tables
-            ),
-            {name: sql for name, sql in _statements(connection).items() if name not in ours},
-        )
-
-    def restore(self, connection: sqlite3.Connection, migration: Migration) -> None:
-        """Make the indexes and triggers again that are gone. Raises MigrationError for columns."""
-        what = "column"
-        lost = sorted(self.columns - {name for _, name in _objects(connection)})
-        if not lost:
-            what = "index or trigger"
-            there = _statements(connection)
-            for name, statement in self.statements.items():
-                if name not in there:
-                    try:
-                        connection.execute(statement)
-                    except sqlite3.Error as error:
-                        if not is_of_the_statement(error):
-                            raise
-                        lost.append(f"{name} ({error})")
-        if lost:
-            raise MigrationError(
-                f"migration {migration.path.name} rebuilds a table, and cannot keep your own {what}"
-                f" {lost[0]}; move it to a table of your own, and migrate again. The database is as"
-                " it was before it",
-                version=migration.version,
-            )
-
-
-def _statements(connection: sqlite3.Connection) -> dict[str, str]:
-    """What made the indexes and triggers of a database, by name."""
-    return {
-        row.name: row.sql
-        for row in load_queries().load_schema_objects(connection)
-        if row.type in ("index", "trigger")
-    }
-
-
 def _check_references(
     connection: sqlite3.Connection, migration: Migration, migrations: Sequence[Migration]
 ) -> None:
     # Table by table, since what an adopted database holds beside ours is not our concern.
     broken = [
         row
-        for table in sorted(_our_tables(migrations[: migration.version]))
+        for table in sorted(our_tables(migrations[: migration.version]))
         for row in connection.execute(f"pragma main.foreign_key_check({table})")
     ]
     if broken:
@@ -274,62 +219,6 @@ def _roll_back(connection: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("rollback")
-
-
-def _tables(connection: sqlite3.Connection) -> dict[str, str]:
-    """The tables of a database, and its views: the kind of each, by name."""
-    return {
-        name: "view" if kind == "view" else "table"
-        for _, name, kind, *_ in connection.execute("pragma main.table_list").fetchall()
-        if not name.startswith("sqlite_")
-    }
-
-
-def _objects(connection: sqlite3.Connection) -> set[tuple[str, str]]:
-    """Tables, columns (as table.column), indexes and views of a database, by kind and name."""
-    found: set[tuple[str, str]] = set()
-    for table, kind in _tables(connection).items():
-        found.add((kind, table))
-        if kind == "view":
-            continue  # its columns are the tables'; where one of these is gone, it has none
-        quoted = '"' + table.replace('"', '""') + '"'
-        for _, column, *_ in connection.execute(f"pragma main.table_info({quoted})"):
-            found.add(("column", f"{table}.{column}"))
-        for _, index, _, origin, _ in connection.execute(f"pragma main.index_list({quoted})"):
-            if origin == "c":  # made by `create index`, and not by a constraint
-                found.add(("index", index))
-    return found
-
-
-def _our_tables(migrations: Sequence[Migration]) -> set[str]:
-    return {name for kind, name in _expected_objects(tuple(migrations)) if kind == "table"}
-
-
-@cache
-def _expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str, str]]:
-    """What migrations add up to."""
-    with _new_database(migrations) as connection:
-        return frozenset(_objects(connection))
-
-
-@cache
-def _expected_statements(migrations: tuple[Migration, ...]) -> frozenset[str]:
-    """The indexes and triggers that migrations add up to."""
-    with _new_database(migrations) as connection:
-        return frozenset(_statements(connection))
-
-
-@contextmanager
-def _new_database(migrations: tuple[Migration, ...]) -> Generator[sqlite3.Connection]:
-    with (
-        closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
-        _under_first_pragmas(connection),
-        _migration_errors(),
-    ):
-        for migration in migrations:
-            for statement in migration.statements():
-                connection.execute(statement.text)
-        yield connection
 
 
 def _pragmas_that_do_not_hold(
@@ -367,15 +256,3 @@ def _plain(connection: sqlite3.Connection, doing: str) -> Generator[str | None]:
             connection.row_factory, connection.text_factory = before
     except FAILURES as error:
         raise translate(error, doing, path) from error
-
-
-@contextmanager
-def _under_first_pragmas(connection: sqlite3.Connection) -> Generator[None]:
-    before = {name: connection.execute(f"pragma {name}").fetchone()[0] for name in FIRST}
-    for name, value in FIRST.items():
-        connection.execute(f"pragma {name} = {value}")
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            connection.execute(f"pragma {name} = {value}")

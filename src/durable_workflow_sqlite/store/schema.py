@@ -1,0 +1,97 @@
+"""The schema of a database, and the one that migrations add up to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
+
+from durable_workflow_sqlite.errors import MigrationError
+from durable_workflow_sqlite.store.migration_files import FIRST, Migration, MigrationFileError
+from durable_workflow_sqlite.store.sql import load_queries
+
+
+def tables_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """The tables of a database, and its views: the kind of each, by name."""
+    return {
+        name: "view" if kind == "view" else "table"
+        for _, name, kind, *_ in connection.execute("pragma main.table_list").fetchall()
+        if not name.startswith("sqlite_")
+    }
+
+
+def objects_of(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Tables, columns (as table.column), indexes and views of a database, by kind and name."""
+    found: set[tuple[str, str]] = set()
+    for table, kind in tables_of(connection).items():
+        found.add((kind, table))
+        if kind == "view":
+            continue  # its columns are the tables'; where one of these is gone, it has none
+        quoted = '"' + table.replace('"', '""') + '"'
+        for _, column, *_ in connection.execute(f"pragma main.table_info({quoted})"):
+            found.add(("column", f"{table}.{column}"))
+        for _, index, _, origin, _ in connection.execute(f"pragma main.index_list({quoted})"):
+            if origin == "c":  # made by `create index`, and not by a constraint
+                found.add(("index", index))
+    return found
+
+
+def statements_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """What made the indexes and triggers of a database, by name."""
+    return {
+        row.name: row.sql
+        for row in load_queries().load_schema_objects(connection)
+        if row.type in ("index", "trigger")
+    }
+
+
+def our_tables(migrations: Sequence[Migration]) -> set[str]:
+    return {name for kind, name in expected_objects(tuple(migrations)) if kind == "table"}
+
+
+@cache
+def expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str, str]]:
+    """What migrations add up to."""
+    with _new_database(migrations) as connection:
+        return frozenset(objects_of(connection))
+
+
+@cache
+def expected_statements(migrations: tuple[Migration, ...]) -> frozenset[str]:
+    """The indexes and triggers that migrations add up to."""
+    with _new_database(migrations) as connection:
+        return frozenset(statements_of(connection))
+
+
+@contextmanager
+def _new_database(migrations: tuple[Migration, ...]) -> Generator[sqlite3.Connection]:
+    with (
+        closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
+        under_first_pragmas(connection),
+        migration_errors(),
+    ):
+        for migration in migrations:
+            for statement in migration.statements():
+                connection.execute(statement.text)
+        yield connection
+
+
+@contextmanager
+def migration_errors() -> Generator[None]:
+    try:
+        yield
+    except MigrationFileError as error:
+        raise MigrationError(str(error), version=error.version) from None
+
+
+@contextmanager
+def under_first_pragmas(connection: sqlite3.Connection) -> Generator[None]:
+    before = {name: connection.execute(f"pragma {name}").fetchone()[0] for name in FIRST}
+    for name, value in FIRST.items():
+        connection.execute(f"pragma {name} = {value}")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            connection.execute(f"pragma {name} = {value}")
