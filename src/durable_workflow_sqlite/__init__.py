@@ -7,7 +7,7 @@ from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
-from durable_workflow_sqlite.engine.workflow import WorkflowDefinition, workflow
+from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
     ClaimLostError,
     CompensationError,
@@ -34,6 +34,7 @@ from durable_workflow_sqlite.errors import (
     StoreGoneError,
     StoreReadOnlyError,
     WorkflowCancelledError,
+    WorkflowCodeError,
     WorkflowExpiredError,
     WorkflowFailedError,
     WorkflowStuckError,
@@ -61,6 +62,7 @@ from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, va
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
 __all__ = [
+    "CODE_ERRORS",
     "SCHEMA_VERSION",
     "AbandonedExecution",
     "CheckpointStore",
@@ -108,6 +110,7 @@ __all__ = [
     "Workflow",
     "WorkflowCancelledError",
     "WorkflowClaim",
+    "WorkflowCodeError",
     "WorkflowContext",
     "WorkflowDefinition",
     "WorkflowExecution",

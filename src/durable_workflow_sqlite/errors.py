@@ -13,6 +13,7 @@ DurableWorkflowError
 ├── NonDeterminismError        a replay that does not match its history
 ├── StepNotAwaitedError        a workflow called a step, and never awaited it
 ├── NonDeterministicCallError  a workflow function called what a replay cannot repeat
+├── WorkflowCodeError          a workflow function raised what tells of a mistake in its code
 ├── WorkflowStuckError         a workflow function waits for something that cannot come
 ├── ErrorClassNotFoundError    the class of a recorded error cannot be found any more
 ├── ExecutionNotFoundError     no execution has this id
@@ -216,6 +217,24 @@ class NonDeterministicCallError(DurableWorkflowError):
     ) -> None:
         super().__init__(message, workflow_execution_id=workflow_execution_id)
         self.call = call
+
+
+class WorkflowCodeError(DurableWorkflowError):
+    """A workflow function raised an error that tells of a mistake in its code, not in its work.
+
+    No step raised it. The execution is left as it is: nothing is undone. It continues with mended
+    code. `error_type` is the `module:name` of the error, which is the `__cause__` of this one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        error_type: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.error_type = error_type
 
 
 class WorkflowStuckError(DurableWorkflowError):

@@ -15,6 +15,7 @@ from durable_workflow_sqlite import (
     DurableWorkflowError,
     RetryPolicy,
     SignalTimeoutError,
+    WorkflowCodeError,
     WorkflowContext,
     WorkflowDefinition,
     workflow,
@@ -283,6 +284,35 @@ def ends_with_its_own_cancelled_error(journal: Journal) -> WorkflowDefinition[An
     return body
 
 
+def stopped_by_a_mistake(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="stopped by a mistake")
+    async def body(ctx: WorkflowContext) -> str:
+        await steps.do(ctx, "flight", undone=True)
+        beside = asyncio.create_task(steps.do(ctx, "hotel", undone=True))
+        await steps.do(ctx, "note")
+        if "mended" not in journal.lines:
+            raise KeyError("a typo")
+        await beside
+        return await steps.do(ctx, "last")
+
+    return body
+
+
+async def mend_and_go_on(
+    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+) -> None:
+    """Once the code is mended, a signal makes the worker take the execution on again."""
+    handle = await engine.start(definition, execution_id=EXECUTION)
+    try:
+        await handle.result()
+    except WorkflowCodeError:
+        journal.note("mended")
+        await handle.signal("mended")
+        await handle.result()
+
+
 def signals(journal: Journal) -> WorkflowDefinition[Any]:
     steps = Steps(journal)
 
@@ -417,6 +447,7 @@ SCENARIOS = [
     Scenario("a task group that fails", a_task_group_that_fails, run, ("FAILED",)),
     Scenario("left behind by a failure", left_behind_by_a_failure, run, ("FAILED",)),
     Scenario("its own CancelledError", ends_with_its_own_cancelled_error, run, ("FAILED",)),
+    Scenario("stopped by a mistake", stopped_by_a_mistake, mend_and_go_on),
     Scenario("sleeps", sleeps, run),
     Scenario("parked in sleeps", sleeps, run, engine=PARKS_AT_ONCE),
     Scenario("signals", signals, send_signals),

@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     SerializationError,
     SqliteCheckpointStore,
     StepStatus,
+    WorkflowCodeError,
     WorkflowContext,
     WorkflowFailedError,
     WorkflowGuarantee,
@@ -204,30 +205,30 @@ def test_unknown_executions_are_errors() -> None:
 def test_a_failure_is_raised_with_its_cause_and_stored_with_its_class() -> None:
     @workflow
     async def fail(ctx: WorkflowContext) -> None:
-        raise LookupError("gone")
+        raise ConnectionError("gone")
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError) as live:
                 await engine.run(fail, execution_id="one")
-            assert isinstance(live.value.__cause__, LookupError)
+            assert isinstance(live.value.__cause__, ConnectionError)
             with pytest.raises(WorkflowFailedError) as stored:
                 await engine.run(fail, execution_id="one")
-            assert stored.value.error_type == "builtins:LookupError"
+            assert stored.value.error_type == "builtins:ConnectionError"
             assert stored.value.error_message == "gone"
             assert stored.value.workflow_execution_id == "one"
 
     asyncio.run(life())
 
 
-def test_a_result_of_the_workflow_that_is_no_json_fails_it() -> None:
-    @workflow
+def test_a_result_of_the_workflow_that_is_no_json_stops_it() -> None:
+    @workflow(stops_on=())
     async def unfit(ctx: WorkflowContext) -> Any:
         return object()
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError) as caught:
+            with pytest.raises(WorkflowCodeError) as caught:
                 await engine.run(unfit)
             assert isinstance(caught.value.__cause__, SerializationError)
 

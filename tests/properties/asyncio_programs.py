@@ -304,7 +304,7 @@ class Walk:
         return f"{wait.signal} {payload}"
 
     async def _fail(self, _: WorkflowContext, __: Fail) -> str:
-        raise LookupError(self._way.digest)
+        raise ValueError(self._way.digest)
 
     async def _row(self, ctx: WorkflowContext, row: Row) -> str:
         for number in range(len(row.kids)):
@@ -526,7 +526,7 @@ def _outcome(task: asyncio.Task[str]) -> str:
 def _in_words(came: object) -> str:
     if isinstance(came, BaseExceptionGroup):
         return f"group of {[_in_words(one) for one in came.exceptions]}"
-    if isinstance(came, LookupError | ConnectionError):
+    if isinstance(came, ValueError | ConnectionError):
         return f"{type(came).__name__} {came}"
     return type(came).__name__ if isinstance(came, BaseException) else str(came)
 

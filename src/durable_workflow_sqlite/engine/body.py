@@ -331,7 +331,7 @@ def _refusal_in(error: BaseException) -> NonDeterministicCallError | None:
     to_see, seen = [error], set[int]()
     while to_see:
         one = to_see.pop()
-        if id(one) in seen or _is_of_a_step(one):
+        if id(one) in seen or is_of_a_step(one):
             continue
         seen.add(id(one))
         refused = one if isinstance(one, NonDeterministicCallError) else refused_by_asyncio(one)
@@ -344,7 +344,7 @@ def _refusal_in(error: BaseException) -> NonDeterministicCallError | None:
     return None
 
 
-def _is_of_a_step(error: BaseException) -> bool:
+def is_of_a_step(error: BaseException) -> bool:
     """Whether a workflow function was told of an error: it is an outcome, and recorded."""
     place = error.__traceback__
     while place is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
-from durable_workflow_sqlite.engine.body import is_refused
+from durable_workflow_sqlite.engine.body import is_of_a_step, is_refused
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
@@ -20,6 +20,7 @@ from durable_workflow_sqlite.errors import (
     StepNotAwaitedError,
     StoreError,
     WorkflowCancelledError,
+    WorkflowCodeError,
 )
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
@@ -30,9 +31,13 @@ from durable_workflow_sqlite.records import (
 )
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from durable_workflow_sqlite.engine.body import Body
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+
+_LIBRARY: Final = __name__.partition(".")[0] + "."
 
 CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
 
@@ -91,7 +96,28 @@ class Ending:
         if not _is_failure(error) or is_refused(error):
             # The process is told to exit, or the code is wrong: nobody failed.
             raise LeftAsItIs(error)
+        if (mistake := mistake_in(error, self._definition.stops_on)) is not None:
+            raise LeftAsItIs(self._in_trouble(mistake)) from error
         return await self._undo(error)
+
+    def _in_trouble(self, mistake: BaseException) -> WorkflowCodeError:
+        execution_id = self._run.id
+        text = failures.as_text(mistake, self._run.environment.format_error)
+        name = type(mistake).__qualname__
+        otherwise = (
+            f". If the execution shall fail with it, raise another class than {name}, or leave"
+            f" {name} out of `@workflow(stops_on=...)`"
+        )
+        trouble = WorkflowCodeError(
+            f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}."
+            " No step raised it, so it tells of a mistake in the code: the execution was left as"
+            " it is, nothing was undone, and with mended code it continues"
+            + ("" if _is_of_this_library(mistake) else otherwise),
+            workflow_execution_id=execution_id,
+            error_type=failures.error_type(mistake),
+        )
+        trouble.__cause__ = mistake
+        return trouble
 
     async def _complete(self, result: object) -> Outcome:
         run = self._run
@@ -265,6 +291,44 @@ class Ending:
             )
         run.environment.observers.tell("on_execution_complete", record, elapsed)
         return Outcome(record)
+
+
+def mistake_in(error: BaseException, classes: tuple[type[Exception], ...]) -> BaseException | None:
+    """What in an error tells of a mistake in the code, if the workflow function itself raised it.
+
+    What a step failed with is an outcome. What this library raised at a call is a mistake always.
+    """
+    if is_of_a_step(error):
+        return None
+    if isinstance(error, BaseExceptionGroup):
+        within = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        found = (mistake_in(one, classes) for one in within)
+        return next((one for one in found if one is not None), None)
+    return error if isinstance(error, classes) or _is_of_this_library(error) else None
+
+
+def _is_of_this_library(error: BaseException) -> bool:
+    place = _last_place(error)
+    return place is not None and place.f_globals.get("__name__", "").startswith(_LIBRARY)
+
+
+def _last_place(error: BaseException) -> FrameType | None:
+    """The frame that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame
+
+
+def _where(error: BaseException) -> str:
+    """The line of the workflow's own code that raised it."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith(_LIBRARY):
+            place = f" at line {trace.tb_lineno} of {code.co_filename}, in {code.co_qualname}"
+        trace = trace.tb_next
+    return place
 
 
 def _is_failure(error: BaseException) -> bool:

@@ -6,7 +6,17 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    TypeAlias,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    overload,
+)
 
 import msgspec
 
@@ -16,6 +26,21 @@ from durable_workflow_sqlite.records import Workflow, check_identifier, check_in
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.context import WorkflowContext
+
+CODE_ERRORS: Final[tuple[type[Exception], ...]] = (
+    NameError,
+    AttributeError,
+    TypeError,
+    LookupError,
+    ImportError,
+    AssertionError,
+    NotImplementedError,
+    RecursionError,
+)
+"""The errors that tell of a mistake in the code of a workflow function that raises them.
+
+They are what `@workflow(stops_on=...)` is by default.
+"""
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -30,6 +55,7 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         function: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R_co]],
         name: str,
         version: int,
+        stops_on: tuple[type[Exception], ...] = CODE_ERRORS,
     ) -> None:
         if not inspect.iscoroutinefunction(function):
             raise TypeError(
@@ -45,6 +71,7 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         """The context variables as they were where it was defined: what its body sees."""
         self.name = name
         self.version = version
+        self.stops_on = _checked_stops_on(name, stops_on)
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -141,7 +168,7 @@ def workflow(
 
 @overload
 def workflow(
-    *, name: str | None = None, version: int = 1
+    *, name: str | None = None, version: int = 1, stops_on: Iterable[type[Exception]] = CODE_ERRORS
 ) -> Callable[
     [Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]]],
     WorkflowDefinition[*Ts, R],
@@ -154,12 +181,18 @@ def workflow(
     *,
     name: str | None = None,
     version: int = 1,
+    stops_on: Iterable[type[Exception]] = CODE_ERRORS,
 ) -> Any:
     """Make a workflow of an async function whose first parameter is a `WorkflowContext`.
 
     name: the type name under which executions are stored; the function's name by default.
     version: of the definition. An execution always runs with the version that it was started with.
         So use a higher version if the changed function cannot replay unfinished executions.
+    stops_on: the classes of errors that tell of a mistake in the code. If the function itself
+        raises one, and no step did, the execution is left as it is, with `WorkflowCodeError`:
+        nothing is undone, and it continues with mended code. `CODE_ERRORS` by default;
+        `(*CODE_ERRORS, ValueError)` adds a class. With `()` only what this library raises at a
+        wrong call, or for a result that cannot be stored, does so.
 
     The other parameters are the input. They are stored as JSON and come back as the types that
     their annotations name; so does the result.
@@ -169,9 +202,22 @@ def workflow(
 
     def define(function: Callable[..., Coroutine[Any, Any, Any]]) -> AnyWorkflow:
         own_name = getattr(function, "__name__", "") if name is None else name
-        return WorkflowDefinition[*tuple[Any, ...], Any](function, own_name, version)
+        return WorkflowDefinition[*tuple[Any, ...], Any](
+            function, own_name, version, tuple(stops_on)
+        )
 
     return define if function is None else define(function)
+
+
+def _checked_stops_on(
+    name: str, stops_on: tuple[type[Exception], ...]
+) -> tuple[type[Exception], ...]:
+    for one in stops_on:
+        if not (isinstance(one, type) and issubclass(one, Exception)):
+            raise TypeError(
+                f"stops_on of workflow {name!r} must hold classes of exceptions, not {one!r}"
+            )
+    return stops_on
 
 
 def check_workflow(candidate: object) -> None:

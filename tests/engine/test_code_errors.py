@@ -1,0 +1,276 @@
+"""A mistake in the code of a workflow function is no failure of the work: mended code goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    CODE_ERRORS,
+    DurableEngine,
+    ExecutionStatus,
+    SqliteCheckpointStore,
+    WorkflowCodeError,
+    WorkflowContext,
+    WorkflowDefinition,
+    WorkflowFailedError,
+    workflow,
+)
+
+Body = Callable[[WorkflowContext], Awaitable[Any]]
+
+ran: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran() -> None:
+    ran.clear()
+
+
+async def charge() -> dict[str, int]:
+    ran.append("charge")
+    return {"cents": 42}
+
+
+def refund(_: object) -> None:
+    ran.append("refund")
+
+
+def order_that(ends: Body, **options: Any) -> WorkflowDefinition[Any]:
+    """An order that is paid, and then ends in some way."""
+
+    @workflow(name="order", **options)
+    async def order(ctx: WorkflowContext) -> Any:
+        await ctx.step("charge", charge, compensate=refund)
+        return await ends(ctx)
+
+    return order
+
+
+async def live(
+    file: Path, definition: WorkflowDefinition[Any]
+) -> tuple[Any, ExecutionStatus, str | None]:
+    """What it gives or raises in one life, its status, and its trouble."""
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[definition]) as engine:
+            handle = await engine.start(definition, execution_id="one")
+            end: Any = None
+            try:
+                end = await handle.result()
+            except Exception as error:
+                end = error
+        record = await store.load_execution("one")
+        assert record is not None
+        return end, record.status, record.trouble
+
+
+async def by_name(ctx: WorkflowContext) -> None:
+    misspelled  # type: ignore[name-defined]  # noqa: B018, F821
+
+
+async def by_attribute(ctx: WorkflowContext) -> None:
+    ctx.stepp()  # type: ignore[attr-defined]
+
+
+async def by_type(ctx: WorkflowContext) -> None:
+    len(3)  # type: ignore[arg-type]
+
+
+async def by_key(ctx: WorkflowContext) -> int:
+    return {"cents": 42}["cent"]
+
+
+async def by_import(ctx: WorkflowContext) -> None:
+    from durable_workflow_sqlite import nothing_of_that_name  # type: ignore[attr-defined] # noqa: F401
+
+
+async def by_assertion(ctx: WorkflowContext) -> None:
+    raise AssertionError("cannot be")
+
+
+async def by_what_is_to_be_written(ctx: WorkflowContext) -> None:
+    raise NotImplementedError
+
+
+async def by_recursion(ctx: WorkflowContext) -> None:
+    await by_recursion(ctx)
+
+
+async def by_a_result_that_is_no_json(ctx: WorkflowContext) -> object:
+    return object()
+
+
+async def by_no_function(ctx: WorkflowContext) -> None:
+    await ctx.step("ship", "not a function")  # type: ignore[call-overload]
+
+
+async def by_no_name(ctx: WorkflowContext) -> None:
+    await ctx.step("", charge)
+
+
+async def by_a_sleep_backwards(ctx: WorkflowContext) -> None:
+    await ctx.sleep("night", timedelta(days=-1))
+
+
+async def in_a_group(ctx: WorkflowContext) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ctx.sleep("night", timedelta(days=1)))
+        group.create_task(by_key(ctx))
+
+
+async def after_a_step_failed(ctx: WorkflowContext) -> None:
+    try:
+        await ctx.step("ship", fails, ValueError)
+    except ValueError as error:
+        raise KeyError("typo") from error
+
+
+def fails(error: type[Exception]) -> None:
+    raise error("the parcel is lost")
+
+
+MISTAKES = [
+    by_name,
+    by_attribute,
+    by_type,
+    by_key,
+    by_import,
+    by_assertion,
+    by_what_is_to_be_written,
+    by_recursion,
+    by_a_result_that_is_no_json,
+    by_no_function,
+    by_no_name,
+    by_a_sleep_backwards,
+    in_a_group,
+    after_a_step_failed,
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_stops_the_execution_and_mended_code_goes_on(file: Path, mistake: Body) -> None:
+    async def mended(ctx: WorkflowContext) -> str:
+        if mistake is in_a_group:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await ctx.sleep("night", timedelta(days=1))
+        if mistake is after_a_step_failed:
+            with contextlib.suppress(ValueError):
+                await ctx.step("ship", fails, ValueError)
+        return "shipped"
+
+    async def lives() -> None:
+        end, status, trouble = await live(file, order_that(mistake))
+        assert isinstance(end, WorkflowCodeError), repr(end)
+        assert end.__cause__ is not None
+        assert end.error_type == f"{type(end.__cause__).__module__}:{type(end.__cause__).__name__}"
+        assert not status.is_terminal
+        assert trouble is not None
+        assert trouble.startswith("WorkflowCodeError: ")
+        assert "it was left as it is" in trouble or "was left as it is" in trouble
+        end, status, trouble = await live(file, order_that(mended))
+        assert (end, status, trouble) == ("shipped", ExecutionStatus.COMPLETED, None)
+
+    asyncio.run(lives())
+    assert ran == ["charge"]
+
+
+def test_it_says_what_was_raised_and_where(file: Path) -> None:
+    end, _, _ = asyncio.run(live(file, order_that(by_key)))
+    text = str(end)
+    assert "raised KeyError: 'cent'" in text
+    assert f"of {__file__}, in by_key" in text
+    assert "stops_on" in text
+
+
+@pytest.mark.parametrize("error", [*CODE_ERRORS[:7], KeyError, ValueError])
+def test_what_a_step_fails_with_is_an_outcome(file: Path, error: type[Exception]) -> None:
+    async def ships(ctx: WorkflowContext) -> None:
+        await ctx.step("ship", fails, error)
+
+    end, status, _ = asyncio.run(live(file, order_that(ships)))
+    assert isinstance(end, WorkflowFailedError)
+    assert status is ExecutionStatus.FAILED
+    assert ran == ["charge", "refund"]
+
+
+def test_it_is_an_outcome_in_the_next_life_too(file: Path) -> None:
+    async def ships(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.step("ship", fails, KeyError)
+        except KeyError:
+            await ctx.wait_signal("decided")
+            raise
+
+    async def lives() -> None:
+        definition = order_that(ships)
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.start(definition, execution_id="one")
+            async with asyncio.timeout(10):
+                while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
+                    await asyncio.sleep(0.01)
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[definition]) as engine:
+                await engine.send_signal("one", "decided")
+                with pytest.raises(WorkflowFailedError, match="the parcel is lost"):
+                    await engine.handle("one").result()
+
+    asyncio.run(lives())
+    assert ran == ["charge", "refund"]
+
+
+def test_a_workflow_says_which_classes_stop_it(file: Path) -> None:
+    class Bug(Exception):
+        pass
+
+    async def raises_bug(ctx: WorkflowContext) -> None:
+        raise Bug
+
+    async def lives() -> None:
+        end, status, _ = await live(file, order_that(raises_bug, stops_on=(*CODE_ERRORS, Bug)))
+        assert isinstance(end, WorkflowCodeError)
+        assert not status.is_terminal
+        end, status, _ = await live(file, order_that(raises_bug))
+        assert isinstance(end, WorkflowFailedError)
+        assert status is ExecutionStatus.FAILED
+
+    asyncio.run(lives())
+    assert ran == ["charge", "refund"]
+
+
+def test_every_error_fails_a_workflow_that_stops_on_none(file: Path) -> None:
+    end, status, _ = asyncio.run(live(file, order_that(by_key, stops_on=())))
+    assert isinstance(end, WorkflowFailedError)
+    assert isinstance(end.__cause__, KeyError)
+    assert status is ExecutionStatus.FAILED
+    assert ran == ["charge", "refund"]
+
+
+def test_one_that_was_stopped_can_be_cancelled_and_is_undone(file: Path) -> None:
+    async def lives() -> None:
+        definition = order_that(by_key)
+        await live(file, definition)
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[definition]) as engine:
+                await engine.cancel("one")
+                async with asyncio.timeout(10):
+                    while not (await engine.load("one")).status.is_terminal:
+                        await asyncio.sleep(0.01)
+            record = await store.load_execution("one")
+            assert record is not None
+            assert record.status is ExecutionStatus.CANCELLED
+
+    asyncio.run(lives())
+    assert ran == ["charge", "refund"]
+
+
+@pytest.mark.parametrize("stops_on", [[int], ["KeyError"], [KeyError()], [KeyboardInterrupt]])
+def test_only_classes_of_exceptions_are_taken(stops_on: list[Any]) -> None:
+    with pytest.raises(TypeError, match="must hold classes of exceptions"):
+        order_that(by_key, stops_on=stops_on)
