@@ -167,6 +167,10 @@ def lost(life: Life) -> list[str]:
     ]
 
 
+RETRYING = "retrying"
+"""What is noted before an operator has what failed run again."""
+
+
 def violations(lives: list[Life]) -> list[str]:
     """Every broken promise, in words; the last life is the one that finished the execution."""
     lives = [_as_remembered(life) if life.forgot else life for life in lives]
@@ -303,7 +307,14 @@ def _of_events(at: Snapshot) -> Iterator[str]:
 
 def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
     old, new = before.after, after.after
-    if old.status in FINAL and (old.status, old.output_data) != (new.status, new.output_data):
+    may_be_retried = RETRYING in (*before.journal, *after.journal)
+    if may_be_retried and old.status in FINAL and new.status not in ("COMPENSATING", *FINAL):
+        yield f"{old.status} was retried, and is {new.status}"
+    elif (
+        not may_be_retried
+        and old.status in FINAL
+        and (old.status, old.output_data) != (new.status, new.output_data)
+    ):
         yield f"a final status changed: {old.status} to {new.status}"
     if old.status == "COMPENSATING" and new.status not in ("COMPENSATING", "FAILED", "CANCELLED"):
         yield f"an execution that was compensating became {new.status}"
@@ -331,7 +342,7 @@ def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
         ):
             yield f"{step.step_name} ran again after it was cut off"
     for place, step in old.compensations().items():
-        if step.status in ("COMPENSATED", "FAILED"):
+        if step.status == "COMPENSATED" or (step.status == "FAILED" and not may_be_retried):
             name = step.step_name.removesuffix(SUFFIX)
             if f"undo {name}" in after.journal:
                 yield f"{name} was undone again after that was {step.status}"

@@ -1,5 +1,5 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are
--- final: no statement but reopen_execution changes the status of a row that has one.
+-- final: no statement but reopen_... changes the status of a row that has one.
 --
 -- One that no worker has claimed is in a queue, that of its workflow and priority,
 -- from available_at on.
@@ -643,6 +643,29 @@ where
             step_checkpoints.workflow_execution_id
             = workflow_executions.workflow_execution_id
             and step_checkpoints.attempt = 0
+    );
+
+-- name: reopen_compensations(workflow_execution_id, updated_at)!
+-- Makes an execution that was not undone to the end one that is to be undone on, by an
+-- operator's wish. Its error stays, and so does the last event that it heard of.
+-- Changing no row means that it is unknown, not ended, or that no compensation failed.
+update workflow_executions
+set
+    status = 'COMPENSATING',
+    ttl_expires_at = null,
+    recovery_count = 0,
+    updated_at = :updated_at
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('FAILED', 'CANCELLED')
+    and exists (
+        select 1
+        from step_checkpoints
+        where
+            step_checkpoints.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+            and step_checkpoints.attempt = 0
+            and step_checkpoints.status = 'FAILED'
     );
 
 -- name: load_statuses(workflow_execution_ids)

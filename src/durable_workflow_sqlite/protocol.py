@@ -290,10 +290,12 @@ class CheckpointStore(Protocol):
     ) -> None:
         """Make a FAILED execution PENDING, and save records beside, in one transaction.
 
-        Its error is forgotten, and its time to live and `last_event` with it.
+        Its error is forgotten, and its time to live and `last_event` with it. A FAILED or CANCELLED
+        one with a compensation that has FAILED becomes COMPENSATING instead; it keeps its error
+        and `last_event`.
 
         Raises ExecutionNotFoundError, or ExecutionConflictError for one that did not fail or that
-        was compensated; nothing is written then.
+        is undone to the end; nothing is written then.
         """
         ...
 

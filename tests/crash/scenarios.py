@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
 )
 from tests.crash.harness import EXECUTION, Scenario, run
 from tests.lives import Journal
+from tests.oracle import RETRYING
 
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
@@ -313,6 +314,19 @@ async def mend_and_go_on(
         await handle.result()
 
 
+async def run_and_retry(
+    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+) -> None:
+    """An operator has what was not undone tried again, once in all lives."""
+    await run(engine, definition, journal)
+    if "retried" not in journal.lines:
+        journal.note(RETRYING)
+        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+            await engine.retry(EXECUTION)
+        journal.note("retried")
+    await run(engine, definition, journal)
+
+
 def signals(journal: Journal) -> WorkflowDefinition[Any]:
     steps = Steps(journal)
 
@@ -440,6 +454,7 @@ SCENARIOS = [
     Scenario("ten steps", ten_steps, run),
     Scenario("retries", retries, run),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
+    Scenario("a compensation that is retried", saga, run_and_retry, ("FAILED",)),
     Scenario("actions in threads", threads, run, ("FAILED",)),
     Scenario("nested branches", branches, run),
     Scenario("branches that fail", branches_that_fail, run, ("FAILED",)),

@@ -60,13 +60,13 @@ def cancel(file: Path, execution_id: str) -> None:
 
 
 def retry(file: Path, execution_id: str) -> None:
-    """Run a failed or blocked execution again."""
+    """Run a failed or blocked execution again, or the compensations that failed."""
 
     async def ask(engine: DurableEngine) -> None:
         await engine.retry(execution_id)
 
     _ask(file, execution_id, ask)
-    say(f"{execution_id} goes on from its failed step when a worker takes it")
+    say(f"{execution_id} goes on from what failed when a worker takes it")
 
 
 def _ask(file: Path, execution_id: str, act: Callable[[DurableEngine], Awaitable[R]]) -> R:

@@ -172,8 +172,8 @@ _ACTIONS: Final = (
     Action(
         "retry",
         "Retry this execution?",
-        "It is opened again and goes on from the step that failed. What is completed does not run"
-        " again.",
+        "It is opened again and goes on from what failed, a step or a compensation. What is"
+        " completed does not run again.",
         "Leave it",
         "Retry it",
         _retry,

@@ -66,7 +66,8 @@ def details_of(
         "can_signal": not is_final,
         "can_cancel": not is_final and summary.status != ExecutionStatus.COMPENSATING,
         "can_retry": is_blocked
-        or (summary.status == ExecutionStatus.FAILED and not found.compensations),
+        or (summary.status == ExecutionStatus.FAILED and not found.compensations)
+        or (is_final and any(one.status == "FAILED" for one in found.compensations)),
         "announce": f"{summary.status.lower()}. {says.headline}",
     }
 

@@ -30,8 +30,9 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 COMPENSATION_RETRY: Final = RetryPolicy.exponential(
-    max_attempts=5, initial_delay=timedelta(milliseconds=200), max_delay=timedelta(seconds=30)
+    max_attempts=None, initial_delay=timedelta(milliseconds=200), max_delay=timedelta(hours=1)
 )
+"""A compensation does not give up: what is not undone is somebody's money."""
 _KEY_NAMESPACE: Final = uuid.UUID("b5b1a4a4-6f0e-4f7c-9a51-3f6a0d0c7a11")
 _ON_CANCEL: Final = get_args(OnCancel)
 
@@ -150,7 +151,9 @@ class WorkflowContext:
             and comes back as the type that the return annotation of the action names.
         compensate: called with the result, to undo the step when the execution fails or is
             cancelled.
-        retry: attempts after a failure; `compensate_retry` is the same for the compensation.
+        retry: attempts after a failure; `compensate_retry` is the same for the compensation. By
+            default a compensation is tried again for as long as it takes, at first after 0.2
+            seconds, later once an hour. The execution is COMPENSATING until then.
         timeout: of each attempt. A sync action cannot be interrupted: after the timeout it runs to
             its end, and its result is ignored.
         serialize, deserialize: to plain JSON data and back, instead of the annotation's type.

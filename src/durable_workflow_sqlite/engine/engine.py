@@ -312,10 +312,11 @@ class DurableEngine:
         """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
 
         Completed steps do not run again. A wait that timed out waits again, with the same timeout.
-        The time to live is removed.
+        The time to live is removed. If compensations of a FAILED or CANCELLED execution have
+        failed, these run again, and nothing else; then it ends as it had ended.
 
         Raises ExecutionNotFoundError, or ExecutionConflictError for an execution that is neither
-        FAILED nor blocked, or that was compensated.
+        FAILED nor blocked, or that is undone to the end.
         """
         await commands.retry(self._working(), execution_id)
 

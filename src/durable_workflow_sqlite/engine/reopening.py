@@ -24,8 +24,18 @@ def reopened(
 ) -> list[Record]:
     """The records to save; none where no step failed the execution, but its own code did.
 
-    A step gets one more attempt, and a wait its whole time once more.
+    A step gets one more attempt, and a wait its whole time once more. If compensations have failed,
+    each of these gets one more attempt instead, and more where its policy says so.
     """
+    checkpoints = list(checkpoints)
+    not_undone = [
+        one for one in checkpoints if one.attempt == 0 and one.status is StepStatus.FAILED
+    ]
+    if not_undone:
+        return [
+            msgspec.structs.replace(one, status=StepStatus.INTENT, completed_at=None, due_at=now)
+            for one in not_undone
+        ]
     # Another step may have failed later, beside it: it is the error that says which one it was.
     failed = [
         one

@@ -17,7 +17,7 @@ _MAX_SECONDS = timedelta.max.total_seconds()
 class RetryPolicy(msgspec.Struct, frozen=True):
     """Made by `none`, `fixed` or `exponential`.
 
-    max_attempts: attempts in all, the first included.
+    max_attempts: attempts in all, the first included; None for as many as it takes.
     initial_delay: wait after the first failed attempt; after the n-th it is
         min(initial_delay * multiplier ** (n - 1), max_delay).
     jitter: from 0 to 1; each wait is made longer or shorter by up to this part of itself.
@@ -25,7 +25,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """
 
     type: Literal["none", "fixed", "exponential"] = "none"
-    max_attempts: int = 1
+    max_attempts: int | None = 1
     initial_delay: timedelta = timedelta(0)
     multiplier: float = 1.0
     max_delay: timedelta = timedelta.max
@@ -33,10 +33,13 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     give_up_on: tuple[builtins.type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if type(self.max_attempts) is not int:
-            raise TypeError(f"max_attempts must be an integer, not {self.max_attempts!r}")
-        if self.max_attempts < 1:
-            raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
+        if self.max_attempts is not None:
+            if type(self.max_attempts) is not int:
+                raise TypeError(
+                    f"max_attempts must be an integer or None, not {self.max_attempts!r}"
+                )
+            if self.max_attempts < 1:
+                raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
         for name in ("initial_delay", "max_delay"):
             delay = getattr(self, name)
             if not isinstance(delay, timedelta):
@@ -60,7 +63,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     def fixed(
         cls,
         *,
-        max_attempts: int,
+        max_attempts: int | None,
         delay: timedelta,
         give_up_on: tuple[builtins.type[BaseException], ...] = (),
     ) -> Self:
@@ -73,7 +76,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     def exponential(
         cls,
         *,
-        max_attempts: int,
+        max_attempts: int | None,
         initial_delay: timedelta = timedelta(seconds=1),
         multiplier: float = 2.0,
         max_delay: timedelta = timedelta(minutes=5),
@@ -93,7 +96,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     def allows_another(self, attempt: int, error: BaseException) -> bool:
         """Whether a further attempt follows the failed one of this number."""
-        return attempt < self.max_attempts and not isinstance(error, self.give_up_on)
+        is_the_last = self.max_attempts is not None and attempt >= self.max_attempts
+        return not is_the_last and not isinstance(error, self.give_up_on)
 
     def delay_after(self, attempt: int) -> timedelta:
         """The wait after the failed attempt of this number (from 1), jitter included."""

@@ -938,6 +938,15 @@ class Queries(Protocol):
         """
         ...
 
+    def reopen_compensations(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+    ) -> int:
+        """Makes an execution that was not undone to the end one that is to be undone on, by an
+        operator's wish. Its error stays, and so does the last event that it heard of.
+        Changing no row means that it is unknown, not ended, or that no compensation failed.
+        """
+        ...
+
     def load_statuses(
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> list[LoadStatusesRow]:

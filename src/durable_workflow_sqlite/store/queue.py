@@ -336,25 +336,31 @@ class Queue:
         check_identifier("workflow_execution_id", workflow_execution_id)
         at = now or utc_now()
 
-        def reopen() -> None:
-            changed = self._queries.reopen_execution(
-                self._connection,
-                workflow_execution_id=workflow_execution_id,
-                updated_at=time_to_text(at),
-            )
-            if not changed:
+        def reopen_and_save() -> None:
+            queries = self._queries
+            for reopen in (queries.reopen_execution, queries.reopen_compensations):
+                changed = reopen(
+                    self._connection,
+                    workflow_execution_id=workflow_execution_id,
+                    updated_at=time_to_text(at),
+                )
+                if changed:
+                    break
+            else:
                 raise self._cannot_be_reopened(workflow_execution_id)
             save()
             self._put_into_queue([workflow_execution_id], at)
 
-        await self._commit.write(reopen)
+        await self._commit.write(reopen_and_save)
 
     def _cannot_be_reopened(self, workflow_execution_id: str) -> DurableWorkflowError:
         found = executions.load_execution(self._connection, self._queries, workflow_execution_id)
         if found is None:
             return executions.not_found(workflow_execution_id)
         if found.status is ExecutionStatus.FAILED:
-            why = "was compensated: what its steps did is undone; start it anew under another id"
+            why = (
+                "was compensated: all that its steps did is undone; start it anew under another id"
+            )
         else:
             why = f"is {found.status}: only one that FAILED can be run again"
             if found.trouble is not None:

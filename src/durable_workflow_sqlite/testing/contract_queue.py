@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
@@ -36,6 +37,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_timer,
     over_a_store,
     over_workers,
+    without_ids,
 )
 
 ORDER = [("order", 1)]
@@ -397,6 +399,33 @@ class QueueContract(StoreContract):
                 await store.reopen_execution(status, new_checkpoint(status, 5))
             assert await store.load_execution(status) == execution
             assert all(one.step_index != 5 for one in await store.load_checkpoints(status))
+
+    @over_a_store
+    async def test_what_could_not_be_undone_is_reopened_to_be_undone(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED):
+            ended = new_execution(
+                status,
+                status=status,
+                guarantee=BACKGROUND,
+                error_type="builtins:ValueError",
+                error_message="it broke",
+                ttl_expires_at=NOON,
+                last_event=2,
+            )
+            failed = new_checkpoint(
+                status, 0, name="pay:compensate", status=StepStatus.FAILED, attempt=0
+            )
+            await store.save(ended, failed)
+            again = msgspec.structs.replace(failed, status=StepStatus.INTENT, due_at=NOON)
+            await store.reopen_execution(status, again, now=NOON)
+            reopened = await store.load_execution(status)
+            assert reopened is not None
+            assert reopened.status is ExecutionStatus.COMPENSATING
+            assert (reopened.error_type, reopened.last_event) == ("builtins:ValueError", 2)
+            assert (reopened.ttl_expires_at, reopened.available_at) == (None, NOON)
+            assert without_ids(await store.load_checkpoints(status)) == [again]
 
     # Several workers
 

@@ -1,0 +1,157 @@
+"""A compensation does not give up; where it was told to, an operator has it tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionConflictError,
+    ExecutionStatus,
+    RetryPolicy,
+    SqliteCheckpointStore,
+    StepStatus,
+    WorkflowCancelledError,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
+from durable_workflow_sqlite.engine.context import COMPENSATION_RETRY
+from durable_workflow_sqlite.testing import Sandbox
+
+TWICE = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=5))
+
+
+class Bank:
+    """Refunds what it is asked to, once it is up."""
+
+    def __init__(self) -> None:
+        self.is_down = True
+        self.calls: list[str] = []
+
+    def refund(self, reference: str) -> None:
+        self.calls.append(f"refund {reference}")
+        if self.is_down:
+            raise ConnectionError("the bank is down")
+
+    def release(self, seat: str) -> None:
+        self.calls.append(f"release {seat}")
+
+
+bank = Bank()
+
+
+@pytest.fixture(autouse=True)
+def _a_new_bank() -> None:
+    bank.is_down = True
+    bank.calls.clear()
+
+
+def ship() -> None:
+    raise ValueError("the parcel is lost")
+
+
+@workflow
+async def order(ctx: WorkflowContext) -> None:
+    await ctx.step("reserve", lambda: "seat", compensate=bank.release)
+    await ctx.step("charge", lambda: "money", compensate=bank.refund, compensate_retry=TWICE)
+    if await ctx.wait_signal("decided", type=bool):
+        await ctx.step("ship", ship)
+
+
+async def fail(engine: DurableEngine) -> None:
+    handle = await engine.start(order, execution_id="one")
+    await handle.signal("decided", True)
+    with pytest.raises(WorkflowFailedError, match="parcel") as caught:
+        await handle.result()
+    assert caught.value.compensation_error is not None
+    assert (await engine.load("one")).status is ExecutionStatus.FAILED
+
+
+def test_retry_runs_the_compensations_that_failed_and_nothing_else(file: Path) -> None:
+    async def lives() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await fail(engine)
+            first = ["refund money", "refund money", "release seat"]
+            assert bank.calls == first
+            await engine.retry("one")
+            with pytest.raises(WorkflowFailedError, match="parcel") as caught:
+                await engine.handle("one").result()
+            assert caught.value.compensation_error is not None, "the bank is still down"
+            assert bank.calls == [*first, "refund money"]
+        bank.is_down = False
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order]) as engine:
+                await engine.retry("one")
+                with pytest.raises(WorkflowFailedError, match="parcel") as caught:
+                    await engine.handle("one").result()
+                assert caught.value.compensation_error is None
+                assert bank.calls == [*first, "refund money", "refund money"]
+                statuses = [
+                    one.status for one in await store.load_checkpoints("one") if not one.attempt
+                ]
+                assert statuses == [StepStatus.COMPENSATED, StepStatus.COMPENSATED]
+                with pytest.raises(ExecutionConflictError, match="all that its steps did"):
+                    await engine.retry("one")
+
+    asyncio.run(lives())
+
+
+def test_so_it_does_for_one_that_was_cancelled(file: Path) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(order, execution_id="one")
+            async with asyncio.timeout(10):
+                while (await handle.status()) is not ExecutionStatus.SUSPENDED:
+                    await asyncio.sleep(0.01)
+            await handle.cancel()
+            with pytest.raises(WorkflowCancelledError) as caught:
+                await handle.result()
+            assert caught.value.compensation_error is not None
+            bank.is_down = False
+            await engine.retry("one")
+            with pytest.raises(WorkflowCancelledError) as caught:
+                await handle.result()
+            assert caught.value.compensation_error is None
+            assert await handle.status() is ExecutionStatus.CANCELLED
+
+    asyncio.run(life())
+    assert bank.calls == ["refund money", "refund money", "release seat", "refund money"]
+
+
+def test_by_default_a_compensation_is_tried_for_as_long_as_it_takes(durable: Sandbox) -> None:
+    @workflow
+    async def paid(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: "money", compensate=bank.refund)
+        await ctx.step("ship", ship)
+
+    handle = durable.start(paid)
+    durable.advance(timedelta(days=30))
+    assert handle.status() is ExecutionStatus.COMPENSATING
+    tried = len(bank.calls)
+    assert 24 * 29 / 1.1 < tried < 24 * 31 / 0.9 + 20, "once an hour"
+    bank.is_down = False
+    durable.advance(timedelta(hours=2))
+    assert handle.status() is ExecutionStatus.FAILED
+    assert len(bank.calls) == tried + 1
+
+
+def test_the_waits_grow_from_a_moment_to_an_hour() -> None:
+    waits = [COMPENSATION_RETRY.delay_after(attempt) for attempt in (1, 5, 50, 10_000)]
+    error = ConnectionError()
+    assert all(COMPENSATION_RETRY.allows_another(attempt, error) for attempt in (1, 50, 10_000))
+    assert waits[0] < timedelta(seconds=1) < waits[1] < timedelta(minutes=1)
+    for wait in waits[2:]:
+        assert timedelta(minutes=54) <= wait <= timedelta(minutes=66)
+
+
+@pytest.mark.parametrize("wrong", ["3", 2.0, True])
+def test_attempts_are_counted_by_an_integer_or_not_at_all(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="must be an integer or None"):
+        RetryPolicy.exponential(max_attempts=wrong)
+    assert RetryPolicy.from_json(RetryPolicy.fixed(max_attempts=None, delay=timedelta(1)).to_json())
