@@ -12,7 +12,7 @@ import heapq
 import logging
 import sys
 from asyncio import events
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 from types import FrameType
@@ -22,12 +22,11 @@ import msgspec
 
 from durable_workflow_sqlite.engine.body_tasks import BodyTask, Cancellations
 from durable_workflow_sqlite.engine.generators import (
-    MOST_CLOSINGS,
     AnyGenerator,
     Generators,
+    close_coroutine,
     close_generator,
     is_collecting,
-    never_ending,
 )
 from durable_workflow_sqlite.engine.refusals import RefusingLoop
 from durable_workflow_sqlite.errors import NonDeterministicCallError
@@ -178,7 +177,7 @@ class BodyLoop(RefusingLoop):
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     coroutine: Any = task.get_coro()
-                    context.run(_close, coroutine)
+                    context.run(close_coroutine, coroutine)
             for generator in self._generators.take() if self._generators is not None else ():
                 close_generator(generator)
         finally:
@@ -379,21 +378,6 @@ class BodyLoop(RefusingLoop):
 
 _ONE_TASK_A_THREAD: Final = sys.version_info >= (3, 14)
 """Whether Python refuses to run a task while a task of another loop is current."""
-
-
-def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Close a coroutine, which may wait for something else on its way out, again and again."""
-    for _ in range(MOST_CLOSINGS):
-        try:
-            coroutine.close()
-        except RuntimeError:
-            if getattr(coroutine, "cr_frame", None) is None:
-                return
-        except BaseException:  # noqa: BLE001 - whatever its `finally` blocks raise
-            return
-        else:
-            return
-    never_ending.append(coroutine)
 
 
 def as_time(seconds: float) -> datetime:

@@ -9,6 +9,7 @@ from typing import Any
 
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import WorkflowClaim
@@ -30,10 +31,9 @@ class Claims:
         self._clock = environment.clock
         self._store = environment.store
         self._registry = registry
-        self._max_concurrent = max_concurrent
         self._look = look
-        self._active: dict[str, None] = {}
-        """What was taken on and has not come to a wait or its end: it takes up room."""
+        self._slots = Slots(max_concurrent, look)
+        """What was taken on and runs code takes up room."""
         self._held: dict[str, WorkflowClaim] = {}
         """What is claimed and not launched yet."""
         self._claiming: set[asyncio.Task[list[WorkflowClaim]]] = set()
@@ -45,7 +45,7 @@ class Claims:
     @property
     def room(self) -> int:
         """How many more may be taken on."""
-        return self._max_concurrent - len(self._active)
+        return self._slots.room
 
     def is_for_this_engine(self, execution_id: str, due_at: datetime | None) -> None:
         """A FOREGROUND_ONLY execution is not in the queue: this engine takes it on when due."""
@@ -116,7 +116,7 @@ class Claims:
             if not done.cancelled() and done.exception() is None:
                 for claim in done.result():
                     self._held[claim.workflow_execution_id] = claim
-                    self._active[claim.workflow_execution_id] = None
+                    self._slots.take(claim.workflow_execution_id)
 
         self._claiming.add(task)
         task.add_done_callback(hold)
@@ -125,9 +125,11 @@ class Claims:
     # What becomes of it
 
     def is_launched(self, execution: Execution) -> None:
-        """It is in memory now, and takes up room until it only waits."""
+        """It is in memory now, and takes up room while its code runs."""
         self._held.pop(execution.id, None)
-        execution.suspended.add_done_callback(lambda _: self.make_room(execution.id))
+        execution.slots = self._slots
+        if execution.has_let_go:
+            self.make_room(execution.id)
 
     def is_let_go(self, claim: WorkflowClaim) -> None:
         """The claim has been given back."""
@@ -136,8 +138,7 @@ class Claims:
 
     def make_room(self, execution_id: str) -> None:
         """It takes up no room any more."""
-        self._active.pop(execution_id, None)
-        self._look()
+        self._slots.free(execution_id)
 
     async def until_settled(self) -> None:
         """Wait until everything that is being claimed is known."""

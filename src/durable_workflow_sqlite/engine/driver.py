@@ -52,7 +52,6 @@ class Driver(Run):
         "_waits",
         "_working",
         "definition",
-        "suspended",
     )
 
     def __init__(
@@ -65,8 +64,6 @@ class Driver(Run):
     ) -> None:
         super().__init__(environment, record, claim, history)
         self.definition = definition
-        self.suspended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done once it only waits, or has ended: others may be recovered in its place."""
         self._variables: Context = (environment.context or definition.variables).copy()
         self._body = Body(
             definition.name,
@@ -107,6 +104,8 @@ class Driver(Run):
     async def _work(self, call: StepCall | None = None) -> None:
         """Perform a step, tell the body what is recorded, and go on with what it asks for."""
         self._working += 1
+        if self.has_let_go:
+            self.take_slot()
         task = asyncio.current_task()
         try:
             while True:
@@ -305,11 +304,6 @@ class Driver(Run):
             await self.save(*records)
         if self._is_resting and self.record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:
             self.environment.parking.rests(self)
-
-    def let_go_of_slot(self) -> None:
-        """It only waits, or has ended: others may be recovered in its place."""
-        if not self.suspended.done():
-            self.suspended.set_result(None)
 
     def _spawn(
         self, work: Coroutine[Any, Any, None], variables: Context | None = None

@@ -57,7 +57,8 @@ class DurableEngine:
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
         `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
     max_concurrent: how many executions are taken on at once, from the queue or from workers that
-        died. Executions that wait, and those that `run` and `start` begin here, do not count.
+        died. Executions that only wait, for a time, a signal or the next attempt of a step, and
+        those that `run` and `start` begin here, do not count.
     max_recoveries: if the worker of an execution died more often than this in a row, with no
         progress in between, the execution is blocked until `unblock` is called.
     cancel_grace: how long running async actions may continue when their execution fails, is

@@ -1,4 +1,4 @@
-"""The async generators of a body: when those are closed that nobody has brought to their end.
+"""The async generators and coroutines of a body: how those are closed that came to no end.
 
 One that is dropped is closed soon, as asyncio does it. One that is in a cycle of references is left
 to Python's collector, which comes in each process at another time. Its `finally` may ask for steps:
@@ -8,7 +8,7 @@ so it is kept, and closed when the body has ended.
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from threading import get_ident
 from typing import Any, Final
@@ -76,3 +76,18 @@ def close_generator(generator: AnyGenerator) -> None:
         with suppress(BaseException):
             closing.close()
     never_ending.append(generator)
+
+
+def close_coroutine(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine, which may wait for something else on its way out, again and again."""
+    for _ in range(MOST_CLOSINGS):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            if getattr(coroutine, "cr_frame", None) is None:
+                return
+        except BaseException:  # noqa: BLE001 - whatever its `finally` blocks raise
+            return
+        else:
+            return
+    never_ending.append(coroutine)

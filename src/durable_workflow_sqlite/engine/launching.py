@@ -140,7 +140,7 @@ class Launching:
     def _is_suspect_here(self) -> bool:
         suspect = self._suspect
         if isinstance(suspect, Execution) and (
-            suspect.record.recovery_count == 0 or suspect.suspended.done()
+            suspect.record.recovery_count == 0 or suspect.has_let_go
         ):
             self._suspect = None  # it has come further, or has let go
         return self._suspect is not None

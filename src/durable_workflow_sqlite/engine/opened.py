@@ -155,7 +155,8 @@ class Opened:
 
     def _ended(self, execution: Execution, done: asyncio.Future[Outcome]) -> None:
         outcome = done.result()
-        execution.let_go_of_slot()
+        execution.leave_slot()
+        self.intake.look()
         if self.executions.get(execution.id) is execution:
             del self.executions[execution.id]
         if outcome.is_parked:

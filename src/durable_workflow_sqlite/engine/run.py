@@ -11,6 +11,7 @@ import msgspec
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.outcome import Interruption
+from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.errors import (
     SerializationError,
@@ -50,6 +51,8 @@ class UnderWay(Protocol):
     """Whether its task may be cancelled now."""
     is_given_up: bool
     """Whether nothing of it is to begin any more."""
+    is_pausing: bool
+    """Whether it waits for the time of its next attempt."""
     has_begun: bool
     """Whether the function that it is about to call has been called."""
 
@@ -72,11 +75,13 @@ class Run:
         "_untold",
         "claim",
         "environment",
+        "has_let_go",
         "history",
         "id",
         "interruption",
         "is_finishing",
         "record",
+        "slots",
         "steps_begun",
         "stops_after_steps",
         "trouble",
@@ -95,6 +100,10 @@ class Run:
         self.claim = claim
         self.id = record.workflow_execution_id
         self.history = history
+        self.slots: Slots | None = None
+        """Where it holds one while its code runs; None if it was started here, and not taken on."""
+        self.has_let_go = False
+        """Whether it has waited, or has ended: others may have been taken on in its place."""
         self.steps_begun = 0
         self.interruption: Interruption | None = None
         """Why it is cancelled, or has expired."""
@@ -282,6 +291,29 @@ class Run:
         """What waits to be saved later looks whether it still may."""
         if self._is_stopping is not None:
             self._is_stopping.set()
+
+    # Its slot
+
+    @property
+    def only_pauses(self) -> bool:
+        """Whether all that is under way waits for the time of its next attempt."""
+        return all(one.is_pausing for one in self.under_way)
+
+    def take_slot(self) -> None:
+        """Its code runs again."""
+        if self.slots is not None:
+            self.slots.take(self.id)
+
+    def leave_slot(self) -> None:
+        """It has left this worker: it takes no slot again."""
+        self.let_go_of_slot()
+        self.slots = None
+
+    def let_go_of_slot(self) -> None:
+        """It only waits: others may be taken on in its place."""
+        self.has_let_go = True
+        if self.slots is not None:
+            self.slots.lend(self.id)
 
     # The execution's own record
 

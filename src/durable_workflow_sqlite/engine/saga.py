@@ -51,7 +51,7 @@ class Saga:
         self.task: asyncio.Task[Any] | None = None
         self.interruptible = False
         self.is_given_up = False
-        self.has_begun = False
+        self.has_begun = self.is_pausing = False
 
     async def compensate(self) -> CompensationError | None:
         """Undo everything that is not undone, the last completed first; report what failed.
@@ -238,10 +238,12 @@ class Saga:
 
     async def _pause_until(self, time: datetime) -> None:
         self.interruptible = True
+        self._run.let_go_of_slot()
         try:
             await self._run.environment.scheduler.at(time)
         finally:
             self.interruptible = False
+            self._run.take_slot()
 
     async def _report_lost(self, checkpoint: StepCheckpoint) -> None:
         """A step took effect, its result could not be stored, and the process that had it died."""

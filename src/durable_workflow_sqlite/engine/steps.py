@@ -237,6 +237,8 @@ async def _pause(run: Run, call: StepCall, failed: StepCheckpoint, until: dateti
         raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
     if _goes_on(run, call):
         call.interruptible = call.is_pausing = True
+        if run.only_pauses:
+            run.let_go_of_slot()
         try:
             await run.environment.scheduler.at(until)
         except asyncio.CancelledError:
@@ -245,6 +247,7 @@ async def _pause(run: Run, call: StepCall, failed: StepCheckpoint, until: dateti
             task.uncancel()
         finally:
             call.interruptible = call.is_pausing = False
+            run.take_slot()
     if not _goes_on(run, call):
         if run.trouble is not None:
             raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
