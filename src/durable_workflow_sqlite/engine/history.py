@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 
+from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepKind,
@@ -37,6 +39,10 @@ def place_in_words(place: Place) -> str:
     return f"index {index}" + (f" of branch {branch!r}" if branch else "")
 
 
+# Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
+_INTENT: Final = StepStatus.INTENT
+
+
 class StepHistory(msgspec.Struct, gc=False):
     """The first and the last attempt of one step, and its compensation."""
 
@@ -58,6 +64,8 @@ class History:
 
     events: the outcomes that reached the workflow function, in the order in which they did.
     timers: the pending ones, by the times of which it still waits for something.
+
+    Raises StoreCorruptError where events are not what they were recorded as.
     """
 
     __slots__ = ("_steps", "events", "last_completed_at", "timers")
@@ -78,6 +86,8 @@ class History:
                 self.events.append(checkpoint)
                 unnumbered += checkpoint.event is None
             at = checkpoint.completed_at
+            if checkpoint.event is not None and (at is None or checkpoint.status is _INTENT):
+                raise _corrupt(checkpoint, "though it has not ended")
             if at is not None and (self.last_completed_at is None or at > self.last_completed_at):
                 self.last_completed_at = at
             if checkpoint.branch == TIMERS:
@@ -92,11 +102,14 @@ class History:
         self.events.sort(key=_event)
         if unnumbered:
             self._number_the_rest()
+        elif len(set(map(_event, self.events))) < len(self.events):
+            twice = next(two for one, two in pairwise(self.events) if one.event == two.event)
+            raise _corrupt(twice, "and so is another one")
 
     def _number_the_rest(self) -> None:
         """A process of an earlier version has written beside ours: the times tell the order."""
         self.events.sort(key=_completed_at)
-        last = 0
+        last = 1
         for position, checkpoint in enumerate(self.events):
             if checkpoint.event is None:
                 self.events[position] = msgspec.structs.replace(checkpoint, event=last)
@@ -126,6 +139,20 @@ def was_cut_off(checkpoint: StepCheckpoint) -> bool:
         and checkpoint.event is None
         and checkpoint.error_type == CUT_OFF
         and checkpoint.started_at is not None
+    )
+
+
+def _corrupt(checkpoint: StepCheckpoint, what_is_wrong: str) -> StoreCorruptError:
+    place = place_in_words((checkpoint.branch, checkpoint.step_index))
+    return StoreCorruptError(
+        f"{checkpoint.kind.lower()} {checkpoint.step_name!r} ({place}, attempt"
+        f" {checkpoint.attempt}) of execution {checkpoint.workflow_execution_id!r} is event"
+        f" {checkpoint.event}, {what_is_wrong}: its row was edited by hand; mend it, or restore a"
+        " backup",
+        workflow_execution_id=checkpoint.workflow_execution_id,
+        step_name=checkpoint.step_name,
+        step_index=checkpoint.step_index,
+        branch=checkpoint.branch,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -37,13 +37,17 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
 class Intake:
-    """Claims executions and launches them, as there is room."""
+    """Claims executions and launches them, as there is room.
+
+    changed: told of an execution that whoever waits for it is to look at.
+    """
 
     def __init__(
         self,
         environment: Environment,
         registry: WorkflowRegistry,
         launch: Launch,
+        changed: Callable[[str], None],
         *,
         max_concurrent: int,
         max_recoveries: int,
@@ -69,6 +73,7 @@ class Intake:
             self._left_alone,
             taking=self._taking,
             spawn=self._spawn,
+            changed=changed,
             max_recoveries=max_recoveries,
         )
         self._recovery = Recovery(

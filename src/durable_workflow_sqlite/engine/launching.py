@@ -54,6 +54,7 @@ class Launching:
 
     taking: locked while executions are claimed and launched, many at once.
     spawn: runs what must not keep these waiting.
+    changed: told of what was not launched: whoever waits for it has something to hear.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Launching:
         *,
         taking: asyncio.Lock,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        changed: Callable[[str], None],
         max_recoveries: int,
     ) -> None:
         self._environment = environment
@@ -76,6 +78,7 @@ class Launching:
         self._left_alone = left_alone
         self._taking = taking
         self._spawn = spawn
+        self._changed = changed
         self._max_recoveries = max_recoveries
         self._definitions: dict[str, AnyWorkflow] = {}
         self._signalled: set[str] = set()
@@ -170,6 +173,7 @@ class Launching:
         self._claims.make_room(execution_id)
         guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND if record is None else record.guarantee
         self.leave_alone(claim, guarantee, error)
+        self._changed(execution_id)
 
     async def _take(self, execution_id: str) -> TakenExecution:
         self._signalled.discard(execution_id)

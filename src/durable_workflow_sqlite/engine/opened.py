@@ -97,6 +97,7 @@ class Opened:
             self._environment,
             settings.registry,
             self.launch,
+            self._not_launched,
             max_concurrent=settings.max_concurrent,
             max_recoveries=settings.max_recoveries,
         )
@@ -152,6 +153,9 @@ class Opened:
         self.news.changed(execution.id)
         execution.begin()
         return execution
+
+    def _not_launched(self, execution_id: str) -> None:
+        self.news.changed(execution_id)
 
     def _ended(self, execution: Execution, done: asyncio.Future[Outcome]) -> None:
         outcome = done.result()

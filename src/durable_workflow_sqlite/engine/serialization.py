@@ -61,7 +61,7 @@ def is_json(text: str | None) -> bool:
     """Whether text is JSON; no text stands for null."""
     try:
         msgspec.json.decode(text or "null", type=msgspec.Raw)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     return True
 
