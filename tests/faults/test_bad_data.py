@@ -27,6 +27,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     SqliteCheckpointStore,
     StoreError,
+    WorkflowCodeError,
     WorkflowContext,
     WorkflowFailedError,
     workflow,
@@ -411,9 +412,9 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
             ):
                 try:
                     await one(engine, text, number)
-                except (ValueError, TypeError, WorkflowFailedError) as error:
-                    # A step with a bad name fails its workflow: its code is wrong.
-                    assert kind == "step" or not isinstance(error, WorkflowFailedError), error
+                except (ValueError, TypeError, WorkflowCodeError) as error:
+                    # A step with a bad name stops its workflow: its code is wrong.
+                    assert kind == "step" or not isinstance(error, WorkflowCodeError), error
                     counts["awkward ids refused"] += 1
                 else:
                     accepted.append(text)

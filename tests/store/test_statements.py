@@ -172,6 +172,11 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_blocked()
             await store.unblock_execution("f")
             await store.reopen_execution("e")
+            await store.save(
+                new_execution("n", status=ExecutionStatus.FAILED),
+                new_checkpoint("n", 0, attempt=0, status=StepStatus.FAILED),
+            )
+            await store.reopen_execution("n")
             store.news()
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
