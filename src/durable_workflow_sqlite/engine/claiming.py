@@ -109,17 +109,18 @@ class Claims:
         self, claiming: Coroutine[Any, Any, list[WorkflowClaim]]
     ) -> list[WorkflowClaim]:
         """What was claimed, known to this worker even where the caller is cancelled meanwhile."""
-        task = asyncio.create_task(claiming)
 
-        def hold(done: asyncio.Task[list[WorkflowClaim]]) -> None:
-            self._claiming.discard(done)
-            if not done.cancelled() and done.exception() is None:
-                for claim in done.result():
-                    self._held[claim.workflow_execution_id] = claim
-                    self._slots.take(claim.workflow_execution_id)
+        async def claim_and_hold() -> list[WorkflowClaim]:
+            # Within the task: a callback of it may come after whoever waits has gone on.
+            claims = await claiming
+            for claim in claims:
+                self._held[claim.workflow_execution_id] = claim
+                self._slots.take(claim.workflow_execution_id)
+            return claims
 
+        task = asyncio.create_task(claim_and_hold())
         self._claiming.add(task)
-        task.add_done_callback(hold)
+        task.add_done_callback(self._claiming.discard)
         return await asyncio.shield(task)
 
     # What becomes of it
