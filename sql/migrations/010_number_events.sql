@@ -20,7 +20,7 @@ alter table workflow_executions add column last_event integer;
 alter table workflow_executions add column started_at text;
 
 -- The table is rebuilt, for the checks. For a list of three or more values SQLite builds
--- a temporary table at each check. That was nearly a third of what a step's writes cost.
+-- a temporary table at each check. That was a third of what the writes of a step cost.
 -- One comparison after the other costs next to nothing. Other tables are written less
 -- often, and keep their lists.
 
