@@ -1,5 +1,6 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are
--- final: no statement but reopen_... changes the status of a row that has one.
+-- final: only reopen_execution and reopen_compensations change the status of a row that
+-- has one.
 --
 -- One that no worker has claimed is in a queue, that of its workflow and priority,
 -- from available_at on.
@@ -646,8 +647,8 @@ where
     );
 
 -- name: reopen_compensations(workflow_execution_id, updated_at)!
--- Makes an execution that was not undone to the end one that is to be undone on, by an
--- operator's wish. Its error stays, and so does the last event that it heard of.
+-- Opens an execution again whose compensations have failed, by an operator's wish, so
+-- that these can run again. Its error and its last event stay: it ends as before.
 -- Changing no row means that it is unknown, not ended, or that no compensation failed.
 update workflow_executions
 set

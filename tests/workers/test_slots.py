@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -43,6 +44,25 @@ async def cannot_undo(ctx: WorkflowContext) -> None:
     await ctx.step("ship", fail)
 
 
+hung: set[str] = set()
+
+
+async def hang_once(name: str) -> None:
+    if name not in hung:
+        hung.add(name)
+        await asyncio.sleep(60)
+    raise ConnectionError("503")
+
+
+@workflow
+async def settles(ctx: WorkflowContext) -> None:
+    """It was cut off in a step, and has to find out what became of it before it undoes it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ctx.step("book", hang_once, str(ctx.uuid4()), compensate=fail, retry=TEN_MINUTES)
+    await ctx.step("ship", fail)
+
+
 @workflow
 async def healthy(ctx: WorkflowContext) -> int:
     return await ctx.step("one", lambda: 1)
@@ -59,7 +79,7 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("waits", [backs_off, backs_off_side_by_side, cannot_undo])
+@pytest.mark.parametrize("waits", [backs_off, backs_off_side_by_side, cannot_undo, settles])
 def test_what_waits_for_its_next_attempt_holds_no_slot(file: Path, waits: object) -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
@@ -67,7 +87,7 @@ def test_what_waits_for_its_next_attempt_holds_no_slot(file: Path, waits: object
                 await client.enqueue(waits, execution_id=f"waits {number}")  # type: ignore[call-overload]
             for number in range(5):
                 await client.enqueue(healthy, execution_id=f"healthy {number}")
-        workflows = [backs_off, backs_off_side_by_side, cannot_undo, healthy]
+        workflows = [backs_off, backs_off_side_by_side, cannot_undo, settles, healthy]
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows, max_concurrent=SLOTS) as engine:
                 async with asyncio.timeout(10):

@@ -102,13 +102,6 @@ def no_worker(file: Path) -> Text:
     )
 
 
-def not_undone(details: ExecutionDetails) -> bool:
-    """Whether it has ended, and a compensation has failed for good."""
-    return details.summary.status in TERMINAL_STATUSES and any(
-        one.status == "FAILED" for one in details.compensations
-    )
-
-
 def hint(details: ExecutionDetails, file: Path) -> str | None:
     """What one could do about it."""
     summary = details.summary
@@ -117,7 +110,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             "to let it go on: mend what cannot be read, by hand (`doctor` says how a time is"
             " written), and start workers anew"
         )
-    if not_undone(details):
+    if details.is_not_undone:
         return f"to undo the rest: {output.command('retry', file, summary.id)}"
     if summary.blocked_reason is not None or summary.status == "FAILED":
         undone = bool(details.compensations)

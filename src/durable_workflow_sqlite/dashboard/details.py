@@ -67,7 +67,7 @@ def details_of(
         "can_cancel": not is_final and summary.status != ExecutionStatus.COMPENSATING,
         "can_retry": is_blocked
         or (summary.status == ExecutionStatus.FAILED and not found.compensations)
-        or (is_final and any(one.status == "FAILED" for one in found.compensations)),
+        or found.is_not_undone,
         "announce": f"{summary.status.lower()}. {says.headline}",
     }
 

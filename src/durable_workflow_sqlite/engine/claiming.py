@@ -129,8 +129,6 @@ class Claims:
         """It is in memory now, and takes up room while its code runs."""
         self._held.pop(execution.id, None)
         execution.slots = self._slots
-        if execution.has_let_go:
-            self.make_room(execution.id)
 
     def is_let_go(self, claim: WorkflowClaim) -> None:
         """The claim has been given back."""

@@ -104,11 +104,10 @@ class Launching:
                 self._suspect = execution_id
                 self._spawn(self._launch_alone(claim))
                 return False
-            execution, is_expired = await self._launched(taken, claim)
+            _, is_expired = await self._launched(taken, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
             await self._not_launched(claim, error)
             return False
-        self._claims.is_launched(execution)
         return is_expired
 
     def signalled(self, execution_id: str) -> None:
@@ -159,8 +158,6 @@ class Launching:
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._suspect = None
             await self._not_launched(claim, error)
-        else:
-            self._claims.is_launched(self._suspect)
 
     async def _not_launched(self, claim: WorkflowClaim, error: Exception) -> None:
         """This one alone: the others go on."""
@@ -199,6 +196,7 @@ class Launching:
         elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
             interruption = expired(record)
         execution = self._launch(definition, record, claim, history, interruption)
+        self._claims.is_launched(execution)
         # Whoever asked in between found nobody to tell.
         if execution_id in self._signalled:
             self._signalled.discard(execution_id)

@@ -151,10 +151,12 @@ class Saga:
         call.task = self.task
         run.under_way[call] = None
         is_finishing, run.is_finishing = run.is_finishing, False
+        self.is_pausing = True  # but for the step, nothing of it runs
         try:
             with suppress(CutOff):
                 await perform_step(run, call)
         finally:
+            self.is_pausing = False
             call.task = None
             run.is_finishing = is_finishing
             run.under_way.pop(call, None)

@@ -19,7 +19,13 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.records import COMPENSATION_SUFFIX, check_integer, check_time
+from durable_workflow_sqlite.records import (
+    COMPENSATION_SUFFIX,
+    TERMINAL_STATUSES,
+    StepStatus,
+    check_integer,
+    check_time,
+)
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
@@ -259,6 +265,13 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     timers: tuple[Timer, ...]
     signals: tuple[Signal, ...]
     problems: tuple[str, ...]
+
+    @property
+    def is_not_undone(self) -> bool:
+        """Whether it has ended, and a compensation of it has failed for good."""
+        return self.summary.status in TERMINAL_STATUSES and any(
+            one.status == StepStatus.FAILED for one in self.compensations
+        )
 
 
 class Inspector:

@@ -941,8 +941,8 @@ class Queries(Protocol):
     def reopen_compensations(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
     ) -> int:
-        """Makes an execution that was not undone to the end one that is to be undone on, by an
-        operator's wish. Its error stays, and so does the last event that it heard of.
+        """Opens an execution again whose compensations have failed, by an operator's wish, so
+        that these can run again. Its error and its last event stay: it ends as before.
         Changing no row means that it is unknown, not ended, or that no compensation failed.
         """
         ...
