@@ -75,7 +75,7 @@ class Claims:
     async def take_available(self, passed_over: Collection[str]) -> list[WorkflowClaim]:
         """From the queue, as many as there is room for."""
         return await self._taken(
-            self._store.claim_available(
+            lambda: self._store.claim_available(
                 self._registry.names_and_versions,
                 self.room,
                 passed_over=passed_over,
@@ -99,23 +99,23 @@ class Claims:
 
     async def take_one(self, execution_id: str) -> list[WorkflowClaim]:
         """This one, room or not; nothing if others have it."""
-        return await self._taken(self._claim_one(execution_id))
+        return await self._taken(lambda: self._claim_one(execution_id))
 
     async def _claim_one(self, execution_id: str) -> list[WorkflowClaim]:
         claim = await self._store.claim_execution(execution_id, self._clock.now())
         return [] if claim is None else [claim]
 
     async def _taken(
-        self, claiming: Coroutine[Any, Any, list[WorkflowClaim]]
+        self, claim: Callable[[], Coroutine[Any, Any, list[WorkflowClaim]]]
     ) -> list[WorkflowClaim]:
         """What was claimed, known to this worker even where the caller is cancelled meanwhile."""
 
         async def claim_and_hold() -> list[WorkflowClaim]:
             # Within the task: a callback of it may come after whoever waits has gone on.
-            claims = await claiming
-            for claim in claims:
-                self._held[claim.workflow_execution_id] = claim
-                self._slots.take(claim.workflow_execution_id)
+            claims = await claim()
+            for one in claims:
+                self._held[one.workflow_execution_id] = one
+                self._slots.take(one.workflow_execution_id)
             return claims
 
         task = asyncio.create_task(claim_and_hold())
