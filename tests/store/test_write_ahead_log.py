@@ -391,18 +391,20 @@ def test_our_own_checkpoints_are_never_taken_for_foreign_ones(file: Path) -> Non
     mark, salts = CheckpointMark(str(file)), set[int | None]()
     with closing(connected(file)) as connection:
         connection.execute("select count(*) from notes").fetchone()  # the log stays
-        for lives in range(40):
+        lives = 0
+        while lives < 40 or len(salts) <= 100:  # on a busy machine a life may see no new log
+            lives += 1
+            assert lives < 400, f"in so many lives the log began anew {len(salts)} times"
             with (
                 a_process(writing_and_checkpointing) as one,
                 a_process(writing_and_checkpointing) as other,
             ):
                 assert one.hear() == other.hear() == "begins"
-                ends_at = time.monotonic() + 0.02 + 0.002 * lives
+                ends_at = time.monotonic() + 0.02 + 0.002 * (lives % 40)
                 while time.monotonic() < ends_at:
                     assert not mark.sees_another()
                     salts.add(mark.salt())
         assert not mark.sees_another()
-        assert len(salts) > 100
         # The very same watch sees one that is not ours; the first may be the first of a new log,
         # where the kill came while the log began anew.
         begin_the_log_anew(connection)
