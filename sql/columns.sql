@@ -1,7 +1,7 @@
 -- What every column means. `make generate` checks that none is missing here, and
--- writes docs/sql.md from it. Times are UTC in ISO-8601 text with microseconds and a
--- Z, so that they sort as text (a default, in a row written by hand, has milliseconds
--- and no Z); data columns hold JSON text.
+-- writes docs/sql.md from it. Times are UTC in ISO-8601 text with six digits and a Z, so
+-- that they sort as text: strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'). Data columns hold
+-- JSON text.
 
 -- workflows: a definition that executions were started from.
 --
@@ -31,6 +31,7 @@
 -- blocked_reason         why workers leave it alone; null when they do not
 -- trouble                why the last worker left it as it is, if the reason does not go
 --                        away by itself; null once a worker has it again
+-- trouble_since          since when each worker that had it left it as it is
 -- priority               executions with a higher number are claimed first
 -- available_at           the time from which any worker may claim it; null while a worker
 --                        has it, while it is blocked, while it waits only for a signal, and
@@ -42,6 +43,7 @@
 --                        version did
 -- created_at             when it was started
 -- updated_at             when this row was last written
+-- status_since           since when it has its status; for one that is over, its end
 
 -- step_checkpoints: one attempt of one step, written before and after it runs. Attempt
 -- 0 is the compensation of the step, so the step's own row stays as it was.
@@ -55,7 +57,8 @@
 -- kind                   STEP: a side effect; SLEEP: a durable sleep; SIGNAL: the wait
 --                        for a signal
 -- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
---                        COMPENSATED: the compensation has succeeded
+--                        COMPENSATED: the compensation has succeeded, or a person has
+--                        done it by hand
 -- input_data             for a compensation, the number of its attempt
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
@@ -70,6 +73,8 @@
 --                        outcomes reached the workflow function; null before the outcome,
 --                        for an attempt that is to be tried again, for a compensation, and
 --                        for what the workflow itself cancelled
+-- acknowledged_at        when a person said that this step, which was cut off, is dealt
+--                        with
 
 -- workflow_timers: a durable deadline, of a sleep or of a wait for a signal.
 --
@@ -88,8 +93,25 @@
 -- signal_name            its name; $cancel asks the execution to cancel
 -- payload                its data, as JSON; null is the same as 'null'
 -- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
---                        taken it; EXPIRED: the execution ended before that
+--                        taken it; EXPIRED: the execution ended before that; REFUSED: its
+--                        payload does not fit the wait, which stays open
 -- created_at             when it was sent; a wait takes no signal sent after its deadline
+-- refused_reason         why no wait took a REFUSED signal; null for others
+
+-- workflow_tags: the tags of an execution, given when it was started, to find it by.
+--
+-- workflow_execution_id  whose tag it is
+-- name                   of the tag; an execution has one value for each
+-- value                  what it says
+
+-- workflow_audit_log: what people did to executions, but for the signals that they sent.
+--
+-- workflow_audit_id      gives the order
+-- workflow_execution_id  to which execution it was done
+-- act                    what was done: retry, unblock, cancel, acknowledge, and the like
+-- actor                  who did it, as far as known
+-- details                what else is to be said of it, as JSON
+-- created_at             when it was done
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.
 --
@@ -117,19 +139,59 @@
 --                        step has begun and not ended, whether its worker lives or not
 -- waiting_until          when that wait ends by itself, or a timer of asyncio wakes it;
 --                        null if neither will
+-- waiting_since          since when it waits; null when it does not
+-- step_error_type        the class of the error of the last attempt of that step
+-- step_error_message     what that error said: why it is tried again
+-- steps_not_undone       how many compensations have failed for good
 -- signals_pending        signals that nothing has waited for yet
 -- blocked_reason         why workers leave it alone
 -- trouble                why its last worker left it as it is; null once a worker has it
 --                        again, and when it is over
+-- trouble_since          since when each worker that had it left it as it is
 -- error_type             the class of the error that ended it
 -- error_message          what that error said
 -- recovery_count         how often it was taken over from dead workers
 -- worker_id              who has claimed it, and may be dead
--- created_at             when it was started
+-- claimed_at             when that was
+-- available_at           the time from which any worker may claim it
+-- created_at             when it was started, or enqueued
+-- started_at             when a worker first took it on
 -- updated_at             when its row was last written
+-- status_since           since when it has its status
 -- ttl_expires_at         when it must be over
 -- age_seconds            since it was started
 -- took_seconds           from its start to its end; null while it is not over
+
+-- workflow_not_undone: a view of what steps did that should be undone and is not: their
+-- compensations failed for good.
+--
+-- workflow_execution_id  the execution
+-- workflow_type          the name of its workflow
+-- version                the version of its workflow
+-- status                 of the execution
+-- branch                 where the step is
+-- step_index             where the step is
+-- step_name              the step that is not undone
+-- error_type             the class of the error of its compensation
+-- error_message          what that error said
+-- failed_at              when the compensation failed for good
+-- age_seconds            since then
+-- checkpoint_id          the id of the compensation in step_checkpoints
+
+-- workflow_undoing: a view of the compensations that have failed, and are tried again.
+--
+-- workflow_execution_id  the execution, which is COMPENSATING
+-- workflow_type          the name of its workflow
+-- version                the version of its workflow
+-- undoing_since          since when it is COMPENSATING
+-- branch                 where the step is
+-- step_index             where the step is
+-- step_name              the step that is being undone
+-- attempts               how often its compensation was tried
+-- error_type             the class of the error of the last try
+-- error_message          what that error said
+-- next_try_at            when it is tried again
+-- checkpoint_id          the id of the compensation in step_checkpoints
 
 -- workflow_open_steps: a view of the attempts that have begun and not ended, the
 -- waits, and the failed attempts that are to be tried again.
@@ -217,8 +279,9 @@
 -- version                the version of its workflow
 -- status                 as in workflow_executions
 -- trouble                the reason
+-- trouble_since          since when each worker that had it left it
 -- created_at             when it was started
--- updated_at             when the worker left it
+-- updated_at             when its last worker left it
 
 -- workflow_throughput: a view of how many executions began and ended in each hour. It
 -- reads every execution.

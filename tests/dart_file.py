@@ -14,6 +14,8 @@ MILLIS: Final = "2024-03-01T10:00:00.123Z"
 MICROS: Final = "2024-03-01T10:00:00.123456Z"
 BARE: Final = "2024-03-01T10:00:00.123"
 
+_IN_ONE_FORM: Final = dict.fromkeys((MILLIS, BARE), "2024-03-01T10:00:00.123000Z")
+
 TIMES: Final[dict[str | None, datetime | None]] = {
     MILLIS: datetime(2024, 3, 1, 10, 0, 0, 123_000, tzinfo=UTC),
     MICROS: datetime(2024, 3, 1, 10, 0, 0, 123_456, tzinfo=UTC),
@@ -243,6 +245,22 @@ def read_rows(path: Path, columns: dict[str, list[str]]) -> dict[str, list[tuple
             ).fetchall()
             for table, names in columns.items()
         }
+
+
+def migrated(
+    rows: dict[str, list[tuple[Any, ...]]], columns: dict[str, list[str]]
+) -> dict[str, list[tuple[Any, ...]]]:
+    """What a migration makes of them: the times in one form, and a count where there was none."""
+    return {
+        table: [
+            tuple(
+                0 if (name, value) == ("current_step", None) else _IN_ONE_FORM.get(value, value)
+                for name, value in zip(columns[table], row, strict=True)
+            )
+            for row in found
+        ]
+        for table, found in rows.items()
+    }
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:

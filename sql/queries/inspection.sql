@@ -258,21 +258,27 @@ limit :row_limit;
 -- =workflow_type text null
 -- =version integer null
 -- =status text
--- =steps_begun integer null
+-- =steps_begun integer
 -- =steps_completed integer
 -- =current_step text null
 -- =current_branch text null
 -- =attempts integer null
 -- =waiting_for text null
 -- =waiting_until text null
+-- =waiting_since text null
+-- =step_error_type text null
+-- =step_error_message text null
+-- =steps_not_undone integer
 -- =signals_pending integer
 -- =blocked_reason text null
 -- =trouble text null
+-- =trouble_since text null
 -- =error_type text null
 -- =error_message text null
 -- =worker_id text null
 -- =created_at text
 -- =updated_at text
+-- =status_since text
 select
     workflow_execution_id,
     workflow_type,
@@ -285,14 +291,20 @@ select
     attempts,
     waiting_for,
     waiting_until,
+    waiting_since,
+    step_error_type,
+    step_error_message,
+    steps_not_undone,
     signals_pending,
     blocked_reason,
     trouble,
+    trouble_since,
     error_type,
     error_message,
     worker_id,
     created_at,
-    updated_at
+    updated_at,
+    status_since
 from workflow_overview
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
@@ -475,6 +487,7 @@ from workflow_blocked;
 -- =version integer null
 -- =status text
 -- =trouble text
+-- =trouble_since text null
 -- =created_at text
 -- =updated_at text
 select
@@ -483,6 +496,7 @@ select
     version,
     status,
     trouble,
+    trouble_since,
     created_at,
     updated_at
 from workflow_in_trouble
@@ -498,6 +512,73 @@ from workflow_executions
 where
     trouble is not null
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+
+-- name: load_undoing(row_limit)
+-- Compensations that have failed and are tried again. Looks at the steps of all that is
+-- COMPENSATING.
+-- @sort: those are few
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =undoing_since text
+-- =step_name text
+-- =attempts integer null
+-- =error_message text null
+-- =next_try_at text null
+select
+    workflow_execution_id,
+    workflow_type,
+    undoing_since,
+    step_name,
+    attempts,
+    error_message,
+    next_try_at
+from workflow_undoing
+order by undoing_since
+limit :row_limit;
+
+-- name: count_undoing()$
+-- How many rows load_undoing has to give.
+-- =total integer
+select count(*) as total
+from workflow_undoing;
+
+-- name: load_not_undone(row_limit)
+-- What should be undone and is not, since a compensation failed for good: what failed
+-- last comes first.
+-- @scan step_checkpoints: an index that holds only those
+-- @sort: those are few
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =status text
+-- =branch text
+-- =step_index integer
+-- =step_name text
+-- =error_type text null
+-- =error_message text null
+-- =failed_at text null
+select
+    workflow_execution_id,
+    workflow_type,
+    status,
+    branch,
+    step_index,
+    step_name,
+    error_type,
+    error_message,
+    failed_at
+from workflow_not_undone
+order by failed_at desc
+limit :row_limit;
+
+-- name: count_not_undone()$
+-- How many rows load_not_undone has to give.
+-- @scan step_checkpoints: an index that holds only those
+-- =total integer
+select count(*) as total
+from step_checkpoints
+where attempt = 0 and status = 'FAILED';
 
 -- name: load_schema_objects()
 -- The tables, indexes, views and triggers of a database, as SQLite keeps them.

@@ -173,3 +173,43 @@ order by branch, step_index, attempt;
 delete from step_checkpoints
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: acknowledge_not_undone(workflow_execution_id)!
+-- A person has undone by hand what the failed compensations of an execution that is
+-- over should have undone. Their errors stay.
+update step_checkpoints
+set status = 'COMPENSATED'
+where
+    workflow_execution_id = :workflow_execution_id
+    and attempt = 0
+    and status = 'FAILED'
+    and exists (
+        select 1
+        from workflow_executions
+        where
+            workflow_executions.workflow_execution_id
+            = step_checkpoints.workflow_execution_id
+            and workflow_executions.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+    );
+
+-- name: acknowledge_cut_off(workflow_execution_id, acknowledged_at)!
+-- A person has found out what became of the steps of an execution that is over, which
+-- were cut off.
+-- :acknowledged_at text
+update step_checkpoints
+set acknowledged_at = :acknowledged_at
+where
+    workflow_execution_id = :workflow_execution_id
+    and attempt > 0
+    and status = 'FAILED'
+    and error_type = 'asyncio.exceptions:CancelledError'
+    and event is null
+    and acknowledged_at is null
+    and exists (
+        select 1
+        from workflow_executions
+        where
+            workflow_executions.workflow_execution_id
+            = step_checkpoints.workflow_execution_id
+            and workflow_executions.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+    );

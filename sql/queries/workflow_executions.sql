@@ -31,7 +31,9 @@ insert into workflow_executions (
     last_event,
     started_at,
     created_at,
-    updated_at
+    updated_at,
+    status_since,
+    trouble_since
 )
 select
     :workflow_execution_id,
@@ -52,7 +54,9 @@ select
     :last_event,
     :started_at,
     :created_at,
-    :updated_at
+    :updated_at,
+    :updated_at,
+    iif(:trouble is null, null, :updated_at)
 where
     :fencing_token is null
     or exists (
@@ -80,7 +84,17 @@ on conflict (workflow_execution_id) do update set
     last_event = excluded.last_event,
     started_at = excluded.started_at,
     created_at = excluded.created_at,
-    updated_at = excluded.updated_at
+    updated_at = excluded.updated_at,
+    status_since = iif(
+        workflow_executions.status = excluded.status,
+        workflow_executions.status_since,
+        excluded.updated_at
+    ),
+    trouble_since = iif(
+        excluded.trouble is null,
+        null,
+        coalesce(workflow_executions.trouble_since, excluded.updated_at)
+    )
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: insert_execution_if_absent(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, available_at, last_event, started_at, created_at, updated_at)!
@@ -103,7 +117,8 @@ insert into workflow_executions (
     last_event,
     started_at,
     created_at,
-    updated_at
+    updated_at,
+    status_since
 )
 values (
     :workflow_execution_id,
@@ -123,6 +138,7 @@ values (
     :last_event,
     :started_at,
     :created_at,
+    :updated_at,
     :updated_at
 )
 on conflict (workflow_execution_id) do nothing;
@@ -159,7 +175,7 @@ where workflow_execution_id = :workflow_execution_id;
 -- =workflow_execution_id text
 -- =workflow_id text
 -- =status text
--- =current_step integer null
+-- =current_step integer
 -- =input_data text null
 -- =output_data text null
 -- =error_type text null
@@ -280,7 +296,9 @@ set
     recovery_count = :recovery_count,
     blocked_reason = :blocked_reason,
     last_event = :last_event,
-    updated_at = :updated_at
+    updated_at = :updated_at,
+    status_since = iif(status = :status, status_since, :updated_at),
+    trouble_since = null
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
@@ -301,7 +319,10 @@ set
     trouble = null,
     available_at = null,
     started_at = coalesce(started_at, :updated_at),
-    updated_at = :updated_at
+    updated_at = :updated_at,
+    status_since = iif(
+        status in ('RUNNING', 'COMPENSATING'), status_since, :updated_at
+    )
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
@@ -368,11 +389,13 @@ where
     and blocked_reason is null;
 
 -- name: note_trouble(workflow_execution_id, trouble, updated_at)!
--- A worker leaves an execution as it is, and says why.
+-- A worker leaves an execution as it is, and says why. trouble_since stays until the
+-- execution makes progress (update_execution) or is over.
 -- :trouble text
 update workflow_executions
 set
     trouble = :trouble,
+    trouble_since = coalesce(trouble_since, :updated_at),
     updated_at = :updated_at
 where
     workflow_execution_id = :workflow_execution_id
@@ -633,7 +656,8 @@ set
     ttl_expires_at = null,
     last_event = null,
     recovery_count = 0,
-    updated_at = :updated_at
+    updated_at = :updated_at,
+    status_since = :updated_at
 where
     workflow_execution_id = :workflow_execution_id
     and status = 'FAILED'
@@ -655,7 +679,8 @@ set
     status = 'COMPENSATING',
     ttl_expires_at = null,
     recovery_count = 0,
-    updated_at = :updated_at
+    updated_at = :updated_at,
+    status_since = :updated_at
 where
     workflow_execution_id = :workflow_execution_id
     and status in ('FAILED', 'CANCELLED')

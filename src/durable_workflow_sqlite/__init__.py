@@ -42,6 +42,7 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
+    AuditEntry,
     ExecutionStatus,
     Record,
     SignalStatus,
@@ -65,6 +66,7 @@ __all__ = [
     "CODE_ERRORS",
     "SCHEMA_VERSION",
     "AbandonedExecution",
+    "AuditEntry",
     "CheckpointStore",
     "ClaimLostError",
     "Clock",

@@ -3,12 +3,13 @@ store must pass; it says more exactly than types can what each method means."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
+    AuditEntry,
     ExecutionStatus,
     Record,
     StepCheckpoint,
@@ -29,7 +30,7 @@ class CheckpointStore(Protocol):
     raises. A write under a claim raises `ClaimLostError` when the claim is no longer held. A
     store that is one worker's has one `worker_id`; another worker's claims are respected for as
     long as that worker lives. What goes wrong in the database is a `StoreError`; a value that it
-    could never hold, such as one that is too long, a `SerializationError`.
+    could never hold, such as one that is too long or data that is no JSON, a `SerializationError`.
     """
 
     @property
@@ -112,8 +113,10 @@ class CheckpointStore(Protocol):
         """Save a signal and return it with its id."""
         ...
 
-    async def send_signal(self, signal: WorkflowSignal) -> WorkflowSignal:
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
         """Keep a signal for an execution that can still receive it; return it with its id.
+
+        It saves records beside, in one transaction.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
         Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
@@ -162,16 +165,25 @@ class CheckpointStore(Protocol):
     # neither: blocked, waiting for a signal alone, FOREGROUND_ONLY, or final.
 
     async def create_execution(
-        self, workflow: Workflow, execution: WorkflowExecution
+        self,
+        workflow: Workflow,
+        execution: WorkflowExecution,
+        tags: Mapping[str, str] | None = None,
     ) -> WorkflowClaim | None:
         """Start an execution and claim it, in one transaction; make sure its workflow is there.
 
+        tags: names and values to find it by; they do not change any more.
         None, and nothing written, if the id is taken. Raises ValueError for one that is final,
         blocked or in trouble.
         """
         ...
 
-    async def enqueue_execution(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
+    async def enqueue_execution(
+        self,
+        workflow: Workflow,
+        execution: WorkflowExecution,
+        tags: Mapping[str, str] | None = None,
+    ) -> bool:
         """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
         False, and nothing written, if the id is taken.
@@ -277,11 +289,12 @@ class CheckpointStore(Protocol):
         ...
 
     async def unblock_execution(
-        self, workflow_execution_id: str, now: datetime | None = None
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> bool:
         """Put a blocked execution into the queue, and reset its `recovery_count`.
 
-        False if it is not blocked.
+        It saves records beside, in one transaction. False, and nothing written, if it is not
+        blocked.
         """
         ...
 
@@ -297,6 +310,26 @@ class CheckpointStore(Protocol):
         Raises ExecutionNotFoundError, or ExecutionConflictError for one that did not fail or that
         is undone to the end; nothing is written then.
         """
+        ...
+
+    async def acknowledge(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> int:
+        """A person has dealt with what a final execution has left; return how many checkpoints.
+
+        Compensations that FAILED become COMPENSATED. Steps that were cut off leave the view
+        `workflow_in_doubt`. It saves records beside, in one transaction, if there was anything.
+        """
+        ...
+
+    # What people know of executions, and did to them
+
+    async def load_tags(self, workflow_execution_id: str) -> dict[str, str]:
+        """The tags that an execution was started with."""
+        ...
+
+    async def load_audit_log(self, workflow_execution_id: str) -> list[AuditEntry]:
+        """What people did to an execution, in order."""
         ...
 
     # Retention

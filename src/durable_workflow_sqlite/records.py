@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -295,6 +296,27 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             check_integer("workflow_signal_id", self.workflow_signal_id, minimum=1)
 
 
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a person did to an execution. Entries are added, and never changed.
+
+    `act` is what was done, as "retry" or "cancel"; `actor` who did it, as far as known. `details`
+    is JSON text: what else is to be said of it.
+    """
+
+    workflow_execution_id: str
+    act: str
+    actor: str
+    details: str | None = None
+    created_at: datetime = msgspec.field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_identifier("workflow_execution_id", self.workflow_execution_id)
+        check_identifier("act", self.act)
+        check_identifier("actor", self.actor)
+        check_text("details", self.details)
+        check_time("created_at", self.created_at)
+
+
 class TakenExecution(msgspec.Struct, frozen=True, kw_only=True):
     """All that an execution is resumed from.
 
@@ -340,7 +362,7 @@ class AbandonedExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     blocked_reason: str | None
 
 
-Record = Workflow | WorkflowExecution | StepCheckpoint | WorkflowTimer | WorkflowSignal
+Record = Workflow | WorkflowExecution | StepCheckpoint | WorkflowTimer | WorkflowSignal | AuditEntry
 
 
 def check_identifier(what: str, value: object) -> None:
@@ -379,6 +401,20 @@ def check_step_name(value: object) -> None:
     if isinstance(value, str) and value.endswith(COMPENSATION_SUFFIX):
         value = value.removesuffix(COMPENSATION_SUFFIX)
     check_identifier("step_name", value)
+
+
+def check_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    """Copy tags. Raises TypeError or ValueError for a name or a value that is no identifier."""
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping):
+        raise TypeError(f"tags must be a mapping of names to values, not {tags!r}")
+    for name, value in tags.items():
+        check_identifier("the name of a tag", name)
+        if "=" in name:
+            raise ValueError(f"the name of a tag must not hold an equals sign: {name!r}")
+        check_identifier(f"the value of the tag {name!r}", value)
+    return dict(tags)
 
 
 def check_integer(what: str, value: object, minimum: int = 0) -> None:

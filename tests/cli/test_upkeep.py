@@ -83,7 +83,7 @@ def test_a_backup_made_while_a_worker_writes_is_whole(file: Path, tmp_path: Path
 def test_vacuum_gives_back_the_room_of_what_was_deleted(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(
-            "update workflow_executions set output_data = hex(zeroblob(1000000))"
+            "update workflow_executions set output_data = json_quote(hex(zeroblob(1000000)))"
             " where workflow_execution_id = 'order-A-1'"
         )
     assert run("prune", file, "--older-than", "0s", "--yes").returncode == 0

@@ -42,6 +42,7 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "result_of": lambda engine: engine.result_of("there"),
     "unblock": lambda engine: engine.unblock("there"),
     "retry": lambda engine: engine.retry("there"),
+    "acknowledge": lambda engine: engine.acknowledge("there"),
     "recover": lambda engine: engine.recover(),
 }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -435,9 +437,12 @@ def test_a_payload_in_the_file_that_is_no_json_comes_as_its_text(file: Path) -> 
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(waiting, execution_id="one")
-                await store.send_signal(
-                    WorkflowSignal(workflow_execution_id="one", signal_name="go", payload="kim")
-                )
+                with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+                    connection.execute("pragma ignore_check_constraints = on")
+                    connection.execute(
+                        "insert into workflow_signals (workflow_execution_id, signal_name, payload)"
+                        " values ('one', 'go', 'kim')"
+                    )
                 await asyncio.sleep(0.1)
             async with DurableEngine(store, [waiting]) as engine:
                 await engine.send_signal("one", "go", "lee")

@@ -19,7 +19,7 @@ from durable_workflow_sqlite import (
     validate_schema,
 )
 from durable_workflow_sqlite.store.connection import configure
-from tests.dart_file import read_columns, read_rows, write_dart_file
+from tests.dart_file import migrated, read_columns, read_rows, write_dart_file
 from tests.faults.reliability import FULL
 from tests.migrations.content import content, migrate_to
 from tests.migrations.test_opening_at_once import at_once, schema_changes
@@ -92,8 +92,8 @@ def test_sixteen_processes_that_open_one_file_at_once_all_get_it_whole(
         assert schema_changes(file) == schema_changes(alone)
         version, _ = content(file)
         assert version == SCHEMA_VERSION
-        after = read_rows(file, columns)
-        for table, rows in before.items():
+        after = migrated(read_rows(file, columns), columns)
+        for table, rows in migrated(before, columns).items():
             assert set(rows) <= set(after[table]), table
         with closing(sqlite3.connect(file)) as connection:
             (saved,) = connection.execute(

@@ -188,11 +188,6 @@ def filled(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     store = asyncio.run(_fill(file))
     try:
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-            # This library always writes a number; others that share the schema may not.
-            connection.execute(
-                "update workflow_executions set current_step = null"
-                " where workflow_execution_id = 'FAILED, empty'"
-            )
             _add_by_hand(connection)
             _write_otherwise(connection)
             yield connection
@@ -337,13 +332,51 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     )
     connection.execute(
         "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind, status,"
-        " due_at) values ('asleep', 0, 'rest', 'SLEEP', 'INTENT', ?)",
-        (NOON_TEXT,),
+        " started_at, due_at) values ('asleep', 0, 'rest', 'SLEEP', 'INTENT', ?, ?)",
+        (NOON_TEXT, NOON_TEXT),
     )
+    connection.execute(
+        "update workflow_executions set trouble_since = created_at where trouble is not null"
+        " and workflow_execution_id = 'SUSPENDED, full'"
+    )
+    for execution, error, failed_at in (("by hand", None, None), ("FAILED, full", "E", NOON_TEXT)):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, attempt, step_name,"
+            " status, error_type, error_message, completed_at)"
+            " values (?, 0, 0, 'pay:compensate', 'FAILED', ?, ?, ?)",
+            (execution, error, error, failed_at),
+        )
+    for index, workflow, data, error, due_at in (
+        (7, "order:1", '{"attempt": 2}', "it broke", NOON_TEXT),
+        (8, "gone", None, None, None),
+    ):
+        one = f"undoing {index}"
+        connection.execute(
+            "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
+            " values (?, ?, 'COMPENSATING')",
+            (one, workflow),
+        )
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, attempt, step_name,"
+            " status, input_data, error_type, error_message, due_at)"
+            " values (?, 0, 0, 'pay:compensate', 'INTENT', ?, 'E', ?, ?)",
+            (one, data, error, due_at),
+        )
+    connection.execute(
+        "insert into workflow_tags (workflow_execution_id, name, value)"
+        " values ('by hand', 'customer', '7')"
+    )
+    for details in (None, "{}"):
+        connection.execute(
+            "insert into workflow_audit_log (workflow_execution_id, act, actor, details)"
+            " values ('by hand', 'retry', 'kim', ?)",
+            (details,),
+        )
 
 
 def _write_otherwise(connection: sqlite3.Connection) -> None:
     """Times that can be read, though the library writes them in another way; and no JSON."""
+    connection.execute("pragma ignore_check_constraints = on")
     for table, column, rows in (
         ("workflow_executions", "created_at", "true"),
         ("workflow_timers", "created_at", "true"),
@@ -448,6 +481,10 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_suspect_timers": [{"row_limit": 99}],
     "load_suspect_signals": [{"row_limit": 99}],
     "load_workflows": [{}],
+    "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
+    "load_audit_log": [{"workflow_execution_id": "by hand"}],
+    "load_not_undone": [{"row_limit": 99}],
+    "load_undoing": [{"row_limit": 99}],
 }
 
 
@@ -511,6 +548,8 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         "count_steps_cut_off",
         "count_blocked",
         "count_in_trouble",
+        "count_not_undone",
+        "count_undoing",
     ):
         arguments = {"id_from": "", "id_before": "~", "at_most": 9, "living": "[]"}
         count = getattr(queries, name)(filled, **arguments)

@@ -280,7 +280,7 @@ def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> Non
             await store.save_checkpoint(new_checkpoint("e", 0))
             outcomes = await asyncio.gather(
                 *(
-                    store.save_checkpoint(new_checkpoint("e", n, output_data="x" * 20_000))
+                    store.save_checkpoint(new_checkpoint("e", n, output_data=f'"{"x" * 20_000}"'))
                     for n in range(1, 5)
                 ),
                 return_exceptions=True,
@@ -290,7 +290,7 @@ def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> Non
                 assert "the disk is full" in str(outcome)
             assert await saved(store) == [0]
             connection.execute("pragma max_page_count = 100000")
-            await store.save_checkpoint(new_checkpoint("e", 5, output_data="x" * 20_000))
+            await store.save_checkpoint(new_checkpoint("e", 5, output_data=f'"{"x" * 20_000}"'))
             assert await saved(store) == [0, 5]
 
     with closing(sqlite3.connect(file)) as connection:
@@ -325,7 +325,9 @@ def test_a_full_disk_is_a_store_error_until_there_is_room(
             for _ in range(3):
                 outcomes = await asyncio.gather(
                     *(
-                        store.save_checkpoint(new_checkpoint("e", n, output_data="x" * 50_000))
+                        store.save_checkpoint(
+                            new_checkpoint("e", n, output_data=f'"{"x" * 50_000}"')
+                        )
                         for n in range(1, 4)
                     ),
                     return_exceptions=True,
@@ -334,7 +336,7 @@ def test_a_full_disk_is_a_store_error_until_there_is_room(
                 assert "disk" in str(outcomes[0])
             assert await saved(store) == [0]
             ballast.unlink()
-            await store.save_checkpoint(new_checkpoint("e", 4, output_data="x" * 50_000))
+            await store.save_checkpoint(new_checkpoint("e", 4, output_data=f'"{"x" * 50_000}"'))
             assert await saved(store) == [0, 4]
         async with SqliteCheckpointStore.file(file) as store:
             assert await saved(store) == [0, 4]

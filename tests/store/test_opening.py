@@ -200,7 +200,9 @@ def test_a_damaged_file_is_a_store_error(file: Path) -> None:
     async def fill() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
-            await store.save(*(new_checkpoint("e", n, output_data="x" * 900) for n in range(200)))
+            await store.save(
+                *(new_checkpoint("e", n, output_data=f'"{"x" * 900}"') for n in range(200))
+            )
 
     async def read() -> None:
         async with SqliteCheckpointStore.file(file) as store:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
+    AuditEntry,
     DurableEngine,
     ExecutionStatus,
     RetryPolicy,
@@ -177,12 +178,17 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
                 new_checkpoint("n", 0, attempt=0, status=StepStatus.FAILED),
             )
             await store.reopen_execution("n")
+            await store.acknowledge("n")
+            await store.enqueue_execution(WORKFLOW, new_execution("t"), {"customer": "7"})
+            await store.load_tags("t")
+            await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
+            await store.load_audit_log("t")
             store.news()
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
             await store.delete_completed_before(later, FINAL)
-            for one in ("e", "f", "g", "h"):
+            for one in ("e", "f", "g", "h", "t"):
                 await store.delete_execution(one)
 
     for opened in (

@@ -60,9 +60,7 @@ def with_rows_changed(file: Path, story: Story, *statements: str) -> None:
         "updated_at = ''",
         "ttl_expires_at = '2024-13-01T00:00:00Z'",
         "guarantee = 'PERHAPS'",
-        "input_data = x'00ff'",
         "current_step = -1",
-        "recovery_count = 'many'",
     ],
 )
 def test_an_execution_that_cannot_be_read_is_named(file: Path, change: str) -> None:
@@ -182,13 +180,9 @@ def test_a_workflow_that_cannot_be_read_is_named(file: Path) -> None:
         ("workflow_executions set available_at = 'soon'", "available_at 'soon' is no ISO-8601"),
         ("workflow_executions set available_at = '2030-02-30T00:00:00Z'", "2030-02-30"),
         ("workflow_executions set ttl_expires_at = 'now'", "ttl_expires_at 'now'"),
-        ("workflow_executions set priority = 'high'", "priority must be an integer"),
-        ("workflow_executions set last_event = 'none'", "last_event must be an integer"),
         ("workflow_executions set started_at = 'soon'", "started_at 'soon'"),
         ("workflow_executions set input_data = '{'", "execution 'bad': input_data is not JSON"),
-        ("workflow_executions set input_data = x'7b'", "execution 'bad' cannot be read"),
         ("step_checkpoints set started_at = '12:00'", "started_at '12:00'"),
-        ("step_checkpoints set event = 'first'", "event must be an integer"),
         ("step_checkpoints set output_data = 'kim'", "output_data is not JSON"),
         ("step_checkpoints set status = 'DONE'", "cannot be read: 'DONE'"),
         ("workflow_timers set fire_at = 'tomorrow'", "timer 'bad timer' of execution 'bad'"),

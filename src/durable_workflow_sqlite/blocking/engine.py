@@ -184,4 +184,5 @@ class DurableEngine:
     result_of = blocking(Behind.result_of)
     unblock = blocking(Behind.unblock)
     retry = blocking(Behind.retry)
+    acknowledge = blocking(Behind.acknowledge)
     recover = blocking(Behind.recover)

@@ -243,6 +243,46 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         ]
     if found.disk.level is not Level.OK:
         parts += ["", Text(f"{found.disk.message}; {found.disk.hint}", "bold red")]
+    if overview.not_undone:
+        parts += [
+            "",
+            output.make_table(
+                f"NOT UNDONE: {overview.not_undone_total} (the compensation failed for good;"
+                " `retry` runs it again, `acknowledge` says that it was done by hand)",
+                ["id", "workflow", "step", "why", "since"],
+                [
+                    [
+                        output.execution_id(one.execution_id),
+                        one.workflow_type,
+                        one.step_name,
+                        one.error_message,
+                        output.ago(one.failed_at, now),
+                    ]
+                    for one in overview.not_undone
+                ],
+            ),
+        ]
+    if overview.undoing:
+        parts += [
+            "",
+            output.make_table(
+                f"not undone yet: {overview.undoing_total} (the compensation is tried until it"
+                " succeeds)",
+                ["id", "workflow", "step", "tries", "why", "since", "next try"],
+                [
+                    [
+                        output.execution_id(one.execution_id),
+                        one.workflow_type,
+                        one.step_name,
+                        one.attempts,
+                        one.error_message,
+                        output.ago(one.undoing_since, now),
+                        output.ago(one.next_try_at, now),
+                    ]
+                    for one in overview.undoing
+                ],
+            ),
+        ]
     if overview.blocked:
         parts += [
             "",
@@ -272,7 +312,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                         output.execution_id(one.id),
                         one.workflow_type,
                         one.trouble,
-                        output.ago(one.updated_at, now),
+                        output.ago(one.trouble_since, now),
                     ]
                     for one in overview.in_trouble
                 ],
@@ -357,7 +397,28 @@ def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
     for one in found.overview.blocked:
         yield ["blocked", one.id, one.workflow_type, one.status, one.blocked_reason]
     for left in found.overview.in_trouble:
-        yield ["in-trouble", left.id, left.workflow_type, left.status, left.trouble]
+        since = left.trouble_since
+        yield ["in-trouble", left.id, left.workflow_type, left.status, left.trouble, since]
+    for lost in found.overview.not_undone:
+        yield [
+            "not-undone",
+            lost.execution_id,
+            lost.workflow_type,
+            lost.step_name,
+            lost.error_message,
+            lost.failed_at,
+        ]
+    for undoing in found.overview.undoing:
+        yield [
+            "undoing",
+            undoing.execution_id,
+            undoing.workflow_type,
+            undoing.step_name,
+            undoing.attempts,
+            undoing.error_message,
+            undoing.undoing_since,
+            undoing.next_try_at,
+        ]
 
 
 def _line(row: ExecutionSummary) -> list[output.Cell]:
@@ -374,6 +435,8 @@ def _line(row: ExecutionSummary) -> list[output.Cell]:
         row.blocked_reason,
         row.error_message,
         row.trouble,
+        row.status_since,
+        row.steps_not_undone,
     ]
 
 

@@ -38,7 +38,12 @@ def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False)
         came = ""
         if number := summary.signals_pending:
             came = f" ({number} signal{'' if number == 1 else 's'} came and not taken yet)"
+        if summary.waiting_for.startswith("retry of ") and summary.step_error_message is not None:
+            came = f": {summary.step_error_message}"
         return f"{summary.waiting_for}{until}{came}"
+    if summary.steps_not_undone:
+        number = summary.steps_not_undone
+        return f"NOT UNDONE: {number} step{'' if number == 1 else 's'}; {summary.error_message}"
     return summary.error_message or ""
 
 
@@ -79,6 +84,18 @@ def page(
                 ],
             ),
         ]
+    if details.audit_log:
+        parts += [
+            "",
+            output.make_table(
+                "what people did",
+                ["when", "what", "who", "details"],
+                [
+                    [_moment(one.created_at, now), one.act, one.actor, _cut(one.details)]
+                    for one in details.audit_log
+                ],
+            ),
+        ]
     if details.timers:
         parts += [
             "",
@@ -111,7 +128,10 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             " written), and start workers anew"
         )
     if details.is_not_undone:
-        return f"to undo the rest: {output.command('retry', file, summary.id)}"
+        return (
+            f"to undo the rest: {output.command('retry', file, summary.id)}; if that was done by"
+            f" hand: {output.command('acknowledge', file, summary.id)}"
+        )
     if summary.blocked_reason is not None or summary.status == "FAILED":
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
@@ -137,6 +157,8 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
         yield ["execution", name, getattr(summary, name)]
     for name in ("error_type", "error_message", "trouble"):
         yield ["execution", name, getattr(summary, name)]
+    for name in ("status_since", "waiting_since", "trouble_since", "steps_not_undone"):
+        yield ["execution", name, getattr(summary, name)]
     for name in ("input_data", "output_data", "ttl_expires_at", "guarantee", "recovery_count"):
         yield ["execution", name, getattr(details, name)]
     for name in ("priority", "available_at"):
@@ -146,6 +168,10 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
         yield ["claim", details.claim.worker_id, alive, details.claim.claimed_at]
     for problem in details.problems:
         yield ["problem", problem]
+    for name, value in details.tags.items():
+        yield ["tag", name, value]
+    for act in details.audit_log:
+        yield ["act", act.act, act.actor, act.created_at, act.details]
     for what, attempts in (("step", details.steps), ("compensation", details.compensations)):
         for one in attempts:
             yield [
@@ -174,10 +200,16 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
         ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
         ("status", output.status(summary.status)),
         ("began", _moment(summary.created_at, now)),
-        ("changed", _moment(summary.updated_at, now)),
+        ("since", _moment(summary.status_since, now)),
     ]
+    if details.tags:
+        facts.insert(1, ("tags", ", ".join(f"{k}={v}" for k, v in details.tags.items())))
+    if details.is_not_undone:
+        names = ", ".join(one.step_name for one in details.compensations if one.status == "FAILED")
+        facts.append(("NOT UNDONE", Text(output.printable(names), "bold red")))
     if summary.trouble is not None:
         facts.append(("in trouble", Text(output.printable(summary.trouble), "bold red")))
+        facts.append(("", f"since {_moment(summary.trouble_since, now)}"))
     elif summary.blocked_reason is not None:
         facts.append(("blocked", Text(output.printable(summary.blocked_reason), "bold red")))
     elif summary.waiting_for is not None:

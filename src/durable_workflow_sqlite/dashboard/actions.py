@@ -36,14 +36,16 @@ class Action(NamedTuple):
     explanation: str
     keep: str
     do_it: str
-    run: Callable[[DurableEngine, dict[str, str]], Awaitable[str]]
-    """Gives the word for what was done, a key of DONE."""
+    run: Callable[[DurableEngine, dict[str, str], str], Awaitable[str]]
+    """Takes who asks for it, too. Gives the word for what was done, a key of DONE."""
 
 
 DONE: Final = {
     "signalled": "The signal is stored; it is kept until the workflow waits for it.",
     "cancelling": "The request to cancel is stored; the next worker that has the execution obeys.",
     "not_cancelled": "There was nothing to cancel: it is finished, or being undone already.",
+    "acknowledged": "It is noted that this is dealt with, and by whom.",
+    "not_acknowledged": "There was nothing to deal with: somebody has said so before.",
     "retried": "The execution is open again; a worker takes it on from the step that failed.",
 }
 
@@ -80,7 +82,7 @@ def _doing(
             if found is None:
                 raise ExecutionNotFoundError(f"no execution has the id {execution_id!r}")
             async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-                done = await action.run(engine, form)
+                done = await action.run(engine, form, _who(request))
         except ExecutionNotFoundError as error:
             return pages.message(request, "No such execution", str(error), status=404)
         except StoreError:
@@ -129,7 +131,12 @@ def _confirmation(
     )
 
 
-async def _signal(engine: DurableEngine, form: dict[str, str]) -> str:
+def _who(request: Request) -> str:
+    """For the audit log; those who know the token have no names."""
+    return "dashboard" if request.client is None else f"dashboard, from {request.client.host}"
+
+
+async def _signal(engine: DurableEngine, form: dict[str, str], _: str) -> str:
     text = form.get("payload", "").strip() or "null"
     try:
         value: object = msgspec.json.decode(text)
@@ -142,13 +149,18 @@ async def _signal(engine: DurableEngine, form: dict[str, str]) -> str:
     return "signalled"
 
 
-async def _cancel(engine: DurableEngine, form: dict[str, str]) -> str:
-    return "cancelling" if await engine.cancel(form["id"]) else "not_cancelled"
+async def _cancel(engine: DurableEngine, form: dict[str, str], by: str) -> str:
+    return "cancelling" if await engine.cancel(form["id"], by=by) else "not_cancelled"
 
 
-async def _retry(engine: DurableEngine, form: dict[str, str]) -> str:
-    await engine.retry(form["id"])
+async def _retry(engine: DurableEngine, form: dict[str, str], by: str) -> str:
+    await engine.retry(form["id"], by=by)
     return "retried"
+
+
+async def _acknowledge(engine: DurableEngine, form: dict[str, str], by: str) -> str:
+    done = await engine.acknowledge(form["id"], by=by)
+    return "acknowledged" if done else "not_acknowledged"
 
 
 _ACTIONS: Final = (
@@ -177,5 +189,15 @@ _ACTIONS: Final = (
         "Leave it",
         "Retry it",
         _retry,
+    ),
+    Action(
+        "acknowledge",
+        "Is this dealt with?",
+        "Say so when you have undone by hand what its compensations could not, and have found out"
+        " what became of steps that were cut off. It goes off the lists, and no retry runs these"
+        " compensations any more.",
+        "Not yet",
+        "It is dealt with",
+        _acknowledge,
     ),
 )

@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 
 from durable_workflow_sqlite.dashboard.standing import error_text, standing
 from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
-from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus, StepStatus
 from durable_workflow_sqlite.store.inspection import ExecutionDetails
 
 SIGNALS_SHOWN = 100
+CUT_OFF_ERROR = "asyncio.exceptions:CancelledError"
 
 
 class Links(NamedTuple):
@@ -38,7 +39,7 @@ def details_of(
         (*found.steps, *found.compensations), is_final=is_final, is_worked_on=is_worked_on
     )
     drawn = timeline(rows, now, is_final=is_final, page=page, squeeze=squeeze)
-    end = summary.updated_at if is_final else now
+    end = summary.status_since if is_final else now
     took = timedelta(0)
     if end is not None and summary.created_at is not None:
         took = max(end - summary.created_at, took)
@@ -51,6 +52,7 @@ def details_of(
         trouble=summary.trouble,
         error=error_text(summary.error_type, summary.error_message),
         available_at=found.available_at,
+        since=summary.status_since,
     )
     is_blocked = summary.blocked_reason is not None and not is_final
     return {
@@ -68,8 +70,16 @@ def details_of(
         "can_retry": is_blocked
         or (summary.status == ExecutionStatus.FAILED and not found.compensations)
         or found.is_not_undone,
+        "can_acknowledge": is_final and (found.is_not_undone or _was_cut_off(found)),
         "announce": f"{summary.status.lower()}. {says.headline}",
     }
+
+
+def _was_cut_off(found: ExecutionDetails) -> bool:
+    """Whether a step of it was cut off, and perhaps nobody has dealt with that yet."""
+    return any(
+        one.status == StepStatus.FAILED and one.error_type == CUT_OFF_ERROR for one in found.steps
+    )
 
 
 def payload_of(found: ExecutionDetails, query: Mapping[str, str]) -> tuple[str, str] | None:

@@ -10,7 +10,11 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from durable_workflow_sqlite.dashboard.text import duration
-from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.records import (
+    COMPENSATION_SUFFIX,
+    TERMINAL_STATUSES,
+    ExecutionStatus,
+)
 from durable_workflow_sqlite.store.inspection import (
     ExecutionCount,
     ExecutionSummary,
@@ -165,11 +169,13 @@ def _line(one: ExecutionSummary, is_in_doubt: bool) -> Line:
     is_final = one.status in TERMINAL_STATUSES
     is_blocked = one.blocked_reason is not None and not is_final
     took = ""
-    if is_final and one.updated_at is not None and one.created_at is not None:
-        took = duration(one.updated_at - one.created_at)
+    if is_final and one.status_since is not None and one.created_at is not None:
+        took = duration(one.status_since - one.created_at)
     why = one.blocked_reason if is_blocked else one.trouble
     if why is None and one.status == ExecutionStatus.FAILED:
         why = one.error_message or one.error_type
+    if why is None and (one.waiting_for or "").startswith("retry"):
+        why = one.step_error_message or one.step_error_type
     where, until = _where(one, is_final)
     if one.trouble is not None and not is_blocked:
         where, until = "left as it is by its worker", None
@@ -192,6 +198,8 @@ def _state(one: ExecutionSummary, is_blocked: bool, is_in_doubt: bool) -> str:
     """Its status, or what is more urgent."""
     if is_blocked:
         return "BLOCKED"
+    if one.steps_not_undone:
+        return "NOT UNDONE"
     if one.trouble is not None:
         return "IN TROUBLE"
     return "IN DOUBT" if is_in_doubt else one.status
@@ -206,7 +214,7 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
     words = {
         "signal": f"waits for the signal “{name}”",
         "time": f"sleeps in “{one.current_step}”",
-        "retry": f"waits to try “{one.current_step}” again",
+        "retry": f"waits to {'undo' if one.attempts == 0 else 'try'} “{_of(one)}” again",
         "worker": "waits for a worker",
     }.get(what)
     if words is not None:
@@ -214,5 +222,10 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
     if one.current_step is not None:
         attempt = f", attempt {one.attempts}" if (one.attempts or 0) > 1 else ""
         verb = "undoes" if one.attempts == 0 else "runs"
-        return f"{verb} “{one.current_step}”{attempt}", None
+        return f"{verb} “{_of(one)}”{attempt}", None
     return done, None
+
+
+def _of(one: ExecutionSummary) -> str:
+    """The step; of a compensation, the step that it undoes."""
+    return (one.current_step or "").removesuffix(COMPENSATION_SUFFIX)

@@ -19,7 +19,8 @@ from durable_workflow_sqlite.records import ExecutionStatus
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
-_LOOKS: Final = frozenset({*ExecutionStatus, "BLOCKED"})
+_LOOKS: Final = {name: name for name in (*ExecutionStatus, "BLOCKED")} | {"NOT UNDONE": "FAILED"}
+"""The icon and the colour of a status; any other looks like one in doubt."""
 
 
 class _Compiled(BytecodeCache):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from durable_workflow_sqlite.dashboard.text import duration
+from durable_workflow_sqlite.dashboard.text import duration, exactly
 from durable_workflow_sqlite.dashboard.timeline import Row, StepState
 from durable_workflow_sqlite.records import ExecutionStatus
 
@@ -44,10 +44,12 @@ def standing(
     trouble: str | None,
     error: str | None,
     available_at: datetime | None,
+    since: datetime | None,
 ) -> Standing:
     """What to say of an execution and its steps.
 
     took: from its start to its end, or until now.
+    since: since when it has its status.
     is_worked_on: a living worker has it. trouble: why the last one left it as it is.
     """
     if status.is_terminal:
@@ -68,7 +70,7 @@ def standing(
     if status is ExecutionStatus.PENDING and not rows:
         return Standing("PENDING", "Waits for a worker", until=available_at, until_word="from")
     if status is ExecutionStatus.COMPENSATING:
-        return _undoing(rows, is_worked_on, error)
+        return _undoing(rows, is_worked_on, error, since)
     said = [_open(row) for row in rows if row.state in _OPEN]
     if not said:
         if is_worked_on:
@@ -154,12 +156,30 @@ def _ended(
     return said
 
 
-def _undoing(rows: Sequence[Row], is_worked_on: bool, error: str | None) -> Standing:
-    at = [row.name for row in rows if row.state is StepState.UNDOING]
-    words = f"Undoing step “{at[-1]}”" if at else "Undoing what was done"
-    if not is_worked_on:
-        words += ", as soon as a worker has it"
-    return Standing("COMPENSATING", words, lines=_what_was_undone(rows), error=error)
+def _undoing(
+    rows: Sequence[Row], is_worked_on: bool, error: str | None, since: datetime | None
+) -> Standing:
+    at = [row for row in rows if row.state is StepState.UNDOING]
+    words = f"Undoing step “{at[-1].name}”" if at else "Undoing what was done"
+    lines = _what_was_undone(rows)
+    if since is not None:
+        lines.insert(0, f"It undoes what it did since {exactly(since)}.")
+    if error is not None:
+        lines.append(f"It undoes it because of: {error}")
+    now = at[-1].compensation if at else None
+    if now is None or now.error_type is None:
+        if not is_worked_on:
+            words += ", as soon as a worker has it"
+        return Standing("COMPENSATING", words, lines=lines)
+    return Standing(
+        "RETRY",
+        f"Could not undo step “{at[-1].name}” so far; tries again",
+        until=now.due_at,
+        until_word="at",
+        lines=[*lines, "The compensation failed:"],
+        error=error_text(now.error_type, now.error_message),
+        is_trouble=True,
+    )
 
 
 def _what_was_undone(rows: Sequence[Row]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine import audit, serialization
 from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.reopening import reopened
 from durable_workflow_sqlite.errors import ExecutionConflictError
@@ -29,7 +29,7 @@ async def send_signal(opened: Opened, execution_id: str, name: str, payload: obj
     await opened.heed(execution_id)
 
 
-async def cancel(opened: Opened, execution_id: str) -> bool:
+async def cancel(opened: Opened, execution_id: str, by: str | None) -> bool:
     """See `DurableEngine.cancel`."""
     found = await opened.load(execution_id)
     if found.status.is_terminal or found.status is ExecutionStatus.COMPENSATING:
@@ -42,7 +42,9 @@ async def cancel(opened: Opened, execution_id: str) -> bool:
         created_at=opened.clock.now(),
     )
     try:
-        request = await opened.store.send_signal(request)
+        request = await opened.store.send_signal(
+            request, audit.entry(execution_id, "cancel", by, request.created_at)
+        )
     except ExecutionConflictError:
         return False
     pending = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
@@ -62,21 +64,40 @@ async def cancel(opened: Opened, execution_id: str) -> bool:
     return True
 
 
-async def unblock(opened: Opened, execution_id: str) -> bool:
+async def unblock(opened: Opened, execution_id: str, by: str | None, act: str = "unblock") -> bool:
     """See `DurableEngine.unblock`."""
-    await opened.load(execution_id)
-    if not await opened.store.unblock_execution(execution_id, opened.clock.now()):
+    found = await opened.load(execution_id)
+    now = opened.clock.now()
+    details: dict[str, object] = {"blocked": found.blocked_reason}
+    entry = audit.entry(execution_id, act, by, now, details)
+    if not await opened.store.unblock_execution(execution_id, entry, now=now):
         return False
     await opened.intake.resume(await opened.load(execution_id))
     return True
 
 
-async def retry(opened: Opened, execution_id: str) -> None:
+async def retry(opened: Opened, execution_id: str, by: str | None) -> None:
     """See `DurableEngine.retry`."""
-    if await unblock(opened, execution_id):
+    if await unblock(opened, execution_id, by, "retry"):
         return
     found = await opened.load(execution_id)
     now = opened.clock.now()
     records = reopened(found, await opened.store.load_checkpoints(execution_id), now)
-    await opened.store.reopen_execution(execution_id, *records, now=now)
+    details: dict[str, object] = {"error": found.error_type, "message": found.error_message}
+    entry = audit.entry(execution_id, "retry", by, now, details)
+    await opened.store.reopen_execution(execution_id, *records, entry, now=now)
     await opened.intake.resume(await opened.load(execution_id))
+
+
+async def acknowledge(opened: Opened, execution_id: str, by: str | None) -> int:
+    """See `DurableEngine.acknowledge`."""
+    found = await opened.load(execution_id)
+    if not found.status.is_terminal:
+        raise ExecutionConflictError(
+            f"execution {execution_id!r} is {found.status}: acknowledge what is left of it when"
+            " it is over",
+            workflow_execution_id=execution_id,
+        )
+    now = opened.clock.now()
+    entry = audit.entry(execution_id, "acknowledge", by, now)
+    return await opened.store.acknowledge(execution_id, entry, now=now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from asyncio import events
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from contextvars import Context
 from datetime import timedelta
@@ -40,6 +40,7 @@ from durable_workflow_sqlite.records import (
     check_identifier,
     check_integer,
     check_member,
+    check_tags,
 )
 
 Ts = TypeVarTuple("Ts")
@@ -178,10 +179,11 @@ class DurableEngine:
         execution_id: str | None = None,
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        tags: Mapping[str, str] | None = None,
     ) -> R:
         """Start an execution and wait for its result: `start`, then `ExecutionHandle.result`."""
         handle = await self.start(
-            workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
+            workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
         )
         return await handle.result()
 
@@ -192,6 +194,7 @@ class DurableEngine:
         execution_id: str | None = None,
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        tags: Mapping[str, str] | None = None,
     ) -> ExecutionHandle[R]:
         """Start an execution; once this returns, it is stored and will be finished.
 
@@ -199,12 +202,14 @@ class DurableEngine:
             already, this attaches to it. So you can repeat a start until it has worked.
         ttl: how long the execution may take; then it is compensated and FAILED.
         guarantee: who takes it over if this process dies; see `WorkflowGuarantee`.
+        tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input,
         SerializationError for input that cannot be written as JSON, TypeError for arguments that
         the workflow does not take. Nothing is written then.
         """
         check_member("guarantee", guarantee, WorkflowGuarantee)
+        tags = check_tags(tags)
         opened = self._working()
         now = opened.clock.now()
         self._settings.registry.add(workflow)
@@ -221,7 +226,7 @@ class DurableEngine:
         handle: ExecutionHandle[R] = ExecutionHandle(
             self, record.workflow_execution_id, workflow.result_type
         )
-        await starting.start(opened, workflow, record)
+        await starting.start(opened, workflow, record, tags)
         return handle
 
     async def enqueue(
@@ -232,10 +237,11 @@ class DurableEngine:
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> ExecutionHandle[R]:
         """Store an execution for whichever worker has the workflow registered: this one or another.
 
-        execution_id, ttl: as for `start`; an enqueue can be repeated, too.
+        execution_id, ttl, tags: as for `start`; an enqueue can be repeated, too.
         delay: no worker takes the execution on before this time has passed.
         priority: executions with a higher number are taken on first; then older executions.
 
@@ -244,6 +250,7 @@ class DurableEngine:
         opened = self._working()
         now = opened.clock.now()
         check_integer("priority", priority, minimum=-MAX_INTEGER - 1)
+        tags = check_tags(tags)
         ttl_expires_at = None if ttl is None else starting.after("ttl", ttl, now)
         due_at = now if delay is None else starting.after("delay", delay, now, minimum=timedelta(0))
         record = starting.new_record(
@@ -260,7 +267,7 @@ class DurableEngine:
         handle: ExecutionHandle[R] = ExecutionHandle(
             self, record.workflow_execution_id, workflow.result_type
         )
-        await starting.enqueue(opened, workflow, record)
+        await starting.enqueue(opened, workflow, record, tags)
         return handle
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
@@ -282,14 +289,16 @@ class DurableEngine:
         """
         await commands.send_signal(self._working(), execution_id, name, payload)
 
-    async def cancel(self, execution_id: str) -> bool:
+    async def cancel(self, execution_id: str, *, by: str | None = None) -> bool:
         """Ask an execution to stop, undo what it did, and end CANCELLED.
+
+        by: who asks, for the audit log; by default the user that this process runs as.
 
         Returns True if it will; False if it is finished, failing, or being cancelled already. The
         request is stored, so it is kept if this process ends. An execution that runs in another
         process may still end before it gets the request. Raises ExecutionNotFoundError.
         """
-        return await commands.cancel(self._working(), execution_id)
+        return await commands.cancel(self._working(), execution_id, by)
 
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.
@@ -305,21 +314,37 @@ class DurableEngine:
         """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
         return await observing.result_of(self._working(), execution_id, result_type)
 
-    async def unblock(self, execution_id: str) -> bool:
-        """Unblock an execution, so that workers take it on again; False if it was not blocked."""
-        return await commands.unblock(self._working(), execution_id)
+    async def unblock(self, execution_id: str, *, by: str | None = None) -> bool:
+        """Unblock an execution, so that workers take it on again; False if it was not blocked.
 
-    async def retry(self, execution_id: str) -> None:
+        by: as for `cancel`. Raises ExecutionNotFoundError.
+        """
+        return await commands.unblock(self._working(), execution_id, by)
+
+    async def retry(self, execution_id: str, *, by: str | None = None) -> None:
         """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
 
         Completed steps do not run again. A wait that timed out waits again, with the same timeout.
         The time to live is removed. If compensations of a FAILED or CANCELLED execution have
         failed, these run again, and nothing else; then it ends as it had ended.
 
+        by: as for `cancel`.
+
         Raises ExecutionNotFoundError, or ExecutionConflictError for an execution that is neither
         FAILED nor blocked, or that is undone to the end.
         """
-        await commands.retry(self._working(), execution_id)
+        await commands.retry(self._working(), execution_id, by)
+
+    async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
+        """Say that a person has dealt with what an execution that is over has left.
+
+        This is what its failed compensations should have undone, and what became of steps that were
+        cut off. It goes off the lists of `doctor` and the dashboard; `retry` runs it no more.
+        Returns how many steps it was. by: as for `cancel`.
+
+        Raises ExecutionNotFoundError, or ExecutionConflictError for one that is not over.
+        """
+        return await commands.acknowledge(self._working(), execution_id, by)
 
     async def recover(self) -> RecoveryResult:
         """Take on every unfinished execution that can be run here and that nobody works on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,10 +22,12 @@ from durable_workflow_sqlite.records import (
 )
 
 
-async def start(opened: Opened, workflow: AnyWorkflow, record: WorkflowExecution) -> None:
+async def start(
+    opened: Opened, workflow: AnyWorkflow, record: WorkflowExecution, tags: Mapping[str, str]
+) -> None:
     """Store a new execution and run it here; or attach to the one that is there already."""
     try:
-        claim = await opened.store.create_execution(workflow.record, record)
+        claim = await opened.store.create_execution(workflow.record, record, tags)
     except asyncio.CancelledError:
         opened.intake.take_back(record)
         raise
@@ -39,9 +42,11 @@ async def start(opened: Opened, workflow: AnyWorkflow, record: WorkflowExecution
         await opened.intake.resume(found)
 
 
-async def enqueue(opened: Opened, workflow: AnyWorkflow, record: WorkflowExecution) -> None:
+async def enqueue(
+    opened: Opened, workflow: AnyWorkflow, record: WorkflowExecution, tags: Mapping[str, str]
+) -> None:
     """Store a new execution for whoever has room; or attach to the one that is there already."""
-    if await opened.store.enqueue_execution(workflow.record, record):
+    if await opened.store.enqueue_execution(workflow.record, record, tags):
         opened.intake.look()
     else:
         await _attach(opened, workflow, record)

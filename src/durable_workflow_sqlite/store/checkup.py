@@ -99,6 +99,8 @@ def _sqlite_version() -> Finding:
 
 def _integrity(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
     pragma = "quick_check" if quick else "integrity_check"
+    # Rows that break a rule of a table are no damage: what is wrong with them, `_rows` says.
+    inspector.pragma("ignore_check_constraints = on")
     problems = [text for (text,) in inspector.pragma(f"{pragma}({_SHOWN})") if text != "ok"]
     if problems:
         yield Finding(
@@ -242,6 +244,31 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.in_doubt),
             hint="they run again when a worker takes their executions over; start one",
         )
+    if overview.not_undone_total:
+        yield Finding(
+            level=Level.ERROR,
+            check="not-undone",
+            message=f"{_many(overview.not_undone_total, 'step')} not undone, since the compensation"
+            " failed for good: "
+            + ", ".join(
+                f"{one.step_name} of {one.execution_id} ({one.error_type})"
+                for one in overview.not_undone
+            ),
+            hint="mend what it failed of, then `durable-workflow retry FILE ID`; or undo it by"
+            " hand, then `durable-workflow acknowledge FILE ID`",
+        )
+    if overview.undoing_total:
+        yield Finding(
+            level=Level.WARNING,
+            check="undoing",
+            message=f"{_many(overview.undoing_total, 'step')} not undone yet: "
+            + ", ".join(
+                f"{one.step_name} of {one.execution_id}, since {_at(one.undoing_since)},"
+                f" next try {_at(one.next_try_at)} ({one.error_message})"
+                for one in overview.undoing
+            ),
+            hint="their compensations are tried until they succeed; mend what they fail of",
+        )
     if overview.cut_off_total:
         yield Finding(
             level=Level.WARNING,
@@ -249,8 +276,8 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             message=f"{_many(overview.cut_off_total, 'step')} cut off, may have taken effect, and"
             " nothing undoes that: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.cut_off),
-            hint="find out whether they took effect, and undo it by hand; `durable-workflow prune`"
-            " takes them off the list with their executions",
+            hint="find out whether they took effect, undo it by hand, then `durable-workflow"
+            " acknowledge FILE ID`",
         )
     if overview.blocked_total:
         yield Finding(
@@ -265,7 +292,10 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             level=Level.WARNING,
             check="trouble",
             message=f"{_many(overview.in_trouble_total, 'execution')} left in trouble: "
-            + ", ".join(f"{one.id} ({_in_a_word(one.trouble)})" for one in overview.in_trouble),
+            + ", ".join(
+                f"{one.id} ({_in_a_word(one.trouble)}, since {_at(one.trouble_since)})"
+                for one in overview.in_trouble
+            ),
             hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
             " then start the workers anew",
         )
@@ -280,7 +310,14 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
             hint="start a worker that has these workflows",
         )
-    if not (overview.in_doubt_total or overview.blocked_total or overview.in_trouble_total or late):
+    if not (
+        overview.in_doubt_total
+        or overview.not_undone_total
+        or overview.undoing_total
+        or overview.blocked_total
+        or overview.in_trouble_total
+        or late
+    ):
         yield Finding(
             level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
         )
@@ -288,6 +325,10 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
 
 def _many(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _at(time: datetime | None) -> str:
+    return "?" if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _in_a_word(trouble: str) -> str:

@@ -476,6 +476,10 @@ class GroupCommit:
             too_long = SerializationError(f"the database cannot hold a value this long: {error}")
             too_long.__cause__ = error
             return too_long
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_CHECK:
+            refused = SerializationError(f"the database refuses a value: {error}")
+            refused.__cause__ = error
+            return refused
         if not isinstance(error, FAILURES):
             return error
         translated = translate(error, "use the database", self._path)

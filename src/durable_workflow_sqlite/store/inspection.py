@@ -22,7 +22,6 @@ from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     TERMINAL_STATUSES,
-    StepStatus,
     check_integer,
     check_time,
 )
@@ -63,10 +62,14 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         that failed; else None. `current_branch` ('' for the main line) and `attempts` are its own.
     steps_begun, steps_completed: how far it has got.
     waiting_for: "signal NAME", "time", "retry of STEP" or "worker"; None while something runs.
-    waiting_until: when that wait ends by itself; None if it does not.
+    waiting_until: when that wait ends by itself; None if it does not. waiting_since: its begin.
+    step_error_type, step_error_message: of the last attempt of the current step.
+    steps_not_undone: how many compensations have failed for good, and nobody has acknowledged.
     signals_pending: signals that came and that nothing has waited for yet.
     blocked_reason: why workers leave it alone; None when they do not.
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
+        trouble_since: since when each worker that had it left it.
+    status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
     error_message, trouble: at most `ERROR_LENGTH` characters, the last a … where it is cut.
     """
@@ -84,11 +87,17 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     steps_completed: int
     waiting_for: str | None
     waiting_until: datetime | None
+    waiting_since: datetime | None
+    step_error_type: str | None
+    step_error_message: str | None
+    steps_not_undone: int
     signals_pending: int
     error_type: str | None
     error_message: str | None
     blocked_reason: str | None
     trouble: str | None
+    trouble_since: datetime | None
+    status_since: datetime | None
     worker_id: str | None
 
 
@@ -145,7 +154,7 @@ class ExecutionInTrouble(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that its worker left as it is, for a reason that does not pass by itself.
 
     Any worker may take it on, and leaves it likewise if the reason is still there. `updated_at` is
-    when it was left.
+    when it was left the last time, `trouble_since` when the first time.
     """
 
     id: str
@@ -153,8 +162,38 @@ class ExecutionInTrouble(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None
     status: str
     trouble: str
+    trouble_since: datetime | None
     created_at: datetime | None
     updated_at: datetime | None
+
+
+class StepNotUndone(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step did and should be undone; its compensation has failed for good."""
+
+    execution_id: str
+    workflow_type: str | None
+    status: str
+    branch: str
+    step_index: int
+    step_name: str
+    error_type: str | None
+    error_message: str | None
+    failed_at: datetime | None
+
+
+class StepBeingUndone(msgspec.Struct, frozen=True, kw_only=True):
+    """A step whose compensation has failed so far, and is tried again at `next_try_at`.
+
+    undoing_since: since when its execution is COMPENSATING.
+    """
+
+    execution_id: str
+    workflow_type: str | None
+    undoing_since: datetime | None
+    step_name: str
+    attempts: int | None
+    error_message: str | None
+    next_try_at: datetime | None
 
 
 class Prunable(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +225,10 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     blocked_total: int
     in_trouble: tuple[ExecutionInTrouble, ...]
     in_trouble_total: int
+    not_undone: tuple[StepNotUndone, ...]
+    not_undone_total: int
+    undoing: tuple[StepBeingUndone, ...]
+    undoing_total: int
 
 
 class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,11 +286,21 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     is_alive: bool
 
 
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person did to an execution. `details` is JSON text."""
+
+    act: str
+    actor: str
+    details: str | None
+    created_at: datetime | None
+
+
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the file knows of one execution.
 
     summary: with its error message, or its trouble, in full.
     steps: every attempt, in the order of their beginnings. compensations: those, likewise.
+    tags: what it was given to find it by. audit_log: what people did to it, but for signals.
     problems: what in its rows no engine can read, in short sentences.
     """
 
@@ -264,14 +317,14 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     compensations: tuple[StepAttempt, ...]
     timers: tuple[Timer, ...]
     signals: tuple[Signal, ...]
+    tags: dict[str, str]
+    audit_log: tuple[Act, ...]
     problems: tuple[str, ...]
 
     @property
     def is_not_undone(self) -> bool:
         """Whether it has ended, and a compensation of it has failed for good."""
-        return self.summary.status in TERMINAL_STATUSES and any(
-            one.status == StepStatus.FAILED for one in self.compensations
-        )
+        return self.summary.status in TERMINAL_STATUSES and self.summary.steps_not_undone > 0
 
 
 class Inspector:
@@ -367,6 +420,8 @@ class Inspector:
             cut_off = self._queries.load_steps_cut_off(connection, row_limit=limit)
             blocked = self._queries.load_blocked_with_reasons(connection, row_limit=limit)
             in_trouble = self._queries.load_in_trouble(connection, row_limit=limit)
+            not_undone = self._queries.load_not_undone(connection, row_limit=limit)
+            undoing = self._queries.load_undoing(connection, row_limit=limit)
             next_timers = tuple(
                 DueTimer(
                     execution_id=row.workflow_execution_id,
@@ -391,6 +446,10 @@ class Inspector:
                 blocked_total=self._queries.count_blocked(connection) or 0,
                 in_trouble=tuple(map(_in_trouble, in_trouble)),
                 in_trouble_total=self._queries.count_in_trouble(connection) or 0,
+                not_undone=tuple(map(_not_undone, not_undone)),
+                not_undone_total=self._queries.count_not_undone(connection) or 0,
+                undoing=tuple(map(_undoing, undoing)),
+                undoing_total=self._queries.count_undoing(connection) or 0,
             )
 
     def list_executions(
@@ -467,6 +526,8 @@ class Inspector:
             timers = self._queries.load_timers(connection, workflow_execution_id=execution_id)
             signals = self._queries.load_signals(connection, workflow_execution_id=execution_id)
             claim = self._queries.load_claim(connection, workflow_execution_id=execution_id)
+            tags = self._queries.load_tags(connection, workflow_execution_ids=_json([execution_id]))
+            acts = self._queries.load_audit_log(connection, workflow_execution_id=execution_id)
         steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
         problems = _Problems()
         problems.status("status", row.status, _EXECUTION_STATUSES)
@@ -537,6 +598,16 @@ class Inspector:
                     created_at=_time(signal.created_at),
                 )
                 for signal in signals
+            ),
+            tags={tag.name: tag.value for tag in tags},
+            audit_log=tuple(
+                Act(
+                    act=one.act,
+                    actor=one.actor,
+                    details=one.details,
+                    created_at=_time(one.created_at),
+                )
+                for one in acts
             ),
             problems=tuple(problems.found),
         )
@@ -777,15 +848,21 @@ def _summary(
         current_step=row.current_step,
         current_branch=row.current_branch,
         attempts=row.attempts,
-        steps_begun=row.steps_begun or 0,
+        steps_begun=row.steps_begun,
         steps_completed=row.steps_completed,
         waiting_for=row.waiting_for,
         waiting_until=_time(row.waiting_until),
+        waiting_since=_time(row.waiting_since),
+        step_error_type=row.step_error_type,
+        step_error_message=_beginning(row.step_error_message, error_length),
+        steps_not_undone=row.steps_not_undone,
         signals_pending=row.signals_pending,
         error_type=row.error_type,
         error_message=_beginning(row.error_message, error_length),
         blocked_reason=row.blocked_reason,
         trouble=_beginning(row.trouble, error_length),
+        trouble_since=_time(row.trouble_since),
+        status_since=_time(row.status_since),
         worker_id=row.worker_id,
     )
 
@@ -829,8 +906,35 @@ def _in_trouble(row: q.LoadInTroubleRow) -> ExecutionInTrouble:
         version=row.version,
         status=row.status,
         trouble=_beginning(row.trouble, ERROR_LENGTH) or "",
+        trouble_since=_time(row.trouble_since),
         created_at=_time(row.created_at),
         updated_at=_time(row.updated_at),
+    )
+
+
+def _not_undone(row: q.LoadNotUndoneRow) -> StepNotUndone:
+    return StepNotUndone(
+        execution_id=row.workflow_execution_id,
+        workflow_type=row.workflow_type,
+        status=row.status,
+        branch=row.branch,
+        step_index=row.step_index,
+        step_name=row.step_name,
+        error_type=row.error_type,
+        error_message=_beginning(row.error_message, ERROR_LENGTH),
+        failed_at=_time(row.failed_at),
+    )
+
+
+def _undoing(row: q.LoadUndoingRow) -> StepBeingUndone:
+    return StepBeingUndone(
+        execution_id=row.workflow_execution_id,
+        workflow_type=row.workflow_type,
+        undoing_since=_time(row.undoing_since),
+        step_name=row.step_name,
+        attempts=row.attempts,
+        error_message=_beginning(row.error_message, ERROR_LENGTH),
+        next_try_at=_time(row.next_try_at),
     )
 
 

@@ -17,7 +17,11 @@ _OF_THE_RUNNER: Final = frozenset(
     {"begin", "commit", "end", "rollback", "savepoint", "release", "pragma"}
 )
 
-FIRST: Final = {"foreign_keys": "off", "legacy_alter_table": "on"}
+FIRST: Final = {
+    "foreign_keys": "off",
+    "legacy_alter_table": "on",
+    "ignore_check_constraints": "on",
+}
 """The pragmas that migrations run under, so that a table can be dropped and another take its name.
 
 No table that others refer to can be dropped while foreign keys are enforced, and SQLite gives no

@@ -33,21 +33,27 @@ class LoadSummariesRow(NamedTuple):
     workflow_type: str | None
     version: int | None
     status: str
-    steps_begun: int | None
+    steps_begun: int
     steps_completed: int
     current_step: str | None
     current_branch: str | None
     attempts: int | None
     waiting_for: str | None
     waiting_until: str | None
+    waiting_since: str | None
+    step_error_type: str | None
+    step_error_message: str | None
+    steps_not_undone: int
     signals_pending: int
     blocked_reason: str | None
     trouble: str | None
+    trouble_since: str | None
     error_type: str | None
     error_message: str | None
     worker_id: str | None
     created_at: str
     updated_at: str
+    status_since: str
 
 
 class LoadExecutionDataRow(NamedTuple):
@@ -132,8 +138,35 @@ class LoadInTroubleRow(NamedTuple):
     version: int | None
     status: str
     trouble: str
+    trouble_since: str | None
     created_at: str
     updated_at: str
+
+
+class LoadUndoingRow(NamedTuple):
+    """What load_undoing gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    undoing_since: str
+    step_name: str
+    attempts: int | None
+    error_message: str | None
+    next_try_at: str | None
+
+
+class LoadNotUndoneRow(NamedTuple):
+    """What load_not_undone gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    status: str
+    branch: str
+    step_index: int
+    step_name: str
+    error_type: str | None
+    error_message: str | None
+    failed_at: str | None
 
 
 class LoadSchemaObjectsRow(NamedTuple):
@@ -160,7 +193,7 @@ class LoadSuspectExecutionsRow(NamedTuple):
     workflow_execution_id: str
     workflow_id: str
     status: str
-    current_step: int | None
+    current_step: int
     input_data: str | None
     output_data: str | None
     error_type: str | None
@@ -235,6 +268,17 @@ class StepCheckpointRow(NamedTuple):
     event: int | None
 
 
+class WorkflowAuditLogRow(NamedTuple):
+    """A row of workflow_audit_log."""
+
+    workflow_audit_id: int
+    workflow_execution_id: str
+    act: str
+    actor: str
+    details: str | None
+    created_at: str
+
+
 class LoadClaimRow(NamedTuple):
     """What load_claim gives."""
 
@@ -256,13 +300,13 @@ class LoadClaimsOfRow(NamedTuple):
     workflow_execution_id: str
 
 
-class WorkflowExecutionRow(NamedTuple):
-    """A row of workflow_executions."""
+class LoadExecutionRow(NamedTuple):
+    """What load_execution gives."""
 
     workflow_execution_id: str
     workflow_id: str
     status: str
-    current_step: int | None
+    current_step: int
     input_data: str | None
     output_data: str | None
     error_type: str | None
@@ -286,7 +330,7 @@ class TakeExecutionRow(NamedTuple):
     workflow_execution_id: str
     workflow_id: str
     status: str
-    current_step: int | None
+    current_step: int
     input_data: str | None
     output_data: str | None
     error_type: str | None
@@ -383,6 +427,14 @@ class LoadSignalsAfterRow(NamedTuple):
 
     workflow_signal_id: int
     workflow_execution_id: str
+
+
+class WorkflowTagRow(NamedTuple):
+    """A row of workflow_tags."""
+
+    workflow_execution_id: str
+    name: str
+    value: str
 
 
 class WorkflowTimerRow(NamedTuple):
@@ -555,6 +607,30 @@ class Queries(Protocol):
         """How many executions their worker left as they are."""
         ...
 
+    def load_undoing(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadUndoingRow]:
+        """Compensations that have failed and are tried again. Looks at the steps of all that is
+        COMPENSATING.
+        """
+        ...
+
+    def count_undoing(self, connection: sqlite3.Connection) -> int | None:
+        """How many rows load_undoing has to give."""
+        ...
+
+    def load_not_undone(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadNotUndoneRow]:
+        """What should be undone and is not, since a compensation failed for good: what failed
+        last comes first.
+        """
+        ...
+
+    def count_not_undone(self, connection: sqlite3.Connection) -> int | None:
+        """How many rows load_not_undone has to give."""
+        ...
+
     def load_schema_objects(self, connection: sqlite3.Connection) -> list[LoadSchemaObjectsRow]:
         """The tables, indexes, views and triggers of a database, as SQLite keeps them."""
         ...
@@ -681,6 +757,49 @@ class Queries(Protocol):
         """Deletes the checkpoints of a batch of executions (a JSON array of ids)."""
         ...
 
+    def acknowledge_not_undone(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """A person has undone by hand what the failed compensations of an execution that is
+        over should have undone. Their errors stay.
+        """
+        ...
+
+    def acknowledge_cut_off(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, acknowledged_at: str
+    ) -> int:
+        """A person has found out what became of the steps of an execution that is over, which
+        were cut off.
+        """
+        ...
+
+    # workflow_audit_log.sql
+
+    def insert_audit_entry(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        workflow_execution_id: str,
+        act: str,
+        actor: str,
+        details: str | None,
+        created_at: str,
+    ) -> int:
+        """Notes what somebody did to an execution."""
+        ...
+
+    def load_audit_log(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> list[WorkflowAuditLogRow]:
+        """What people did to one execution, in order."""
+        ...
+
+    def delete_audit_log(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+    ) -> int:
+        """Deletes the entries of a batch of executions (a JSON array of ids)."""
+        ...
+
     # workflow_claims.sql
 
     def insert_claim(
@@ -737,7 +856,7 @@ class Queries(Protocol):
         workflow_execution_id: str,
         workflow_id: str,
         status: str,
-        current_step: int | None,
+        current_step: int,
         input_data: str | None,
         output_data: str | None,
         error_type: str | None,
@@ -767,7 +886,7 @@ class Queries(Protocol):
         workflow_execution_id: str,
         workflow_id: str,
         status: str,
-        current_step: int | None,
+        current_step: int,
         input_data: str | None,
         output_data: str | None,
         error_type: str | None,
@@ -788,7 +907,7 @@ class Queries(Protocol):
 
     def load_execution(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> WorkflowExecutionRow | None:
+    ) -> LoadExecutionRow | None:
         """One execution by its id."""
         ...
 
@@ -808,7 +927,7 @@ class Queries(Protocol):
 
     def load_executions_by_status(
         self, connection: sqlite3.Connection, *, statuses: str
-    ) -> list[WorkflowExecutionRow]:
+    ) -> list[LoadExecutionRow]:
         """The executions in any of the given statuses (a JSON array), oldest first."""
         ...
 
@@ -818,7 +937,7 @@ class Queries(Protocol):
         *,
         workflow_execution_id: str,
         status: str,
-        current_step: int | None,
+        current_step: int,
         output_data: str | None,
         error_type: str | None,
         error_message: str | None,
@@ -862,7 +981,9 @@ class Queries(Protocol):
         trouble: str,
         updated_at: str,
     ) -> int:
-        """A worker leaves an execution as it is, and says why."""
+        """A worker leaves an execution as it is, and says why. trouble_since stays until the
+        execution makes progress (update_execution) or is over.
+        """
         ...
 
     def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
@@ -1063,6 +1184,24 @@ class Queries(Protocol):
         """Deletes a batch of signals that were delivered or expired, and came before a time."""
         ...
 
+    # workflow_tags.sql
+
+    def insert_tags(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, tags: str
+    ) -> int:
+        """Gives an execution its tags (a JSON object)."""
+        ...
+
+    def load_tags(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+    ) -> list[WorkflowTagRow]:
+        """The tags of some executions (a JSON array of ids)."""
+        ...
+
+    def delete_tags(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
+        """Deletes the tags of a batch of executions (a JSON array of ids)."""
+        ...
+
     # workflow_timers.sql
 
     def upsert_timer(
@@ -1159,6 +1298,8 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_steps_cut_off": LoadStepsCutOffRow,
     "load_blocked_with_reasons": LoadBlockedWithReasonsRow,
     "load_in_trouble": LoadInTroubleRow,
+    "load_undoing": LoadUndoingRow,
+    "load_not_undone": LoadNotUndoneRow,
     "load_schema_objects": LoadSchemaObjectsRow,
     "count_prunable": CountPrunableRow,
     "load_suspect_executions": LoadSuspectExecutionsRow,
@@ -1166,13 +1307,14 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_suspect_timers": LoadSuspectTimersRow,
     "load_suspect_signals": LoadSignalsRow,
     "load_checkpoints": StepCheckpointRow,
+    "load_audit_log": WorkflowAuditLogRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,
     "load_claims_of": LoadClaimsOfRow,
-    "load_execution": WorkflowExecutionRow,
+    "load_execution": LoadExecutionRow,
     "take_execution": TakeExecutionRow,
     "load_pending": LoadPendingRow,
-    "load_executions_by_status": WorkflowExecutionRow,
+    "load_executions_by_status": LoadExecutionRow,
     "load_queue_heads": LoadQueueHeadsRow,
     "load_available": LoadAvailableRow,
     "load_unqueued": LoadUnqueuedRow,
@@ -1184,6 +1326,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,
+    "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
     "load_workflow": WorkflowRow,

@@ -314,8 +314,9 @@ class Queue:
         return [row.workflow_execution_id for row in found]
 
     async def unblock_execution(
-        self, workflow_execution_id: str, now: datetime | None = None
+        self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None = None
     ) -> bool:
+        """`save` is called in the same transaction, before it is in the queue."""
         check_identifier("workflow_execution_id", workflow_execution_id)
         at = now or utc_now()
 
@@ -324,6 +325,7 @@ class Queue:
                 self._connection, workflow_execution_id=workflow_execution_id
             )
             if changed:
+                save()
                 self._put_into_queue([workflow_execution_id], at)
             return bool(changed)
 

@@ -131,6 +131,8 @@ class Retention:
             self._queries.delete_signals,
             self._queries.delete_timers,
             self._queries.delete_checkpoints,
+            self._queries.delete_tags,
+            self._queries.delete_audit_log,
         ):
             delete(self._connection, workflow_execution_ids=ids)
         return self._queries.delete_executions(self._connection, workflow_execution_ids=ids)

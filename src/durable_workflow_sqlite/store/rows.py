@@ -11,6 +11,7 @@ import msgspec
 
 from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import (
+    AuditEntry,
     ExecutionStatus,
     SignalStatus,
     StepCheckpoint,
@@ -96,14 +97,14 @@ def workflow_from(row: q.WorkflowRow) -> Workflow:
 
 
 def execution_from(
-    row: q.WorkflowExecutionRow | q.TakeExecutionRow | q.LoadSuspectExecutionsRow,
+    row: q.LoadExecutionRow | q.TakeExecutionRow | q.LoadSuspectExecutionsRow,
 ) -> WorkflowExecution:
     try:
         return WorkflowExecution(
             workflow_execution_id=row.workflow_execution_id,
             workflow_id=row.workflow_id,
             status=_STATUSES.get(row.status) or ExecutionStatus(row.status),
-            current_step=row.current_step or 0,
+            current_step=row.current_step,
             input_data=row.input_data,
             output_data=row.output_data,
             error_type=row.error_type,
@@ -192,6 +193,20 @@ def signal_from(row: q.WorkflowSignalRow | q.LoadSignalsRow) -> WorkflowSignal:
         )
     except (ValueError, TypeError) as error:
         what = f"signal {row.workflow_signal_id} of execution"
+        raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:
+    try:
+        return AuditEntry(
+            workflow_execution_id=row.workflow_execution_id,
+            act=row.act,
+            actor=row.actor,
+            details=row.details,
+            created_at=text_to_time("created_at", row.created_at),
+        )
+    except (ValueError, TypeError) as error:
+        what = f"entry {row.workflow_audit_id} of the audit log, of execution"
         raise _unreadable(what, error, row.workflow_execution_id) from None
 
 

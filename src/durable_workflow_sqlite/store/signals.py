@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -34,8 +34,15 @@ class Signals:
         signal_id = await self._commit.write(lambda: self._insert(signal))
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
 
-    async def send(self, signal: WorkflowSignal) -> WorkflowSignal:
-        signal_id = await self._commit.write(lambda: self._send(signal))
+    async def send(self, signal: WorkflowSignal, save: Callable[[], None]) -> WorkflowSignal:
+        """`save` is called in the same transaction."""
+
+        def send_and_save() -> int:
+            signal_id = self._send(signal)
+            save()
+            return signal_id
+
+        signal_id = await self._commit.write(send_and_save)
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
 
     async def load_pending(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+
+import msgspec
 
 from durable_workflow_sqlite.errors import ClaimLostError, StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
@@ -20,6 +22,7 @@ from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     TERMINAL_STATUSES,
     AbandonedExecution,
+    AuditEntry,
     ExecutionStatus,
     Record,
     StepCheckpoint,
@@ -34,6 +37,8 @@ from durable_workflow_sqlite.records import (
     WorkflowSignal,
     WorkflowTimer,
     check_identifier,
+    check_tags,
+    utc_now,
 )
 from durable_workflow_sqlite.store import rows
 from durable_workflow_sqlite.store.adapter import as_statement
@@ -162,6 +167,7 @@ class SqliteCheckpointStore(CheckpointStore):
             WorkflowTimer: self._upsert_timer,
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
+            AuditEntry: self._insert_audit_entry,
         }
 
     @classmethod
@@ -391,13 +397,17 @@ class SqliteCheckpointStore(CheckpointStore):
     # Starting an execution
 
     async def create_execution(
-        self, workflow: Workflow, execution: WorkflowExecution
+        self,
+        workflow: Workflow,
+        execution: WorkflowExecution,
+        tags: Mapping[str, str] | None = None,
     ) -> WorkflowClaim | None:
         _check_can_start(workflow, execution)
+        tags = check_tags(tags)
         self._claims.be_alive()
 
         def create() -> WorkflowClaim | None:
-            if not self._insert(workflow, execution):
+            if not self._insert(workflow, execution, tags):
                 return None
             return self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at
@@ -408,16 +418,35 @@ class SqliteCheckpointStore(CheckpointStore):
             self._known_workflows.add(workflow.workflow_id)
         return claim
 
-    async def enqueue_execution(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
+    async def enqueue_execution(
+        self,
+        workflow: Workflow,
+        execution: WorkflowExecution,
+        tags: Mapping[str, str] | None = None,
+    ) -> bool:
         _check_can_start(workflow, execution)
+        tags = check_tags(tags)
 
         def enqueue() -> bool:
             self._commit.make_news()
-            return self._insert(workflow, execution)
+            return self._insert(workflow, execution, tags)
 
         return await self._commit.write(enqueue)
 
-    def _insert(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
+    def _insert(
+        self, workflow: Workflow, execution: WorkflowExecution, tags: Mapping[str, str]
+    ) -> bool:
+        if not self._insert_with_workflow(workflow, execution):
+            return False
+        if tags:
+            self._queries.insert_tags(
+                self._connection,
+                workflow_execution_id=execution.workflow_execution_id,
+                tags=msgspec.json.encode(tags).decode(),
+            )
+        return True
+
+    def _insert_with_workflow(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
         if workflow.workflow_id in self._known_workflows:
             try:
                 return self._insert_execution(execution)
@@ -580,8 +609,8 @@ class SqliteCheckpointStore(CheckpointStore):
         await self.save(signal)
         return signal
 
-    async def send_signal(self, signal: WorkflowSignal) -> WorkflowSignal:
-        return await self._signals.send(signal)
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+        return await self._signals.send(signal, lambda: self._save_all(records, None, []))
 
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
@@ -606,6 +635,55 @@ class SqliteCheckpointStore(CheckpointStore):
     ) -> dict[str, ExecutionStatus]:
         ids = list(workflow_execution_ids)
         return await self._commit.read(lambda: load_statuses(self._connection, self._queries, ids))
+
+    # What people did
+
+    def _insert_audit_entry(self, entry: AuditEntry, _: WorkflowClaim | None) -> int:
+        return self._queries.insert_audit_entry(
+            self._connection,
+            workflow_execution_id=entry.workflow_execution_id,
+            act=entry.act,
+            actor=entry.actor,
+            details=entry.details,
+            created_at=time_to_text(entry.created_at),
+        )
+
+    async def load_audit_log(self, workflow_execution_id: str) -> list[AuditEntry]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        found = await self._commit.read(
+            lambda: self._queries.load_audit_log(
+                self._connection, workflow_execution_id=workflow_execution_id
+            )
+        )
+        return readable(found, rows.audit_entry_from)
+
+    async def load_tags(self, workflow_execution_id: str) -> dict[str, str]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        ids = json_array([workflow_execution_id])
+        found = await self._commit.read(
+            lambda: self._queries.load_tags(self._connection, workflow_execution_ids=ids)
+        )
+        return {row.name: row.value for row in found}
+
+    async def acknowledge(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> int:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        at = time_to_text(now or utc_now())
+
+        def acknowledge() -> int:
+            changed = self._queries.acknowledge_not_undone(
+                self._connection, workflow_execution_id=workflow_execution_id
+            ) + self._queries.acknowledge_cut_off(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                acknowledged_at=at,
+            )
+            if changed:
+                self._save_all(records, None, [])
+            return changed
+
+        return await self._commit.write(acknowledge)
 
     # The queue, and claims
 
@@ -663,9 +741,11 @@ class SqliteCheckpointStore(CheckpointStore):
         return await self._queue.load_blocked()
 
     async def unblock_execution(
-        self, workflow_execution_id: str, now: datetime | None = None
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> bool:
-        return await self._queue.unblock_execution(workflow_execution_id, now)
+        return await self._queue.unblock_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), now
+        )
 
     async def reopen_execution(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None

@@ -146,6 +146,8 @@ async def nothing_belongs_to(store: CheckpointStore, one: str) -> None:
     assert await store.load_checkpoints(one) == []
     assert await store.load_timers(one) == []
     assert await store.load_pending_signals(one) == []
+    assert await store.load_tags(one) == {}
+    assert await store.load_audit_log(one) == []
 
 
 def new_execution(

@@ -473,7 +473,7 @@ class QueueContract(StoreContract):
                 assert execution.available_at is None
         assert await store.load_blocked() == ["e"]
         assert await store.claim_available(ORDER, 9, now=NOON) == []
-        assert await store.unblock_execution("e", NOON)
+        assert await store.unblock_execution("e", now=NOON)
         (claim_again,) = await store.claim_available(ORDER, 9, now=NOON)
         assert claim_again.workflow_execution_id == "e"
 

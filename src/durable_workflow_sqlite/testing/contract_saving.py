@@ -14,6 +14,7 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionStatus,
     Record,
+    SerializationError,
     SignalStatus,
     StepKind,
     StepStatus,
@@ -153,7 +154,8 @@ class SavingContract(StoreContract):
 
     @over_a_store
     async def test_text_keeps_every_character(self, store: CheckpointStore) -> None:
-        text = "Grüße, 世界, \U0001f680, ﷽, e\u0301 and \u00e9, '\"\"', \\, :name, ?, %s, \r\n\t"
+        said = "Grüße, 世界, \U0001f680, ﷽, e\u0301 and \u00e9, '\"\"', \\, :name, ?, %s, \r\n\t"
+        text = msgspec.json.encode(said).decode()
         await store.save_execution(new_execution("héllo 世界 \U0001f680", input_data=text))
         (execution,) = await store.load_executions_by_status([ExecutionStatus.PENDING])
         assert execution.workflow_execution_id == "héllo 世界 \U0001f680"
@@ -161,7 +163,7 @@ class SavingContract(StoreContract):
 
     @over_a_store
     async def test_a_payload_may_be_big(self, store: CheckpointStore) -> None:
-        big = "0123456789é" * 300_000
+        big = f'"{"0123456789é" * 300_000}"'
         await store.save_execution(new_execution("e", input_data=big))
         await store.save_checkpoint(new_checkpoint("e", 0, output_data=big))
         execution = await store.load_execution("e")
@@ -170,11 +172,11 @@ class SavingContract(StoreContract):
         assert [one.output_data for one in await store.load_checkpoints("e")] == [big]
 
     @over_a_store
-    async def test_no_data_and_empty_data_and_null_are_kept_apart(
+    async def test_no_data_and_null_and_empty_text_are_kept_apart(
         self, store: CheckpointStore
     ) -> None:
         await store.save_execution(new_execution("e"))
-        kinds = [None, "null", "", '""']
+        kinds = [None, "null", '""']
         for index, data in enumerate(kinds):
             await store.save(
                 new_execution(f"e{index}", input_data=data, output_data=data),
@@ -186,6 +188,22 @@ class SavingContract(StoreContract):
             assert (execution.input_data, execution.output_data) == (data, data)
         assert [one.output_data for one in await store.load_checkpoints("e")] == kinds
         assert [one.payload for one in await store.load_pending_signals("e")] == kinds
+
+    @over_a_store
+    async def test_data_that_is_no_json_is_refused(self, store: CheckpointStore) -> None:
+        await store.save_execution(new_execution("e"))
+        for text in ("", "kim", "{", "[1, 2", "NaN"):
+            for record in (
+                new_execution("other", input_data=text),
+                new_execution("other", output_data=text),
+                new_checkpoint("e", 0, output_data=text),
+                new_signal("e", "go", payload=text),
+            ):
+                with pytest.raises(SerializationError, match="json"):
+                    await store.save(record)
+        assert await store.load_execution("other") is None
+        assert await store.load_checkpoints("e") == []
+        assert await store.load_pending_signals("e") == []
 
     # Saving again
 

@@ -201,8 +201,8 @@ class _WatchedStore:
             if isinstance(one, WorkflowExecution) and one.status in ENDING:
                 self._acts_no_more(one.workflow_execution_id)
 
-    async def send_signal(self, signal: WorkflowSignal) -> WorkflowSignal:
-        sent = await self._store.send_signal(signal)
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+        sent = await self._store.send_signal(signal, *records)
         self._life.signals_sent += 1
         return sent
 

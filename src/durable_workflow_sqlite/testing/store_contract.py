@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from durable_workflow_sqlite.testing.contract_claims import ClaimsContract
 from durable_workflow_sqlite.testing.contract_limits import LimitsContract
+from durable_workflow_sqlite.testing.contract_people import PeopleContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
 from durable_workflow_sqlite.testing.contract_saving import SavingContract
 
 
-class CheckpointStoreContract(SavingContract, ClaimsContract, QueueContract, LimitsContract):
+class CheckpointStoreContract(
+    SavingContract, ClaimsContract, QueueContract, LimitsContract, PeopleContract
+):
     """Override `open_store`; set `can_be_shared = False` if two workers cannot share records."""

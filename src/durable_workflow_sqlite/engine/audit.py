@@ -1,0 +1,38 @@
+"""Who did what to an execution: the entries of the audit log."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from datetime import datetime
+
+import msgspec
+
+from durable_workflow_sqlite.records import AuditEntry
+
+
+def entry(
+    execution_id: str,
+    act: str,
+    by: str | None,
+    now: datetime,
+    details: dict[str, object] | None = None,
+) -> AuditEntry:
+    """An entry; by: who did it, and by default the user that this process runs as."""
+    return AuditEntry(
+        workflow_execution_id=execution_id,
+        act=act,
+        actor=this_user() if by is None else by,
+        details=None if details is None else msgspec.json.encode(details).decode(),
+        created_at=now,
+    )
+
+
+def this_user() -> str:
+    """`USER@MACHINE`, as far as the process can tell."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container often has no name for its user
+        user = f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,158 @@
+"""The store contract: what people say of executions, and what they do to them."""
+
+from __future__ import annotations
+
+import pytest
+
+from durable_workflow_sqlite import (
+    AuditEntry,
+    CheckpointStore,
+    ExecutionConflictError,
+    ExecutionStatus,
+    StepCheckpoint,
+    StepStatus,
+)
+from durable_workflow_sqlite.testing.contract_base import (
+    FINAL,
+    MINUTE,
+    NOON,
+    WORKFLOW,
+    StoreContract,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    over_a_store,
+)
+
+CUT_OFF = "asyncio.exceptions:CancelledError"
+
+
+class PeopleContract(StoreContract):
+    """Tags, the audit log, and what a person has dealt with."""
+
+    @over_a_store
+    async def test_tags_come_back_as_they_were_given(self, store: CheckpointStore) -> None:
+        tags = {"customer": "7", "größe": "L 'quoted' = \"x\""}
+        assert await store.create_execution(WORKFLOW, new_execution("e"), tags) is not None
+        assert await store.enqueue_execution(WORKFLOW, new_execution("f"), {"customer": "8"})
+        assert await store.enqueue_execution(WORKFLOW, new_execution("g"))
+        assert await store.load_tags("e") == tags
+        assert await store.load_tags("f") == {"customer": "8"}
+        assert await store.load_tags("g") == await store.load_tags("unknown") == {}
+
+    @over_a_store
+    async def test_an_id_that_is_taken_keeps_its_tags(self, store: CheckpointStore) -> None:
+        await store.create_execution(WORKFLOW, new_execution("e"), {"customer": "7"})
+        assert await store.create_execution(WORKFLOW, new_execution("e"), {"customer": "8"}) is None
+        assert not await store.enqueue_execution(WORKFLOW, new_execution("e"), {"other": "8"})
+        assert await store.load_tags("e") == {"customer": "7"}
+
+    @over_a_store
+    async def test_what_is_no_tag_is_refused(self, store: CheckpointStore) -> None:
+        wrong: tuple[dict[str, str], ...] = (
+            {"": "7"},
+            {"a=b": "7"},
+            {"customer": ""},
+            {"customer": " 7"},
+            {"customer": 7},  # type: ignore[dict-item]
+            {"x" * 257: "7"},
+        )
+        for tags in wrong:
+            with pytest.raises((TypeError, ValueError), match="tag"):
+                await store.create_execution(WORKFLOW, new_execution("e"), tags)
+        assert await store.load_execution("e") is None
+
+    @over_a_store
+    async def test_the_audit_log_keeps_what_people_did_in_order(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(new_execution("e"), new_execution("f"))
+        first = _entry("retry", details='{"error": null}')
+        second = _entry("cancel", actor="kim@desk", created_at=NOON - MINUTE)
+        await store.save(first)
+        await store.save(second, new_checkpoint("e", 0))
+        assert await store.load_audit_log("e") == [first, second]
+        assert await store.load_audit_log("f") == []
+
+    @over_a_store
+    async def test_an_act_and_its_entry_are_one(self, store: CheckpointStore) -> None:
+        await store.save(
+            new_execution("failed", status=ExecutionStatus.FAILED),
+            new_execution("blocked", blocked_reason="died", status=ExecutionStatus.RUNNING),
+            new_execution("runs", status=ExecutionStatus.RUNNING),
+        )
+        await store.reopen_execution("failed", _entry("retry", "failed"), now=NOON)
+        assert await store.unblock_execution("blocked", _entry("unblock", "blocked"), now=NOON)
+        await store.send_signal(new_signal("runs", "$cancel"), _entry("cancel", "runs"))
+        for one in ("failed", "blocked", "runs"):
+            assert len(await store.load_audit_log(one)) == 1
+        # What is not done is not noted.
+        with pytest.raises(ExecutionConflictError):
+            await store.reopen_execution("runs", _entry("retry", "runs"), now=NOON)
+        assert not await store.unblock_execution("runs", _entry("unblock", "runs"), now=NOON)
+        assert len(await store.load_audit_log("runs")) == 1
+
+    @over_a_store
+    async def test_what_is_deleted_takes_its_tags_and_its_log_along(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.enqueue_execution(WORKFLOW, new_execution("e"), {"customer": "7"})
+        await store.save(_entry("retry"))
+        assert await store.delete_execution("e")
+        assert await store.load_tags("e") == {}
+        assert await store.load_audit_log("e") == []
+
+    @over_a_store
+    async def test_a_person_acknowledges_what_a_final_execution_left(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in FINAL:
+            one = f"e {status}"
+            await store.save(
+                new_execution(one, status=status),
+                new_checkpoint(one, 0, status=StepStatus.COMPLETED, event=1),
+                _failed(one, 0, attempt=0),
+                _failed(one, 1, error_type=CUT_OFF),
+                _failed(one, 2, error_type="builtins:ValueError", event=2),
+            )
+            assert await store.acknowledge(one, _entry("acknowledge", one), now=NOON) == 2
+            assert [found.status for found in await store.load_checkpoints(one)] == [
+                StepStatus.COMPENSATED,
+                StepStatus.COMPLETED,
+                StepStatus.FAILED,
+                StepStatus.FAILED,
+            ]
+            assert await store.acknowledge(one, _entry("acknowledge", one), now=NOON) == 0
+            assert len(await store.load_audit_log(one)) == 1
+            with pytest.raises(ExecutionConflictError):
+                await store.reopen_execution(one, now=NOON)
+
+    @over_a_store
+    async def test_what_is_not_over_has_nothing_to_acknowledge(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(
+            new_execution("e", status=ExecutionStatus.COMPENSATING), _failed("e", 0, attempt=0)
+        )
+        assert await store.acknowledge("e", _entry("acknowledge"), now=NOON) == 0
+        assert await store.load_audit_log("e") == []
+
+
+def _entry(
+    act: str, execution_id: str = "e", *, actor: str = "ops", **fields: object
+) -> AuditEntry:
+    values: dict[str, object] = {"created_at": NOON, **fields}
+    return AuditEntry(
+        workflow_execution_id=execution_id,
+        act=act,
+        actor=actor,
+        **values,  # type: ignore[arg-type]
+    )
+
+
+def _failed(execution_id: str, step_index: int, **fields: object) -> StepCheckpoint:
+    return new_checkpoint(
+        execution_id,
+        step_index,
+        **{"status": StepStatus.FAILED, "started_at": NOON, **fields},  # type: ignore[arg-type]
+    )
