@@ -218,6 +218,125 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
+-- name: pick_blocked(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- As pick_newest, for those alone that workers leave alone, by an index that holds no
+-- others.
+-- @scan workflow_executions: an index that holds only those
+-- @sort: those are few
+-- :statuses text null
+-- :workflow_type text null
+-- :id_from text null
+-- :id_before text null
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :row_limit integer
+-- =row_number integer
+-- =workflow_execution_id text
+-- =created_at text
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.blocked_reason is not null
+    and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and (
+        :statuses is null
+        or +execution.status in (select value from json_each(:statuses))
+    )
+    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (
+        :id_from is null
+        or (
+            +execution.workflow_execution_id >= :id_from
+            and +execution.workflow_execution_id < :id_before
+        )
+    )
+    and +execution.created_at >= :created_from
+    and (+execution.created_at, execution.rowid) < (:before_time, :before_rowid)
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
+-- name: match_rows(workflow_execution_ids, changed_from, changed_before, error_text, inputs)
+-- Which of some executions (a JSON array of ids) last changed in a span of time, have a
+-- text in their error, and have some values in their input. Of an input, a JSON array
+-- of arguments, :inputs asks for each value by its path in an argument that is an
+-- object, or by the position of the argument. A text is compared as it is; a number,
+-- true, false and null as they stand in JSON.
+-- :workflow_execution_ids text
+-- :changed_from text
+-- :changed_before text
+-- :error_text text null
+-- :inputs text
+select execution.workflow_execution_id
+from workflow_executions as execution
+where
+    execution.workflow_execution_id in (
+        select value from json_each(:workflow_execution_ids)
+    )
+    and execution.updated_at >= :changed_from
+    and execution.updated_at < :changed_before
+    and (
+        :error_text is null
+        or instr(lower(execution.error_type), lower(:error_text)) > 0
+        or instr(lower(execution.error_message), lower(:error_text)) > 0
+        or (
+            execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+            and instr(lower(execution.trouble), lower(:error_text)) > 0
+        )
+    )
+    and not exists (
+        select 1
+        from json_each(:inputs) as wanted
+        where
+            not exists (
+                select 1
+                from (
+                    select
+                        argument.key as position,
+                        argument.type as kind,
+                        argument.value as whole,
+                        -- What is no JSON is asked for nothing: SQLite would refuse it.
+                        iif(argument.type = 'object', argument.value, '{}') as object
+                    from json_each(
+                        iif(
+                            typeof(execution.input_data) = 'text'
+                            and json_valid(execution.input_data),
+                            execution.input_data,
+                            '[]'
+                        )
+                    ) as argument
+                ) as given
+                where
+                    json_extract(wanted.value, '$.value') in (
+                        case
+                            when
+                                given.position is not json_extract(
+                                    wanted.value, '$.position'
+                                )
+                                then null
+                            when given.kind in ('true', 'false', 'null') then given.kind
+                            else cast(given.whole as text)
+                        end,
+                        case
+                        json_type(given.object, json_extract(wanted.value, '$.path'))
+                            when 'true' then 'true'
+                            when 'false' then 'false'
+                            when 'null' then 'null'
+                            else cast(
+                                json_extract(
+                                    given.object, json_extract(wanted.value, '$.path')
+                                ) as text
+                            )
+                        end
+                    )
+            )
+    );
+
 -- name: pick_oldest_unfinished(row_limit)
 -- The executions that are unfinished for longest.
 -- @sort: a page for each workflow and status

@@ -19,16 +19,22 @@ from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
+from durable_workflow_sqlite import database
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.backup import back_up, check_place, create_file, open_file
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.migration_files import FIRST, Migration
-from durable_workflow_sqlite.store.migrations import apply, load_migrations, pending
+from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, apply, load_migrations, pending
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code. Wrong usage raises SystemExit(2)."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["--version"]:
+        _say(f"durable-workflow-sqlite {_version()}")
+        _say(f"SQLite {sqlite3.sqlite_version}")
+        _say(f"schema {SCHEMA_VERSION}")
+        return 0
     if words[:1] not in (["migrate"], ["worker"]):
         if _has_cli():
             from durable_workflow_sqlite import cli
@@ -40,17 +46,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 " pip install 'durable-workflow-sqlite[cli]'\n"
             )
             return 1
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options = parser.parse_args(words)
+    try:
+        options.file = database.path_of(options.file, options.db)
+    except ValueError as error:
+        parser.error(str(error))
     if options.command == "worker":
         return _work(options)
     try:
         # SQLite would follow links, too, but it would not tell which file it creates.
         file = Path(os.path.realpath(options.file))
         if options.dry_run:
-            print_pending(file, adopt=options.adopt, busy_timeout=options.busy_timeout)
+            print_pending(
+                file,
+                create=options.create,
+                adopt=options.adopt,
+                busy_timeout=options.busy_timeout,
+            )
         else:
             migrate_file(
                 file,
+                create=options.create,
                 backup=options.backup,
                 adopt=options.adopt,
                 busy_timeout=options.busy_timeout,
@@ -70,12 +87,12 @@ def console() -> None:
     sys.exit(main())
 
 
-def print_pending(file: Path, *, adopt: bool, busy_timeout: float) -> None:
+def print_pending(file: Path, *, create: bool, adopt: bool, busy_timeout: float) -> None:
     """Print the SQL that `migrate_file` would run, as a script; change nothing.
 
     Raises StoreError, OSError.
     """
-    check_place(file)
+    _check_file(file, create=create)
     migrations = load_migrations()
     with closing(open_file(file, busy_timeout) if file.exists() else _nothing()) as connection:
         todo = pending(connection, migrations, adopt=adopt)
@@ -88,13 +105,16 @@ def print_pending(file: Path, *, adopt: bool, busy_timeout: float) -> None:
         _say(f"\n-- {migration.name}\n\n{_script(migration)}")
 
 
-def migrate_file(file: Path, *, backup: Path | None, adopt: bool, busy_timeout: float) -> None:
-    """Create a file or migrate one, and say what was done. A backup is made before anything else.
+def migrate_file(
+    file: Path, *, create: bool, backup: Path | None, adopt: bool, busy_timeout: float
+) -> None:
+    """Migrate a file, or create one, and say what was done. A backup is made before anything else.
 
+    create: whether there need not be a file.
     Raises StoreError, OSError; a file that could not be given its tables is not left behind.
     """
-    check_place(file)
-    is_new = create_file(file)
+    _check_file(file, create=create)
+    is_new = create and create_file(file)
     try:
         with closing(open_file(file, busy_timeout)) as connection:
             migrations = load_migrations()
@@ -112,12 +132,30 @@ def migrate_file(file: Path, *, backup: Path | None, adopt: bool, busy_timeout: 
                 _say(f"applied {migration.name}")
 
             apply(connection, migrations, adopt=adopt, on_applied=report)
+            if is_new:
+                _say(f"created {file}")
             if not applied:
                 _say(f"nothing was pending: {file} has schema version {len(migrations)}")
     except BaseException:
         if is_new:
             _remove_if_empty(file)
         raise
+
+
+def _check_file(file: Path, *, create: bool) -> None:
+    """Refuse a path where there is no file, unless one may be created. Raises StoreError."""
+    check_place(file)
+    if not create and not file.exists():
+        raise StoreError(f"there is no file {file}; to create a database there, add --create")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("durable-workflow-sqlite")
+    except PackageNotFoundError:  # run from a folder of its sources
+        return "of an unknown version"
 
 
 def _has_cli() -> bool:
@@ -131,6 +169,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Look after the database of durable workflows.",
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--version", action="store_true", help="print the versions of the library, SQLite, schema"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _describe_worker(
         commands.add_parser(
@@ -142,11 +183,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     migrate = commands.add_parser(
         "migrate",
-        help="create a database, or bring one to the current schema",
-        description="Create a database, or bring one to the current schema.",
+        help="bring a database to the current schema; --create: make a new one",
+        description="Bring a database to the current schema, or create one with --create.",
         allow_abbrev=False,
     )
-    migrate.add_argument("file", metavar="FILE", help="the database; its folder must exist")
+    _describe_file(migrate, "the database; its folder must exist")
+    migrate.add_argument(
+        "--create", action="store_true", help="create the database if there is no file"
+    )
     either = migrate.add_mutually_exclusive_group()
     either.add_argument(
         "--dry-run", action="store_true", help="print the SQL of what is pending, change nothing"
@@ -169,8 +213,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _describe_file(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help=f"{text}; not given where --db or {database.VARIABLE} names it",
+    )
+    command.add_argument("--db", metavar="FILE", help=database.HELP)
+
+
 def _describe_worker(worker: argparse.ArgumentParser) -> None:
-    worker.add_argument("file", metavar="FILE", help="the database; it is created if need be")
+    _describe_file(worker, "the database; it is created if need be")
     worker.add_argument(
         "--app",
         required=True,

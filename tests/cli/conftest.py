@@ -28,6 +28,19 @@ def run(
     return run_command(*arguments, env=ENVIRONMENT, before=before)
 
 
+def piped(text: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command with a text on its stdin."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        input=text,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def lines(*arguments: str | Path) -> list[list[str]]:
     """The lines that a command writes, in cells; it must succeed."""
     done = run(*arguments)

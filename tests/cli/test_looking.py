@@ -79,7 +79,60 @@ def test_list_takes_those_of_a_status_a_type_an_age_or_a_prefix(file: Path) -> N
         "order-WAIT-1",
     ]
     assert ids("--type", "order", "--newer-than", "1d") == EVERYBODY
-    assert ids("--type", "refund") == ids("--older-than", "1d") == []
+    assert ids("--older-than", "1d") == []
+
+
+def test_list_goes_through_all_pages_by_itself(file: Path) -> None:
+    done = run("list", file, "--limit", "3", "--all", "-o", "id")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == EVERYBODY
+    (first, *more) = run("list", file, "--limit", "3", "--all", "--json").stdout.splitlines()
+    assert len(more) == 2
+    assert [row["id"] for row in json.loads(first)["rows"]] == EVERYBODY[:3]
+
+
+def test_list_takes_several_statuses_with_commas(file: Path) -> None:
+    wanted = [line[0] for line in lines("list", file, "-s", "failed", "-s", "running")]
+    assert len(wanted) == 3
+    for statuses in ("failed,running", "RUNNING, Failed"):
+        assert [line[0] for line in lines("list", file, "--status", statuses)] == wanted
+
+
+def test_list_writes_in_the_form_that_is_asked_for(file: Path) -> None:
+    only = ["--id", "order-WAIT-1"]
+    assert lines("list", file, *only, "-o", "table") == lines("list", file, *only)
+    for form in ("id", "name"):
+        assert lines("list", file, *only, "-o", form) == [["order-WAIT-1"]]
+        assert on_terminal("list", file, *only, "-o", form) == (0, "order-WAIT-1\n")
+    (plain,), (wide,) = lines("list", file, *only), lines("list", file, *only, "-o", "wide")
+    assert wide[: len(plain)] == plain
+    *more, worker = wide[len(plain) :]
+    assert more == ["3", "2", "1", "0", ""]
+    assert worker  # which is dead
+    _, text = on_terminal("list", file, *only, "-o", "wide", columns=200)
+    assert "2/3" in text
+    as_json = run("list", file, *only, "--json").stdout
+    assert run("list", file, *only, "-o", "json").stdout == as_json
+    assert run("list", file, *only, "--json", "-o", "wide").returncode == 2
+    assert run("list", file, *only, "-o", "xml").returncode == 2
+
+
+def test_show_takes_several_ids(file: Path) -> None:
+    found = lines("show", file, "order-A-2", "order-A-1", "order-A-2")
+    assert [line[2] for line in found if line[:2] == ["execution", "id"]] == [
+        "order-A-2",
+        "order-A-1",
+    ]
+    assert found.count([""]) == 1
+    done = run("show", file, "order-A-1", "order-A-2", "--json")
+    assert [json.loads(one)["summary"]["id"] for one in done.stdout.splitlines()] == [
+        "order-A-1",
+        "order-A-2",
+    ]
+    _, text = on_terminal("show", file, "order-A-1", "order-A-2")
+    assert "order-A-1" in text
+    assert "order-A-2" in text
+    assert "'nobody'" in refusal("show", file, "order-A-1", "nobody")
 
 
 def test_a_row_of_list_says_what_is_waited_for_until_when(file: Path) -> None:
@@ -168,6 +221,9 @@ def test_what_a_worker_left_as_it_is_says_why_until_code_that_fits_has_it(file: 
         (["show", "FILE", "order-W"], "no execution has the id 'order-W'; there is order-WAIT-2"),
         (["show", "FILE", "nope"], "list"),
         (["list", "FILE", "--status", "lost"], "SUSPENDED"),
+        (["list", "FILE", "--status", "faild"], "did you mean 'FAILED'?"),
+        (["list", "FILE", "--type", "ordr"], "no workflow type 'ordr'; did you mean 'order'?"),
+        (["list", "FILE", "--type", "refund"], "durable-workflow status"),
         (["list", "FILE", "--older-than", "soon"], "30d"),
         (["list", "FILE", "--after", "zz"], "next"),
         (["status", "no.db"], "there is no file"),
@@ -184,7 +240,7 @@ def test_an_older_file_is_not_migrated_but_named(file: Path) -> None:
         connection.execute("pragma user_version = 4")
     before = file.read_bytes()
     for command in (["status"], ["signal", "order-WAIT-1", "approved"]):
-        assert f"durable-workflow migrate {file}" in refusal(command[0], file, *command[1:])
+        assert f"durable-workflow migrate --db {file}" in refusal(command[0], file, *command[1:])
     assert file.read_bytes() == before
 
 
@@ -213,7 +269,7 @@ def test_a_file_in_a_folder_that_is_read_only_is_read(file: Path) -> None:
 
 def test_a_worker_that_has_nothing_to_do_is_seen(tmp_path: Path) -> None:
     file = tmp_path / "new.db"
-    assert run("migrate", file).returncode == 0
+    assert run("migrate", file, "--create").returncode == 0
     with a_worker(file):
         assert ["workers", "1"] in lines("status", file)
     assert ["workers", "0"] in lines("status", file)

@@ -40,7 +40,7 @@ def findings(file: Path, *options: str) -> tuple[int, dict[str, str]]:
 def test_prune_deletes_nothing_that_it_was_not_told_to(file: Path) -> None:
     before = ids(file)
     done = run("prune", file, "--older-than", "0s")
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert done.stdout.split("\t")[:4] == ["order", "1", "COMPLETED", "2"]
     assert "--yes" in done.stderr
     code, text = on_terminal("prune", file, "--older-than", "0s", answer="n\n")
@@ -196,7 +196,7 @@ def test_without_the_extra_a_command_names_it_and_migrate_works(tmp_path: Path) 
             check=False,
         )
 
-    assert without("migrate", tmp_path / "a.db").returncode == 0
+    assert without("migrate", tmp_path / "a.db", "--create").returncode == 0
     refused = without("status", tmp_path / "a.db")
     assert refused.returncode == 1
     assert "pip install 'durable-workflow-sqlite[cli]'" in refused.stderr

@@ -82,15 +82,26 @@ def anothers_database(file: Path, version: int = 0) -> Path:
 
 
 def test_a_missing_file_is_created(file: Path) -> None:
-    assert_done(migrate(file), *applied())
+    assert_done(migrate(file, "--create"), *applied(), f"created {file}")
     other = file.with_name("other.db")
     migrate_to(other, SCHEMA_VERSION)
     assert content(file) == content(other)
     assert names_in(file.parent) == ["other.db", "workflows.db"]
 
 
+def test_no_file_is_created_unless_it_is_wanted(file: Path) -> None:
+    for options in ([], ["--dry-run"], ["--backup", "copy.db"]):
+        assert_refused(migrate(file, *options), f"there is no file {file}", "add --create")
+        assert names_in(file.parent) == []
+
+
+def test_create_changes_nothing_for_a_file_that_is_there(file: Path) -> None:
+    a_file_of_version(file, 1)
+    assert_done(migrate(file, "--create"), *applied(2))
+
+
 def test_nothing_pending_is_said_and_the_file_left_as_it_is(file: Path) -> None:
-    migrate(file)
+    migrate(file, "--create")
     before = file.read_bytes()
     assert_done(migrate(file), f"nothing was pending: {file} has schema version {SCHEMA_VERSION}")
     assert file.read_bytes() == before
@@ -113,20 +124,22 @@ def test_a_file_of_the_dart_package_is_carried_forward(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b.db", "wörk 👋.db", "50%25?mode=ro#x.db", "file:x.db", "-x"])
 def test_a_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
-    assert_done(migrate("--", name, cwd=tmp_path), *applied())
+    done = migrate("--create", "--", name, cwd=tmp_path)
+    assert_done(done, *applied(), f"created {tmp_path / name}")
     assert names_in(tmp_path) == [name]
     assert content(tmp_path / name)[0] == SCHEMA_VERSION
 
 
 def test_a_name_that_sqlite_reads_as_memory_is_a_file(tmp_path: Path) -> None:
-    assert_done(migrate(":memory:", cwd=tmp_path), *applied())
+    done = migrate(":memory:", "--create", cwd=tmp_path)
+    assert_done(done, *applied(), f"created {tmp_path / ':memory:'}")
     assert names_in(tmp_path) == [":memory:"]
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to("real.db")
-    assert_done(migrate(link), *applied())
+    assert_done(migrate(link, "--create"), *applied(), f"created {tmp_path / 'real.db'}")
     assert link.is_symlink()
     assert content(tmp_path / "real.db")[0] == SCHEMA_VERSION
 
@@ -134,7 +147,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 def test_four_commands_at_once_share_the_work(tmp_path: Path) -> None:
     for attempt in range(3):
         file = tmp_path / f"{attempt}.db"
-        commands = [Running(["migrate", str(file)], ENVIRONMENT) for _ in range(4)]
+        commands = [Running(["migrate", str(file), "--create"], ENVIRONMENT) for _ in range(4)]
         answers = [command.end() for command in commands]
         assert [one.returncode for one in answers] == [0] * 4, answers
         lines = [line for one in answers for line in one.stdout.splitlines()]
@@ -176,7 +189,7 @@ def test_a_dry_run_prints_what_is_pending_and_no_more(file: Path) -> None:
 
 
 def test_a_dry_run_creates_no_file(file: Path) -> None:
-    dry = migrate(file, "--dry-run")
+    dry = migrate(file, "--dry-run", "--create")
     assert (dry.returncode, dry.stderr) == (0, "")
     assert all(migration.sql() in dry.stdout for migration in load_migrations())
     assert names_in(file.parent) == []
@@ -203,7 +216,7 @@ def test_a_backup_is_the_file_as_it_was(file: Path) -> None:
 
 
 def test_a_backup_is_made_when_nothing_is_pending_too(file: Path) -> None:
-    migrate(file)
+    migrate(file, "--create")
     assert_done(
         migrate("workflows.db", "--backup", "copy.db", cwd=file.parent),
         f"copied {file} to copy.db",
@@ -237,8 +250,8 @@ def test_a_backup_overwrites_nothing(file: Path) -> None:
 
 def test_a_new_file_needs_no_backup(file: Path) -> None:
     copy = file.with_name("copy.db")
-    done = migrate(file, "--backup", copy)
-    assert_done(done, f"copied nothing: {file} is new", *applied())
+    done = migrate(file, "--create", "--backup", copy)
+    assert_done(done, f"copied nothing: {file} is new", *applied(), f"created {file}")
     assert names_in(file.parent) == ["workflows.db"]
 
 
@@ -267,7 +280,7 @@ def test_no_backup_is_made_of_what_is_refused(file: Path) -> None:
 
 
 def test_a_backup_is_of_one_moment_while_others_write(file: Path) -> None:
-    migrate(file)
+    migrate(file, "--create")
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("pragma journal_mode = wal")
         connection.execute("create table a (x integer, filler blob)")
@@ -423,7 +436,7 @@ def test_a_lock_that_is_let_go_of_in_time_is_waited_for(file: Path) -> None:
 def test_a_new_file_that_finds_no_room_leaves_nothing_or_a_whole_version(
     file: Path, most_bytes: int
 ) -> None:
-    done = migrate(file, most_bytes=most_bytes)
+    done = migrate(file, "--create", most_bytes=most_bytes)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "room" in done.stderr
     whole = done.stdout.splitlines()
@@ -433,7 +446,8 @@ def test_a_new_file_that_finds_no_room_leaves_nothing_or_a_whole_version(
         assert names_in(file.parent) == ["workflows.db"]
     else:
         assert names_in(file.parent) == []
-    assert_done(migrate(file), *applied(len(whole) + 1))
+    created = [] if whole else [f"created {file}"]
+    assert_done(migrate(file, "--create"), *applied(len(whole) + 1), *created)
 
 
 @pytest.mark.parametrize("journal_mode", ["wal", "delete"])
@@ -458,7 +472,7 @@ def test_a_full_file_system_leaves_nothing_behind(tmp_path: Path, pages: int) ->
     done = subprocess.run(
         [
             *("unshare", "--mount", "sh", "-c", script, "sh", tmp_path),
-            *(*COMMAND, "migrate", tmp_path / "workflows.db"),
+            *(*COMMAND, "migrate", "--create", tmp_path / "workflows.db"),
         ],
         env=ENVIRONMENT,
         capture_output=True,
@@ -486,7 +500,7 @@ def test_a_new_file_that_somebody_else_fills_is_not_removed(
         really_apply(*arguments, **options)
 
     monkeypatch.setattr(__main__, "apply", somebody_comes_first)
-    assert __main__.main(["migrate", str(file), "--busy-timeout", "0.05"]) == 1
+    assert __main__.main(["migrate", str(file), "--create", "--busy-timeout", "0.05"]) == 1
     assert "someone else holds its lock" in capsys.readouterr().err
     (other,) = others
     other.execute("commit")
@@ -565,7 +579,8 @@ def test_a_file_in_a_read_only_folder_is_refused(open_folder: Path, journal_mode
 
 def test_a_new_file_in_a_read_only_folder_is_refused(open_folder: Path) -> None:
     open_folder.chmod(0o555)
-    assert_refused(migrate_without_rights(open_folder / "x.db"), open_folder, "Permission denied")
+    done = migrate_without_rights(open_folder / "x.db", "--create")
+    assert_refused(done, open_folder, "Permission denied")
 
 
 def test_a_backup_into_a_read_only_folder_is_refused(open_folder: Path) -> None:
@@ -606,5 +621,13 @@ def test_wrong_usage_exits_with_2_and_touches_nothing(tmp_path: Path, arguments:
 def test_help_says_what_there_is(tmp_path: Path) -> None:
     done = migrate("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for option in ("FILE", "--dry-run", "--backup PATH", "--adopt", "--busy-timeout SECONDS"):
+    for option in (
+        "FILE",
+        "--db FILE",
+        "--create",
+        "--dry-run",
+        "--backup PATH",
+        "--adopt",
+        "--busy-timeout SECONDS",
+    ):
         assert option in done.stdout

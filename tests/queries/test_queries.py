@@ -454,6 +454,22 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "pick_newest": [{**EVERYTHING, "statuses": None, "id_from": None, "id_before": None}],
     "pick_in_range": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
     "pick_in_trouble": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
+    "pick_blocked": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
+    "match_rows": [
+        {
+            "workflow_execution_ids": '["RUNNING, full", "FAILED, full"]',
+            "changed_from": "",
+            "changed_before": "9999-12-31T00:00:00.000000Z",
+            "error_text": None,
+            "inputs": "[]",
+        }
+    ],
+    "load_finished": [
+        {
+            "workflow_execution_ids": '["RUNNING, full", "FAILED, full"]',
+            "before": "9999-12-31T00:00:00.000000Z",
+        }
+    ],
     "pick_oldest_unfinished": [{"row_limit": 99}],
     "load_summaries": [
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import sqlite3
 import threading
@@ -18,6 +19,7 @@ from benchmarks.big_file import build
 from durable_workflow_sqlite import MigrationError, SchemaTooNewError, StoreError, migrate
 from durable_workflow_sqlite.store import inspection
 from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.selection import InputFilter, Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
 
 MIDDLE = datetime(2025, 1, 1, 4, tzinfo=UTC)
@@ -97,7 +99,10 @@ def test_the_counts_are_what_there_is(inspector: Inspector) -> None:
 def test_no_page_reads_a_whole_table() -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate(connection)
-        for name in ("pick_newest", "pick_in_range", "pick_oldest_unfinished", "load_summaries"):
+        for name in (
+            *("pick_newest", "pick_in_range", "pick_oldest_unfinished", "load_summaries"),
+            "match_rows",
+        ):
             sql = getattr(load_queries(), name).sql
             names = dict.fromkeys(re.findall(r":(\w+)", sql))
             plan = [row[3] for row in connection.execute(f"explain query plan {sql}", names)]
@@ -107,10 +112,163 @@ def test_no_page_reads_a_whole_table() -> None:
             )
 
 
+ENDED = MIDDLE + timedelta(seconds=3)
+ROW_FILTERS: list[dict[str, Any]] = [
+    dict(itertools.chain(*(one.items() for one in some)))
+    for some in itertools.product(
+        [{}, {"statuses": ["FAILED"]}, {"id_prefix": "0", "workflow_type": "order"}],
+        [{}, {"changed_after": ENDED}, {"changed_before": ENDED}],
+        [{}, {"error": "PAYMENT"}],
+        [{}, {"inputs": (InputFilter.from_text("1=A-77"),)}],
+    )
+]
+
+
+@pytest.mark.parametrize("filters", ROW_FILTERS, ids=str)
+@pytest.mark.parametrize("at_once", [1, 50, 1_000])
+def test_what_no_index_holds_is_found_by_looking_at_each(
+    history: Path,
+    inspector: Inspector,
+    filters: dict[str, Any],
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inspection, "_AT_ONCE", at_once)
+    with closing(sqlite3.connect(history)) as connection:
+        wanted = [
+            one
+            for one, status, name, updated_at, message, data in connection.execute(
+                "select workflow_execution_id, status, workflow_type, updated_at,"
+                " coalesce(error_message, ''), input_data"
+                " from workflow_executions as e join workflows using (workflow_id)"
+                " order by e.created_at desc, e.rowid desc"
+            )
+            if status in filters.get("statuses", [status])
+            and name == filters.get("workflow_type", name)
+            and one.startswith(filters.get("id_prefix", ""))
+            and updated_at < filters.get("changed_before", LAST).isoformat()
+            and updated_at >= filters.get("changed_after", FIRST).isoformat()
+            and ("error" not in filters or "payment" in message)
+            and ("inputs" not in filters or data == '["A-77"]')
+        ]
+    selection = Selection(**filters)
+    assert list(itertools.chain(*inspector.execution_ids(selection))) == wanted
+    seen: list[str] = []
+    after = None
+    while True:
+        page = inspector.page(selection, after, 77)
+        seen += [row.id for row in page.rows]
+        if (after := page.next) is None:
+            break
+        assert len(page.rows) == 77
+    assert seen == wanted
+
+
+VALUES: list[tuple[str, object]] = [
+    ("7", 7),
+    ("7", "7"),
+    ("-1.5", -1.5),
+    ("true", True),
+    ("true", "true"),
+    ("null", None),
+    ("", ""),
+    ("a=b", "a=b"),
+    ("Köln 'x' \"y\"", "Köln 'x' \"y\""),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), VALUES, ids=str)
+def test_a_value_of_the_input_is_found_as_it_is_written(
+    tmp_path: Path, text: str, value: object
+) -> None:
+    file = tmp_path / "inputs.db"
+    build(file, 9, 1)
+    inputs: list[object] = [
+        [value],
+        ["x", value],
+        [{"a": value}],
+        ["x", {"a": {"b c": value}}],
+        [{"a": [value]}],
+        {"a": value},
+        ["other"],
+    ]
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executemany(
+            "update workflow_executions set input_data = ?,"
+            " workflow_execution_id = ?, created_at = ? where rowid = ?",
+            [
+                (data, str(number), f"2025-01-01T00:00:0{9 - number}.000000Z", number + 1)
+                for number, data in enumerate([*map(json.dumps, inputs), "no JSON", b"[7]"])
+            ],
+        )
+
+    def found(*filters: str) -> list[str]:
+        selection = Selection(inputs=tuple(map(InputFilter.from_text, filters)))
+        with Inspector.open(file) as opened:
+            return list(itertools.chain(*opened.execution_ids(selection)))
+
+    assert found(f"1={text}") == ["0"]
+    assert found(f"2={text}") == ["1"]
+    assert found(f"a={text}") == ["2"]
+    assert found(f"a.b c={text}", "1=x") == ["3"]
+    assert found(f"a.b c={text}", "1=y") == []
+
+
+def test_what_is_blocked_is_found_by_the_index_of_those(tmp_path: Path) -> None:
+    file = tmp_path / "workflows.db"
+    build(file, 30, 1)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "update workflow_executions set blocked_reason = 'x', status = 'RUNNING'"
+            " where rowid % 3 = 0"
+        )
+        connection.execute("update workflow_executions set status = 'FAILED' where rowid = 6")
+        (before,) = connection.execute(
+            "select created_at from workflow_executions where rowid = 20"
+        ).fetchone()
+        wanted = connection.execute(
+            "select workflow_execution_id from workflow_executions where rowid % 3 = 0"
+            " and rowid != 6 and created_at < ? order by created_at desc, rowid desc",
+            (before,),
+        ).fetchall()
+    selection = Selection(is_blocked=True, created_before=datetime.fromisoformat(before))
+    with Inspector.open(file) as opened:
+        assert list(itertools.chain(*opened.execution_ids(selection))) == [one for (one,) in wanted]
+        first = opened.page(selection, limit=2)
+        rest = opened.page(selection, first.next)
+        assert [row.id for row in (*first.rows, *rest.rows)] == [one for (one,) in wanted]
+
+
 def test_a_page_that_is_none_is_refused(inspector: Inspector) -> None:
-    for text in ("x", "ff", "5b5d"):
-        with pytest.raises(ValueError, match="next"):
-            inspector.list_executions(after=text)
+    text = inspector.list_executions(limit=3).next
+    assert text is not None
+    assert len(text) <= 24
+    assert text.isalnum()
+    assert inspector.list_executions(after=text.upper(), limit=3).next != text
+    others = [text[:-1], text[1:], f"{text}a", *(f"{text[:n]}7{text[n + 1 :]}" for n in range(9))]
+    for wrong in ("", "x", "ff", "5b5d", "é", "a" * 1000, *others):
+        if wrong != text:
+            with pytest.raises(ValueError, match="next"):
+                inspector.list_executions(after=wrong)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "row_number"),
+    [
+        ("2026-11-28T23:59:59.999999Z", 1),
+        ("2026-11-28T23:59:59.999999Z", 2**63 - 1),
+        ("1970-01-01T00:00:00.000000Z", 127),
+        ("9999-12-31T23:59:59.999999Z", 128),
+        ("1969-12-31T23:59:59.999999Z", 1),
+        ("2026-11-28T23:59:59.999Z", 1),
+        ("2026-11-28", 1),
+        ("yesterday", -5),
+        ("", 0),
+    ],
+)
+def test_a_place_is_read_as_it_was_written(created_at: str, row_number: int) -> None:
+    place = Place(created_at, row_number)
+    assert Place.from_text(place.to_text()) == place
 
 
 def test_nobody_is_none(inspector: Inspector) -> None:

@@ -187,6 +187,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
+            await store.delete_finished(["e", "n"], later)
             await store.delete_completed_before(later, FINAL)
             for one in ("e", "f", "g", "h", "t"):
                 await store.delete_execution(one)

@@ -10,6 +10,8 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from durable_workflow_sqlite import (
     ExecutionStatus,
     SignalStatus,
@@ -123,3 +125,31 @@ def test_a_kill_in_the_middle_of_retention_tears_nothing(file: Path) -> None:
             assert await store.delete_completed_before(NOON + timedelta(days=1)) == left[-1]
 
     asyncio.run(finish())
+
+
+def test_only_what_is_finished_and_has_not_changed_since_is_deleted(file: Path) -> None:
+    asyncio.run(fill(file, 5))
+
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            later = NOON + timedelta(days=1)
+            await store.save(
+                new_execution("runs", status=ExecutionStatus.RUNNING, updated_at=NOON),
+                new_execution("new", status=ExecutionStatus.FAILED, updated_at=later),
+                new_execution("failed", status=ExecutionStatus.FAILED, updated_at=NOON),
+            )
+            named = ["runs", "new", "failed", "nobody", "2", "2"]
+            assert sorted(await store.delete_finished(named, later)) == ["2", "failed"]
+            assert await store.delete_finished(named, later) == []
+            assert await store.delete_finished([], later) == []
+            kept = await store.load_executions_by_status(ExecutionStatus)
+            assert {one.workflow_execution_id for one in kept} == {*"0134", "runs", "new"}
+            for wrong in ("2", [""], [2]):
+                with pytest.raises((TypeError, ValueError)):
+                    await store.delete_finished(wrong, later)  # type: ignore[arg-type]
+            with pytest.raises(ValueError):
+                await store.delete_finished(["2"], later.replace(tzinfo=None))
+
+    asyncio.run(story())
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("pragma foreign_key_check").fetchall() == []

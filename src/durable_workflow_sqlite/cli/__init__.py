@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from durable_workflow_sqlite.cli.application import build
-from durable_workflow_sqlite.cli.output import fail
+from durable_workflow_sqlite.cli.output import WrongUsageError, fail
 from durable_workflow_sqlite.errors import DurableWorkflowError
 
 RunHere = Callable[[Sequence[str]], int]
@@ -22,6 +22,9 @@ def main(arguments: Sequence[str], run_here: RunHere) -> int:
         application(list(arguments), prog_name="durable-workflow", standalone_mode=True)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    except WrongUsageError as error:
+        fail(str(error))
+        return 2
     except (DurableWorkflowError, ValueError, OSError) as error:
         fail(str(error))
         return 1

@@ -1,50 +1,54 @@
-"""Commands that ask something of an execution, through the engine as any client does."""
+"""Commands that ask something of executions, through the engine as any client does."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from durable_workflow_sqlite.cli.output import command, say
+from durable_workflow_sqlite.cli.bulk import FROM_PIPE, Deed, How, perform
+from durable_workflow_sqlite.cli.choosing import Chosen
+from durable_workflow_sqlite.cli.output import WrongUsageError, command, say
 from durable_workflow_sqlite.engine.engine import DurableEngine
-from durable_workflow_sqlite.errors import ExecutionConflictError, ExecutionNotFoundError
+from durable_workflow_sqlite.errors import ExecutionConflictError
 from durable_workflow_sqlite.records import ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
-R = TypeVar("R")
+_GOING_ON = ("PENDING", "RUNNING", "SUSPENDED")
 
 
-def signal(file: Path, execution_id: str, name: str, payload: str | None) -> None:
-    """Send a signal. Raises ValueError for a payload that is not JSON."""
+def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
+    """Send a signal: `words` are ID NAME [JSON], or NAME [JSON] to those that are chosen.
+
+    Raises ValueError for a payload that is not JSON.
+    """
+    ids, (name, payload) = _addressed(words, chosen)
     value = _parsed(payload)
 
-    async def send(engine: DurableEngine) -> None:
+    async def send(engine: DurableEngine, execution_id: str) -> str:
         await engine.send_signal(execution_id, name, value)
+        return f"sent {name} to {execution_id}"
 
-    _ask(file, execution_id, send)
+    deed = Deed(name=f"send {name} to", done=f"sent {name} to", act=send, statuses=_GOING_ON)
+    perform(file, deed, ids, chosen, how)
+    if not ids or ids[0] == FROM_PIPE or how.dry_run:
+        return
     with Inspector.open(file) as inspector:
-        details = inspector.execution(execution_id)
+        details = inspector.execution(ids[0])
     waits_for = None if details is None else details.summary.waiting_for
-    say(f"sent {name} to {execution_id}")
     if waits_for is not None and waits_for.startswith("signal ") and waits_for != f"signal {name}":
         say(f"note: it waits for {waits_for}; {name} is kept until it is waited for")
 
 
-def cancel(file: Path, execution_id: str) -> None:
-    """Ask an execution to stop. Raises ExecutionConflictError if it will not."""
+def cancel(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
+    """Ask executions to stop. Raises ExecutionConflictError if the one that is named will not."""
 
-    async def ask(engine: DurableEngine) -> ExecutionStatus | None:
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
         if await engine.cancel(execution_id):
-            return None
-        return (await engine.load(execution_id)).status
-
-    status = _ask(file, execution_id, ask)
-    if status is not None:
+            return f"asked {execution_id} to cancel; a worker undoes what it did and ends it"
+        status = (await engine.load(execution_id)).status
         if status.is_terminal:
             why = f"it is {status} already"
         elif status is ExecutionStatus.COMPENSATING:
@@ -56,38 +60,52 @@ def cancel(file: Path, execution_id: str) -> None:
             f" `{command('show', file, execution_id)}`",
             workflow_execution_id=execution_id,
         )
-    say(f"asked {execution_id} to cancel; a worker undoes what it did and ends it")
+
+    deed = Deed(name="cancel", done="asked to cancel:", act=ask, statuses=_GOING_ON)
+    perform(file, deed, ids, chosen, how)
 
 
-def retry(file: Path, execution_id: str) -> None:
-    """Run a failed or blocked execution again, or the compensations that failed."""
+def retry(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
+    """Run failed or blocked executions again, or the compensations that failed."""
 
-    async def ask(engine: DurableEngine) -> None:
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
         await engine.retry(execution_id)
+        return f"{execution_id} goes on from what failed when a worker takes it"
 
-    _ask(file, execution_id, ask)
-    say(f"{execution_id} goes on from what failed when a worker takes it")
+    deed = Deed(name="retry", done="retried", act=ask, statuses=("FAILED",))
+    perform(file, deed, ids, chosen, how)
 
 
-def _ask(file: Path, execution_id: str, act: Callable[[DurableEngine], Awaitable[R]]) -> R:
-    """Open a file that is there and current, as a client that runs no workflows."""
-    Inspector.open(file).close()
+def unblock(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
+    """Let workers take on blocked executions again."""
 
-    async def run() -> R:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store) as engine,
-        ):
-            return await act(engine)
-
-    try:
-        return asyncio.run(run())
-    except ExecutionNotFoundError:
-        raise ExecutionNotFoundError(
-            f"no execution has the id {execution_id!r}; find it with"
-            f" `{command('list', file)} --id PREFIX`",
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
+        if await engine.unblock(execution_id):
+            return f"{execution_id} is unblocked, and goes on when a worker takes it"
+        raise ExecutionConflictError(
+            f"execution {execution_id!r} is not blocked; see"
+            f" `{command('show', file, execution_id)}`",
             workflow_execution_id=execution_id,
-        ) from None
+        )
+
+    deed = Deed(name="unblock", done="unblocked", act=ask, is_for_blocked=True)
+    perform(file, deed, ids, chosen, how)
+
+
+def _addressed(words: Sequence[str], chosen: Chosen) -> tuple[list[str], tuple[str, str | None]]:
+    """To whom, the name of the signal, and its payload."""
+    ids, rest = ([], words) if chosen.is_given else (list(words[:1]), words[1:])
+    match rest:
+        case [name]:
+            return ids, (name, None)
+        case [name, payload]:
+            return ids, (name, payload)
+        case _:
+            raise WrongUsageError(
+                "with options that choose executions, the arguments are NAME [JSON]"
+                if chosen.is_given
+                else "the arguments are ID NAME [JSON], or - NAME [JSON] for ids from a pipe"
+            )
 
 
 def _parsed(payload: str | None) -> Any:

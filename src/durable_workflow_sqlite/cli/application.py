@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from durable_workflow_sqlite import database
 from durable_workflow_sqlite.cli import acting, looking, upkeep
+from durable_workflow_sqlite.cli.arguments import on_database
+from durable_workflow_sqlite.cli.bulk import How
+from durable_workflow_sqlite.cli.choosing import Chosen
+from durable_workflow_sqlite.cli.output import WrongUsageError
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="the database")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="of the execution, as `list` shows it")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", help="of executions; - reads them from a pipe"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do it, without asking")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be done, and do nothing")]
+
+
+class Form(StrEnum):
+    """How `list` writes executions."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    NAME = "name"
+    ID = "id"
+    JSON = "json"
+
 
 _ELSEWHERE = {
     "allow_extra_args": True,
@@ -24,7 +46,9 @@ _ELSEWHERE = {
 def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
     """The application; `run_here` runs the commands that need no extra."""
     application = typer.Typer(
-        help="Look after durable workflows in a SQLite file, while workers run or without them.",
+        help="Look after durable workflows in a SQLite file, while workers run or without them."
+        f" The first argument of each command is the file, unless --db or {database.VARIABLE}"
+        " names it.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -32,129 +56,152 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         " doctor: 3 warnings, 4 errors.",
     )
 
-    @application.command(help="Counts, and what to look at first: in trouble, blocked, old, due.")
-    def status(file: File, as_json: AsJson = False) -> None:
+    @application.callback()
+    def for_all(  # pyright: ignore[reportUnusedFunction]
+        db: Annotated[str | None, typer.Option("--db", metavar="FILE", help=database.HELP)] = None,
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="print the versions of the library, SQLite and the schema"
+            ),
+        ] = False,
+    ) -> None:
+        if version:
+            raise typer.Exit(run_here(["--version"]))
+        del db  # `OnDatabase` reads it
+
+    @on_database(
+        application, text="Counts, and what to look at first: in trouble, blocked, old, due."
+    )
+    def status(file: Path, as_json: AsJson = False) -> None:
         looking.status(file, as_json=as_json)
 
-    @application.command("list", help="Executions, the newest first, a page at a time.")
+    @on_database(application, "list", text="Executions, the newest first, a page at a time.")
     def list_(
-        file: File,
-        status: Annotated[
-            list[str] | None,
-            typer.Option("--status", "-s", metavar="STATUS", help="may be given more than once"),
-        ] = None,
-        workflow_type: Annotated[
-            str | None, typer.Option("--type", "-t", metavar="TYPE", help="of the workflow")
-        ] = None,
-        id_prefix: Annotated[
-            str | None, typer.Option("--id", metavar="PREFIX", help="what the ids begin with")
-        ] = None,
-        older_than: Annotated[
-            str | None,
-            typer.Option("--older-than", metavar="AGE", help="since it began: 90s, 15m, 6h, 30d"),
-        ] = None,
-        newer_than: Annotated[
-            str | None,
-            typer.Option("--newer-than", metavar="AGE", help="since it began: 90s, 15m, 6h, 30d"),
-        ] = None,
+        file: Path,
+        chosen: Chosen,
         limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000)] = 50,
         after: Annotated[
             str | None,
             typer.Option("--after", metavar="NEXT", help="go on after a page, as it says itself"),
         ] = None,
-        in_trouble: Annotated[
-            bool, typer.Option("--in-trouble", help="those that their worker left as they are")
-        ] = False,
-        as_json: AsJson = False,
+        form: Annotated[
+            Form | None,
+            typer.Option("--output", "-o", help="id or name: an id a line, for a pipe"),
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="the same as -o json")] = False,
     ) -> None:
+        if as_json and form not in (None, Form.JSON):
+            raise WrongUsageError(f"--json and -o {form} exclude each other")
         looking.list_executions(
             file,
-            statuses=[one.upper() for one in status or ()],
-            workflow_type=workflow_type,
-            id_prefix=id_prefix,
-            older_than=older_than,
-            newer_than=newer_than,
+            chosen,
             limit=limit,
             after=after,
-            in_trouble=in_trouble,
-            as_json=as_json,
+            form="json" if as_json else (form or Form.TABLE).value,
         )
 
-    @application.command(help="Everything of one execution, its steps as a timeline.")
-    def show(file: File, execution_id: Id, as_json: AsJson = False) -> None:
-        looking.show(file, execution_id, as_json=as_json)
+    @on_database(application, text="Everything of executions, their steps as timelines.")
+    def show(
+        file: Path,
+        execution_ids: Annotated[
+            list[str], typer.Argument(metavar="ID", help="of executions, as `list` shows them")
+        ],
+        as_json: Annotated[bool, typer.Option("--json", help="print JSON, a line each")] = False,
+    ) -> None:
+        looking.show(file, execution_ids, as_json=as_json)
 
-    @application.command(help="Look whenever something changes; at one execution, to its end.")
+    @on_database(application, text="Look whenever something changes; at one execution, to its end.")
     def watch(
-        file: File,
-        execution_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+        file: Path,
+        execution_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
         interval: Annotated[
             float, typer.Option(min=0.05, metavar="SECONDS", help="at most so often")
         ] = 1.0,
     ) -> None:
         looking.watch(file, execution_id, interval=interval)
 
-    @application.command(help="Send a signal to an execution; it is kept until it is waited for.")
+    @on_database(
+        application,
+        text="Send a signal to an execution, or to all that are chosen (then without ID); it is"
+        " kept until it is waited for.",
+    )
     def signal(
-        file: File,
-        execution_id: Id,
-        name: Annotated[str, typer.Argument(metavar="NAME", help="of the signal")],
-        payload: Annotated[
-            str | None, typer.Argument(metavar="[JSON]", help="what it brings along")
-        ] = None,
-    ) -> None:
-        acting.signal(file, execution_id, name, payload)
-
-    @application.command(help="Ask an execution to stop, and to undo what it did.")
-    def cancel(file: File, execution_id: Id) -> None:
-        acting.cancel(file, execution_id)
-
-    @application.command(help="Run a failed execution again from its failed step, or unblock one.")
-    def retry(file: File, execution_id: Id) -> None:
-        acting.retry(file, execution_id)
-
-    @application.command(help="Delete finished executions. Shows first what it would delete.")
-    def prune(
-        file: File,
-        older_than: Annotated[
-            str, typer.Option("--older-than", metavar="AGE", help="since it ended: 12h, 30d")
-        ],
-        status: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--status", "-s", metavar="STATUS", help="more than once; COMPLETED by default"
+        file: Path,
+        words: Annotated[
+            list[str],
+            typer.Argument(
+                metavar="[ID] NAME [JSON]",
+                help="of the execution (- reads ids from a pipe), of the signal, and what it"
+                " brings along",
             ),
-        ] = None,
+        ],
+        chosen: Chosen,
+        yes: Yes = False,
+        dry_run: DryRun = False,
+    ) -> None:
+        acting.signal(file, words, chosen, How(yes=yes, dry_run=dry_run))
+
+    @on_database(application, text="Ask executions to stop, and to undo what they did.")
+    def cancel(
+        file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
+    ) -> None:
+        acting.cancel(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+
+    @on_database(
+        application,
+        text="Run failed executions again from their failed step, or unblock some. Chosen by"
+        " options: those FAILED, unless --status, --blocked or --in-trouble says otherwise.",
+    )
+    def retry(
+        file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
+    ) -> None:
+        acting.retry(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+
+    @on_database(
+        application, text="Let workers take on executions again that are blocked; --all: all those."
+    )
+    def unblock(
+        file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
+    ) -> None:
+        acting.unblock(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+
+    @on_database(
+        application,
+        text="Delete finished executions: those that are named, or those of an age. Shows first"
+        " what it would delete.",
+    )
+    def prune(
+        file: Path,
+        finished: Chosen,
+        ids: Ids = None,
         yes: Annotated[bool, typer.Option("--yes", "-y", help="delete, without asking")] = False,
+        dry_run: DryRun = False,
         batch_size: Annotated[int, typer.Option(min=1, help="deleted in one transaction")] = 500,
     ) -> None:
         upkeep.prune(
-            file,
-            older_than=older_than,
-            statuses=[one.upper() for one in status or ["COMPLETED"]],
-            yes=yes,
-            batch_size=batch_size,
+            file, ids or [], finished, How(yes=yes, dry_run=dry_run), batch_size=batch_size
         )
 
-    @application.command(help="Copy the database as it is at one moment, while workers write.")
+    @on_database(application, text="Copy the database as it is at one moment, while workers write.")
     def backup(
-        file: File,
+        file: Path,
         path: Annotated[Path, typer.Argument(metavar="PATH", help="a new file")],
     ) -> None:
         upkeep.backup(file, path)
 
-    @application.command(help="Give back the room that deleted executions left in the file.")
+    @on_database(application, text="Give back the room that deleted executions left in the file.")
     def vacuum(
-        file: File,
+        file: Path,
         busy_timeout: Annotated[
             float, typer.Option(min=0, metavar="SECONDS", help="how long to wait for the lock")
         ] = 5.0,
     ) -> None:
         upkeep.vacuum(file, busy_timeout=busy_timeout)
 
-    @application.command(help="Is anything wrong? Exit status 0: no; 3: warnings; 4: errors.")
+    @on_database(application, text="Is anything wrong? Exit status 0: no; 3: warnings; 4: errors.")
     def doctor(
-        file: File,
+        file: Path,
         quick: Annotated[
             bool, typer.Option("--quick", help="do not compare the indexes with the rows")
         ] = False,
@@ -162,9 +209,11 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
     ) -> None:
         upkeep.doctor(file, quick=quick, as_json=as_json)
 
-    @application.command(help="Serve the dashboard of a database; needs the extra `dashboard`.")
+    @on_database(
+        application, text="Serve the dashboard of a database; needs the extra `dashboard`."
+    )
     def dashboard(
-        file: File,
+        file: Path,
         host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
         port: Annotated[int, typer.Option(min=0, max=65_535)] = 8642,
         token: Annotated[
@@ -176,7 +225,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         upkeep.dashboard(file, host=host, port=port, token=token, read_only=read_only)
 
     for name, text in (
-        ("migrate", "Create a database, or bring one to the current schema."),
+        ("migrate", "Bring a database to the current schema, or create one with --create."),
         ("worker", "Run what is in a database, and what is enqueued there, until SIGTERM."),
     ):
         _pass_on(application, name, text, run_here)
@@ -190,4 +239,6 @@ def _pass_on(
 
     @application.command(name, help=text, context_settings=_ELSEWHERE)
     def command(context: typer.Context) -> None:
-        raise typer.Exit(run_here([name, *context.args]))
+        db = None if context.parent is None else context.parent.params.get("db")
+        before = [] if db is None else ["--db", db]
+        raise typer.Exit(run_here([name, *before, *context.args]))

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from durable_workflow_sqlite.cli import output, timeline
-from durable_workflow_sqlite.cli.ages import time_before
+from durable_workflow_sqlite.cli.choosing import Chosen
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import checkup
@@ -24,6 +24,7 @@ from durable_workflow_sqlite.store.inspection import (
     ExecutionSummary,
     Inspector,
     Overview,
+    Page,
     StepInDoubt,
 )
 
@@ -61,47 +62,40 @@ def status(file: Path, *, as_json: bool) -> None:
 
 
 def list_executions(
-    file: Path,
-    *,
-    statuses: Sequence[str],
-    workflow_type: str | None,
-    id_prefix: str | None,
-    older_than: str | None,
-    newer_than: str | None,
-    limit: int,
-    after: str | None,
-    in_trouble: bool,
-    as_json: bool,
+    file: Path, chosen: Chosen, *, limit: int, after: str | None, form: str
 ) -> None:
-    """A page of executions, the newest first."""
+    """Executions, the newest first: a page, or page after page if all are asked for."""
     now = datetime.now(UTC)
     with Inspector.open(file) as inspector:
-        if unknown := sorted(set(statuses) - _ORDER.keys()):
-            known = {one.status for one in inspector.counts()}
-            if missing := [one for one in unknown if one not in known]:
-                raise ValueError(f"no status is named {missing[0]}; there are {', '.join(_ORDER)}")
-        page = inspector.list_executions(
-            statuses=statuses,
-            workflow_type=workflow_type,
-            id_prefix=id_prefix,
-            created_before=None if older_than is None else time_before(older_than, now),
-            created_after=None if newer_than is None else time_before(newer_than, now),
-            after=after,
-            limit=limit,
-            in_trouble=in_trouble,
-        )
-        in_doubt = _in_doubt(inspector, page.rows)
-    if as_json:
+        selection = chosen.selection(inspector, now)
+        while True:
+            page = inspector.page(selection, after, limit)
+            _write_page(inspector, page, form, now)
+            if page.next is None:
+                return
+            if not chosen.is_all:
+                break
+            after = page.next
+    if form != "json":
+        more = f"there are more: add --all, or --after {page.next}"
+        if output.is_terminal():
+            output.say(more)
+        else:
+            output.fail(more)
+
+
+def _write_page(inspector: Inspector, page: Page, form: str, now: datetime) -> None:
+    is_wide = form == "wide"
+    if form == "json":
         output.write_json(page)
-        return
-    if not output.is_terminal():
-        output.write_lines(map(_line, page.rows))
-        if page.next is not None:
-            output.fail(f"there are more: --after {page.next}")
-        return
-    output.console().print(_executions("executions", page.rows, now, in_doubt=in_doubt))
-    if page.next is not None:
-        output.say(f"there are more: add --after {page.next}")
+    elif form in ("name", "id"):
+        output.write_ids(row.id for row in page.rows)
+    elif output.is_terminal():
+        in_doubt = _in_doubt(inspector, page.rows)
+        table = _executions("executions", page.rows, now, in_doubt=in_doubt, is_wide=is_wide)
+        output.console().print(table)
+    else:
+        output.write_lines(_line(row) + (_more(row) if is_wide else []) for row in page.rows)
 
 
 def _in_doubt(inspector: Inspector, rows: Sequence[ExecutionSummary]) -> set[str]:
@@ -117,22 +111,27 @@ def _in_doubt(inspector: Inspector, rows: Sequence[ExecutionSummary]) -> set[str
     return {row.id for row in in_a_step if row.worker_id not in living}
 
 
-def show(file: Path, execution_id: str, *, as_json: bool) -> None:
-    """Everything of one execution."""
+def show(file: Path, execution_ids: Sequence[str], *, as_json: bool) -> None:
+    """Everything of some executions, in that order."""
     with Inspector.open(file) as inspector:
-        details = _execution(inspector, execution_id)
         living = inspector.count_living_workers()
-    if as_json:
-        output.write_json(details)
-    elif output.is_terminal():
-        output.console().print(timeline.page(details, file, living, datetime.now(UTC)))
-        if hint := timeline.hint(details, file):
-            # In one line, whatever the width: a command in it can be copied.
-            output.console().print(
-                "", Text(output.printable(hint), "italic"), sep="\n", soft_wrap=True
-            )
-    else:
-        output.write_lines(timeline.lines(details))
+        # First all of them: one that is not there is said where it is seen.
+        found = [_execution(inspector, one) for one in dict.fromkeys(execution_ids)]
+    for number, details in enumerate(found):
+        if as_json:
+            output.write_json(details)
+            continue
+        if number:
+            output.say("")
+        if output.is_terminal():
+            output.console().print(timeline.page(details, file, living, datetime.now(UTC)))
+            if hint := timeline.hint(details, file):
+                # In one line, whatever the width: a command in it can be copied.
+                output.console().print(
+                    "", Text(output.printable(hint), "italic"), sep="\n", soft_wrap=True
+                )
+        else:
+            output.write_lines(timeline.lines(details))
 
 
 def watch(file: Path, execution_id: str | None, *, interval: float) -> None:
@@ -440,6 +439,18 @@ def _line(row: ExecutionSummary) -> list[output.Cell]:
     ]
 
 
+def _more(row: ExecutionSummary) -> list[output.Cell]:
+    """What a wide line has after the others."""
+    return [
+        row.steps_begun,
+        row.steps_completed,
+        row.attempts,
+        row.signals_pending,
+        row.error_type,
+        row.worker_id,
+    ]
+
+
 def _workers(number: int) -> str:
     return "1 worker has this file open" if number == 1 else f"{number} workers have this file open"
 
@@ -451,10 +462,12 @@ def _executions(
     *,
     briefly: bool = False,
     in_doubt: Collection[str] = (),
+    is_wide: bool = False,
 ) -> RenderableType:
+    more = ["changed", "done", "signals", "worker"] if is_wide else []
     return output.make_table(
         title,
-        ["id", "workflow", "status", "began", "step", "waits for / why"],
+        ["id", "workflow", "status", "began", "step", *more, "waits for / why"],
         [
             [
                 output.execution_id(row.id),
@@ -462,12 +475,22 @@ def _executions(
                 output.status(row.status),
                 output.ago(row.created_at, now) or "?",
                 _step(row),
+                *(_wide(row, now) if is_wide else ()),
                 timeline.standing(row, now, briefly=briefly)
                 or ("in doubt" if row.id in in_doubt else ""),
             ]
             for row in rows
         ],
     )
+
+
+def _wide(row: ExecutionSummary, now: datetime) -> list[output.Cell]:
+    return [
+        output.ago(row.updated_at, now) or "?",
+        f"{row.steps_completed}/{row.steps_begun}",
+        row.signals_pending or "",
+        row.worker_id,
+    ]
 
 
 def _workflow(row: ExecutionSummary) -> str:

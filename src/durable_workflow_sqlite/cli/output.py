@@ -15,6 +15,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from durable_workflow_sqlite import database
+
 Cell = str | int | datetime | Text | None
 
 UUID_LENGTH = 36
@@ -35,9 +37,18 @@ STATUS_STYLES = {
 }
 
 
+class WrongUsageError(Exception):
+    """The arguments make no sense together; the command ends with exit status 2."""
+
+
 def is_terminal() -> bool:
     """Whether a person reads what is written."""
     return sys.stdout.isatty()
+
+
+def can_ask() -> bool:
+    """Whether a person can answer a question."""
+    return is_terminal() and sys.stdin.isatty()
 
 
 def console() -> Console:
@@ -84,14 +95,22 @@ def write_lines(rows: Iterable[Sequence[Cell]]) -> None:
         _write("\t".join(map(plain, row)) + "\n")
 
 
+def write_ids(ids: Iterable[str]) -> None:
+    """An id a line: on a terminal as it is shown, in a pipe as it is."""
+    for one in ids:
+        is_shown = is_terminal() or any(unicodedata.category(part) == "Cc" for part in one)
+        _write((printable(one) if is_shown else one) + "\n")
+
+
 def write_json(value: object) -> None:
     """One line of JSON."""
     _write(msgspec.json.encode(value).decode() + "\n")
 
 
-def command(*words: str | Path) -> str:
-    """A command as one may paste it into a shell, whatever the ids are."""
-    return shlex.join(["durable-workflow", *map(str, words)])
+def command(name: str, file: Path, *words: str) -> str:
+    """A command as one may paste it into this shell, whatever the ids are."""
+    db = [] if database.named(None) is None else ["--db"]
+    return shlex.join(["durable-workflow", name, *db, str(file), *words])
 
 
 def say(text: str) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.cli.ages import time_before
+from durable_workflow_sqlite.cli.bulk import How, Ids, Outcome, collect, is_wanted
+from durable_workflow_sqlite.cli.choosing import Chosen
+from durable_workflow_sqlite.cli.progress import Advance, progress
 from durable_workflow_sqlite.dashboard import serve
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
@@ -32,17 +34,59 @@ _LEVEL_STYLES = {
 _EXIT_CODES = {Level.WARNING: 3, Level.ERROR: 4}
 
 
-def prune(
-    file: Path, *, older_than: str, statuses: Sequence[str], yes: bool, batch_size: int
-) -> None:
+def prune(file: Path, ids: Sequence[str], chosen: Chosen, how: How, *, batch_size: int) -> None:
     """Say what would be deleted; delete it if that is wanted."""
-    before = time_before(older_than, datetime.now(UTC))
     final = {status.value for status in TERMINAL_STATUSES}
-    if unfinished := [one for one in statuses if one not in final]:
+    if unfinished := [one for one in chosen.statuses if one not in final]:
         raise ValueError(
             f"only finished executions can be deleted, not those {unfinished[0]};"
             f" statuses are {', '.join(sorted(final))}"
         )
+    if not ids and chosen.ended_before is None and not chosen.is_all:
+        raise output.WrongUsageError(
+            "say how old: --older-than AGE, or --all for any age; or name ids"
+        )
+    of_an_age = Chosen(
+        statuses=chosen.statuses, ended_before=chosen.ended_before, is_all=chosen.is_all
+    )
+    if not ids and chosen == of_an_age:
+        _prune_by_age(file, chosen, how, batch_size=batch_size)
+        return
+    now = datetime.now(UTC)
+    with Ids() as found:
+        with Inspector.open(file) as inspector:
+            collect(found, inspector, ids, chosen, ["COMPLETED"])
+            if not is_wanted(found, inspector, "delete", how, is_named=bool(ids)):
+                return
+        outcome = Outcome(len(found), says_each=False)
+        with progress("deleting", len(found)) as advance:
+            asyncio.run(_delete(file, found, now, batch_size, outcome, advance))
+    output.say(outcome.summary("deleted"))
+    if not outcome.is_whole:
+        raise typer.Exit(1)
+
+
+async def _delete(
+    file: Path, ids: Ids, before: datetime, batch_size: int, outcome: Outcome, advance: Advance
+) -> None:
+    todo = iter(ids)
+    async with SqliteCheckpointStore.file(file) as store:
+        while batch := list(islice(todo, batch_size)):
+            deleted = set(await store.delete_finished(batch, before))
+            for one in batch:
+                if one in deleted:
+                    outcome.is_done(one)
+                else:
+                    outcome.is_refused(one, "it is not there, not finished, or has just changed")
+            advance(outcome.done + outcome.refused)
+
+
+def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> None:
+    """Delete all that ended before a time, without a list of them: there may be millions."""
+    before = datetime.now(UTC)
+    if chosen.ended_before is not None:
+        before = time_before(chosen.ended_before, before)
+    statuses = chosen.statuses or ["COMPLETED"]
     with Inspector.open(file) as inspector:
         found = inspector.prunable(before, statuses)
     total = sum(one.count for one in found)
@@ -54,15 +98,18 @@ def prune(
     )
     if not total:
         return
-    if not yes:
-        if not output.is_terminal():
+    if how.dry_run:
+        output.fail(f"would delete {total:,} executions; nothing was done")
+        return
+    if not how.yes:
+        if not output.can_ask():
             output.fail("nothing was deleted; add --yes to delete them")
-            return
+            raise typer.Exit(1)
         typer.confirm(f"delete {total:,} executions and all that belongs to them?", abort=True)
 
     async def delete() -> int:
         async with SqliteCheckpointStore.file(file) as store:
-            with _progress("deleting", total) as advance:
+            with progress("deleting", total) as advance:
                 return await store.delete_completed_before(
                     before,
                     [ExecutionStatus(one) for one in statuses],
@@ -71,12 +118,12 @@ def prune(
                 )
 
     deleted = asyncio.run(delete())
-    output.say(f"deleted {deleted}; `durable-workflow vacuum {file}` gives their room back")
+    output.say(f"deleted {deleted}; `{output.command('vacuum', file)}` gives their room back")
 
 
 def backup(file: Path, path: Path) -> None:
     """Copy a database as it is at one moment, to a new file."""
-    with Inspector.open(file) as inspector, _progress("copying", None) as advance:
+    with Inspector.open(file) as inspector, progress("copying", None) as advance:
         inspector.back_up(path, on_progress=advance)
     output.say(f"copied {file} to {path}, {path.stat().st_size} bytes")
 
@@ -131,29 +178,3 @@ def _write(finding: Finding) -> None:
     output.console().print(text, soft_wrap=True)
     if finding.hint is not None:
         output.console().print(Text(f"{'':19}{finding.hint}", "italic"), soft_wrap=True)
-
-
-class _Advance:
-    """Moves the bar: `(done)` or `(done, total)`."""
-
-    def __init__(self, progress: Progress, what: str, total: int | None) -> None:
-        self._progress = progress
-        self._task = progress.add_task(what, total=total)
-
-    def __call__(self, done: int, total: int | None = None) -> None:
-        self._progress.update(self._task, completed=done, total=total)
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Generator[_Advance]:
-    """A bar on a terminal, on stderr; nothing in a pipe."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=output.error_console(),
-        transient=True,
-        disable=not output.is_terminal(),
-    ) as progress:
-        yield _Advance(progress, what, total)

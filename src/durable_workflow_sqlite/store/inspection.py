@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -30,6 +30,7 @@ from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
 from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
+from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 from durable_workflow_sqlite.store.unreadable import json_problem, unreadable_rows
@@ -40,6 +41,9 @@ ERROR_LENGTH: Final = 200
 
 _FEW: Final = 20_000
 """So many executions can be looked at one by one, in some hundredths of a second."""
+
+_AT_ONCE: Final = 1_000
+"""So many executions are looked at in one query, where each must be looked at."""
 
 
 class ExecutionCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -359,7 +363,7 @@ class Inspector:
                 raise StoreError(
                     f"{file} has schema version {version}, and this library reads version"
                     f" {SCHEMA_VERSION}; migrate it with"
-                    f" `durable-workflow migrate {file}`"
+                    f" `durable-workflow migrate --db {file}`"
                 )
         except BaseException:
             connection.close()
@@ -470,48 +474,107 @@ class Inspector:
         in_trouble: only those that their worker left as they are.
         after: the `next` of the page before. Raises ValueError for one that is none.
         """
+        return self.page(
+            Selection(
+                statuses=statuses,
+                workflow_type=workflow_type,
+                id_prefix=id_prefix,
+                created_before=created_before,
+                created_after=created_after,
+                in_trouble=in_trouble,
+            ),
+            after,
+            limit,
+        )
+
+    def page(self, selection: Selection, after: str | None = None, limit: int = 50) -> Page:
+        """A page of the executions of a selection, the newest first; see `list_executions`."""
         check_integer("limit", limit, minimum=1)
-        place = _Place(_AFTER_ALL, 0) if after is None else _Place.from_text(after)
-        if created_before is not None:
-            check_time("created_before", created_before)
-            place = min(place, _Place(time_to_text(created_before), -1))
-        if created_after is not None:
-            check_time("created_after", created_after)
-        wanted = _json(sorted(map(str, statuses))) if statuses else None
-        created_from = "" if created_after is None else time_to_text(created_after)
+        place = Place.first(selection)
+        if after is not None:
+            place = min(place, Place.from_text(after))
         with self._reading() as connection:
-            if id_prefix and not in_trouble and self._are_few(connection, id_prefix):
-                picked = self._queries.pick_in_range(
-                    connection,
-                    statuses=wanted,
-                    workflow_type=workflow_type,
-                    id_from=id_prefix,
-                    id_before=id_prefix + _LAST_CHARACTER,
-                    created_from=created_from,
-                    before_time=place.created_at,
-                    before_rowid=place.row_number,
-                    row_limit=limit + 1,
-                )
-            else:
-                queries = self._queries
-                pick = queries.pick_in_trouble if in_trouble else queries.pick_newest
-                picked = pick(
-                    connection,
-                    statuses=wanted,
-                    workflow_type=workflow_type,
-                    id_from=id_prefix,
-                    id_before=None if id_prefix is None else id_prefix + _LAST_CHARACTER,
-                    created_from=created_from,
-                    before_time=place.created_at,
-                    before_rowid=place.row_number,
-                    row_limit=limit + 1,
-                )
+            picked = self._pick_matching(connection, selection, place, limit + 1)
             page = picked[:limit]
-            last = _Place(page[-1].created_at, page[-1].row_number) if len(picked) > limit else None
             return Page(
                 rows=self._summaries(connection, [row.workflow_execution_id for row in page]),
-                next=None if last is None else last.to_text(),
+                next=_place_of(page[-1]).to_text() if len(picked) > limit else None,
             )
+
+    def execution_ids(self, selection: Selection) -> Iterator[list[str]]:
+        """The ids of all executions of a selection, the newest first, some at a time.
+
+        Those that are created meanwhile are left out; each list is of a moment of its own.
+        """
+        place = Place.first(selection)
+        while True:
+            with self._reading() as connection:
+                picked = self._pick_matching(connection, selection, place, _AT_ONCE)
+            if picked:
+                yield [row.workflow_execution_id for row in picked]
+            if len(picked) < _AT_ONCE:
+                return
+            place = _place_of(picked[-1])
+
+    def summaries(self, execution_ids: Sequence[str]) -> tuple[ExecutionSummary, ...]:
+        """Where some executions are, in that order; those that are not there are left out."""
+        with self._reading() as connection:
+            return self._summaries(connection, list(execution_ids))
+
+    def workflow_types(self) -> list[str]:
+        """The types of the workflows that the file knows."""
+        with self._reading() as connection:
+            found = self._queries.load_workflows(connection)
+            return list(dict.fromkeys(row.workflow_type for row in found))
+
+    def _pick_matching(
+        self, connection: sqlite3.Connection, selection: Selection, place: Place, limit: int
+    ) -> list[q.PickNewestRow]:
+        """The newest executions of a selection that come after a place."""
+        if not selection.reads_rows:
+            return self._pick(connection, selection, place, limit)
+        found: list[q.PickNewestRow] = []
+        while True:
+            picked = self._pick(connection, selection, place, max(limit, _AT_ONCE))
+            matching = {
+                row.workflow_execution_id
+                for row in self._queries.match_rows(
+                    connection,
+                    workflow_execution_ids=_json([row.workflow_execution_id for row in picked]),
+                    changed_from=_from(selection.changed_after),
+                    changed_before=_before(selection.changed_before),
+                    error_text=selection.error,
+                    inputs=msgspec.json.encode(selection.inputs).decode(),
+                )
+            }
+            found += [row for row in picked if row.workflow_execution_id in matching]
+            if len(found) >= limit or len(picked) < max(limit, _AT_ONCE):
+                return found[:limit]
+            place = _place_of(picked[-1])
+
+    def _pick(
+        self, connection: sqlite3.Connection, selection: Selection, place: Place, limit: int
+    ) -> list[q.PickNewestRow]:
+        """As `_pick_matching`, by what an index holds alone."""
+        queries, prefix = self._queries, selection.id_prefix or None
+        pick: Callable[..., list[Any]] = queries.pick_newest
+        if selection.in_trouble:
+            pick = queries.pick_in_trouble
+        elif selection.is_blocked:
+            pick = queries.pick_blocked
+        elif prefix is not None and self._are_few(connection, prefix):
+            pick = queries.pick_in_range
+        return pick(
+            connection,
+            statuses=_json(sorted(map(str, selection.statuses))) if selection.statuses else None,
+            workflow_type=selection.workflow_type,
+            id_from=prefix,
+            id_before=None if prefix is None else prefix + LAST_CHARACTER,
+            created_from=_from(selection.created_after),
+            before_time=place.created_at,
+            before_rowid=place.row_number,
+            row_limit=limit,
+        )
 
     def execution(self, execution_id: str) -> ExecutionDetails | None:
         """Everything of one execution; None if no execution has this id."""
@@ -696,13 +759,13 @@ class Inspector:
             row.workflow_execution_id: _summary(row)
             for row in self._queries.load_summaries(connection, workflow_execution_ids=_json(ids))
         }
-        return tuple(found[one] for one in ids)
+        return tuple(found[one] for one in ids if one in found)
 
     def _are_few(self, connection: sqlite3.Connection, id_prefix: str) -> bool:
         count = self._queries.count_ids(
             connection,
             id_from=id_prefix,
-            id_before=id_prefix + _LAST_CHARACTER,
+            id_before=id_prefix + LAST_CHARACTER,
             at_most=_FEW + 1,
         )
         return (count or 0) <= _FEW
@@ -718,29 +781,22 @@ class Inspector:
             raise StoreError(f"cannot tell whether a worker lives: {error}") from error
 
 
-class _Place(NamedTuple):
-    """Between two executions in the order of their creation; the later ones come first."""
+def _place_of(row: q.PickNewestRow) -> Place:
+    return Place(row.created_at, row.row_number)
 
-    created_at: str
-    row_number: int
 
-    def to_text(self) -> str:
-        return msgspec.json.encode(self).hex()
+def _from(time: datetime | None) -> str:
+    return "" if time is None else time_to_text(time)
 
-    @classmethod
-    def from_text(cls, text: str) -> _Place:
-        try:
-            return msgspec.json.decode(bytes.fromhex(text), type=cls)
-        except (ValueError, msgspec.MsgspecError):
-            raise ValueError(f"{text!r} is not the `next` of a page") from None
+
+def _before(time: datetime | None) -> str:
+    return LAST_CHARACTER if time is None else time_to_text(time)
 
 
 def _json(texts: list[str]) -> str:
     return msgspec.json.encode(texts).decode()
 
 
-_LAST_CHARACTER: Final = "\U0010ffff"
-_AFTER_ALL: Final = _LAST_CHARACTER
 _EXECUTION_STATUSES: Final = frozenset(
     {"PENDING", "RUNNING", "SUSPENDED", "COMPLETED", "FAILED", "COMPENSATING", "CANCELLED"}
 )

@@ -26,6 +26,12 @@ class PickNewestRow(NamedTuple):
     created_at: str
 
 
+class MatchRowsRow(NamedTuple):
+    """What match_rows gives."""
+
+    workflow_execution_id: str
+
+
 class LoadSummariesRow(NamedTuple):
     """What load_summaries gives."""
 
@@ -524,6 +530,42 @@ class Queries(Protocol):
     ) -> list[PickNewestRow]:
         """As pick_newest, for those alone that their worker left as they are, by an index that
         holds no others. What else is asked for is looked at in these, one after the other.
+        """
+        ...
+
+    def pick_blocked(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, for those alone that workers leave alone, by an index that holds no
+        others.
+        """
+        ...
+
+    def match_rows(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        workflow_execution_ids: str,
+        changed_from: str,
+        changed_before: str,
+        error_text: str | None,
+        inputs: str,
+    ) -> list[MatchRowsRow]:
+        """Which of some executions (a JSON array of ids) last changed in a span of time, have a
+        text in their error, and have some values in their input. Of an input, a JSON array
+        of arguments, :inputs asks for each value by its path in an argument that is an
+        object, or by the position of the argument. A text is compared as it is; a number,
+        true, false and null as they stand in JSON.
         """
         ...
 
@@ -1090,6 +1132,14 @@ class Queries(Protocol):
         """
         ...
 
+    def load_finished(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, before: str
+    ) -> list[LoadUnregisteredRow]:
+        """Which of some executions (a JSON array of ids) are finished, and last changed before
+        a time.
+        """
+        ...
+
     def delete_executions(
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> int:
@@ -1289,6 +1339,8 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "pick_newest": PickNewestRow,
     "pick_in_range": PickNewestRow,
     "pick_in_trouble": PickNewestRow,
+    "pick_blocked": PickNewestRow,
+    "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
     "load_execution_data": LoadExecutionDataRow,
@@ -1323,6 +1375,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
+    "load_finished": LoadUnregisteredRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,

@@ -58,6 +58,28 @@ class Retention:
                 total += await self._prune(*pair, before_text, batch_size, say)
         return total
 
+    async def delete_finished(
+        self, workflow_execution_ids: Collection[str], before: datetime
+    ) -> list[str]:
+        if isinstance(workflow_execution_ids, str):
+            raise TypeError(f"give a list of ids, not the string {workflow_execution_ids!r}")
+        for one in workflow_execution_ids:
+            check_identifier("workflow_execution_id", one)
+        ids, before_text = json_array(workflow_execution_ids), _limit(before)
+
+        def delete_batch() -> list[str]:
+            rows = self._queries.load_finished(
+                self._connection, workflow_execution_ids=ids, before=before_text
+            )
+            found = [row.workflow_execution_id for row in rows]
+            self._delete(found)
+            return found
+
+        began = time.monotonic()
+        deleted = await self._commit.write(delete_batch)
+        await asyncio.sleep(time.monotonic() - began)
+        return deleted
+
     async def _prune(
         self,
         workflow_id: str,

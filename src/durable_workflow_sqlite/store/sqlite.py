@@ -771,6 +771,15 @@ class SqliteCheckpointStore(CheckpointStore):
             before, statuses, batch_size=batch_size, on_deleted=on_deleted
         )
 
+    async def delete_finished(
+        self, workflow_execution_ids: Collection[str], before: datetime
+    ) -> list[str]:
+        """Delete those of some executions that are finished, and last changed before a time.
+
+        One transaction. Returns the ids of what was deleted.
+        """
+        return await self._retention.delete_finished(workflow_execution_ids, before)
+
     async def delete_old_timers(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_timers(before, batch_size)
 

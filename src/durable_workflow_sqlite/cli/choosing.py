@@ -1,0 +1,111 @@
+"""What a command line chooses executions by, checked against the file that they are in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from durable_workflow_sqlite.cli.ages import time_before
+from durable_workflow_sqlite.cli.output import command
+from durable_workflow_sqlite.records import ExecutionStatus
+from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.selection import InputFilter, Selection
+
+STATUSES: Final = tuple(status.value for status in ExecutionStatus)
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a command as they were given.
+
+    ended_before: an age, for commands that are about finished ones. is_all: no other option is
+    needed; by itself it chooses nothing.
+    """
+
+    statuses: tuple[str, ...] = ()
+    workflow_type: str | None = None
+    id_prefix: str | None = None
+    older_than: str | None = None
+    newer_than: str | None = None
+    ended_before: str | None = None
+    failed_since: str | None = None
+    error: str | None = None
+    inputs: tuple[str, ...] = ()
+    in_trouble: bool = False
+    is_blocked: bool = False
+    is_all: bool = False
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything was asked for."""
+        return self != Chosen()
+
+    def selection(
+        self, inspector: Inspector, now: datetime, default: Collection[str] = ()
+    ) -> Selection:
+        """What to look for. `default`: the statuses, where none is given.
+
+        Raises ValueError for a status or a workflow that nobody knows, and for what is no age.
+        """
+        statuses = self.statuses or tuple(default)
+        if self.failed_since is not None:
+            if self.statuses and set(self.statuses) != {"FAILED"}:
+                raise ValueError("--failed-since is about those FAILED; leave --status out")
+            statuses = ("FAILED",)
+        for one in self.statuses:
+            self._check_status(inspector, one)
+        if self.workflow_type is not None:
+            _check_type(inspector, self.workflow_type)
+        ended_before = _time(self.ended_before, now)
+        return Selection(
+            statuses=statuses,
+            workflow_type=self.workflow_type,
+            id_prefix=self.id_prefix,
+            created_before=_time(self.older_than, now) or ended_before,
+            created_after=_time(self.newer_than, now),
+            changed_before=ended_before,
+            changed_after=_time(self.failed_since, now),
+            in_trouble=self.in_trouble,
+            is_blocked=self.is_blocked,
+            error=self.error,
+            inputs=tuple(map(InputFilter.from_text, self.inputs)),
+        )
+
+    @staticmethod
+    def _check_status(inspector: Inspector, status: str) -> None:
+        if status in STATUSES or status in {one.status for one in inspector.counts()}:
+            return
+        raise ValueError(
+            f"no status is named {status}{_nearest(status, STATUSES)};"
+            f" there are {', '.join(STATUSES)}"
+        )
+
+
+def statuses_of(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """From `--status failed,cancelled --status running`."""
+    words = tuple(one.strip().upper() for text in texts or () for one in text.split(","))
+    if texts and not all(words):
+        raise ValueError("--status is empty; give one, or several: failed,cancelled")
+    return words
+
+
+def _check_type(inspector: Inspector, wanted: str) -> None:
+    known = inspector.workflow_types()
+    if wanted in known:
+        return
+    hint = _nearest(wanted, known)
+    if not hint:
+        hint = f"; see `{command('status', inspector.path)}`" if known else "; the file knows none"
+    raise ValueError(f"no workflow type {wanted!r}{hint}")
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _time(age: str | None, now: datetime) -> datetime | None:
+    return None if age is None else time_before(age, now)
