@@ -261,17 +261,112 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: match_rows(workflow_execution_ids, changed_from, changed_before, error_text, inputs)
--- Which of some executions (a JSON array of ids) last changed in a span of time, have a
--- text in their error, and have some values in their input. Of an input, a JSON array
--- of arguments, :inputs asks for each value by its path in an argument that is an
--- object, or by the position of the argument. A text is compared as it is; a number,
--- true, false and null as they stand in JSON.
+-- name: pick_not_undone(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- As pick_newest, for those alone of which a compensation failed for good, by an index
+-- that holds no others.
+-- @scan step_checkpoints: an index that holds only those
+-- @sort: those are few
+-- :statuses text null
+-- :workflow_type text null
+-- :id_from text null
+-- :id_before text null
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :row_limit integer
+-- =row_number integer
+-- =workflow_execution_id text
+-- =created_at text
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from (
+    select distinct workflow_execution_id
+    from step_checkpoints
+    where attempt = 0 and status = 'FAILED'
+) as not_undone
+cross join workflow_executions as execution
+    on not_undone.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    true
+    and (
+        :statuses is null
+        or +execution.status in (select value from json_each(:statuses))
+    )
+    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (
+        :id_from is null
+        or (
+            +execution.workflow_execution_id >= :id_from
+            and +execution.workflow_execution_id < :id_before
+        )
+    )
+    and +execution.created_at >= :created_from
+    and (+execution.created_at, execution.rowid) < (:before_time, :before_rowid)
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
+-- name: pick_tagged(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, tag_name, tag_value, row_limit)
+-- As pick_newest, for those alone that have a tag, by the index of the tags. Looks at
+-- all that have it.
+-- @sort: those that have the tag
+-- :statuses text null
+-- :workflow_type text null
+-- :id_from text null
+-- :id_before text null
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :tag_name text
+-- :tag_value text
+-- :row_limit integer
+-- =row_number integer
+-- =workflow_execution_id text
+-- =created_at text
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from workflow_tags as tag
+cross join workflow_executions as execution
+    on tag.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    tag.name = :tag_name
+    and tag.value = :tag_value
+    and (
+        :statuses is null
+        or +execution.status in (select value from json_each(:statuses))
+    )
+    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (
+        :id_from is null
+        or (
+            +execution.workflow_execution_id >= :id_from
+            and +execution.workflow_execution_id < :id_before
+        )
+    )
+    and +execution.created_at >= :created_from
+    and (+execution.created_at, execution.rowid) < (:before_time, :before_rowid)
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
+-- name: match_rows(workflow_execution_ids, changed_from, changed_before, error_text, inputs, tags)
+-- Which of some executions (a JSON array of ids) last changed in a span of time, have
+-- a text in their error, some tags (a JSON object), and some values in their input. Of
+-- an input, a JSON array of arguments, :inputs asks for each value by its path in an
+-- argument that is an object, or by the position of the argument. A text is compared as
+-- it is; a number, true, false and null as they stand in JSON.
 -- :workflow_execution_ids text
 -- :changed_from text
 -- :changed_before text
 -- :error_text text null
 -- :inputs text
+-- :tags text
 select execution.workflow_execution_id
 from workflow_executions as execution
 where
@@ -288,6 +383,19 @@ where
             execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
             and instr(lower(execution.trouble), lower(:error_text)) > 0
         )
+    )
+    and not exists (
+        select 1
+        from json_each(:tags) as wanted_tag
+        where
+            not exists (
+                select 1
+                from workflow_tags as tag
+                where
+                    tag.workflow_execution_id = execution.workflow_execution_id
+                    and tag.name = wanted_tag.key
+                    and tag.value = wanted_tag.value
+            )
     )
     and not exists (
         select 1

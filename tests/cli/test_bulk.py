@@ -155,7 +155,7 @@ def test_nobody_is_meant_when_nobody_is_named(stocks: Path, command: str) -> Non
         (["retry", "--type", "stok"], "no workflow type 'stok'; did you mean 'stock'?"),
         (["retry", "--failed-since", "soon"], "30d"),
         (["retry", "--failed-since", "1h", "--status", "suspended"], "--failed-since"),
-        (["retry", "--blocked", "--in-trouble"], "not both"),
+        (["retry", "--blocked", "--in-trouble"], "exclude each other"),
         (["prune", "--type", "stock"], "--older-than"),
         (["signal", "--all"], "NAME"),
         (["signal", "--all", "stock-W-1", "approved", "1"], "NAME [JSON]"),

@@ -454,6 +454,10 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "pick_newest": [{**EVERYTHING, "statuses": None, "id_from": None, "id_before": None}],
     "pick_in_range": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
     "pick_in_trouble": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
+    "pick_not_undone": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
+    "pick_tagged": [
+        {**EVERYTHING, "statuses": WHATEVER_STATUS, "tag_name": "customer", "tag_value": "7"}
+    ],
     "pick_blocked": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
     "match_rows": [
         {
@@ -462,6 +466,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "changed_before": "9999-12-31T00:00:00.000000Z",
             "error_text": None,
             "inputs": "[]",
+            "tags": "{}",
         }
     ],
     "load_finished": [

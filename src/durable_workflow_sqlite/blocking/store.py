@@ -105,6 +105,7 @@ class SqliteCheckpointStore(CheckpointStore):
         super().__init__(sqlite.SqliteCheckpointStore(connection, synchronous=synchronous))
 
     delete_completed_before = blocking(sqlite.SqliteCheckpointStore.delete_completed_before)
+    delete_finished = blocking(sqlite.SqliteCheckpointStore.delete_finished)
 
     @classmethod
     def file(cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal") -> Self:

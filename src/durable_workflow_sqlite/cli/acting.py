@@ -17,6 +17,7 @@ from durable_workflow_sqlite.records import ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
 
 _GOING_ON = ("PENDING", "RUNNING", "SUSPENDED")
+_OVER = ("COMPLETED", "FAILED", "CANCELLED")
 
 
 def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
@@ -89,6 +90,23 @@ def unblock(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
         )
 
     deed = Deed(name="unblock", done="unblocked", act=ask, is_for_blocked=True)
+    perform(file, deed, ids, chosen, how)
+
+
+def acknowledge(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
+    """Say that a person has dealt with what executions left."""
+
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
+        if number := await engine.acknowledge(execution_id):
+            steps = "1 step" if number == 1 else f"{number} steps"
+            return f"{steps} of {execution_id} noted as dealt with"
+        raise ExecutionConflictError(
+            f"execution {execution_id!r} has left nothing to deal with; see"
+            f" `{command('show', file, execution_id)}`",
+            workflow_execution_id=execution_id,
+        )
+
+    deed = Deed(name="acknowledge", done="acknowledged", act=ask, statuses=_OVER)
     perform(file, deed, ids, chosen, how)
 
 

@@ -151,7 +151,8 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
     @on_database(
         application,
         text="Run failed executions again from their failed step, or unblock some. Chosen by"
-        " options: those FAILED, unless --status, --blocked or --in-trouble says otherwise.",
+        " options: those FAILED, unless --status, --blocked, --in-trouble or --not-undone says"
+        " otherwise.",
     )
     def retry(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
@@ -165,6 +166,16 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
     ) -> None:
         acting.unblock(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+
+    @on_database(
+        application,
+        text="Say that a person has dealt with what finished executions left: compensations that"
+        " failed for good, and steps that were cut off. `retry` runs these no more.",
+    )
+    def acknowledge(
+        file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
+    ) -> None:
+        acting.acknowledge(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
 
     @on_database(
         application,

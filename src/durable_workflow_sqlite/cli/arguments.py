@@ -78,6 +78,13 @@ Inputs = Annotated[
     ),
 ]
 
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", metavar="NAME=VALUE", help="a tag; more than once: those that have all of them"
+    ),
+]
+
 
 def on_database(
     application: typer.Typer, name: str | None = None, *, text: str
@@ -128,6 +135,10 @@ def _chosen(
     is_blocked: Annotated[
         bool, typer.Option("--blocked", help="those that workers leave alone until unblocked")
     ] = False,
+    is_not_undone: Annotated[
+        bool, typer.Option("--not-undone", help="those of which a compensation failed for good")
+    ] = False,
+    tags: Tags = None,
     is_all: Annotated[
         bool, typer.Option("--all", help="all of them, where nothing else is asked for")
     ] = False,
@@ -143,6 +154,8 @@ def _chosen(
         inputs=tuple(inputs or ()),
         in_trouble=in_trouble,
         is_blocked=is_blocked,
+        is_not_undone=is_not_undone,
+        tags=tuple(tags or ()),
         is_all=is_all,
     )
 
@@ -166,6 +179,7 @@ def _finished(
     failed_since: FailedSince = None,
     error: Error = None,
     inputs: Inputs = None,
+    tags: Tags = None,
     is_all: Annotated[bool, typer.Option("--all", help="of any age")] = False,
 ) -> Chosen:
     return Chosen(
@@ -176,6 +190,7 @@ def _finished(
         failed_since=failed_since,
         error=error,
         inputs=tuple(inputs or ()),
+        tags=tuple(tags or ()),
         is_all=is_all,
     )
 

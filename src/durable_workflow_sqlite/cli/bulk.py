@@ -187,7 +187,7 @@ def collect(
     else:
         if only_blocked:
             chosen = msgspec.structs.replace(chosen, is_blocked=True)
-        by_state = chosen.is_blocked or chosen.in_trouble
+        by_state = chosen.is_blocked or chosen.in_trouble or chosen.is_not_undone
         selection = chosen.selection(inspector, datetime.now(UTC), () if by_state else statuses)
         for some in inspector.execution_ids(selection):
             found.add(some)

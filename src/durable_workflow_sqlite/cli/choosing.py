@@ -36,6 +36,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = ()
     in_trouble: bool = False
     is_blocked: bool = False
+    is_not_undone: bool = False
+    tags: tuple[str, ...] = ()
     is_all: bool = False
 
     @property
@@ -70,8 +72,10 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             changed_after=_time(self.failed_since, now),
             in_trouble=self.in_trouble,
             is_blocked=self.is_blocked,
+            is_not_undone=self.is_not_undone,
             error=self.error,
             inputs=tuple(map(InputFilter.from_text, self.inputs)),
+            tags=tags_of(self.tags),
         )
 
     @staticmethod
@@ -90,6 +94,18 @@ def statuses_of(texts: Sequence[str] | None) -> tuple[str, ...]:
     if texts and not all(words):
         raise ValueError("--status is empty; give one, or several: failed,cancelled")
     return words
+
+
+def tags_of(texts: Sequence[str]) -> dict[str, str]:
+    """From `--tag customer=7 --tag kind=gift`. Raises ValueError for what is none."""
+    tags: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"{text!r} is not NAME=VALUE, as in customer=7")
+        if tags.setdefault(name, value) != value:
+            raise ValueError(f"an execution has one value of the tag {name!r}; give it once")
+    return tags
 
 
 def _check_type(inspector: Inspector, wanted: str) -> None:

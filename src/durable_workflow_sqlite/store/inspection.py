@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -545,6 +546,7 @@ class Inspector:
                     changed_before=_before(selection.changed_before),
                     error_text=selection.error,
                     inputs=msgspec.json.encode(selection.inputs).decode(),
+                    tags=msgspec.json.encode(selection.tags).decode(),
                 )
             }
             found += [row for row in picked if row.workflow_execution_id in matching]
@@ -562,6 +564,11 @@ class Inspector:
             pick = queries.pick_in_trouble
         elif selection.is_blocked:
             pick = queries.pick_blocked
+        elif selection.is_not_undone:
+            pick = queries.pick_not_undone
+        elif selection.tags:
+            name, value = next(iter(selection.tags.items()))
+            pick = partial(queries.pick_tagged, tag_name=name, tag_value=value)
         elif prefix is not None and self._are_few(connection, prefix):
             pick = queries.pick_in_range
         return pick(

@@ -551,6 +551,44 @@ class Queries(Protocol):
         """
         ...
 
+    def pick_not_undone(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, for those alone of which a compensation failed for good, by an index
+        that holds no others.
+        """
+        ...
+
+    def pick_tagged(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        tag_name: str,
+        tag_value: str,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, for those alone that have a tag, by the index of the tags. Looks at
+        all that have it.
+        """
+        ...
+
     def match_rows(
         self,
         connection: sqlite3.Connection,
@@ -560,12 +598,13 @@ class Queries(Protocol):
         changed_before: str,
         error_text: str | None,
         inputs: str,
+        tags: str,
     ) -> list[MatchRowsRow]:
-        """Which of some executions (a JSON array of ids) last changed in a span of time, have a
-        text in their error, and have some values in their input. Of an input, a JSON array
-        of arguments, :inputs asks for each value by its path in an argument that is an
-        object, or by the position of the argument. A text is compared as it is; a number,
-        true, false and null as they stand in JSON.
+        """Which of some executions (a JSON array of ids) last changed in a span of time, have
+        a text in their error, some tags (a JSON object), and some values in their input. Of
+        an input, a JSON array of arguments, :inputs asks for each value by its path in an
+        argument that is an object, or by the position of the argument. A text is compared as
+        it is; a number, true, false and null as they stand in JSON.
         """
         ...
 
@@ -1340,6 +1379,8 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "pick_in_range": PickNewestRow,
     "pick_in_trouble": PickNewestRow,
     "pick_blocked": PickNewestRow,
+    "pick_not_undone": PickNewestRow,
+    "pick_tagged": PickNewestRow,
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 
-from durable_workflow_sqlite.records import check_time
+from durable_workflow_sqlite.records import check_tags, check_time
 from durable_workflow_sqlite.store.rows import time_to_text
 
 LAST_CHARACTER: Final = "\U0010ffff"
@@ -52,7 +52,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     in_trouble: those that their worker left as they are. is_blocked: that workers leave alone.
     error: a text in the class or the message of the error, or in the trouble of an unfinished one;
         ASCII letters are the same in upper and lower case.
-    inputs: values of the input, all of them.
+    is_not_undone: those of which a compensation failed for good.
+    inputs: values of the input, all of them. tags: all of them, too.
 
     Raises ValueError, TypeError.
     """
@@ -66,20 +67,26 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     changed_after: datetime | None = None
     in_trouble: bool = False
     is_blocked: bool = False
+    is_not_undone: bool = False
     error: str | None = None
     inputs: tuple[InputFilter, ...] = ()
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         for name in ("created_before", "created_after", "changed_before", "changed_after"):
             if getattr(self, name) is not None:
                 check_time(name, getattr(self, name))
-        if self.in_trouble and self.is_blocked:
-            raise ValueError("an execution is blocked or in trouble, not both; ask for one of them")
+        if self.in_trouble + self.is_blocked + self.is_not_undone > 1:
+            raise ValueError("blocked, in trouble and not undone exclude each other; ask for one")
+        check_tags(self.tags)
 
     @property
     def reads_rows(self) -> bool:
         """Whether it asks for what no index holds: each row must be looked at."""
-        return bool(self.error or self.inputs or self.changed_before or self.changed_after)
+        by_index = 0 if self.in_trouble or self.is_blocked or self.is_not_undone else 1
+        return len(self.tags) > by_index or bool(
+            self.error or self.inputs or self.changed_before or self.changed_after
+        )
 
 
 class Place(NamedTuple):
