@@ -129,9 +129,7 @@ def _chosen(
     is_blocked: Annotated[
         bool, typer.Option("--blocked", help="those that workers leave alone until unblocked")
     ] = False,
-    is_all: Annotated[
-        bool, typer.Option("--all", help="all of them, where nothing else is asked for")
-    ] = False,
+    is_all: Annotated[bool, typer.Option("--all", help="all of them; of list, all pages")] = False,
 ) -> Chosen:
     return Chosen(
         statuses=statuses_of(status),
