@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As where a shell runs this in the background; the processes of the tests would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("DURABLE_WORKFLOW_DB", None)  # a developer's own
     use_the_named_loop()
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
 

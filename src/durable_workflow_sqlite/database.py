@@ -29,38 +29,34 @@ def named(db: str | None) -> str | None:
     return os.environ.get(VARIABLE) or None
 
 
-def refuse_file(argument: str | None, db: str | None) -> None:
-    """Refuse a first argument that is a database where another name is given: it is a mistake.
+def origin(db: str | None) -> str:
+    """What names the database."""
+    if db is not None:
+        return "--db"
+    return "the first argument" if named(None) is None else VARIABLE
 
-    It would be taken for an id, and the command would look at another file than was meant.
+
+def path_of(first: str | None, db: str | None, *, takes_others: bool = False) -> str:
+    """The database of a command; `first` is its first argument.
+
+    takes_others: whether the command has arguments beside FILE. If not, there may be none where
+        the database is named otherwise. If so, a first one that is a database is refused: it would
+        be taken for an id, and the command would act on another file than was meant.
+    Raises ValueError.
     """
-    if argument is None or not _is_database(argument):
-        return
-    origin = "--db" if db is not None else VARIABLE
-    raise ValueError(
-        f"{origin} names the database ({named(db)}), so FILE is not given, and {argument!r} is a"
-        f" database, too; leave it out, or give --db {argument} instead"
-    )
-
-
-def path_of(file: str | None, db: str | None) -> str:
-    """The database of a command that takes no other arguments. Raises ValueError."""
     database = named(db)
     if database is None:
-        if file is None:
-            raise ValueError(NOT_NAMED)
-        return file
-    if file is not None:
-        refuse_file(file, db)
-        origin = "--db" if db is not None else VARIABLE
+        if first is None:
+            raise ValueError(
+                f"no database is named; give FILE first, or --db FILE, or set {VARIABLE}"
+            )
+        return first
+    if first is not None and (not takes_others or _is_database(first)):
         raise ValueError(
-            f"{origin} names the database ({database}), so {file!r} is one argument too many;"
-            f" leave it out, or give --db {file} instead"
+            f"{origin(db)} names the database ({database}), so FILE is not given; leave out"
+            f" {first!r}, or give --db {first}"
         )
     return database
-
-
-NOT_NAMED: Final = f"no database is named; give FILE first, or --db FILE, or set {VARIABLE}"
 
 
 def _is_database(argument: str) -> bool:

@@ -21,12 +21,14 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.cli.conftest import (
+    COMMAND,
     ENVIRONMENT,
     lines,
     on_terminal,
     piped,
     refusal,
     run,
+    wait_until,
 )
 
 FAILED, WAITING = 30, 5
@@ -153,6 +155,10 @@ def test_nobody_is_meant_when_nobody_is_named(stocks: Path, command: str) -> Non
         (["retry", "--status", "faild"], "did you mean 'FAILED'?"),
         (["retry", "--status", "failed,"], "empty"),
         (["retry", "--type", "stok"], "no workflow type 'stok'; did you mean 'stock'?"),
+        (["retry", "--id", ""], "--id is empty"),
+        (["retry", "--error", ""], "--error is empty"),
+        (["retry", "--type", ""], "no workflow type ''"),
+        (["retry", ""], "must not be empty"),
         (["retry", "--failed-since", "soon"], "30d"),
         (["retry", "--failed-since", "1h", "--status", "suspended"], "--failed-since"),
         (["retry", "--blocked", "--in-trouble"], "exclude each other"),
@@ -324,3 +330,18 @@ def test_ctrl_c_says_how_far_it_came(stocks: Path) -> None:
     assert hanging.stdout.read() == "hung 1, not tried 1\n"
     assert hanging.wait(30) == 1
     hanging.stdout.close()
+
+
+def test_what_a_killed_bulk_did_not_do_the_next_one_does(stocks: Path) -> None:
+    bulk = subprocess.Popen([*COMMAND, "retry", stocks, "--all", "--yes"], env=ENVIRONMENT)
+    wait_until(lambda: bulk.poll() is not None or statuses(stocks)["PENDING"])
+    bulk.kill()
+    bulk.wait()
+    left = statuses(stocks)["FAILED"]
+    done = run("retry", stocks, "--all", "--yes")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"retried {left}\n" if left else "nothing to retry\n",
+    )
+    assert statuses(stocks) == Counter(PENDING=FAILED, SUSPENDED=WAITING)
+    assert run("doctor", stocks).returncode in (0, 3)

@@ -91,6 +91,28 @@ def test_the_help_of_each_command_has_the_rule(command: str) -> None:
     assert "--db FILE" in text
 
 
+def test_an_argument_too_many_is_refused_with_the_rule(file: Path) -> None:
+    for command in ("status", "doctor", "migrate"):
+        done = with_variable(file, command, "order-A-1")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "so FILE is not given; leave out 'order-A-1'" in done.stderr
+
+
+def test_a_file_that_is_not_there_is_said_with_what_named_it(file: Path) -> None:
+    """Above all where somebody forgot FILE, and an id was taken for it."""
+    before = sorted(file.parent.iterdir())
+    for done, origin in (
+        (run("cancel", "order-A-1"), "the first argument"),
+        (run("cancel", "order-A-1", "order-A-2"), "the first argument"),
+        (run("status", "--db", "no.db"), "--db"),
+        (with_variable("no.db", "cancel", "order-A-1"), "DURABLE_WORKFLOW_DB"),
+    ):
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("there is no file ")
+        assert done.stderr.endswith(f"; {origin} names the database\n")
+    assert sorted(file.parent.iterdir()) == before
+
+
 def test_an_id_is_an_id_though_a_folder_or_another_file_has_its_name(
     file: Path, tmp_path: Path
 ) -> None:

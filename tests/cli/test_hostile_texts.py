@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import on_terminal, run
+from tests.cli.conftest import on_terminal, piped, run
 from tests.hostile import HOSTILE, fill
 
 WORST = tuple(text for text in HOSTILE if "\u202e" in text or "</script>" in text[:9])
@@ -45,6 +45,23 @@ def test_nothing_that_is_shown_steers_a_terminal(hostile: Path) -> None:
     assert content(hostile) == before
 
 
+def test_ids_are_shown_on_a_terminal_and_exact_in_a_pipe(hostile: Path) -> None:
+    for form in ("id", "wide"):
+        code, text = on_terminal("list", hostile, "--all", "-o", form)
+        assert code == 0
+        assert hidden(text) == set()
+    with closing(sqlite3.connect(hostile)) as connection:
+        rows = connection.execute("select workflow_execution_id from workflow_executions")
+        everybody = {one for (one,) in rows}
+    before = content(hostile)
+    ids = run("list", hostile, "--all", "-o", "id").stdout
+    done = piped(ids, "cancel", hostile, "-", "--dry-run")
+    assert set(done.stdout.splitlines()) == set(ids.splitlines()) == everybody
+    code, text = on_terminal("retry", hostile, "--all", "--dry-run")
+    assert (code, hidden(text)) == (0, set())
+    assert content(hostile) == before
+
+
 def test_json_holds_texts_as_they_are(hostile: Path) -> None:
     for text in WORST:
         done = run("show", hostile, "--json", "--", text)
@@ -64,6 +81,11 @@ def test_no_argument_runs_sql(hostile: Path) -> None:
             ["list", hostile, "--id", text],
             ["list", hostile, "--after", text],
             ["list", hostile, "--status", text],
+            ["list", hostile, "--error", text],
+            ["list", hostile, "--input", f"1={text}"],
+            ["list", hostile, "--input", f"{text.replace('=', '')}=1"],
+            ["retry", hostile, "--error", text, "--yes"],
+            ["unblock", hostile, "--id", text, "--yes"],
             ["prune", hostile, "--older-than", text],
         ):
             assert run(*arguments).returncode in (0, 1, 2)

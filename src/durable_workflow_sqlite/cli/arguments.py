@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 from durable_workflow_sqlite import database
 from durable_workflow_sqlite.cli.choosing import Chosen, statuses_of
 from durable_workflow_sqlite.cli.output import WrongUsageError
+from durable_workflow_sqlite.errors import StoreError
 
 
 class OnDatabase(TyperCommand):
@@ -23,30 +24,30 @@ class OnDatabase(TyperCommand):
         if ctx.resilient_parsing or given.get("help"):
             return super().parse_args(ctx, args)
         before = None if ctx.parent is None else ctx.parent.params.get("db")
-        db = given.get("db")
-        db = db if isinstance(db, str) else before
-        first = given.get("file")
-        first = first if isinstance(first, str) else None
+        db, first = (one if isinstance(one, str) else None for one in map(given.get, _WORDS))
+        db = before if db is None else db
         try:
-            named = database.named(db)
-            if named is not None:
-                database.refuse_file(first, db)
-            elif first is None:
-                raise WrongUsageError(database.NOT_NAMED)
+            file = database.path_of(first, db, takes_others=self._takes_others)
         except ValueError as error:
             raise WrongUsageError(str(error)) from None
-        if named is None:
-            return super().parse_args(ctx, args)
-        ctx.meta[_NAMED] = True
+        if not Path(file).is_file():
+            raise StoreError(f"there is no file {file}; {database.origin(db)} names the database")
+        ctx.meta[_NAMED] = database.named(db) is not None
         rest = super().parse_args(ctx, args)
-        ctx.params["file"] = Path(named)
+        ctx.params["file"] = Path(file)
         return rest
+
+    @property
+    def _takes_others(self) -> bool:
+        """Whether it has arguments beside FILE."""
+        return sum(one.param_type_name == "argument" for one in self.params) > 1
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)
         return [one for one in params if one.name != "file"] if ctx.meta.get(_NAMED) else params
 
 
+_WORDS = ("db", "file")
 _NAMED = "durable_workflow_sqlite.cli.named"
 
 
@@ -139,9 +140,7 @@ def _chosen(
         bool, typer.Option("--not-undone", help="those of which a compensation failed for good")
     ] = False,
     tags: Tags = None,
-    is_all: Annotated[
-        bool, typer.Option("--all", help="all of them, where nothing else is asked for")
-    ] = False,
+    is_all: Annotated[bool, typer.Option("--all", help="all of them; of list, all pages")] = False,
 ) -> Chosen:
     return Chosen(
         statuses=statuses_of(status),

@@ -50,8 +50,12 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Selection:
         """What to look for. `default`: the statuses, where none is given.
 
-        Raises ValueError for a status or a workflow that nobody knows, and for what is no age.
+        Raises ValueError for a status or a workflow that nobody knows, for what is no age, and for
+        what is empty.
         """
+        for option, text in (("--id", self.id_prefix), ("--error", self.error)):
+            if text == "":  # perhaps a variable that is not set; it would choose all
+                raise ValueError(f"{option} is empty; leave it out, or give --all for all")
         statuses = self.statuses or tuple(default)
         if self.failed_since is not None:
             if self.statuses and set(self.statuses) != {"FAILED"}:

@@ -59,9 +59,11 @@ def prune(file: Path, ids: Sequence[str], chosen: Chosen, how: How, *, batch_siz
             if not is_wanted(found, inspector, "delete", how, is_named=bool(ids)):
                 return
         outcome = Outcome(len(found), says_each=False)
-        with progress("deleting", len(found)) as advance:
-            asyncio.run(_delete(file, found, now, batch_size, outcome, advance))
-    output.say(outcome.summary("deleted"))
+        try:
+            with progress("deleting", len(found)) as advance:
+                asyncio.run(_delete(file, found, now, batch_size, outcome, advance))
+        finally:
+            output.say(outcome.summary("deleted"))
     if not outcome.is_whole:
         raise typer.Exit(1)
 
