@@ -201,8 +201,8 @@ class DurableEngine:
         guarantee: who takes it over if this process dies; see `WorkflowGuarantee`.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input,
-        SerializationError for input that cannot be written as JSON, TypeError for arguments that
-        the workflow does not take. Nothing is written then.
+        SerializationError for input that would not come back as it is, or such a type of the
+        result, TypeError for arguments that the workflow does not take. Nothing is written then.
         """
         check_member("guarantee", guarantee, WorkflowGuarantee)
         opened = self._working()
