@@ -22,7 +22,7 @@ async def send_signal(opened: Opened, execution_id: str, name: str, payload: obj
     signal = WorkflowSignal(
         workflow_execution_id=execution_id,
         signal_name=name,
-        payload=serialization.to_json_of_any_type(payload, f"the payload of signal {name!r}"),
+        payload=serialization.to_json(payload, f"the payload of signal {name!r}"),
         created_at=opened.clock.now(),
     )
     await opened.store.send_signal(signal)

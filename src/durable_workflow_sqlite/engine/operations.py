@@ -124,11 +124,11 @@ class StepCall(Operation, eq=False, kw_only=True):
             except Exception as error:
                 raise SerializationError(f"{self}: its serialize failed: {error!r}") from error
             if self.deserialize is None and self.result_type is not Any:
-                output = serialization.to_json(result, Any, self)
+                output = serialization.to_json(result, self)
             else:
                 output, _ = serialization.round_trip(result, Any, f"what serialize made of {self}")
         elif self.deserialize is not None:
-            output = serialization.to_json_of_any_type(result, self)
+            output = serialization.to_json(result, self)
         else:
             return serialization.round_trip(result, self.result_type, self)
         return output, self.decode(output)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, tzinfo
 from decimal import Decimal
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
@@ -28,9 +28,11 @@ Check = Callable[[Any], bool]
 Kinds = frozenset[type[Any]]
 
 
-def came_back(value: Any, back: Any, type_: Any) -> bool:
-    """Whether `back` is the same, which was read as a type from what was written of `value`."""
-    check = _quick_check(type_)
+def came_back(value: Any, back: Any, check: Check | None) -> bool:
+    """Whether `back` is the same, which was read from what was written of `value`.
+
+    check: the quick one of its type, if there is one.
+    """
     if check is not None and check(value):
         return True
     try:
@@ -203,16 +205,15 @@ def _where(at: str) -> str:
 _EXACT: Final = frozenset({str, int, bool, type(None), bytes, UUID, date, Decimal})
 
 
-def _quick_check(type_: Any) -> Check | None:
+def quick_check(type_: Any) -> Check | None:
+    """A check that is True for values of a type that come back for certain; None if there is none.
+
+    For other values it is False: they may come back or not.
+    """
     try:
-        return _cached_check(type_)
-    except TypeError:  # it cannot be hashed
+        return _make_check(bare(type_), 0)
+    except TypeError:  # something in it cannot be hashed
         return None
-
-
-@lru_cache(maxsize=4096)
-def _cached_check(type_: Any) -> Check | None:
-    return _make_check(bare(type_), 0)
 
 
 def _make_check(type_: Any, depth: int) -> Check | None:

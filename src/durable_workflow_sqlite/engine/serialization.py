@@ -9,12 +9,13 @@ once, so that a value that would come back as something else is refused.
 from __future__ import annotations
 
 import functools
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 import msgspec
 
 from durable_workflow_sqlite.engine.custom_types import read_custom, write_custom
-from durable_workflow_sqlite.engine.round_trip import came_back, difference
+from durable_workflow_sqlite.engine.round_trip import came_back, difference, quick_check
 from durable_workflow_sqlite.engine.storable_types import check_storable
 from durable_workflow_sqlite.engine.tagged_unions import TaggedCodec, needs_tags
 from durable_workflow_sqlite.engine.type_parts import field_names, is_record
@@ -28,12 +29,17 @@ def round_trip(value: object, type_: Any, what: object) -> tuple[str, Any]:
     would not be the same. Where there is not enough memory for it, a StoreError: as where SQLite
     runs out of it.
     """
-    text = to_json(value, type_, what)
     if is_itself(value, type_):
-        return text, value
+        return _write(value, what), value
+    try:
+        codec = _codec(type_)
+        plain = value if codec.plain is None else codec.plain(value)
+    except Exception as error:  # a class of the user may raise anything
+        raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
+    text = _write(plain, what)
     back = from_json(text, type_, what)
     try:
-        found = None if came_back(value, back, type_) else difference(value, back)
+        found = None if came_back(value, back, codec.check) else difference(value, back)
     except MemoryError as error:
         raise _out_of_memory(what) from error
     except Exception as error:  # a class of the user may raise anything
@@ -45,30 +51,13 @@ def round_trip(value: object, type_: Any, what: object) -> tuple[str, Any]:
     return text, back
 
 
-def to_json(value: object, type_: Any, what: object) -> str:
-    """JSON text of a value, as it is written for a type. Raises what `round_trip` does."""
-    if value is None:
-        return "null"
-    try:
-        if type_ is not Any and isinstance(codec := _decoder(type_), TaggedCodec):
-            value = codec.plain(value)
-        # Not encode(), which ends the interpreter where there is no memory (msgspec 0.22).
-        buffer = bytearray()
-        _encoder.encode_into(value, buffer)
-        return buffer.decode()
-    except MemoryError as error:
-        raise _out_of_memory(what) from error
-    except Exception as error:  # a class of the user may raise anything
-        raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
-
-
-def to_json_of_any_type(value: object, what: object) -> str:
+def to_json(value: object, what: object) -> str:
     """JSON text of a value whose reader knows the type. Raises what `round_trip` does.
 
     Each part must come back as its own class, so that nothing is lost on the way.
     """
-    text = to_json(value, Any, what)
-    if not is_itself(value, Any) and not came_back(value, from_json(text, Any, what), Any):
+    text = _write(value, what)
+    if not is_itself(value, Any) and not came_back(value, from_json(text, Any, what), None):
         _check_parts(value, what)
     return text
 
@@ -97,7 +86,7 @@ def _check_parts(value: Any, what: object) -> None:
 
 def _check_kind(kind: Any, what: object) -> None:
     try:
-        _checked(kind)
+        _check_storable(kind)
     except Exception as error:  # a class of the user may raise anything
         raise SerializationError(f"{what} has a {_name(kind)}: {error}") from error
 
@@ -107,7 +96,7 @@ def from_json(text: str | None, type_: Any, what: object) -> Any:
     try:
         if text is None or text == "null":
             return _convert_null(type_)
-        return _decoder(type_).decode(text)
+        return _codec(type_).decode(text)
     except MemoryError as error:
         raise _out_of_memory(what) from error
     except Exception as error:
@@ -144,7 +133,7 @@ def is_plain(type_: Any) -> bool:
 def check_type(type_: Any, what: str, name: str) -> None:
     """Raise SerializationError if values of a type, or what they hold, do not come back."""
     try:
-        _checked(type_)
+        _check_storable(type_)
     except Exception as error:  # a class of the user may raise anything
         raise SerializationError(
             f"{what} {name!r} is {_name(type_)}, which JSON cannot hold: {error}"
@@ -162,7 +151,7 @@ def _canonical(text: str | None) -> bytes:
 
 
 def _convert_null(type_: Any) -> Any:
-    return None if type_ in (Any, None, type(None)) else _decoder(type_).decode("null")
+    return None if type_ in (Any, None, type(None)) else _codec(type_).decode("null")
 
 
 def _how_to_mend(type_: Any) -> str:
@@ -174,43 +163,60 @@ def _how_to_mend(type_: Any) -> str:
     return "Store what its annotation names, and name in the annotation what is stored"
 
 
-class _Decoder(Protocol):
-    def decode(self, text: str, /) -> Any: ...
+class _Codec:
+    """How values of one type are written and read."""
+
+    __slots__ = ("check", "decode", "is_storable", "plain")
+
+    def __init__(self, type_: Any) -> None:
+        """Raises TypeError for a type that cannot be read."""
+        self.plain: Callable[[object], Any] | None = None
+        """What is to be written for a value; None where that is the value."""
+        self.decode: Callable[[str], Any]
+        if needs_tags(type_):
+            tagged = TaggedCodec(type_, write_custom, read_custom)
+            self.plain, self.decode = tagged.plain, tagged.decode
+        else:
+            self.decode = msgspec.json.Decoder(type_, dec_hook=read_custom).decode
+        self.check = quick_check(type_)
+        self.is_storable = False
+        """Whether that was checked."""
 
 
-def _decoder(type_: Any) -> _Decoder:
+_cached_codec = functools.lru_cache(maxsize=4096)(_Codec)
+
+
+def _codec(type_: Any) -> _Codec:
     try:
-        return _cached_decoder(type_)
+        return _cached_codec(type_)
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
-        return _new_decoder(type_)
+        return _Codec(type_)
 
 
-def _new_decoder(type_: Any) -> _Decoder:
-    if needs_tags(type_):
-        return TaggedCodec(type_, write_custom, read_custom)
-    return msgspec.json.Decoder(type_, dec_hook=read_custom)
-
-
-_cached_decoder = functools.lru_cache(maxsize=4096)(_new_decoder)
-
-
-def _check(type_: Any) -> None:
-    check_storable(type_)
-    _decoder(type_)
-
-
-_cached_check = functools.lru_cache(maxsize=4096)(_check)
-
-
-def _checked(type_: Any) -> None:
+def _write(value: object, what: object) -> str:
+    if value is None:
+        return "null"
     try:
-        hash(type_)
-    except TypeError:
-        _check(type_)
-    else:
-        _cached_check(type_)
+        # Not encode(), which ends the interpreter where there is no memory (msgspec 0.22).
+        buffer = bytearray()
+        _encoder.encode_into(value, buffer)
+        return buffer.decode()
+    except MemoryError as error:
+        raise _out_of_memory(what) from error
+    except Exception as error:  # a class of the user may raise anything
+        raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
+
+
+def _check_storable(type_: Any) -> None:
+    try:
+        if _cached_codec(type_).is_storable:
+            return
+    except TypeError:  # it cannot be hashed, or not be stored: the check says why
+        pass
+    check_storable(type_)
+    _codec(type_).is_storable = True
 
 
 def _name(type_: Any) -> str:
