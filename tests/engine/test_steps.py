@@ -182,7 +182,7 @@ def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
         with sqlite3.connect(file) as other:
             rows = other.execute("select status, output_data from step_checkpoints").fetchall()
         other.close()
-        return rows
+        return [list(row) for row in rows]
 
     async def life() -> list[Any]:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
@@ -570,6 +570,9 @@ class CannotBeWritten:
     def model_dump(self, **_: object) -> None:
         raise Unforeseen("dump")
 
+    @classmethod
+    def model_validate_json(cls, _: object) -> None: ...
+
 
 class CannotBeRead:
     def model_dump(self, **_: object) -> dict[str, int]:
@@ -656,7 +659,7 @@ def test_pydantic_models_come_back_however_they_are_configured(model: pydantic.B
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("wrap", [lambda n: n, lambda n: [None, {"a": (n,)}], lambda n: Weight(n)])
+@pytest.mark.parametrize("wrap", [lambda n: n, lambda n: [None, {"a": [n]}], lambda n: {"": n}])
 def test_a_number_that_json_lacks_is_refused(number: float, wrap: Callable[[float], Any]) -> None:
     @workflow
     async def one_step(ctx: WorkflowContext) -> None:
@@ -665,11 +668,6 @@ def test_a_number_that_json_lacks_is_refused(number: float, wrap: Callable[[floa
     with pytest.raises(WorkflowFailedError, match="JSON has no number") as caught:
         asyncio.run(_run(one_step))
     assert isinstance(caught.value.__cause__, SerializationError)
-
-
-@dataclasses.dataclass
-class Weight:
-    kilograms: float
 
 
 async def key_for_another_step(ctx: WorkflowContext) -> None:

@@ -204,7 +204,9 @@ def _check_standing(
             raise _differs(
                 body, "a result recorded", f"where its workflow {_now(body, error)}"
             ) from error
-        text = serialization.to_json(result, f"the result of workflow {definition.name!r}")
+        text, _ = serialization.round_trip(
+            result, definition.result_type, f"the result of workflow {definition.name!r}"
+        )
         if not serialization.is_same_json(text, record.output_data):
             raise _differs(
                 body,
@@ -237,8 +239,7 @@ def _why_unfit(definition: AnyWorkflow, result: object) -> Exception | None:
     """What an engine makes of a result that cannot be stored and read again."""
     what = f"the result of workflow {definition.name!r}"
     try:
-        text = serialization.to_json(result, what)
-        serialization.from_json(text, definition.result_type, what)
+        serialization.round_trip(result, definition.result_type, what)
     except Exception as unfit:  # noqa: BLE001 - whatever a type of the user does
         return unfit
     return None

@@ -10,19 +10,13 @@ from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, get_args, overload
 
-from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.history import (
-    HOW_TO_MEND,
-    TIMERS,
-    Place,
-    StepHistory,
-    place_in_words,
-)
+from durable_workflow_sqlite.engine.history import TIMERS, Place, StepHistory, mismatch
 from durable_workflow_sqlite.engine.operations import OnCancel, Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.retry import RetryPolicy
-from durable_workflow_sqlite.errors import NonDeterminismError
+from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepKind, check_identifier, check_text, check_time
 
 Ts = TypeVarTuple("Ts")
@@ -148,7 +142,8 @@ class WorkflowContext:
 
         name: the name of the step in the history; any text of up to 256 characters.
         action: called with `args`. A sync action runs in a thread. The result is stored as JSON,
-            and comes back as the type that the return annotation of the action names.
+            and comes back as the type that the return annotation of the action names; without one
+            it must be plain JSON data.
         compensate: called with the result, to undo the step when the execution fails or is
             cancelled.
         retry: attempts after a failure; `compensate_retry` is the same for the compensation. By
@@ -166,8 +161,9 @@ class WorkflowContext:
 
         Raises the action's own error when its attempts are used up: StepTimeoutError after a
         timeout, StepFailedError on a replay that cannot find the error's class. Raises
-        SerializationError for a result that cannot be written as JSON, NonDeterminismError if
-        another step is recorded here. Bad arguments raise TypeError or ValueError at the call.
+        SerializationError for a result that would not come back as it is (at the call, for such a
+        type), NonDeterminismError if another step is recorded here. Bad arguments raise TypeError
+        or ValueError at the call.
         """
         check_identifier("a step's name", name)
         if not callable(action):
@@ -194,9 +190,14 @@ class WorkflowContext:
             raise ValueError(
                 f'on_cancel of step {name!r} must be "finish" or "stop", not {on_cancel!r}'
             )
-        result_type = Any if deserialize else serialization.result_type(action)
-        if result_type is not Any:
-            serialization.check_type(result_type, "the result of step", name)
+        result_type = Any
+        if deserialize is None:
+            try:
+                result_type = hints.result_type(action)
+                if result_type is not Any:
+                    serialization.check_type(result_type, "the result of step", name)
+            except SerializationError as refusal:
+                self._refuse(refusal)
         place, history = self._next(name, _STEP)
         call = StepCall(
             place=place,
@@ -271,7 +272,10 @@ class WorkflowContext:
             _check_duration("timeout", timeout)
         payload_type = Any if type is None else type
         if payload_type is not Any:
-            serialization.check_type(payload_type, "the payload of signal", name)
+            try:
+                serialization.check_type(payload_type, "the payload of signal", name)
+            except SerializationError as refusal:
+                self._refuse(refusal)
         place, history = self._next(name, StepKind.SIGNAL)
         return self._ask(
             WaitCall(
@@ -332,6 +336,11 @@ class WorkflowContext:
         body = self._body
         return body.calls.add(body.ask(call))
 
+    def _refuse(self, refusal: SerializationError) -> None:
+        """Refuse a type, unless the outcome is there already: that is read as it always was."""
+        if not self._body.history.has_outcome((self._branch, self._body.asked[self._branch])):
+            raise refusal
+
     def _next(self, name: str, kind: StepKind) -> tuple[Place, StepHistory | None]:
         """Take the next number, and look up what is recorded there."""
         body = self._body
@@ -352,33 +361,10 @@ class WorkflowContext:
         body.steps_begun += 1
         recorded = None if history is None else history.last
         if recorded is not None and (recorded.step_name != name or recorded.kind != kind):
-            error = _mismatch(
-                body.execution_id, place, recorded.kind, recorded.step_name, kind, name
-            )
+            error = mismatch(body.execution_id, recorded, kind, name)
             body.fail(error)
             raise error
         return place, history
-
-
-def _mismatch(
-    execution_id: str,
-    place: Place,
-    recorded_kind: StepKind,
-    recorded_name: str,
-    kind: StepKind,
-    name: str,
-) -> NonDeterminismError:
-    branch, index = place
-    return NonDeterminismError(
-        f"execution {execution_id!r} has {recorded_kind.lower()} {recorded_name!r} recorded at"
-        f" {place_in_words(place)}, where its workflow now asks for {kind.lower()} {name!r}. It was"
-        f" left as it is. {HOW_TO_MEND}",
-        workflow_execution_id=execution_id,
-        step_index=index,
-        branch=branch,
-        recorded_name=recorded_name,
-        current_name=name,
-    )
 
 
 def _check_duration(what: str, value: object, minimum: timedelta = timedelta(0)) -> None:

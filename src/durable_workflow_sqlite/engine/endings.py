@@ -120,10 +120,9 @@ class Ending:
         return trouble
 
     async def _complete(self, result: object) -> Outcome:
-        run = self._run
-        output = serialization.to_json(result, f"the result of workflow {self._definition.name!r}")
-        serialization.from_json(
-            output, self._definition.result_type, f"the result of execution {run.id!r}"
+        definition = self._definition
+        output, _ = serialization.round_trip(
+            result, definition.result_type, f"the result of workflow {definition.name!r}"
         )
         return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
 

@@ -205,8 +205,8 @@ class DurableEngine:
         tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input,
-        SerializationError for input that cannot be written as JSON, TypeError for arguments that
-        the workflow does not take. Nothing is written then.
+        SerializationError for input that would not come back as it is, or such a type of the
+        result, TypeError for arguments that the workflow does not take. Nothing is written then.
         """
         check_member("guarantee", guarantee, WorkflowGuarantee)
         tags = check_tags(tags)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.errors import StoreCorruptError
+from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
 from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepKind,
@@ -41,6 +41,7 @@ def place_in_words(place: Place) -> str:
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _INTENT: Final = StepStatus.INTENT
+_COMPLETED: Final = StepStatus.COMPLETED
 
 
 class StepHistory(msgspec.Struct, gc=False):
@@ -124,6 +125,11 @@ class History:
         """What is recorded at a place; each place is asked for once, and then forgotten."""
         return self._steps.pop(place, None)
 
+    def has_outcome(self, place: Place) -> bool:
+        """Whether what is at a place has completed, and has not been asked for."""
+        step = self._steps.get(place)
+        return step is not None and step.last is not None and step.last.status is _COMPLETED
+
     def __len__(self) -> int:
         return len(self._steps)
 
@@ -139,6 +145,23 @@ def was_cut_off(checkpoint: StepCheckpoint) -> bool:
         and checkpoint.event is None
         and checkpoint.error_type == CUT_OFF
         and checkpoint.started_at is not None
+    )
+
+
+def mismatch(
+    execution_id: str, recorded: StepCheckpoint, kind: StepKind, name: str
+) -> NonDeterminismError:
+    """The error for a place where something else is asked for than is recorded."""
+    place = (recorded.branch, recorded.step_index)
+    return NonDeterminismError(
+        f"execution {execution_id!r} has {recorded.kind.lower()} {recorded.step_name!r} recorded at"
+        f" {place_in_words(place)}, where its workflow now asks for {kind.lower()} {name!r}. It was"
+        f" left as it is. {HOW_TO_MEND}",
+        workflow_execution_id=execution_id,
+        step_index=recorded.step_index,
+        branch=recorded.branch,
+        recorded_name=recorded.step_name,
+        current_name=name,
     )
 
 

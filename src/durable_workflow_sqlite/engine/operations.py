@@ -42,6 +42,11 @@ class Operation(msgspec.Struct, eq=False, kw_only=True):
         raise NotImplementedError
 
     @property
+    def runs_code_of_the_user(self) -> bool:
+        """Whether reading a recorded outcome may: a class, or `deserialize`."""
+        return False
+
+    @property
     def last(self) -> StepCheckpoint | None:
         """What was recorded last of it before."""
         return None if self.history is None else self.history.last
@@ -87,6 +92,10 @@ class StepCall(Operation, eq=False, kw_only=True):
         return StepKind.STEP
 
     @property
+    def runs_code_of_the_user(self) -> bool:
+        return self.deserialize is not None or not serialization.is_plain(self.result_type)
+
+    @property
     def is_untouched(self) -> bool:
         """Whether nothing of it has begun, in this life or a former one."""
         return not self.has_begun and self.checkpoint is None and self.last is None
@@ -114,9 +123,14 @@ class StepCall(Operation, eq=False, kw_only=True):
                 result = self.serialize(result)
             except Exception as error:
                 raise SerializationError(f"{self}: its serialize failed: {error!r}") from error
-        output = serialization.to_json(result, self)
-        if self.deserialize is None and serialization.is_itself(result, self.result_type):
-            return output, result
+            if self.deserialize is None and self.result_type is not Any:
+                output = serialization.to_json(result, self)
+            else:
+                output, _ = serialization.round_trip(result, Any, f"what serialize made of {self}")
+        elif self.deserialize is not None:
+            output = serialization.to_json(result, self)
+        else:
+            return serialization.round_trip(result, self.result_type, self)
         return output, self.decode(output)
 
     def decode(self, output: str | None) -> Any:
@@ -142,3 +156,7 @@ class WaitCall(Operation, eq=False, kw_only=True):
     @property
     def kind(self) -> StepKind:
         return StepKind.SLEEP if self.is_sleep else StepKind.SIGNAL
+
+    @property
+    def runs_code_of_the_user(self) -> bool:
+        return not serialization.is_plain(self.payload_type)

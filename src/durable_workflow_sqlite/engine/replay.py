@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from durable_workflow_sqlite.engine.body import Body
-from durable_workflow_sqlite.engine.body_loop import as_time
+from durable_workflow_sqlite.engine.body_loop import Before, as_time
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.history import HOW_TO_MEND, TIMERS, Place, place_in_words
 from durable_workflow_sqlite.engine.observer import Observers
@@ -32,25 +32,35 @@ def replay_events(
         return
     before = body.loop.enter()
     try:
-        _replay_all(body, events, codec, None)
+        _replay_all(body, events, codec, None, before)
     finally:
         body.loop.leave(before)
 
 
 def _replay_all(
-    body: Body, events: list[StepCheckpoint], codec: ErrorCodec, observers: Observers | None
+    body: Body,
+    events: list[StepCheckpoint],
+    codec: ErrorCodec,
+    observers: Observers | None,
+    before: Before | None = None,
 ) -> None:
     for number, checkpoint in enumerate(events):
         if body.is_over:
             check_rest_was_asked_for(body, events[number:])
             break
-        replay_event(body, checkpoint, codec, observers)
+        replay_event(body, checkpoint, codec, observers, before)
 
 
 def replay_event(
-    body: Body, checkpoint: StepCheckpoint, codec: ErrorCodec, observers: Observers | None = None
+    body: Body,
+    checkpoint: StepCheckpoint,
+    codec: ErrorCodec,
+    observers: Observers | None = None,
+    before: Before | None = None,
 ) -> None:
     """Tell a body a recorded event, and let it run until it waits again.
+
+    before: what `enter` of its event loop gave, if that is the running one.
 
     Raises NonDeterminismError where the body has not asked for what the event is the outcome of,
     SerializationError or what rebuilds a stored error where the record cannot be read any more.
@@ -66,7 +76,14 @@ def replay_event(
             note_unheard(body, checkpoint)  # it has given it up since
             body.let_time_pass(checkpoint)
         else:
-            _read_outcome(body, call, checkpoint, codec)
+            if before is None or not call.runs_code_of_the_user:
+                _read_outcome(body, call, checkpoint, codec)
+            else:  # on the event loop of the program, as the first time
+                body.loop.leave(before)
+                try:
+                    _read_outcome(body, call, checkpoint, codec)
+                finally:
+                    body.loop.enter()
             if observers:
                 _tell(observers, call, checkpoint)
             body.hear(call, checkpoint)

@@ -2,55 +2,101 @@
 
 msgspec does the work: it reads and writes dataclasses, Structs, TypedDicts, named tuples, enums,
 datetimes, UUIDs, Decimals and the plain types. Pydantic models are written and read by their own
-methods, found by name, so that pydantic need not be installed.
+methods, found by name, so that pydantic need not be installed. What is written is read again at
+once, so that a value that would come back as something else is refused.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
-import math
-import types
-import typing
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import msgspec
 
-from durable_workflow_sqlite.engine.callables import remembered
+from durable_workflow_sqlite.engine.custom_types import read_custom, write_custom
+from durable_workflow_sqlite.engine.round_trip import came_back, difference, quick_check
+from durable_workflow_sqlite.engine.storable_types import check_storable
+from durable_workflow_sqlite.engine.tagged_unions import TaggedCodec, needs_tags
+from durable_workflow_sqlite.engine.type_parts import field_names, is_record
 from durable_workflow_sqlite.errors import SerializationError, StoreError
 
-Serialize = Callable[[Any], Any]
-Deserialize = Callable[[Any], Any]
 
+def round_trip(value: object, type_: Any, what: object) -> tuple[str, Any]:
+    """JSON text of a value, and the value as it is read again as a type.
 
-def to_json(value: object, what: object) -> str:
-    """JSON text of a value. Raises SerializationError, whose message begins with `str(what)`.
-
-    Where there is not enough memory for it, a StoreError: as where SQLite runs out of it.
+    Raises SerializationError, whose message begins with `str(what)`, if it cannot be written or
+    would not be the same. Where there is not enough memory for it, a StoreError: as where SQLite
+    runs out of it.
     """
-    if value is None:
-        return "null"
+    if is_itself(value, type_):
+        return _write(value, what), value
     try:
-        # Not encode(), which ends the interpreter where there is no memory (msgspec 0.22).
-        buffer = bytearray()
-        _encoder.encode_into(value, buffer)
-        text = buffer.decode()
-        if "null" in text:
-            _check_finite(msgspec.to_builtins(value, enc_hook=_write_custom, str_keys=True))
-        return text
+        codec = _codec(type_)
+        plain = value if codec.plain is None else codec.plain(value)
+    except Exception as error:  # a class of the user may raise anything
+        raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
+    text = _write(plain, what)
+    back = from_json(text, type_, what)
+    try:
+        found = None if came_back(value, back, codec.check) else difference(value, back)
     except MemoryError as error:
         raise _out_of_memory(what) from error
     except Exception as error:  # a class of the user may raise anything
-        raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
+        raise SerializationError(f"{what} cannot be compared: {error!r}") from error
+    if found is not None:
+        raise SerializationError(
+            f"{what} would not come back as it is: {found}. {_how_to_mend(type_)}"
+        )
+    return text, back
+
+
+def to_json(value: object, what: object) -> str:
+    """JSON text of a value whose reader knows the type. Raises what `round_trip` does.
+
+    Each part must come back as its own class, so that nothing is lost on the way.
+    """
+    text = _write(value, what)
+    if not is_itself(value, Any) and not came_back(value, from_json(text, Any, what), None):
+        _check_parts(value, what)
+    return text
+
+
+def _check_parts(value: Any, what: object) -> None:
+    kind = cast("Any", type(value))
+    if value is None or kind in _SAME_IN_JSON:
+        return
+    parts: list[Any]
+    if kind in (list, tuple, set, frozenset):
+        parts = list(value)
+    elif kind is dict:
+        if len(set(map(type, cast("dict[object, object]", value)))) > 1:
+            raise SerializationError(f"{what} has a dict whose keys are of several types")
+        parts = [*value, *value.values()]
+    elif is_record(kind):
+        _check_kind(kind, what)
+        parts = [getattr(value, name) for name in field_names(kind)]
+    else:
+        _check_kind(kind, what)
+        round_trip(value, kind, what)
+        return
+    for part in parts:
+        _check_parts(part, what)
+
+
+def _check_kind(kind: Any, what: object) -> None:
+    try:
+        _check_storable(kind)
+    except Exception as error:  # a class of the user may raise anything
+        raise SerializationError(f"{what} has a {_name(kind)}: {error}") from error
 
 
 def from_json(text: str | None, type_: Any, what: object) -> Any:
-    """The value of JSON text, as a type; None for no text. Raises what `to_json` does."""
+    """The value of JSON text, as a type; None for no text. Raises what `round_trip` does."""
     try:
         if text is None or text == "null":
             return _convert_null(type_)
-        return _decoder(type_).decode(text)
+        return _codec(type_).decode(text)
     except MemoryError as error:
         raise _out_of_memory(what) from error
     except Exception as error:
@@ -79,60 +125,19 @@ def is_itself(value: object, type_: Any) -> bool:
     return kind in _SAME_IN_JSON and (type_ is Any or type_ is kind)
 
 
+def is_plain(type_: Any) -> bool:
+    """Whether no code of a class runs where a value of a type is read."""
+    return type_ is Any or any(type_ is one for one in _PLAIN)
+
+
 def check_type(type_: Any, what: str, name: str) -> None:
-    """Raise SerializationError if no JSON can be read as this type."""
+    """Raise SerializationError if values of a type, or what they hold, do not come back."""
     try:
-        _decoder(type_)
-    except TypeError as error:
+        _check_storable(type_)
+    except Exception as error:  # a class of the user may raise anything
         raise SerializationError(
             f"{what} {name!r} is {_name(type_)}, which JSON cannot hold: {error}"
         ) from error
-
-
-@remembered
-def result_type(function: Callable[..., Any]) -> Any:
-    """The type of what a function returns or its coroutine gives; Any where nothing says so."""
-    if inspect.isclass(function):
-        return function
-    if not hasattr(function, "__annotations__"):
-        function = type(function).__call__
-    type_ = resolve(function).get("return", Any)
-    if typing.get_origin(type_) in (Awaitable, Coroutine, typing.Awaitable, typing.Coroutine):
-        type_ = typing.get_args(type_)[-1]
-    return _plain(type_)
-
-
-def parameter_types(function: Callable[..., Any]) -> tuple[list[Any], Any]:
-    """Types of a function's positional parameters, and of those that `*args` takes, or None."""
-    hints = resolve(function)
-    fixed: list[Any] = []
-    rest: Any = None
-    for parameter in inspect.signature(function).parameters.values():
-        type_ = _plain(hints.get(parameter.name, Any))
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            fixed.append(type_)
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            rest = type_
-    return fixed, rest
-
-
-def resolve(function: Callable[..., Any]) -> dict[str, Any]:
-    """A function's annotations; one that cannot be resolved at run time counts as Any."""
-    function = inspect.unwrap(function)
-    try:
-        return typing.get_type_hints(function)
-    except Exception:  # noqa: BLE001 - whatever evaluating an annotation raises
-        hints: dict[str, Any] = {}
-        for name, annotation in getattr(function, "__annotations__", {}).items():
-            alone = types.SimpleNamespace(
-                __annotations__={name: annotation},
-                __globals__=getattr(function, "__globals__", {}),
-            )
-            try:
-                hints.update(typing.get_type_hints(alone))
-            except Exception:  # noqa: BLE001
-                hints[name] = Any
-        return hints
 
 
 def _out_of_memory(what: object) -> StoreError:
@@ -141,66 +146,77 @@ def _out_of_memory(what: object) -> StoreError:
     )
 
 
-def _plain(type_: Any) -> Any:
-    says_nothing = type_ in (object, typing.NoReturn, typing.Never)
-    return Any if says_nothing or isinstance(type_, typing.TypeVar) else type_
-
-
 def _canonical(text: str | None) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(text or "null"), order="sorted")
 
 
-def _check_finite(value: object) -> None:
-    """Raise for a number that JSON does not have, which msgspec writes as null."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"JSON has no number {value}")
-    elif isinstance(value, dict):
-        for one in cast("dict[object, object]", value).values():
-            _check_finite(one)
-    elif isinstance(value, list | tuple):
-        for one in cast("list[object]", value):
-            _check_finite(one)
-
-
 def _convert_null(type_: Any) -> Any:
-    return None if type_ in (Any, None, type(None)) else _decoder(type_).decode("null")
+    return None if type_ in (Any, None, type(None)) else _codec(type_).decode("null")
 
 
-def _decoder(type_: Any) -> msgspec.json.Decoder[Any]:
+def _how_to_mend(type_: Any) -> str:
+    if type_ is Any:
+        return (
+            "Without an annotation only plain JSON data is stored (None, bool, int, float, str, and"
+            " lists and dicts of these): name the type in the annotation of the function"
+        )
+    return "Store what its annotation names, and name in the annotation what is stored"
+
+
+class _Codec:
+    """How values of one type are written and read."""
+
+    __slots__ = ("check", "decode", "is_storable", "plain")
+
+    def __init__(self, type_: Any) -> None:
+        """Raises TypeError for a type that cannot be read."""
+        self.plain: Callable[[object], Any] | None = None
+        """What is to be written for a value; None where that is the value."""
+        self.decode: Callable[[str], Any]
+        if needs_tags(type_):
+            tagged = TaggedCodec(type_, write_custom, read_custom)
+            self.plain, self.decode = tagged.plain, tagged.decode
+        else:
+            self.decode = msgspec.json.Decoder(type_, dec_hook=read_custom).decode
+        self.check = quick_check(type_)
+        self.is_storable = False
+        """Whether that was checked."""
+
+
+_cached_codec = functools.lru_cache(maxsize=4096)(_Codec)
+
+
+def _codec(type_: Any) -> _Codec:
     try:
-        return _cached_decoder(type_)
+        return _cached_codec(type_)
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
-        return msgspec.json.Decoder(type_, dec_hook=_read_custom)
+        return _Codec(type_)
 
 
-@functools.lru_cache(maxsize=4096)
-def _cached_decoder(type_: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(type_, dec_hook=_read_custom)
+def _write(value: object, what: object) -> str:
+    if value is None:
+        return "null"
+    try:
+        # Not encode(), which ends the interpreter where there is no memory (msgspec 0.22).
+        buffer = bytearray()
+        _encoder.encode_into(value, buffer)
+        return buffer.decode()
+    except MemoryError as error:
+        raise _out_of_memory(what) from error
+    except Exception as error:  # a class of the user may raise anything
+        raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
 
 
-def _write_custom(value: object) -> Any:
-    dump = getattr(type(value), "model_dump", None)
-    if dump is None:
-        raise TypeError(
-            f"a {type(value).__qualname__} cannot be written as JSON; use a dataclass, a"
-            " msgspec.Struct or a pydantic model, or give the step serialize= and deserialize="
-        )
-    return dump(value, mode="json", by_alias=True, round_trip=True)
-
-
-def _read_custom(type_: Any, data: Any) -> Any:
-    if type_ is object:
-        return data
-    validate = getattr(type_, "model_validate_json", None)
-    if validate is None:
-        raise TypeError(
-            f"a {_name(type_)} cannot be read from JSON; use a dataclass, a msgspec.Struct or a"
-            " pydantic model, or give the step deserialize="
-        )
-    return validate(msgspec.json.encode(data))
+def _check_storable(type_: Any) -> None:
+    try:
+        if _cached_codec(type_).is_storable:
+            return
+    except TypeError:  # it cannot be hashed, or not be stored: the check says why
+        pass
+    check_storable(type_)
+    _codec(type_).is_storable = True
 
 
 def _name(type_: Any) -> str:
@@ -208,4 +224,5 @@ def _name(type_: Any) -> str:
 
 
 _SAME_IN_JSON: Final = frozenset({str, int, bool})
-_encoder = msgspec.json.Encoder(enc_hook=_write_custom)
+_PLAIN: Final = (str, int, bool, float, type(None), list, dict)
+_encoder = msgspec.json.Encoder(enc_hook=write_custom)

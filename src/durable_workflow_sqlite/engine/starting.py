@@ -88,12 +88,12 @@ def new_record(
     available_at: datetime | None = None,
     started_at: datetime | None = None,
 ) -> WorkflowExecution:
-    """A new execution; raises for arguments that could not be read again."""
+    """A new execution; raises for arguments that would not come back as they are."""
     check_workflow(workflow)
     if execution_id is None:
         execution_id = str(uuid.uuid4())
     check_identifier("execution_id", execution_id)
-    record = WorkflowExecution(
+    return WorkflowExecution(
         workflow_execution_id=execution_id,
         workflow_id=workflow.record.workflow_id,
         status=status,
@@ -106,8 +106,6 @@ def new_record(
         created_at=now,
         updated_at=now,
     )
-    workflow.decode_input(record.input_data)
-    return record
 
 
 def after(

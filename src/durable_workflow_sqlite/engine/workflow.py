@@ -20,7 +20,7 @@ from typing import (
 
 import msgspec
 
-from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import Workflow, check_identifier, check_integer
 
@@ -92,14 +92,28 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
 
     @functools.cached_property
     def result_type(self) -> Any:
-        type_ = serialization.result_type(self.function)
+        type_ = hints.result_type(self.function)
         serialization.check_type(type_, "the result of workflow", self.name)
         return type_
 
     @functools.cached_property
     def _parameter_types(self) -> tuple[list[Any], Any]:
-        fixed, rest = serialization.parameter_types(self.function)
-        return fixed[1:], rest
+        return hints.parameter_types(self.function)
+
+    @functools.cached_property
+    def _are_parameters_checked(self) -> bool:
+        fixed, rest = self._parameter_types
+        for position, type_ in enumerate((*fixed, rest), start=1):
+            if isinstance(type_, SerializationError):
+                raise type_
+            serialization.check_type(type_, f"argument {position} of workflow", self.name)
+        return True
+
+    def _type_at(self, position: int) -> Any:
+        """The type of an argument; Any where the annotation cannot be resolved."""
+        fixed, rest = self._parameter_types
+        type_ = fixed[position] if position < len(fixed) else rest
+        return Any if isinstance(type_, SerializationError) else type_
 
     def _misfit(self, args: Sequence[object]) -> str:
         """Why the function does not take these arguments; empty if it does."""
@@ -113,10 +127,18 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
         return ""
 
     def encode_input(self, args: tuple[Any, ...]) -> str:
-        """The arguments as JSON text. Raises TypeError if the function does not take them."""
+        """The arguments as JSON text. Raises TypeError if the function does not take them.
+
+        Raises SerializationError for one that would not come back as it is.
+        """
         if misfit := self._misfit(args):
             raise TypeError(f"workflow {self.name!r} does not take these arguments: {misfit}")
-        return serialization.to_json(args, f"the input of workflow {self.name!r}")
+        assert self._are_parameters_checked
+        return f"[{','.join(map(self._encode_one, range(len(args)), args))}]"
+
+    def _encode_one(self, position: int, value: object) -> str:
+        what = f"argument {position + 1} of the input of workflow {self.name!r}"
+        return serialization.round_trip(value, self._type_at(position), what)[0]
 
     def decode_input(self, text: str | None) -> tuple[Any, ...]:
         """The arguments that JSON text stands for, as the types of the function's parameters."""
@@ -130,11 +152,10 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
                 f"{what} does not fit its function: {misfit}. It was started with other code, or"
                 " edited by hand"
             )
-        fixed, rest = self._parameter_types
         return tuple(
             serialization.from_json(
                 bytes(part).decode(),
-                fixed[position] if position < len(fixed) else rest,
+                self._type_at(position),
                 f"argument {position + 1} of {what}",
             )
             for position, part in enumerate(parts)

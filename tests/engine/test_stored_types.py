@@ -1,0 +1,642 @@
+"""What is stored comes back equal and of the same type in each life, or is refused.
+
+What its type already tells is refused before an action runs; what only the value tells, after it.
+"""
+
+import asyncio
+import dataclasses
+import enum
+import functools
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    TypedDict,
+    TypeVar,
+)
+from zoneinfo import ZoneInfo
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    SerializationError,
+    SqliteCheckpointStore,
+    WorkflowCodeError,
+    WorkflowContext,
+    WorkflowDefinition,
+    WorkflowFailedError,
+    workflow,
+)
+from tests.lives import die, live_and_die
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Unknown = Mapping[str, int]
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Card:
+    number: str
+
+
+@dataclasses.dataclass
+class GoldCard(Card):
+    limit: int = 0
+
+
+@dataclasses.dataclass
+class Cash:
+    amount: Decimal
+    by: str = ""
+
+
+@dataclasses.dataclass
+class Cheque:
+    amount: Decimal
+    by: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    payment: Card | Cash
+    others: tuple["Order", ...] = ()
+    notes: dict[uuid.UUID, Card | Cash | None] = dataclasses.field(default_factory=dict)
+    count: int = dataclasses.field(init=False, default=0)
+
+
+@dataclasses.dataclass
+class Box(Generic[T]):
+    inside: T
+
+
+@dataclasses.dataclass
+class Counted:
+    number: int
+
+    def __post_init__(self) -> None:
+        self.number += 1
+
+
+@dataclasses.dataclass
+class Computed:
+    number: int
+
+    @functools.cached_property
+    def twice(self) -> int:
+        return 2 * self.number
+
+
+@dataclasses.dataclass
+class Doubtful:
+    number: float | None
+    of: list[float | None]
+
+
+@dataclasses.dataclass
+class Seeded:
+    number: int
+    seed: dataclasses.InitVar[int] = 3
+
+    def __post_init__(self, seed: int) -> None:
+        self.number += seed
+
+
+@attrs.define
+class Weighed:
+    grams: int
+    of: list[Card] = attrs.field(factory=list)
+
+
+@attrs.define
+class Private:
+    _grams: int = 3
+
+
+class Point(msgspec.Struct, frozen=True):
+    x: int
+
+
+class Place(msgspec.Struct):
+    x: int
+
+
+class Corner(msgspec.Struct, array_like=True):
+    x: int
+    of: Literal["left", "right"]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Size(enum.IntEnum):
+    BIG = 1
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Mixed(enum.Enum):
+    ONE = 1
+    TWO = "two"
+
+
+class Pair(NamedTuple):
+    left: int
+    right: Card
+
+
+class Address(TypedDict, total=False):
+    city: str
+    since: date
+
+
+class Plain(pydantic.BaseModel):
+    at: datetime
+    path: Path
+    numbers: set[int] = set()
+    card: Card | None = None
+
+
+class Open(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    name: str
+
+
+class Base(pydantic.BaseModel):
+    name: str
+
+
+class Special(Base):
+    extra: int
+
+
+class Holder(pydantic.BaseModel):
+    base: Base
+
+
+class Noted(pydantic.BaseModel):
+    name: str
+    _seen: int = pydantic.PrivateAttr(default=0)
+
+
+class Login(pydantic.BaseModel):
+    user: str
+    password: pydantic.SecretStr
+
+
+class Raw(pydantic.BaseModel):
+    data: list[pydantic.SecretBytes]
+
+
+class Kept(pydantic.BaseModel):
+    number: pydantic.Secret[int] | None = None
+
+
+class Deep(pydantic.BaseModel):
+    logins: dict[str, Login]
+
+
+class Hidden(pydantic.BaseModel):
+    user: str
+    token: str = pydantic.Field(default="none", exclude=True)
+
+
+class TwoAliases(pydantic.BaseModel):
+    number: str = pydantic.Field(validation_alias="in", serialization_alias="out")
+
+
+class ByEither(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(populate_by_name=True)
+    number: str = pydantic.Field(validation_alias="in", serialization_alias="number")
+
+
+class ByChoice(pydantic.BaseModel):
+    number: str = pydantic.Field(
+        validation_alias=pydantic.AliasChoices("in", "out"), serialization_alias="out"
+    )
+
+
+class ByPath(pydantic.BaseModel):
+    number: str = pydantic.Field(validation_alias=pydantic.AliasPath("in", 0))
+
+
+class Revealed(pydantic.BaseModel):
+    password: pydantic.SecretStr
+
+    @pydantic.field_serializer("password", when_used="json")
+    def _reveal(self, value: pydantic.SecretStr) -> str:
+        return value.get_secret_value()
+
+
+Clear = Annotated[
+    pydantic.SecretStr, pydantic.PlainSerializer(lambda one: one.get_secret_value(), str)
+]
+
+
+class AllRevealed(pydantic.BaseModel):
+    passwords: list[Clear]
+
+
+class Hashed(pydantic.BaseModel):
+    name: str
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _hash(cls, name: str) -> str:
+        return name + "!"
+
+
+class Opaque:
+    pass
+
+
+UserId = NewType("UserId", int)
+BERLIN = ZoneInfo("Europe/Berlin")
+CET = timezone(timedelta(hours=1), "CET")
+
+COME_BACK: list[tuple[Any, Any]] = [
+    (int, 2**70),
+    (float, -0.0),
+    (float, 1e300),
+    (list[float], [0.1, 1e-320]),
+    (float | None, None),
+    (Any, {"a": [1, 1.0, True, None, "é", {}]}),
+    (dict, {"a": 1}),
+    (complex, complex(-0.0, 2.5)),
+    (list[complex], [1j]),
+    (Path, Path("/tmp/ä")),
+    (PurePosixPath | None, PurePosixPath("a")),
+    (dict[Path, set[Path]], {Path("a"): {Path("b"), Path("c")}}),
+    (Decimal, Decimal("-0E+5")),
+    (Decimal, Decimal("NaN")),
+    (uuid.UUID, uuid.UUID(int=7)),
+    (bytes, b"\x00\xff"),
+    (bytearray, bytearray(b"\xff")),
+    (datetime, datetime(2026, 1, 1, 12, 0, 0, 5)),  # noqa: DTZ001
+    (datetime, datetime(2026, 1, 1, tzinfo=UTC)),
+    (datetime, datetime(2026, 1, 1, tzinfo=CET)),
+    (datetime, datetime(2026, 1, 1, tzinfo=ZoneInfo("UTC"))),
+    (date, date(2026, 2, 28)),
+    (time, time(1, 2, 3, 4)),
+    (timedelta, timedelta.max),
+    (timedelta, timedelta(-1, 5, 7)),
+    (Colour, Colour.RED),
+    (dict[Size, Colour], {Size.BIG: Colour.RED}),
+    (Rights, Rights.READ | Rights.WRITE),
+    (tuple[int, ...], (1, 2)),
+    (tuple[()], ()),
+    (frozenset[tuple[int, str]], frozenset({(1, "a"), (2, "b")})),
+    (dict[int, str], {1: "a", 2: "b"}),
+    (dict[date, float], {date(2026, 1, 1): 0.5}),
+    (Pair, Pair(1, Card("7"))),
+    (Address, {"since": date(2026, 1, 1)}),
+    (Literal["a", 1], 1),
+    (Annotated[int, msgspec.Meta(ge=0)], 5),
+    (UserId, UserId(5)),
+    (Sequence[int], [1, 2]),
+    (Box[int], Box(1)),
+    (Box[Card], Box(Card("7"))),
+    (Box[Card | Cash], Box(Cash(Decimal(1)))),
+    (Counted | None, None),
+    (Computed, Computed(7)),
+    (Doubtful, Doubtful(1.5, [None, 2.5])),
+    (Weighed, Weighed(3, [Card("7")])),
+    (set[Point], {Point(1), Point(2)}),
+    (Corner, Corner(1, "left")),
+    (list[Card], [Card("1"), Card("2")]),
+    (Card | Cash, Card("7")),
+    (Card | Cash, Cash(Decimal("1.10"))),
+    (Cash | Cheque, Cheque(Decimal("1.10"))),
+    (Card | GoldCard, GoldCard("7", 5)),
+    (Card | Cash | None, None),
+    (Card | Cash | str | int, "Card"),
+    (Card | list[Card | Cash], [Cash(Decimal(1)), Card("7")]),
+    (list[Card | Cash], [Card("7"), Cash(Decimal(1))]),
+    (tuple[str, Card | Cash], ("a", Cash(Decimal(1)))),
+    (dict[Size, frozenset[Point | Pair]], {Size.BIG: frozenset({Point(1)})}),
+    (Point | Place, Place(1)),
+    (Point | Card | Base, Base(name="kim")),
+    (Base | Special, Special(name="kim", extra=1)),
+    (Base | str, "kim"),
+    (Order, Order(Cash(Decimal(1)), (Order(Card("7")),), {uuid.UUID(int=1): None})),
+    (list[Order] | None, [Order(Card("7"))]),
+    (Plain, Plain(at=datetime(2026, 1, 1, tzinfo=UTC), path=Path("a"), numbers={2, 1})),
+    (Plain, Plain(at=datetime(2026, 1, 1), path=Path("a"), card=Card("7"))),  # noqa: DTZ001
+    (Open, Open(name="kim", age=[1, {"a": None}])),
+    (Noted, Noted(name="kim")),
+    (list[ByEither], [ByEither(number="7")]),
+    (ByChoice, ByChoice(**{"in": "7"})),
+    (Revealed, Revealed(password=pydantic.SecretStr("hunter2"))),
+    (AllRevealed, AllRevealed(passwords=[pydantic.SecretStr("hunter2")])),
+]
+
+
+def case_ids(cases: list[tuple[Any, Any]]) -> list[str]:
+    return [f"{type_}-{number}" for number, (type_, _) in enumerate(cases)]
+
+
+def giving(value: object, type_: Any, runs: list[object] | None = None) -> Callable[[], Any]:
+    """An action that returns a value under an annotation."""
+
+    def act() -> Any:
+        if runs is not None:
+            runs.append(1)
+        return value
+
+    act.__annotations__["return"] = type_
+    return act
+
+
+def all_ways(value: object, type_: Any, seen: list[object], undone: list[object]) -> Any:
+    """A workflow to which a value goes as input, as a result and as a signal."""
+
+    async def ways(ctx: WorkflowContext, given: Any) -> Any:
+        undo = undone.append
+        result = await ctx.step("act", giving(value, type_), compensate=undo)
+        payload = await ctx.wait_signal("payload", type=type_)
+        seen[:] = [given, result, payload]
+        await ctx.wait_signal("end")
+        if undone_is_wanted := await ctx.wait_signal("undo", type=bool):
+            raise ValueError(f"undo it: {undone_is_wanted}")
+        return given
+
+    ways.__annotations__.update({"given": type_, "return": type_})
+    return workflow(ways)
+
+
+def as_signal(value: Any) -> Any:
+    """A sender knows no annotation: where two classes look the same it says which is meant."""
+    if isinstance(value, Cheque | Place):
+        return {"$type": type(value).__name__, **msgspec.to_builtins(value)}
+    return value
+
+
+def is_same(value: Any, other: Any) -> bool:
+    """Equal, and of the same types throughout, as far as `repr` and the classes show."""
+    if isinstance(value, set | frozenset):
+        return type(value) is type(other) and sorted(map(repr, value)) == sorted(map(repr, other))
+    if isinstance(value, pydantic.BaseModel):
+        return type(value) is type(other) and bool(value == other)
+    if isinstance(value, datetime):
+        return value == other and value.utcoffset() == other.utcoffset()
+    return type(value) is type(other) and repr(value) == repr(other)
+
+
+@pytest.mark.parametrize(("type_", "value"), COME_BACK, ids=case_ids(COME_BACK))
+def test_a_value_comes_back_as_it_went_before_and_after_a_crash(
+    file: Path, type_: Any, value: Any
+) -> None:
+    seen: list[object] = []
+    undone: list[object] = []
+    definition = all_ways(value, type_, seen, undone)
+
+    async def first_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            for name in ("good", "bad"):
+                handle = await engine.start(definition, value, execution_id=name)
+                await handle.signal("payload", as_signal(value))
+                async for state in engine.observe(name):
+                    if state.status is ExecutionStatus.SUSPENDED and seen:
+                        break
+                assert len(seen) == 3 and all(is_same(value, one) for one in seen), seen
+                seen.clear()
+            die()
+
+    live_and_die(first_life)
+
+    async def second_life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[definition]) as engine,
+        ):
+            for name in ("good", "bad"):
+                await engine.send_signal(name, "end")
+                await engine.send_signal(name, "undo", name == "bad")
+            result = await engine.handle("good").result()
+            typed = await engine.run(definition, value, execution_id="good")
+            assert is_same(value, typed), (typed, result)
+            assert len(seen) == 3 and all(is_same(value, one) for one in seen), seen
+            with pytest.raises(WorkflowFailedError):
+                await engine.handle("bad").result()
+            assert len(undone) == 1 and is_same(value, undone[0])
+
+    asyncio.run(second_life())
+
+
+REFUSED_TYPES: list[tuple[Any, str]] = [
+    (Login, "'password' of Login is a SecretStr, which pydantic writes as asterisks"),
+    (list[Login | None], "asterisks"),
+    (Box[Login], "asterisks"),
+    (Deep, "asterisks"),
+    (Raw, "SecretBytes"),
+    (Kept, "Secret"),
+    (pydantic.SecretStr, "SecretStr is a secret, which is written as asterisks"),
+    (dict[str, pydantic.SecretStr], "asterisks"),
+    (Hidden, "'token' of Hidden has exclude=True"),
+    (TwoAliases, "is written as 'out' and read as 'in'"),
+    (ByPath, "is written as 'number' and read as something else"),
+    (Seeded, "`InitVar` fields are not supported"),
+    (Private, "begins with an underscore"),
+    (Opaque, "Opaque is not plain data"),
+    (list[Opaque | None], "Opaque"),
+    (Iterable[int], "Iterable"),
+    (Mixed, "all str or all int"),
+    (Path | str, "custom type"),
+    (datetime | str, "str-like"),
+    (Card | dict[str, str], "dict"),
+    (Card | Cash | dict[str, str], "a dict beside a class"),
+    (Card | Cash | list[int] | tuple[int, ...], "more than one array-like"),
+    (list[int] | tuple[Card | Cash, ...], "look the same in JSON"),
+    (Box[int] | Box[str], "have the same name"),
+    (Sequence[Card | Cash], "only a dataclass"),
+    ("Unknown", "'Unknown' of what it returns.*cannot be resolved.*name 'Unknown' is not defined"),
+]
+REFUSED_IDS = [str(type_) for type_, _ in REFUSED_TYPES]
+
+
+@pytest.mark.parametrize(("type_", "words"), REFUSED_TYPES, ids=REFUSED_IDS)
+def test_a_type_that_does_not_come_back_is_refused_before_the_action_runs(
+    type_: Any, words: str
+) -> None:
+    runs: list[object] = []
+
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step("act", giving(None, type_, runs))
+
+    with pytest.raises(WorkflowCodeError, match=words):
+        asyncio.run(run(one_step))
+    assert runs == []
+
+
+@pytest.mark.parametrize(("type_", "words"), REFUSED_TYPES, ids=REFUSED_IDS)
+def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_nothing_written(
+    type_: Any, words: str
+) -> None:
+    async def takes(ctx: WorkflowContext, given: Any) -> None:
+        raise AssertionError("it must not run")
+
+    async def gives(ctx: WorkflowContext, given: Any) -> None:
+        raise AssertionError("it must not run")
+
+    takes.__annotations__["given"] = type_
+    gives.__annotations__["return"] = type_
+    words = words.replace("of what it returns", "of (what it returns|its parameter 'given')")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            for definition in (workflow(takes), workflow(gives)):
+                for call in (engine.run, engine.start, engine.enqueue):
+                    with pytest.raises(SerializationError, match=words):
+                        await call(definition, None)
+            for status in ExecutionStatus:
+                assert await store.load_executions_by_status([status]) == []
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize(
+    ("type_", "words"), [one for one in REFUSED_TYPES if not isinstance(one[0], str)]
+)
+def test_a_signal_of_such_a_type_is_refused_where_it_is_waited_for(type_: Any, words: str) -> None:
+    @workflow
+    async def wait(ctx: WorkflowContext) -> None:
+        with pytest.raises(SerializationError, match=words):
+            ctx.wait_signal("payload", type=type_)
+
+    asyncio.run(run(wait))
+
+
+UNANNOTATED: list[tuple[Any, str]] = [
+    ((1, 2), "a tuple comes back as a list"),
+    ({1}, "a set comes back as a list"),
+    (Card("7"), "a Card comes back as a dict"),
+    ([{"a": (1,)}], r"a tuple at \[0\]\['a'\] comes back"),
+    (datetime(2026, 1, 1), "a datetime comes back as a str"),  # noqa: DTZ001
+    (Size.BIG, "a Size comes back as a int"),
+    ({1: 2}, "an? int at the key .* comes back as a str"),
+    (float("nan"), "JSON has no number nan"),
+    ([float("inf")], r"JSON has no number inf at \[0\]"),
+    (Base(name="kim"), "a Base comes back as a dict"),
+    ("\ud800", "surrogates not allowed"),
+    (Opaque(), "a Opaque cannot be written"),
+]
+
+MISFITS: list[tuple[Any, Any, str]] = [
+    *((Any, value, words) for value, words in UNANNOTATED),
+    (Card, GoldCard("7"), r"a GoldCard comes back as a Card; a `Card | GoldCard` keeps both apart"),
+    (list[Card], [Card("7"), GoldCard("7")], r"a GoldCard at \[1\] comes back as a Card"),
+    (Base, Special(name="kim", extra=1), "a Special comes back as a Base; a `Base | Special`"),
+    (Holder, Holder(base=Special(name="kim", extra=1)), r"a Special at \.base comes back"),
+    (Card, {"number": "7"}, "a dict comes back as a Card"),
+    (Address, {"city": "Oslo", "zip": "1"}, "a dict comes back as another one"),
+    (Sequence[int], (1, 2), "a tuple comes back as a list"),
+    (set[int], frozenset({1}), "a frozenset comes back as a set"),
+    (int, Size.BIG, "a Size comes back as a int"),
+    (float, 2**60 + 1, "a int comes back as a float"),
+    (list[str], ["a", 1], "Expected `str`"),
+    (int, True, "Expected `int`, got `bool`"),
+    (datetime, datetime(2026, 7, 1, tzinfo=BERLIN), "the zone Europe/Berlin of a datetime"),
+    (Box[datetime], Box(datetime(2026, 7, 1, tzinfo=BERLIN)), r"datetime at \.inside"),
+    (datetime, datetime(2026, 1, 1, fold=1), "a datetime comes back as another one"),  # noqa: DTZ001
+    (Counted, Counted(1), r"a int at \.number comes back as another one"),
+    (Doubtful, Doubtful(float("nan"), []), r"JSON has no number nan at \.number"),
+    (Doubtful, Doubtful(None, [float("inf")]), r"JSON has no number inf at \.of\[0\]"),
+    (list[float], [0.5, float("nan")], "null"),
+    (Box, Box(Card("7")), r"a Card at \.inside comes back as a dict"),
+    (Open, Open(name="kim", at=date(2026, 1, 1)), r"a date at \['at'\] comes back as a str"),
+    (Hashed, Hashed(name="kim"), r"a str at \.name comes back as another one"),
+    (Card | Cash, GoldCard("7"), "a GoldCard is none of Card, Cash; name its class, too"),
+    (dict[int | str, int], {1: 1, "1": 2}, "a dict comes back as another one"),
+    (PurePosixPath, Path("a"), "a PosixPath comes back as a PurePosixPath"),
+    (None, 3, "Expected `null`"),
+]
+
+
+def with_private() -> Noted:
+    model = Noted(name="kim")
+    model._seen = 3
+    return model
+
+
+def with_attribute() -> Card:
+    card = Card("7")
+    card.colour = "gold"  # type: ignore[attr-defined]
+    return card
+
+
+MISFITS += [
+    (Noted, with_private(), r"a int at \._seen comes back as another one"),
+    (list[Card], [with_attribute()], r"\[0\]\.colour is no field, and does not come back"),
+]
+MISFIT_IDS = [f"{type_}-{number}" for number, (type_, *_) in enumerate(MISFITS)]
+
+
+@pytest.mark.parametrize(("type_", "value", "words"), MISFITS, ids=MISFIT_IDS)
+def test_a_result_that_would_come_back_otherwise_fails_its_step_which_is_undone(
+    type_: Any, value: Any, words: str
+) -> None:
+    runs: list[object] = []
+    undone: list[object] = []
+
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step("act", giving(value, type_, runs), compensate=undone.append)
+
+    with pytest.raises(WorkflowFailedError, match=words) as caught:
+        asyncio.run(run(one_step))
+    assert isinstance(caught.value.__cause__, SerializationError)
+    assert runs == [1]
+    assert undone == [value]
+
+
+@pytest.mark.parametrize(("type_", "value", "words"), MISFITS, ids=MISFIT_IDS)
+def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
+    type_: Any, value: Any, words: str
+) -> None:
+    async def takes(ctx: WorkflowContext, given: Any) -> None:
+        raise AssertionError("it must not run")
+
+    async def gives(ctx: WorkflowContext) -> Any:
+        return value
+
+    takes.__annotations__["given"] = type_
+    gives.__annotations__["return"] = type_
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            with pytest.raises(SerializationError, match=words):
+                await engine.run(workflow(takes), value, execution_id="one")
+            assert await store.load_execution("one") is None
+            with pytest.raises(WorkflowCodeError, match=words):
+                await engine.run(workflow(gives), execution_id="one")
+            record = await store.load_execution("one")
+            assert record is not None
+            assert not record.status.is_terminal
+
+    asyncio.run(life())
+
+
+async def run(definition: WorkflowDefinition[Any], *args: Any) -> Any:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        return await engine.run(definition, *args)
