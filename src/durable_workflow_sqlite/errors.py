@@ -327,7 +327,7 @@ class StoreReadOnlyError(StoreError):
 
 
 class StoreGoneError(StoreError):
-    """The file was deleted, moved or replaced while it was open.
+    """The file, or its log, was deleted, moved or replaced while it was open.
 
     Data written to such a file is lost, so the store writes nothing. Put the file back, or open
     the new file as a new store.

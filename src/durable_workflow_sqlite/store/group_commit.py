@@ -23,7 +23,8 @@ from typing import Any, Final, TypeVar, cast
 
 from durable_workflow_sqlite.errors import SerializationError, StoreError, StoreGoneError
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
-from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, file_at
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 T = TypeVar("T")
@@ -39,8 +40,8 @@ RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
 AT_ONCE_S: Final = 0.002
 """For how long writes may be committed at once before the event loop has its turn."""
 
-LOOK_AT_FILE_EVERY_S: Final = 0.00025
-"""How often those, and reads, look whether the file is still there: a look is a system call."""
+LOOK_AT_FILES_EVERY_S: Final = 0.00025
+"""How often those, and reads, look whether the files are still there: a look is a system call."""
 
 ALONE_AFTER: Final = 3
 """Groups of one in a row, after which a write is taken to be alone."""
@@ -88,14 +89,14 @@ class GroupCommit:
         self,
         connection: sqlite3.Connection,
         *,
-        path: str | None,
+        files: OpenFiles | None,
         waits_for_disk: bool,
         bound_to_thread: bool,
         checkpointer: Checkpointer | None,
     ) -> None:
         self._connection = connection
-        self._path = path
-        self._file = None if path is None else file_at(path)
+        self._path = None if files is None else files.database
+        self._files = files
         self._waits_for_disk = waits_for_disk
         self._bound_to_thread = bound_to_thread
         self._checkpointer = checkpointer
@@ -105,7 +106,7 @@ class GroupCommit:
         self._one_by_one = False
         self._alone = 0
         self._at_once_until = 0.0
-        self._look_at_file_at = 0.0
+        self._look_at_files_at = 0.0
         self._in_thread: asyncio.Future[list[_Outcome]] | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
@@ -150,7 +151,7 @@ class GroupCommit:
         self._enter()
         while self._in_thread is not None:
             await asyncio.wait([self._in_thread])
-        self._look_at_file_now_and_then(monotonic())
+        self._look_at_files_now_and_then(monotonic())
         try:
             self._roll_back_what_is_left()
             return operation()
@@ -164,7 +165,7 @@ class GroupCommit:
         if self._in_thread is not None or self._closed:
             return self._news  # the answer can wait until nobody else uses the connection
         try:
-            self._check_file()
+            self._check_files()
             (version,) = self._connection.execute("pragma data_version").fetchone()
         except (*FAILURES, StoreError):
             version = None  # whoever looks for the news will meet the error
@@ -235,7 +236,7 @@ class GroupCommit:
         try:
             if self._busy_timeout_ms:
                 self._set_busy_timeout(0)
-            self._look_at_file_now_and_then(now)
+            self._look_at_files_now_and_then(now)
             self._connection.execute("begin immediate")
         except (*FAILURES, StoreError):
             return False  # the flush will meet it again
@@ -248,6 +249,8 @@ class GroupCommit:
             if shortcut is None or not self._connection.execute(*shortcut).rowcount:
                 result = operation()
             self._connection.execute("commit")
+            if self._files is not None:
+                self._files.check_log()
         except BaseException as error:
             self._roll_back()
             translated = self._translated(error)
@@ -360,7 +363,7 @@ class GroupCommit:
         return outcomes
 
     def _begin(self) -> None:
-        self._check_file()
+        self._check_files()
         if self._connection.in_transaction:
             if not self._rollback_failed:
                 raise StoreError(
@@ -370,18 +373,14 @@ class GroupCommit:
             self._roll_back_what_is_left()
         self._connection.execute("begin immediate")
 
-    def _look_at_file_now_and_then(self, now: float) -> None:
-        if now >= self._look_at_file_at:
-            self._check_file()
-            self._look_at_file_at = now + LOOK_AT_FILE_EVERY_S
+    def _look_at_files_now_and_then(self, now: float) -> None:
+        if now >= self._look_at_files_at:
+            self._check_files()
+            self._look_at_files_at = now + LOOK_AT_FILES_EVERY_S
 
-    def _check_file(self) -> None:
-        if self._path is not None and (at := file_at(self._path)) != self._file:
-            fate = "moved or deleted" if at is None else "replaced by another file"
-            raise StoreGoneError(
-                f"{self._path} was {fate} while it was open; nothing is written to it or read from"
-                " it any more. Put it back, or open what is there now as a new store"
-            )
+    def _check_files(self) -> None:
+        if self._files is not None:
+            self._files.check()
 
     @property
     def _is_checkpointing(self) -> bool:
@@ -444,7 +443,9 @@ class GroupCommit:
     def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome]:
         try:
             self._connection.execute("commit")
-        except FAILURES as error:
+            if self._files is not None:
+                self._files.check_log()
+        except (*FAILURES, StoreGoneError) as error:
             self._roll_back()
             return [
                 (future, None, failed or self._translated(error)) for future, _, failed in outcomes

@@ -50,6 +50,7 @@ from durable_workflow_sqlite.store.connection import (
 from durable_workflow_sqlite.store.executions import finished, load_execution, load_statuses
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.migrations import load_migrations, migrate, pending
+from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.queue import Queue
 from durable_workflow_sqlite.store.retention import Retention
 from durable_workflow_sqlite.store.rows import (
@@ -142,11 +143,12 @@ class SqliteCheckpointStore(CheckpointStore):
         )
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
-        self._checkpointer = None if path is None else Checkpointer(path)
+        files = None if path is None else OpenFiles(connection, path)
+        self._checkpointer = None if files is None else Checkpointer(files)
         self._lock = WorkerLock(path)
         self._commit = GroupCommit(
             connection,
-            path=path,
+            files=files,
             waits_for_disk=path is not None and synchronous == "full",
             bound_to_thread=is_bound_to_thread(connection),
             checkpointer=self._checkpointer,
