@@ -16,6 +16,7 @@ from typing import Final
 
 from durable_workflow_sqlite.errors import StoreGoneError
 from durable_workflow_sqlite.store.connection import file_at
+from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES
 
 _stat: Final = os.stat  # half the time of Path.stat, at every commit
@@ -34,6 +35,9 @@ class OpenFiles:
         self._opened_log = file_at(self.log)
         self._opened_index = file_at(self._index)
         self._saved: bool | None = None
+        for path, opened in ((self.log, self._opened_log), (self._index, self._opened_index)):
+            if opened is not None:
+                give_rights_of(database, path)
 
     def check(self) -> None:
         """Raises StoreGoneError, if one is not what was opened."""
