@@ -15,6 +15,7 @@ from typing import Final
 
 from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
 from durable_workflow_sqlite.store.connection import LOG_BYTES, open_existing
+from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.open_files import OpenFiles
 
 LOOK_EVERY: Final = 16
@@ -77,7 +78,7 @@ class Checkpointer:
         if self._thread is not None and self.wants_lock:
             self._thread.join(seconds)
 
-    async def close(self, connection: sqlite3.Connection | None) -> None:
+    async def close(self, connection: sqlite3.Connection | None, guard: LockGuard) -> None:
         """Close a connection (or none, if others will) and leave no long log, in a thread.
 
         The last connection that closes copies the log and deletes it. Where others are left, the
@@ -86,19 +87,25 @@ class Checkpointer:
         with ThreadPoolExecutor(1, "durable-workflow-close") as executor:
             loop = asyncio.get_running_loop()
             try:
-                closing = loop.run_in_executor(executor, self._close, connection)
+                closing = loop.run_in_executor(executor, self._close, connection, guard)
             except RuntimeError:
-                self._close(connection)  # the interpreter is ending, and gives no more threads
+                # The interpreter is ending, and gives no more threads.
+                self._close(connection, guard)
             else:
                 await closing
 
-    def _close(self, connection: sqlite3.Connection | None) -> None:
+    def _close(self, connection: sqlite3.Connection | None, guard: LockGuard) -> None:
         if self._thread is not None:
             self._thread.join()
-        # Else the log that is there now is not the one that others may still have open.
+        # Else SQLite would copy a log that is gone into what others have written since, and
+        # delete theirs: under the guard, it cannot.
         are_there = self._files.are_there
+        if are_there:
+            guard.release()
         if connection is not None:
             connection.close()
+            guard.release()
+        guard.tidy()
         if are_there and self._commits and self._log_size() > 0:
             try:
                 waits_s = (0.0, *READERS_MAY_TAKE_S[1])

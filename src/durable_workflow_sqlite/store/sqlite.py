@@ -49,6 +49,7 @@ from durable_workflow_sqlite.store.connection import (
 )
 from durable_workflow_sqlite.store.executions import finished, load_execution, load_statuses
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
+from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.migrations import load_migrations, migrate, pending
 from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.queue import Queue
@@ -165,6 +166,7 @@ class SqliteCheckpointStore(CheckpointStore):
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
         }
+        self._guard = LockGuard(path)
 
     @classmethod
     def file(
@@ -213,7 +215,8 @@ class SqliteCheckpointStore(CheckpointStore):
         if not self._owns_connection:
             self._give_back()
         if self._checkpointer is not None:
-            await self._checkpointer.close(self._connection if self._owns_connection else None)
+            connection = self._connection if self._owns_connection else None
+            await self._checkpointer.close(connection, self._guard)
         elif self._owns_connection:
             self._connection.close()
 
