@@ -93,6 +93,7 @@ class GroupCommit:
         waits_for_disk: bool,
         bound_to_thread: bool,
         checkpointer: Checkpointer | None,
+        is_intact: Callable[[], bool] = lambda: True,
     ) -> None:
         self._connection = connection
         self._path = None if files is None else files.database
@@ -100,6 +101,9 @@ class GroupCommit:
         self._waits_for_disk = waits_for_disk
         self._bound_to_thread = bound_to_thread
         self._checkpointer = checkpointer
+        self._is_intact = is_intact
+        self._schema_version: int | None = None
+        self._is_restored = False
         self._queue: list[_Queued] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refusals = _Refusals()
@@ -167,6 +171,8 @@ class GroupCommit:
         try:
             self._check_files()
             (version,) = self._connection.execute("pragma data_version").fetchone()
+            if version != self._data_version:
+                self._look_whether_it_was_restored()
         except (*FAILURES, StoreError):
             version = None  # whoever looks for the news will meet the error
         if version is None or version != self._data_version:
@@ -238,7 +244,9 @@ class GroupCommit:
                 self._set_busy_timeout(0)
             self._look_at_files_now_and_then(now)
             self._connection.execute("begin immediate")
+            self._look_whether_it_was_restored()
         except (*FAILURES, StoreError):
+            self._roll_back()
             return False  # the flush will meet it again
         return True
 
@@ -263,6 +271,8 @@ class GroupCommit:
 
     def _flush(self) -> None:
         """Commit what is queued, without waiting for a lock or a disk here."""
+        if self._in_thread is not None:
+            return
         if not self._queue:
             self._refusals = _Refusals()
             return
@@ -347,7 +357,8 @@ class GroupCommit:
             except BaseException as error:  # noqa: BLE001 - whoever asked must hear of it
                 outcomes = self._all_failed(group, error)
             _settle(outcomes)
-            self._flush()  # what was asked for in the meantime
+            # What was asked for in the meantime, after those that this has woken.
+            asyncio.get_running_loop().call_soon(self._flush)
 
         self._in_thread = flushing
         flushing.add_done_callback(settle)
@@ -372,6 +383,11 @@ class GroupCommit:
                 )
             self._roll_back_what_is_left()
         self._connection.execute("begin immediate")
+        try:
+            self._look_whether_it_was_restored()
+        except BaseException:
+            self._roll_back()
+            raise
 
     def _look_at_files_now_and_then(self, now: float) -> None:
         if now >= self._look_at_files_at:
@@ -381,6 +397,27 @@ class GroupCommit:
     def _check_files(self) -> None:
         if self._files is not None:
             self._files.check()
+            if self._is_restored:
+                raise self._restored()
+
+    def _look_whether_it_was_restored(self) -> None:
+        """The backup API gives a database a new schema version, as a changed schema does."""
+        if self._files is None:
+            return
+        (version,) = self._connection.execute("pragma schema_version").fetchone()
+        if version != self._schema_version:
+            if self._schema_version is not None and not self._is_intact():
+                self._is_restored = True
+                raise self._restored()
+            self._schema_version = version
+
+    def _restored(self) -> StoreGoneError:
+        return StoreGoneError(
+            f"{self._path} was restored while it was open: what this worker had written is not in"
+            " it any more. So nothing is written to it or read from it any more, and its executions"
+            " are left as they are there. Stop every process that has it open, then start them"
+            " again"
+        )
 
     @property
     def _is_checkpointing(self) -> bool:

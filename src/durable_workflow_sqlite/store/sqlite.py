@@ -50,7 +50,12 @@ from durable_workflow_sqlite.store.connection import (
 from durable_workflow_sqlite.store.executions import finished, load_execution, load_statuses
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.lock_guard import LockGuard
-from durable_workflow_sqlite.store.migrations import load_migrations, migrate, pending
+from durable_workflow_sqlite.store.migrations import (
+    SCHEMA_VERSION,
+    load_migrations,
+    migrate,
+    pending,
+)
 from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.queue import Queue
 from durable_workflow_sqlite.store.retention import Retention
@@ -153,6 +158,7 @@ class SqliteCheckpointStore(CheckpointStore):
             waits_for_disk=path is not None and synchronous == "full",
             bound_to_thread=is_bound_to_thread(connection),
             checkpointer=self._checkpointer,
+            is_intact=self._is_intact,
         )
         access = (connection, self._queries, self._commit)
         self._claims = Claims(*access, self._lock)
@@ -220,6 +226,12 @@ class SqliteCheckpointStore(CheckpointStore):
         elif self._owns_connection:
             self._connection.close()
 
+    def _is_intact(self) -> bool:
+        """Whether the database, as it is now, is the one that this store has written to."""
+        self._known_workflows.clear()
+        (version,) = self._connection.execute("pragma user_version").fetchone()
+        return version >= SCHEMA_VERSION and self._claims.are_intact()
+
     def _give_back(self) -> None:
         connection = self._connection
         connection.isolation_level, connection.row_factory, connection.text_factory = self._restore
@@ -242,6 +254,7 @@ class SqliteCheckpointStore(CheckpointStore):
                 lambda: self._save_all(records, claim, []),
                 self._shortcut_for(checkpoint, claim.fencing_token),
             )
+            self._claims.saved(claim, records)
             return
         final: list[str] = []
         for record in records:
@@ -253,12 +266,16 @@ class SqliteCheckpointStore(CheckpointStore):
                 final.append(record.workflow_execution_id)
         if records:
             await self._commit.write(lambda: self._save_all(records, claim, final))
+            if claim is not None:
+                self._claims.saved(claim, records)
+            self._claims.let_go(final)
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
     ) -> None:
         for record in records:
             if not self._savers[type(record)](record, claim) and claim is not None:
+                self._claims.let_go([claim.workflow_execution_id])
                 raise _claim_lost(claim)
         # Last, since the records beside a final one are written under the claim, too.
         for execution_id in final:
@@ -411,6 +428,7 @@ class SqliteCheckpointStore(CheckpointStore):
         claim = await self._commit.write(create)
         if claim is not None:
             self._known_workflows.add(workflow.workflow_id)
+            self._claims.took([claim])
         return claim
 
     async def enqueue_execution(self, workflow: Workflow, execution: WorkflowExecution) -> bool:
