@@ -63,20 +63,16 @@ def starts(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
 def run_one(connection: sqlite3.Connection, steps: int) -> None:
     execute = connection.execute
     execute("begin immediate")
-    execute("pragma schema_version").fetchone()
     execution_id, token = start(connection)
     execute("commit")
     for number in range(steps):
         execute("begin immediate")
-        execute("pragma schema_version").fetchone()
         execute(INTENT, intent_values(execution_id, number, token))
         execute("commit")
         execute("begin immediate")
-        execute("pragma schema_version").fetchone()
         execute(OUTCOME, outcome_values(execution_id, number, str(number), token))
         execute("commit")
     execute("begin immediate")
-    execute("pragma schema_version").fetchone()
     finish(connection, execution_id, token, steps)
     execute("commit")
 
@@ -84,23 +80,19 @@ def run_one(connection: sqlite3.Connection, steps: int) -> None:
 def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
     execute = connection.execute
     execute("begin immediate")
-    execute("pragma schema_version").fetchone()
     started = [start(connection) for _ in range(count)]
     execute("commit")
     for number in range(steps):
         output = str(number)
         execute("begin immediate")
-        execute("pragma schema_version").fetchone()
         for one, token in started:
             execute(INTENT, intent_values(one, number, token))
         execute("commit")
         execute("begin immediate")
-        execute("pragma schema_version").fetchone()
         for one, token in started:
             execute(OUTCOME, outcome_values(one, number, output, token))
         execute("commit")
     execute("begin immediate")
-    execute("pragma schema_version").fetchone()
     for one, token in started:
         finish(connection, one, token, steps)
     execute("commit")

@@ -68,6 +68,25 @@ class _NothingChangedError(Exception):
     """A shortcut changed no row: its operation is to be run instead."""
 
 
+class _NewSchemaError(Exception):
+    """A transaction is to be run again, once the database has been looked at."""
+
+
+class _SchemaMayBeNew:
+    """Whether SQLite has compiled a statement, as it does once, and anew for a new schema version.
+
+    To ask for the version in each transaction would take a tenth of it. SQLite compares it before
+    it runs a statement, and calls an authorizer when it has to compile one.
+    """
+
+    def __init__(self) -> None:
+        self.is_so = False
+
+    def __call__(self, *_: object) -> int:
+        self.is_so = True
+        return sqlite3.SQLITE_OK
+
+
 class _Refusals:
     """How often, and until when, a group has asked for a lock that someone else holds."""
 
@@ -103,6 +122,10 @@ class GroupCommit:
         self._checkpointer = checkpointer
         self._is_intact = is_intact
         self._schema_version: int | None = None
+        self._schema_may_be_new = _SchemaMayBeNew()
+        if files is not None:
+            connection.set_authorizer(self._schema_may_be_new)
+            self._schema_may_be_new.is_so = True
         self._is_restored = False
         self._queue: list[_Queued] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -142,7 +165,8 @@ class GroupCommit:
             and self._loop is asyncio.get_running_loop()
             and self._begins_at_once(now)
         ):
-            return self._run_at_once(operation, shortcut)
+            with suppress(_NewSchemaError):
+                return self._run_at_once(operation, shortcut)
         loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, shortcut, future))
@@ -171,7 +195,7 @@ class GroupCommit:
         try:
             self._check_files()
             (version,) = self._connection.execute("pragma data_version").fetchone()
-            if version != self._data_version:
+            if version != self._data_version and self._files is not None:
                 self._look_whether_it_was_restored()
         except (*FAILURES, StoreError):
             version = None  # whoever looks for the news will meet the error
@@ -204,6 +228,8 @@ class GroupCommit:
         with suppress(*FAILURES):  # it may be closed already
             self._roll_back_what_is_left()
             self._set_busy_timeout(BUSY_TIMEOUT_MS)
+            if self._files is not None:
+                self._connection.set_authorizer(None)
 
     def _stop_thread(self) -> None:
         if self._executor is not None:
@@ -244,7 +270,8 @@ class GroupCommit:
                 self._set_busy_timeout(0)
             self._look_at_files_now_and_then(now)
             self._connection.execute("begin immediate")
-            self._look_whether_it_was_restored()
+            if self._schema_may_be_new.is_so:
+                self._look_whether_it_was_restored()
         except (*FAILURES, StoreError):
             self._roll_back()
             return False  # the flush will meet it again
@@ -256,9 +283,9 @@ class GroupCommit:
             result: Any = None
             if shortcut is None or not self._connection.execute(*shortcut).rowcount:
                 result = operation()
+            if self._schema_may_be_new.is_so and self._is_schema_new():
+                raise _NewSchemaError
             self._connection.execute("commit")
-            if self._files is not None:
-                self._files.check_log()
         except BaseException as error:
             self._roll_back()
             translated = self._translated(error)
@@ -368,7 +395,7 @@ class GroupCommit:
             self._checkpointer.wait(CHECKPOINT_FIRST_S)
         self._begin()
         outcomes = self._run(group)
-        if outcomes is None:
+        while outcomes is None:
             self._begin()
             outcomes = self._run_one_by_one(group)
         return outcomes
@@ -383,11 +410,12 @@ class GroupCommit:
                 )
             self._roll_back_what_is_left()
         self._connection.execute("begin immediate")
-        try:
-            self._look_whether_it_was_restored()
-        except BaseException:
-            self._roll_back()
-            raise
+        if self._schema_may_be_new.is_so:
+            try:
+                self._look_whether_it_was_restored()
+            except BaseException:
+                self._roll_back()
+                raise
 
     def _look_at_files_now_and_then(self, now: float) -> None:
         if now >= self._look_at_files_at:
@@ -400,16 +428,24 @@ class GroupCommit:
             if self._is_restored:
                 raise self._restored()
 
-    def _look_whether_it_was_restored(self) -> None:
+    def _is_schema_new(self) -> bool:
         """The backup API gives a database a new schema version, as a changed schema does."""
-        if self._files is None:
-            return
-        (version,) = self._connection.execute("pragma schema_version").fetchone()
+        self._schema_may_be_new.is_so = self._load_schema_version() != self._schema_version
+        return self._schema_may_be_new.is_so
+
+    def _look_whether_it_was_restored(self) -> None:
+        """To be called before a transaction writes: what it claims is not known to be held yet."""
+        version = self._load_schema_version()
         if version != self._schema_version:
             if self._schema_version is not None and not self._is_intact():
                 self._is_restored = True
                 raise self._restored()
             self._schema_version = version
+        self._schema_may_be_new.is_so = False
+
+    def _load_schema_version(self) -> int:
+        (version,) = self._connection.execute("pragma schema_version").fetchone()
+        return int(version)
 
     def _restored(self) -> StoreGoneError:
         return StoreGoneError(
@@ -431,7 +467,7 @@ class GroupCommit:
             self._busy_timeout_ms = milliseconds
 
     def _run(self, group: list[_Queued]) -> list[_Outcome] | None:
-        """Run and commit a group whose transaction has begun; None if one of several failed."""
+        """Run and commit a group whose transaction has begun; None if it is to be run again."""
         outcomes: list[_Outcome] = []
         shortcuts: dict[str, list[tuple[Any, ...]]] = {}
         try:
@@ -456,7 +492,7 @@ class GroupCommit:
                 raise _NothingChangedError
         shortcuts.clear()
 
-    def _run_one_by_one(self, group: list[_Queued]) -> list[_Outcome]:
+    def _run_one_by_one(self, group: list[_Queued]) -> list[_Outcome] | None:
         """As `_run`, with each operation behind a savepoint, so that it fails alone."""
         outcomes: list[_Outcome] = []
         try:
@@ -477,8 +513,12 @@ class GroupCommit:
             return self._all_failed(group, error)
         return self._commit(outcomes)
 
-    def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome]:
+    def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome] | None:
+        """None if it is to be run again: the database may not be the one that it was meant for."""
         try:
+            if self._schema_may_be_new.is_so and self._is_schema_new():
+                self._roll_back()
+                return None
             self._connection.execute("commit")
             if self._files is not None:
                 self._files.check_log()
@@ -510,6 +550,14 @@ class GroupCommit:
         return [(future, None, self._translated(error)) for _, _, future in group]
 
     def _translated(self, error: BaseException) -> BaseException:
+        if self._schema_may_be_new.is_so:
+            # What was restored may be why it failed, as by a claim that is not there.
+            try:
+                self._look_whether_it_was_restored()
+            except StoreGoneError as restored:
+                return restored
+            except (*FAILURES, StoreError):
+                pass  # it will be looked at again
         if isinstance(error, sqlite3.DataError | OverflowError):
             too_long = SerializationError(f"the database cannot hold a value this long: {error}")
             too_long.__cause__ = error

@@ -2,7 +2,7 @@
 
 SQLite goes on writing to a file that was deleted or replaced, and what it writes there ends with
 the process (sqlite.org/howtocorrupt.html, 2.4). So the files are looked at before a transaction,
-and the log once more after it: what is told as committed is in the log that others find.
+at most every quarter of a millisecond, and what a log that is gone holds is saved at once.
 
 While a connection is open, nobody deletes its log by right. The last connection that closes does,
 and who changes the journal mode, but both must have the database alone for it.
@@ -55,7 +55,7 @@ class OpenFiles:
             )
 
     def check_log(self) -> None:
-        """As `check`, of the log alone. What is committed to another one is lost."""
+        """As `check`, of the log alone."""
         opened = self._opened_log
         if opened is None:
             return
