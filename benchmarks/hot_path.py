@@ -39,6 +39,7 @@ from durable_workflow_sqlite.records import WorkflowClaim
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import open_connection
 from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.open_files import OpenFiles
 
 
 class Load(NamedTuple):
@@ -77,12 +78,13 @@ def by_group_commit(file: Path, load: Load) -> float:
         connection.execute("begin immediate")
         started = [floor.start(connection) for _ in range(load.executions)]
         connection.execute("commit")
+        files = OpenFiles(connection, str(file))
         commit = GroupCommit(
             connection,
-            path=str(file),
+            files=files,
             waits_for_disk=False,
             bound_to_thread=False,
-            checkpointer=Checkpointer(str(file)),
+            checkpointer=Checkpointer(files),
         )
 
         async def write(statement: str, values: tuple[Any, ...]) -> None:

@@ -327,10 +327,10 @@ class StoreReadOnlyError(StoreError):
 
 
 class StoreGoneError(StoreError):
-    """The file was deleted, moved or replaced while it was open.
+    """The file, or its log, was deleted, moved or replaced while it was open, or it was restored.
 
-    Data written to such a file is lost, so the store writes nothing. Put the file back, or open
-    the new file as a new store.
+    Data written to such a file is lost or does not fit, so the store writes nothing. Put the file
+    back, or open the new file as a new store.
     """
 
     may_pass = False

@@ -245,6 +245,86 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
 
 
 @pytest.mark.faults
+@SYNCHRONOUS
+@WHEN
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on(
+    tmp_path: Path, synchronous: Literal["normal", "full"], in_a_step: bool, suffix: str
+) -> None:
+    file = tmp_path / "workflows.db"
+    story = Story(Path(f"{file}{suffix}").unlink, in_a_step=in_a_step)
+
+    async def live() -> None:
+        async with (
+            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
+            DurableEngine(store, workflows=[story.workflow]) as engine,
+        ):
+            handle = await engine.start(story.workflow, execution_id=ID)
+            for _ in range(2):  # also who asks later
+                with pytest.raises(StoreGoneError, match="then start them again"):
+                    await handle.result()
+
+    async def go_on() -> None:
+        async with (
+            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
+            DurableEngine(store, workflows=[story.workflow]) as engine,
+        ):
+            assert await engine.run(story.workflow, execution_id=ID) == STEPS
+
+    asyncio.run(live())
+    first = Life(tuple(story.lines), look(file, ID))
+    story.lines.clear()
+    asyncio.run(go_on())
+    assert violations([first, Life(tuple(story.lines), look(file, ID))]) == []
+
+
+@pytest.mark.faults
+@SYNCHRONOUS
+@WHEN
+def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_one_goes_on(
+    tmp_path: Path, synchronous: Literal["normal", "full"], in_a_step: bool
+) -> None:
+    file, backup = tmp_path / "workflows.db", tmp_path / "backup.db"
+
+    def copy(source: Path, target: Path) -> None:
+        with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+            one.backup(other)
+
+    class Restored(Story):
+        async def _act(self, name: str) -> str:
+            if name == "step 1" and not backup.exists():
+                copy(file, backup)
+            return await super()._act(name)
+
+    story = Restored(lambda: copy(backup, file), size=10, in_a_step=in_a_step)
+
+    async def live() -> None:
+        async with (
+            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
+            DurableEngine(store, workflows=[story.workflow]) as engine,
+        ):
+            handle = await engine.start(story.workflow, execution_id=ID)
+            with pytest.raises(StoreGoneError, match="was restored while it was open"):
+                await handle.result()
+
+    async def go_on() -> None:
+        async with (
+            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
+            DurableEngine(store, workflows=[story.workflow]) as engine,
+        ):
+            assert await engine.run(story.workflow, execution_id=ID) == STEPS
+
+    asyncio.run(live())
+    # As after a crash at the time of the backup: what came later runs again.
+    before = Life(("run step 0", "done step 0", "run step 1"), look(file, ID))
+    story.lines.clear()
+    asyncio.run(go_on())
+    assert violations([before, Life(tuple(story.lines), look(file, ID))]) == []
+    assert "run step 0" not in story.lines
+    assert "run step 1" in story.lines
+
+
+@pytest.mark.faults
 def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(tmp_path: Path) -> None:
     file = tmp_path / "workflows.db"
 

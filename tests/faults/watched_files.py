@@ -7,7 +7,7 @@ that the other one holds in the same process.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -148,6 +148,9 @@ class WatchedConnection:
 
     def cursor(self) -> Rows:
         return Rows([], -1)
+
+    def set_authorizer(self, authorizer: Callable[..., int] | None) -> None:
+        self._connection.set_authorizer(authorizer)
 
     @property
     def in_transaction(self) -> bool:

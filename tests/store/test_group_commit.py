@@ -367,7 +367,7 @@ def test_a_file_that_is_gone_takes_no_writes(
             for n in range(5):
                 await store.save_checkpoint(new_checkpoint("e", 10 + n))
             befall(file, fate)
-            await asyncio.sleep(4 * group_commit.LOOK_AT_FILE_EVERY_S)
+            await asyncio.sleep(4 * group_commit.LOOK_AT_FILES_EVERY_S)
             outcomes = await asyncio.gather(
                 *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
                 return_exceptions=True,

@@ -9,29 +9,36 @@ The mark may miss one, but gives no false alarm: it is written before the checkp
 write lock, so that a crash in between leaves it too far ahead, never behind; it is compared with
 the log under a lock of its own; and a log that is deleted, as by the last connection that closes,
 or mended after a crash, gets a new salt by chance, which is not near the old one.
+
+A file of that name which cannot be a mark is somebody else's, and is left alone.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from durable_workflow_sqlite.store.file_rights import give_rights_of
+
 NEARBY: Final = 1000
 """How far a salt may be ahead and be taken for one that was counted up, and not for a new one."""
 
 _HEADER_BYTES: Final = 32
 _SALT: Final = struct.Struct(">I")
+_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class CheckpointMark:
     """The mark of one database. Errors of the file system are passed over: it goes unmarked."""
 
     def __init__(self, database: str) -> None:
+        self._database = database
         self._log = f"{database}-wal"
         self._path = Path(f"{database}-mark")
         self._seen: int | None = None
@@ -88,6 +95,8 @@ class CheckpointMark:
         try:
             with self._locked() as file:
                 os.pwrite(file, _SALT.pack(salt), 0)
+        except FileExistsError:
+            pass  # it is no mark
         except OSError:
             with suppress(OSError):  # better none than one that is behind
                 self._path.unlink()
@@ -95,8 +104,17 @@ class CheckpointMark:
     @contextmanager
     def _locked(self) -> Generator[int]:
         while True:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
+                file = os.open(self._path, _OPEN, 0o666)
+            except OSError:
+                if self._path.is_symlink() or self._path.is_dir():
+                    raise FileExistsError(f"{self._path} is no mark") from None
+                raise
+            try:
+                found = os.fstat(file)
+                if not stat.S_ISREG(found.st_mode) or found.st_size not in (0, _SALT.size):
+                    raise FileExistsError(f"{self._path} is no mark")
+                give_rights_of(self._database, file)
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if _is_at(self._path, file):
                     yield file

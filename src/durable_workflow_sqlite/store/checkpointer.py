@@ -8,12 +8,15 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Final
 
 from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
-from durable_workflow_sqlite.store.connection import LOG_BYTES, file_at, open_existing
+from durable_workflow_sqlite.store.connection import LOG_BYTES, open_existing
+from durable_workflow_sqlite.store.lock_guard import LockGuard
+from durable_workflow_sqlite.store.open_files import OpenFiles
 
 LOOK_EVERY: Final = 16
 """Commits between two looks at the log's size."""
@@ -46,11 +49,11 @@ class Checkpointer:
     it. That is done before the lock is taken, while others commit.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._log = f"{path}-wal"
-        self._file = file_at(path)
-        self._mark = CheckpointMark(path)
+    def __init__(self, files: OpenFiles) -> None:
+        self._files = files
+        self._path = files.database
+        self._log = files.log
+        self._mark = CheckpointMark(self._path)
         self._commits = 0
         self._due_at = LOG_BYTES
         self._tries = 0
@@ -75,7 +78,7 @@ class Checkpointer:
         if self._thread is not None and self.wants_lock:
             self._thread.join(seconds)
 
-    async def close(self, connection: sqlite3.Connection | None) -> None:
+    async def close(self, connection: sqlite3.Connection | None, guard: LockGuard) -> None:
         """Close a connection (or none, if others will) and leave no long log, in a thread.
 
         The last connection that closes copies the log and deletes it. Where others are left, the
@@ -84,21 +87,30 @@ class Checkpointer:
         with ThreadPoolExecutor(1, "durable-workflow-close") as executor:
             loop = asyncio.get_running_loop()
             try:
-                closing = loop.run_in_executor(executor, self._close, connection)
+                closing = loop.run_in_executor(executor, self._close, connection, guard)
             except RuntimeError:
-                self._close(connection)  # the interpreter is ending, and gives no more threads
+                # The interpreter is ending, and gives no more threads.
+                self._close(connection, guard)
             else:
                 await closing
 
-    def _close(self, connection: sqlite3.Connection | None) -> None:
+    def _close(self, connection: sqlite3.Connection | None, guard: LockGuard) -> None:
         if self._thread is not None:
             self._thread.join()
+        # Else SQLite would copy a log that is gone into what others have written since, and
+        # delete theirs: under the guard, it cannot.
+        are_there = self._files.are_there
+        if are_there:
+            guard.release()
         if connection is not None:
             connection.close()
-        if self._commits and self._log_size() > 0:
+            guard.release()
+        guard.tidy()
+        if are_there and self._commits and self._log_size() > 0:
             try:
                 waits_s = (0.0, *READERS_MAY_TAKE_S[1])
-                checkpoint(self._path, waits_s, keep_bytes=0, file=self._file)
+                is_ours = self._files.is_database_there
+                checkpoint(self._path, waits_s, keep_bytes=0, is_ours=is_ours)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one will do it
                 _log.info("could not empty the log of %s: %s", self._path, error)
         self._mark.remove_if_over()
@@ -155,7 +167,7 @@ class Checkpointer:
                 _sync(self._log)
             with self._guard:
                 self._is_syncing, self.wants_lock = False, True
-            checkpoint(self._path, waits_s, file=self._file)
+            checkpoint(self._path, waits_s, is_ours=lambda: self._files.are_there)
         except Exception:  # noqa: BLE001 - whatever it is
             # The next one will do it; until then the log is longer and nothing is lost.
             _log.warning("could not checkpoint %s; will try again", self._path, exc_info=True)
@@ -204,20 +216,20 @@ def checkpoint(
     waits_s: tuple[float, ...] = (),
     *,
     keep_bytes: int = LOG_BYTES,
-    file: tuple[int, int] | None = None,
+    is_ours: Callable[[], bool] = lambda: True,
 ) -> None:
     """Copy the whole log into the database, while nobody can commit. Raises sqlite3.Error.
 
     waits_s: how long to hold up writers, in one try after another, so that readers leave and the
     log can begin anew here; without any, the next commit begins it anew if it can.
     keep_bytes: to which length a log that begins anew here is cut.
-    file: which file must be at that path (`file_at`): the log of one that was replaced does not
-    belong to what is there now, and would ruin it.
+    is_ours: whether what is at that path is what it was: the log of a file that was replaced does
+    not belong to what is there now, and would ruin it.
     """
     mark = CheckpointMark(path)
     salt = mark.salt()
     with closing(open_existing(path)) as lock, closing(open_existing(path)) as worker:
-        if file is not None and file_at(path) != file:
+        if not is_ours():
             return  # nothing has been read through these connections
         for connection in (lock, worker):
             connection.execute("pragma wal_autocheckpoint = 0")

@@ -1,12 +1,24 @@
-"""Which worker has which execution, and which workers live."""
+"""Which worker has which execution, and which workers live.
+
+A worker remembers what it holds, and what it saved last under each claim. A database that was
+restored from a backup, by SQLite's backup API, while the worker lives, may hold the very claim and
+not what was saved under it since: a fencing token does not tell.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from datetime import datetime
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.records import ExecutionStatus, WorkflowClaim
+from durable_workflow_sqlite.records import (
+    ExecutionStatus,
+    Record,
+    StepCheckpoint,
+    WorkflowClaim,
+    WorkflowExecution,
+)
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.queries import LoadClaimRow, Queries
 from durable_workflow_sqlite.store.rows import time_to_text
@@ -27,6 +39,8 @@ class Claims:
         self._queries = queries
         self._commit = commit
         self._lock = lock
+        self._held: dict[str, tuple[WorkflowClaim, tuple[Record, ...]] | None] = {}
+        """By execution, the claim and what was saved last. None: it is being released."""
 
     @property
     def worker_id(self) -> str:
@@ -71,6 +85,56 @@ class Claims:
             fencing_token=token,
             status_before=status_before,
         )
+
+    # What is held, as far as it was committed
+
+    def took(self, claims: Iterable[WorkflowClaim]) -> None:
+        for claim in claims:
+            self._held[claim.workflow_execution_id] = (claim, ())
+
+    def saved(self, claim: WorkflowClaim, records: tuple[Record, ...]) -> None:
+        self._held[claim.workflow_execution_id] = (claim, records)
+
+    def releases(self, workflow_execution_id: str) -> None:
+        """It will be released, and nobody may hear when."""
+        self._held[workflow_execution_id] = None
+
+    def let_go(self, workflow_execution_ids: Iterable[str]) -> None:
+        for execution_id in workflow_execution_ids:
+            self._held.pop(execution_id, None)
+
+    def are_intact(self) -> bool:
+        """Whether the file has what is held, and nothing else of this worker."""
+        found = self._queries.load_claims_of(self._connection, worker_id=self.worker_id)
+        tokens = {row.workflow_execution_id: row.fencing_token for row in found}
+        return tokens.keys() <= self._held.keys() and all(
+            tokens.get(execution_id) == held[0].fencing_token and self._has(execution_id, held[1])
+            for execution_id, held in list(self._held.items())  # another thread may ask
+            if held is not None and held[0].worker_id == self.worker_id
+        )
+
+    def _has(self, execution_id: str, records: tuple[Record, ...]) -> bool:
+        """Whether the file has records that were saved together; compared as they are there."""
+        steps: dict[tuple[object, ...], StepCheckpoint] = {}
+        for record in records:
+            if isinstance(record, WorkflowExecution):
+                execution = self._queries.load_execution(
+                    self._connection, workflow_execution_id=execution_id
+                )
+                saved = (record.status.value, record.last_event)
+                if execution is None or (execution.status, execution.last_event) != saved:
+                    return False
+            elif isinstance(record, StepCheckpoint):
+                steps[record.branch, record.step_index, record.attempt] = record
+        if not steps:
+            return True
+        rows = self._queries.load_checkpoints(self._connection, workflow_execution_id=execution_id)
+        found: dict[tuple[object, ...], tuple[str, int | None]] = {
+            (row.branch, row.step_index, row.attempt): (row.status, row.event) for row in rows
+        }
+        return all(found.get(key) == (one.status.value, one.event) for key, one in steps.items())
+
+    # What is in the file
 
     def holds(self, claim: WorkflowClaim) -> bool:
         held = self.load(claim.workflow_execution_id)

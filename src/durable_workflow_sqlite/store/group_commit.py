@@ -23,7 +23,8 @@ from typing import Any, Final, TypeVar, cast
 
 from durable_workflow_sqlite.errors import SerializationError, StoreError, StoreGoneError
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
-from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, file_at
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 T = TypeVar("T")
@@ -39,8 +40,8 @@ RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
 AT_ONCE_S: Final = 0.002
 """For how long writes may be committed at once before the event loop has its turn."""
 
-LOOK_AT_FILE_EVERY_S: Final = 0.00025
-"""How often those, and reads, look whether the file is still there: a look is a system call."""
+LOOK_AT_FILES_EVERY_S: Final = 0.00025
+"""How often those, and reads, look whether the files are still there: a look is a system call."""
 
 ALONE_AFTER: Final = 3
 """Groups of one in a row, after which a write is taken to be alone."""
@@ -67,6 +68,25 @@ class _NothingChangedError(Exception):
     """A shortcut changed no row: its operation is to be run instead."""
 
 
+class _NewSchemaError(Exception):
+    """A transaction is to be run again, once the database has been looked at."""
+
+
+class _SchemaMayBeNew:
+    """Whether SQLite has compiled a statement, as it does once, and anew for a new schema version.
+
+    To ask for the version in each transaction would take a tenth of it. SQLite compares it before
+    it runs a statement, and calls an authorizer when it has to compile one.
+    """
+
+    def __init__(self) -> None:
+        self.is_so = False
+
+    def __call__(self, *_: object) -> int:
+        self.is_so = True
+        return sqlite3.SQLITE_OK
+
+
 class _Refusals:
     """How often, and until when, a group has asked for a lock that someone else holds."""
 
@@ -88,24 +108,32 @@ class GroupCommit:
         self,
         connection: sqlite3.Connection,
         *,
-        path: str | None,
+        files: OpenFiles | None,
         waits_for_disk: bool,
         bound_to_thread: bool,
         checkpointer: Checkpointer | None,
+        is_intact: Callable[[], bool] = lambda: True,
     ) -> None:
         self._connection = connection
-        self._path = path
-        self._file = None if path is None else file_at(path)
+        self._path = None if files is None else files.database
+        self._files = files
         self._waits_for_disk = waits_for_disk
         self._bound_to_thread = bound_to_thread
         self._checkpointer = checkpointer
+        self._is_intact = is_intact
+        self._schema_version: int | None = None
+        self._schema_may_be_new = _SchemaMayBeNew()
+        if files is not None:
+            connection.set_authorizer(self._schema_may_be_new)
+            self._schema_may_be_new.is_so = True
+        self._is_restored = False
         self._queue: list[_Queued] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refusals = _Refusals()
         self._one_by_one = False
         self._alone = 0
         self._at_once_until = 0.0
-        self._look_at_file_at = 0.0
+        self._look_at_files_at = 0.0
         self._in_thread: asyncio.Future[list[_Outcome]] | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
@@ -137,7 +165,8 @@ class GroupCommit:
             and self._loop is asyncio.get_running_loop()
             and self._begins_at_once(now)
         ):
-            return self._run_at_once(operation, shortcut)
+            with suppress(_NewSchemaError):
+                return self._run_at_once(operation, shortcut)
         loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, shortcut, future))
@@ -150,7 +179,7 @@ class GroupCommit:
         self._enter()
         while self._in_thread is not None:
             await asyncio.wait([self._in_thread])
-        self._look_at_file_now_and_then(monotonic())
+        self._look_at_files_now_and_then(monotonic())
         try:
             self._roll_back_what_is_left()
             return operation()
@@ -164,8 +193,10 @@ class GroupCommit:
         if self._in_thread is not None or self._closed:
             return self._news  # the answer can wait until nobody else uses the connection
         try:
-            self._check_file()
+            self._check_files()
             (version,) = self._connection.execute("pragma data_version").fetchone()
+            if version != self._data_version and self._files is not None:
+                self._look_whether_it_was_restored()
         except (*FAILURES, StoreError):
             version = None  # whoever looks for the news will meet the error
         if version is None or version != self._data_version:
@@ -197,6 +228,8 @@ class GroupCommit:
         with suppress(*FAILURES):  # it may be closed already
             self._roll_back_what_is_left()
             self._set_busy_timeout(BUSY_TIMEOUT_MS)
+            if self._files is not None:
+                self._connection.set_authorizer(None)
 
     def _stop_thread(self) -> None:
         if self._executor is not None:
@@ -235,9 +268,12 @@ class GroupCommit:
         try:
             if self._busy_timeout_ms:
                 self._set_busy_timeout(0)
-            self._look_at_file_now_and_then(now)
+            self._look_at_files_now_and_then(now)
             self._connection.execute("begin immediate")
+            if self._schema_may_be_new.is_so:
+                self._look_whether_it_was_restored()
         except (*FAILURES, StoreError):
+            self._roll_back()
             return False  # the flush will meet it again
         return True
 
@@ -247,6 +283,8 @@ class GroupCommit:
             result: Any = None
             if shortcut is None or not self._connection.execute(*shortcut).rowcount:
                 result = operation()
+            if self._schema_may_be_new.is_so and self._is_schema_new():
+                raise _NewSchemaError
             self._connection.execute("commit")
         except BaseException as error:
             self._roll_back()
@@ -260,6 +298,8 @@ class GroupCommit:
 
     def _flush(self) -> None:
         """Commit what is queued, without waiting for a lock or a disk here."""
+        if self._in_thread is not None:
+            return
         if not self._queue:
             self._refusals = _Refusals()
             return
@@ -344,7 +384,8 @@ class GroupCommit:
             except BaseException as error:  # noqa: BLE001 - whoever asked must hear of it
                 outcomes = self._all_failed(group, error)
             _settle(outcomes)
-            self._flush()  # what was asked for in the meantime
+            # What was asked for in the meantime, after those that this has woken.
+            asyncio.get_running_loop().call_soon(self._flush)
 
         self._in_thread = flushing
         flushing.add_done_callback(settle)
@@ -354,13 +395,13 @@ class GroupCommit:
             self._checkpointer.wait(CHECKPOINT_FIRST_S)
         self._begin()
         outcomes = self._run(group)
-        if outcomes is None:
+        while outcomes is None:
             self._begin()
             outcomes = self._run_one_by_one(group)
         return outcomes
 
     def _begin(self) -> None:
-        self._check_file()
+        self._check_files()
         if self._connection.in_transaction:
             if not self._rollback_failed:
                 raise StoreError(
@@ -369,19 +410,50 @@ class GroupCommit:
                 )
             self._roll_back_what_is_left()
         self._connection.execute("begin immediate")
+        if self._schema_may_be_new.is_so:
+            try:
+                self._look_whether_it_was_restored()
+            except BaseException:
+                self._roll_back()
+                raise
 
-    def _look_at_file_now_and_then(self, now: float) -> None:
-        if now >= self._look_at_file_at:
-            self._check_file()
-            self._look_at_file_at = now + LOOK_AT_FILE_EVERY_S
+    def _look_at_files_now_and_then(self, now: float) -> None:
+        if now >= self._look_at_files_at:
+            self._check_files()
+            self._look_at_files_at = now + LOOK_AT_FILES_EVERY_S
 
-    def _check_file(self) -> None:
-        if self._path is not None and (at := file_at(self._path)) != self._file:
-            fate = "moved or deleted" if at is None else "replaced by another file"
-            raise StoreGoneError(
-                f"{self._path} was {fate} while it was open; nothing is written to it or read from"
-                " it any more. Put it back, or open what is there now as a new store"
-            )
+    def _check_files(self) -> None:
+        if self._files is not None:
+            self._files.check()
+            if self._is_restored:
+                raise self._restored()
+
+    def _is_schema_new(self) -> bool:
+        """The backup API gives a database a new schema version, as a changed schema does."""
+        self._schema_may_be_new.is_so = self._load_schema_version() != self._schema_version
+        return self._schema_may_be_new.is_so
+
+    def _look_whether_it_was_restored(self) -> None:
+        """To be called before a transaction writes: what it claims is not known to be held yet."""
+        version = self._load_schema_version()
+        if version != self._schema_version:
+            if self._schema_version is not None and not self._is_intact():
+                self._is_restored = True
+                raise self._restored()
+            self._schema_version = version
+        self._schema_may_be_new.is_so = False
+
+    def _load_schema_version(self) -> int:
+        (version,) = self._connection.execute("pragma schema_version").fetchone()
+        return int(version)
+
+    def _restored(self) -> StoreGoneError:
+        return StoreGoneError(
+            f"{self._path} was restored while it was open: what this worker had written is not in"
+            " it any more. So nothing is written to it or read from it any more, and its executions"
+            " are left as they are there. Stop every process that has it open, then start them"
+            " again"
+        )
 
     @property
     def _is_checkpointing(self) -> bool:
@@ -395,7 +467,7 @@ class GroupCommit:
             self._busy_timeout_ms = milliseconds
 
     def _run(self, group: list[_Queued]) -> list[_Outcome] | None:
-        """Run and commit a group whose transaction has begun; None if one of several failed."""
+        """Run and commit a group whose transaction has begun; None if it is to be run again."""
         outcomes: list[_Outcome] = []
         shortcuts: dict[str, list[tuple[Any, ...]]] = {}
         try:
@@ -420,7 +492,7 @@ class GroupCommit:
                 raise _NothingChangedError
         shortcuts.clear()
 
-    def _run_one_by_one(self, group: list[_Queued]) -> list[_Outcome]:
+    def _run_one_by_one(self, group: list[_Queued]) -> list[_Outcome] | None:
         """As `_run`, with each operation behind a savepoint, so that it fails alone."""
         outcomes: list[_Outcome] = []
         try:
@@ -441,10 +513,16 @@ class GroupCommit:
             return self._all_failed(group, error)
         return self._commit(outcomes)
 
-    def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome]:
+    def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome] | None:
+        """None if it is to be run again: the database may not be the one that it was meant for."""
         try:
+            if self._schema_may_be_new.is_so and self._is_schema_new():
+                self._roll_back()
+                return None
             self._connection.execute("commit")
-        except FAILURES as error:
+            if self._files is not None:
+                self._files.check_log()
+        except (*FAILURES, StoreGoneError) as error:
             self._roll_back()
             return [
                 (future, None, failed or self._translated(error)) for future, _, failed in outcomes
@@ -472,6 +550,14 @@ class GroupCommit:
         return [(future, None, self._translated(error)) for _, _, future in group]
 
     def _translated(self, error: BaseException) -> BaseException:
+        if self._schema_may_be_new.is_so:
+            # What was restored may be why it failed, as by a claim that is not there.
+            try:
+                self._look_whether_it_was_restored()
+            except StoreGoneError as restored:
+                return restored
+            except (*FAILURES, StoreError):
+                pass  # it will be looked at again
         if isinstance(error, sqlite3.DataError | OverflowError):
             too_long = SerializationError(f"the database cannot hold a value this long: {error}")
             too_long.__cause__ = error

@@ -29,6 +29,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
 from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
 from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
@@ -866,6 +867,8 @@ def _connect(file: Path) -> tuple[sqlite3.Connection, bool]:
             if not {error.sqlite_errorcode, error.sqlite_errorcode & 0xFF} & _NO_SHARED_MEMORY:
                 raise translate(error, "read", str(file)) from error
         else:
+            for suffix in ("-wal", "-shm"):  # it may have made them
+                give_rights_of(str(file), f"{file}{suffix}")
             return connection, is_immutable
     raise AssertionError  # the second round returns or raises
 

@@ -58,6 +58,7 @@ class Queue:
         self._claims.be_alive()
         at = now or utc_now()
         claims = await self._commit.write(lambda: self._claim([workflow_execution_id], at))
+        self._claims.took(claims)
         return claims[0] if claims else None
 
     def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
@@ -108,7 +109,9 @@ class Queue:
             share = min(limit, -(-len(found) // workers))
             return self._claim(found[:share], at)
 
-        return await self._commit.write(claim)
+        claims = await self._commit.write(claim)
+        self._claims.took(claims)
+        return claims
 
     def _due_heads(
         self, workflows: Collection[tuple[str, int]], now: datetime
@@ -195,6 +198,8 @@ class Queue:
             return
         by_token = {claim.fencing_token: (claim, trouble) for claim, trouble in to_release}
         self._to_release |= by_token
+        for claim, _ in to_release:
+            self._claims.releases(claim.workflow_execution_id)
         try:
             await self._commit.write(release)
         except (StoreError, asyncio.CancelledError):
@@ -203,6 +208,7 @@ class Queue:
             self._forget(by_token)  # it would fail again
             raise
         self._forget(by_token)
+        self._claims.let_go(claim.workflow_execution_id for claim, _ in to_release)
 
     def _forget(self, tokens: Iterable[int]) -> None:
         for token in tokens:
@@ -222,7 +228,9 @@ class Queue:
                 self._claims.delete(execution_id, held.fencing_token)
                 self._put_into_queue([execution_id], at)
 
+        self._claims.releases(execution_id)
         await self._commit.write(release)
+        self._claims.let_go([execution_id])
 
     async def release_claims_of_the_dead(
         self, max_recoveries: int, now: datetime | None = None

@@ -54,7 +54,14 @@ from durable_workflow_sqlite.store.connection import (
 )
 from durable_workflow_sqlite.store.executions import finished, load_execution, load_statuses
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
-from durable_workflow_sqlite.store.migrations import load_migrations, migrate, pending
+from durable_workflow_sqlite.store.lock_guard import LockGuard
+from durable_workflow_sqlite.store.migrations import (
+    SCHEMA_VERSION,
+    load_migrations,
+    migrate,
+    pending,
+)
+from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.queue import Queue
 from durable_workflow_sqlite.store.retention import Retention
 from durable_workflow_sqlite.store.rows import (
@@ -147,14 +154,16 @@ class SqliteCheckpointStore(CheckpointStore):
         )
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
-        self._checkpointer = None if path is None else Checkpointer(path)
+        files = None if path is None else OpenFiles(connection, path)
+        self._checkpointer = None if files is None else Checkpointer(files)
         self._lock = WorkerLock(path)
         self._commit = GroupCommit(
             connection,
-            path=path,
+            files=files,
             waits_for_disk=path is not None and synchronous == "full",
             bound_to_thread=is_bound_to_thread(connection),
             checkpointer=self._checkpointer,
+            is_intact=self._is_intact,
         )
         access = (connection, self._queries, self._commit)
         self._claims = Claims(*access, self._lock)
@@ -169,6 +178,7 @@ class SqliteCheckpointStore(CheckpointStore):
             Workflow: self._upsert_workflow,
             AuditEntry: self._insert_audit_entry,
         }
+        self._guard = LockGuard(path)
 
     @classmethod
     def file(
@@ -217,9 +227,16 @@ class SqliteCheckpointStore(CheckpointStore):
         if not self._owns_connection:
             self._give_back()
         if self._checkpointer is not None:
-            await self._checkpointer.close(self._connection if self._owns_connection else None)
+            connection = self._connection if self._owns_connection else None
+            await self._checkpointer.close(connection, self._guard)
         elif self._owns_connection:
             self._connection.close()
+
+    def _is_intact(self) -> bool:
+        """Whether the database, as it is now, is the one that this store has written to."""
+        self._known_workflows.clear()
+        (version,) = self._connection.execute("pragma user_version").fetchone()
+        return version >= SCHEMA_VERSION and self._claims.are_intact()
 
     def _give_back(self) -> None:
         connection = self._connection
@@ -243,6 +260,7 @@ class SqliteCheckpointStore(CheckpointStore):
                 lambda: self._save_all(records, claim, []),
                 self._shortcut_for(checkpoint, claim.fencing_token),
             )
+            self._claims.saved(claim, records)
             return
         final: list[str] = []
         for record in records:
@@ -254,12 +272,16 @@ class SqliteCheckpointStore(CheckpointStore):
                 final.append(record.workflow_execution_id)
         if records:
             await self._commit.write(lambda: self._save_all(records, claim, final))
+            if claim is not None:
+                self._claims.saved(claim, records)
+            self._claims.let_go(final)
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
     ) -> None:
         for record in records:
             if not self._savers[type(record)](record, claim) and claim is not None:
+                self._claims.let_go([claim.workflow_execution_id])
                 raise _claim_lost(claim)
         # Last, since the records beside a final one are written under the claim, too.
         for execution_id in final:
@@ -416,6 +438,7 @@ class SqliteCheckpointStore(CheckpointStore):
         claim = await self._commit.write(create)
         if claim is not None:
             self._known_workflows.add(workflow.workflow_id)
+            self._claims.took([claim])
         return claim
 
     async def enqueue_execution(

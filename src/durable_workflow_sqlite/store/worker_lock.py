@@ -4,18 +4,25 @@ A worker holds an exclusive `flock` on a file of its own beside the database for
 lives. The kernel drops the lock when the process ends, however it ends: there is no heartbeat to
 miss and no clock to trust. Linux' flock(2): the lock belongs to the open file description, so two
 workers in one process see each other too. Windows has a lock that does the same.
+
+The file is empty, and its name ends with the id of the worker: 32 hexadecimal digits. What is not
+like that is somebody else's: no worker has it, and it is left alone.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
+import stat
 import sys
 import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
+
+from durable_workflow_sqlite.store.file_rights import give_rights_of
 
 if sys.platform == "win32":
     from durable_workflow_sqlite.store.portable_lock import lock
@@ -32,9 +39,11 @@ else:
         return True
 
 
-LONGEST_ID: Final = 64
+_ID: Final = re.compile("[0-9a-f]{32}")
 COUNT_AGAIN_AFTER_S: Final = 0.05
 _NOT_INHERITED: Final[int] = getattr(os, "O_CLOEXEC", 0)
+_AS_IT_IS: Final[int] = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""No link is followed, and no pipe waited for."""
 
 
 class WorkerLock:
@@ -55,7 +64,7 @@ class WorkerLock:
         if self._database is None:
             self._alive_in_memory.add(self.worker_id)
         elif self._file is None:
-            self._file = _create_locked(self._path(self.worker_id))
+            self._file = _create_locked(self._path(self.worker_id), self._database)
             _held.add(self._file)
             self._sweep(self._database)
 
@@ -76,12 +85,11 @@ class WorkerLock:
             return True
         if self._database is None:
             return worker_id in self._alive_in_memory
-        if not _may_be_an_id(worker_id):
+        if not _is_an_id(worker_id):
             return False
         path = self._path(worker_id)
-        try:
-            file = os.open(path, os.O_RDONLY | _NOT_INHERITED)  # it may be another user's
-        except FileNotFoundError:
+        file = _open(path)
+        if file is None:
             return False
         # Shared, so that two who ask at once do not take each other for the worker.
         if not lock(file, exclusive=False):
@@ -115,11 +123,8 @@ class WorkerLock:
 
 def is_locked(database: Path, worker_id: str) -> bool:
     """Whether the worker of that id lives, for one who only looks. Raises OSError."""
-    if not _may_be_an_id(worker_id):
-        return False
-    try:
-        file = os.open(_lock_file(str(database), worker_id), os.O_RDONLY | _NOT_INHERITED)
-    except FileNotFoundError:
+    file = _open(_lock_file(str(database), worker_id)) if _is_an_id(worker_id) else None
+    if file is None:
         return False
     try:
         return not lock(file, exclusive=False)
@@ -130,27 +135,51 @@ def is_locked(database: Path, worker_id: str) -> bool:
 def lock_files(database: Path) -> dict[str, Path]:
     """The lock files beside a database, of living workers and of dead ones, by worker."""
     prefix = f"{database.name}-worker-"
-    return {
-        path.name.removeprefix(prefix): path
-        for path in sorted(database.parent.iterdir())
-        if path.name.startswith(prefix)
-    }
+    found: dict[str, Path] = {}
+    for path in sorted(database.parent.iterdir()):
+        worker_id = path.name.removeprefix(prefix)
+        if worker_id != path.name and _is_an_id(worker_id):
+            with suppress(FileNotFoundError):
+                if _is_ours(path.lstat()):
+                    found[worker_id] = path
+    return found
 
 
-def _may_be_an_id(worker_id: object) -> bool:
-    """Whether it may be a part of a file's name: what was written by hand may be anything."""
-    return isinstance(worker_id, str) and worker_id.isalnum() and len(worker_id) <= LONGEST_ID
+def _is_an_id(worker_id: object) -> bool:
+    """Whether a worker may have it: what was written by hand may be anything."""
+    return isinstance(worker_id, str) and _ID.fullmatch(worker_id) is not None
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0
+
+
+def _open(path: Path) -> int | None:
+    """Open a lock file, which may be another user's; None where there is none."""
+    try:
+        file = os.open(path, os.O_RDONLY | _NOT_INHERITED | _AS_IT_IS)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        if path.is_symlink():
+            return None
+        raise
+    if _is_ours(os.fstat(file)):
+        return file
+    os.close(file)
+    return None
 
 
 def _lock_file(database: str, worker_id: str) -> Path:
     return Path(f"{database}-worker-{worker_id}")
 
 
-def _create_locked(path: Path) -> int:
+def _create_locked(path: Path, database: str) -> int:
     """Create and lock a file. One that was removed before it was locked is created again."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_INHERITED, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _NOT_INHERITED | _AS_IT_IS, 0o666)
         try:
+            give_rights_of(database, file)
             if lock(file, exclusive=True) and path.stat().st_ino == os.fstat(file).st_ino:
                 return file
         except FileNotFoundError:

@@ -1,0 +1,203 @@
+"""The small files beside a database: for those who may use it, and never somebody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import SqliteCheckpointStore, StoreError
+from durable_workflow_sqlite.store.checkpointer import checkpoint
+from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.worker_lock import lock_files
+from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from tests.databases import new_database
+from tests.other_user import become_another_user
+from tests.store.processes import a_process
+
+Say = Callable[[str], None]
+
+ALICE, BOB, TEAM = 40001, 40002, 40003
+A_WORKER = "0123456789abcdef" * 2
+
+ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A database in a folder that both users can reach: pytest's own are for one user."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = new_database(folder / "workflows.db")
+        for path, mode in ((folder, 0o770), (file, 0o660)):
+            path.chmod(mode)
+            os.chown(path, -1, TEAM)
+        yield file
+
+
+def rights_of(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return stat.S_IMODE(found.st_mode), found.st_gid
+
+
+@ONLY_ROOT
+def test_two_users_of_one_group_share_a_database_whatever_their_umask(shared: Path) -> None:
+    def work(user: int, execution_id: str, other: str) -> Callable[[Say], None]:
+        async def story(say: Say) -> None:
+            os.umask(0o077)
+            become_another_user(user, [TEAM])
+            store = SqliteCheckpointStore.file(shared)
+            claim = await store.create_execution(WORKFLOW, new_execution(execution_id))
+            await store.save(new_checkpoint(execution_id, 0), claim=claim)
+            say("claimed")
+            while await store.load_execution(other) is None:
+                await asyncio.sleep(0.001)
+            assert await store.release_claims_of_the_dead(9) == []
+            assert await store.claim_execution(other) is None
+            say("respected")
+            while not (abandoned := await store.release_claims_of_the_dead(9)):
+                await asyncio.sleep(0.001)
+            say(abandoned[0].workflow_execution_id)
+            await asyncio.sleep(60)
+
+        def body(say: Say) -> None:
+            try:
+                asyncio.run(story(say))
+            except StoreError as error:
+                say(f"{error}")
+
+        return body
+
+    with a_process(work(ALICE, "a", "b")) as alice:
+        assert alice.hear() == "claimed"
+        with a_process(work(BOB, "b", "a")) as bob:
+            assert bob.hear() == "claimed"
+            assert alice.hear() == bob.hear() == "respected"
+            for path in shared.parent.iterdir():
+                assert rights_of(path) == (0o660, TEAM), path.name
+            alice.kill()
+            assert bob.hear() == "a"
+    assert len(lock_files(shared)) == 1
+
+
+@ONLY_ROOT
+def test_a_look_at_a_file_keeps_no_other_user_out(shared: Path) -> None:
+    def look(say: Say) -> None:
+        os.umask(0o077)
+        become_another_user(ALICE, [TEAM])
+        with Inspector.open(shared) as inspector:
+            say(str(inspector.data_version()))
+            signal.pause()
+
+    def work(say: Say) -> None:
+        become_another_user(BOB, [TEAM])
+
+        async def story() -> None:
+            async with SqliteCheckpointStore.file(shared) as store:
+                await store.save(WORKFLOW)
+            say("saved")
+
+        asyncio.run(story())
+
+    with closing(sqlite3.connect(shared)) as connection:
+        connection.execute("pragma journal_mode = wal")
+    with a_process(look) as alice:
+        assert alice.hear()
+        with a_process(work) as bob:
+            assert bob.hear() == "saved"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o666])
+def test_what_is_beside_a_database_may_be_used_by_as_many(file: Path, mode: int) -> None:
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
+            checkpoint(str(file))
+            found = sorted(path for path in file.parent.iterdir() if path != file)
+            kinds = [path.name.split("-")[1] for path in found]
+            assert kinds == ["mark", "shm", "wal", "worker"]
+            assert [rights_of(path) for path in found] == [rights_of(file)] * 4
+
+    file.chmod(mode)
+    before = os.umask(0o077)
+    try:
+        asyncio.run(story())
+    finally:
+        os.umask(before)
+
+
+def test_files_of_like_names_are_left_alone(file: Path) -> None:
+    def named(name: str) -> Path:
+        return file.with_name(f"{file.name}{name}")
+
+    notes = named(f"-worker-{A_WORKER}")
+    notes.write_text("notes on a worker")
+    others = [
+        named("-worker-notes"),
+        named(f"-worker-{A_WORKER.upper()}"),
+        named(f"-worker-{A_WORKER}.bak"),
+        named(f"-worker-{A_WORKER[1:]}"),
+    ]
+    for path in others:
+        path.touch()
+    target = file.with_name("target")
+    target.touch()
+    link, pipe, folder = (named(f"-worker-{digit * 32}") for digit in "abc")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    folder.mkdir()
+    dead = named(f"-worker-{'d' * 32}")
+    dead.touch()
+    assert lock_files(file) == {"d" * 32: dead}
+
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW, *(new_execution(one) for one in (A_WORKER, *"abcd")))
+            with closing(sqlite3.connect(file)) as dba, dba:  # rows that name each of them
+                for one in (A_WORKER, *(digit * 32 for digit in "abcd")):
+                    dba.execute(
+                        "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
+                        " values (?, ?, '2026-01-01T00:00:00.000000Z')",
+                        (one if one == A_WORKER else one[0], one),
+                    )
+            assert len(await store.release_claims_of_the_dead(9)) == 5
+            assert await store.claim_execution("a") is not None
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+    assert not dead.exists()
+    assert notes.read_text() == "notes on a worker"
+    assert set(file.parent.iterdir()) == {file, notes, *others, target, link, pipe, folder}
+
+
+@pytest.mark.parametrize("kind", ["text", "link", "pipe", "folder"])
+def test_a_file_that_is_no_mark_is_left_alone(file: Path, kind: str) -> None:
+    mark, target = file.with_name(f"{file.name}-mark"), file.with_name("target")
+    target.touch()
+    if kind == "text":
+        mark.write_text("marks of the pupils")
+    elif kind == "link":
+        mark.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(mark)
+    else:
+        mark.mkdir()
+
+    async def story() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW, new_execution("e"))
+            checkpoint(str(file), (0.0, 0.01), keep_bytes=0)
+            await store.save_checkpoint(new_checkpoint("e", 0))
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+    assert os.path.lexists(mark)
+    assert target.read_bytes() == b""
+    if kind == "text":
+        assert mark.read_text() == "marks of the pupils"
