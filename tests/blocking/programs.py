@@ -15,7 +15,12 @@ from datetime import timedelta
 from typing import Any
 
 import durable_workflow_sqlite as async_api
-from durable_workflow_sqlite import WorkflowContext, WorkflowFailedError, workflow
+from durable_workflow_sqlite import (
+    WorkflowCodeError,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
 from durable_workflow_sqlite.blocking import DurableEngine, SqliteCheckpointStore, loop_thread
 
 
@@ -184,7 +189,10 @@ class Program:
 
     def exit_in_workflow(self) -> None:
         with self.store, self.engine as engine:
-            engine.run(exiting, execution_id="one")
+            try:
+                engine.run(exiting, execution_id="one")
+            except WorkflowCodeError as error:
+                print(f"WorkflowCodeError: {error.__cause__!r}")
 
     def fork(self) -> None:
         """A child that tries to use what it has been left, and one that just ends."""

@@ -133,9 +133,10 @@ def test_an_action_that_will_not_stop_does_not_keep_the_interpreter_from_ending(
     nothing_failed(file)
 
 
-def test_a_workflow_that_exits_ends_the_script(file: Path) -> None:
-    status, _, err = end(begin("exit_in_workflow", file))
-    assert (status, err.splitlines()[-1]) == (3, "SystemExit: 3")
+def test_a_workflow_that_exits_is_left_as_it_is_and_the_script_is_told(file: Path) -> None:
+    status, out, err = end(begin("exit_in_workflow", file))
+    assert (status, out) == (0, "WorkflowCodeError: SystemExit(3)\n")
+    assert "raised SystemExit: 3 at line" in err.splitlines()[-1]
     nothing_failed(file)
 
 

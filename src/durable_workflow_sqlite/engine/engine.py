@@ -57,12 +57,14 @@ class DurableEngine:
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
         `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
     max_concurrent: how many executions are taken on at once, from the queue or from workers that
-        died. Executions that only wait, for a time, a signal or the next attempt of a step, and
-        those that `run` and `start` begin here, do not count.
+        died. Executions that only wait, for a time, a signal, a thread or the next attempt of a
+        step, and those that `run` and `start` begin here, do not count. Also how many sync actions
+        run at once, and how many sync compensations beside them.
     max_recoveries: if the worker of an execution died more often than this in a row, with no
         progress in between, the execution is blocked until `unblock` is called.
     cancel_grace: how long running async actions may continue when their execution fails, is
-        cancelled or expires; then they are cancelled. The engine always waits for sync actions.
+        cancelled or expires, or when the code has a mistake; then they are cancelled. The engine
+        always waits for sync actions.
     context: the context variables that workflow functions see; by default each sees those of the
         place where it was defined. It never sees those of the code that starts or signals it.
     park_after: how long an execution that only waits stays in memory. After that, it is only in
@@ -159,7 +161,7 @@ class DurableEngine:
     async def dispose(self, grace: timedelta = timedelta(0)) -> None:
         """Stop the engine; unfinished executions do not fail, and can be resumed.
 
-        grace: how long running steps may continue. After that, async actions are cancelled. Sync
+        grace: how long running actions may continue. After that, async ones are cancelled. Sync
             actions cannot be cancelled: the engine waits for them, and records their results.
         """
         _refuse_in_a_workflow_function()

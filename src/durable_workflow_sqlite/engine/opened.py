@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from datetime import timedelta
 from functools import partial
@@ -25,6 +24,7 @@ from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, cancel
 from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.results import not_found
+from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import EngineStoppedError
@@ -84,7 +84,7 @@ class Opened:
             is_observed=bool(settings.observers),
             format_error=settings.format_error,
             error_codec=settings.error_codec,
-            executor=ThreadPoolExecutor(settings.max_concurrent, "durable-workflow-action"),
+            threads=Threads(settings.max_concurrent),
             status_changed=self._status_changed,
             context=None if settings.context is None else settings.context.copy(),
             cancel_grace=settings.cancel_grace,
@@ -218,7 +218,7 @@ class Opened:
         self._environment.scheduler.close()
         self._environment.watchdog.close()
         self._environment.parking.close()
-        self._environment.executor.shutdown(wait=False)
+        self._environment.threads.close()
 
     async def let_go(self, claims: list[WorkflowClaim]) -> None:
         """Give claims back, if the store can take them."""

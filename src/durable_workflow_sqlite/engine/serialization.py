@@ -41,7 +41,9 @@ def to_json(value: object, what: object) -> str:
         return text
     except MemoryError as error:
         raise _out_of_memory(what) from error
-    except Exception as error:  # a class of the user may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a class of the user may raise anything
         raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
 
 
@@ -53,7 +55,9 @@ def from_json(text: str | None, type_: Any, what: object) -> Any:
         return _decoder(type_).decode(text)
     except MemoryError as error:
         raise _out_of_memory(what) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
 
 
