@@ -51,9 +51,9 @@ async def hang() -> int:
     return 1
 
 
-def pause() -> int:
+def pause(seconds: float) -> int:
     ready()
-    time.sleep(0.5)
+    time.sleep(seconds)
     return 1
 
 
@@ -73,8 +73,8 @@ async def hanging(ctx: WorkflowContext) -> int:
 
 
 @workflow
-async def pausing(ctx: WorkflowContext) -> int:
-    return await ctx.step("pause", pause)
+async def pausing(ctx: WorkflowContext, seconds: float = 0.5) -> int:
+    return await ctx.step("pause", pause, seconds)
 
 
 @workflow
@@ -88,7 +88,18 @@ async def exiting(ctx: WorkflowContext) -> None:
     sys.exit(3)
 
 
-ALL = [approval, counting, hanging, pausing, holding_on, exiting]
+def never_answer() -> int:
+    ready()
+    threading.Event().wait()
+    return 1
+
+
+@workflow
+async def calling(ctx: WorkflowContext) -> int:
+    return await ctx.step("call", never_answer)
+
+
+ALL = [approval, counting, hanging, pausing, holding_on, exiting, calling]
 
 
 class Program:
@@ -152,6 +163,30 @@ class Program:
         self.engine.open()
         self.engine.start(holding_on, execution_id="one")
         time.sleep(0.3)
+
+    def end_in_long_sync_action(self) -> None:
+        loop_thread.EXIT_MAY_TAKE_S = 1.0  # type: ignore[misc]
+        self.engine.open()
+        self.engine.start(pausing, 3.0, execution_id="one")
+        time.sleep(0.3)
+
+    def call(self) -> None:
+        """Wait for what never answers, in a thread."""
+        with self.store, self.engine as engine:
+            engine.run(calling, execution_id="one")
+
+    def end_in_call(self) -> None:
+        self.engine.open()
+        self.engine.start(calling, execution_id="one")
+
+    def call_in_asyncio(self) -> None:
+        behind = async_api.SqliteCheckpointStore.file(self.file)
+
+        async def work() -> None:
+            async with behind, async_api.DurableEngine(behind, ALL) as engine:
+                await engine.run(calling, execution_id="one")
+
+        asyncio.run(work())
 
     def end_by_error(self) -> None:
         self.engine.open()

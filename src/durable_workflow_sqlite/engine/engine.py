@@ -328,6 +328,14 @@ class DurableEngine:
         return await self._working().intake.recover()
 
     @property
+    def _has_functions_in_threads(self) -> bool:
+        return self._opened is not None and self._opened.has_functions_in_threads
+
+    def _what_runs(self) -> str:
+        """What a program leaves behind that ends now, for people; from any thread."""
+        return "nothing" if self._opened is None else self._opened.what_runs()
+
+    @property
     def _executions(self) -> dict[str, Execution]:
         """The executions in memory, by their ids; the test kit reads them."""
         return {} if self._opened is None else self._opened.executions

@@ -58,7 +58,7 @@ class Saga:
         self.task: asyncio.Task[Any] | None = None
         self.interruptible = False
         self.is_given_up = False
-        self.has_begun = self.is_pausing = self.waits_for_thread = False
+        self.has_begun = self.is_recorded = self.is_pausing = self.waits_for_thread = False
         self._undoes: StepCall | None = None
 
     def describe(self) -> str:

@@ -30,6 +30,9 @@ class UnderWay(Protocol):
     has_begun: bool
     """Whether the function that it is about to call has been called."""
 
+    is_recorded: bool
+    """Whether its outcome is committed."""
+
     def describe(self) -> str:
         """For people."""
         ...
