@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -101,7 +101,8 @@ async def run_worker(
             _log.info("worker %s runs %s", store.worker_id, Path(file))
             await told_to_stop.wait()
             _log.info("worker %s was told to stop", store.worker_id)
-            deadline = _Deadline(grace.total_seconds() + HURRY_S)
+            what_runs = engine._what_runs  # pyright: ignore[reportPrivateUsage]
+            deadline = _Deadline(grace.total_seconds() + HURRY_S, what_runs)
             disposing = asyncio.create_task(engine.dispose(grace))
             hurry = asyncio.create_task(at_once.wait())
             await asyncio.wait([disposing, hurry], return_when=asyncio.FIRST_COMPLETED)
@@ -121,15 +122,14 @@ class _Deadline:
     Nothing is lost by that: it is as if the process were killed, and its claims end with it.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, what_runs: Callable[[], str]) -> None:
+        self._what_runs = what_runs
         self._timer = threading.Timer(seconds, self.come)
         self._timer.daemon = True
         self._timer.start()
 
     def come(self) -> None:
-        _log.warning(
-            "exiting although a step still runs, which cannot be interrupted; it will run again"
-        )
+        _log.warning("exiting without waiting for %s: in doubt, it runs again", self._what_runs())
         logging.shutdown()
         os._exit(0)
 

@@ -15,7 +15,12 @@ from datetime import timedelta
 from typing import Any
 
 import durable_workflow_sqlite as async_api
-from durable_workflow_sqlite import WorkflowContext, WorkflowFailedError, workflow
+from durable_workflow_sqlite import (
+    WorkflowCodeError,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
 from durable_workflow_sqlite.blocking import DurableEngine, SqliteCheckpointStore, loop_thread
 
 
@@ -46,9 +51,9 @@ async def hang() -> int:
     return 1
 
 
-def pause() -> int:
+def pause(seconds: float) -> int:
     ready()
-    time.sleep(0.5)
+    time.sleep(seconds)
     return 1
 
 
@@ -68,8 +73,8 @@ async def hanging(ctx: WorkflowContext) -> int:
 
 
 @workflow
-async def pausing(ctx: WorkflowContext) -> int:
-    return await ctx.step("pause", pause)
+async def pausing(ctx: WorkflowContext, seconds: float = 0.5) -> int:
+    return await ctx.step("pause", pause, seconds)
 
 
 @workflow
@@ -83,7 +88,18 @@ async def exiting(ctx: WorkflowContext) -> None:
     sys.exit(3)
 
 
-ALL = [approval, counting, hanging, pausing, holding_on, exiting]
+def never_answer() -> int:
+    ready()
+    threading.Event().wait()
+    return 1
+
+
+@workflow
+async def calling(ctx: WorkflowContext) -> int:
+    return await ctx.step("call", never_answer)
+
+
+ALL = [approval, counting, hanging, pausing, holding_on, exiting, calling]
 
 
 class Program:
@@ -148,6 +164,30 @@ class Program:
         self.engine.start(holding_on, execution_id="one")
         time.sleep(0.3)
 
+    def end_in_long_sync_action(self) -> None:
+        loop_thread.EXIT_MAY_TAKE_S = 1.0  # type: ignore[misc]
+        self.engine.open()
+        self.engine.start(pausing, 3.0, execution_id="one")
+        time.sleep(0.3)
+
+    def call(self) -> None:
+        """Wait for what never answers, in a thread."""
+        with self.store, self.engine as engine:
+            engine.run(calling, execution_id="one")
+
+    def end_in_call(self) -> None:
+        self.engine.open()
+        self.engine.start(calling, execution_id="one")
+
+    def call_in_asyncio(self) -> None:
+        behind = async_api.SqliteCheckpointStore.file(self.file)
+
+        async def work() -> None:
+            async with behind, async_api.DurableEngine(behind, ALL) as engine:
+                await engine.run(calling, execution_id="one")
+
+        asyncio.run(work())
+
     def end_by_error(self) -> None:
         self.engine.open()
         self.engine.start(approval, "A-1", execution_id="one")
@@ -184,7 +224,10 @@ class Program:
 
     def exit_in_workflow(self) -> None:
         with self.store, self.engine as engine:
-            engine.run(exiting, execution_id="one")
+            try:
+                engine.run(exiting, execution_id="one")
+            except WorkflowCodeError as error:
+                print(f"WorkflowCodeError: {error.__cause__!r}")
 
     def fork(self) -> None:
         """A child that tries to use what it has been left, and one that just ends."""

@@ -73,6 +73,29 @@ def test_ctrl_c_ends_a_wait_and_leaves_the_execution_to_be_resumed(
     assert finish(str(file)) == {"one": "A-1 1 kim"}
 
 
+@pytest.mark.parametrize(
+    ("how", "interrupts"), [("call", 2), ("call_in_asyncio", 2), ("end_in_call", 1)]
+)
+def test_ctrl_c_while_it_waits_for_a_thread_ends_the_program_and_says_what_is_left(
+    how: str, interrupts: int, file: Path
+) -> None:
+    process = begin(how, file)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    assert process.stderr is not None
+    if interrupts == 2:
+        process.send_signal(signal.SIGINT)
+    said = process.stderr.readline()
+    assert said.startswith("stopping, and waiting for step 'call' (index 0) of execution 'one'.")
+    process.send_signal(signal.SIGINT)
+    status, _, err = end(process)
+    assert "ends without step 'call' (index 0) of execution 'one': in doubt" in err
+    assert status == (-signal.SIGINT if interrupts == 2 else 0)
+    nothing_failed(file)
+    with SqliteCheckpointStore.file(file) as store:
+        (checkpoint,) = store.load_checkpoints("one")
+        assert checkpoint.status == "INTENT"
+
+
 def test_after_ctrl_c_one_can_go_on(file: Path) -> None:
     process = begin("go_on", file)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -82,13 +105,23 @@ def test_after_ctrl_c_one_can_go_on(file: Path) -> None:
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 @pytest.mark.parametrize(
-    "how", ["end_in_wait", "end_in_steps", "end_in_async_action", "end_in_sync_action"]
+    "how",
+    [
+        "end_in_wait",
+        "end_in_steps",
+        "end_in_async_action",
+        "end_in_sync_action",
+        "end_in_long_sync_action",
+    ],
 )
 def test_a_script_that_closes_nothing_ends_and_loses_nothing(
     how: str, synchronous: str, file: Path
 ) -> None:
     begun_at = time.monotonic()
     status, _, err = end(begin(how, file, synchronous))
+    if how == "end_in_long_sync_action":
+        assert err.startswith("stopping, and waiting for step 'pause'"), err
+        err = ""
     assert (status, err) == (0, "")
     assert time.monotonic() - begun_at < 10
     assert [path.name for path in file.parent.iterdir() if "-worker-" in path.name] == []
@@ -98,7 +131,7 @@ def test_a_script_that_closes_nothing_ends_and_loses_nothing(
             [ExecutionStatus.RUNNING, ExecutionStatus.SUSPENDED, ExecutionStatus.PENDING]
         )
         assert len(unfinished) == (20 if how == "end_in_steps" else 1)
-        if how == "end_in_sync_action":
+        if how in ("end_in_sync_action", "end_in_long_sync_action"):
             # It could not be interrupted; it was waited for, and recorded.
             (checkpoint,) = store.load_checkpoints("one")
             assert checkpoint.status == "COMPLETED"
@@ -133,9 +166,10 @@ def test_an_action_that_will_not_stop_does_not_keep_the_interpreter_from_ending(
     nothing_failed(file)
 
 
-def test_a_workflow_that_exits_ends_the_script(file: Path) -> None:
-    status, _, err = end(begin("exit_in_workflow", file))
-    assert (status, err.splitlines()[-1]) == (3, "SystemExit: 3")
+def test_a_workflow_that_exits_is_left_as_it_is_and_the_script_is_told(file: Path) -> None:
+    status, out, err = end(begin("exit_in_workflow", file))
+    assert (status, out) == (0, "WorkflowCodeError: SystemExit(3)\n")
+    assert "raised SystemExit: 3 at line" in err.splitlines()[-1]
     nothing_failed(file)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from tests.oracle import RETRYING
 
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
+ONE_THREAD = {"max_concurrent": 1}
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
 
 
@@ -418,7 +419,9 @@ def long_work(journal: Journal) -> WorkflowDefinition[Any]:
 
 
 def cancel_at(
-    line: str, make: Callable[[Journal], WorkflowDefinition[Any]] = long_work
+    line: str,
+    make: Callable[[Journal], WorkflowDefinition[Any]] = long_work,
+    engine: Mapping[str, Any] | None = None,
 ) -> Scenario:
     """Cancel the execution once the journal has a line, in whatever life that is."""
 
@@ -436,7 +439,8 @@ def cancel_at(
             if not (await engine.load(EXECUTION)).status.is_terminal:
                 raise
 
-    return Scenario(f"cancelled at: {line}", make, drive, ("CANCELLED",))
+    name = f"cancelled at: {line}" + (f", with {dict(engine)}" if engine else "")
+    return Scenario(name, make, drive, ("CANCELLED",), engine=engine or {})
 
 
 async def run_for_a_moment(
@@ -474,4 +478,6 @@ SCENARIOS = [
         for line in ("run first", "run second", "sleeping", "backing off", "run flaky", "waiting")
     ),
     *(cancel_at(line, threads_side_by_side) for line in ("run one", "run three")),
+    Scenario("actions that wait for a thread", threads, run, ("FAILED",), engine=ONE_THREAD),
+    cancel_at("run one", threads_side_by_side, engine=ONE_THREAD),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,9 @@ from durable_workflow_sqlite import (
     CODE_ERRORS,
     DurableEngine,
     ExecutionStatus,
+    RetryPolicy,
     SqliteCheckpointStore,
+    StepStatus,
     WorkflowCodeError,
     WorkflowContext,
     WorkflowDefinition,
@@ -274,3 +277,141 @@ def test_one_that_was_stopped_can_be_cancelled_and_is_undone(file: Path) -> None
 def test_only_classes_of_exceptions_are_taken(stops_on: list[Any]) -> None:
     with pytest.raises(TypeError, match="must hold classes of exceptions"):
         order_that(by_key, stops_on=stops_on)
+
+
+# What runs beside the mistake
+
+
+@pytest.mark.parametrize("is_in_a_group", [False, True])
+@pytest.mark.parametrize("is_sync", [False, True])
+def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
+    file: Path, is_sync: bool, is_in_a_group: bool
+) -> None:
+    go_on = threading.Event()
+
+    async def slow() -> str:
+        ran.append("slow")
+        while not go_on.is_set():
+            await asyncio.sleep(0.005)
+        return "slow"
+
+    def slow_in_a_thread() -> str:
+        ran.append("slow")
+        assert go_on.wait(30)
+        return "slow"
+
+    async def fail_once() -> str:
+        ran.append("call")
+        if ran.count("call") == 1:
+            raise ConnectionError("503")
+        return "call"
+
+    async def both_have_begun() -> None:
+        while not {"slow", "call"} <= set(ran):
+            await asyncio.sleep(0.005)
+
+    is_mended = False
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> list[str]:
+        async def fails_beside() -> str:
+            await ctx.step("look", both_have_begun)
+            if not is_mended:
+                raise KeyError("sku")
+            return "mended"
+
+        retry = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=1500))
+        steps = (
+            ctx.step("slow", slow_in_a_thread if is_sync else slow),
+            ctx.step("call", fail_once, retry=retry),
+            fails_beside(),
+        )
+        if not is_in_a_group:
+            return await asyncio.gather(*steps)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(step) for step in steps]
+        return [task.result() for task in tasks]
+
+    async def lives() -> None:
+        nonlocal is_mended
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine, asyncio.timeout(30):
+                running = asyncio.create_task(engine.run(order, execution_id="one"))
+                while not await has_failed_once(store):
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.2)
+                assert not running.done()
+                go_on.set()
+                with pytest.raises(WorkflowCodeError, match="KeyError"):
+                    await running
+            steps = {one.step_name: one for one in await store.load_checkpoints("one")}
+            assert steps["slow"].status is StepStatus.COMPLETED
+            is_mended = True
+            async with DurableEngine(store) as engine, asyncio.timeout(30):
+                result = await engine.run(order, execution_id="one")
+                assert result == ["slow", "call", "mended"]
+
+    async def has_failed_once(store: SqliteCheckpointStore) -> bool:
+        return any(one.due_at is not None for one in await store.load_checkpoints("one"))
+
+    asyncio.run(lives())
+    assert sorted(ran) == ["call", "call", "slow"]
+
+
+def test_what_runs_beside_a_mistake_has_no_longer_than_cancel_grace(file: Path) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ctx.step("never ends", asyncio.sleep, 3600))
+            await ctx.step("charge", charge)
+            raise KeyError("sku")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
+                async with asyncio.timeout(30):
+                    with pytest.raises(WorkflowCodeError, match="KeyError"):
+                        await engine.run(order, execution_id="one")
+                steps = {one.step_name: one.status for one in await store.load_checkpoints("one")}
+                assert steps["never ends"] is StepStatus.INTENT
+
+    asyncio.run(life())
+
+
+# What is no Exception
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), GeneratorExit()], ids=repr)
+@pytest.mark.parametrize("is_in_a_task", [False, True])
+def test_a_function_that_exits_stops_its_execution_and_nothing_else(
+    file: Path, raised: BaseException, is_in_a_task: bool
+) -> None:
+    async def exits(ctx: WorkflowContext) -> None:
+        raise raised
+
+    async def exits_in_a_task(ctx: WorkflowContext) -> None:
+        await asyncio.gather(exits(ctx), ctx.step("beside", charge))
+
+    @workflow
+    async def other(ctx: WorkflowContext) -> str:
+        await ctx.sleep("a while", timedelta(milliseconds=50))
+        return "fine"
+
+    async def mended(ctx: WorkflowContext) -> str:
+        if is_in_a_task:
+            await asyncio.gather(asyncio.sleep(0), ctx.step("beside", charge))
+        return "shipped"
+
+    async def lives() -> None:
+        definition = order_that(exits_in_a_task if is_in_a_task else exits)
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(other)
+            with pytest.raises(WorkflowCodeError) as caught:
+                await engine.run(definition, execution_id="one")
+            assert caught.value.__cause__ is raised
+            assert await handle.result() == "fine"
+        end, status, _ = await live(file, order_that(mended))
+        assert (end, status) == ("shipped", ExecutionStatus.COMPLETED)
+
+    asyncio.run(lives())
+    assert "refund" not in ran

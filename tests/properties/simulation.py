@@ -74,7 +74,7 @@ class Schedule:
     ttl: int | None = None
 
 
-class Died(SystemExit):
+class Died(KeyboardInterrupt):
     """Leaves an event loop at once, through everything."""
 
 

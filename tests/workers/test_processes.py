@@ -152,20 +152,24 @@ def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
     assert not [path for path in file.parent.iterdir() if "-worker-" in path.name][2:]
 
 
-@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM] * 2, [signal.SIGINT] * 2])
 def test_a_worker_leaves_a_step_behind_that_does_not_end(
-    file: Path, workers: Workers, journal: Journal, signals: int
+    file: Path, workers: Workers, journal: Journal, signals: list[signal.Signals]
 ) -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            grace = "0" if signals == 1 else "3600"
+            grace = "0" if len(signals) == 1 else "3600"
             worker = workers.start("tests.workers.app", "--grace", grace)
             handle = await client.enqueue(app.stuck)
             await asyncio.to_thread(wait_for, journal, "stuck")
-            for _ in range(signals):
-                worker.send_signal(signal.SIGTERM)
+            for one in signals:
+                worker.send_signal(one)
                 await asyncio.sleep(0.2)
-            assert await asyncio.to_thread(worker.wait, 10) == 0
+            assert await asyncio.to_thread(worker.wait, 30) == 0
+            assert worker.stderr is not None
+            said = await asyncio.to_thread(worker.stderr.read)
+            step = f"step 'stuck' (index 0) of execution {handle.execution_id!r}"
+            assert f"exiting without waiting for {step}: in doubt, it runs again" in said
             assert await handle.status() is ExecutionStatus.RUNNING
 
     asyncio.run(life())

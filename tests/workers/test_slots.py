@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StepStatus,
     WorkflowContext,
+    WorkflowFailedError,
     workflow,
 )
 
@@ -36,6 +38,14 @@ async def backs_off(ctx: WorkflowContext) -> None:
 @workflow
 async def backs_off_side_by_side(ctx: WorkflowContext) -> None:
     await asyncio.gather(*(ctx.step(f"call {n}", fail, retry=TEN_MINUTES) for n in range(3)))
+
+
+@workflow
+async def backs_off_beside_another(ctx: WorkflowContext) -> None:
+    """The other step ends when this one waits already: nothing of the execution runs then."""
+    await asyncio.gather(
+        ctx.step("call", fail, retry=TEN_MINUTES), ctx.step("other", asyncio.sleep, 0.05)
+    )
 
 
 @workflow
@@ -79,21 +89,31 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("waits", [backs_off, backs_off_side_by_side, cannot_undo, settles])
+WAITING = [
+    backs_off,
+    backs_off_side_by_side,
+    backs_off_beside_another,
+    cannot_undo,
+    settles,
+]
+MANY = 100
+
+
+@pytest.mark.parametrize("waits", WAITING)
 def test_what_waits_for_its_next_attempt_holds_no_slot(file: Path, waits: object) -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            for number in range(20):
+            for number in range(MANY):
                 await client.enqueue(waits, execution_id=f"waits {number}")  # type: ignore[call-overload]
             for number in range(5):
                 await client.enqueue(healthy, execution_id=f"healthy {number}")
-        workflows = [backs_off, backs_off_side_by_side, cannot_undo, settles, healthy]
+        workflows = [*WAITING, healthy]
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows, max_concurrent=SLOTS) as engine:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     for number in range(5):
                         assert await engine.handle(f"healthy {number}").result() == 1
-                for number in range(20):
+                for number in range(MANY):
                     found = await engine.load(f"waits {number}")
                     assert not found.status.is_terminal
 
@@ -148,3 +168,122 @@ def test_it_holds_one_again_while_its_next_attempt_runs(file: Path) -> None:
                 await engine.dispose(grace=timedelta(0))
 
     asyncio.run(life())
+
+
+# A graceful stop
+
+
+@pytest.mark.parametrize("waits", WAITING)
+def test_a_graceful_stop_does_not_wait_for_the_next_attempt(file: Path, waits: Any) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            engine = DurableEngine(store, [waits])
+            await engine.open()
+            await engine.start(waits, execution_id="one")
+
+            async def is_waiting() -> bool:
+                steps = await store.load_checkpoints("one")
+                return any(one.due_at is not None for one in steps)
+
+            async with asyncio.timeout(30):
+                while not await is_waiting():
+                    await asyncio.sleep(0.01)
+                before = await store.load_checkpoints("one")
+                await engine.dispose(grace=timedelta(hours=1))
+            after = await store.load_checkpoints("one")
+            due = [one for one in before if one.due_at is not None]
+            assert [one for one in after if one in due] == due, "they are due as they were"
+
+    asyncio.run(life())
+
+
+def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_life(
+    file: Path,
+) -> None:
+    tries: list[str] = []
+    go_on = asyncio.Event()
+
+    async def slow() -> str:
+        tries.append("slow")
+        await go_on.wait()
+        return "slow"
+
+    async def fail_once() -> str:
+        tries.append("call")
+        if tries.count("call") == 1:
+            raise ConnectionError("503")
+        return "call"
+
+    async def fail_late() -> str:
+        tries.append("late")
+        await go_on.wait()
+        if tries.count("late") == 1:
+            raise ConnectionError("503")
+        return "late"
+
+    @workflow
+    async def beside(ctx: WorkflowContext) -> list[str]:
+        retry = RetryPolicy.fixed(max_attempts=2, delay=timedelta(seconds=1))
+        return await asyncio.gather(
+            ctx.step("slow", slow),
+            ctx.step("call", fail_once, retry=retry),
+            ctx.step("late", fail_late, retry=retry),
+        )
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            engine = DurableEngine(store, [beside])
+            await engine.open()
+            await engine.start(beside, execution_id="one")
+            await until(lambda: len(tries) == 3)
+            disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
+            asyncio.get_running_loop().call_later(0.1, go_on.set)
+            async with asyncio.timeout(30):
+                await disposing
+            steps = {one.step_name: one for one in await store.load_checkpoints("one")}
+            assert steps["slow"].status is StepStatus.COMPLETED
+            for name in ("call", "late"):
+                assert (steps[name].status, steps[name].attempt) == (StepStatus.FAILED, 1)
+                assert steps[name].due_at is not None
+            async with DurableEngine(store, [beside]) as engine:
+                assert await engine.handle("one").result() == ["slow", "call", "late"]
+
+    asyncio.run(life())
+    assert sorted(tries) == ["call", "call", "late", "late", "slow"]
+
+
+def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_life(
+    file: Path,
+) -> None:
+    undone: list[str] = []
+    go_on = asyncio.Event()
+
+    async def undo(name: str) -> None:
+        undone.append(name)
+        await go_on.wait()
+
+    @workflow
+    async def saga(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: "first", compensate=undo)
+        await ctx.step("second", lambda: "second", compensate=undo)
+        await ctx.step("fail", fail)
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            engine = DurableEngine(store, [saga])
+            await engine.open()
+            await engine.start(saga, execution_id="one")
+            await until(lambda: len(undone) == 1)
+            disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
+            asyncio.get_running_loop().call_later(0.1, go_on.set)
+            async with asyncio.timeout(30):
+                await disposing
+            assert undone == ["second"]
+            found = await store.load_execution("one")
+            assert found is not None and found.status is ExecutionStatus.COMPENSATING
+            async with DurableEngine(store, [saga]) as engine:
+                with pytest.raises(WorkflowFailedError):
+                    await engine.handle("one").result()
+
+    asyncio.run(life())
+    assert undone == ["second", "first"]

@@ -137,18 +137,26 @@ class DurableEngine:
     def open(self) -> RecoveryResult:
         """Begin to work, and recover what was interrupted; `with` does it."""
         # First, since what interrupts this wait leaves the engine to go on opening.
-        self.loop.close_too(self.behind.dispose)
+        self.loop.close_too(self.behind.dispose, is_busy=self._has_functions_in_threads)
         return self.loop.call(self.behind.open)
+
+    def _has_functions_in_threads(self) -> bool:
+        return self.behind._has_functions_in_threads  # pyright: ignore[reportPrivateUsage]
 
     def dispose(self, grace: timedelta = timedelta(0)) -> None:
         """Let go of everything; unfinished executions are left to be resumed, and never failed.
 
         grace: for how long steps that are under way may go on to their end. After that, async
-            actions are cancelled. Sync ones cannot be: they are waited for, and recorded.
+            actions are cancelled. Sync ones cannot be: they are waited for, and recorded. Ctrl-C
+            ends the wait, and the event loop: what still runs is in doubt then, and runs again.
         """
         with suppress(EngineStoppedError):  # the store was closed, and that disposed of this
             if not self.loop.is_over:
-                self.loop.call(self.behind.dispose, grace)
+                try:
+                    self.loop.call(self.behind.dispose, grace)
+                except KeyboardInterrupt:
+                    self.loop.end_at_once()
+                    raise
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""

@@ -17,7 +17,7 @@ import threading
 from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
@@ -27,7 +27,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXIT_MAY_TAKE_S: Final = 10.0
-"""For how long the end of the interpreter waits for a loop that was not closed."""
+"""For how long the end of the interpreter waits for a loop that was not closed.
+
+Longer only for functions in threads, as the engine does always.
+"""
+
+HURRY_S: Final = 0.4
+"""How long tasks that are cancelled may take to end before they are cancelled again."""
+
+TRIES: Final = 5
 
 _log = logging.getLogger("durable_workflow_sqlite.blocking")
 
@@ -56,9 +64,12 @@ class LoopThread:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._has_ended = threading.Event()
+        """To wait for: Python up to 3.12 takes a thread for ended once its join is interrupted."""
         self._ended_by: BaseException | None = None
         self._calls: set[Future[Any]] = set()
         self._resources = AsyncExitStack()
+        self._are_busy: list[Callable[[], bool]] = []
         self.close_too(close_last)
         begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         # A daemon, so that it cannot keep the interpreter from ending; `_close_all` closes it.
@@ -69,9 +80,16 @@ class LoopThread:
         self._thread.start()
         self._loop, self._closing = begun.result()
 
-    def close_too(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Call this when the loop is closed; the last given is the first called."""
+    def close_too(
+        self, close: Callable[[], Awaitable[None]], is_busy: Callable[[], bool] | None = None
+    ) -> None:
+        """Call this when the loop is closed; the last given is the first called.
+
+        is_busy: whether it waits for what cannot be interrupted, and should not be.
+        """
         self._resources.push_async_callback(close)
+        if is_busy is not None:
+            self._are_busy.append(is_busy)
 
     def call(
         self, function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs
@@ -119,17 +137,36 @@ class LoopThread:
         with self._lock:
             if not self._is_closed:
                 self._loop.call_soon_threadsafe(self._closing.set)
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            return False
+        try:
+            if not self._has_ended.wait(timeout_s):
+                return False
+        except KeyboardInterrupt:
+            self.end_at_once()
+            raise
+        self._thread.join()
         if self._ended_by is not None:
             raise self._ended_by
         return True
+
+    def end_at_once(self) -> None:
+        """End the loop without waiting for what cannot be interrupted: that is left behind."""
+        for _ in range(TRIES):  # what is cancelled may begin to close the next thing
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(_cancel_all_tasks)
+            if self._has_ended.wait(HURRY_S):
+                break
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it waits for what cannot be interrupted, and should not be."""
+        return any(is_busy() for is_busy in self._are_busy)
 
     def _serve(self, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
         try:
             with asyncio.Runner() as runner:
                 runner.run(self._until_closed(begun))
+        except asyncio.CancelledError:
+            pass  # it was ended at once
         except BaseException as error:  # noqa: BLE001 - told to whoever calls, or closes
             self._ended_by = error
             if not begun.done():
@@ -137,6 +174,7 @@ class LoopThread:
         for never_begun in list(self._calls):
             never_begun.cancel()
         _open.discard(self)
+        self._has_ended.set()
 
     async def _until_closed(
         self, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]
@@ -195,6 +233,12 @@ class LoopThread:
         )
 
 
+def _cancel_all_tasks() -> None:
+    """As `asyncio.run` does after a second Ctrl-C."""
+    for task in asyncio.all_tasks():
+        task.cancel()
+
+
 def _is_notebook() -> bool:
     """Whether the running loop is that of a notebook, which has nothing to do but this cell."""
     ipython = sys.modules.get("IPython")
@@ -224,7 +268,11 @@ def _register_once() -> None:
 def _close_all() -> None:
     for one in list(_open):
         try:
-            is_done = one.close(EXIT_MAY_TAKE_S)
+            is_busy = True
+            while not (is_done := one.close(EXIT_MAY_TAKE_S)) and is_busy:
+                is_busy = one.is_busy
+        except KeyboardInterrupt:
+            continue  # it was ended at once
         except Exception:  # noqa: BLE001 - the others must be closed, too
             _log.warning("a store was not closed, and closing it at exit failed", exc_info=True)
         else:

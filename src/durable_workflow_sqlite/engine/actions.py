@@ -9,99 +9,95 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.callables import remembered
 from durable_workflow_sqlite.errors import EngineStoppedError
 
 if TYPE_CHECKING:
-    from durable_workflow_sqlite.engine.run import Run, UnderWay
+    from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.engine.threads import Thread
+    from durable_workflow_sqlite.engine.under_way import UnderWay
 
 
-async def call_function(
-    run: Run, function: Callable[..., Any], args: tuple[Any, ...], step: UnderWay | None = None
-) -> Any:
-    """What a function gives; `step` is told how it can be interrupted meanwhile.
-
-    Whoever cancels the caller cancels an async function. A thread cannot be interrupted.
-    """
-    if is_async(function):
-        if step is None:
-            return await function(*args)
-        step.interruptible = step.has_begun = True
-        try:
-            return await function(*args)
-        finally:
-            step.interruptible = False
-    loop = asyncio.get_running_loop()
-    turn = _Turn(step)
-    call = functools.partial(contextvars.copy_context().run, turn.take, function, *args)
+async def thread_for(run: Run, step: UnderWay) -> Thread:
+    """Wait for a thread for a sync function. Raises CancelledError if there will be none."""
     try:
-        running = loop.run_in_executor(run.environment.executor, call)
+        return await run.turns.wait(run.id, step)
     except RuntimeError as error:
-        # The interpreter is ending, and executors take no more work: the function did not fail.
+        # The interpreter is ending, and no thread can be started: nothing has failed.
         stopped = EngineStoppedError(
             f"the interpreter is ending; execution {run.id!r} is left to be resumed",
             workflow_execution_id=run.id,
         )
         run.stop(stopped)
-        raise stopped from error
+        raise asyncio.CancelledError from error
+
+
+async def call_function(
+    function: Callable[..., Any], args: tuple[Any, ...], step: UnderWay, thread: Thread | None
+) -> Any:
+    """What a function gives; `step` is told how it can be interrupted meanwhile.
+
+    thread: for a sync function. Whoever cancels the caller cancels an async function. A thread
+        cannot be interrupted: what runs in it is left behind.
+    """
+    step.has_begun = True
+    if thread is None:
+        return await _on_the_loop(step, function(*args))
+    context = contextvars.copy_context()
+    running = thread.run(functools.partial(context.run, _in_thread, function, *args))
     try:
         await asyncio.wait([running])  # it is not cancelled with the caller
-    except asyncio.CancelledError:
-        turn.is_over = True
-        running.add_done_callback(_heed_not)
-        raise
+    finally:
+        thread.leave()
     result = running.result()
-    if not inspect.isawaitable(result):
-        return result
-    if step is None:
-        return await result
+    return await _on_the_loop(step, result) if inspect.isawaitable(result) else result
+
+
+async def _on_the_loop(step: UnderWay, awaitable: Any) -> Any:
     step.interruptible = True
     try:
-        return await result
+        return await awaitable
     finally:
         step.interruptible = False
 
 
-class NeverBegan(Exception):  # noqa: N818 - no error: it says that nothing has happened
-    """The function was given up while it waited for a thread."""
+def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:
+        # Outside of the thread they mean something else, or cannot be told at all.
+        raise RuntimeError(f"{function!r} raised {error!r}") from error
 
 
-class _Turn:
-    """The turn of a sync function that waits for a thread; given up by then, it never begins."""
+def failure_of(run: Run, error: BaseException, step: UnderWay) -> Exception:
+    """The error of a function of the user; what is none of the function's is raised again.
 
-    def __init__(self, step: UnderWay | None) -> None:
-        self._step = step
-        self.is_over = False
-
-    def take(self, function: Callable[..., Any], *args: Any) -> Any:
-        if self.is_over or (self._step is not None and self._step.is_given_up):
-            raise NeverBegan
-        if self._step is not None:
-            self._step.has_begun = True
-        try:
-            return function(*args)
-        except StopIteration as error:  # which no future can hold
-            raise RuntimeError(f"{function!r} raised StopIteration") from error
-
-
-def _heed_not(running: asyncio.Future[Any]) -> None:
-    if not running.cancelled():
-        running.exception()
-
-
-def failure_of(run: Run, error: BaseException, what: str) -> Exception:
-    """The error of a function of the user; a cancellation from outside is raised again.
-
-    So is, as one, what a function met that asked an engine that is going: it did nothing wrong.
+    A function that calls `sys.exit()`, as the code of commands does, has failed. Other classes that
+    no `except Exception` catches are raised again, and so is the GeneratorExit of a coroutine that
+    is closed. What met an engine that is going has done nothing wrong: it was cancelled.
     """
     if isinstance(error, EngineStoppedError) and run.trouble is not None:
         raise asyncio.CancelledError from error
     if isinstance(error, Exception):
         return error
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
+    if not failures.is_of_a_function(error) or not _is_at_work(step):
         raise error
-    return RuntimeError(f"the function of {what} was cancelled from within")
+    if isinstance(error, asyncio.CancelledError):
+        if step.task is None or step.task.cancelling():
+            raise error
+        return RuntimeError(f"the function of {step.describe()} was cancelled from within")
+    failure = RuntimeError(f"the function of {step.describe()} raised {error!r}")
+    failure.__cause__ = error
+    return failure
+
+
+def _is_at_work(step: UnderWay) -> bool:
+    """Whether its task runs: if not, its coroutine is being closed."""
+    try:
+        return asyncio.current_task() is step.task
+    except RuntimeError:
+        return False
 
 
 @remembered

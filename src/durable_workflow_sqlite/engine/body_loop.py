@@ -95,7 +95,10 @@ class BodyLoop(RefusingLoop):
     # What whoever drives it calls
 
     def run(self) -> None:
-        """Run until nothing is ready. Raises what ends a program: SystemExit, KeyboardInterrupt."""
+        """Run until nothing is ready. Raises KeyboardInterrupt, which ends the program.
+
+        Not SystemExit: it would end whatever else the program runs.
+        """
         if self.is_running_now:
             self._run_ready()
             return
@@ -120,9 +123,11 @@ class BodyLoop(RefusingLoop):
                 if not handle.is_cancelled:
                     try:
                         handle.context.run(handle.callback, *handle.args)
-                    except (SystemExit, KeyboardInterrupt):
+                    except KeyboardInterrupt:
                         raise
                     except BaseException as error:  # noqa: BLE001 - whatever it raises
+                        if isinstance(getattr(handle.callback, "__self__", None), BodyTask):
+                            continue  # whoever waits for the task is told
                         self.call_exception_handler(
                             {"message": f"exception in {handle.callback!r}", "exception": error}
                         )

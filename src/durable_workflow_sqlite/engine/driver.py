@@ -18,7 +18,7 @@ from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.run import Run
-from durable_workflow_sqlite.engine.steps import CutOff, given_up_in_replay, perform_step
+from durable_workflow_sqlite.engine.steps import CutOff, given_up_before, perform_step
 from durable_workflow_sqlite.engine.timers import TimerFired
 from durable_workflow_sqlite.engine.waits import Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
@@ -48,6 +48,7 @@ class Driver(Run):
         "_left_behind",
         "_marks",
         "_tasks",
+        "_unwound",
         "_variables",
         "_waits",
         "_working",
@@ -86,6 +87,8 @@ class Driver(Run):
         self._is_ending = False
         self._left_behind: list[Operation] = []
         """What the body had asked for when it ended."""
+        self._unwound: list[StepCall] = []
+        """Steps whose functions run, and that it gave up on the way to its end."""
         self._marks: list[Record] = []
         """What the body has given up, to be saved."""
 
@@ -104,7 +107,7 @@ class Driver(Run):
     async def _work(self, call: StepCall | None = None) -> None:
         """Perform a step, tell the body what is recorded, and go on with what it asks for."""
         self._working += 1
-        if self.has_let_go:
+        if self._is_without_slot:
             self.take_slot()
         task = asyncio.current_task()
         try:
@@ -134,6 +137,8 @@ class Driver(Run):
                 await self._end()
             elif self._is_resting:
                 await self._rest()
+            elif self.under_way:
+                self.lend_slot()
         except asyncio.CancelledError as error:
             self.stop(error)
         except BaseException as error:
@@ -198,6 +203,11 @@ class Driver(Run):
         """The body has returned, has raised, or must end: end what it left behind."""
         body = self._body
         self._is_going = False
+        if body.is_over:
+            for call in body.given_up:
+                if isinstance(call, StepCall) and call.has_begun and call in self.under_way:
+                    self._unwound.append(call)
+            body.given_up = [call for call in body.given_up if call not in self._unwound]
         self._begin_new(None, may_begin=False)
         if not body.is_over:
             body.interrupt()
@@ -215,7 +225,7 @@ class Driver(Run):
                 if isinstance(call, StepCall):
                     call.give_up()
                     if call not in self.under_way and not call.is_recorded:
-                        self._marks.extend(given_up_in_replay(self, call))
+                        self._marks.extend(given_up_before(self, call.last))
                 else:
                     assert isinstance(call, WaitCall)
                     self._marks.extend(self._waits.give_up(call))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import msgspec
 
@@ -55,6 +55,8 @@ class Ending:
     """The end of one execution, of which the workflow function has returned, raised or been told.
 
     left_behind: the steps that it had asked for and that nobody waits for any more.
+    unwound: those whose functions run, and that it gave up on the way to its end, as a TaskGroup
+        does: they are cut off, unless a mistake in the code has ended it.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class Ending:
         definition: AnyWorkflow,
         body: Body,
         left_behind: list[StepCall],
+        unwound: list[StepCall],
         marks: list[Record],
     ) -> None:
         self._run = run
         self._definition = definition
         self._body = body
         self._left_behind = left_behind
+        self._unwound = unwound
         self._marks = marks
 
     async def to_the_end(self) -> Outcome:
@@ -80,6 +84,7 @@ class Ending:
             return await self._undo(None)
         result, error = self._body.result()
         if error is None:
+            self._give_up_unwound()
             self._warn_of_what_never_began()
             for step in self._left_behind:
                 step.give_up()
@@ -93,12 +98,31 @@ class Ending:
                 raise
             except Exception as unfit:  # noqa: BLE001 - whatever a type of the user does
                 error = unfit
-        if not _is_failure(error) or is_refused(error):
-            # The process is told to exit, or the code is wrong: nobody failed.
+        if failures.ends_the_program(error):
             raise LeftAsItIs(error)
+        if is_refused(error):
+            await self._leave(error)
+        if not _is_failure(error):
+            await self._leave(self._in_trouble(error))
         if (mistake := mistake_in(error, self._definition.stops_on)) is not None:
-            raise LeftAsItIs(self._in_trouble(mistake)) from error
+            await self._leave(self._in_trouble(mistake))
         return await self._undo(error)
+
+    async def _leave(self, trouble: BaseException) -> NoReturn:
+        """The code is wrong, and nobody failed: what runs beside it is recorded, and nothing more.
+
+        With mended code the execution continues, and that is not to run again.
+        """
+        run, environment = self._run, self._run.environment
+        run.stop_after_steps(trouble)
+        end = later(environment.clock.now(), environment.cancel_grace)
+        alarm = environment.scheduler.at(end)
+        alarm.add_done_callback(lambda _: None if alarm.cancelled() else run.stop(trouble))
+        try:
+            await self._until_nothing_is_under_way()
+        finally:
+            alarm.cancel()
+        raise LeftAsItIs(trouble)
 
     def _in_trouble(self, mistake: BaseException) -> WorkflowCodeError:
         execution_id = self._run.id
@@ -112,7 +136,7 @@ class Ending:
             f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}."
             " No step raised it, so it tells of a mistake in the code: the execution was left as"
             " it is, nothing was undone, and with mended code it continues"
-            + ("" if _is_of_this_library(mistake) else otherwise),
+            + ("" if _is_of_this_library(mistake) or not _is_failure(mistake) else otherwise),
             workflow_execution_id=execution_id,
             error_type=failures.error_type(mistake),
         )
@@ -202,9 +226,14 @@ class Ending:
             for step in self._left_behind:
                 step.give_up()
 
+    def _give_up_unwound(self) -> None:
+        for step in self._unwound:
+            step.give_up()
+
     async def _undo(self, cause: BaseException | None) -> Outcome:
         """Compensate what is completed, then end as the cause says: FAILED or CANCELLED."""
         run = self._run
+        self._give_up_unwound()
         for step in self._left_behind:
             if not step.has_begun:
                 step.give_up()

@@ -58,12 +58,14 @@ class DurableEngine:
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
         `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
     max_concurrent: how many executions are taken on at once, from the queue or from workers that
-        died. Executions that only wait, for a time, a signal or the next attempt of a step, and
-        those that `run` and `start` begin here, do not count.
+        died. Executions that only wait, for a time, a signal, a thread or the next attempt of a
+        step, and those that `run` and `start` begin here, do not count. Also how many sync actions
+        run at once, and how many sync compensations beside them.
     max_recoveries: if the worker of an execution died more often than this in a row, with no
         progress in between, the execution is blocked until `unblock` is called.
     cancel_grace: how long running async actions may continue when their execution fails, is
-        cancelled or expires; then they are cancelled. The engine always waits for sync actions.
+        cancelled or expires, or when the code has a mistake; then they are cancelled. The engine
+        always waits for sync actions.
     context: the context variables that workflow functions see; by default each sees those of the
         place where it was defined. It never sees those of the code that starts or signals it.
     park_after: how long an execution that only waits stays in memory. After that, it is only in
@@ -160,7 +162,7 @@ class DurableEngine:
     async def dispose(self, grace: timedelta = timedelta(0)) -> None:
         """Stop the engine; unfinished executions do not fail, and can be resumed.
 
-        grace: how long running steps may continue. After that, async actions are cancelled. Sync
+        grace: how long running actions may continue. After that, async ones are cancelled. Sync
             actions cannot be cancelled: the engine waits for them, and records their results.
         """
         _refuse_in_a_workflow_function()
@@ -349,6 +351,14 @@ class DurableEngine:
     async def recover(self) -> RecoveryResult:
         """Take on every unfinished execution that can be run here and that nobody works on."""
         return await self._working().intake.recover()
+
+    @property
+    def _has_functions_in_threads(self) -> bool:
+        return self._opened is not None and self._opened.has_functions_in_threads
+
+    def _what_runs(self) -> str:
+        """What a program leaves behind that ends now, for people; from any thread."""
+        return "nothing" if self._opened is None else self._opened.what_runs()
 
     @property
     def _executions(self) -> dict[str, Execution]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextvars import Context
 from datetime import timedelta
 
@@ -14,6 +13,7 @@ from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.parking import Parking
+from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
@@ -31,7 +31,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     format_error: ErrorFormatter
     error_codec: ErrorCodec
     """Takes errors of steps apart for the record, and makes them again."""
-    executor: Executor
+    threads: Threads
+    """What sync functions run in."""
     status_changed: Callable[[WorkflowExecution, ExecutionStatus], None]
     context: Context | None
     """The context variables that workflow functions see, if not those of their definition."""

@@ -83,7 +83,9 @@ class ErrorCodec:
             self._again(msgspec.json.decode(whole), ())
             if len(whole) <= MAX_PARTS_LENGTH or "by" in plain:
                 return whole
-        except Exception:  # noqa: BLE001 - whatever a class of the user does
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - whatever a class of the user does
             pass
         return _to_json(record)
 
@@ -120,7 +122,9 @@ class ErrorCodec:
                 return self._again(record, modules)
             except ErrorClassNotFoundError:
                 raise
-            except Exception:  # noqa: BLE001 - whatever a class of the user does
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001 - whatever a class of the user does
                 _log.warning(
                     "an error of the class %s cannot be recreated as it was recorded, so it has"
                     " only its class and text",

@@ -102,9 +102,13 @@ class Execution(Driver):
             )
 
     def stop_after_steps(self, trouble: BaseException) -> None:
-        """`stop`, once the steps that are under way have their outcome; no other begins."""
+        """`stop`, once the functions that run have ended; no other begins.
+
+        What waits for its next attempt, or for a thread, does so in the next life.
+        """
         self.stops_after_steps = trouble
         self._is_going = False
+        self.cut_off_what_waits()
         if not self.under_way:
             self.stop(trouble)
 
@@ -190,7 +194,7 @@ class Execution(Driver):
                 steps.append(call)
             elif isinstance(call, WaitCall):
                 marks.extend(self._waits.give_up(call))
-        ending = Ending(self, self.definition, body, steps, marks)
+        ending = Ending(self, self.definition, body, steps, self._unwound, marks)
         try:
             outcome = await ending.to_the_end()
         except LeftAsItIs as left:

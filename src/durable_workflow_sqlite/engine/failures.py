@@ -57,7 +57,9 @@ def checked(format_error: ErrorFormatter) -> ErrorFormatter:
                 # Half a surrogate pair, as in a file's name, cannot be stored.
                 return text.encode(errors="backslashreplace").decode()
             _log.error("the error formatter returned %r, which is not a string", text)
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever a formatter does
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - whatever a formatter does
             _log.exception("the error formatter failed")
         # Never the text of the error itself: the formatter may be there to redact it.
         return type(error).__qualname__
@@ -69,6 +71,17 @@ def as_text(error: BaseException, format_error: ErrorFormatter) -> str:
     """An error in one text: the name of its class, and what the formatter makes of it."""
     name, text = type(error).__qualname__, format_error(error)
     return name if text in ("", name) else f"{name}: {text}"
+
+
+def is_of_a_function(error: BaseException) -> bool:
+    """Whether a function has failed that raised it, and is not told to end."""
+    kinds = (Exception, asyncio.CancelledError, SystemExit, GeneratorExit)
+    return all(isinstance(one, kinds) for one in leaves(error))
+
+
+def ends_the_program(error: BaseException) -> bool:
+    """Whether it is a Ctrl-C, or a group with one in it: that is for nobody here to handle."""
+    return any(isinstance(one, KeyboardInterrupt) for one in leaves(error))
 
 
 def error_type(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
@@ -96,7 +95,9 @@ class Observers:
         for observer in self._observers:
             try:
                 getattr(observer, hook)(*args, **kwargs)
-            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever an observer does
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001 - whatever an observer does
                 _log.exception("observer %r failed in %s", observer, hook)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import Context
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -25,6 +26,8 @@ from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, cancel
 from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.results import not_found
+from durable_workflow_sqlite.engine.threads import Threads
+from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import EngineStoppedError
@@ -35,6 +38,11 @@ from durable_workflow_sqlite.records import (
     WorkflowClaim,
     WorkflowExecution,
 )
+
+TELL_AFTER_S: Final = 1.0
+"""After how long a stop says what it waits for."""
+
+NAMED_AT_MOST: Final = 5
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -84,7 +92,7 @@ class Opened:
             is_observed=bool(settings.observers),
             format_error=settings.format_error,
             error_codec=settings.error_codec,
-            executor=ThreadPoolExecutor(settings.max_concurrent, "durable-workflow-action"),
+            threads=Threads(settings.max_concurrent),
             status_changed=self._status_changed,
             context=None if settings.context is None else settings.context.copy(),
             cancel_grace=settings.cancel_grace,
@@ -200,6 +208,17 @@ class Opened:
 
     # To its end
 
+    def what_runs(self) -> str:
+        """The functions of steps and compensations that run, for people; from any thread."""
+        while True:
+            with suppress(RuntimeError):  # something began or ended meanwhile
+                return in_words(functions_that_run(list(self.executions.values())))
+
+    @property
+    def has_functions_in_threads(self) -> bool:
+        """Whether functions run in threads that somebody waits for."""
+        return bool(self._environment.threads.running)
+
     async def close(self, grace: timedelta) -> None:
         """Let go of everything; see `DurableEngine.dispose`."""
         if self._closing is None:
@@ -218,7 +237,7 @@ class Opened:
         self._environment.scheduler.close()
         self._environment.watchdog.close()
         self._environment.parking.close()
-        self._environment.executor.shutdown(wait=False)
+        self._environment.threads.close()
 
     async def let_go(self, claims: list[WorkflowClaim]) -> None:
         """Give claims back, if the store can take them."""
@@ -234,14 +253,56 @@ def disposed_of() -> EngineStoppedError:
 
 
 async def _stop(running: list[Execution], grace: timedelta) -> None:
-    outcomes = [execution.outcome for execution in running]
     if grace > timedelta(0):
         for execution in running:
             execution.stop_after_steps(_left_by_disposal(execution))
-        await asyncio.wait(outcomes, timeout=grace.total_seconds())
+        await _until_they_leave(running, grace.total_seconds())
     for execution in running:
         execution.stop(_left_by_disposal(execution))
-    await asyncio.wait(outcomes)
+    await _until_they_leave(running, None)
+
+
+async def _until_they_leave(running: list[Execution], timeout_s: float | None) -> None:
+    """Say what it waits for if that takes long, and what is left if the event loop ends first."""
+    acting = functions_that_run(running)
+    outcomes = [execution.outcome for execution in running]
+    is_long = timeout_s is None or timeout_s > TELL_AFTER_S
+    first_s = TELL_AFTER_S if is_long else timeout_s
+    try:
+        _, staying = await asyncio.wait(outcomes, timeout=first_s)
+        if staying and is_long:
+            _log.warning(
+                "stopping, and waiting%s for %s. Ctrl-C, or a second SIGTERM, ends the program"
+                " without waiting; what is left then is in doubt, and runs again",
+                "" if timeout_s is None else f" up to {timeout_s:g} s",
+                in_words(acting),
+            )
+            left_s = None if timeout_s is None else timeout_s - TELL_AFTER_S
+            await asyncio.wait(staying, timeout=left_s)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        left = [(id_, one) for id_, one in acting if not one.is_recorded]
+        if left:
+            _log.warning("the event loop ends without %s: in doubt, it runs again", in_words(left))
+        raise
+
+
+def functions_that_run(executions: Iterable[Execution]) -> list[tuple[str, UnderWay]]:
+    """The functions of steps and compensations that have begun and are not recorded."""
+    return [
+        (execution.id, one)
+        for execution in executions
+        for one in execution.under_way
+        if one.has_begun and not one.is_recorded
+    ]
+
+
+def in_words(functions: list[tuple[str, UnderWay]]) -> str:
+    """The first few of them, for people."""
+    if not functions:
+        return "what is being written"
+    named = [f"{one.describe()} of execution {id_!r}" for id_, one in functions[:NAMED_AT_MOST]]
+    more = len(functions) - len(named)
+    return ", ".join(named) + (f", and {more} more" if more else "")
 
 
 def _left_by_disposal(execution: Execution) -> EngineStoppedError:

@@ -77,7 +77,8 @@ class StepCall(Operation, eq=False, kw_only=True):
     interruptible: bool = False
     """Whether the task may be cancelled: an async action runs, or it pauses between attempts."""
     is_pausing: bool = False
-    """Whether it waits for the time of its next attempt."""
+    """Whether it waits for the time of its next attempt, or for a thread."""
+    waits_for_thread: bool = False
     has_begun: bool = False
     """Whether the action has been called in this attempt."""
     is_given_up: bool = False
@@ -121,7 +122,9 @@ class StepCall(Operation, eq=False, kw_only=True):
         if self.serialize is not None:
             try:
                 result = self.serialize(result)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 raise SerializationError(f"{self}: its serialize failed: {error!r}") from error
             if self.deserialize is None and self.result_type is not Any:
                 output = serialization.to_json(result, self)
@@ -139,7 +142,9 @@ class StepCall(Operation, eq=False, kw_only=True):
             return result
         try:
             return self.deserialize(result)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise SerializationError(f"{self}: its deserialize failed: {error!r}") from error
 
 

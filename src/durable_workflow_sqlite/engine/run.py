@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -12,7 +12,9 @@ from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.slots import Slots
+from durable_workflow_sqlite.engine.threads import Turns
 from durable_workflow_sqlite.engine.trouble import Trouble
+from durable_workflow_sqlite.engine.under_way import Pending, UnderWay
 from durable_workflow_sqlite.errors import (
     SerializationError,
     StoreBusyError,
@@ -36,27 +38,6 @@ SAVE_AGAIN_AFTER_S: Final = 0.25
 """How long what a step did waits, at first, before the store is asked to take it once more."""
 
 
-class Pending(Protocol):
-    """What has an event number, and has not been told to the workflow function yet."""
-
-    is_recorded: bool
-    checkpoint: StepCheckpoint | None
-
-
-class UnderWay(Protocol):
-    """Something that a task is busy with, and what may be done about it."""
-
-    task: asyncio.Task[Any] | None
-    interruptible: bool
-    """Whether its task may be cancelled now."""
-    is_given_up: bool
-    """Whether nothing of it is to begin any more."""
-    is_pausing: bool
-    """Whether it waits for the time of its next attempt."""
-    has_begun: bool
-    """Whether the function that it is about to call has been called."""
-
-
 class Run:
     """One execution in the hands of this worker.
 
@@ -67,6 +48,7 @@ class Run:
     __slots__ = (
         "__weakref__",
         "_is_stopping",
+        "_is_without_slot",
         "_kept",
         "_last_completed_at",
         "_last_event",
@@ -104,6 +86,7 @@ class Run:
         """Where it holds one while its code runs; None if it was started here, and not taken on."""
         self.has_let_go = False
         """Whether it has waited, or has ended: others may have been taken on in its place."""
+        self._is_without_slot = False
         self.steps_begun = 0
         self.interruption: Interruption | None = None
         """Why it is cancelled, or has expired."""
@@ -132,6 +115,25 @@ class Run:
     def tell_whoever_waits(self, error: StoreError) -> None:
         """Whoever waits for the outcome must not wait in the dark."""
         raise NotImplementedError
+
+    def stop_after_steps(self, trouble: BaseException) -> None:
+        """`stop`, once the functions that run have ended; no other begins."""
+        raise NotImplementedError
+
+    # What its functions run in
+
+    @property
+    def turns(self) -> Turns:
+        """Where its sync functions wait for a thread."""
+        threads = self.environment.threads
+        is_undoing = self.record.status is ExecutionStatus.COMPENSATING
+        return threads.for_compensations if is_undoing else threads.for_steps
+
+    def cut_off_what_waits(self) -> None:
+        """Cancel what waits for its next attempt, or for a thread."""
+        for one in list(self.under_way):
+            if one.is_pausing and one.interruptible and one.task is not None:
+                one.task.cancel()
 
     # Events
 
@@ -294,13 +296,30 @@ class Run:
 
     # Its slot
 
-    @property
-    def only_pauses(self) -> bool:
-        """Whether all that is under way waits for the time of its next attempt."""
-        return all(one.is_pausing for one in self.under_way)
+    def begins_to_wait(self, one: UnderWay, *, for_thread: bool = False) -> None:
+        """For the time of its next attempt, or for a thread: it may be cancelled meanwhile."""
+        one.interruptible = one.is_pausing = True
+        one.waits_for_thread = for_thread
+        self.lend_slot()
+
+    def waits_no_more(self, one: UnderWay) -> None:
+        """It goes on."""
+        one.interruptible = one.is_pausing = one.waits_for_thread = False
+        self.take_slot()
+
+    def lend_slot(self) -> None:
+        """If all that is under way only waits, others may be taken on in its place."""
+        if self.slots is None or not all(one.is_pausing for one in self.under_way):
+            return
+        if any(one.waits_for_thread for one in self.under_way):
+            self._is_without_slot = True
+            self.slots.lend_for_thread(self.id)
+        else:
+            self.let_go_of_slot()
 
     def take_slot(self) -> None:
         """Its code runs again."""
+        self._is_without_slot = False
         if self.slots is not None:
             self.slots.take(self.id)
 
@@ -311,7 +330,7 @@ class Run:
 
     def let_go_of_slot(self) -> None:
         """It only waits: others may be taken on in its place."""
-        self.has_let_go = True
+        self.has_let_go = self._is_without_slot = True
         if self.slots is not None:
             self.slots.lend(self.id)
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from durable_workflow_sqlite.engine import failures
-from durable_workflow_sqlite.engine.actions import call_function, failure_of
+from durable_workflow_sqlite.engine.actions import (
+    call_function,
+    failure_of,
+    is_async,
+    thread_for,
+)
 from durable_workflow_sqlite.engine.history import History, Place
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.steps import CutOff, later, perform_step
@@ -31,6 +36,8 @@ from durable_workflow_sqlite.records import (
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.run import Run
+
+T = TypeVar("T")
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -51,7 +58,12 @@ class Saga:
         self.task: asyncio.Task[Any] | None = None
         self.interruptible = False
         self.is_given_up = False
-        self.has_begun = self.is_pausing = False
+        self.has_begun = self.is_recorded = self.is_pausing = self.waits_for_thread = False
+        self._undoes: StepCall | None = None
+
+    def describe(self) -> str:
+        what = "steps" if self._undoes is None else self._undoes.describe()
+        return f"the compensation of {what}"
 
     async def compensate(self) -> CompensationError | None:
         """Undo everything that is not undone, the last completed first; report what failed.
@@ -146,6 +158,7 @@ class Saga:
     async def _settle(self, call: StepCall, history: History) -> None:
         """Run a step that was cut off to its outcome: then it is known whether to undo it."""
         run = self._run
+        self._check_may_begin()
         call.history = history.take(call.place)
         call.is_given_up = False
         call.task = self.task
@@ -160,6 +173,7 @@ class Saga:
             call.task = None
             run.is_finishing = is_finishing
             run.under_way.pop(call, None)
+        self._check_may_begin()  # and if not, it may have no outcome yet
         run.forget_what_is_untold()
 
     def _value_of(self, call: StepCall, completed: StepCheckpoint) -> Any:
@@ -176,14 +190,18 @@ class Saga:
         run, environment = self._run, self._run.environment
         policy = call.compensate_retry
         assert call.compensate is not None
+        self._undoes = call
         attempt = 1
         if begun is not None:
             attempt = _attempts_of(begun) + 1
             if begun.due_at is not None:
                 await self._pause_until(begun.due_at)
         while True:
-            if run.trouble is not None:
-                raise run.trouble
+            self._check_may_begin()
+            thread = None
+            if not is_async(call.compensate):
+                thread = run.turns.take(run.id, self)
+                thread = thread or await self._wait(thread_for(run, self), for_thread=True)
             intent = StepCheckpoint(
                 workflow_execution_id=run.id,
                 branch=call.place[0],
@@ -195,14 +213,19 @@ class Saga:
                 compensate_ref=completed.compensate_ref,
                 started_at=environment.clock.now(),
             )
-            await run.save(intent)
-            if run.trouble is not None:
-                raise run.trouble
+            try:
+                await run.save(intent)
+                if run.trouble is not None:
+                    raise run.trouble
+            except BaseException:
+                if thread is not None:
+                    thread.leave()
+                raise
             environment.observers.tell("on_compensation_start", intent)
             try:
-                await call_function(run, call.compensate, (value,), self)
-            except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever it raises
-                error = failure_of(run, raised, intent.step_name)
+                await call_function(call.compensate, (value,), self, thread)
+            except BaseException as raised:  # noqa: BLE001 - whatever it raises
+                error = failure_of(run, raised, self)
                 delay = (
                     policy.delay_after(attempt) if policy.allows_another(attempt, error) else None
                 )
@@ -219,8 +242,6 @@ class Saga:
                 self._log(outcome, attempt, delay)
                 if outcome.due_at is not None and delay is not None:
                     environment.observers.tell("on_compensation_retry", outcome, error, delay)
-                    if run.trouble is not None:
-                        raise run.trouble from None
                     await self._pause_until(outcome.due_at)
                     attempt += 1
                     continue
@@ -239,13 +260,26 @@ class Saga:
             return
 
     async def _pause_until(self, time: datetime) -> None:
-        self.interruptible = True
-        self._run.let_go_of_slot()
+        self._check_may_begin()
+        await self._wait(self._run.environment.scheduler.at(time))
+
+    async def _wait(self, what: Awaitable[T], *, for_thread: bool = False) -> T:
+        run = self._run
+        run.begins_to_wait(self, for_thread=for_thread)
         try:
-            await self._run.environment.scheduler.at(time)
+            return await what
+        except asyncio.CancelledError:
+            if run.stops_after_steps is not None:
+                raise run.stops_after_steps from None
+            raise
         finally:
-            self.interruptible = False
-            self._run.take_slot()
+            run.waits_no_more(self)
+
+    def _check_may_begin(self) -> None:
+        """Raise if no other function is to begin: the rest is undone in the next life."""
+        trouble = self._run.trouble or self._run.stops_after_steps
+        if trouble is not None:
+            raise trouble
 
     async def _report_lost(self, checkpoint: StepCheckpoint) -> None:
         """A step took effect, its result could not be stored, and the process that had it died."""

@@ -34,7 +34,9 @@ def round_trip(value: object, type_: Any, what: object) -> tuple[str, Any]:
     try:
         codec = _codec(type_)
         plain = value if codec.plain is None else codec.plain(value)
-    except Exception as error:  # a class of the user may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a class of the user may raise anything
         raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
     text = _write(plain, what)
     back = from_json(text, type_, what)
@@ -99,7 +101,9 @@ def from_json(text: str | None, type_: Any, what: object) -> Any:
         return _codec(type_).decode(text)
     except MemoryError as error:
         raise _out_of_memory(what) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
 
 
@@ -205,7 +209,9 @@ def _write(value: object, what: object) -> str:
         return buffer.decode()
     except MemoryError as error:
         raise _out_of_memory(what) from error
-    except Exception as error:  # a class of the user may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a class of the user may raise anything
         raise SerializationError(f"{what} cannot be written as JSON: {error}") from error
 
 

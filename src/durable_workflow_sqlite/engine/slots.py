@@ -17,6 +17,9 @@ class Slots:
         self._number = number
         self._when_free = when_free
         self._taken: dict[str, None] = {}
+        self._lent_for_threads: dict[str, None] = {}
+        self._to_be_lent: dict[str, None] = {}
+        """What waits for a thread too, and keeps its slot since so many others do."""
 
     @property
     def room(self) -> int:
@@ -26,15 +29,42 @@ class Slots:
     def take(self, execution_id: str) -> None:
         """Its code runs from now on, or is about to."""
         self._taken[execution_id] = None
+        self._waits_for_no_thread(execution_id)
 
     def free(self, execution_id: str) -> None:
         """It only waits from now on, or has ended, or was let go of."""
         self._taken.pop(execution_id, None)
+        self._waits_for_no_thread(execution_id)
         self._when_free()
 
     def lend(self, execution_id: str) -> None:
         """`free`, for a while: others may be taken on if there was no room for them."""
+        self._waits_for_no_thread(execution_id)
+        self._lend(execution_id)
+
+    def lend_for_thread(self, execution_id: str) -> None:
+        """`lend`, while it waits for a thread.
+
+        What is taken on in its place may need a thread, too. So only as many lend theirs as there
+        are slots; the others keep theirs until one of these has its thread.
+        """
+        if len(self._lent_for_threads) < self._number:
+            self._lent_for_threads[execution_id] = None
+            self._lend(execution_id)
+        else:
+            self._to_be_lent[execution_id] = None
+
+    def _lend(self, execution_id: str) -> None:
         had_room = self.room > 0
         self._taken.pop(execution_id, None)
         if not had_room:
             self._when_free()
+
+    def _waits_for_no_thread(self, execution_id: str) -> None:
+        self._to_be_lent.pop(execution_id, None)
+        if execution_id in self._lent_for_threads:
+            del self._lent_for_threads[execution_id]
+            if self._to_be_lent:
+                next_one = next(iter(self._to_be_lent))
+                del self._to_be_lent[next_one]
+                self.lend_for_thread(next_one)

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.actions import (
-    NeverBegan,
     call_function,
     failure_of,
     is_async,
     reference,
+    thread_for,
 )
 from durable_workflow_sqlite.engine.history import CUT_OFF
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.step_news import (
+    tell_complete,
+    tell_failure,
+    tell_in_doubt,
+    tell_retry,
+)
 from durable_workflow_sqlite.errors import (
     ErrorClassNotFoundError,
     SerializationError,
@@ -29,11 +36,13 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.records import Record, StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from durable_workflow_sqlite.engine.error_codec import ErrorCodec
     from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.engine.threads import Thread
 
+T = TypeVar("T")
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -48,20 +57,27 @@ class CutOff(Exception):  # noqa: N818 - no error: nobody sees it but this modul
 async def perform_step(run: Run, call: StepCall) -> None:
     """Bring a step to its outcome, in the current task, and record that.
 
-    Raises CutOff for what was given up: that is recorded as such, and has no outcome.
+    Raises CutOff for what has no outcome: it was given up, which is recorded; or it waited when the
+    execution was to stop, and waits again in the next life.
     """
     environment = run.environment
     attempt, first_started_at = 1, None
     is_in_doubt = call.has_begun = False
-    if call.history is not None and (last := call.last) is not None:
+    is_on_the_loop = is_async(call.action)
+    if (last := call.last) is not None:
+        assert call.history is not None
         attempt = last.attempt + 1
         first_started_at = None if call.history.first is None else call.history.first.started_at
         is_in_doubt = call.history.is_in_doubt
         if is_in_doubt:
-            _tell_in_doubt(run, last)
+            tell_in_doubt(run, last)
         elif last.due_at is not None:
-            await _pause(run, call, last, last.due_at)
+            await _pause(run, call, last)
     while True:
+        thread = None
+        if not is_on_the_loop:
+            # Before it is recorded that it begins: what waits for a thread has not begun.
+            thread = await _thread_for(run, call, last)
         intent = StepCheckpoint(
             workflow_execution_id=run.id,
             branch=call.place[0],
@@ -74,29 +90,31 @@ async def perform_step(run: Run, call: StepCall) -> None:
             started_at=environment.clock.now(),
         )
         first_started_at = first_started_at or intent.started_at
-        await run.save(intent, *run.running())
-        if call.is_given_up or run.trouble is not None:
-            # What an attempt of a former life may have done, it may have done still.
-            await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
+        try:
+            await run.save(intent, *run.running())
+            if call.is_given_up or run.trouble is not None:
+                # What an attempt of a former life may have done, it may have done still.
+                await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
+        except BaseException:
+            if thread is not None:
+                thread.leave()
+            raise
         if environment.is_observed:
             environment.observers.tell("on_step_start", intent, replayed=False)
         retried_in: timedelta | None = None
         try:
-            if call.timeout is None and is_async(call.action):
+            if call.timeout is None and thread is None:
                 call.interruptible = call.has_begun = True
                 try:
                     result = await call.action(*call.args)
                 finally:
                     call.interruptible = False
             else:
-                result = await _act(run, call)
-        except NeverBegan:
-            await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
-            raise
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it raises
+                result = await _act(run, call, thread)
+        except BaseException as error:  # noqa: BLE001 - whatever it raises
             if isinstance(error, asyncio.CancelledError) and call.is_given_up:
                 await _record_cut_off(run, call, intent, has_begun=True, error=error)
-            failure = failure_of(run, error, call.describe())
+            failure = failure_of(run, error, call)
             if _goes_on(run, call) and call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
         else:
@@ -115,12 +133,11 @@ async def perform_step(run: Run, call: StepCall) -> None:
         if retried_in is None:
             await _record_failure(run, call, intent, failure, first_started_at)
             return
-        failed = _failed(run, intent, failure, retried_in)
+        last = _failed(run, intent, failure, retried_in)
         call.has_begun = False
-        await run.save(failed)
-        _tell_retry(run, failed, failure, retried_in)
-        assert failed.due_at is not None
-        await _pause(run, call, failed, failed.due_at)
+        await run.save(last)
+        tell_retry(run, last, failure, retried_in)
+        await _pause(run, call, last)
         attempt += 1
         is_in_doubt = False
 
@@ -128,6 +145,12 @@ async def perform_step(run: Run, call: StepCall) -> None:
 def _goes_on(run: Run, call: StepCall) -> bool:
     """Whether there may be another attempt after this one."""
     return not (call.is_given_up or run.is_finishing)
+
+
+def _may_begin(run: Run, call: StepCall) -> bool:
+    """Whether that may be in this life."""
+    is_stopping = run.trouble is not None or run.stops_after_steps is not None
+    return _goes_on(run, call) and not is_stopping
 
 
 def _failed(
@@ -166,7 +189,7 @@ async def _record_failure(
         call.error.__cause__ = failure
     failed = await run.save_outcome(call, failed, *run.running(progressed=True))
     tell_complete(run, failed, first_started_at, replayed=False)
-    _tell_failure(run, failed, failure)
+    tell_failure(run, failed, failure)
 
 
 async def _record_cut_off(
@@ -212,12 +235,11 @@ def _cut_off(run: Run, intent: StepCheckpoint, *, has_begun: bool) -> StepCheckp
     )
 
 
-def given_up_in_replay(run: Run, call: StepCall) -> list[Record]:
-    """What to save of a step that the workflow gave up in a replay, before it began anew.
+def given_up_before(run: Run, last: StepCheckpoint | None) -> list[Record]:
+    """What to save of a step that was given up before its next attempt began.
 
-    The life before this one died before it had saved it.
+    last: what was recorded last of it, maybe in a life before this one.
     """
-    last = call.last
     if last is not None and last.status is StepStatus.INTENT:
         return [_cut_off(run, last, has_begun=True)]
     if last is not None and last.status is StepStatus.FAILED and last.due_at is not None:
@@ -229,39 +251,61 @@ def _next_attempt(failed: StepCheckpoint) -> StepCheckpoint:
     return msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
 
 
-async def _pause(run: Run, call: StepCall, failed: StepCheckpoint, until: datetime) -> None:
-    """Wait for the time of the next attempt; if there is to be none, record that, and raise."""
-    task = asyncio.current_task()
-    assert task is not None
-    if run.trouble is not None:  # since before it failed: nobody will come to cancel this
-        raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
-    if _goes_on(run, call):
-        call.interruptible = call.is_pausing = True
-        if run.only_pauses:
-            run.let_go_of_slot()
+async def _pause(run: Run, call: StepCall, failed: StepCheckpoint) -> None:
+    """Wait for the time of the next attempt."""
+    assert failed.due_at is not None
+    await _wait(run, call, failed, partial(run.environment.scheduler.at, failed.due_at))
+
+
+async def _thread_for(run: Run, call: StepCall, last: StepCheckpoint | None) -> Thread:
+    thread = run.turns.take(run.id, call)
+    if thread is None:
+        thread = await _wait(run, call, last, partial(thread_for, run, call), for_thread=True)
+    return thread
+
+
+async def _wait(
+    run: Run,
+    call: StepCall,
+    last: StepCheckpoint | None,
+    wait: Callable[[], Awaitable[T]],
+    *,
+    for_thread: bool = False,
+) -> T:
+    """Wait for what the next attempt needs; if there is to be none, record that, and raise.
+
+    last: what was recorded last of the step.
+    """
+    if _may_begin(run, call):
+        run.begins_to_wait(call, for_thread=for_thread)
         try:
-            await run.environment.scheduler.at(until)
+            return await wait()
         except asyncio.CancelledError:
-            if run.trouble is not None or _goes_on(run, call):
+            if run.trouble is not None or _may_begin(run, call):
                 raise
+            task = asyncio.current_task()
+            assert task is not None
             task.uncancel()
         finally:
-            call.interruptible = call.is_pausing = False
-            run.take_slot()
-    if not _goes_on(run, call):
-        if run.trouble is not None:
-            raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
-        await _record_cut_off(run, call, _next_attempt(failed), has_begun=False)
+            run.waits_no_more(call)
+    if run.trouble is not None:
+        raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
+    if _goes_on(run, call):
+        raise CutOff  # until the next life
+    if records := given_up_before(run, last):
+        await run.save(*records)
+    call.was_cut_off = last is not None and last.status is _INTENT
+    raise CutOff
 
 
-async def _act(run: Run, call: StepCall) -> Any:
+async def _act(run: Run, call: StepCall, thread: Thread | None) -> Any:
     """One attempt: the action's result, within the timeout."""
     if call.timeout is None:
-        return await call_function(run, call.action, call.args, call)
+        return await call_function(call.action, call.args, call, thread)
     timeout = asyncio.timeout(call.timeout.total_seconds())
     try:
         async with timeout:
-            return await call_function(run, call.action, call.args, call)
+            return await call_function(call.action, call.args, call, thread)
     except TimeoutError as error:
         if not timeout.expired():
             raise
@@ -307,56 +351,6 @@ def error_of(
         error_type=failed.error_type,
         error_message=failed.error_message,
     )
-
-
-def tell_complete(
-    run: Run,
-    checkpoint: StepCheckpoint,
-    first_started_at: datetime | None,
-    *,
-    replayed: bool,
-) -> None:
-    elapsed = timedelta(0)
-    if first_started_at is not None and checkpoint.completed_at is not None:
-        elapsed = checkpoint.completed_at - first_started_at
-    run.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)
-
-
-def _tell_in_doubt(run: Run, checkpoint: StepCheckpoint) -> None:
-    _log.warning(
-        "step %r of execution %r was interrupted at attempt %d and may have taken effect;"
-        " it runs again",
-        checkpoint.step_name,
-        run.id,
-        checkpoint.attempt,
-        extra=log_attributes(checkpoint),
-    )
-    run.environment.observers.tell("on_step_in_doubt", checkpoint)
-
-
-def _tell_retry(run: Run, failed: StepCheckpoint, error: BaseException, delay: timedelta) -> None:
-    _log.info(
-        "step %r of execution %r failed at attempt %d, trying again in %s: %s",
-        failed.step_name,
-        run.id,
-        failed.attempt,
-        delay,
-        failed.error_message,
-        extra=log_attributes(failed),
-    )
-    run.environment.observers.tell("on_step_retry", failed, error, delay)
-
-
-def _tell_failure(run: Run, failed: StepCheckpoint, error: BaseException) -> None:
-    _log.info(
-        "step %r of execution %r failed for good at attempt %d: %s",
-        failed.step_name,
-        run.id,
-        failed.attempt,
-        failed.error_message,
-        extra=log_attributes(failed),
-    )
-    run.environment.observers.tell("on_error", error, run.id)
 
 
 def _with_ids(error: SerializationError, run: Run, call: StepCall) -> SerializationError:

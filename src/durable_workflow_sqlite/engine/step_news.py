@@ -1,0 +1,65 @@
+"""What the log and the observers are told of a step."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from durable_workflow_sqlite.engine.observer import log_attributes
+from durable_workflow_sqlite.records import StepCheckpoint
+
+if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.run import Run
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+
+def tell_complete(
+    run: Run,
+    checkpoint: StepCheckpoint,
+    first_started_at: datetime | None,
+    *,
+    replayed: bool,
+) -> None:
+    elapsed = timedelta(0)
+    if first_started_at is not None and checkpoint.completed_at is not None:
+        elapsed = checkpoint.completed_at - first_started_at
+    run.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)
+
+
+def tell_in_doubt(run: Run, checkpoint: StepCheckpoint) -> None:
+    _log.warning(
+        "step %r of execution %r was interrupted at attempt %d and may have taken effect;"
+        " it runs again",
+        checkpoint.step_name,
+        run.id,
+        checkpoint.attempt,
+        extra=log_attributes(checkpoint),
+    )
+    run.environment.observers.tell("on_step_in_doubt", checkpoint)
+
+
+def tell_retry(run: Run, failed: StepCheckpoint, error: BaseException, delay: timedelta) -> None:
+    _log.info(
+        "step %r of execution %r failed at attempt %d, trying again in %s: %s",
+        failed.step_name,
+        run.id,
+        failed.attempt,
+        delay,
+        failed.error_message,
+        extra=log_attributes(failed),
+    )
+    run.environment.observers.tell("on_step_retry", failed, error, delay)
+
+
+def tell_failure(run: Run, failed: StepCheckpoint, error: BaseException) -> None:
+    _log.info(
+        "step %r of execution %r failed for good at attempt %d: %s",
+        failed.step_name,
+        run.id,
+        failed.attempt,
+        failed.error_message,
+        extra=log_attributes(failed),
+    )
+    run.environment.observers.tell("on_error", error, run.id)
