@@ -56,7 +56,8 @@
 --                        for a signal
 -- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
 --                        COMPENSATED: the compensation has succeeded
--- input_data             for a compensation, the number of its attempt
+-- input_data             for a compensation, the number of its attempt; for a wait that
+--                        names a type, what payload it takes
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
@@ -88,8 +89,10 @@
 -- signal_name            its name; $cancel asks the execution to cancel
 -- payload                its data, as JSON; null is the same as 'null'
 -- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
---                        taken it; EXPIRED: the execution ended before that
+--                        taken it; EXPIRED: the execution ended before that; REFUSED: no
+--                        wait could read its payload
 -- created_at             when it was sent; a wait takes no signal sent after its deadline
+-- refused_reason         why its payload could not be read; null unless it is REFUSED
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.
 --

@@ -321,7 +321,8 @@ select
     signal_name,
     payload,
     status,
-    created_at
+    created_at,
+    refused_reason
 from workflow_signals
 where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
@@ -689,13 +690,14 @@ select
     signal.signal_name,
     signal.payload,
     signal.status,
-    signal.created_at
+    signal.created_at,
+    signal.refused_reason
 from workflow_executions as execution
 cross join workflow_signals as signal
     on execution.workflow_execution_id = signal.workflow_execution_id
 where
     execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-    and signal.status not in ('DELIVERED', 'EXPIRED')
+    and signal.status not in ('DELIVERED', 'EXPIRED', 'REFUSED')
     and (
         signal.status != 'PENDING'
         or strftime('%Y-%m-%dT%H:%M:%S', signal.created_at, '+0 days')

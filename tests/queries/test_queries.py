@@ -285,7 +285,11 @@ def _signals(one: str) -> Iterator[WorkflowSignal]:
     for status in SignalStatus if one != "PENDING, empty" else ():
         for payload in (None, "17"):
             yield WorkflowSignal(
-                workflow_execution_id=one, signal_name="go", payload=payload, status=status
+                workflow_execution_id=one,
+                signal_name="go",
+                payload=payload,
+                status=status,
+                refused_reason=None if payload is None else "it is no string",
             )
 
 
@@ -324,8 +328,8 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         (NOON_TEXT,),
     )
     connection.execute(
-        "insert into workflow_signals (workflow_execution_id, signal_name, payload)"
-        " values ('by hand', 'stop', '17')"
+        "insert into workflow_signals (workflow_execution_id, signal_name, payload,"
+        " refused_reason) values ('by hand', 'stop', '17', 'no string')"
     )
     connection.execute(
         "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
@@ -340,6 +344,14 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         " due_at) values ('asleep', 0, 'rest', 'SLEEP', 'INTENT', ?)",
         (NOON_TEXT,),
     )
+    for index, wants in enumerate((None, '{"type":"int","json":["number"]}')):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"
+            " status, branch, input_data, idempotency_key, compensate_ref, output_data, error_type,"
+            " error_message, started_at, completed_at, due_at, event)"
+            f" values ('asleep', ?, 'go', 'SIGNAL', 'INTENT', 'waits'{', ?' * 10})",
+            (index, wants, *(wants,) * 8, wants and 1),
+        )
 
 
 def _write_otherwise(connection: sqlite3.Connection) -> None:
@@ -413,6 +425,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         {"workflow_execution_id": one, "signal_names": '["go", "stop"]'}
         for one in ("RUNNING, full", "by hand")
     ],
+    "load_open_waits": [{"workflow_execution_id": "asleep", "signal_name": "go"}],
     "load_signals_after": [{"workflow_signal_id": 0}],
     "load_pending_timers": [{}],
     "load_timers": [{"workflow_execution_id": "RUNNING, full"}],
@@ -501,6 +514,7 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         payload=None,
         status="PENDING",
         created_at=NOON_TEXT,
+        refused_reason=None,
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}

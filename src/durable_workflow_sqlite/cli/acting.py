@@ -11,7 +11,11 @@ import msgspec
 
 from durable_workflow_sqlite.cli.output import command, say
 from durable_workflow_sqlite.engine.engine import DurableEngine
-from durable_workflow_sqlite.errors import ExecutionConflictError, ExecutionNotFoundError
+from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    SerializationError,
+)
 from durable_workflow_sqlite.records import ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
@@ -20,11 +24,25 @@ R = TypeVar("R")
 
 
 def signal(file: Path, execution_id: str, name: str, payload: str | None) -> None:
-    """Send a signal. Raises ValueError for a payload that is not JSON."""
+    """Send a signal. Raises ValueError for a payload that is not JSON, or a reserved name."""
+    if name.startswith("$"):
+        raise ValueError(
+            f"signal names that begin with $ are reserved for the library: {name!r}; to cancel the"
+            f" execution: `{command('cancel', file, execution_id)}`"
+        )
     value = _parsed(payload)
 
     async def send(engine: DurableEngine) -> None:
-        await engine.send_signal(execution_id, name, value)
+        try:
+            await engine.send_signal(execution_id, name, value)
+        except SerializationError as error:
+            if payload is not None:
+                raise
+            raise SerializationError(
+                f"{error}; the payload is missing: add it as JSON, as in"
+                f" `{command('signal', file, execution_id, name)} JSON`",
+                workflow_execution_id=execution_id,
+            ) from error
 
     _ask(file, execution_id, send)
     with Inspector.open(file) as inspector:

@@ -257,10 +257,11 @@ class WorkflowContext:
 
         timeout: counted from the first time that the workflow reaches the wait; the deadline stays
             the same after a restart.
-        type: of the payload; plain JSON data by default.
+        type: of the payload; plain JSON data by default. A signal whose payload does not have the
+            type is not taken: it is REFUSED, and the wait stays open for the next one.
 
-        Raises SignalTimeoutError at the deadline (a signal that comes later stays for the next
-        wait), SerializationError for a payload that does not have the type.
+        Raises SignalTimeoutError at the deadline; a signal that comes later stays for the next
+        wait.
         """
         check_identifier("a signal's name", name)
         if name.startswith("$"):

@@ -113,6 +113,10 @@ class Execution(Driver):
         self._waits.signals_came()
         self._ring()
 
+    def misfit(self, name: str, payload: str) -> str | None:
+        """Why the waits for a signal that are open here take no such payload; None if one may."""
+        return self._waits.misfit(name, payload)
+
     async def its_outcome(self) -> Outcome:
         """Wait for `outcome`, which lives on if this is cancelled: a shield, a turn faster."""
         if self.outcome.done():

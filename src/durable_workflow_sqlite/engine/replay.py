@@ -12,7 +12,7 @@ from durable_workflow_sqlite.engine.history import HOW_TO_MEND, TIMERS, Place, p
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.steps import error_of
-from durable_workflow_sqlite.engine.wait_records import failure_of_wait, payload_of
+from durable_workflow_sqlite.engine.wait_records import failure_of_wait, recorded_payload
 from durable_workflow_sqlite.errors import NonDeterminismError, SerializationError
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
@@ -97,7 +97,7 @@ def _read_outcome(
         if not is_completed:
             call.error = failure_of_wait(execution_id, checkpoint)
         elif not call.is_sleep:
-            call.value = payload_of(execution_id, checkpoint, call.payload_type)
+            call.value = recorded_payload(execution_id, call, checkpoint)
 
 
 def check_rest_was_asked_for(body: Body, events: list[StepCheckpoint]) -> None:

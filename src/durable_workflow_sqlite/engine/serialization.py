@@ -54,7 +54,8 @@ def from_json(text: str | None, type_: Any, what: object) -> Any:
     except MemoryError as error:
         raise _out_of_memory(what) from error
     except Exception as error:
-        raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
+        problem = "is no JSON" if type_ is Any else f"cannot be read as {name_of(type_)}"
+        raise SerializationError(f"{what} {problem}: {error}") from error
 
 
 def is_json(text: str | None) -> bool:
@@ -85,7 +86,7 @@ def check_type(type_: Any, what: str, name: str) -> None:
         _decoder(type_)
     except TypeError as error:
         raise SerializationError(
-            f"{what} {name!r} is {_name(type_)}, which JSON cannot hold: {error}"
+            f"{what} {name!r} is {name_of(type_)}, which JSON cannot hold: {error}"
         ) from error
 
 
@@ -197,14 +198,22 @@ def _read_custom(type_: Any, data: Any) -> Any:
     validate = getattr(type_, "model_validate_json", None)
     if validate is None:
         raise TypeError(
-            f"a {_name(type_)} cannot be read from JSON; use a dataclass, a msgspec.Struct or a"
+            f"a {name_of(type_)} cannot be read from JSON; use a dataclass, a msgspec.Struct or a"
             " pydantic model, or give the step deserialize="
         )
     return validate(msgspec.json.encode(data))
 
 
-def _name(type_: Any) -> str:
-    return getattr(type_, "__qualname__", None) or str(type_)
+def name_of(type_: Any) -> str:
+    """A type as people write it; the same for `Optional[int]` and `int | None`."""
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(name_of, args))
+    if args and isinstance(origin, type):
+        return f"{origin.__qualname__}[{', '.join(map(name_of, args))}]"
+    if type_ in (None, types.NoneType, ...):
+        return "..." if type_ is ... else "None"
+    return type_.__qualname__ if isinstance(type_, type) else str(type_).removeprefix("typing.")
 
 
 _SAME_IN_JSON: Final = frozenset({str, int, bool})

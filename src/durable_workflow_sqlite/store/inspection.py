@@ -225,13 +225,17 @@ class Timer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to an execution; status: PENDING, DELIVERED or EXPIRED. `payload` is JSON text."""
+    """A message to an execution; status: PENDING, DELIVERED, EXPIRED or REFUSED.
+
+    `payload` is JSON text. `refused_reason` says why no wait could read it.
+    """
 
     id: int
     signal_name: str
     payload: str | None
     status: str
     created_at: datetime | None
+    refused_reason: str | None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -496,7 +500,8 @@ class Inspector:
             where = f"signal {signal.signal_name!r}: "
             problems.time(f"{where}created_at", signal.created_at)
             problems.status(f"{where}status", signal.status, _SIGNAL_STATUSES)
-            problems.json(f"{where}payload", signal.payload)
+            if signal.status != "REFUSED":
+                problems.json(f"{where}payload", signal.payload)
         attempts = [_attempt(step) for step in steps if not _is_compensation(step)]
         compensations = [_attempt(step) for step in steps if _is_compensation(step)]
         return ExecutionDetails(
@@ -535,6 +540,7 @@ class Inspector:
                     payload=signal.payload,
                     status=signal.status,
                     created_at=_time(signal.created_at),
+                    refused_reason=signal.refused_reason,
                 )
                 for signal in signals
             ),
@@ -675,7 +681,7 @@ _EXECUTION_STATUSES: Final = frozenset(
 )
 _STEP_STATUSES: Final = frozenset({"INTENT", "COMPLETED", "FAILED", "COMPENSATED"})
 _TIMER_STATUSES: Final = frozenset({"PENDING", "FIRED", "CANCELLED"})
-_SIGNAL_STATUSES: Final = frozenset({"PENDING", "DELIVERED", "EXPIRED"})
+_SIGNAL_STATUSES: Final = frozenset({"PENDING", "DELIVERED", "EXPIRED", "REFUSED"})
 
 
 class _Problems:

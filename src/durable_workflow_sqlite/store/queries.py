@@ -73,6 +73,7 @@ class LoadSignalsRow(NamedTuple):
     payload: str | None
     status: str
     created_at: str
+    refused_reason: str | None
 
 
 class LoadNextTimersRow(NamedTuple):
@@ -376,6 +377,7 @@ class WorkflowSignalRow(NamedTuple):
     payload: str | None
     status: str
     created_at: str
+    refused_reason: str | None
 
 
 class LoadSignalsAfterRow(NamedTuple):
@@ -673,6 +675,14 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> list[StepCheckpointRow]:
         """Every attempt of every step of an execution: branch by branch, in step order."""
+        ...
+
+    def load_open_waits(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_name: str
+    ) -> list[StepCheckpointRow]:
+        """The waits for a signal of some name that an execution has begun and not ended, in no
+        order: SQLite would read all steps of the execution to sort them.
+        """
         ...
 
     def delete_checkpoints(
@@ -986,6 +996,7 @@ class Queries(Protocol):
         payload: str | None,
         status: str,
         created_at: str,
+        refused_reason: str | None,
     ) -> int | None:
         """Saves a signal that has no id yet, and gives it one."""
         ...
@@ -1014,6 +1025,7 @@ class Queries(Protocol):
         payload: str | None,
         status: str,
         created_at: str,
+        refused_reason: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves a signal under the id that it has; one that is there already is updated.
@@ -1060,7 +1072,9 @@ class Queries(Protocol):
     def delete_old_signals(
         self, connection: sqlite3.Connection, *, before: str, batch_size: int
     ) -> int:
-        """Deletes a batch of signals that were delivered or expired, and came before a time."""
+        """Deletes a batch of signals that were delivered, expired or refused, and came before a
+        time.
+        """
         ...
 
     # workflow_timers.sql
@@ -1166,6 +1180,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_suspect_timers": LoadSuspectTimersRow,
     "load_suspect_signals": LoadSignalsRow,
     "load_checkpoints": StepCheckpointRow,
+    "load_open_waits": StepCheckpointRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,
     "load_claims_of": LoadClaimsOfRow,
