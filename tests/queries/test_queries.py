@@ -352,6 +352,15 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
             f" values ('asleep', ?, 'go', 'SIGNAL', 'INTENT', 'waits'{', ?' * 10})",
             (index, wants, *(wants,) * 8, wants and 1),
         )
+    connection.execute(
+        "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind, status)"
+        " values ('asleep', 1, 'stop', 'SIGNAL', 'INTENT')"
+    )
+    connection.executemany(
+        "insert into workflow_signals (workflow_execution_id, signal_name, status, refused_reason)"
+        " values ('asleep', ?, 'REFUSED', ?)",
+        (("go", "it is no integer"), ("stop", None)),
+    )
 
 
 def _write_otherwise(connection: sqlite3.Connection) -> None:
@@ -460,6 +469,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_suspect_checkpoints": [{"row_limit": 99}],
     "load_suspect_timers": [{"row_limit": 99}],
     "load_suspect_signals": [{"row_limit": 99}],
+    "load_gaps": [{"statuses": WHATEVER_STATUS, "row_limit": 99}],
+    "load_refused_signals": [{"row_limit": 99}],
+    "load_stray_signals": [{"cancel_signal": "$cancel", "row_limit": 99}],
     "load_workflows": [{}],
 }
 

@@ -20,8 +20,10 @@ import msgspec
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
     COMPENSATION_SUFFIX,
     TERMINAL_STATUSES,
+    ExecutionStatus,
     StepStatus,
     check_integer,
     check_time,
@@ -29,6 +31,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.store.lost_rows import Gap, gaps
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
 from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
@@ -236,6 +239,15 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     created_at: datetime | None
     refused_reason: str | None
+
+
+class UntakenSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal that nothing takes, and why."""
+
+    id: int
+    execution_id: str
+    signal_name: str
+    why: str
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -591,6 +603,47 @@ class Inspector:
         """What no engine can read, a sentence for each row; see `unreadable.unreadable_rows`."""
         with self._reading() as connection:
             return list(unreadable_rows(connection))
+
+    def gaps(self, *, finished: bool, limit: int) -> list[Gap]:
+        """What is missing in the histories of unfinished executions; see `lost_rows.gaps`.
+
+        finished: also of those that FAILED or were CANCELLED, which may be run or undone again.
+        """
+        statuses = [one.value for one in ExecutionStatus if not one.is_terminal]
+        if finished:
+            statuses += [ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value]
+        with self._reading() as connection:
+            return list(gaps(connection, statuses, limit))
+
+    def refused_signals(self, limit: int) -> list[UntakenSignal]:
+        """The last signals that were refused where the execution still waits for one like it."""
+        with self._reading() as connection:
+            return [
+                UntakenSignal(
+                    id=row.workflow_signal_id,
+                    execution_id=row.workflow_execution_id,
+                    signal_name=row.signal_name,
+                    why=row.refused_reason or "",
+                )
+                for row in self._queries.load_refused_signals(connection, row_limit=limit)
+            ]
+
+    def stray_signals(self, limit: int) -> list[UntakenSignal]:
+        """The pending signals that nothing will take."""
+        with self._reading() as connection:
+            return [
+                UntakenSignal(
+                    id=row.workflow_signal_id,
+                    execution_id=row.workflow_execution_id,
+                    signal_name=row.signal_name,
+                    why=f"the execution is {row.status}"
+                    if row.status in TERMINAL_STATUSES
+                    else "no such name is known",
+                )
+                for row in self._queries.load_stray_signals(
+                    connection, cancel_signal=CANCEL_SIGNAL, row_limit=limit
+                )
+            ]
 
     def claims_by_worker(self) -> dict[str, int]:
         """How many executions each worker has claimed, dead ones too."""

@@ -213,6 +213,31 @@ class LoadSuspectTimersRow(NamedTuple):
     created_at: str
 
 
+class LoadGapsRow(NamedTuple):
+    """What load_gaps gives."""
+
+    workflow_execution_id: str
+    last_event: int | None
+
+
+class LoadRefusedSignalsRow(NamedTuple):
+    """What load_refused_signals gives."""
+
+    workflow_execution_id: str
+    signal_name: str
+    workflow_signal_id: int
+    refused_reason: str | None
+
+
+class LoadStraySignalsRow(NamedTuple):
+    """What load_stray_signals gives."""
+
+    workflow_signal_id: int
+    workflow_execution_id: str
+    signal_name: str
+    status: str
+
+
 class StepCheckpointRow(NamedTuple):
     """A row of step_checkpoints."""
 
@@ -596,6 +621,30 @@ class Queries(Protocol):
     ) -> list[LoadSignalsRow]:
         """As load_suspect_executions: signals that the executions which are not over may still
         take.
+        """
+        ...
+
+    def load_gaps(
+        self, connection: sqlite3.Connection, *, statuses: str, row_limit: int
+    ) -> list[LoadGapsRow]:
+        """Executions of some statuses (a JSON array) whose steps have a gap: the number of an
+        event is left out or there twice, an attempt is missing, or the step of a
+        compensation. Such rows were deleted or edited by hand; but a number is also left out
+        where the store refused an outcome at first. Reads all steps of these executions.
+        """
+        ...
+
+    def load_refused_signals(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadRefusedSignalsRow]:
+        """Executions that wait for a signal while the last one of that name was refused."""
+        ...
+
+    def load_stray_signals(
+        self, connection: sqlite3.Connection, *, cancel_signal: str, row_limit: int
+    ) -> list[LoadStraySignalsRow]:
+        """Signals that are pending, and that nothing will take: their execution is final, or
+        their name begins with $ and is none of the library's.
         """
         ...
 
@@ -1179,6 +1228,9 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_suspect_checkpoints": LoadSuspectCheckpointsRow,
     "load_suspect_timers": LoadSuspectTimersRow,
     "load_suspect_signals": LoadSignalsRow,
+    "load_gaps": LoadGapsRow,
+    "load_refused_signals": LoadRefusedSignalsRow,
+    "load_stray_signals": LoadStraySignalsRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_claim": LoadClaimRow,
