@@ -25,6 +25,7 @@ from durable_workflow_sqlite.store.inspection import (
     Inspector,
     Overview,
     StepInDoubt,
+    beginning,
 )
 
 SHOWN = 10
@@ -271,7 +272,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                     [
                         output.execution_id(one.id),
                         one.workflow_type,
-                        one.trouble,
+                        beginning(one.trouble),
                         output.ago(one.updated_at, now),
                     ]
                     for one in overview.in_trouble
@@ -357,7 +358,7 @@ def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
     for one in found.overview.blocked:
         yield ["blocked", one.id, one.workflow_type, one.status, one.blocked_reason]
     for left in found.overview.in_trouble:
-        yield ["in-trouble", left.id, left.workflow_type, left.status, left.trouble]
+        yield ["in-trouble", left.id, left.workflow_type, left.status, beginning(left.trouble)]
 
 
 def _line(row: ExecutionSummary) -> list[output.Cell]:
@@ -372,8 +373,8 @@ def _line(row: ExecutionSummary) -> list[output.Cell]:
         row.waiting_for,
         row.waiting_until,
         row.blocked_reason,
-        row.error_message,
-        row.trouble,
+        beginning(row.error_message),
+        beginning(row.trouble),
     ]
 
 
@@ -399,7 +400,7 @@ def _executions(
                 output.status(row.status),
                 output.ago(row.created_at, now) or "?",
                 _step(row),
-                timeline.standing(row, now, briefly=briefly)
+                beginning(timeline.standing(row, now, briefly=briefly))
                 or ("in doubt" if row.id in in_doubt else ""),
             ]
             for row in rows

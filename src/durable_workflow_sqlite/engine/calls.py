@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from types import CoroutineType
-
     AnyCoroutine = CoroutineType[Any, Any, Any]
 
 T = TypeVar("T")
@@ -39,6 +38,19 @@ class Calls:
                 calls.append(coroutine.cr_frame.f_locals["call"])
                 coroutine.close()  # or Python warns of it, too
         return calls
+
+    def refuse_unawaited(self, step: str, args: tuple[object, ...]) -> None:
+        """Raise TypeError if a step is given the call of another one instead of its result."""
+        for arg in args:
+            if type(arg) is not CoroutineType or not _is_new(arg):
+                continue
+            if arg is self._last or any(arg is one for one in self._earlier or ()):
+                assert arg.cr_frame is not None
+                called = arg.cr_frame.f_locals["call"].describe()
+                raise TypeError(
+                    f"step {step!r} is given the coroutine of {called} as an argument, and not its"
+                    " result: write `await` before that call"
+                )
 
     def _keep(self, call: AnyCoroutine) -> None:
         # Steps that start together are called before any of them begins.

@@ -175,6 +175,8 @@ class WorkflowContext:
                 f"the action of step {name!r} must be callable, not {action!r}; pass the function,"
                 f" then its arguments: `ctx.step({name!r}, function, argument)`"
             )
+        if args:
+            self._body.calls.refuse_unawaited(name, args)
         if compensate is not None or serialize is not None or deserialize is not None:
             for what, function in (
                 ("compensate", compensate),

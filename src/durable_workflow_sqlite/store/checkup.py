@@ -40,12 +40,16 @@ class Level(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at, in a word, and what was found; `hint` says what to do."""
+    """What was looked at, in a word, and what was found; `hint` says what to do.
+
+    details: in full, what the message names in a word.
+    """
 
     level: Level
     check: str
     message: str
     hint: str | None = None
+    details: tuple[str, ...] = ()
 
 
 def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
@@ -322,6 +326,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             + ", ".join(f"{one.id} ({_in_a_word(one.trouble)})" for one in overview.in_trouble),
             hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
             " then start the workers anew",
+            details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
         )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now

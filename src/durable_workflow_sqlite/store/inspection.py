@@ -40,7 +40,7 @@ from durable_workflow_sqlite.store.unreadable import json_problem, unreadable_ro
 from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
 ERROR_LENGTH: Final = 200
-"""How much of an error message a summary holds; `Inspector.execution` gives all of it."""
+"""How much of an error message a table shows: see `beginning`."""
 
 _FEW: Final = 20_000
 """So many executions can be looked at one by one, in some hundredths of a second."""
@@ -71,7 +71,6 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     blocked_reason: why workers leave it alone; None when they do not.
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
-    error_message, trouble: at most `ERROR_LENGTH` characters, the last a … where it is cut.
     """
 
     id: str
@@ -262,7 +261,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the file knows of one execution.
 
-    summary: with its error message, or its trouble, in full.
     steps: every attempt, in the order of their beginnings. compensations: those, likewise.
     problems: what in its rows no engine can read, in short sentences.
     """
@@ -517,7 +515,7 @@ class Inspector:
         attempts = [_attempt(step) for step in steps if not _is_compensation(step)]
         compensations = [_attempt(step) for step in steps if _is_compensation(step)]
         return ExecutionDetails(
-            summary=_summary(row, error_length=None),
+            summary=_summary(row),
             input_data=data.input_data,
             output_data=data.output_data,
             ttl_expires_at=_time(data.ttl_expires_at),
@@ -823,9 +821,7 @@ def _time(text: str | None) -> datetime | None:
         return None
 
 
-def _summary(
-    row: q.LoadSummariesRow, *, error_length: int | None = ERROR_LENGTH
-) -> ExecutionSummary:
+def _summary(row: q.LoadSummariesRow) -> ExecutionSummary:
     return ExecutionSummary(
         id=row.workflow_execution_id,
         workflow_type=row.workflow_type,
@@ -842,17 +838,18 @@ def _summary(
         waiting_until=_time(row.waiting_until),
         signals_pending=row.signals_pending,
         error_type=row.error_type,
-        error_message=_beginning(row.error_message, error_length),
+        error_message=row.error_message,
         blocked_reason=row.blocked_reason,
-        trouble=_beginning(row.trouble, error_length),
+        trouble=row.trouble,
         worker_id=row.worker_id,
     )
 
 
-def _beginning(text: str | None, length: int | None) -> str | None:
-    if text is None or length is None or len(text) <= length:
+def beginning(text: str | None) -> str | None:
+    """A text for a table: at most `ERROR_LENGTH` characters, the last a … where it is cut."""
+    if text is None or len(text) <= ERROR_LENGTH:
         return text
-    return f"{text[: length - 1]}…"
+    return f"{text[: ERROR_LENGTH - 1]}…"
 
 
 def _step_in_doubt(row: q.LoadStepsInDoubtRow | q.LoadStepsCutOffRow) -> StepInDoubt:
@@ -887,7 +884,7 @@ def _in_trouble(row: q.LoadInTroubleRow) -> ExecutionInTrouble:
         workflow_type=row.workflow_type,
         version=row.version,
         status=row.status,
-        trouble=_beginning(row.trouble, ERROR_LENGTH) or "",
+        trouble=row.trouble,
         created_at=_time(row.created_at),
         updated_at=_time(row.updated_at),
     )
