@@ -161,7 +161,7 @@ def test_a_refused_signal_is_named_until_one_that_fits_has_come(
 ) -> None:
     insert = (
         "insert into workflow_signals (workflow_execution_id, signal_name, payload, status,"
-        " refused_reason) values ('waits', 'go', 'x', ?, ?)"
+        " refused_reason) values ('waits', 'go', '\"x\"', ?, ?)"
     )
     shell.execute(insert, ("REFUSED", "an older one"))
     shell.execute(insert, ("REFUSED", "it is no JSON"))
