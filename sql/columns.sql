@@ -59,7 +59,8 @@
 -- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
 --                        COMPENSATED: the compensation has succeeded, or a person has
 --                        done it by hand
--- input_data             for a compensation, the number of its attempt
+-- input_data             for a compensation, the number of its attempt; for a wait that
+--                        names a type, what payload it takes
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
@@ -96,7 +97,7 @@
 --                        taken it; EXPIRED: the execution ended before that; REFUSED: its
 --                        payload does not fit the wait, which stays open
 -- created_at             when it was sent; a wait takes no signal sent after its deadline
--- refused_reason         why no wait took a REFUSED signal; null for others
+-- refused_reason         why its payload could not be read; null unless it is REFUSED
 
 -- workflow_tags: the tags of an execution, given when it was started, to find it by.
 --

@@ -333,7 +333,7 @@ CREATE INDEX idx_wf_exec_status on workflow_executions (
 );
 
 CREATE INDEX idx_wf_signal_old on workflow_signals (created_at)
-where status in ('DELIVERED', 'EXPIRED');
+where status in ('DELIVERED', 'EXPIRED', 'REFUSED');
 
 CREATE INDEX idx_wf_exec_trouble on workflow_executions (created_at)
 where

@@ -282,7 +282,7 @@ def _of_any_moment(at: Snapshot) -> Iterator[str]:
         delivered = [s[2] for s in at.signals if s[1] == name and s[3] == "DELIVERED"]
         if not name.startswith("$") and consumed != delivered:
             yield f"signal {name}: delivered {delivered}, consumed {consumed}"
-        states = [s[3] for s in at.signals if s[1] == name]
+        states = [s[3] for s in at.signals if s[1] == name and s[3] != "REFUSED"]
         if "DELIVERED" in states[states.count("DELIVERED") :] and not name.startswith("$"):
             yield f"signal {name}: not taken in order of arrival: {states}"
 

@@ -482,7 +482,7 @@ create index idx_wf_exec_status on workflow_executions (
 );
 
 create index idx_wf_signal_old on workflow_signals (created_at)
-where status in ('DELIVERED', 'EXPIRED');
+where status in ('DELIVERED', 'EXPIRED', 'REFUSED');
 
 create index idx_wf_exec_trouble on workflow_executions (created_at)
 where

@@ -560,7 +560,8 @@ select
     signal_name,
     payload,
     status,
-    created_at
+    created_at,
+    refused_reason
 from workflow_signals
 where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
@@ -997,13 +998,14 @@ select
     signal.signal_name,
     signal.payload,
     signal.status,
-    signal.created_at
+    signal.created_at,
+    signal.refused_reason
 from workflow_executions as execution
 cross join workflow_signals as signal
     on execution.workflow_execution_id = signal.workflow_execution_id
 where
     execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-    and signal.status not in ('DELIVERED', 'EXPIRED')
+    and signal.status not in ('DELIVERED', 'EXPIRED', 'REFUSED')
     and (
         signal.status != 'PENDING'
         or strftime('%Y-%m-%dT%H:%M:%S', signal.created_at, '+0 days')
@@ -1012,5 +1014,94 @@ where
             signal.payload is not null
             and not iif(typeof(signal.payload) = 'text', json_valid(signal.payload), 0)
         )
+    )
+limit :row_limit;
+
+-- name: load_gaps(statuses, row_limit)
+-- Executions of some statuses (a JSON array) whose steps have a gap: the number of an
+-- event is left out or there twice, an attempt is missing, or the step of a
+-- compensation. Such rows were deleted or edited by hand; but a number is also left out
+-- where the store refused an outcome at first. Reads all steps of these executions.
+-- @scan workflow_executions: with statistics, the whole table
+-- :statuses text
+-- :row_limit integer
+select
+    execution.workflow_execution_id,
+    execution.last_event
+from workflow_executions as execution
+where
+    execution.status in (select value from json_each(:statuses))
+    and (
+        select
+            sum(place.events) != coalesce(max(place.last_event), 0)
+            or 2 * sum(place.numbers) != max(place.last_event) * (max(place.last_event) + 1)
+            or max(place.attempts != place.last_attempt or place.last_attempt = 0)
+            or coalesce(execution.last_event, 0) > coalesce(max(place.last_event), 0)
+        from (
+            select
+                count(step.event) as events,
+                sum(step.event) as numbers,
+                max(step.event) as last_event,
+                sum(step.attempt > 0) as attempts,
+                max(step.attempt) as last_attempt
+            from step_checkpoints as step
+            where step.workflow_execution_id = execution.workflow_execution_id
+            group by step.branch, step.step_index
+        ) as place
+    )
+limit :row_limit;
+
+-- name: load_refused_signals(row_limit)
+-- Executions that wait for a signal while the last one of that name was refused.
+-- @scan step_checkpoints: an index that holds only the waits
+-- :row_limit integer
+select
+    wait.workflow_execution_id,
+    signal.signal_name,
+    signal.workflow_signal_id,
+    signal.refused_reason
+from step_checkpoints as wait
+cross join workflow_signals as signal
+where
+    wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and signal.workflow_signal_id = (
+        select max(refused.workflow_signal_id)
+        from workflow_signals as refused
+        where
+            refused.workflow_execution_id = wait.workflow_execution_id
+            and refused.status = 'REFUSED'
+            and refused.signal_name = wait.step_name
+    )
+    and not exists (
+        select 1
+        from workflow_signals as delivered
+        where
+            delivered.workflow_execution_id = wait.workflow_execution_id
+            and delivered.status = 'DELIVERED'
+            and delivered.signal_name = wait.step_name
+            and delivered.workflow_signal_id > signal.workflow_signal_id
+    )
+limit :row_limit;
+
+-- name: load_stray_signals(cancel_signal, row_limit)
+-- Signals that are pending, and that nothing will take: their execution is final, or
+-- their name begins with $ and is none of the library's.
+-- @scan workflow_signals: an index from end to end, when an operator asks
+-- :cancel_signal text
+-- :row_limit integer
+select
+    signal.workflow_signal_id,
+    signal.workflow_execution_id,
+    signal.signal_name,
+    execution.status
+from workflow_signals as signal
+cross join workflow_executions as execution
+    on signal.workflow_execution_id = execution.workflow_execution_id
+where
+    signal.status = 'PENDING'
+    and (
+        execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+        or (signal.signal_name glob '$*' and signal.signal_name != :cancel_signal)
     )
 limit :row_limit;

@@ -167,6 +167,35 @@ from step_checkpoints
 where workflow_execution_id = :workflow_execution_id
 order by branch, step_index, attempt;
 
+-- name: load_open_waits(workflow_execution_id, signal_name)
+-- The waits for a signal of some name that an execution has begun and not ended, in no
+-- order: SQLite would read all steps of the execution to sort them.
+select
+    id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at,
+    event
+from step_checkpoints
+where
+    workflow_execution_id = :workflow_execution_id
+    and step_name = :signal_name
+    and kind = 'SIGNAL'
+    and status = 'INTENT';
+
 -- name: delete_checkpoints(workflow_execution_ids)!
 -- Deletes the checkpoints of a batch of executions (a JSON array of ids).
 -- :workflow_execution_ids text

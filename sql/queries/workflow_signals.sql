@@ -1,20 +1,29 @@
 -- A signal is a durable message to an execution, by name. It is PENDING until a
--- wait consumes it; the ids are the order of arrival. A name that begins with $
--- is the library's own: $cancel asks the execution to cancel.
+-- wait consumes it; the ids are the order of arrival. One whose payload the wait cannot
+-- read is REFUSED, and refused_reason says why. A name that begins with $ is the
+-- library's own: $cancel asks the execution to cancel.
 --
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: insert_signal(workflow_execution_id, signal_name, payload, status, created_at)$
+-- name: insert_signal(workflow_execution_id, signal_name, payload, status, created_at, refused_reason)$
 -- Saves a signal that has no id yet, and gives it one.
 insert into workflow_signals (
     workflow_execution_id,
     signal_name,
     payload,
     status,
-    created_at
+    created_at,
+    refused_reason
 )
-values (:workflow_execution_id, :signal_name, :payload, :status, :created_at)
+values (
+    :workflow_execution_id,
+    :signal_name,
+    :payload,
+    :status,
+    :created_at,
+    :refused_reason
+)
 returning workflow_signal_id;
 
 -- name: send_signal(workflow_execution_id, signal_name, payload, created_at)$
@@ -32,7 +41,7 @@ where
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
 returning workflow_signal_id;
 
--- name: upsert_signal(workflow_signal_id, workflow_execution_id, signal_name, payload, status, created_at, fencing_token)!
+-- name: upsert_signal(workflow_signal_id, workflow_execution_id, signal_name, payload, status, created_at, refused_reason, fencing_token)!
 -- Saves a signal under the id that it has; one that is there already is updated.
 -- Changing no row means that the claim is lost.
 -- :fencing_token integer null
@@ -42,7 +51,8 @@ insert into workflow_signals (
     signal_name,
     payload,
     status,
-    created_at
+    created_at,
+    refused_reason
 )
 select
     :workflow_signal_id,
@@ -50,7 +60,8 @@ select
     :signal_name,
     :payload,
     :status,
-    :created_at
+    :created_at,
+    :refused_reason
 where
     :fencing_token is null
     or exists (
@@ -65,7 +76,8 @@ on conflict (workflow_signal_id) do update set
     signal_name = excluded.signal_name,
     payload = excluded.payload,
     status = excluded.status,
-    created_at = excluded.created_at;
+    created_at = excluded.created_at,
+    refused_reason = excluded.refused_reason;
 
 -- name: load_pending_signals(workflow_execution_id, signal_name)
 -- The signals that wait for an execution, in order of arrival: those of one name,
@@ -78,7 +90,8 @@ select
     signal_name,
     payload,
     status,
-    created_at
+    created_at,
+    refused_reason
 from workflow_signals
 where
     workflow_execution_id = :workflow_execution_id
@@ -96,7 +109,8 @@ select
     signal_name,
     payload,
     status,
-    created_at
+    created_at,
+    refused_reason
 from workflow_signals
 where
     workflow_signal_id in (
@@ -142,13 +156,14 @@ where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
 -- name: delete_old_signals(before, batch_size)!
--- Deletes a batch of signals that were delivered or expired, and came before a time.
+-- Deletes a batch of signals that were delivered, expired or refused, and came before a
+-- time.
 -- :before text
 -- :batch_size integer
 delete from workflow_signals
 where workflow_signal_id in (
     select workflow_signal_id
     from workflow_signals
-    where status in ('DELIVERED', 'EXPIRED') and created_at < :before
+    where status in ('DELIVERED', 'EXPIRED', 'REFUSED') and created_at < :before
     limit :batch_size
 );

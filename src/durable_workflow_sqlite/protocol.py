@@ -116,7 +116,8 @@ class CheckpointStore(Protocol):
     async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
         """Keep a signal for an execution that can still receive it; return it with its id.
 
-        It saves records beside, in one transaction.
+        It saves records beside, in one transaction. Raises ValueError for a name that begins
+        with $, unless it is $cancel.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
         Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
@@ -136,6 +137,12 @@ class CheckpointStore(Protocol):
 
         Cheap, however many are pending.
         """
+        ...
+
+    async def load_open_waits(
+        self, workflow_execution_id: str, signal_name: str
+    ) -> list[StepCheckpoint]:
+        """The SIGNAL checkpoints of a name at INTENT, in step order. Cheap, as `send_signal`."""
         ...
 
     # News
@@ -356,7 +363,7 @@ class CheckpointStore(Protocol):
         ...
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
-        """Delete signals that were delivered or expired and came before a time."""
+        """Delete signals that were delivered, expired or refused, and came before a time."""
         ...
 
     async def close(self) -> None:

@@ -75,11 +75,15 @@ class TimerStatus(StrEnum):
 
 
 class SignalStatus(StrEnum):
-    """A signal is PENDING until a wait takes it; EXPIRED if the execution ended before one did."""
+    """A signal is PENDING until a wait takes it; EXPIRED if the execution ended before one did.
+
+    REFUSED if no wait could read its payload.
+    """
 
     PENDING = "PENDING"
     DELIVERED = "DELIVERED"
     EXPIRED = "EXPIRED"
+    REFUSED = "REFUSED"
 
 
 class WorkflowGuarantee(StrEnum):
@@ -277,13 +281,17 @@ class WorkflowTimer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A durable message to an execution. The store gives the id: the order of arrival."""
+    """A durable message to an execution. The store gives the id: the order of arrival.
+
+    `refused_reason` says of a REFUSED one why its payload could not be read.
+    """
 
     workflow_execution_id: str
     signal_name: str
     payload: str | None = None
     status: SignalStatus = SignalStatus.PENDING
     created_at: datetime = msgspec.field(default_factory=utc_now)
+    refused_reason: str | None = None
     workflow_signal_id: int | None = None
 
     def __post_init__(self) -> None:
@@ -292,6 +300,7 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_text("payload", self.payload)
         check_member("status", self.status, SignalStatus)
         check_time("created_at", self.created_at)
+        check_text("refused_reason", self.refused_reason)
         if self.workflow_signal_id is not None:
             check_integer("workflow_signal_id", self.workflow_signal_id, minimum=1)
 

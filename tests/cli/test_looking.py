@@ -203,6 +203,16 @@ def test_what_a_worker_left_as_it_is_says_why_until_code_that_fits_has_it(file: 
     (whole,) = (line[2] for line in lines("show", file, "order-WAIT-1") if line[1] == "trouble")
     assert waits[11].endswith("…")
     assert whole.startswith(waits[11][:-1])
+    listed = json.loads(run("list", file, "--in-trouble", "--json").stdout)["rows"]
+    assert whole in [row["trouble"] for row in listed]
+    overview = json.loads(run("status", file, "--json").stdout)["overview"]
+    assert whole in [row["trouble"] for row in overview["in_trouble"]]
+    assert whole in [row["trouble"] for row in overview["oldest_unfinished"]]
+    found = json.loads(run("doctor", file, "--quick", "--json").stdout)
+    (trouble,) = (one for one in found if one["check"] == "trouble")
+    assert f"order-WAIT-1: {whole}" in trouble["details"]
+    shown = json.loads(run("show", file, "order-WAIT-1", "--json").stdout)
+    assert shown["summary"]["trouble"] == whole
     assert "NonDeterminismError" in refusal("retry", file, "order-WAIT-1")
     code, text = on_terminal("status", file)
     assert (code, "in trouble: 2" in text) == (0, True)

@@ -16,6 +16,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     DurableEngineObserver,
     ExecutionStatus,
+    NonDeterminismError,
     RecoveryResult,
     RetryPolicy,
     SqliteCheckpointStore,
@@ -665,3 +666,8 @@ def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() 
             assert record.error_message == "ValueError"
 
     asyncio.run(life())
+
+
+def test_an_error_of_the_library_is_kept_in_full() -> None:
+    assert default_error_formatter(NonDeterminismError("x" * 5000)) == "x" * 5000
+    assert len(default_error_formatter(NonDeterminismError("x" * 20_000))) == 10_000

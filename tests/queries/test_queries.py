@@ -280,7 +280,11 @@ def _signals(one: str) -> Iterator[WorkflowSignal]:
     for status in SignalStatus if one != "PENDING, empty" else ():
         for payload in (None, "17"):
             yield WorkflowSignal(
-                workflow_execution_id=one, signal_name="go", payload=payload, status=status
+                workflow_execution_id=one,
+                signal_name="go",
+                payload=payload,
+                status=status,
+                refused_reason=None if payload is None else "it is no string",
             )
 
 
@@ -319,8 +323,8 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         (NOON_TEXT,),
     )
     connection.execute(
-        "insert into workflow_signals (workflow_execution_id, signal_name, payload)"
-        " values ('by hand', 'stop', '17')"
+        "insert into workflow_signals (workflow_execution_id, signal_name, payload,"
+        " refused_reason) values ('by hand', 'stop', '17', 'no string')"
     )
     connection.execute(
         "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
@@ -372,6 +376,23 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
             " values ('by hand', 'retry', 'kim', ?)",
             (details,),
         )
+    for index, wants in enumerate((None, '{"type":"int","json":["number"]}')):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"
+            " status, branch, input_data, idempotency_key, compensate_ref, output_data, error_type,"
+            " error_message, started_at, completed_at, due_at, event)"
+            f" values ('asleep', ?, 'go', 'SIGNAL', 'INTENT', 'waits'{', ?' * 10})",
+            (index, wants, *(wants,) * 7, wants and NOON_TEXT, wants and 1),
+        )
+    connection.execute(
+        "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind, status)"
+        " values ('asleep', 1, 'stop', 'SIGNAL', 'INTENT')"
+    )
+    connection.executemany(
+        "insert into workflow_signals (workflow_execution_id, signal_name, status, refused_reason)"
+        " values ('asleep', ?, 'REFUSED', ?)",
+        (("go", "it is no integer"), ("stop", None)),
+    )
 
 
 def _write_otherwise(connection: sqlite3.Connection) -> None:
@@ -446,6 +467,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         {"workflow_execution_id": one, "signal_names": '["go", "stop"]'}
         for one in ("RUNNING, full", "by hand")
     ],
+    "load_open_waits": [{"workflow_execution_id": "asleep", "signal_name": "go"}],
     "load_signals_after": [{"workflow_signal_id": 0}],
     "load_pending_timers": [{}],
     "load_timers": [{"workflow_execution_id": "RUNNING, full"}],
@@ -501,6 +523,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_suspect_checkpoints": [{"row_limit": 99}],
     "load_suspect_timers": [{"row_limit": 99}],
     "load_suspect_signals": [{"row_limit": 99}],
+    "load_gaps": [{"statuses": WHATEVER_STATUS, "row_limit": 99}],
+    "load_refused_signals": [{"row_limit": 99}],
+    "load_stray_signals": [{"cancel_signal": "$cancel", "row_limit": 99}],
     "load_workflows": [{}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
@@ -559,6 +584,7 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         payload=None,
         status="PENDING",
         created_at=NOON_TEXT,
+        refused_reason=None,
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}

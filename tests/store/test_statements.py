@@ -160,6 +160,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_timers("e")
             await store.load_pending_signals("e")
             await store.load_next_signals("e", ["go"])
+            await store.load_open_waits("e", "go")
             await store.load_signals_after(None)
             await store.load_signals_after(0)
             await store.load_statuses(["e"])

@@ -63,6 +63,7 @@ class CheckpointStore:
     send_signal = blocking(Behind.send_signal)
     load_pending_signals = blocking(Behind.load_pending_signals)
     load_next_signals = blocking(Behind.load_next_signals)
+    load_open_waits = blocking(Behind.load_open_waits)
     load_signals_after = blocking(Behind.load_signals_after)
     load_statuses = blocking(Behind.load_statuses)
     create_execution = blocking(Behind.create_execution)

@@ -12,7 +12,7 @@ from durable_workflow_sqlite.cli.bulk import FROM_PIPE, Deed, How, perform
 from durable_workflow_sqlite.cli.choosing import Chosen
 from durable_workflow_sqlite.cli.output import WrongUsageError, command, say
 from durable_workflow_sqlite.engine.engine import DurableEngine
-from durable_workflow_sqlite.errors import ExecutionConflictError
+from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
 from durable_workflow_sqlite.records import ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
 
@@ -23,13 +23,27 @@ _OVER = ("COMPLETED", "FAILED", "CANCELLED")
 def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
     """Send a signal: `words` are ID NAME [JSON], or NAME [JSON] to those that are chosen.
 
-    Raises ValueError for a payload that is not JSON.
+    Raises ValueError for a payload that is not JSON, or a reserved name.
     """
     ids, (name, payload) = _addressed(words, chosen)
+    if name.startswith("$"):
+        raise ValueError(
+            f"signal names that begin with $ are reserved for the library: {name!r}; to cancel"
+            f" executions there is `{command('cancel', file)}`"
+        )
     value = _parsed(payload)
 
     async def send(engine: DurableEngine, execution_id: str) -> str:
-        await engine.send_signal(execution_id, name, value)
+        try:
+            await engine.send_signal(execution_id, name, value)
+        except SerializationError as error:
+            if payload is not None:
+                raise
+            raise SerializationError(
+                f"{error}; the payload is missing: add it as JSON, as in"
+                f" `{command('signal', file, execution_id, name)} JSON`",
+                workflow_execution_id=execution_id,
+            ) from error
         return f"sent {name} to {execution_id}"
 
     deed = Deed(name=f"send {name} to", done=f"sent {name} to", act=send, statuses=_GOING_ON)

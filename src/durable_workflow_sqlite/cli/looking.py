@@ -26,6 +26,7 @@ from durable_workflow_sqlite.store.inspection import (
     Overview,
     Page,
     StepInDoubt,
+    beginning,
 )
 
 SHOWN = 10
@@ -310,7 +311,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                     [
                         output.execution_id(one.id),
                         one.workflow_type,
-                        one.trouble,
+                        beginning(one.trouble),
                         output.ago(one.trouble_since, now),
                     ]
                     for one in overview.in_trouble
@@ -397,14 +398,21 @@ def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
         yield ["blocked", one.id, one.workflow_type, one.status, one.blocked_reason]
     for left in found.overview.in_trouble:
         since = left.trouble_since
-        yield ["in-trouble", left.id, left.workflow_type, left.status, left.trouble, since]
+        yield [
+            "in-trouble",
+            left.id,
+            left.workflow_type,
+            left.status,
+            beginning(left.trouble),
+            since,
+        ]
     for lost in found.overview.not_undone:
         yield [
             "not-undone",
             lost.execution_id,
             lost.workflow_type,
             lost.step_name,
-            lost.error_message,
+            beginning(lost.error_message),
             lost.failed_at,
         ]
     for undoing in found.overview.undoing:
@@ -414,7 +422,7 @@ def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
             undoing.workflow_type,
             undoing.step_name,
             undoing.attempts,
-            undoing.error_message,
+            beginning(undoing.error_message),
             undoing.undoing_since,
             undoing.next_try_at,
         ]
@@ -432,8 +440,8 @@ def _line(row: ExecutionSummary) -> list[output.Cell]:
         row.waiting_for,
         row.waiting_until,
         row.blocked_reason,
-        row.error_message,
-        row.trouble,
+        beginning(row.error_message),
+        beginning(row.trouble),
         row.status_since,
         row.steps_not_undone,
     ]
@@ -476,7 +484,7 @@ def _executions(
                 output.ago(row.created_at, now) or "?",
                 _step(row),
                 *(_wide(row, now) if is_wide else ()),
-                timeline.standing(row, now, briefly=briefly)
+                beginning(timeline.standing(row, now, briefly=briefly))
                 or ("in doubt" if row.id in in_doubt else ""),
             ]
             for row in rows

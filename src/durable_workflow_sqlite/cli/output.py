@@ -33,6 +33,7 @@ STATUS_STYLES = {
     "COMPENSATED": "magenta",
     "DELIVERED": "green",
     "EXPIRED": "dim",
+    "REFUSED": "bold red",
     "FIRED": "green",
 }
 

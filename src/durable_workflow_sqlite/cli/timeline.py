@@ -72,13 +72,14 @@ def page(
             "",
             output.make_table(
                 "signals",
-                ["name", "status", "came", "payload"],
+                ["name", "status", "came", "payload", "refused, because"],
                 [
                     [
                         one.signal_name,
                         output.status(one.status),
                         output.ago(one.created_at, now),
                         _cut(one.payload),
+                        _cut(one.refused_reason),
                     ]
                     for one in details.signals
                 ],
@@ -191,7 +192,14 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
     for timer in details.timers:
         yield ["timer", timer.step_name, timer.status, timer.fire_at]
     for signal in details.signals:
-        yield ["signal", signal.signal_name, signal.status, signal.created_at, signal.payload]
+        yield [
+            "signal",
+            signal.signal_name,
+            signal.status,
+            signal.created_at,
+            signal.payload,
+            signal.refused_reason,
+        ]
 
 
 def _head(details: ExecutionDetails, now: datetime) -> RenderableType:

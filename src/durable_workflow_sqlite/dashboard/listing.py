@@ -20,6 +20,7 @@ from durable_workflow_sqlite.store.inspection import (
     ExecutionSummary,
     Inspector,
     Page,
+    beginning,
 )
 
 LINES_PER_PAGE: Final = 50
@@ -188,7 +189,7 @@ def _line(one: ExecutionSummary, is_in_doubt: bool) -> Line:
         version=one.version or 1,
         where=where,
         until=until,
-        why=why or "",
+        why=beginning(why) or "",
         began_at=one.created_at,
         took=took,
     )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
+_NOT_OF_THE_WORKFLOW: Final = (__name__.partition(".")[0] + ".", "asyncio.")
+
 SMALL_SET_BITS: Final = 16
 """In sets of that size, tasks are in the order in which they were made."""
 
@@ -202,6 +204,17 @@ class Body:
     def is_stuck(self) -> bool:
         """Whether nothing is open that could bring it further."""
         return not self.open and self.loop.next_timer() is None
+
+    def where_it_waits(self) -> str:
+        """The line of the workflow's own code at which its function waits."""
+        at: Any = None if self._task is None else self._task.get_coro()
+        where = ""
+        while (frame := getattr(at, "cr_frame", None)) is not None:
+            if not frame.f_globals.get("__name__", "").startswith(_NOT_OF_THE_WORKFLOW):
+                code = frame.f_code
+                where = f" at line {frame.f_lineno} of {code.co_filename}, in {code.co_qualname}"
+            at = at.cr_await
+        return where
 
     def result(self) -> tuple[Any, BaseException | None]:
         """What the workflow function returned, or what it raised."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +40,19 @@ class Calls:
                 calls.append(coroutine.cr_frame.f_locals["call"])
                 coroutine.close()  # or Python warns of it, too
         return calls
+
+    def refuse_unawaited(self, step: str, args: tuple[object, ...]) -> None:
+        """Raise TypeError if a step is given the call of another one instead of its result."""
+        for arg in args:
+            if not inspect.iscoroutine(arg) or not _is_new(arg):
+                continue
+            if arg is self._last or any(arg is one for one in self._earlier or ()):
+                assert arg.cr_frame is not None
+                called = arg.cr_frame.f_locals["call"].describe()
+                raise TypeError(
+                    f"step {step!r} is given the coroutine of {called} as an argument, and not its"
+                    " result: write `await` before that call"
+                )
 
     def _keep(self, call: AnyCoroutine) -> None:
         # Steps that start together are called before any of them begins.

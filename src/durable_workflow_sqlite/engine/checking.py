@@ -17,6 +17,7 @@ from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
+from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.history import (
     HOW_TO_MEND,
     TIMERS,
@@ -95,15 +96,17 @@ def check_replay(
         body.begin(definition.function, own, args, variables)
         if body.trouble is not None:
             raise body.trouble
-        _hear_all(body, history.events, record.last_event, codec)
-        check_all_was_asked_for(body)
+        gaps = Gaps(history.events, record.last_event)
+        with gaps.refused(body):
+            _hear_all(body, history.events, record.last_event, gaps, codec)
+            check_all_was_asked_for(body)
         _check_standing(definition, record, body, recorded)
     finally:
         body.drop()
 
 
 def _hear_all(
-    body: Body, events: list[StepCheckpoint], last: int | None, codec: ErrorCodec
+    body: Body, events: list[StepCheckpoint], last: int | None, gaps: Gaps, codec: ErrorCodec
 ) -> None:
     for number, event in enumerate(events):
         if last is not None and (event.event or 0) > last:
@@ -113,6 +116,7 @@ def _hear_all(
         if body.is_over:
             check_rest_was_asked_for(body, events[number:])
             break
+        gaps.note(body, event)
         if event.branch == TIMERS:
             _check_timer(body, event)
         replay_event(body, event, codec)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from durable_workflow_sqlite.engine import audit, serialization
+from durable_workflow_sqlite.engine import audit, payloads, serialization
 from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.reopening import reopened
-from durable_workflow_sqlite.errors import ExecutionConflictError
+from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     ExecutionStatus,
@@ -18,15 +18,43 @@ async def send_signal(opened: Opened, execution_id: str, name: str, payload: obj
     """See `DurableEngine.send_signal`."""
     check_identifier("a signal's name", name)
     if name.startswith("$"):
-        raise ValueError(f"signal names that begin with $ are reserved for the library: {name!r}")
+        raise ValueError(
+            f"signal names that begin with $ are reserved for the library: {name!r}; to cancel an"
+            " execution, call cancel()"
+        )
+    text = serialization.to_json(payload, f"the payload of signal {name!r}")
+    await _refuse_misfit(opened, execution_id, name, text)
     signal = WorkflowSignal(
         workflow_execution_id=execution_id,
         signal_name=name,
-        payload=serialization.to_json(payload, f"the payload of signal {name!r}"),
+        payload=text,
         created_at=opened.clock.now(),
     )
     await opened.store.send_signal(signal)
     await opened.heed(execution_id)
+
+
+async def _refuse_misfit(opened: Opened, execution_id: str, name: str, payload: str) -> None:
+    """Raise SerializationError for a payload that what waits for it cannot read."""
+
+    async def misfit() -> str | None:
+        execution = opened.executions.get(execution_id)
+        if execution is not None:
+            return execution.misfit(name, payload)
+        waits = await opened.store.load_open_waits(execution_id, name)
+        return payloads.misfit(waits, payload)
+
+    # What was sent before comes first, so it is perhaps for another wait than is open now.
+    if (
+        await misfit() is not None
+        and not await opened.store.load_pending_signals(execution_id, name)
+        and (reason := await misfit()) is not None
+    ):
+        raise SerializationError(
+            f"signal {name!r} was not sent to execution {execution_id!r}: {reason}",
+            workflow_execution_id=execution_id,
+            step_name=name,
+        )
 
 
 async def cancel(opened: Opened, execution_id: str, by: str | None) -> bool:

@@ -171,6 +171,8 @@ class WorkflowContext:
                 f"the action of step {name!r} must be callable, not {action!r}; pass the function,"
                 f" then its arguments: `ctx.step({name!r}, function, argument)`"
             )
+        if args:
+            self._body.calls.refuse_unawaited(name, args)
         if compensate is not None or serialize is not None or deserialize is not None:
             for what, function in (
                 ("compensate", compensate),
@@ -258,10 +260,11 @@ class WorkflowContext:
 
         timeout: counted from the first time that the workflow reaches the wait; the deadline stays
             the same after a restart.
-        type: of the payload; plain JSON data by default.
+        type: of the payload; plain JSON data by default. A signal whose payload does not have the
+            type is not taken: it is REFUSED, and the wait stays open for the next one.
 
-        Raises SignalTimeoutError at the deadline (a signal that comes later stays for the next
-        wait), SerializationError for a payload that does not have the type.
+        Raises SignalTimeoutError at the deadline; a signal that comes later stays for the next
+        wait.
         """
         check_identifier("a signal's name", name)
         if name.startswith("$"):

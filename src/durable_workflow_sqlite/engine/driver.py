@@ -295,11 +295,11 @@ class Driver(Run):
         if self._body.is_stuck:
             self.stop(
                 WorkflowStuckError(
-                    f"the workflow of execution {self.id!r} waits, and no step, sleep, signal or"
-                    " timer is open that could wake it: it waits for itself, or for something"
-                    " outside of the workflow, such as a lock that another execution holds, or a"
-                    " thread. The execution was left as it is. Wait for such things in a step:"
-                    " `await ctx.step(name, function, ...)`",
+                    f"the workflow of execution {self.id!r} waits{self._body.where_it_waits()}, and"
+                    " no step, sleep, signal or timer is open that could wake it: it waits for"
+                    " itself, or for something outside of the workflow, such as a lock that another"
+                    " execution holds, or a thread. The execution was left as it is. Wait for such"
+                    " things in a step: `await ctx.step(name, function, ...)`",
                     workflow_execution_id=self.id,
                 )
             )

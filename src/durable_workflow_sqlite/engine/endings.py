@@ -128,13 +128,18 @@ class Ending:
         execution_id = self._run.id
         text = failures.as_text(mistake, self._run.environment.format_error)
         name = type(mistake).__qualname__
+        unawaited = self._body.calls.take_unawaited()
+        forgotten = ""
+        if unawaited and "coroutine" in text:
+            calls = ", ".join(call.describe() for call in unawaited)
+            forgotten = f". It had called {calls} without `await`: write `await` before the call"
         otherwise = (
             f". If the execution shall fail with it, raise another class than {name}, or leave"
             f" {name} out of `@workflow(stops_on=...)`"
         )
         trouble = WorkflowCodeError(
-            f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}."
-            " No step raised it, so it tells of a mistake in the code: the execution was left as"
+            f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}"
+            f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution was left as"
             " it is, nothing was undone, and with mended code it continues"
             + ("" if _is_of_this_library(mistake) or not _is_failure(mistake) else otherwise),
             workflow_execution_id=execution_id,
@@ -234,6 +239,7 @@ class Ending:
         """Compensate what is completed, then end as the cause says: FAILED or CANCELLED."""
         run = self._run
         self._give_up_unwound()
+        self._body.calls.take_unawaited()  # else Python warns of them, wherever it is by then
         for step in self._left_behind:
             if not step.has_begun:
                 step.give_up()

@@ -18,6 +18,7 @@ from typing import Final
 from durable_workflow_sqlite.engine.driver import Driver
 from durable_workflow_sqlite.engine.endings import Ending, LeftAsItIs
 from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
 from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, expired
@@ -117,6 +118,10 @@ class Execution(Driver):
         self._waits.signals_came()
         self._ring()
 
+    def misfit(self, name: str, payload: str) -> str | None:
+        """Why the waits for a signal that are open here take no such payload; None if one may."""
+        return self._waits.misfit(name, payload)
+
     async def its_outcome(self) -> Outcome:
         """Wait for `outcome`, which lives on if this is cancelled: a shield, a turn faster."""
         if self.outcome.done():
@@ -159,21 +164,24 @@ class Execution(Driver):
         if body.trouble is not None:
             raise body.trouble
         events, last = self.history.events, self.record.last_event
+        gaps = Gaps(events, last)
         if last is not None:  # what came after the body's end reached nobody
             events = [one for one in events if (one.event or 0) <= last]
-        for first in range(0, len(events), EVENTS_A_TURN):
-            if first:
-                await asyncio.sleep(0)
-            if self.trouble is not None:
-                return
-            replay_events(
-                body,
-                events[first : first + EVENTS_A_TURN],
-                self.environment.error_codec,
-                self.environment.observers if self.environment.is_observed else None,
-            )
-        if last is None and self.record.status is not ExecutionStatus.COMPENSATING:
-            check_all_was_asked_for(body)
+        with gaps.refused(body):
+            for first in range(0, len(events), EVENTS_A_TURN):
+                if first:
+                    await asyncio.sleep(0)
+                if self.trouble is not None:
+                    return
+                replay_events(
+                    body,
+                    events[first : first + EVENTS_A_TURN],
+                    gaps,
+                    self.environment.error_codec,
+                    self.environment.observers if self.environment.is_observed else None,
+                )
+            if last is None and self.record.status is not ExecutionStatus.COMPENSATING:
+                check_all_was_asked_for(body)
         self.history.events.clear()
         self.steps_begun = body.steps_begun
         self._is_live = True

@@ -12,6 +12,9 @@ from durable_workflow_sqlite.errors import DurableWorkflowError
 
 MAX_ERROR_LENGTH: Final = 1000
 
+MAX_OWN_LENGTH: Final = 10_000
+"""Of an error of this library: it names ids, steps and what to do, and all of that is needed."""
+
 MOST_OF_A_GROUP: Final = 3
 """How many errors of a group its text names."""
 
@@ -23,7 +26,8 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 def default_error_formatter(error: BaseException) -> str:
     """The error's text, or its class where it has none, cut at 1,000 characters.
 
-    Of a group, also class and text of the first three errors in it.
+    Of a group, also class and text of the first three errors in it. An error of this library is
+    cut at 10,000.
     """
     text = _text(error)
     if isinstance(error, BaseExceptionGroup):
@@ -31,7 +35,8 @@ def default_error_formatter(error: BaseException) -> str:
         named = [as_text(one, _text) for one in islice(within, MOST_OF_A_GROUP)]
         more = sum(1 for _ in within)
         text += ": " + ", ".join(named) + (f", and {more} more" if more else "")
-    return text if len(text) <= MAX_ERROR_LENGTH else text[: MAX_ERROR_LENGTH - 1] + "…"
+    most = MAX_OWN_LENGTH if isinstance(error, DurableWorkflowError) else MAX_ERROR_LENGTH
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _text(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
 from durable_workflow_sqlite.records import (
+    COMPENSATION_SUFFIX,
     StepCheckpoint,
     StepKind,
     StepStatus,
@@ -66,7 +67,7 @@ class History:
     events: the outcomes that reached the workflow function, in the order in which they did.
     timers: the pending ones, by the times of which it still waits for something.
 
-    Raises StoreCorruptError where events are not what they were recorded as.
+    Raises StoreCorruptError where the rows cannot have been recorded like that.
     """
 
     __slots__ = ("_steps", "events", "last_completed_at", "timers")
@@ -79,6 +80,7 @@ class History:
         self.timers = list(timers)
         self._steps: dict[Place, StepHistory] = {}
         unnumbered = 0
+        compensations: list[StepCheckpoint] = []
         self.events: list[StepCheckpoint] = []
         self.last_completed_at: datetime | None = None
         for checkpoint in checkpoints:
@@ -98,8 +100,21 @@ class History:
                 step = self._steps[place] = StepHistory()
             if checkpoint.attempt == 0:
                 step.compensation = checkpoint
-            else:
-                step.first, step.last = step.first or checkpoint, checkpoint
+                compensations.append(checkpoint)
+                continue
+            before = step.last
+            if checkpoint.attempt != (1 if before is None else before.attempt + 1):
+                missing = 1 if before is None else before.attempt + 1
+                raise _lost(checkpoint, f"is there, and attempt {missing} is not")
+            if before is not None and before.step_name != checkpoint.step_name:
+                raise _lost(checkpoint, f"is named {before.step_name!r} at its attempt before")
+            step.first, step.last = step.first or checkpoint, checkpoint
+        for one in compensations:
+            undone = self._steps[one.branch, one.step_index].last
+            if undone is None:
+                raise _lost(one, "is there, and the step that it undoes is not")
+            if one.step_name.removesuffix(COMPENSATION_SUFFIX) != undone.step_name:
+                raise _lost(one, f"undoes what is named {undone.step_name!r}")
         self.events.sort(key=_event)
         if unnumbered:
             self._number_the_rest()
@@ -166,12 +181,20 @@ def mismatch(
 
 
 def _corrupt(checkpoint: StepCheckpoint, what_is_wrong: str) -> StoreCorruptError:
+    event = f"is event {checkpoint.event}, {what_is_wrong}"
+    return _broken(checkpoint, f"{event}: its row was edited by hand; mend it")
+
+
+def _lost(checkpoint: StepCheckpoint, what_is_wrong: str) -> StoreCorruptError:
+    return _broken(checkpoint, f"{what_is_wrong}: a row was deleted or edited by hand; mend it")
+
+
+def _broken(checkpoint: StepCheckpoint, what_is_wrong: str) -> StoreCorruptError:
     place = place_in_words((checkpoint.branch, checkpoint.step_index))
     return StoreCorruptError(
         f"{checkpoint.kind.lower()} {checkpoint.step_name!r} ({place}, attempt"
-        f" {checkpoint.attempt}) of execution {checkpoint.workflow_execution_id!r} is event"
-        f" {checkpoint.event}, {what_is_wrong}: its row was edited by hand; mend it, or restore a"
-        " backup",
+        f" {checkpoint.attempt}) of execution {checkpoint.workflow_execution_id!r}"
+        f" {what_is_wrong}, or restore a backup",
         workflow_execution_id=checkpoint.workflow_execution_id,
         step_name=checkpoint.step_name,
         step_index=checkpoint.step_index,

@@ -8,11 +8,12 @@ from typing import Final
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import Before, as_time
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
+from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.history import HOW_TO_MEND, TIMERS, Place, place_in_words
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.steps import error_of
-from durable_workflow_sqlite.engine.wait_records import failure_of_wait, payload_of
+from durable_workflow_sqlite.engine.wait_records import failure_of_wait, recorded_payload
 from durable_workflow_sqlite.errors import NonDeterminismError, SerializationError
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
@@ -21,18 +22,22 @@ _COMPLETED: Final = StepStatus.COMPLETED
 
 
 def replay_events(
-    body: Body, events: list[StepCheckpoint], codec: ErrorCodec, observers: Observers | None = None
+    body: Body,
+    events: list[StepCheckpoint],
+    gaps: Gaps,
+    codec: ErrorCodec,
+    observers: Observers | None = None,
 ) -> None:
     """Tell a body some recorded events, one after the other, as `replay_event` does.
 
     If it ends before the last of them, the rest must be what it had asked for.
     """
     if observers:
-        _replay_all(body, events, codec, observers)
+        _replay_all(body, events, gaps, codec, observers)
         return
     before = body.loop.enter()
     try:
-        _replay_all(body, events, codec, None, before)
+        _replay_all(body, events, gaps, codec, None, before)
     finally:
         body.loop.leave(before)
 
@@ -40,14 +45,18 @@ def replay_events(
 def _replay_all(
     body: Body,
     events: list[StepCheckpoint],
+    gaps: Gaps,
     codec: ErrorCodec,
     observers: Observers | None,
     before: Before | None = None,
 ) -> None:
+    has_gaps = bool(gaps)
     for number, checkpoint in enumerate(events):
         if body.is_over:
             check_rest_was_asked_for(body, events[number:])
             break
+        if has_gaps:
+            gaps.note(body, checkpoint)
         replay_event(body, checkpoint, codec, observers, before)
 
 
@@ -114,7 +123,7 @@ def _read_outcome(
         if not is_completed:
             call.error = failure_of_wait(execution_id, checkpoint)
         elif not call.is_sleep:
-            call.value = payload_of(execution_id, checkpoint, call.payload_type)
+            call.value = recorded_payload(execution_id, call, checkpoint)
 
 
 def check_rest_was_asked_for(body: Body, events: list[StepCheckpoint]) -> None:
@@ -158,6 +167,12 @@ def _unasked(body: Body, checkpoint: StepCheckpoint) -> NonDeterminismError:
     else:
         by_the_end = " by the end of what is recorded" if checkpoint.event is None else ""
         instead = f"but its workflow has not asked for it{by_the_end}{_waits(body)}"
+        for call in body.open.values():
+            if call.last is None and call.place[0] == place[0] and call.place < place:
+                instead += (
+                    f". Nothing is recorded of {call.describe()}: its row may have been deleted"
+                )
+                break
     return NonDeterminismError(
         f"execution {body.execution_id!r} has {recorded}, {instead}. It was left as it is."
         f" {HOW_TO_MEND}",

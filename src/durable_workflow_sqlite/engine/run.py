@@ -143,6 +143,13 @@ class Run:
         self._untold[number] = pending
         return number
 
+    def _event_again(self, pending: Pending, number: int) -> int:
+        """The number of an outcome that was refused: its own if no other has come in between."""
+        if number != self._last_event:
+            return self.next_event(pending)
+        self._untold[number] = pending
+        return number
+
     @property
     def is_all_told(self) -> bool:
         """Whether the workflow function has heard of everything that has a number."""
@@ -261,7 +268,7 @@ class Run:
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
                 number = 0
                 if pending is not None:
-                    number = self.next_event(pending)
+                    number = self._event_again(pending, _event_of(records[0]))
                     records = (msgspec.structs.replace(records[0], event=number), *records[1:])
                 try:
                     await self.environment.store.save(*records, claim=self.claim)
@@ -377,6 +384,12 @@ class Run:
         for one in list(self.under_way):
             if one.interruptible and one.task is not None:
                 one.task.cancel()
+
+
+def _event_of(record: Record) -> int:
+    assert isinstance(record, StepCheckpoint)
+    assert record.event is not None
+    return record.event
 
 
 def _is_outcome(record: Record) -> bool:

@@ -16,6 +16,7 @@ from durable_workflow_sqlite.engine.actions import (
     call_function,
     failure_of,
     is_async,
+    reference,
     thread_for,
 )
 from durable_workflow_sqlite.engine.history import History, Place
@@ -26,6 +27,7 @@ from durable_workflow_sqlite.errors import (
     NonDeterminismError,
     SerializationError,
     StepFailedError,
+    StoreCorruptError,
 )
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
@@ -91,6 +93,7 @@ class Saga:
 
     async def _undo_all(self) -> None:
         history = await self._load()
+        self._refuse_lost_references(history)
         doubtful = [
             place
             for place, step in history.steps()
@@ -126,6 +129,35 @@ class Saga:
                 await self._report_lost(completed)
                 continue
             await self._compensate(call, completed, value, begun)
+
+    def _refuse_lost_references(self, history: History) -> None:
+        """Raise StoreCorruptError for a step that the code undoes, and its record does not."""
+        for place, step in history.steps():
+            call, last = self._calls.get(place), step.last
+            if (
+                call is None
+                or last is None
+                or last.compensate_ref is not None
+                or step.compensation is not None
+                or not (
+                    last.status is StepStatus.COMPLETED
+                    or last.error_type == _UNSTORABLE
+                    or step.is_in_doubt
+                )
+            ):
+                continue
+            assert call.compensate is not None
+            raise StoreCorruptError(
+                f"execution {self._run.id!r} is to be undone, and {call.describe()} has a"
+                " compensation in the code and none in its record: its compensate_ref was deleted"
+                " by hand, or the code has got `compensate=` since. Nothing is undone before that"
+                f" is settled: set its compensate_ref to {reference(call.compensate)!r} to undo it,"
+                " or run code without the compensation to leave it as it is",
+                workflow_execution_id=self._run.id,
+                step_name=call.name,
+                step_index=place[1],
+                branch=place[0],
+            )
 
     async def _load(self) -> History:
         run = self._run

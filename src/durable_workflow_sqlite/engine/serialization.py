@@ -9,6 +9,8 @@ once, so that a value that would come back as something else is refused.
 from __future__ import annotations
 
 import functools
+import types
+import typing
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -90,7 +92,7 @@ def _check_kind(kind: Any, what: object) -> None:
     try:
         _check_storable(kind)
     except Exception as error:  # a class of the user may raise anything
-        raise SerializationError(f"{what} has a {_name(kind)}: {error}") from error
+        raise SerializationError(f"{what} has a {name_of(kind)}: {error}") from error
 
 
 def from_json(text: str | None, type_: Any, what: object) -> Any:
@@ -104,7 +106,8 @@ def from_json(text: str | None, type_: Any, what: object) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise SerializationError(f"{what} cannot be read as {_name(type_)}: {error}") from error
+        problem = "is no JSON" if type_ is Any else f"cannot be read as {name_of(type_)}"
+        raise SerializationError(f"{what} {problem}: {error}") from error
 
 
 def is_json(text: str | None) -> bool:
@@ -140,7 +143,7 @@ def check_type(type_: Any, what: str, name: str) -> None:
         _check_storable(type_)
     except Exception as error:  # a class of the user may raise anything
         raise SerializationError(
-            f"{what} {name!r} is {_name(type_)}, which JSON cannot hold: {error}"
+            f"{what} {name!r} is {name_of(type_)}, which JSON cannot hold: {error}"
         ) from error
 
 
@@ -225,8 +228,16 @@ def _check_storable(type_: Any) -> None:
     _codec(type_).is_storable = True
 
 
-def _name(type_: Any) -> str:
-    return getattr(type_, "__qualname__", None) or str(type_)
+def name_of(type_: Any) -> str:
+    """A type as people write it; the same for `Optional[int]` and `int | None`."""
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(name_of, args))
+    if args and isinstance(origin, type):
+        return f"{origin.__qualname__}[{', '.join(map(name_of, args))}]"
+    if type_ in (None, types.NoneType, ...):
+        return "..." if type_ is ... else "None"
+    return type_.__qualname__ if isinstance(type_, type) else str(type_).removeprefix("typing.")
 
 
 _SAME_IN_JSON: Final = frozenset({str, int, bool})

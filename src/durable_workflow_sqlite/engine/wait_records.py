@@ -19,6 +19,7 @@ from durable_workflow_sqlite.records import (
 )
 
 if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.operations import WaitCall
     from durable_workflow_sqlite.engine.run import Run
 
 _UNREADABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
@@ -74,16 +75,24 @@ def deadline_of(run: Run, end: datetime | timedelta) -> datetime:
         return datetime.max.replace(tzinfo=now.tzinfo)
 
 
-def payload_of(execution_id: str, completed: StepCheckpoint, payload_type: Any) -> Any:
-    """What a signal held, as the wait wants it."""
-    what = f"the payload of signal {completed.step_name!r} to execution {execution_id!r}"
-    if payload_type is Any and not serialization.is_json(completed.output_data):
-        return completed.output_data  # written by hand, or by a program that stores plain text
-    return serialization.from_json(completed.output_data, payload_type, what)
+def read_payload(execution_id: str, call: WaitCall, payload: str | None) -> Any:
+    """What a signal holds, as the wait wants it. Raises SerializationError."""
+    what = f"the payload of signal {call.name!r} to execution {execution_id!r}"
+    return serialization.from_json(payload, call.payload_type, what)
+
+
+def recorded_payload(execution_id: str, call: WaitCall, completed: StepCheckpoint) -> Any:
+    """As `read_payload`, of a signal that was delivered."""
+    if call.payload_type is Any and not serialization.is_json(completed.output_data):
+        return completed.output_data  # plain text: earlier versions delivered that, too
+    return read_payload(execution_id, call, completed.output_data)
 
 
 def failure_of_wait(execution_id: str, failed: StepCheckpoint) -> Exception:
-    """What a wait raised when it failed: at its deadline, or for a payload of another type."""
+    """What a wait raised when it failed: at its deadline.
+
+    Or for a payload that it could not read: in earlier versions it failed with that.
+    """
     if failed.error_type != _UNREADABLE:
         return timed_out(execution_id, failed)
     return SerializationError(

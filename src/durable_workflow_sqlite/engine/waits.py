@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from durable_workflow_sqlite.engine.alarm import Alarm
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.history import CUT_OFF
 from durable_workflow_sqlite.engine.operations import WaitCall
+from durable_workflow_sqlite.engine.payloads import wanted
 from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
 from durable_workflow_sqlite.engine.timers import LoopTimers
 from durable_workflow_sqlite.engine.wait_records import (
     deadline_of,
-    payload_of,
+    read_payload,
     tell_wait_complete,
     tell_wait_start,
     timed_out,
@@ -45,6 +48,8 @@ from durable_workflow_sqlite.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
 
 class _Due(NamedTuple):
     at: datetime
@@ -63,7 +68,6 @@ class Waits:
 
     __slots__ = (
         "_alarm",
-        "_alarm_at",
         "_by_deadline",
         "_by_name",
         "_number",
@@ -86,8 +90,7 @@ class Waits:
         self._by_deadline: list[tuple[datetime, int, WaitCall]] = []
         self._number = 0
         self._signals_came = False
-        self._alarm: asyncio.Future[None] | None = None
-        self._alarm_at: datetime | None = None
+        self._alarm = Alarm(run.environment.scheduler, self._look_again)
         self.timers = LoopTimers(run)
         self.wants_look = False
 
@@ -102,6 +105,8 @@ class Waits:
             if last.status is StepStatus.INTENT:
                 call.checkpoint = last
                 tell_wait_start(self._run, last, replayed=True)
+                if not call.is_sleep and last.input_data != wanted(call.payload_type):
+                    self._unrecorded[call] = None  # the code names another type by now
             else:  # it was given up, and is asked for again
                 self._unrecorded[call] = None
         else:
@@ -152,9 +157,7 @@ class Waits:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._alarm.set(None)
         self._open.clear()
 
     # Taking what comes
@@ -178,7 +181,7 @@ class Waits:
             return await self._take(due)
         if self._unrecorded:
             await self._record_new()
-        self._set_alarm(body)
+        self._wake_at_next(body)
         return False
 
     async def _next_due(self, body: Body) -> _Due | None:
@@ -208,7 +211,43 @@ class Waits:
                     self._signals_came = True
         return min(found, key=lambda due: due[:2], default=None)
 
+    def misfit(self, name: str, payload: str) -> str | None:
+        """Why none of the open waits for a signal takes a payload; None if one may."""
+        for call in self._by_name.get(name, ()):
+            if call.payload_type is Any:
+                return None
+        try:
+            self._read(name, payload)
+        except SerializationError as error:
+            return str(error)
+        return None
+
+    def _read(self, name: str, payload: str | None) -> tuple[WaitCall, Any] | None:
+        """The first open wait that takes a payload, and what it makes of it; None for no wait."""
+        refusal: SerializationError | None = None
+        for call in self._by_name.get(name, ()):
+            try:
+                return call, read_payload(self._run.id, call, payload)
+            except SerializationError as error:
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
+        return None
+
     async def _take(self, due: _Due) -> bool:
+        if due.signal is not None:
+            try:
+                reader = self._read(due.signal.signal_name, due.signal.payload)
+            except SerializationError as error:
+                await self._refuse(due.signal, error)
+                return False
+            except StoreError as error:
+                self._run.stop(error)
+                raise
+            if reader is None:
+                return False
+            due = due._replace(wait=reader[0])
+            reader[0].value = reader[1]
         try:
             if due.wait is None:
                 await self.timers.fire(due.timer, due.at)
@@ -266,28 +305,37 @@ class Waits:
         along: list[Record] = []
         if signal is None:
             call.error = timed_out(run.id, intent)
-            along.append(timer_of(outcome, TimerStatus.FIRED))
-        else:
-            try:
-                call.value = payload_of(run.id, outcome, call.payload_type)
-            except SerializationError as error:
-                call.error = error  # recorded, so that a replay meets it, too
-            except StoreError as error:
-                run.stop(error)
-                raise
-            if intent.due_at is not None:
-                along.append(timer_of(outcome, TimerStatus.CANCELLED))
-            along.append(msgspec.structs.replace(signal, status=SignalStatus.DELIVERED))
-        if call.error is not None:
             outcome = msgspec.structs.replace(
                 outcome,
                 status=StepStatus.FAILED,
                 error_type=error_type(call.error),
                 error_message=run.environment.format_error(call.error),
             )
+            along.append(timer_of(outcome, TimerStatus.FIRED))
+        else:
+            if intent.due_at is not None:
+                along.append(timer_of(outcome, TimerStatus.CANCELLED))
+            along.append(msgspec.structs.replace(signal, status=SignalStatus.DELIVERED))
         outcome = msgspec.structs.replace(outcome, event=run.next_event(call))
         await run.save_taken(call, outcome, *along, *run.running(progressed=True))
         tell_wait_complete(run, outcome, replayed=False)
+
+    async def _refuse(self, signal: WorkflowSignal, error: SerializationError) -> None:
+        """No open wait can read it: mark it, and go on waiting for one that fits."""
+        run = self._run
+        reason = run.environment.format_error(error)
+        await run.save(
+            msgspec.structs.replace(signal, status=SignalStatus.REFUSED, refused_reason=reason)
+        )
+        _log.warning(
+            "signal %r (%s) to execution %r was refused, and the execution still waits for one: %s",
+            signal.signal_name,
+            signal.workflow_signal_id,
+            run.id,
+            reason,
+            extra={"workflow_execution_id": run.id},
+        )
+        run.environment.observers.tell("on_error", error, run.id)
 
     # Recording what is waited for
 
@@ -295,15 +343,22 @@ class Waits:
         run = self._run
         new, self._unrecorded = list(self._unrecorded), {}
         records: list[Record] = []
+        begun: list[StepCheckpoint] = []
         for call in new:
+            if call.checkpoint is not None:
+                call.checkpoint = msgspec.structs.replace(
+                    call.checkpoint, input_data=wanted(call.payload_type)
+                )
+                records.append(call.checkpoint)
+                continue
             intent = call.checkpoint = self._intent(call)
+            begun.append(intent)
             records.append(intent)
             if intent.due_at is not None:
                 records.append(timer_of(intent, TimerStatus.PENDING))
         await run.save(*records, *run.running())
-        for call in new:
-            assert call.checkpoint is not None
-            tell_wait_start(run, call.checkpoint, replayed=False)
+        for intent in begun:
+            tell_wait_start(run, intent, replayed=False)
 
     def _intent(self, call: WaitCall) -> StepCheckpoint:
         return StepCheckpoint(
@@ -313,6 +368,7 @@ class Waits:
             step_name=call.name,
             kind=call.kind,
             status=StepStatus.INTENT,
+            input_data=None if call.is_sleep else wanted(call.payload_type),
             started_at=self._run.environment.clock.now(),
             due_at=call.due_at,
         )
@@ -329,27 +385,10 @@ class Waits:
                 del self._by_name[call.name]
         return True
 
-    # The alarm
-
-    def _set_alarm(self, body: Body) -> None:
+    def _wake_at_next(self, body: Body) -> None:
         """Look again at the next deadline."""
         times = [self._by_deadline[0][0]] if self._by_deadline else []
         timer = self.timers.next_at(body)
         if timer is not None:
             times.append(timer[0])
-        at = min(times, default=None)
-        if at == self._alarm_at and self._alarm is not None:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._alarm_at = at
-        if at is not None:
-            self._alarm = self._run.environment.scheduler.at(at)
-            self._alarm.add_done_callback(self._rings)
-
-    def _rings(self, alarm: asyncio.Future[None]) -> None:
-        if not alarm.cancelled() and alarm is self._alarm:
-            self._alarm = None
-            self.wants_look = True
-            self._ring()
+        self._alarm.set(min(times, default=None))

@@ -26,6 +26,8 @@ LATE: Final = timedelta(minutes=1)
 _FIRST_WITH_RESET_BUG: Final = (3, 7, 0)
 _FIRST_WITHOUT_RESET_BUG: Final = (3, 51, 3)
 _SHOWN: Final = 5
+_LOOKED_AT: Final = 1000
+"""So many of a kind are looked at, at most."""
 
 
 class Level(StrEnum):
@@ -38,12 +40,16 @@ class Level(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at, in a word, and what was found; `hint` says what to do."""
+    """What was looked at, in a word, and what was found; `hint` says what to do.
+
+    details: in full, what the message names in a word.
+    """
 
     level: Level
     check: str
     message: str
     hint: str | None = None
+    details: tuple[str, ...] = ()
 
 
 def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
@@ -61,6 +67,8 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     if schema.level is Level.ERROR:
         return  # what is missing is needed to look further
     yield from _rows(inspector)
+    yield from _history(inspector, quick=quick)
+    yield from _signals(inspector)
     yield from _workers(inspector)
     yield from _executions(inspector, now)
 
@@ -199,6 +207,56 @@ def _rows(inspector: Inspector) -> Iterator[Finding]:
         )
 
 
+def _history(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
+    found = inspector.gaps(finished=not quick, limit=_LOOKED_AT)
+    certain = [gap.text for gap in found if gap.is_certain]
+    numbers = [gap.text for gap in found if not gap.is_certain]
+    if certain:
+        yield Finding(
+            level=Level.ERROR,
+            check="history",
+            message=_some(certain),
+            hint="rows of step_checkpoints were deleted or edited by hand: workers leave these"
+            " executions as they are; restore the rows, or a backup, then start the workers anew",
+        )
+    if numbers:
+        yield Finding(
+            level=Level.WARNING,
+            check="history",
+            message=_some(numbers),
+            hint="if somebody deleted rows of step_checkpoints by hand, restore them, or a backup:"
+            " workers leave these executions as they are. A number is also left out, without harm,"
+            " where the file was locked or full when an outcome was to be written",
+        )
+    if not found:
+        yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
+
+
+def _signals(inspector: Inspector) -> Iterator[Finding]:
+    refused = inspector.refused_signals(_LOOKED_AT)
+    stray = inspector.stray_signals(_LOOKED_AT)
+    if refused:
+        yield Finding(
+            level=Level.WARNING,
+            check="signals",
+            message="refused, and still waited for: "
+            + _some([f"{one.signal_name} of {one.execution_id} ({one.why})" for one in refused]),
+            hint="send them again, with a payload that fits: `durable-workflow signal FILE ID NAME"
+            " JSON`",
+        )
+    if stray:
+        yield Finding(
+            level=Level.WARNING,
+            check="signals",
+            message="pending, and nothing will take them: "
+            + _some([f"{one.signal_name} of {one.execution_id} ({one.why})" for one in stray]),
+            hint="they were inserted by hand; delete them, or insert what was meant. To cancel, the"
+            " name is $cancel",
+        )
+    if not (refused or stray):
+        yield Finding(level=Level.OK, check="signals", message="each can still be taken")
+
+
 def _workers(inspector: Inspector) -> Iterator[Finding]:
     files = lock_files(inspector.path)
     try:
@@ -298,6 +356,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             ),
             hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
             " then start the workers anew",
+            details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
         )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now
@@ -321,6 +380,15 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
         )
+
+
+def _some(texts: list[str]) -> str:
+    more = len(texts) - _SHOWN
+    return "; ".join(texts[:_SHOWN]) + (f"; and {_more(more)}" if more > 0 else "")
+
+
+def _more(number: int) -> str:
+    return f"{number} more" if number + _SHOWN < _LOOKED_AT else f"{number} more at least"
 
 
 def _many(number: int, noun: str) -> str:

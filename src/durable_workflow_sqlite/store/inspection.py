@@ -21,8 +21,10 @@ import msgspec
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
     COMPENSATION_SUFFIX,
     TERMINAL_STATUSES,
+    ExecutionStatus,
     check_integer,
     check_time,
 )
@@ -30,6 +32,7 @@ from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.file_rights import give_rights_of
+from durable_workflow_sqlite.store.lost_rows import Gap, gaps
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
 from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
 from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
@@ -39,7 +42,7 @@ from durable_workflow_sqlite.store.unreadable import json_problem, unreadable_ro
 from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
 ERROR_LENGTH: Final = 200
-"""How much of an error message a summary holds; `Inspector.execution` gives all of it."""
+"""How much of an error message a table shows: see `beginning`."""
 
 _FEW: Final = 20_000
 """So many executions can be looked at one by one, in some hundredths of a second."""
@@ -77,7 +80,6 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         trouble_since: since when each worker that had it left it.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
-    error_message, trouble: at most `ERROR_LENGTH` characters, the last a … where it is cut.
     """
 
     id: str
@@ -274,13 +276,26 @@ class Timer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to an execution; status: PENDING, DELIVERED or EXPIRED. `payload` is JSON text."""
+    """A message to an execution; status: PENDING, DELIVERED, EXPIRED or REFUSED.
+
+    `payload` is JSON text. `refused_reason` says why no wait could read it.
+    """
 
     id: int
     signal_name: str
     payload: str | None
     status: str
     created_at: datetime | None
+    refused_reason: str | None
+
+
+class UntakenSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal that nothing takes, and why."""
+
+    id: int
+    execution_id: str
+    signal_name: str
+    why: str
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,7 +319,6 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the file knows of one execution.
 
-    summary: with its error message, or its trouble, in full.
     steps: every attempt, in the order of their beginnings. compensations: those, likewise.
     tags: what it was given to find it by. audit_log: what people did to it, but for signals.
     problems: what in its rows no engine can read, in short sentences.
@@ -628,11 +642,12 @@ class Inspector:
             where = f"signal {signal.signal_name!r}: "
             problems.time(f"{where}created_at", signal.created_at)
             problems.status(f"{where}status", signal.status, _SIGNAL_STATUSES)
-            problems.json(f"{where}payload", signal.payload)
+            if signal.status != "REFUSED":
+                problems.json(f"{where}payload", signal.payload)
         attempts = [_attempt(step) for step in steps if not _is_compensation(step)]
         compensations = [_attempt(step) for step in steps if _is_compensation(step)]
         return ExecutionDetails(
-            summary=_summary(row, error_length=None),
+            summary=_summary(row),
             input_data=data.input_data,
             output_data=data.output_data,
             ttl_expires_at=_time(data.ttl_expires_at),
@@ -667,6 +682,7 @@ class Inspector:
                     payload=signal.payload,
                     status=signal.status,
                     created_at=_time(signal.created_at),
+                    refused_reason=signal.refused_reason,
                 )
                 for signal in signals
             ),
@@ -727,6 +743,47 @@ class Inspector:
         """What no engine can read, a sentence for each row; see `unreadable.unreadable_rows`."""
         with self._reading() as connection:
             return list(unreadable_rows(connection))
+
+    def gaps(self, *, finished: bool, limit: int) -> list[Gap]:
+        """What is missing in the histories of unfinished executions; see `lost_rows.gaps`.
+
+        finished: also of those that FAILED or were CANCELLED, which may be run or undone again.
+        """
+        statuses = [one.value for one in ExecutionStatus if not one.is_terminal]
+        if finished:
+            statuses += [ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value]
+        with self._reading() as connection:
+            return list(gaps(connection, statuses, limit))
+
+    def refused_signals(self, limit: int) -> list[UntakenSignal]:
+        """The last signals that were refused where the execution still waits for one like it."""
+        with self._reading() as connection:
+            return [
+                UntakenSignal(
+                    id=row.workflow_signal_id,
+                    execution_id=row.workflow_execution_id,
+                    signal_name=row.signal_name,
+                    why=row.refused_reason or "",
+                )
+                for row in self._queries.load_refused_signals(connection, row_limit=limit)
+            ]
+
+    def stray_signals(self, limit: int) -> list[UntakenSignal]:
+        """The pending signals that nothing will take."""
+        with self._reading() as connection:
+            return [
+                UntakenSignal(
+                    id=row.workflow_signal_id,
+                    execution_id=row.workflow_execution_id,
+                    signal_name=row.signal_name,
+                    why=f"the execution is {row.status}"
+                    if row.status in TERMINAL_STATUSES
+                    else "no such name is known",
+                )
+                for row in self._queries.load_stray_signals(
+                    connection, cancel_signal=CANCEL_SIGNAL, row_limit=limit
+                )
+            ]
 
     def claims_by_worker(self) -> dict[str, int]:
         """How many executions each worker has claimed, dead ones too."""
@@ -810,7 +867,7 @@ _EXECUTION_STATUSES: Final = frozenset(
 )
 _STEP_STATUSES: Final = frozenset({"INTENT", "COMPLETED", "FAILED", "COMPENSATED"})
 _TIMER_STATUSES: Final = frozenset({"PENDING", "FIRED", "CANCELLED"})
-_SIGNAL_STATUSES: Final = frozenset({"PENDING", "DELIVERED", "EXPIRED"})
+_SIGNAL_STATUSES: Final = frozenset({"PENDING", "DELIVERED", "EXPIRED", "REFUSED"})
 
 
 class _Problems:
@@ -901,9 +958,7 @@ def _time(text: str | None) -> datetime | None:
         return None
 
 
-def _summary(
-    row: q.LoadSummariesRow, *, error_length: int | None = ERROR_LENGTH
-) -> ExecutionSummary:
+def _summary(row: q.LoadSummariesRow) -> ExecutionSummary:
     return ExecutionSummary(
         id=row.workflow_execution_id,
         workflow_type=row.workflow_type,
@@ -920,23 +975,24 @@ def _summary(
         waiting_until=_time(row.waiting_until),
         waiting_since=_time(row.waiting_since),
         step_error_type=row.step_error_type,
-        step_error_message=_beginning(row.step_error_message, error_length),
+        step_error_message=row.step_error_message,
         steps_not_undone=row.steps_not_undone,
         signals_pending=row.signals_pending,
         error_type=row.error_type,
-        error_message=_beginning(row.error_message, error_length),
+        error_message=row.error_message,
         blocked_reason=row.blocked_reason,
-        trouble=_beginning(row.trouble, error_length),
+        trouble=row.trouble,
         trouble_since=_time(row.trouble_since),
         status_since=_time(row.status_since),
         worker_id=row.worker_id,
     )
 
 
-def _beginning(text: str | None, length: int | None) -> str | None:
-    if text is None or length is None or len(text) <= length:
+def beginning(text: str | None) -> str | None:
+    """A text for a table: at most `ERROR_LENGTH` characters, the last a … where it is cut."""
+    if text is None or len(text) <= ERROR_LENGTH:
         return text
-    return f"{text[: length - 1]}…"
+    return f"{text[: ERROR_LENGTH - 1]}…"
 
 
 def _step_in_doubt(row: q.LoadStepsInDoubtRow | q.LoadStepsCutOffRow) -> StepInDoubt:
@@ -971,7 +1027,7 @@ def _in_trouble(row: q.LoadInTroubleRow) -> ExecutionInTrouble:
         workflow_type=row.workflow_type,
         version=row.version,
         status=row.status,
-        trouble=_beginning(row.trouble, ERROR_LENGTH) or "",
+        trouble=row.trouble,
         trouble_since=_time(row.trouble_since),
         created_at=_time(row.created_at),
         updated_at=_time(row.updated_at),
@@ -987,7 +1043,7 @@ def _not_undone(row: q.LoadNotUndoneRow) -> StepNotUndone:
         step_index=row.step_index,
         step_name=row.step_name,
         error_type=row.error_type,
-        error_message=_beginning(row.error_message, ERROR_LENGTH),
+        error_message=row.error_message,
         failed_at=_time(row.failed_at),
     )
 
@@ -999,7 +1055,7 @@ def _undoing(row: q.LoadUndoingRow) -> StepBeingUndone:
         undoing_since=_time(row.undoing_since),
         step_name=row.step_name,
         attempts=row.attempts,
-        error_message=_beginning(row.error_message, ERROR_LENGTH),
+        error_message=row.error_message,
         next_try_at=_time(row.next_try_at),
     )
 

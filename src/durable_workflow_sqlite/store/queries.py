@@ -85,6 +85,7 @@ class LoadSignalsRow(NamedTuple):
     payload: str | None
     status: str
     created_at: str
+    refused_reason: str | None
 
 
 class LoadNextTimersRow(NamedTuple):
@@ -249,6 +250,31 @@ class LoadSuspectTimersRow(NamedTuple):
     fire_at: str
     status: str
     created_at: str
+
+
+class LoadGapsRow(NamedTuple):
+    """What load_gaps gives."""
+
+    workflow_execution_id: str
+    last_event: int | None
+
+
+class LoadRefusedSignalsRow(NamedTuple):
+    """What load_refused_signals gives."""
+
+    workflow_execution_id: str
+    signal_name: str
+    workflow_signal_id: int
+    refused_reason: str | None
+
+
+class LoadStraySignalsRow(NamedTuple):
+    """What load_stray_signals gives."""
+
+    workflow_signal_id: int
+    workflow_execution_id: str
+    signal_name: str
+    status: str
 
 
 class StepCheckpointRow(NamedTuple):
@@ -426,6 +452,7 @@ class WorkflowSignalRow(NamedTuple):
     payload: str | None
     status: str
     created_at: str
+    refused_reason: str | None
 
 
 class LoadSignalsAfterRow(NamedTuple):
@@ -754,6 +781,30 @@ class Queries(Protocol):
         """
         ...
 
+    def load_gaps(
+        self, connection: sqlite3.Connection, *, statuses: str, row_limit: int
+    ) -> list[LoadGapsRow]:
+        """Executions of some statuses (a JSON array) whose steps have a gap: the number of an
+        event is left out or there twice, an attempt is missing, or the step of a
+        compensation. Such rows were deleted or edited by hand; but a number is also left out
+        where the store refused an outcome at first. Reads all steps of these executions.
+        """
+        ...
+
+    def load_refused_signals(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadRefusedSignalsRow]:
+        """Executions that wait for a signal while the last one of that name was refused."""
+        ...
+
+    def load_stray_signals(
+        self, connection: sqlite3.Connection, *, cancel_signal: str, row_limit: int
+    ) -> list[LoadStraySignalsRow]:
+        """Signals that are pending, and that nothing will take: their execution is final, or
+        their name begins with $ and is none of the library's.
+        """
+        ...
+
     # step_checkpoints.sql
 
     def upsert_checkpoint(
@@ -830,6 +881,14 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> list[StepCheckpointRow]:
         """Every attempt of every step of an execution: branch by branch, in step order."""
+        ...
+
+    def load_open_waits(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_name: str
+    ) -> list[StepCheckpointRow]:
+        """The waits for a signal of some name that an execution has begun and not ended, in no
+        order: SQLite would read all steps of the execution to sort them.
+        """
         ...
 
     def delete_checkpoints(
@@ -1196,6 +1255,7 @@ class Queries(Protocol):
         payload: str | None,
         status: str,
         created_at: str,
+        refused_reason: str | None,
     ) -> int | None:
         """Saves a signal that has no id yet, and gives it one."""
         ...
@@ -1224,6 +1284,7 @@ class Queries(Protocol):
         payload: str | None,
         status: str,
         created_at: str,
+        refused_reason: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves a signal under the id that it has; one that is there already is updated.
@@ -1270,7 +1331,9 @@ class Queries(Protocol):
     def delete_old_signals(
         self, connection: sqlite3.Connection, *, before: str, batch_size: int
     ) -> int:
-        """Deletes a batch of signals that were delivered or expired, and came before a time."""
+        """Deletes a batch of signals that were delivered, expired or refused, and came before a
+        time.
+        """
         ...
 
     # workflow_tags.sql
@@ -1399,7 +1462,11 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_suspect_checkpoints": LoadSuspectCheckpointsRow,
     "load_suspect_timers": LoadSuspectTimersRow,
     "load_suspect_signals": LoadSignalsRow,
+    "load_gaps": LoadGapsRow,
+    "load_refused_signals": LoadRefusedSignalsRow,
+    "load_stray_signals": LoadStraySignalsRow,
     "load_checkpoints": StepCheckpointRow,
+    "load_open_waits": StepCheckpointRow,
     "load_audit_log": WorkflowAuditLogRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,

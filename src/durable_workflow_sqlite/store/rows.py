@@ -190,6 +190,7 @@ def signal_from(row: q.WorkflowSignalRow | q.LoadSignalsRow) -> WorkflowSignal:
             payload=row.payload,
             status=SignalStatus(row.status),
             created_at=text_to_time("created_at", row.created_at),
+            refused_reason=row.refused_reason,
         )
     except (ValueError, TypeError) as error:
         what = f"signal {row.workflow_signal_id} of execution"

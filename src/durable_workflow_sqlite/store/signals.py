@@ -7,7 +7,13 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from durable_workflow_sqlite.records import WorkflowClaim, WorkflowSignal, check_identifier
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    StepCheckpoint,
+    WorkflowClaim,
+    WorkflowSignal,
+    check_identifier,
+)
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
@@ -31,11 +37,13 @@ class Signals:
         self._claims = claims
 
     async def save_new(self, signal: WorkflowSignal) -> WorkflowSignal:
+        _check_name(signal)
         signal_id = await self._commit.write(lambda: self._insert(signal))
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
 
     async def send(self, signal: WorkflowSignal, save: Callable[[], None]) -> WorkflowSignal:
         """`save` is called in the same transaction."""
+        _check_name(signal)
 
         def send_and_save() -> int:
             signal_id = self._send(signal)
@@ -72,6 +80,21 @@ class Signals:
         )
         return [rows.signal_from(row) for row in found]
 
+    async def load_open_waits(
+        self, workflow_execution_id: str, signal_name: str
+    ) -> list[StepCheckpoint]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        check_identifier("signal_name", signal_name)
+        found = await self._commit.read(
+            lambda: self._queries.load_open_waits(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                signal_name=signal_name,
+            )
+        )
+        found.sort(key=lambda row: (row.branch, row.step_index))
+        return [rows.checkpoint_from(row) for row in found]
+
     async def load_after(self, signal_id: int | None) -> tuple[list[str], int]:
         def load() -> tuple[list[str], int]:
             if signal_id is None:
@@ -96,6 +119,7 @@ class Signals:
             payload=signal.payload,
             status=signal.status.value,
             created_at=time_to_text(signal.created_at),
+            refused_reason=signal.refused_reason,
             fencing_token=None if claim is None else claim.fencing_token,
         )
 
@@ -124,7 +148,18 @@ class Signals:
             payload=signal.payload,
             status=signal.status.value,
             created_at=time_to_text(signal.created_at),
+            refused_reason=signal.refused_reason,
         )
         assert signal_id is not None  # an insert of values returns its row
         self._commit.make_news()
         return signal_id
+
+
+def _check_name(signal: WorkflowSignal) -> None:
+    """Raise ValueError for a name that nothing will ever wait for."""
+    name = signal.signal_name
+    if name.startswith("$") and name != CANCEL_SIGNAL:
+        raise ValueError(
+            f"signal names that begin with $ are reserved for the library, which knows"
+            f" {CANCEL_SIGNAL!r} alone, not {name!r}"
+        )

@@ -645,6 +645,11 @@ class SqliteCheckpointStore(CheckpointStore):
     ) -> list[WorkflowSignal]:
         return await self._signals.load_next(workflow_execution_id, signal_names)
 
+    async def load_open_waits(
+        self, workflow_execution_id: str, signal_name: str
+    ) -> list[StepCheckpoint]:
+        return await self._signals.load_open_waits(workflow_execution_id, signal_name)
+
     # News
 
     def news(self) -> int:

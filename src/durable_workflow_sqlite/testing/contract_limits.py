@@ -221,9 +221,9 @@ class LimitsContract(StoreContract):
             for minutes in (-1, 0):
                 created_at = NOON + minutes * MINUTE
                 await store.save_signal(new_signal("e", "go", status=status, created_at=created_at))
-        assert await store.delete_old_signals(NOON) == 2
+        assert await store.delete_old_signals(NOON) == 3
         assert len(await store.load_pending_signals("e")) == 2
-        assert await store.delete_old_signals(NOON + MINUTE) == 2
+        assert await store.delete_old_signals(NOON + MINUTE) == 3
         assert len(await store.load_pending_signals("e")) == 2
 
     # Bad arguments
@@ -280,6 +280,9 @@ class LimitsContract(StoreContract):
             (lambda: ask.take_execution(""), ValueError),
             (lambda: ask.load_pending_signals("e\n"), ValueError),
             (lambda: ask.load_next_signals("", ["go"]), ValueError),
+            (lambda: ask.load_open_waits("e", ""), ValueError),
+            (lambda: ask.save_signal(new_signal("e", "$cancle")), ValueError),
+            (lambda: ask.send_signal(new_signal("e", "$CANCEL")), ValueError),
             (lambda: ask.claim_execution(""), ValueError),
             (lambda: ask.delete_execution(""), ValueError),
             (lambda: ask.load_executions_by_status(["UNKNOWN"]), ValueError),
@@ -329,6 +332,7 @@ class LimitsContract(StoreContract):
             lambda: store.send_signal(new_signal("e", "go")),
             lambda: store.load_pending_signals("e"),
             lambda: store.load_next_signals("e", ["go"]),
+            lambda: store.load_open_waits("e", "go"),
             lambda: store.load_signals_after(0),
             lambda: store.load_statuses(["e"]),
             lambda: store.create_execution(WORKFLOW, new_execution("f")),

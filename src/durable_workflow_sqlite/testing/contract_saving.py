@@ -125,6 +125,7 @@ class SavingContract(StoreContract):
         assert await store.load_pending_signals("unknown") == []
         assert await store.load_pending_signals("unknown", "go") == []
         assert await store.load_next_signals("unknown", ["go"]) == []
+        assert await store.load_open_waits("unknown", "go") == []
         assert await store.load_signals_after(None) == ([], 0)
         assert await store.load_signals_after(0) == ([], 0)
         assert await store.load_executions_by_status(list(ExecutionStatus)) == []
@@ -431,6 +432,58 @@ class SavingContract(StoreContract):
         )
         await store.save_signal(taken)
         assert await store.load_next_signals("e", ["go", "stop"]) == [stop, second]
+
+    @over_a_store
+    async def test_a_refused_signal_says_why_and_is_pending_no_more(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save_execution(new_execution("e"))
+        sent = await store.save_signal(new_signal("e", "go", payload="7", created_at=NOON))
+        refused = new_signal(
+            "e",
+            "go",
+            payload="7",
+            created_at=NOON,
+            status=SignalStatus.REFUSED,
+            refused_reason="it is no string",
+            id=sent.workflow_signal_id,
+        )
+        assert await store.save_signal(refused) == refused
+        assert await store.load_pending_signals("e") == []
+        assert await store.load_next_signals("e", ["go"]) == []
+        assert await store.delete_old_signals(NOON + MINUTE) == 1
+
+    @over_a_store
+    async def test_open_waits_are_those_that_have_begun_and_not_ended(
+        self, store: CheckpointStore
+    ) -> None:
+        waits = [
+            new_checkpoint(
+                one,
+                index,
+                name=name,
+                branch=branch,
+                kind=kind,
+                status=status,
+                input_data='{"type":"int","json":["number"]}',
+            )
+            for one, index, name, branch, kind, status in (
+                ("e", 1, "go", "left", StepKind.SIGNAL, StepStatus.INTENT),
+                ("e", 0, "go", "left", StepKind.SIGNAL, StepStatus.INTENT),
+                ("e", 7, "go", "", StepKind.SIGNAL, StepStatus.INTENT),
+                ("e", 2, "go", "", StepKind.SIGNAL, StepStatus.COMPLETED),
+                ("e", 3, "go", "", StepKind.STEP, StepStatus.INTENT),
+                ("e", 4, "go", "", StepKind.SLEEP, StepStatus.INTENT),
+                ("e", 5, "stop", "", StepKind.SIGNAL, StepStatus.INTENT),
+                ("f", 0, "go", "", StepKind.SIGNAL, StepStatus.INTENT),
+            )
+        ]
+        await store.save(new_execution("e"), new_execution("f"), *waits)
+        found = await store.load_open_waits("e", "go")
+        places = [(one.branch, one.step_index) for one in found]
+        assert places == [("", 7), ("left", 0), ("left", 1)]
+        assert {one.input_data for one in found} == {waits[0].input_data}
+        assert await store.load_open_waits("e", "GO") == []
 
     @over_a_store
     async def test_the_id_of_a_signal_is_never_used_again(self, store: CheckpointStore) -> None:

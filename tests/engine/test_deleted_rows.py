@@ -1,0 +1,294 @@
+"""A history with a hole stops its execution: nothing runs twice, and no refund is skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    NonDeterminismError,
+    RetryPolicy,
+    SqliteCheckpointStore,
+    StoreCorruptError,
+    WorkflowCancelledError,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die
+
+A_MOMENT = timedelta(milliseconds=1)
+RETRIED = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
+
+journals: list[Journal] = []
+
+
+def act(name: str, fails: int = 0) -> str:
+    if journals[-1].note(name) <= fails:
+        raise ConnectionError(name)
+    return name
+
+
+def undo(name: str) -> None:
+    journals[-1].note(f"undo {name}")
+
+
+@workflow
+async def order(ctx: WorkflowContext) -> str:
+    await ctx.step("reserve", act, "reserve", compensate=undo)
+    await asyncio.gather(
+        ctx.step("charge", act, "charge", compensate=undo),
+        ctx.branch("side").step("pack", act, "pack", compensate=undo),
+    )
+    await ctx.step("flaky", act, "flaky", 1, retry=RETRIED)
+    await ctx.wait_signal("approved")
+    await ctx.sleep("rest", A_MOMENT)
+    await ctx.step("ship", act, "ship", compensate=undo)
+    return str(await ctx.wait_signal("go"))
+
+
+DONE = ["reserve", "charge", "pack", "flaky", "flaky", "ship"]
+UNDONE = ["undo reserve", "undo charge", "undo pack", "undo ship"]
+
+
+@pytest.fixture(autouse=True)
+def _journal(journal: Journal) -> Iterator[None]:
+    journals.append(journal)
+    yield
+    journals.pop()
+
+
+async def until_it_waits(store: SqliteCheckpointStore) -> None:
+    async with asyncio.timeout(30):
+        while not await store.load_open_waits("one", "go"):
+            await asyncio.sleep(0.005)
+
+
+async def begin(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(order, execution_id="one")
+        await handle.signal("approved")
+        await until_it_waits(store)
+
+
+async def go_on(file: Path, *, cancel: bool = False, flow: Any = order) -> object:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        if cancel:
+            await client.cancel("one")
+        elif await store.load_open_waits("one", "go"):
+            await client.send_signal("one", "go", "went")
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, workflows=[flow]) as engine,
+    ):
+        # A signal wakes who waits for it; what has lost the row of its wait is woken by hand.
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("pragma busy_timeout = 30000")
+            connection.execute(
+                "update workflow_executions set available_at = created_at where status in"
+                " ('SUSPENDED', 'RUNNING', 'COMPENSATING') and available_at is null and not exists"
+                " (select 1 from workflow_claims)"
+            )
+        return await asyncio.wait_for(engine.handle("one").result(), 30)
+
+
+@contextmanager
+def edited(file: Path, statement: str) -> Generator[None]:
+    """The steps as somebody left them; afterwards they are put back as they were."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        before = connection.execute("select * from step_checkpoints").fetchall()
+        assert connection.execute(statement).rowcount > 0
+        yield
+        connection.execute("delete from step_checkpoints")
+        marks = ", ".join("?" * len(before[0]))
+        connection.executemany(f"insert into step_checkpoints values ({marks})", before)
+        (trouble,) = connection.execute("select trouble from workflow_executions").fetchone()
+        assert trouble is not None
+
+
+DELETED = {
+    "step_name = 'reserve'": r"lacks event 1, maybe the outcome of step 'reserve' \(index 0\)",
+    "step_name = 'charge'": r"lacks event \d, maybe the outcome of step 'charge' \(index 1\)",
+    "step_name = 'pack'": r"lacks event \d, maybe the outcome of step 'pack' \(index 0 of branch",
+    "step_name in ('charge', 'pack')": r"lacks events 2 to 3, maybe the outcome of step",
+    "step_name = 'flaky'": r"lacks event 4, maybe the outcome of step 'flaky'",
+    "step_name = 'flaky' and attempt = 1": r"'flaky' \(index 2, attempt 2\) .* attempt 1 is not",
+    "step_name = 'flaky' and attempt = 2": r"lacks event 4, maybe the outcome of step 'flaky'",
+    "step_name = 'approved'": r"lacks event 5, maybe the outcome of signal 'approved'",
+    "step_name = 'rest'": r"lacks event 6, maybe the outcome of sleep 'rest'",
+    "step_name not in ('ship', 'go')": r"lacks events 1 to 6, maybe the outcome of step 'reserve'",
+}
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["goes on", "is cancelled"])
+@pytest.mark.parametrize("rows", DELETED)
+def test_a_deleted_row_stops_the_execution_and_is_named(
+    file: Path, journal: Journal, rows: str, cancel: bool
+) -> None:
+    asyncio.run(begin(file))
+    assert sorted(journal.lines) == sorted(DONE)
+    with edited(file, f"delete from step_checkpoints where {rows}"):
+        with pytest.raises(StoreCorruptError, match=DELETED[rows]) as caught:
+            asyncio.run(go_on(file, cancel=cancel))
+        assert caught.value.workflow_execution_id == "one"
+        assert sorted(journal.lines) == sorted(DONE)  # nothing ran again, nothing was undone
+    check_it_ends_well(file, journal, cancel=cancel)
+
+
+def check_it_ends_well(file: Path, journal: Journal, *, cancel: bool) -> None:
+    if cancel:
+        with pytest.raises(WorkflowCancelledError):
+            asyncio.run(go_on(file, cancel=True))
+        assert sorted(journal.lines[len(DONE) :]) == sorted(UNDONE)
+    else:
+        assert asyncio.run(go_on(file)) == "went"
+        assert sorted(journal.lines) == sorted(DONE)
+
+
+EDITED = {
+    "delete from step_checkpoints where step_name = 'ship'": r"go' recorded .*"
+    r" Nothing is recorded of step 'ship' \(index 5\): its row may have been deleted",
+    "update step_checkpoints set step_name = 'charm' where step_name = 'charge'": r"'charm' rec",
+    "update step_checkpoints set step_index = 9 where step_name = 'charge'": r"'charge'",
+    "update step_checkpoints set branch = 'other' where step_name = 'charge'": r"'charge'",
+    "update step_checkpoints set kind = 'SLEEP' where step_name = 'charge'": r"sleep 'charge'",
+    "update step_checkpoints set step_name = 'x' where step_name = 'flaky' and attempt = 1": r"'x'",
+    "update step_checkpoints set attempt = 3 where step_name = 'flaky' and attempt = 2": r"'flaky'",
+    "update step_checkpoints set attempt = 0, step_name = 'charge:compensate', event = null"
+    " where step_name = 'charge'": r"'charge:compensate' .* the step that it undoes is not",
+}
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["goes on", "is cancelled"])
+@pytest.mark.parametrize("edit", EDITED)
+def test_an_edited_row_stops_it_likewise(
+    file: Path, journal: Journal, edit: str, cancel: bool
+) -> None:
+    asyncio.run(begin(file))
+    with edited(file, edit):
+        with pytest.raises((StoreCorruptError, NonDeterminismError), match=EDITED[edit]):
+            asyncio.run(go_on(file, cancel=cancel))
+        assert sorted(journal.lines) == sorted(DONE)
+    check_it_ends_well(file, journal, cancel=cancel)
+
+
+def test_a_number_that_was_left_out_is_no_gap(file: Path, journal: Journal) -> None:
+    asyncio.run(begin(file))
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("update step_checkpoints set event = event + 2 where event > 2")
+        connection.execute("update step_checkpoints set event = event + 1")
+    assert asyncio.run(go_on(file)) == "went"
+    assert sorted(journal.lines) == sorted(DONE)
+
+
+def test_a_failed_execution_that_is_retried_has_no_gap(file: Path, journal: Journal) -> None:
+    @workflow
+    async def side_by_side(ctx: WorkflowContext) -> list[str]:
+        async def after(first: str, then: str, fails: int) -> str:
+            await ctx.step(first, act, first)
+            return await ctx.step(then, act, then, fails)
+
+        results = await asyncio.gather(
+            ctx.branch("a").step("bad", act, "bad", 1),
+            after("one", "two", 0),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [str(result) for result in results]
+
+    async def lives() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[side_by_side]) as engine:
+                with pytest.raises(WorkflowFailedError):
+                    await engine.run(side_by_side, execution_id="one")
+                await engine.retry("one")
+                result = await asyncio.wait_for(engine.handle("one").result(), 30)
+                assert result == ["bad", "two"]
+
+    asyncio.run(lives())
+    assert sorted(journal.lines) == ["bad", "bad", "one", "two"]
+
+
+# While it is undone
+
+
+@workflow
+async def trip(ctx: WorkflowContext) -> None:
+    await ctx.step("flight", act, "flight", compensate=undo_and_die)
+    await ctx.step("hotel", act, "hotel", compensate=undo)
+    await ctx.step("car", act, "car", compensate=undo_and_die)
+    await ctx.step("pay", act, "pay", 99)
+
+
+def undo_and_die(name: str) -> None:
+    if journals[-1].note(f"undo {name}") == 1 and name == "car":
+        die()
+
+
+async def fail_and_die(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[trip]) as engine:
+            await engine.run(trip, execution_id="one")
+
+
+LOST = {
+    "delete from step_checkpoints where step_name = 'hotel'": r"lacks event 2, .* step 'hotel'",
+    "delete from step_checkpoints where step_name = 'flight'": r"lacks event 1, .* step 'flight'",
+    "delete from step_checkpoints where step_name = 'car'": r"'car:compensate' .* it undoes is not",
+    "delete from step_checkpoints where step_name = 'pay'": r"ended after event 4, .* is event 3",
+    "update step_checkpoints set compensate_ref = null where step_name = 'hotel'": r"'hotel' .*"
+    r"compensate_ref was deleted .* set its compensate_ref to 'tests.*test_deleted_rows:undo'",
+    "update step_checkpoints set step_name = 'x:compensate' where attempt = 0": r"undoes what is",
+}
+
+
+@pytest.mark.parametrize("edit", LOST)
+def test_no_refund_is_skipped_for_a_row_that_is_gone(
+    file: Path, journal: Journal, edit: str
+) -> None:
+    live_and_die(lambda: fail_and_die(file))
+    before = ["flight", "hotel", "car", "pay", "undo car"]
+    assert journal.lines == before
+    with edited(file, edit):
+        with pytest.raises(StoreCorruptError, match=LOST[edit]):
+            asyncio.run(go_on(file, flow=trip))
+        assert journal.lines == before
+    with pytest.raises(WorkflowFailedError):
+        asyncio.run(go_on(file, flow=trip))
+    assert journal.lines == [*before, "undo car", "undo hotel", "undo flight"]
+
+
+def test_a_failed_one_whose_row_is_gone_is_not_run_again(file: Path, journal: Journal) -> None:
+    @workflow
+    async def failing(ctx: WorkflowContext) -> str:
+        await ctx.step("charge", act, "charge")
+        await ctx.step("ship", act, "ship")
+        return await ctx.step("tell", act, "tell", 1)
+
+    async def fail() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[failing]) as engine:
+                with pytest.raises(WorkflowFailedError):
+                    await engine.run(failing, execution_id="one")
+
+    async def retry() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[failing]) as engine:
+                await engine.retry("one")
+                with pytest.raises(StoreCorruptError, match=r"lacks event 1, .* step 'charge'"):
+                    await asyncio.wait_for(engine.handle("one").result(), 30)
+
+    asyncio.run(fail())
+    with edited(file, "delete from step_checkpoints where step_name = 'charge'"):
+        asyncio.run(retry())
+        assert journal.lines == ["charge", "ship", "tell"]

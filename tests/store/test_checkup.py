@@ -1,0 +1,199 @@
+"""What doctor finds in histories and among signals: `check_up`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    RetryPolicy,
+    SqliteCheckpointStore,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
+from durable_workflow_sqlite.store.checkup import Finding, Level, check_up
+from durable_workflow_sqlite.store.inspection import Inspector
+from tests.databases import new_database
+
+begun: set[str] = set()
+
+
+def act(name: str, execution_id: str = "") -> str:
+    if name == "flaky" and execution_id not in begun:
+        begun.add(execution_id)
+        raise ConnectionError(name)  # at the first attempt
+    if name == "bad":
+        raise ValueError(name)
+    return name
+
+
+def undo(_: str) -> None:
+    pass
+
+
+@workflow
+async def order(ctx: WorkflowContext, end: str) -> None:
+    again = RetryPolicy.fixed(max_attempts=3, delay=timedelta(milliseconds=1))
+    await ctx.step("reserve", act, "reserve", compensate=undo)
+    await asyncio.gather(
+        ctx.step("flaky", act, "flaky", ctx.execution_id, retry=again),
+        ctx.branch("side").step("pack", act, "pack"),
+    )
+    await asyncio.sleep(0.001)
+    if end == "bad":
+        await ctx.step("bad", act, "bad")
+    await ctx.wait_signal("go", type=int)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """With an execution that waits, one that has failed, and one that has ended."""
+    begun.clear()
+    file = new_database(tmp_path / "orders.db")
+
+    async def live() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            async with asyncio.timeout(30):
+                with pytest.raises(WorkflowFailedError):
+                    await engine.run(order, "bad", execution_id="failed")
+                for one in ("waits", "done"):
+                    await engine.start(order, "", execution_id=one)
+                    while not await store.load_open_waits(one, "go"):
+                        await asyncio.sleep(0.005)
+                await engine.send_signal("done", "go", 7)
+                await engine.handle("done").result()
+
+    asyncio.run(live())
+    return file
+
+
+@pytest.fixture
+def shell(file: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        yield connection
+
+
+def findings(file: Path, check: str, *, quick: bool = False) -> list[Finding]:
+    with Inspector.open(file) as inspector:
+        found = check_up(inspector, datetime.now(UTC), quick=quick)
+        return [finding for finding in found if finding.check == check]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_nothing_is_found_where_nothing_is_wrong(file: Path, quick: bool) -> None:
+    for check in ("history", "signals"):
+        (finding,) = findings(file, check, quick=quick)
+        assert finding.level is Level.OK
+
+
+BROKEN = {
+    "delete from step_checkpoints where step_name = 'flaky' and attempt = 1": "'flaky' (index 1)"
+    " and not its attempt 1",
+    "update step_checkpoints set event = 2 where event = 3": "has event 2 twice",
+    "update workflow_executions set last_event = 99": "ended after event 99, which is not recorded",
+    "update step_checkpoints set attempt = 0 where step_name = 'pack'": "'pack' (index 0 of branch"
+    " 'side') and not the step that it undoes",
+}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("edit", BROKEN)
+def test_a_row_that_is_gone_or_changed_is_an_error_that_names_it(
+    file: Path, shell: sqlite3.Connection, edit: str, quick: bool
+) -> None:
+    where = " and " if " where " in edit else " where "
+    shell.execute(f"{edit}{where}workflow_execution_id = 'waits'")
+    error = findings(file, "history", quick=quick)[0]
+    assert error.level is Level.ERROR
+    assert "execution 'waits'" in error.message
+    assert BROKEN[edit] in error.message
+
+
+@pytest.mark.parametrize("step", ["reserve", "flaky", "pack", "$timer"])
+def test_an_event_that_is_missing_is_named(
+    file: Path, shell: sqlite3.Connection, step: str
+) -> None:
+    shell.execute(
+        "delete from step_checkpoints where workflow_execution_id = 'waits'"
+        + (" and branch = '$timers'" if step == "$timer" else f" and step_name = '{step}'")
+    )
+    numbers = {
+        event
+        for (event,) in shell.execute(
+            "select event from step_checkpoints where workflow_execution_id = 'waits'"
+        )
+    }
+    if step == "$timer":
+        assert numbers == {1, 2, 3, None}  # the newest row of all leaves no trace
+        assert findings(file, "history")[0].level is Level.OK
+        return
+    (missing,) = {1, 2, 3, 4} - numbers
+    (finding,) = findings(file, "history")
+    assert finding.level is Level.WARNING
+    assert finding.message == f"execution 'waits' lacks event {missing} of 4"
+
+
+def test_of_what_is_over_only_what_may_be_run_or_undone_again_is_looked_at(
+    file: Path, shell: sqlite3.Connection
+) -> None:
+    shell.execute("delete from step_checkpoints where step_name = 'reserve' and attempt = 1")
+    (error, warning) = findings(file, "history")
+    assert error.message == (
+        "execution 'failed' has 'reserve:compensate' (index 0) and not the step that it undoes"
+    )
+    assert warning.message == (
+        "execution 'failed' lacks event 1 of 5; execution 'waits' lacks event 1 of 4"
+    )
+    (warning,) = findings(file, "history", quick=True)
+    assert warning.message == "execution 'waits' lacks event 1 of 4"
+
+
+def test_a_refused_signal_is_named_until_one_that_fits_has_come(
+    file: Path, shell: sqlite3.Connection
+) -> None:
+    insert = (
+        "insert into workflow_signals (workflow_execution_id, signal_name, payload, status,"
+        " refused_reason) values ('waits', 'go', '\"x\"', ?, ?)"
+    )
+    shell.execute(insert, ("REFUSED", "an older one"))
+    shell.execute(insert, ("REFUSED", "it is no JSON"))
+    (finding,) = findings(file, "signals")
+    assert finding.level is Level.WARNING
+    assert finding.message == "refused, and still waited for: go of waits (it is no JSON)"
+    assert "send them again" in (finding.hint or "")
+    shell.execute(insert, ("DELIVERED", None))
+    (finding,) = findings(file, "signals")
+    assert finding.level is Level.OK
+
+
+def test_signals_that_nothing_will_take_are_named(file: Path, shell: sqlite3.Connection) -> None:
+    for one, name in (("done", "go"), ("waits", "$cancle"), ("waits", "other")):
+        shell.execute(
+            "insert into workflow_signals (workflow_execution_id, signal_name) values (?, ?)",
+            (one, name),
+        )
+    (finding,) = findings(file, "signals", quick=True)
+    assert finding.level is Level.WARNING
+    assert sorted(finding.message.partition(": ")[2].split("; ")) == [
+        "$cancle of waits (no such name is known)",
+        "go of done (the execution is COMPLETED)",
+    ]
+
+
+def test_many_are_counted_and_a_few_are_named(file: Path, shell: sqlite3.Connection) -> None:
+    for _ in range(9):
+        shell.execute(
+            "insert into workflow_signals (workflow_execution_id, signal_name)"
+            " values ('done', 'go')"
+        )
+    (finding,) = findings(file, "signals")
+    assert finding.message.count("go of done") == 5
+    assert finding.message.endswith("; and 4 more")
