@@ -7,7 +7,9 @@ import functools
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from durable_workflow_sqlite import (
@@ -128,6 +130,49 @@ def saga(journal: Journal) -> WorkflowDefinition[Any]:
         await steps.do(ctx, "note")
         await steps.do(ctx, "car", undone=True)
         await steps.do(ctx, "pay", fails=-1, undone=True)
+
+    return body
+
+
+@dataclass(frozen=True)
+class Paid:
+    name: str
+    at: Path
+
+
+@dataclass(frozen=True)
+class Owed:
+    name: str
+    at: Path
+
+
+async def act_typed(journal: Journal, kind: type[Paid | Owed], name: str) -> Paid | Owed:
+    return kind(await act(journal, name), Path("receipts") / name)
+
+
+async def undo_typed(journal: Journal, expected: Paid | Owed, result: object) -> None:
+    assert result == expected
+    await undo(journal, False, expected.name)
+
+
+def typed(journal: Journal) -> WorkflowDefinition[Any]:
+    """Of two classes that look the same: a replay and a compensation must get the right one."""
+
+    @workflow(name="typed")
+    async def body(ctx: WorkflowContext) -> None:
+        for kind in (Owed, Paid, Owed):
+            name = f"{kind.__name__} {ctx.random()}"
+            expected = kind(name, Path("receipts") / name)
+            result = await ctx.step(
+                name,
+                functools.partial(act_typed, journal, kind),
+                name,
+                compensate=functools.partial(undo_typed, journal, expected),
+            )
+            if result != expected:
+                raise AssertionError(f"{result} is not {expected}")
+            journal.note(f"done {name}")
+        raise ConnectionError("undo it")
 
     return body
 
@@ -481,6 +526,7 @@ SCENARIOS = [
     Scenario("retries", retries, run),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
     Scenario("a compensation that is retried", saga, run_and_retry, ("FAILED",)),
+    Scenario("results of two classes", typed, run, ("FAILED",)),
     Scenario("actions in threads", threads, run, ("FAILED",)),
     Scenario("nested branches", branches, run),
     Scenario("branches that fail", branches_that_fail, run, ("FAILED",)),

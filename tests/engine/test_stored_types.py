@@ -637,6 +637,243 @@ def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
     asyncio.run(life())
 
 
+LOST_IN_A_SIGNAL: list[Any] = [
+    Box(datetime(2026, 7, 1, tzinfo=BERLIN)),
+    [Opaque()],
+    {"a": [Login(user="kim", password=pydantic.SecretStr("hunter2"))]},
+    [Hidden(user="kim", token="abc")],
+    Holder(base=Special(name="kim", extra=1)),
+    {1: "a", "1": "b"},
+    [{"a": float("nan")}],
+]
+
+
+@pytest.mark.parametrize("value", LOST_IN_A_SIGNAL, ids=range(len(LOST_IN_A_SIGNAL)))
+def test_a_signal_that_loses_something_is_refused_with_nothing_sent(value: Any) -> None:
+    @workflow
+    async def wait(ctx: WorkflowContext) -> Any:
+        return await ctx.wait_signal("payload")
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            handle = await engine.start(wait)
+            with pytest.raises(SerializationError, match="the payload of signal 'payload'"):
+                await handle.signal("payload", value)
+            assert await store.load_pending_signals(handle.execution_id) == []
+            await handle.signal("payload", "plain")
+            assert await handle.result() == "plain"
+
+    asyncio.run(life())
+
+
+# What was stored before
+
+
+def changed_between_lives(
+    file: Path, before: Callable[[], Any], after: Callable[[], Any]
+) -> tuple[list[Any], list[Any]]:
+    """Let a step be recorded with one action, and be read with another; what was seen, undone."""
+    seen: list[Any] = []
+    undone: list[Any] = []
+
+    def of(action: Callable[[], Any]) -> WorkflowDefinition[Any]:
+        @workflow
+        async def one_step(ctx: WorkflowContext) -> None:
+            seen.append(await ctx.step("act", action, compensate=undone.append))
+            await ctx.wait_signal("end")
+            raise ValueError("undo it")
+
+        return one_step
+
+    async def life(definition: WorkflowDefinition[Any], *, is_last: bool) -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[definition]) as engine,
+        ):
+            if not is_last:
+                await engine.start(definition, execution_id="one")
+            async with asyncio.timeout(60):
+                while not seen:
+                    await asyncio.sleep(0.001)
+            if is_last:
+                await engine.send_signal("one", "end")
+                with pytest.raises(WorkflowFailedError, match="undo it"):
+                    await engine.handle("one").result()
+
+    asyncio.run(life(of(before), is_last=False))
+    first = seen.copy()
+    asyncio.run(life(of(after), is_last=True))
+    return [*first, *seen[len(first) :]], undone
+
+
+def never() -> Any:
+    raise AssertionError("it has run before")
+
+
+def reading_as(type_: Any) -> Callable[[], Any]:
+    def act() -> Any:
+        return never()
+
+    act.__annotations__["return"] = type_
+    return act
+
+
+def test_what_was_stored_without_a_tag_is_read_as_the_class_that_it_fits(file: Path) -> None:
+    seen, undone = changed_between_lives(
+        file, giving(Card("7"), Card), reading_as(Card | Cash | None)
+    )
+    assert seen == [Card("7"), Card("7")]
+    assert undone == [Card("7")]
+
+
+def test_what_was_stored_with_a_tag_is_read_as_the_one_class_that_is_left(file: Path) -> None:
+    seen, undone = changed_between_lives(file, giving(Card("7"), Card | Cash), reading_as(Card))
+    assert seen == [Card("7"), Card("7")]
+    assert undone == [Card("7")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (Cheque, Cash | Cheque, "fits more than one of Cash, Cheque"),
+        (Cheque, Card | Point, "fits none of Card, Point"),
+        (Cheque | Card, Card | Cash, "it is a 'Cheque', which is none of Card, Cash"),
+    ],
+)
+def test_what_fits_several_classes_or_none_is_not_guessed(
+    file: Path, before: Any, after: Any, words: str
+) -> None:
+    @workflow(name="checkout")
+    async def first(ctx: WorkflowContext) -> None:
+        await ctx.step("act", giving(Cheque(Decimal(1)), before))
+        die()
+
+    @workflow(name="checkout")
+    async def second(ctx: WorkflowContext) -> None:
+        await ctx.step("act", reading_as(after))
+
+    async def life(definition: WorkflowDefinition[Any]) -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[definition]) as engine,
+        ):
+            if definition is first:
+                await engine.start(definition, execution_id="one")
+            await engine.handle("one").result()
+
+    live_and_die(functools.partial(life, first))
+    with pytest.raises(SerializationError, match=words):
+        asyncio.run(life(second))
+
+
+@pytest.mark.parametrize("type_", ["Unknown", Hidden])
+def test_a_recorded_result_is_read_as_it_always_was_though_its_type_is_refused_now(
+    file: Path, type_: Any
+) -> None:
+    stored = {"user": "kim"}
+    seen, undone = changed_between_lives(file, giving(stored, dict), reading_as(type_))
+    as_before = stored if type_ == "Unknown" else Hidden(user="kim")
+    assert seen == [stored, as_before]
+    assert undone == [as_before]
+
+
+def test_a_recorded_input_is_read_though_its_annotation_cannot_be_resolved_now(file: Path) -> None:
+    seen: list[Any] = []
+
+    @workflow(name="takes")
+    async def before(ctx: WorkflowContext, given: Any) -> None:
+        await ctx.wait_signal("end")
+
+    async def takes(ctx: WorkflowContext, given: Any) -> None:
+        seen.append(given)
+        await ctx.wait_signal("end")
+
+    takes.__annotations__["given"] = "Unknown"
+
+    async def life(definition: WorkflowDefinition[Any], *, is_last: bool) -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[definition]) as engine,
+        ):
+            if is_last:
+                await engine.send_signal("one", "end")
+                await engine.handle("one").result()
+            else:
+                await engine.start(definition, {"a": 1}, execution_id="one")
+
+    asyncio.run(life(before, is_last=False))
+    asyncio.run(life(workflow(takes), is_last=True))
+    assert seen == [{"a": 1}]
+
+
+# serialize and deserialize
+
+
+@pytest.mark.parametrize("data", [(1, 2), {"at": datetime(2026, 1, 1, tzinfo=UTC)}, float("nan")])
+def test_what_serialize_returns_must_be_plain_data(data: Any) -> None:
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> None:
+        await ctx.step("act", Opaque, serialize=lambda _: data, deserialize=lambda _: Opaque())
+
+    with pytest.raises(WorkflowFailedError, match="what serialize made of the result of step"):
+        asyncio.run(run(one_step))
+
+
+@dataclasses.dataclass
+class NotesItsLoop:
+    number: int
+
+    def __post_init__(self) -> None:
+        loops.append(asyncio._get_running_loop())
+
+
+loops: list[Any] = []
+
+
+def to_opaque(data: Any) -> Any:
+    loops.append(asyncio._get_running_loop())
+    assert WorkflowContext.current() is None
+    return data
+
+
+@pytest.mark.parametrize(
+    "how", [{"deserialize": to_opaque}, {}], ids=["deserialize", "a class of the user"]
+)
+def test_code_that_reads_a_result_runs_on_the_loop_of_the_program_in_each_life(
+    file: Path, how: dict[str, Any]
+) -> None:
+    is_class = not how
+    action = giving(NotesItsLoop(3), NotesItsLoop) if is_class else giving(3, int)
+
+    @workflow
+    async def one_step(ctx: WorkflowContext) -> int:
+        await ctx.step("act", action, **how)
+        own = asyncio.get_running_loop()
+        assert all(loop is not own for loop in loops)
+        await ctx.wait_signal("end")
+        return 3
+
+    async def life(*, is_last: bool) -> None:
+        loops.clear()
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[one_step]) as engine,
+        ):
+            if is_last:
+                await engine.send_signal("one", "end")
+                assert await engine.handle("one").result() == 3
+            else:
+                await engine.start(one_step, execution_id="one")
+                async for state in engine.observe("one"):
+                    if state.status is ExecutionStatus.SUSPENDED:
+                        break
+            assert loops
+            assert all(loop is asyncio.get_running_loop() for loop in loops)
+
+    asyncio.run(life(is_last=False))
+    asyncio.run(life(is_last=True))
+
+
 async def run(definition: WorkflowDefinition[Any], *args: Any) -> Any:
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         return await engine.run(definition, *args)
