@@ -139,8 +139,8 @@ class Ending:
         )
         trouble = WorkflowCodeError(
             f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}"
-            f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution was left as"
-            " it is, nothing was undone, and with mended code it continues"
+            f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution"
+            " was left as it is, nothing was undone, and with mended code it continues"
             + ("" if _is_of_this_library(mistake) or not _is_failure(mistake) else otherwise),
             workflow_execution_id=execution_id,
             error_type=failures.error_type(mistake),
