@@ -24,7 +24,7 @@ class Workers:
         self._environment = {
             **os.environ,
             "DURABLE_JOURNAL": str(journal),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
             "PYTHONWARNINGS": "error",
         }
         self.processes: list[subprocess.Popen[str]] = []
