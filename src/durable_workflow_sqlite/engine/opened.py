@@ -209,16 +209,30 @@ class Opened:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace: timedelta) -> None:
+        marking = asyncio.create_task(self._mark_as_stopping())
         waiting = await self.intake.close()
         running = list(self.executions.values())
         if running:
             await _stop(running, grace)
         await self.news.close()
+        await marking
         await self.let_go([*waiting, *(one.claim for one in running)])
         self._environment.scheduler.close()
         self._environment.watchdog.close()
         self._environment.parking.close()
         self._environment.executor.shutdown(wait=False)
+
+    async def _mark_as_stopping(self) -> None:
+        """If the worker is killed before it has let go of them, it did not die of them."""
+        claims = [
+            one.claim
+            for one in self.executions.values()
+            if one.record.status is not ExecutionStatus.SUSPENDED
+        ]
+        try:
+            await self.store.mark_as_stopping(claims)
+        except Exception:  # noqa: BLE001 - whatever the store raises
+            _log.debug("could not say that this worker was told to stop", exc_info=True)
 
     async def let_go(self, claims: list[WorkflowClaim]) -> None:
         """Give claims back, if the store can take them."""

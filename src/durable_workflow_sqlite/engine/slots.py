@@ -10,18 +10,34 @@ class Slots:
 
     number: how many may be taken on at once. One that goes on after a wait takes its slot again
     without waiting for one: nothing more is taken on until there is room.
-    when_free: called when a slot is free again.
+    when_free: called when a slot is free again, or code of a suspect runs no more.
     """
 
     def __init__(self, number: int, when_free: Callable[[], None]) -> None:
         self._number = number
         self._when_free = when_free
         self._taken: dict[str, None] = {}
+        self._suspects: set[str] = set()
 
     @property
     def room(self) -> int:
         """How many more may be taken on."""
         return self._number - len(self._taken)
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether code of a suspect runs."""
+        return not self._suspects.isdisjoint(self._taken)
+
+    def suspect(self, execution_id: str) -> None:
+        """Its workers died again and again: others like it wait while its code runs."""
+        self._suspects.add(execution_id)
+
+    def clear(self, execution_id: str) -> None:
+        """It is no suspect any more, or has left."""
+        if execution_id in self._suspects:
+            self._suspects.discard(execution_id)
+            self._when_free()
 
     def take(self, execution_id: str) -> None:
         """Its code runs from now on, or is about to."""
@@ -30,11 +46,12 @@ class Slots:
     def free(self, execution_id: str) -> None:
         """It only waits from now on, or has ended, or was let go of."""
         self._taken.pop(execution_id, None)
+        self._suspects.discard(execution_id)
         self._when_free()
 
     def lend(self, execution_id: str) -> None:
-        """`free`, for a while: others may be taken on if there was no room for them."""
-        had_room = self.room > 0
+        """`free`, for a while: others may be taken on if they could not be before."""
+        is_missed = self.room <= 0 or execution_id in self._suspects
         self._taken.pop(execution_id, None)
-        if not had_room:
+        if is_missed:
             self._when_free()

@@ -34,6 +34,9 @@ else:
 
 LONGEST_ID: Final = 64
 COUNT_AGAIN_AFTER_S: Final = 0.05
+STOPPING: Final = "-stopping"
+"""Follows the id of a worker in the claims that it had when it was told to stop."""
+
 _NOT_INHERITED: Final[int] = getattr(os, "O_CLOEXEC", 0)
 
 
@@ -68,10 +71,11 @@ class WorkerLock:
             self._file = None
 
     def is_alive(self, worker_id: str) -> bool:
-        """Whether the worker of that id lives. The lock file of a dead one is removed.
+        """Whether the worker of a claim lives. The lock file of a dead one is removed.
 
         Raises OSError.
         """
+        worker_id = name_of(worker_id)
         if worker_id == self.worker_id:
             return True
         if self._database is None:
@@ -114,7 +118,8 @@ class WorkerLock:
 
 
 def is_locked(database: Path, worker_id: str) -> bool:
-    """Whether the worker of that id lives, for one who only looks. Raises OSError."""
+    """Whether the worker of a claim lives, for one who only looks. Raises OSError."""
+    worker_id = name_of(worker_id)
     if not _may_be_an_id(worker_id):
         return False
     try:
@@ -135,6 +140,17 @@ def lock_files(database: Path) -> dict[str, Path]:
         for path in sorted(database.parent.iterdir())
         if path.name.startswith(prefix)
     }
+
+
+def name_of(worker_id: str) -> str:
+    """The id of the worker of a claim, whether or not it was told to stop."""
+    # What was written by hand may be anything.
+    return worker_id.removesuffix(STOPPING) if is_stopping(worker_id) else worker_id
+
+
+def is_stopping(worker_id: object) -> bool:
+    """Whether the worker of a claim was told to stop."""
+    return isinstance(worker_id, str) and worker_id.endswith(STOPPING)
 
 
 def _may_be_an_id(worker_id: object) -> bool:

@@ -13,7 +13,10 @@ from durable_workflow_sqlite.testing.contract_claims import ClaimsContract
 from durable_workflow_sqlite.testing.contract_limits import LimitsContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
 from durable_workflow_sqlite.testing.contract_saving import SavingContract
+from durable_workflow_sqlite.testing.contract_suspects import SuspectsContract
 
 
-class CheckpointStoreContract(SavingContract, ClaimsContract, QueueContract, LimitsContract):
+class CheckpointStoreContract(
+    SavingContract, ClaimsContract, QueueContract, SuspectsContract, LimitsContract
+):
     """Override `open_store`; set `can_be_shared = False` if two workers cannot share records."""
