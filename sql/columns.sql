@@ -26,7 +26,7 @@
 -- ttl_expires_at         when it is undone and FAILED if it is not over by then
 -- guarantee              BEST_EFFORT_BACKGROUND: any worker may take it over;
 --                        FOREGROUND_ONLY: only an engine that starts up
--- recovery_count         how often a worker took it over from one that died, with no
+-- recovery_count         how often a worker died that may have died of it, with no
 --                        progress in between; an operator may set it back to 0
 -- blocked_reason         why workers leave it alone; null when they do not
 -- trouble                why the last worker left it as it is, if the reason does not go
@@ -120,7 +120,7 @@
 --                        nothing
 -- workflow_execution_id  what is claimed
 -- worker_id              by whom; it lives while the file DATABASE-worker-WORKER_ID is
---                        locked
+--                        locked. -stopping follows once the worker was told to stop
 -- claimed_at             when
 
 -- workflow_overview: a view of all executions, a row for each: its current step, what it

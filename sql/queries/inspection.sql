@@ -706,6 +706,35 @@ limit :row_limit;
 select count(*) as total
 from workflow_blocked;
 
+-- name: load_taken_over(least, row_limit)
+-- Executions that were taken over from dead workers so often, with no progress in
+-- between, the most often first; blocked ones are left out, and so are those
+-- that only wait.
+-- :least integer
+-- :row_limit integer
+-- @sort: there are few
+select
+    workflow_execution_id,
+    recovery_count
+from workflow_executions
+where
+    status in ('RUNNING', 'COMPENSATING')
+    and recovery_count >= :least
+    and blocked_reason is null
+order by recovery_count desc, created_at asc
+limit :row_limit;
+
+-- name: count_taken_over(least)$
+-- How many rows load_taken_over has to give.
+-- :least integer
+-- =total integer
+select count(*) as total
+from workflow_executions
+where
+    status in ('RUNNING', 'COMPENSATING')
+    and recovery_count >= :least
+    and blocked_reason is null;
+
 -- name: load_in_trouble(row_limit)
 -- Executions that their worker left as they are, the oldest foremost.
 -- @scan workflow_executions: an index that holds only those

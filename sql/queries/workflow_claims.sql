@@ -27,6 +27,13 @@ select
 from workflow_claims
 where workflow_execution_id = :workflow_execution_id;
 
+-- name: mark_claims(fencing_tokens, worker_id)!
+-- Writes another name of the same worker into its claims (a JSON array of tokens).
+-- :fencing_tokens text
+update workflow_claims
+set worker_id = :worker_id
+where fencing_token in (select value from json_each(:fencing_tokens));
+
 -- name: load_claiming_workers()
 -- Every worker that has claims. It hops from one to the next, so it costs the same
 -- however many claims each has.

@@ -454,22 +454,29 @@ inner join workflows
     on queues.workflow_id = workflows.workflow_id
 where queues.priority is not null;
 
--- name: load_available(workflow_id, priority, now, passed_over, batch_size)
+-- name: load_available(workflow_id, priority, now, passed_over, suspect_at, with_suspects, batch_size)
 -- The next executions of one queue that may be claimed, the longest waiting first,
--- but for some that this worker leaves alone (a JSON array of ids).
+-- but for some that this worker leaves alone (a JSON array of ids). A suspect was
+-- taken over from dead workers so often that it may be what ended them; where one is
+-- not wanted (:with_suspects is 0), they are passed over.
 -- :now text
 -- :passed_over text
+-- :suspect_at integer
+-- :with_suspects integer
 -- :batch_size integer
 -- =available_at text
+-- =is_suspect integer
 select
     workflow_execution_id,
-    available_at
+    available_at,
+    recovery_count >= :suspect_at as is_suspect
 from workflow_executions
 where
     workflow_id = :workflow_id
     and priority = :priority
     and available_at <= :now
     and workflow_execution_id not in (select value from json_each(:passed_over))
+    and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
 limit :batch_size;
 
@@ -611,10 +618,77 @@ where
     and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
 order by created_at, workflow_execution_id;
 
+-- name: load_at_work(workflow_execution_ids, suspect_at)
+-- What a worker that died may have died of: of the executions in its hands (a JSON
+-- array of ids), those of which code may have run then, and whether they are suspects.
+-- One that is SUSPENDED only waited. So did one of which no function runs by its
+-- records, and a step or a compensation waits for its next attempt, if the worker had
+-- come that far: it began the attempt before, or it has written the execution's row
+-- since it claimed it.
+-- :workflow_execution_ids text
+-- :suspect_at integer
+-- =is_suspect integer
+select
+    execution.workflow_execution_id,
+    execution.recovery_count >= :suspect_at as is_suspect
+from workflow_executions as execution
+inner join workflow_claims as claim
+    on execution.workflow_execution_id = claim.workflow_execution_id
+where
+    execution.workflow_execution_id in (
+        select value from json_each(:workflow_execution_ids)
+    )
+    and +execution.status in ('PENDING', 'RUNNING', 'COMPENSATING')
+    and (
+        exists (
+            select 1
+            from step_checkpoints as running
+            where
+                running.workflow_execution_id = claim.workflow_execution_id
+                and running.kind = 'STEP'
+                and running.status = 'INTENT'
+                and (running.attempt > 0 or running.due_at is null)
+                and not exists (
+                    select 1
+                    from step_checkpoints as later
+                    where
+                        later.workflow_execution_id = running.workflow_execution_id
+                        and later.branch = running.branch
+                        and later.step_index = running.step_index
+                        and later.attempt > running.attempt
+                        and running.attempt > 0
+                )
+        )
+        or not exists (
+            select 1
+            from step_checkpoints as paused
+            where
+                paused.workflow_execution_id = claim.workflow_execution_id
+                and paused.kind = 'STEP'
+                and paused.due_at is not null
+                and paused.status = iif(paused.attempt > 0, 'FAILED', 'INTENT')
+                and (
+                    paused.started_at >= claim.claimed_at
+                    or execution.updated_at > claim.claimed_at
+                )
+                and not exists (
+                    select 1
+                    from step_checkpoints as later
+                    where
+                        later.workflow_execution_id = paused.workflow_execution_id
+                        and later.branch = paused.branch
+                        and later.step_index = paused.step_index
+                        and later.attempt > paused.attempt
+                        and paused.attempt > 0
+                )
+        )
+    );
+
 -- name: count_recoveries(workflow_execution_ids, max_recoveries)
--- The worker of these executions (a JSON array of ids) died with them in its hands.
--- One that was running when that happened too often in a row is blocked, with the
--- reason. The + keeps SQLite from looking for them among all that are unfinished.
+-- The worker of these executions (a JSON array of ids) died with them in its hands,
+-- and may have died of them. One of which that was so too often in a row is blocked,
+-- with the reason. The + keeps SQLite from looking for them among all that are
+-- unfinished.
 -- :workflow_execution_ids text
 -- :max_recoveries integer
 update workflow_executions

@@ -214,14 +214,17 @@ class CheckpointStore(Protocol):
         limit: int,
         *,
         passed_over: Collection[str] = (),
+        suspect_at: int | None = None,
+        takes_suspect: bool = True,
         now: datetime | None = None,
     ) -> list[WorkflowClaim]:
         """Claim what may be claimed of some workflows: the highest priority first, then the oldest.
 
         workflows: their types and versions.
         At most `limit`, and fewer where other live workers could take on their share. Executions
-        whose ids are in `passed_over` are left where they are. Each is changed as
-        `claim_execution` does.
+        whose ids are in `passed_over` are left where they are. Of those whose `recovery_count` is
+        `suspect_at` or more, at most one is claimed, and none unless `takes_suspect`. Each is
+        changed as `claim_execution` does.
         """
         ...
 
@@ -261,14 +264,29 @@ class CheckpointStore(Protocol):
         """
         ...
 
+    async def mark_as_stopping(self, claims: Iterable[WorkflowClaim]) -> None:
+        """This worker was told to stop: if it dies with these claims, it did not die of them."""
+        ...
+
     async def release_claims_of_the_dead(
-        self, max_recoveries: int, now: datetime | None = None
+        self,
+        max_recoveries: int,
+        now: datetime | None = None,
+        *,
+        suspect_at: int | None = None,
     ) -> list[AbandonedExecution]:
         """Release all claims of dead workers, as `release_claims` does.
 
         Claims that this store could not release before are released, too; they are not in the
-        returned list. The `recovery_count` of each execution that was not SUSPENDED is increased;
-        if it has reached `max_recoveries` already, the execution is blocked instead.
+        returned list. The `recovery_count` of each execution that its worker may have died of is
+        increased; if it was `max_recoveries` already, the execution is blocked, too. A worker may
+        have died of every execution that it had, except
+
+        - one that is SUSPENDED;
+        - one in which no step or compensation is under way, and one waits for its next attempt,
+          if it has come to this wait since it was claimed;
+        - all of them, if the worker was told to stop: see `mark_as_stopping`;
+        - where there are some whose `recovery_count` is `suspect_at` or more, all others.
         """
         ...
 

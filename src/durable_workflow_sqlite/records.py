@@ -121,8 +121,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `current_step` is the number of steps begun when the state was last written.
     `error_type` is `module:name` of the error that `error_message` describes.
-    `recovery_count` is how often a worker died while it had the execution, with no progress in
-    between. While `blocked_reason` is set, no worker takes the execution on.
+    `recovery_count` is how often a worker died that may have died of the execution, with no
+    progress in between. While `blocked_reason` is set, no worker takes the execution on.
     `trouble` is why the last worker left the execution as it is, if the reason does not go away by
     itself; None when a worker has the execution again.
     `available_at` is the time from which any worker may claim the execution, a higher `priority`

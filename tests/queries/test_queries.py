@@ -439,6 +439,8 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "priority": 3,
             "now": "9999-12-31T00:00:00.000000Z",
             "passed_over": "[]",
+            "suspect_at": 2,
+            "with_suspects": 1,
             "batch_size": 99,
         }
     ],
@@ -447,6 +449,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_blocked": [{}],
     "load_claiming_workers": [{}],
     "load_claims_of": [{"worker_id": WHOEVER}],
+    "load_at_work": [{"workflow_execution_ids": '["RUNNING, full"]', "suspect_at": 1}],
     "count_recoveries": [
         {"workflow_execution_ids": '["RUNNING, empty"]', "max_recoveries": most} for most in (9, 0)
     ],
@@ -516,6 +519,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
     "load_steps_cut_off": [{"row_limit": 99}],
     "load_blocked_with_reasons": [{"row_limit": 99}],
+    "load_taken_over": [{"least": 2, "row_limit": 99}],
     "load_in_trouble": [{"row_limit": 99}],
     "load_schema_objects": [{}],
     "count_prunable": [{"statuses": WHATEVER_STATUS, "before": "9999-12-31T00:00:00.000000Z"}],
@@ -597,8 +601,9 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         "count_in_trouble",
         "count_not_undone",
         "count_undoing",
+        "count_taken_over",
     ):
-        arguments = {"id_from": "", "id_before": "~", "at_most": 9, "living": "[]"}
+        arguments = {"id_from": "", "id_before": "~", "at_most": 9, "living": "[]", "least": 2}
         count = getattr(queries, name)(filled, **arguments)
         assert type(count) is int, "a count always gives its row"
         assert count > 0
@@ -632,7 +637,7 @@ def test_an_update_or_delete_of_what_is_not_there_changes_nothing(
     query: Query, filled: sqlite3.Connection
 ) -> None:
     long_ago = {"before": "0001-01-01T00:00:00.000000Z", "batch_size": 9}
-    none = {"workflow_execution_ids": '["nobody"]', "fencing_token": -1}
+    none = {"workflow_execution_ids": '["nobody"]', "fencing_token": -1, "fencing_tokens": "[-1]"}
     assert changes(filled, query, **long_ago, **none) == 0
 
 

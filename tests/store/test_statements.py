@@ -143,7 +143,11 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.claim_execution("e")
             async with opened() as other:
                 await other.save_workflow(WORKFLOW)
-                await other.create_execution(WORKFLOW, new_execution("h"))
+                of_other = await other.create_execution(WORKFLOW, new_execution("h"))
+                assert of_other is not None
+                await other.mark_as_stopping([of_other])
+            async with opened() as another:
+                await another.create_execution(WORKFLOW, new_execution("i"))
             await store.save_execution(new_execution("e", status=ExecutionStatus.FAILED))
             await store.save(WORKFLOW, new_execution("f"))
             await asyncio.gather(
@@ -190,7 +194,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.delete_old_signals(later)
             await store.delete_finished(["e", "n"], later)
             await store.delete_completed_before(later, FINAL)
-            for one in ("e", "f", "g", "h", "t"):
+            for one in ("e", "f", "g", "h", "i", "t"):
                 await store.delete_execution(one)
 
     for opened in (

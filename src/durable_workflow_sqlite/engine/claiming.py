@@ -11,13 +11,15 @@ from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
-from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.records import WorkflowClaim
+from durable_workflow_sqlite.errors import StoreCorruptError, StoreError
+from durable_workflow_sqlite.records import WorkflowClaim, WorkflowExecution
 
 
 class Claims:
     """What is claimed and not launched yet, and what takes up room.
 
+    suspect_at: an execution whose workers died so often in a row is a suspect. There is one at a
+        time whose code runs, so that whichever it is that kills them is blocked alone.
     look: told when there may be something to claim, or room for it.
     """
 
@@ -26,11 +28,13 @@ class Claims:
         environment: Environment,
         registry: WorkflowRegistry,
         max_concurrent: int,
+        suspect_at: int,
         look: Callable[[], None],
     ) -> None:
         self._clock = environment.clock
         self._store = environment.store
         self._registry = registry
+        self._suspect_at = suspect_at
         self._look = look
         self._slots = Slots(max_concurrent, look)
         """What was taken on and runs code takes up room."""
@@ -70,6 +74,10 @@ class Claims:
             if due_at is not None and due_at <= now
         ]
 
+    def must_wait(self, record: WorkflowExecution) -> bool:
+        """Whether it is a suspect, and code of another one runs."""
+        return self._slots.has_suspect and record.recovery_count >= self._suspect_at
+
     # To claim
 
     async def take_available(self, passed_over: Collection[str]) -> list[WorkflowClaim]:
@@ -79,6 +87,8 @@ class Claims:
                 self._registry.names_and_versions,
                 self.room,
                 passed_over=passed_over,
+                suspect_at=self._suspect_at,
+                takes_suspect=not self._slots.has_suspect,
                 now=self._clock.now(),
             )
         )
@@ -87,15 +97,28 @@ class Claims:
         """Of those that are not in the queue."""
         due = [one for one in self.due_in_foreground() if one not in passed_over]
         claims: list[WorkflowClaim] = []
-        for execution_id in due[: max(self.room, 0)]:
+        for execution_id in due:
+            if self.room <= 0:
+                break
             try:
+                record = await self._load(execution_id)
+                if record is not None and self.must_wait(record):
+                    continue
                 claims += await self.take_one(execution_id)
             except StoreError:
                 if not claims:
                     raise
                 break  # the rest when there is a look again
+            if record is not None:
+                self.is_claimed(record)
             self._foreground.pop(execution_id, None)
         return claims
+
+    async def _load(self, execution_id: str) -> WorkflowExecution | None:
+        try:
+            return await self._store.load_execution(execution_id)
+        except StoreCorruptError:
+            return None  # who launches it says what is wrong
 
     async def take_one(self, execution_id: str) -> list[WorkflowClaim]:
         """This one, room or not; nothing if others have it."""
@@ -124,6 +147,11 @@ class Claims:
         return await asyncio.shield(task)
 
     # What becomes of it
+
+    def is_claimed(self, record: WorkflowExecution) -> None:
+        """What is known of it now."""
+        if record.recovery_count >= self._suspect_at:
+            self._slots.suspect(record.workflow_execution_id)
 
     def is_launched(self, execution: Execution) -> None:
         """It is in memory now, and takes up room while its code runs."""

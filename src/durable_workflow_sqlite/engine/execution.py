@@ -149,7 +149,11 @@ class Execution(Driver):
     async def _begin(self) -> None:
         self._working += 1
         try:
+            pauses = self.history.pauses
             await self._replay()
+            if pauses and self.trouble is None:
+                # That it has come to this wait: until then, its worker may have died of it.
+                await self.save(self.changed())
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is left as it is
             self.stop(error)
         finally:

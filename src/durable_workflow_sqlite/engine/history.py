@@ -60,6 +60,14 @@ class StepHistory(msgspec.Struct, gc=False):
             return False
         return last.status is StepStatus.INTENT or was_cut_off(last)
 
+    @property
+    def pauses(self) -> bool:
+        """Whether it waits for the time of its next attempt, or its compensation does."""
+        last, undone = self.last, self.compensation
+        if undone is not None:
+            return undone.status is _INTENT and undone.due_at is not None
+        return last is not None and last.kind is StepKind.STEP and _is_to_be_tried_again(last)
+
 
 class History:
     """The checkpoints of one execution.
@@ -136,6 +144,11 @@ class History:
         """The number of the last event; 0 where there is none."""
         return max(map(_event, self.events), default=0)
 
+    @property
+    def pauses(self) -> bool:
+        """Whether something that has not been asked for waits for the time of its next attempt."""
+        return any(step.pauses for step in self._steps.values())
+
     def take(self, place: Place) -> StepHistory | None:
         """What is recorded at a place; each place is asked for once, and then forgotten."""
         return self._steps.pop(place, None)
@@ -151,6 +164,10 @@ class History:
     def steps(self) -> Iterator[tuple[Place, StepHistory]]:
         """Every step that has not been asked for."""
         yield from self._steps.items()
+
+
+def _is_to_be_tried_again(attempt: StepCheckpoint) -> bool:
+    return attempt.status is StepStatus.FAILED and attempt.due_at is not None
 
 
 def was_cut_off(checkpoint: StepCheckpoint) -> bool:

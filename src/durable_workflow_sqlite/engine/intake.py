@@ -21,7 +21,11 @@ from durable_workflow_sqlite.engine.recovery import Recovery, RecoveryResult
 from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.records import WorkflowClaim, WorkflowExecution
+from durable_workflow_sqlite.records import (
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+)
 
 T = TypeVar("T")
 
@@ -61,7 +65,8 @@ class Intake:
         self._something_to_do = asyncio.Event()
         self._taking = asyncio.Lock()
         self._is_closed = False
-        self._claims = Claims(environment, registry, max_concurrent, self.look)
+        suspect_at = max(1, max_recoveries // 2)
+        self._claims = Claims(environment, registry, max_concurrent, suspect_at, self.look)
         self._left_alone = LeftAlone(
             environment, self._spawn, look=self.look, is_let_go=self._claims.is_let_go
         )
@@ -71,10 +76,7 @@ class Intake:
             launch,
             self._claims,
             self._left_alone,
-            taking=self._taking,
-            spawn=self._spawn,
             changed=changed,
-            max_recoveries=max_recoveries,
         )
         self._recovery = Recovery(
             environment,
@@ -84,6 +86,7 @@ class Intake:
             self._left_alone,
             take=self._take_to_the_end,
             max_recoveries=max_recoveries,
+            suspect_at=suspect_at,
         )
 
     def begin(self) -> None:
@@ -112,6 +115,10 @@ class Intake:
         if self._is_closed or await self._launching.definition_of(record.workflow_id) is None:
             return
         await self.release_the_dead()
+        if self._claims.must_wait(record):
+            if record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+                self._claims.is_for_this_engine(execution_id, self._clock.now())
+            return  # else it is in the queue
         # To its end, whoever is cancelled meanwhile: what is claimed must be launched.
         await asyncio.shield(self._spawn(self._claim_and_launch(execution_id)))
 
@@ -226,8 +233,7 @@ class Intake:
         async def launch(claims: list[WorkflowClaim]) -> None:
             for number, claim in enumerate(claims, 1):
                 is_expired = await self._launching.load_and_launch(claim)
-                if is_expired is not None:
-                    (expired_ones if is_expired else taken).append(claim.workflow_execution_id)
+                (expired_ones if is_expired else taken).append(claim.workflow_execution_id)
                 if number % LAUNCHES_A_TURN == 0:
                     await asyncio.sleep(0)
 

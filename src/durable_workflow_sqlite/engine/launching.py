@@ -1,16 +1,14 @@
 """From a claim to an execution in memory: its records are loaded, and it begins to run.
 
-What cannot be launched is left alone, and the others go on. Executions whose workers died again and
-again are launched one at a time.
+What cannot be launched is left alone, and the others go on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from durable_workflow_sqlite.engine.claiming import Claims
 from durable_workflow_sqlite.engine.environment import Environment
@@ -52,8 +50,6 @@ class Launch(Protocol):
 class Launching:
     """Launches what was claimed.
 
-    taking: locked while executions are claimed and launched, many at once.
-    spawn: runs what must not keep these waiting.
     changed: told of what was not launched: whoever waits for it has something to hear.
     """
 
@@ -65,10 +61,7 @@ class Launching:
         claims: Claims,
         left_alone: LeftAlone,
         *,
-        taking: asyncio.Lock,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
         changed: Callable[[str], None],
-        max_recoveries: int,
     ) -> None:
         self._environment = environment
         self._store = environment.store
@@ -76,57 +69,35 @@ class Launching:
         self._launch = launch
         self._claims = claims
         self._left_alone = left_alone
-        self._taking = taking
-        self._spawn = spawn
         self._changed = changed
-        self._max_recoveries = max_recoveries
         self._definitions: dict[str, AnyWorkflow] = {}
         self._signalled: set[str] = set()
         """Of those that are claimed and not launched, what a signal has come for meanwhile."""
-        self._suspect: Execution | str | None = None
-        """Whose workers died half as often as it takes to be blocked, and is here now: there is one
-        at a time, so that whichever it is that kills them is blocked without its neighbours."""
 
-    async def load_and_launch(self, claim: WorkflowClaim) -> bool | None:
-        """Launch an execution that was claimed; whether its time to live has run out.
-
-        None if it is not its turn, and was let go of for a moment.
-        """
-        execution_id = claim.workflow_execution_id
+    async def load_and_launch(self, claim: WorkflowClaim) -> bool:
+        """Launch an execution that was claimed; whether its time to live has run out."""
         try:
-            taken = await self._take(execution_id)
-            record = taken.execution
-            if record.recovery_count >= max(1, self._max_recoveries // 2):
-                if self._is_suspect_here():
-                    self._claims.make_room(execution_id)
-                    self.leave_alone(claim, record.guarantee, None)
-                    return None
-                self._suspect = execution_id
-                self._spawn(self._launch_alone(claim))
-                return False
-            _, is_expired = await self._launched(taken, claim)
+            taken = await self._take(claim.workflow_execution_id)
+            self._claims.is_claimed(taken.execution)
+            return await self._launched(taken, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
             await self._not_launched(claim, error)
             return False
-        return is_expired
 
     def signalled(self, execution_id: str) -> None:
         """A signal has come for an execution that is claimed and not launched yet."""
         self._signalled.add(execution_id)
 
     def leave_alone(
-        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, trouble: BaseException | None
+        self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, trouble: BaseException
     ) -> None:
-        """Give a claim back; without trouble, it is just not its turn."""
+        """Give a claim back, and come back to it if that can help."""
         if guarantee is WorkflowGuarantee.FOREGROUND_ONLY and not isinstance(
             trouble, ClaimLostError
         ):
             now = self._environment.clock.now()
             self._claims.is_for_this_engine(claim.workflow_execution_id, now)
-        if trouble is None:
-            self._left_alone.for_a_moment(claim)
-        else:
-            self._left_alone.because_of(claim, trouble)
+        self._left_alone.because_of(claim, trouble)
 
     async def definition_of(self, workflow_id: str) -> AnyWorkflow | None:
         """The workflow that a stored definition means, if it is registered here."""
@@ -138,26 +109,6 @@ class Launching:
             if definition is not None:
                 self._definitions[workflow_id] = definition
         return definition
-
-    def _is_suspect_here(self) -> bool:
-        suspect = self._suspect
-        if isinstance(suspect, Execution) and (
-            suspect.record.recovery_count == 0 or suspect.has_let_go
-        ):
-            self._suspect = None  # it has come further, or has let go
-        return self._suspect is not None
-
-    async def _launch_alone(self, claim: WorkflowClaim) -> None:
-        """Launch a suspect, once the others that were claimed with it are in nobody's hands."""
-        try:
-            async with self._taking:
-                pass
-            await self._left_alone.until_all_let_go()
-            taken = await self._take(claim.workflow_execution_id)
-            self._suspect, _ = await self._launched(taken, claim)
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            self._suspect = None
-            await self._not_launched(claim, error)
 
     async def _not_launched(self, claim: WorkflowClaim, error: Exception) -> None:
         """This one alone: the others go on."""
@@ -181,9 +132,7 @@ class Launching:
             )
         return taken
 
-    async def _launched(
-        self, taken: TakenExecution, claim: WorkflowClaim
-    ) -> tuple[Execution, bool]:
+    async def _launched(self, taken: TakenExecution, claim: WorkflowClaim) -> bool:
         record = taken.execution
         execution_id = record.workflow_execution_id
         definition = await self.definition_of(record.workflow_id)
@@ -202,7 +151,7 @@ class Launching:
             self._signalled.discard(execution_id)
             if await self._is_to_cancel(execution_id):
                 execution.interrupt(cancelled(execution_id))
-        return execution, isinstance(interruption, WorkflowExpiredError)
+        return isinstance(interruption, WorkflowExpiredError)
 
     async def _is_to_cancel(self, execution_id: str) -> bool:
         return bool(await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL))

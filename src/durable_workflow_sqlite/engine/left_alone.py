@@ -18,9 +18,6 @@ T = TypeVar("T")
 
 TRY_AGAIN_AFTER_S: Final = 1.0
 
-A_MOMENT_S: Final = 0.1
-"""How long what has to wait for its turn is left alone before it is looked at again."""
-
 
 class Spawn(Protocol):
     """Runs a coroutine in a task of the intake's."""
@@ -30,7 +27,7 @@ class Spawn(Protocol):
 
 class _Left(msgspec.Struct, frozen=True):
     again_at: float
-    trouble: BaseException | None
+    trouble: BaseException
 
 
 class LeftAlone:
@@ -65,10 +62,6 @@ class LeftAlone:
             reason = failures.as_text(trouble, self._environment.format_error)
             self._leave(claim, math.inf, trouble, reason)
 
-    def for_a_moment(self, claim: WorkflowClaim) -> None:
-        """It is not its turn yet."""
-        self._leave(claim, A_MOMENT_S)
-
     def parked(self, claim: WorkflowClaim) -> None:
         """It only waits, and is for whoever is there when its time or signal comes."""
         self._let_go(claim, None)
@@ -95,12 +88,6 @@ class LeftAlone:
         if (letting_go := self._letting_go.get(execution_id)) is not None:
             await asyncio.wait([letting_go])
 
-    async def until_all_let_go(self) -> None:
-        """As `until_let_go`, for all of them."""
-        while self._letting_go:
-            await asyncio.wait(self._letting_go.values())
-            await asyncio.sleep(0)
-
     def close(self) -> set[asyncio.Task[None]]:
         """What is still being given back, to be waited for: else why it was left is not known."""
         self._is_closed = True
@@ -110,7 +97,7 @@ class LeftAlone:
         self,
         claim: WorkflowClaim,
         seconds: float,
-        trouble: BaseException | None = None,
+        trouble: BaseException,
         reason: str | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()

@@ -31,6 +31,7 @@ from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import EngineStoppedError
+from durable_workflow_sqlite.loops import Place
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
@@ -72,11 +73,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Opened:
     """One engine at work.
 
+    place: the event loop and the process that it works in.
     new_execution: what `Execution` is; a test makes its own.
     executions: those in memory, by their ids.
     """
 
     def __init__(self, settings: Settings, new_execution: NewExecution) -> None:
+        self.place = Place("this engine")
         self.store = settings.store
         self.clock = settings.clock
         self._new_execution = new_execution
@@ -125,6 +128,11 @@ class Opened:
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._closing is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `close` has come to its end."""
+        return self._closing is not None and self._closing.done()
 
     def check_open(self) -> None:
         """Raise EngineStoppedError once `close` was called."""
@@ -228,16 +236,30 @@ class Opened:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace: timedelta) -> None:
+        marking = asyncio.create_task(self._mark_as_stopping())
         waiting = await self.intake.close()
         running = list(self.executions.values())
         if running:
             await _stop(running, grace)
         await self.news.close()
+        await marking
         await self.let_go([*waiting, *(one.claim for one in running)])
         self._environment.scheduler.close()
         self._environment.watchdog.close()
         self._environment.parking.close()
         self._environment.threads.close()
+
+    async def _mark_as_stopping(self) -> None:
+        """If the worker is killed before it has let go of them, it did not die of them."""
+        claims = [
+            one.claim
+            for one in self.executions.values()
+            if one.record.status is not ExecutionStatus.SUSPENDED
+        ]
+        try:
+            await self.store.mark_as_stopping(claims)
+        except Exception:  # noqa: BLE001 - whatever the store raises
+            _log.debug("could not say that this worker was told to stop", exc_info=True)
 
     async def let_go(self, claims: list[WorkflowClaim]) -> None:
         """Give claims back, if the store can take them."""

@@ -52,6 +52,7 @@ class Recovery:
         *,
         take: Callable[[], Awaitable[tuple[list[str], list[str]]]],
         max_recoveries: int,
+        suspect_at: int,
     ) -> None:
         self._environment = environment
         self._store = environment.store
@@ -61,6 +62,7 @@ class Recovery:
         self._left_alone = left_alone
         self._take = take
         self._max_recoveries = max_recoveries
+        self._suspect_at = suspect_at
 
     async def recover(self) -> RecoveryResult:
         """Take on what dead workers left, and what only an engine that starts up takes on."""
@@ -105,7 +107,10 @@ class Recovery:
         """Let whoever has room take on what dead workers had in their hands; what is blocked."""
         now = self._environment.clock.now()
         blocked: list[str] = []
-        for one in await self._store.release_claims_of_the_dead(self._max_recoveries, now):
+        released = await self._store.release_claims_of_the_dead(
+            self._max_recoveries, now, suspect_at=self._suspect_at
+        )
+        for one in released:
             if one.blocked_reason is not None:
                 _log.error(
                     "execution %r is blocked: %s; find out why, then unblock it",

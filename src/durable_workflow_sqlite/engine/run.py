@@ -333,6 +333,8 @@ class Run:
     def leave_slot(self) -> None:
         """It has left this worker: it takes no slot again."""
         self.let_go_of_slot()
+        if self.slots is not None:
+            self.slots.clear(self.id)
         self.slots = None
 
     def let_go_of_slot(self) -> None:
@@ -350,6 +352,8 @@ class Run:
         """
         if progressed and not self._progressed:
             self._progressed = True
+            if self.slots is not None:
+                self.slots.clear(self.id)
             status = ExecutionStatus.RUNNING
             if self.record.status is ExecutionStatus.COMPENSATING:
                 status = ExecutionStatus.COMPENSATING

@@ -10,7 +10,7 @@ class Slots:
 
     number: how many may be taken on at once. One that goes on after a wait takes its slot again
     without waiting for one: nothing more is taken on until there is room.
-    when_free: called when a slot is free again.
+    when_free: called when a slot is free again, or code of a suspect runs no more.
     """
 
     def __init__(self, number: int, when_free: Callable[[], None]) -> None:
@@ -20,11 +20,27 @@ class Slots:
         self._lent_for_threads: dict[str, None] = {}
         self._to_be_lent: dict[str, None] = {}
         """What waits for a thread too, and keeps its slot since so many others do."""
+        self._suspects: set[str] = set()
 
     @property
     def room(self) -> int:
         """How many more may be taken on."""
         return self._number - len(self._taken)
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether code of a suspect runs."""
+        return not self._suspects.isdisjoint(self._taken)
+
+    def suspect(self, execution_id: str) -> None:
+        """Its workers died again and again: others like it wait while its code runs."""
+        self._suspects.add(execution_id)
+
+    def clear(self, execution_id: str) -> None:
+        """It is no suspect any more, or has left."""
+        if execution_id in self._suspects:
+            self._suspects.discard(execution_id)
+            self._when_free()
 
     def take(self, execution_id: str) -> None:
         """Its code runs from now on, or is about to."""
@@ -34,11 +50,12 @@ class Slots:
     def free(self, execution_id: str) -> None:
         """It only waits from now on, or has ended, or was let go of."""
         self._taken.pop(execution_id, None)
+        self._suspects.discard(execution_id)
         self._waits_for_no_thread(execution_id)
         self._when_free()
 
     def lend(self, execution_id: str) -> None:
-        """`free`, for a while: others may be taken on if there was no room for them."""
+        """`free`, for a while: others may be taken on if they could not be before."""
         self._waits_for_no_thread(execution_id)
         self._lend(execution_id)
 
@@ -55,9 +72,9 @@ class Slots:
             self._to_be_lent[execution_id] = None
 
     def _lend(self, execution_id: str) -> None:
-        had_room = self.room > 0
+        is_missed = self.room <= 0 or execution_id in self._suspects
         self._taken.pop(execution_id, None)
-        if not had_room:
+        if is_missed:
             self._when_free()
 
     def _waits_for_no_thread(self, execution_id: str) -> None:

@@ -23,6 +23,9 @@ from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 LATE: Final = timedelta(minutes=1)
 """A timer that nobody noticed for so long says that no worker runs, or that it has no room."""
 
+SUSPECT_AT: Final = 5
+"""Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
+
 _FIRST_WITH_RESET_BUG: Final = (3, 7, 0)
 _FIRST_WITHOUT_RESET_BUG: Final = (3, 51, 3)
 _SHOWN: Final = 5
@@ -358,6 +361,20 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             " then start the workers anew",
             details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
         )
+    suspects, suspects_total = inspector.taken_over(SUSPECT_AT, limit=_SHOWN)
+    if suspects:
+        more = suspects_total - len(suspects)
+        yield Finding(
+            level=Level.WARNING,
+            check="suspects",
+            message=f"{_many(suspects_total, 'execution')} taken over from dead workers again and"
+            " again, with no progress in between: "
+            + ", ".join(f"{one} ({times} times)" for one, times in suspects)
+            + (f"; and {more} more" if more else ""),
+            hint="each worker runs one of these at a time, and blocks what it dies of too often."
+            " `durable-workflow show FILE ID` names the step that runs: find out whether it ends"
+            " its worker (memory, a crash in C) and mend it, or cancel the execution",
+        )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now
     ]
@@ -375,6 +392,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         or overview.undoing_total
         or overview.blocked_total
         or overview.in_trouble_total
+        or suspects
         or late
     ):
         yield Finding(

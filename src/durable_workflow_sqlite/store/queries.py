@@ -137,6 +137,13 @@ class LoadBlockedWithReasonsRow(NamedTuple):
     updated_at: str
 
 
+class LoadTakenOverRow(NamedTuple):
+    """What load_taken_over gives."""
+
+    workflow_execution_id: str
+    recovery_count: int
+
+
 class LoadInTroubleRow(NamedTuple):
     """What load_in_trouble gives."""
 
@@ -404,6 +411,7 @@ class LoadAvailableRow(NamedTuple):
 
     workflow_execution_id: str
     available_at: str
+    is_suspect: int
 
 
 class LoadUnqueuedRow(NamedTuple):
@@ -420,6 +428,13 @@ class LoadUnregisteredRow(NamedTuple):
     """What load_unregistered gives."""
 
     workflow_execution_id: str
+
+
+class LoadAtWorkRow(NamedTuple):
+    """What load_at_work gives."""
+
+    workflow_execution_id: str
+    is_suspect: int
 
 
 class CountRecoveriesRow(NamedTuple):
@@ -705,6 +720,19 @@ class Queries(Protocol):
         """How many executions workers leave alone."""
         ...
 
+    def load_taken_over(
+        self, connection: sqlite3.Connection, *, least: int, row_limit: int
+    ) -> list[LoadTakenOverRow]:
+        """Executions that were taken over from dead workers so often, with no progress in
+        between, the most often first; blocked ones are left out, and so are those
+        that only wait.
+        """
+        ...
+
+    def count_taken_over(self, connection: sqlite3.Connection, *, least: int) -> int | None:
+        """How many rows load_taken_over has to give."""
+        ...
+
     def load_in_trouble(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadInTroubleRow]:
@@ -961,6 +989,12 @@ class Queries(Protocol):
         """Who works on an execution, and since when."""
         ...
 
+    def mark_claims(
+        self, connection: sqlite3.Connection, *, fencing_tokens: str, worker_id: str
+    ) -> int:
+        """Writes another name of the same worker into its claims (a JSON array of tokens)."""
+        ...
+
     def load_claiming_workers(self, connection: sqlite3.Connection) -> list[LoadClaimingWorkersRow]:
         """Every worker that has claims. It hops from one to the next, so it costs the same
         however many claims each has.
@@ -1141,10 +1175,14 @@ class Queries(Protocol):
         priority: int,
         now: str,
         passed_over: str,
+        suspect_at: int,
+        with_suspects: int,
         batch_size: int,
     ) -> list[LoadAvailableRow]:
         """The next executions of one queue that may be claimed, the longest waiting first,
-        but for some that this worker leaves alone (a JSON array of ids).
+        but for some that this worker leaves alone (a JSON array of ids). A suspect was
+        taken over from dead workers so often that it may be what ended them; where one is
+        not wanted (:with_suspects is 0), they are passed over.
         """
         ...
 
@@ -1173,12 +1211,25 @@ class Queries(Protocol):
         """
         ...
 
+    def load_at_work(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, suspect_at: int
+    ) -> list[LoadAtWorkRow]:
+        """What a worker that died may have died of: of the executions in its hands (a JSON
+        array of ids), those of which code may have run then, and whether they are suspects.
+        One that is SUSPENDED only waited. So did one of which no function runs by its
+        records, and a step or a compensation waits for its next attempt, if the worker had
+        come that far: it began the attempt before, or it has written the execution's row
+        since it claimed it.
+        """
+        ...
+
     def count_recoveries(
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str, max_recoveries: int
     ) -> list[CountRecoveriesRow]:
-        """The worker of these executions (a JSON array of ids) died with them in its hands.
-        One that was running when that happened too often in a row is blocked, with the
-        reason. The + keeps SQLite from looking for them among all that are unfinished.
+        """The worker of these executions (a JSON array of ids) died with them in its hands,
+        and may have died of them. One of which that was so too often in a row is blocked,
+        with the reason. The + keeps SQLite from looking for them among all that are
+        unfinished.
         """
         ...
 
@@ -1453,6 +1504,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_steps_in_doubt": LoadStepsInDoubtRow,
     "load_steps_cut_off": LoadStepsCutOffRow,
     "load_blocked_with_reasons": LoadBlockedWithReasonsRow,
+    "load_taken_over": LoadTakenOverRow,
     "load_in_trouble": LoadInTroubleRow,
     "load_undoing": LoadUndoingRow,
     "load_not_undone": LoadNotUndoneRow,
@@ -1480,6 +1532,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
     "load_blocked": LoadUnregisteredRow,
+    "load_at_work": LoadAtWorkRow,
     "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
     "load_ids_to_prune": LoadIdsToPruneRow,

@@ -15,6 +15,7 @@ from durable_workflow_sqlite.errors import (
     StoreError,
 )
 from durable_workflow_sqlite.records import (
+    MAX_INTEGER,
     AbandonedExecution,
     ExecutionStatus,
     UnqueuedExecution,
@@ -29,6 +30,7 @@ from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
+from durable_workflow_sqlite.store.worker_lock import is_stopping
 
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
@@ -85,9 +87,12 @@ class Queue:
         limit: int,
         *,
         passed_over: Collection[str],
+        suspect_at: int | None,
+        takes_suspect: bool,
         now: datetime | None,
     ) -> list[WorkflowClaim]:
         check_integer("limit", limit, minimum=1)
+        suspect_at = _checked(suspect_at)
         at = now or utc_now()
         with suppress(StoreError):  # it matters once there is something to claim
             self._claims.be_alive()  # people see that a worker is there, also an idle one
@@ -99,15 +104,23 @@ class Queue:
         workers = self._claims.count_workers()
 
         def claim() -> list[WorkflowClaim]:
-            found: list[str] = []
+            found: list[q.LoadAvailableRow] = []
+            suspects = int(takes_suspect)
             for heads_of_one_priority in self._due_heads(workflows, at):
-                found += self._load_available(
-                    heads_of_one_priority, at, limit * workers - len(found), passed_over
+                more = self._load_available(
+                    heads_of_one_priority,
+                    at,
+                    limit * workers - len(found),
+                    passed_over,
+                    suspect_at,
+                    suspects,
                 )
+                suspects -= sum(row.is_suspect for row in more)
+                found += more
                 if len(found) >= limit * workers:
                     break
             share = min(limit, -(-len(found) // workers))
-            return self._claim(found[:share], at)
+            return self._claim([row.workflow_execution_id for row in found[:share]], at)
 
         claims = await self._commit.write(claim)
         self._claims.took(claims)
@@ -137,19 +150,34 @@ class Queue:
         now: datetime,
         limit: int,
         passed_over: Collection[str],
-    ) -> list[str]:
-        found: list[q.LoadAvailableRow] = []
-        for head in heads:
-            found += self._queries.load_available(
-                self._connection,
-                workflow_id=head.workflow_id,
-                priority=head.priority,
-                now=time_to_text(now),
-                passed_over=json_array(passed_over),
-                batch_size=limit,
-            )
-        found.sort(key=lambda row: row.available_at)
-        return [row.workflow_execution_id for row in found[:limit]]
+        suspect_at: int,
+        suspects: int,
+    ) -> list[q.LoadAvailableRow]:
+        """Of some queues, the longest waiting; of suspects, no more than so many: 1 or 0."""
+
+        def load(*, with_suspects: bool) -> list[q.LoadAvailableRow]:
+            found = [
+                row
+                for head in heads
+                for row in self._queries.load_available(
+                    self._connection,
+                    workflow_id=head.workflow_id,
+                    priority=head.priority,
+                    now=time_to_text(now),
+                    passed_over=json_array(passed_over),
+                    suspect_at=suspect_at,
+                    with_suspects=with_suspects,
+                    batch_size=limit,
+                )
+            ]
+            found.sort(key=_available_at)
+            return found[:limit]
+
+        found = load(with_suspects=bool(suspects))
+        foremost = [row for row in found if row.is_suspect][:suspects]
+        if sum(row.is_suspect for row in found) > suspects:
+            found = sorted([*foremost, *load(with_suspects=False)], key=_available_at)[:limit]
+        return found
 
     async def load_next_available_at(
         self, workflows: Collection[tuple[str, int]]
@@ -220,7 +248,7 @@ class Queue:
 
         def release() -> None:
             held = self._claims.load(execution_id)
-            if held is None or held.worker_id != self._claims.worker_id:
+            if held is None or not self._claims.is_mine(held.worker_id):
                 return
             found = executions.load_execution(self._connection, self._queries, execution_id)
             # Created at the same microsecond, it is this record and not another of its id.
@@ -232,10 +260,16 @@ class Queue:
         await self._commit.write(release)
         self._claims.let_go([execution_id])
 
+    async def mark_as_stopping(self, claims: Iterable[WorkflowClaim]) -> None:
+        tokens = [claim.fencing_token for claim in claims]
+        if tokens:
+            await self._commit.write(lambda: self._claims.mark_as_stopping(tokens))
+
     async def release_claims_of_the_dead(
-        self, max_recoveries: int, now: datetime | None = None
+        self, max_recoveries: int, now: datetime | None, suspect_at: int | None
     ) -> list[AbandonedExecution]:
         check_integer("max_recoveries", max_recoveries)
+        suspect_at = _checked(suspect_at)
         at = now or utc_now()
         if self._to_release:
             # One by one, in one transaction: a row that is damaged must not keep the others.
@@ -250,21 +284,32 @@ class Queue:
 
         def release() -> list[AbandonedExecution]:
             return [
-                one for worker_id in dead for one in self._abandon(worker_id, max_recoveries, at)
+                one
+                for worker_id in dead
+                for one in self._abandon(worker_id, max_recoveries, suspect_at, at)
             ]
 
         return await self._commit.write(release) if dead else []
 
     def _abandon(
-        self, worker_id: str, max_recoveries: int, now: datetime
+        self, worker_id: str, max_recoveries: int, suspect_at: int, now: datetime
     ) -> list[AbandonedExecution]:
         claimed = [
             row.workflow_execution_id
             for row in self._queries.load_claims_of(self._connection, worker_id=worker_id)
         ]
         ids = json_array(claimed)
+        at_work: list[q.LoadAtWorkRow] = []
+        if not is_stopping(worker_id):
+            at_work = self._queries.load_at_work(
+                self._connection, workflow_execution_ids=ids, suspect_at=suspect_at
+            )
+        # Beside a suspect, the others are taken to be innocent.
+        blamed = [row for row in at_work if row.is_suspect] or at_work
         counted = self._queries.count_recoveries(
-            self._connection, workflow_execution_ids=ids, max_recoveries=max_recoveries
+            self._connection,
+            workflow_execution_ids=json_array([row.workflow_execution_id for row in blamed]),
+            max_recoveries=max_recoveries,
         )
         reasons = {row.workflow_execution_id: row.blocked_reason for row in counted}
         self._queries.delete_claims(self._connection, workflow_execution_ids=ids)
@@ -383,3 +428,14 @@ class Queue:
             f"execution {workflow_execution_id!r} {why}",
             workflow_execution_id=workflow_execution_id,
         )
+
+
+def _checked(suspect_at: int | None) -> int:
+    if suspect_at is None:
+        return MAX_INTEGER
+    check_integer("suspect_at", suspect_at, minimum=1)
+    return suspect_at
+
+
+def _available_at(row: q.LoadAvailableRow) -> str:
+    return row.available_at

@@ -68,7 +68,7 @@ def optional_text_to_time(column: str, text: str | None) -> datetime | None:
     return None if text is None else text_to_time(column, text)
 
 
-def json_array(values: Iterable[str]) -> str:
+def json_array(values: Iterable[str] | Iterable[int]) -> str:
     """How a list is given to a statement."""
     return msgspec.json.encode(list(values)).decode()
 

@@ -726,9 +726,18 @@ class SqliteCheckpointStore(CheckpointStore):
         limit: int,
         *,
         passed_over: Collection[str] = (),
+        suspect_at: int | None = None,
+        takes_suspect: bool = True,
         now: datetime | None = None,
     ) -> list[WorkflowClaim]:
-        return await self._queue.claim_available(workflows, limit, passed_over=passed_over, now=now)
+        return await self._queue.claim_available(
+            workflows,
+            limit,
+            passed_over=passed_over,
+            suspect_at=suspect_at,
+            takes_suspect=takes_suspect,
+            now=now,
+        )
 
     async def load_next_available_at(
         self, workflows: Collection[tuple[str, int]]
@@ -747,10 +756,17 @@ class SqliteCheckpointStore(CheckpointStore):
     async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
         await self._queue.put_back(execution, now)
 
+    async def mark_as_stopping(self, claims: Iterable[WorkflowClaim]) -> None:
+        await self._queue.mark_as_stopping(claims)
+
     async def release_claims_of_the_dead(
-        self, max_recoveries: int, now: datetime | None = None
+        self,
+        max_recoveries: int,
+        now: datetime | None = None,
+        *,
+        suspect_at: int | None = None,
     ) -> list[AbandonedExecution]:
-        return await self._queue.release_claims_of_the_dead(max_recoveries, now)
+        return await self._queue.release_claims_of_the_dead(max_recoveries, now, suspect_at)
 
     async def put_into_queue(
         self, workflow_execution_ids: Iterable[str], now: datetime | None = None

@@ -167,6 +167,22 @@ def new_execution(
     )
 
 
+def queued(
+    workflow_execution_id: str, available_at: datetime | None, **fields: Any
+) -> WorkflowExecution:
+    """One for any worker, from a time on."""
+    return new_execution(
+        workflow_execution_id,
+        guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        available_at=available_at,
+        **fields,
+    )
+
+
+def claimed_ids(claims: Iterable[WorkflowClaim]) -> list[str]:
+    return [claim.workflow_execution_id for claim in claims]
+
+
 def execution_with_everything(
     workflow_execution_id: str,
     *,

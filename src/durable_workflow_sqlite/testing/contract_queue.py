@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +17,6 @@ from durable_workflow_sqlite import (
     TimerStatus,
     Workflow,
     WorkflowClaim,
-    WorkflowExecution,
     WorkflowGuarantee,
 )
 from durable_workflow_sqlite.records import CANCEL_SIGNAL
@@ -38,6 +35,12 @@ from durable_workflow_sqlite.testing.contract_base import (
     over_a_store,
     over_workers,
     without_ids,
+)
+from durable_workflow_sqlite.testing.contract_base import (
+    claimed_ids as _ids,
+)
+from durable_workflow_sqlite.testing.contract_base import (
+    queued as _queued,
 )
 
 ORDER = [("order", 1)]
@@ -444,47 +447,6 @@ class QueueContract(StoreContract):
         assert len({*mine, *others}) == len(mine) + len(others) == 40
         assert min(len(mine), len(others)) >= 10
 
-    @over_workers
-    async def test_an_execution_that_kills_its_workers_is_blocked(
-        self, store: CheckpointStore, open_another: OpenAnother
-    ) -> None:
-        await store.enqueue_execution(WORKFLOW, _queued("e", NOON))
-        await store.save_execution(
-            _queued("waits", None, status=ExecutionStatus.SUSPENDED, recovery_count=9)
-        )
-        for deaths in range(1, 4):
-            worker = await open_another()
-            assert _ids(await worker.claim_available(ORDER, 9, now=NOON)) == ["e"]
-            claim = await worker.claim_execution("waits")
-            await worker.save(
-                _queued("waits", None, status=ExecutionStatus.SUSPENDED, recovery_count=9),
-                claim=claim,
-            )
-            await worker.close()
-            found = await store.release_claims_of_the_dead(2, NOON)
-            reasons = {one.workflow_execution_id: one.blocked_reason for one in found}
-            assert reasons.pop("waits") is None
-            assert (reasons["e"] is not None) == (deaths == 3)
-            execution = await store.load_execution("e")
-            assert execution is not None
-            assert execution.recovery_count == deaths
-            if deaths == 3:
-                assert "died 3 times" in str(execution.blocked_reason)
-                assert execution.available_at is None
-        assert await store.load_blocked() == ["e"]
-        assert await store.claim_available(ORDER, 9, now=NOON) == []
-        assert await store.unblock_execution("e", now=NOON)
-        (claim_again,) = await store.claim_available(ORDER, 9, now=NOON)
-        assert claim_again.workflow_execution_id == "e"
-
-
-def _queued(
-    workflow_execution_id: str, available_at: datetime | None, **fields: Any
-) -> WorkflowExecution:
-    return new_execution(
-        workflow_execution_id, guarantee=BACKGROUND, available_at=available_at, **fields
-    )
-
 
 async def _save_waits(
     store: CheckpointStore, workflow_execution_id: str, claim: WorkflowClaim | None
@@ -504,10 +466,6 @@ async def _save_waits(
         new_checkpoint(workflow_execution_id, 3, name="go", kind=StepKind.SIGNAL),
         claim=claim,
     )
-
-
-def _ids(claims: Iterable[WorkflowClaim]) -> list[str]:
-    return [claim.workflow_execution_id for claim in claims]
 
 
 async def _available_at(store: CheckpointStore, workflow_execution_id: str) -> datetime | None:

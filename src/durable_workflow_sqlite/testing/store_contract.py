@@ -14,9 +14,15 @@ from durable_workflow_sqlite.testing.contract_limits import LimitsContract
 from durable_workflow_sqlite.testing.contract_people import PeopleContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
 from durable_workflow_sqlite.testing.contract_saving import SavingContract
+from durable_workflow_sqlite.testing.contract_suspects import SuspectsContract
 
 
 class CheckpointStoreContract(
-    SavingContract, ClaimsContract, QueueContract, LimitsContract, PeopleContract
+    SavingContract,
+    ClaimsContract,
+    QueueContract,
+    SuspectsContract,
+    LimitsContract,
+    PeopleContract,
 ):
     """Override `open_store`; set `can_be_shared = False` if two workers cannot share records."""
