@@ -1,0 +1,83 @@
+"""The page on what can go wrong: a test produces each of its lines."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "troubleshooting.md"
+
+# The test that produces each line, in the order of the page.
+PRODUCED_BY: Final = (
+    "test_what_is_not_undone_is_an_error_of_doctor",
+    "test_the_views_have_both",
+    "test_what_a_person_has_dealt_with_is_off_the_lists_and_never_run_again",
+    "test_steps_that_a_finished_body_left_in_the_middle_are_cut_off",
+    "test_a_sync_action_is_waited_for_and_then_undone",
+    "test_retry_runs_a_failed_order_from_its_failed_step",
+    "test_a_deleted_row_stops_the_execution_and_is_named",
+    "test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it",
+    "test_it_is_refused_by_its_name_and_the_execution_is_left_as_it_is",
+    "test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once",
+    "test_one_that_was_stopped_can_be_cancelled_and_is_undone",
+    "test_a_function_that_exits_stops_its_execution_and_nothing_else",
+    "test_the_error_names_the_step_that_lacks_its_await",
+    "test_a_stuck_workflow_says_at_which_line",
+    "test_a_forgotten_await_stops_the_execution_and_mended_code_goes_on",
+    "test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well",
+    "test_a_class_that_is_gone_is_an_error_and_an_alias_brings_it_back",
+    "test_a_type_that_does_not_come_back_is_refused_before_the_action_runs",
+    "test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line",
+    "test_in_another_running_loop",
+    "test_a_fork_is_told_to_open_its_own",
+    "test_who_sends_what_does_not_fit_is_refused_and_nothing_is_written",
+    "test_a_refused_signal_is_named_until_one_that_fits_has_come",
+    "test_a_signal_without_its_json_says_what_is_missing_and_is_not_sent",
+    "test_signals_that_nothing_will_take_are_named",
+    "test_a_mistake_is_refused_and_says_which_rule_it_breaks",
+    "test_so_many_may_hang_and_then_they_count",
+    "test_the_log_says_what_has_the_threads_if_none_comes_free",
+    "test_a_machine_that_has_no_thread_to_give_fails_no_step",
+    "test_a_step_that_exits_has_failed",
+    "test_ctrl_c_while_it_waits_for_a_thread_ends_the_program_and_says_what_is_left",
+    "test_a_worker_leaves_a_step_behind_that_does_not_end",
+    "test_the_log_says_at_debug_that_one_is_parked",
+    "test_an_outcome_that_is_missing_stops_the_worker",
+    "test_one_that_is_not_registered_is_left_alone_and_reported",
+    "test_doctor_names_suspects_how_often_and_what_to_do",
+    "test_an_execution_that_kills_every_worker_is_blocked_and_can_be_released",
+    "test_a_lock_that_is_held_too_long_is_a_busy_error_and_harms_nothing_else",
+    "test_a_disk_that_is_full_is_waited_out",
+    "test_what_a_step_did_is_kept_until_the_store_takes_it",
+    "test_a_disk_that_becomes_read_only_loses_nothing",
+    "test_a_damaged_file_is_a_store_error",
+    "test_a_deleted_row_stops_the_execution_and_is_named",
+    "test_doctor_finds_what_was_changed_by_hand",
+    "test_a_file_that_is_gone_takes_no_writes",
+    "test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on",
+    "test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_one_goes_on",
+    "test_a_newer_file_is_refused",
+    "test_the_database_of_another_application_is_refused",
+    "test_no_file_is_created_unless_it_is_wanted",
+    "test_a_file_that_is_not_there_is_said_with_what_named_it",
+    "test_without_a_terminal_nothing_is_done_without_a_yes",
+    "test_those_that_refuse_are_named_and_the_others_done",
+    "test_trouble_with_the_file_ends_it_and_says_how_far_it_came",
+)
+
+
+def test_a_test_produces_each_line() -> None:
+    lines = [
+        line
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith("| you see")
+    ]
+    assert len(lines) == len(PRODUCED_BY) >= 40
+    tests = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8"))
+    }
+    assert set(PRODUCED_BY) - tests == set()
