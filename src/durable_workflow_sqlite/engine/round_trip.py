@@ -22,25 +22,30 @@ from durable_workflow_sqlite.engine.type_parts import (
     is_model,
     is_record,
     members,
+    reachable,
 )
 
 Check = Callable[[Any], bool]
 Kinds = frozenset[type[Any]]
 
 
-def came_back(value: Any, back: Any, check: Check | None) -> bool:
+def came_back(
+    value: Any, back: Any, check: Check | None = None, *, has_bytes: bool = False
+) -> bool:
     """Whether `back` is the same, which was read from what was written of `value`.
 
-    check: the quick one of its type, if there is one.
+    check: the quick one of its type, if there is one. has_bytes: whether the type has any.
     """
     if check is not None and check(value):
         return True
-    try:
-        # Of the plain types alone, which it tells apart: 1, 1.0 and True, a list and a tuple.
-        if marshal.dumps(value, 2) == marshal.dumps(back, 2):
-            return True
-    except ValueError:
-        pass
+    if not has_bytes:
+        try:
+            # Of plain types alone, which it tells apart: 1, 1.0 and True, a list and a tuple. But
+            # it does not tell bytes from a bytearray.
+            if marshal.dumps(value, 2) == marshal.dumps(back, 2):
+                return True
+        except ValueError:
+            pass
     return difference(value, back) is None
 
 
@@ -58,7 +63,7 @@ def difference(value: Any, back: Any, at: str = "") -> str | None:
         hint = ""
         if isinstance(value, other) and (is_record(other) or is_model(other)):
             hint = f"; a `{other.__qualname__} | {kind.__qualname__}` keeps both apart"
-        return f"a {kind.__qualname__}{_where(at)} comes back as a {other.__qualname__}{hint}"
+        return f"{_one(kind)}{_where(at)} comes back as {_one(other)}{hint}"
     if kind in (float, complex, Decimal):  # 0.0 is not -0.0, and 1.1 not 1.10
         return None if repr(value) == repr(back) else _another(kind, at)
     if kind in _EXACT or _is_a(kind, Enum):
@@ -167,7 +172,7 @@ def _of_time(value: Any, back: Any, kind: Any, at: str) -> str | None:
         return _another(kind, at)
     if zone.utcoffset(None) != back.utcoffset():
         return (
-            f"the zone {zone} of a {kind.__qualname__}{_where(at)} comes back as {back.tzinfo}, a"
+            f"the zone {zone} of {_one(kind)}{_where(at)} comes back as {back.tzinfo}, a"
             " fixed offset; store it as `.astimezone(UTC)`, and the name of the zone beside it"
         )
     return None
@@ -193,11 +198,21 @@ def _is_opaque(kind: Any) -> bool:
 
 
 def _another(kind: Any, at: str) -> str:
-    return f"a {kind.__qualname__}{_where(at)} comes back as another one"
+    return f"{_one(kind)}{_where(at)} comes back as another one"
+
+
+def _one(kind: Any) -> str:
+    name: str = kind.__qualname__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _where(at: str) -> str:
     return f" at {at}" if at else ""
+
+
+def may_have_bytes(type_: Any) -> bool:
+    """Whether values of a type may hold bytes."""
+    return any(class_of(one) in _BYTES for one in reachable(type_))
 
 
 # Checks of a type, made once: a value that passes comes back as it went for certain.
@@ -322,6 +337,7 @@ def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and _is_a(kind, Enum)
 
 
+_BYTES: Final = (bytes, bytearray, memoryview)
 _STRINGS: Final = frozenset({str})
 _FLOATS: Kinds = frozenset({float})
 _DEEPEST: Final = 4

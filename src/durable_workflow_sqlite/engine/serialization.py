@@ -17,7 +17,12 @@ from typing import Any, Final, cast
 import msgspec
 
 from durable_workflow_sqlite.engine.custom_types import read_custom, write_custom
-from durable_workflow_sqlite.engine.round_trip import came_back, difference, quick_check
+from durable_workflow_sqlite.engine.round_trip import (
+    came_back,
+    difference,
+    may_have_bytes,
+    quick_check,
+)
 from durable_workflow_sqlite.engine.storable_types import check_storable
 from durable_workflow_sqlite.engine.tagged_unions import TaggedCodec, needs_tags
 from durable_workflow_sqlite.engine.type_parts import field_names, is_record
@@ -43,7 +48,9 @@ def round_trip(value: object, type_: Any, what: object) -> tuple[str, Any]:
     text = _write(plain, what)
     back = from_json(text, type_, what)
     try:
-        found = None if came_back(value, back, codec.check) else difference(value, back)
+        found = None
+        if not came_back(value, back, codec.check, has_bytes=codec.has_bytes):
+            found = difference(value, back)
     except MemoryError as error:
         raise _out_of_memory(what) from error
     except Exception as error:  # a class of the user may raise anything
@@ -61,7 +68,7 @@ def to_json(value: object, what: object) -> str:
     Each part must come back as its own class, so that nothing is lost on the way.
     """
     text = _write(value, what)
-    if not is_itself(value, Any) and not came_back(value, from_json(text, Any, what), None):
+    if not is_itself(value, Any) and not came_back(value, from_json(text, Any, what)):
         _check_parts(value, what)
     return text
 
@@ -173,7 +180,7 @@ def _how_to_mend(type_: Any) -> str:
 class _Codec:
     """How values of one type are written and read."""
 
-    __slots__ = ("check", "decode", "is_storable", "plain")
+    __slots__ = ("check", "decode", "has_bytes", "is_storable", "plain")
 
     def __init__(self, type_: Any) -> None:
         """Raises TypeError for a type that cannot be read."""
@@ -186,6 +193,7 @@ class _Codec:
         else:
             self.decode = msgspec.json.Decoder(type_, dec_hook=read_custom).decode
         self.check = quick_check(type_)
+        self.has_bytes = may_have_bytes(type_)
         self.is_storable = False
         """Whether that was checked."""
 
