@@ -42,7 +42,7 @@ RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
 AT_ONCE_S: Final = 0.002
 """For how long writes may be committed at once before the event loop has its turn."""
 
-LOOK_AT_FILES_EVERY_S: Final = 0.00025
+LOOK_AT_FILES_EVERY_S: Final = 0.0005
 """How often those, and reads, look whether the files are still there: a look is a system call."""
 
 ALONE_AFTER: Final = 3
@@ -167,8 +167,10 @@ class GroupCommit:
             and self._loop is events._get_running_loop()
             and self._begins_at_once(now)
         ):
-            with suppress(_NewSchemaError):
+            try:
                 return self._run_at_once(operation, shortcut)
+            except _NewSchemaError:
+                pass
         loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append((operation, shortcut, future))
