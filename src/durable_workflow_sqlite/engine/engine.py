@@ -31,6 +31,7 @@ from durable_workflow_sqlite.engine.workflow import (
     WorkflowRegistry,
 )
 from durable_workflow_sqlite.errors import NonDeterministicCallError
+from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     MAX_INTEGER,
@@ -143,8 +144,12 @@ class DurableEngine:
         await self.dispose()
 
     async def open(self) -> RecoveryResult:
-        """Start the engine, and recover what was interrupted; `async with` calls it."""
+        """Start the engine, and recover what was interrupted; `async with` calls it.
+
+        The engine may be used while it opens: by the steps that it recovers, too.
+        """
         _refuse_in_a_workflow_function()
+        running_loop(of="an engine")
         if self._is_disposed:
             raise disposed_of()
         if self._opened is not None:
@@ -165,9 +170,12 @@ class DurableEngine:
         _refuse_in_a_workflow_function()
         if not isinstance(grace, timedelta):
             raise TypeError(f"grace must be a timedelta, not {grace!r}")
+        opened = self._opened
+        if opened is not None and not opened.is_over:
+            opened.place.check()
         self._is_disposed = True
-        if self._opened is not None:
-            await self._opened.close(grace)
+        if opened is not None and not opened.is_over:
+            await opened.close(grace)
 
     # Running
 
@@ -331,17 +339,24 @@ class DurableEngine:
         return {} if self._opened is None else self._opened.executions
 
     def _working(self) -> Opened:
-        """The open engine; raises if it is not open."""
+        """The open engine; raises if it is not open, or not to be used here."""
+        opened = self._opened
+        if (
+            opened is not None
+            and not self._is_disposed
+            and events._get_running_loop() is opened.place.loop
+        ):
+            return opened
         _refuse_in_a_workflow_function()
         if self._is_disposed:
             raise disposed_of()
-        if self._opened is None:
+        if opened is None:
             raise RuntimeError("this engine is not open: use `async with DurableEngine(...)`")
-        return self._opened
+        opened.place.check()
+        return opened
 
 
 def _refuse_in_a_workflow_function() -> None:
-    """Every method that is awaited passes here."""
     loop = events._get_running_loop()
     if isinstance(loop, BodyLoop):
         raise loop.refuse(

@@ -28,6 +28,7 @@ from durable_workflow_sqlite.engine.results import not_found
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import EngineStoppedError
+from durable_workflow_sqlite.loops import Place
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
@@ -64,11 +65,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Opened:
     """One engine at work.
 
+    place: the event loop and the process that it works in.
     new_execution: what `Execution` is; a test makes its own.
     executions: those in memory, by their ids.
     """
 
     def __init__(self, settings: Settings, new_execution: NewExecution) -> None:
+        self.place = Place("this engine")
         self.store = settings.store
         self.clock = settings.clock
         self._new_execution = new_execution
@@ -117,6 +120,11 @@ class Opened:
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._closing is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `close` has come to its end."""
+        return self._closing is not None and self._closing.done()
 
     def check_open(self) -> None:
         """Raise EngineStoppedError once `close` was called."""

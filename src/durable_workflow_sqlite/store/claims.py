@@ -33,8 +33,8 @@ class Claims:
         return self._lock.worker_id
 
     def be_alive(self) -> None:
-        if self._commit.is_closed:
-            raise StoreError("the store is closed")
+        # In a fork, the lock would be taken in the name of its parent.
+        self._commit.check_usable()
         try:
             self._lock.acquire()
         except OSError as error:

@@ -15,6 +15,7 @@ import asyncio
 import os
 import sqlite3
 import sys
+from asyncio import events
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
 from durable_workflow_sqlite.errors import SerializationError, StoreError, StoreGoneError
+from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, file_at
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
@@ -134,7 +136,7 @@ class GroupCommit:
             self._alone >= ALONE_AFTER
             and not self._queue
             and (now := monotonic()) < self._at_once_until
-            and self._loop is asyncio.get_running_loop()
+            and self._loop is events._get_running_loop()
             and self._begins_at_once(now)
         ):
             return self._run_at_once(operation, shortcut)
@@ -161,7 +163,7 @@ class GroupCommit:
 
     def news(self) -> int:
         """A number that grows when another connection has committed, and with `make_news`."""
-        if self._in_thread is not None or self._closed:
+        if self._in_thread is not None or self._closed or self._forks != _forks:
             return self._news  # the answer can wait until nobody else uses the connection
         try:
             self._check_file()
@@ -184,8 +186,11 @@ class GroupCommit:
         if self._forks != _forks:
             self._closed = True  # the parent's, and none of this process's business
             return
+        loop = running_loop(of="a store")
         if self._queue or self._in_thread is not None:
             self._enter()  # what a loop that is gone has left would never be done
+        elif self._loop is not None and self._loop is not loop and self._loop.is_running():
+            raise self._is_of_another_loop()
         self._closed = True
         self._at_once_until = 0.0
         while self._queue or self._in_thread is not None:
@@ -211,18 +216,26 @@ class GroupCommit:
                 "this process was forked after the store was opened, and both processes must not"
                 " use the same SQLite connection; open a new store after the fork"
             )
-        loop = asyncio.get_running_loop()
+        loop = running_loop(of="a store")
         if loop is not self._loop:
             if self._loop is not None and not self._loop.is_closed():
-                raise RuntimeError(
-                    "this store is in use by another event loop; open one store for each loop"
-                )
+                raise self._is_of_another_loop()
             self._stop_thread()
             self._loop = loop
             self._queue.clear()  # what a loop that is gone never waited for
             self._refusals = _Refusals()
             self._in_thread = None
         return loop
+
+    def check_usable(self) -> None:
+        """Raise for one that is closed, or that nobody can use here."""
+        self._enter()
+
+    def _is_of_another_loop(self) -> RuntimeError:
+        return RuntimeError(
+            "this store is in use by another event loop; open one store for each loop, or"
+            " use it from there: `asyncio.run_coroutine_threadsafe(store.save(...), loop)`"
+        )
 
     def _begins_at_once(self, now: float) -> bool:
         """Begin a transaction here and now, unless something must be waited for."""

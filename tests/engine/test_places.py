@@ -1,0 +1,452 @@
+"""An engine, a handle and a store work where they were opened; elsewhere is an error at once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import multiprocessing
+import os
+import threading
+import traceback
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionHandle,
+    ExecutionStatus,
+    SqliteCheckpointStore,
+    StoreError,
+    WorkflowContext,
+    blocking,
+    workflow,
+)
+from durable_workflow_sqlite.testing.contract_base import (
+    NOON,
+    WORKFLOW,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    new_timer,
+)
+
+LIMIT_S = 30
+
+Use = Callable[[], Awaitable[object]]
+
+
+@workflow
+async def job(ctx: WorkflowContext) -> int:
+    return await ctx.step("x", lambda: 1)
+
+
+@workflow
+async def waits(ctx: WorkflowContext) -> int:
+    return await ctx.wait_signal("go", type=int)
+
+
+async def first(states: AsyncIterator[object]) -> object:
+    return await anext(states)
+
+
+def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
+    return {
+        "run": lambda: engine.run(job),
+        "start": lambda: engine.start(job),
+        "enqueue": lambda: engine.enqueue(job),
+        "load": lambda: engine.load("waits"),
+        "send_signal": lambda: engine.send_signal("waits", "go", 1),
+        "cancel": lambda: engine.cancel("waits"),
+        "observe": lambda: first(engine.observe("waits")),
+        "result_of": lambda: engine.result_of("waits"),
+        "unblock": lambda: engine.unblock("waits"),
+        "retry": lambda: engine.retry("waits"),
+        "recover": lambda: engine.recover(),
+        "dispose": lambda: engine.dispose(),
+    }
+
+
+def uses_of_handle(handle: ExecutionHandle[Any]) -> dict[str, Use]:
+    return {
+        "result": lambda: handle.result(),
+        "status": lambda: handle.status(),
+        "cancel": lambda: handle.cancel(),
+        "signal": lambda: handle.signal("go", 1),
+    }
+
+
+def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
+    execution, queued = new_execution("new"), new_execution("queued", available_at=NOON)
+    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+
+    async def give_back(name: str) -> None:
+        claim = await store.create_execution(WORKFLOW, new_execution(name))
+        assert claim is not None
+        await store.mark_as_stopping([claim])
+        await store.release_claims([claim])
+
+    return {
+        "save": lambda: store.save(execution),
+        "save_workflow": lambda: store.save_workflow(WORKFLOW),
+        "load_workflow": lambda: store.load_workflow("order:1"),
+        "save_execution": lambda: store.save_execution(execution),
+        "load_execution": lambda: store.load_execution("waits"),
+        "load_executions_by_status": lambda: store.load_executions_by_status(ExecutionStatus),
+        "save_checkpoint": lambda: store.save_checkpoint(new_checkpoint("waits", 9)),
+        "save_checkpoints": lambda: store.save_checkpoints([new_checkpoint("waits", 9)]),
+        "load_checkpoints": lambda: store.load_checkpoints("waits"),
+        "take_execution": lambda: store.take_execution("waits"),
+        "save_timer": lambda: store.save_timer(new_timer("waits", "t", NOON)),
+        "load_pending_timers": lambda: store.load_pending_timers(),
+        "load_timers": lambda: store.load_timers("waits"),
+        "save_signal": lambda: store.save_signal(new_signal("waits", "stay")),
+        "send_signal": lambda: store.send_signal(new_signal("waits", "stay")),
+        "load_pending_signals": lambda: store.load_pending_signals("waits"),
+        "load_next_signals": lambda: store.load_next_signals("waits", ["go"]),
+        "load_signals_after": lambda: store.load_signals_after(None),
+        "load_statuses": lambda: store.load_statuses(["waits"]),
+        "create_execution": lambda: store.create_execution(WORKFLOW, execution),
+        "enqueue_execution": lambda: store.enqueue_execution(WORKFLOW, queued),
+        "claim_execution": lambda: store.claim_execution("waits"),
+        "claim_available": lambda: store.claim_available([("order", 1)], 9),
+        "load_next_available_at": lambda: store.load_next_available_at([("order", 1)]),
+        "mark_as_stopping": lambda: give_back("stopping"),
+        "release_claims": lambda: give_back("given back"),
+        "put_back": lambda: store.put_back(execution),
+        "release_claims_of_the_dead": lambda: store.release_claims_of_the_dead(9),
+        "put_into_queue": lambda: store.put_into_queue(["waits"]),
+        "load_unqueued_executions": lambda: store.load_unqueued_executions(),
+        "load_unregistered": lambda: store.load_unregistered([("order", 1)], 9),
+        "load_blocked": lambda: store.load_blocked(),
+        "unblock_execution": lambda: store.unblock_execution("waits"),
+        "reopen_execution": lambda: store.reopen_execution("waits"),
+        "delete_execution": lambda: store.delete_execution("queued"),
+        "delete_completed_before": lambda: store.delete_completed_before(long_ago),
+        "delete_old_timers": lambda: store.delete_old_timers(long_ago),
+        "delete_old_signals": lambda: store.delete_old_signals(long_ago),
+        "close": lambda: store.close(),
+    }
+
+
+class Opened:
+    """An engine, with a store of its own and a handle: all that can be used."""
+
+    def __init__(self, file: Path) -> None:
+        self.store = SqliteCheckpointStore.file(file)
+        self.engine = DurableEngine(self.store, workflows=[job, waits])
+
+    async def open(self) -> None:
+        await self.engine.open()
+        self.handle = await self.engine.start(waits, execution_id="waits")
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        await self.store.close()
+
+    def uses(self, *, with_store: bool = True) -> dict[str, Use]:
+        of_store = uses_of_store(self.store) if with_store else {}
+        return {
+            f"{kind}.{name}": use
+            for kind, uses in (
+                ("engine", uses_of_engine(self.engine)),
+                ("handle", uses_of_handle(self.handle)),
+                ("store", of_store),
+            )
+            for name, use in uses.items()
+        }
+
+
+def test_every_coroutine_is_used_below(file: Path) -> None:
+    engine = DurableEngine(SqliteCheckpointStore.in_memory())
+    handle = engine.handle("one")
+    for kind, uses in (
+        (DurableEngine, uses_of_engine(engine)),
+        (ExecutionHandle, uses_of_handle(handle)),
+        (SqliteCheckpointStore, uses_of_store(SqliteCheckpointStore.in_memory())),
+    ):
+        coroutines = {
+            name
+            for name, one in inspect.getmembers(kind)
+            if not name.startswith("_")
+            and (inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one))
+        }
+        assert coroutines - {"open"} == uses.keys()
+
+
+@pytest.fixture
+def elsewhere(file: Path) -> Iterator[Opened]:
+    """What was opened in an event loop that runs in another thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def story() -> Opened:
+        opened = Opened(file)
+        await opened.open()
+        return opened
+
+    opened = asyncio.run_coroutine_threadsafe(story(), loop).result(LIMIT_S)
+    try:
+        yield opened
+        # It still works, where it belongs.
+        assert asyncio.run_coroutine_threadsafe(opened.engine.run(job), loop).result(LIMIT_S) == 1
+    finally:
+        asyncio.run_coroutine_threadsafe(opened.close(), loop).result(LIMIT_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def answers(uses: dict[str, Use]) -> dict[str, str]:
+    """What each says, as an error or a value; it must not take long."""
+    said: dict[str, str] = {}
+    for name, use in uses.items():
+        async with asyncio.timeout(LIMIT_S):
+            try:
+                said[name] = f"works: {await use()!r}"
+            except TimeoutError:
+                raise AssertionError(f"{name} does not answer") from None
+            except Exception as error:
+                said[name] = f"{type(error).__name__}: {error}"
+    return said
+
+
+def test_in_another_running_loop(elsewhere: Opened) -> None:
+    said = asyncio.run(answers(elsewhere.uses()))
+    for name, text in said.items():
+        assert text.startswith("RuntimeError"), (name, text)
+        assert "another event loop" in text
+        assert "run_coroutine_threadsafe" in text
+
+
+def without_a_loop(use: Use) -> str:
+    """What a coroutine says that something else than asyncio runs."""
+    steps = use().__await__()
+    with pytest.raises(RuntimeError) as caught:
+        next(steps)
+    return str(caught.value)
+
+
+def test_without_asyncio(elsewhere: Opened) -> None:
+    said: dict[str, str] = {}
+
+    def ask() -> None:
+        for name, use in elsewhere.uses().items():
+            said[name] = without_a_loop(use)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join(LIMIT_S)
+    assert said.keys() == elsewhere.uses().keys()
+    for name, text in said.items():
+        assert "no asyncio event loop runs here" in text, name
+        assert "durable_workflow_sqlite.blocking" in text
+
+
+def test_an_engine_is_not_opened_without_asyncio(file: Path) -> None:
+    store = SqliteCheckpointStore.file(file)
+    engine = DurableEngine(store)
+    assert "an engine works with asyncio" in without_a_loop(engine.open)
+
+    async def life() -> None:
+        async with store, engine:
+            assert await engine.run(job) == 1
+
+    asyncio.run(life())  # nothing has happened to it
+
+
+def test_under_trio(elsewhere: Opened) -> None:
+    trio = pytest.importorskip("trio")
+
+    async def story() -> None:
+        for name, use in elsewhere.uses().items():
+            with trio.fail_after(LIMIT_S), pytest.raises(RuntimeError) as caught:
+                await use()
+            assert "no asyncio event loop runs here" in str(caught.value), name
+
+    trio.run(story)
+
+
+def test_an_engine_after_its_loop_has_closed(file: Path) -> None:
+    """It had tasks, which have ended with the loop."""
+    opened = Opened(file)
+    asyncio.run(opened.open())
+    said = asyncio.run(answers(opened.uses(with_store=False)))
+    for name, text in said.items():
+        assert text.startswith("RuntimeError"), (name, text)
+        assert "event loop that is closed" in text
+        assert "open a store and an engine in the loop" in text
+    asyncio.run(opened.store.close())
+
+    async def next_life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[waits]) as engine:
+                await engine.send_signal("waits", "go", 5)
+                assert await engine.handle("waits").result() == 5
+
+    asyncio.run(next_life())
+
+
+def test_a_store_alone_is_used_in_one_loop_after_the_other(file: Path) -> None:
+    store = SqliteCheckpointStore.file(file)
+    asyncio.run(store.save(WORKFLOW, new_execution("waits")))
+    for name, text in asyncio.run(answers(uses_of_store(store))).items():
+        if name == "reopen_execution":
+            assert text.startswith("ExecutionConflictError"), text  # it has not failed
+        else:
+            assert text.startswith("works"), (name, text)
+
+
+def test_an_engine_that_was_disposed_of_may_be_disposed_of_anywhere(file: Path) -> None:
+    opened = Opened(file)
+
+    async def life() -> None:
+        await opened.open()
+        await opened.close()
+
+    asyncio.run(life())
+    asyncio.run(opened.close())
+    never_opened = DurableEngine(SqliteCheckpointStore.in_memory())
+    asyncio.run(never_opened.dispose())
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+        yield
+
+
+def exits_with_0(child: Callable[[], object]) -> None:
+    with forking():
+        pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert ended(pid) == 0
+
+
+def ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def is_refused_in_a_fork(opened: Opened) -> None:
+    said = asyncio.run(answers(opened.uses()))
+    assert said.pop("store.close").startswith("works")  # it forgets it, and is done
+    for name, text in said.items():
+        assert text.startswith("StoreError"), (name, text)
+        assert "fork" in text
+        assert "open" in text.lower()
+
+
+def test_in_a_fork(file: Path) -> None:
+    async def life() -> None:
+        opened = Opened(file)
+        await opened.open()
+        exits_with_0(lambda: in_thread(lambda: is_refused_in_a_fork(opened)))
+        with forking():
+            process = multiprocessing.get_context("fork").Process(
+                target=in_thread, args=(lambda: is_refused_in_a_fork(opened),)
+            )
+            process.start()
+        process.join(LIMIT_S)
+        assert process.exitcode == 0
+        assert await opened.engine.run(job) == 1
+        await opened.handle.signal("go", 5)
+        assert await opened.handle.result() == 5
+        await opened.close()
+
+    asyncio.run(life())
+
+
+def in_thread(ask: Callable[[], object]) -> None:
+    """Where no event loop runs: the fork was made by one."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            ask()
+        except BaseException as error:
+            traceback.print_exc()
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+    assert not failed
+
+
+def test_a_coroutine_that_goes_on_in_a_fork(file: Path) -> None:
+    """The child has its parent's coroutine, and none of its event loop."""
+
+    async def life() -> None:
+        opened = Opened(file)
+        await opened.open()
+        with forking():
+            pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for name, use in opened.uses().items():
+                    if name != "store.close":
+                        with pytest.raises((RuntimeError, StoreError), match=r"asyncio|fork"):
+                            await use()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        assert ended(pid) == 0
+        await opened.close()
+
+    asyncio.run(life())
+
+
+def test_a_fork_does_not_take_the_lock_of_its_parent(file: Path) -> None:
+    """Else its parent would wait for it, and be taken to live for as long as the child does."""
+
+    async def claim(store: SqliteCheckpointStore) -> None:
+        with pytest.raises(StoreError, match="fork"):
+            await store.create_execution(WORKFLOW, new_execution("e"))
+
+    store = SqliteCheckpointStore.file(file)
+    exits_with_0(lambda: asyncio.run(claim(store)))
+    assert not list(file.parent.glob("*-worker-*"))
+    asyncio.run(store.close())
+
+
+def test_the_blocking_api_in_a_fork_of_its_process(file: Path) -> None:
+    with (
+        blocking.SqliteCheckpointStore.file(file) as store,
+        blocking.DurableEngine(store, workflows=[waits]) as engine,
+    ):
+        handle = engine.start(waits, execution_id="waits")
+
+        def child() -> None:
+            for use in (
+                lambda: engine.run(waits),
+                lambda: engine.recover(),
+                lambda: next(engine.observe("waits")),
+                lambda: handle.result(),
+                lambda: handle.signal("go", 1),
+                lambda: store.load_execution("waits"),
+            ):
+                with pytest.raises(RuntimeError, match="after the fork"):
+                    use()
+            engine.dispose()
+            store.close()
+
+        exits_with_0(child)
+        handle.signal("go", 5)
+        assert handle.result() == 5
