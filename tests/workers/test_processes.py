@@ -6,10 +6,12 @@ import asyncio
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     SqliteCheckpointStore,
     StoreError,
+    WorkflowExecution,
 )
 from durable_workflow_sqlite.engine import news
 from durable_workflow_sqlite.worker import AppError, find_workflows
@@ -171,8 +174,47 @@ def test_a_worker_leaves_a_step_behind_that_does_not_end(
             step = f"step 'stuck' (index 0) of execution {handle.execution_id!r}"
             assert f"exiting without waiting for {step}: in doubt, it runs again" in said
             assert await handle.status() is ExecutionStatus.RUNNING
+            assert (await when_free(client, handle.execution_id)).recovery_count == 0
 
     asyncio.run(life())
+
+
+def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(
+    file: Path, workers: Workers, journal: Journal
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            worker = workers.start("tests.workers.app", "--grace", "3600")
+            handle = await client.enqueue(app.stuck)
+            await asyncio.to_thread(wait_for, journal, "stuck")
+            worker.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(30):
+                while not claimed_by(file).endswith("-stopping"):
+                    await asyncio.sleep(0.01)
+            worker.kill()
+            assert (await when_free(client, handle.execution_id)).recovery_count == 0
+            worker = workers.start()
+            async with asyncio.timeout(30):
+                while journal.lines != ["stuck"] * 2:
+                    await asyncio.sleep(0.01)
+            worker.kill()
+            assert (await when_free(client, handle.execution_id)).recovery_count == 1
+
+    asyncio.run(life())
+
+
+def claimed_by(file: Path) -> str:
+    with closing(sqlite3.connect(file)) as connection:
+        ((worker_id,),) = connection.execute("select worker_id from workflow_claims")
+        return str(worker_id)
+
+
+async def when_free(client: DurableEngine, execution_id: str) -> WorkflowExecution:
+    """An execution, once it is noticed that its worker is dead."""
+    async with asyncio.timeout(30):
+        while (found := await client.load(execution_id)).available_at is None:
+            await asyncio.sleep(0.01)
+    return found
 
 
 def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:

@@ -48,6 +48,9 @@ NAMED_AT_MOST: Final = 5
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
+BEGUN_A_TURN: Final = 20
+"""Of the executions that were launched as the engine opened, how many begin in one turn."""
+
 NewExecution = Callable[
     [Environment, AnyWorkflow, WorkflowExecution, WorkflowClaim, History], Execution
 ]
@@ -87,6 +90,9 @@ class Opened:
         self._observers = settings.observers
         self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
         self._closing: asyncio.Task[None] | None = None
+        self._held: list[Execution] | None = []
+        """What is launched while the engine opens, and begins after that: in `async with ... as
+        engine`, the name that a step may use is bound then."""
         self._environment = Environment(
             store=settings.store,
             clock=settings.clock,
@@ -122,7 +128,16 @@ class Opened:
         self.check_open()
         result = await self.intake.recover()
         self.intake.begin()
+        held, self._held = self._held, None
+        asyncio.get_running_loop().call_soon(self._begin, held)
         return result
+
+    def _begin(self, held: list[Execution] | None) -> None:
+        for one in (held or ())[:BEGUN_A_TURN]:
+            if one.trouble is None:
+                one.begin()
+        if held and len(held) > BEGUN_A_TURN:
+            asyncio.get_running_loop().call_soon(self._begin, held[BEGUN_A_TURN:])
 
     @property
     def is_closed(self) -> bool:
@@ -167,7 +182,10 @@ class Opened:
         if claim.status_before is not record.status:
             self._status_changed(record, claim.status_before)
         self.news.changed(execution.id)
-        execution.begin()
+        if self._held is None:
+            execution.begin()
+        else:
+            self._held.append(execution)
         return execution
 
     def _not_launched(self, execution_id: str) -> None:
