@@ -106,6 +106,7 @@ class SqliteCheckpointStore(CheckpointStore):
             )
         super().__init__(sqlite.SqliteCheckpointStore(connection, synchronous=synchronous))
 
+    delete_finished = blocking(sqlite.SqliteCheckpointStore.delete_finished)
     delete_completed_before = blocking(sqlite.SqliteCheckpointStore.delete_completed_before)
     delete_finished = blocking(sqlite.SqliteCheckpointStore.delete_finished)
 
