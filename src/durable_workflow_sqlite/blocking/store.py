@@ -108,7 +108,6 @@ class SqliteCheckpointStore(CheckpointStore):
 
     delete_finished = blocking(sqlite.SqliteCheckpointStore.delete_finished)
     delete_completed_before = blocking(sqlite.SqliteCheckpointStore.delete_completed_before)
-    delete_finished = blocking(sqlite.SqliteCheckpointStore.delete_finished)
 
     @classmethod
     def file(cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal") -> Self:

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite.engine import commands, observing, starting
-from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
 from durable_workflow_sqlite.engine.execution import Execution
@@ -23,14 +22,19 @@ from durable_workflow_sqlite.engine.failures import (
 )
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver, Observers
-from durable_workflow_sqlite.engine.opened import NewExecution, Opened, Settings, disposed_of
+from durable_workflow_sqlite.engine.opened import (
+    NewExecution,
+    Opened,
+    Settings,
+    disposed_of,
+    refuse_in_a_workflow_function,
+)
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
     WorkflowDefinition,
     WorkflowRegistry,
 )
-from durable_workflow_sqlite.errors import NonDeterministicCallError
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
@@ -151,7 +155,7 @@ class DurableEngine:
 
         The engine may be used while it opens: by the steps that it recovers, too.
         """
-        _refuse_in_a_workflow_function()
+        refuse_in_a_workflow_function()
         running_loop(of="an engine")
         if self._is_disposed:
             raise disposed_of()
@@ -170,7 +174,7 @@ class DurableEngine:
         grace: how long running actions may continue. After that, async ones are cancelled. Sync
             actions cannot be cancelled: the engine waits for them, and records their results.
         """
-        _refuse_in_a_workflow_function()
+        refuse_in_a_workflow_function()
         if not isinstance(grace, timedelta):
             raise TypeError(f"grace must be a timedelta, not {grace!r}")
         opened = self._opened
@@ -382,22 +386,10 @@ class DurableEngine:
             and events._get_running_loop() is opened.place.loop
         ):
             return opened
-        _refuse_in_a_workflow_function()
+        refuse_in_a_workflow_function()
         if self._is_disposed:
             raise disposed_of()
         if opened is None:
             raise RuntimeError("this engine is not open: use `async with DurableEngine(...)`")
         opened.place.check()
         return opened
-
-
-def _refuse_in_a_workflow_function() -> None:
-    loop = events._get_running_loop()
-    if isinstance(loop, BodyLoop):
-        raise loop.refuse(
-            NonDeterministicCallError(
-                "a workflow function cannot use an engine or a handle: a replay could not repeat"
-                " the call. Do it in a step: `await ctx.step(name, function, ...)`",
-                call="the engine",
-            )
-        )

@@ -12,6 +12,7 @@ import msgspec
 from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
+    Record,
     StepCheckpoint,
     StepKind,
     StepStatus,
@@ -240,3 +241,19 @@ def _is_unnumbered(checkpoint: StepCheckpoint) -> bool:
 def _completed_at(checkpoint: StepCheckpoint) -> datetime:
     assert checkpoint.completed_at is not None
     return checkpoint.completed_at
+
+
+def event_of(record: Record) -> int:
+    """The number of an outcome."""
+    assert isinstance(record, StepCheckpoint)
+    assert record.event is not None
+    return record.event
+
+
+def is_outcome(record: Record) -> bool:
+    """Whether it tells what a step, or its compensation, did."""
+    return (
+        isinstance(record, StepCheckpoint)
+        and record.kind is StepKind.STEP
+        and record.status is not StepStatus.INTENT
+    )

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
@@ -30,7 +31,7 @@ from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
-from durable_workflow_sqlite.errors import EngineStoppedError
+from durable_workflow_sqlite.errors import EngineStoppedError, NonDeterministicCallError
 from durable_workflow_sqlite.loops import Place
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
@@ -350,3 +351,16 @@ def _left_by_disposal(execution: Execution) -> EngineStoppedError:
         f"the engine was disposed of; execution {execution.id!r} is left to be resumed",
         workflow_execution_id=execution.id,
     )
+
+
+def refuse_in_a_workflow_function() -> None:
+    """Raise where a workflow function asks for the engine."""
+    loop = asyncio.events._get_running_loop()
+    if isinstance(loop, BodyLoop):
+        raise loop.refuse(
+            NonDeterministicCallError(
+                "a workflow function cannot use an engine or a handle: a replay could not repeat"
+                " the call. Do it in a step: `await ctx.step(name, function, ...)`",
+                call="the engine",
+            )
+        )

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from durable_workflow_sqlite.engine.environment import Environment
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import History, event_of, is_outcome
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.threads import Turns
@@ -25,8 +25,6 @@ from durable_workflow_sqlite.records import (
     ExecutionStatus,
     Record,
     StepCheckpoint,
-    StepKind,
-    StepStatus,
     WorkflowClaim,
     WorkflowExecution,
 )
@@ -255,7 +253,7 @@ class Run:
     async def _save_later(
         self, records: tuple[Record, ...], refusal: BaseException, pending: Pending | None = None
     ) -> StepCheckpoint:
-        is_outcome = _is_outcome(records[0])
+        is_outcome = is_outcome(records[0])
         what = "record what a step of execution {} did" if is_outcome else "write for execution {}"
         refused = Trouble(what.format(repr(self.id)))
         self._kept += is_outcome
@@ -268,7 +266,7 @@ class Run:
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
                 number = 0
                 if pending is not None:
-                    number = self._event_again(pending, _event_of(records[0]))
+                    number = self._event_again(pending, event_of(records[0]))
                     records = (msgspec.structs.replace(records[0], event=number), *records[1:])
                 try:
                     await self.environment.store.save(*records, claim=self.claim)
@@ -388,18 +386,3 @@ class Run:
         for one in list(self.under_way):
             if one.interruptible and one.task is not None:
                 one.task.cancel()
-
-
-def _event_of(record: Record) -> int:
-    assert isinstance(record, StepCheckpoint)
-    assert record.event is not None
-    return record.event
-
-
-def _is_outcome(record: Record) -> bool:
-    """Whether it tells what a step, or its compensation, did."""
-    return (
-        isinstance(record, StepCheckpoint)
-        and record.kind is StepKind.STEP
-        and record.status is not StepStatus.INTENT
-    )
