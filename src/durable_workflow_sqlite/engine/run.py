@@ -253,8 +253,8 @@ class Run:
     async def _save_later(
         self, records: tuple[Record, ...], refusal: BaseException, pending: Pending | None = None
     ) -> StepCheckpoint:
-        is_outcome = is_outcome(records[0])
-        what = "record what a step of execution {} did" if is_outcome else "write for execution {}"
+        is_of_step = is_outcome(records[0])
+        what = "record what a step of execution {} did" if is_of_step else "write for execution {}"
         refused = Trouble(what.format(repr(self.id)))
         self._kept += is_outcome
         try:
