@@ -35,12 +35,18 @@ from query_plans import QUERIES, ROOT, add_unfinished
 
 FEW, MANY = 300, 6_000
 
-READ_HISTORY = {"count_executions", "count_prunable", "load_suspect_executions"}
+READ_HISTORY = {
+    "count_executions",
+    "count_prunable",
+    "load_stray_signals",
+    "load_suspect_executions",
+}
 """What people ask of all of a file; the engine does not."""
 
 READ_UNFINISHED = {
     "count_pending_timers",
     "load_executions_by_status",
+    "load_gaps",
     "load_pending_timers",
     "load_suspect_checkpoints",
     "load_suspect_signals",
