@@ -81,17 +81,15 @@ def test_the_executions_of_a_worker_that_is_killed_run_on_in_another_within_a_se
     async def life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             first = workers.start()
-            handle = await client.enqueue(app.patient, "a")
-            await asyncio.to_thread(wait_for, journal, "begin a 0")
-            second = workers.start()
-            await asyncio.sleep(0.2)
+            await client.enqueue(app.stuck)
+            await asyncio.to_thread(wait_for, journal, "stuck")
+            workers.start()  # however long that takes, the step goes on
             first.kill()
             killed = time.monotonic()
-            while journal.lines.count("begin a 0") < 2:
+            while journal.lines.count("stuck") < 2:
                 await asyncio.sleep(0.01)
                 assert time.monotonic() - killed < 10
             took = time.monotonic() - killed
-            assert await handle.result() == second.pid
             assert took < 5, "within a second, on a machine with nothing else to do"
 
     asyncio.run(life())
