@@ -441,7 +441,7 @@ CREATE TABLE workflow_audit_log (
 CREATE INDEX idx_wf_audit_exec on workflow_audit_log (workflow_execution_id);
 
 CREATE INDEX idx_step_cp_not_undone on step_checkpoints (workflow_execution_id)
-where attempt = 0 and status = 'FAILED';
+where attempt < 1 and status = 'FAILED';
 
 CREATE INDEX idx_step_cp_cut_off on step_checkpoints (workflow_execution_id)
 where
@@ -471,7 +471,7 @@ inner join workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    compensation.attempt = 0
+    compensation.attempt < 1
     and compensation.status = 'FAILED';
 
 CREATE VIEW workflow_undoing as
@@ -573,7 +573,7 @@ select
         from step_checkpoints as not_undone
         where
             not_undone.workflow_execution_id = execution.workflow_execution_id
-            and not_undone.attempt = 0
+            and not_undone.attempt < 1
             and not_undone.status = 'FAILED'
     ) as steps_not_undone,
     (

@@ -16,10 +16,12 @@ where
 
 alter table step_checkpoints add column acknowledged_at text;
 
--- workflow_not_undone: the compensations that failed for good.
+-- workflow_not_undone: the compensations that failed for good. `attempt < 1` and not
+-- `attempt = 0`: SQLite compares the latter with the value of each `attempt = ?`, and
+-- compiles the statement anew for each other value.
 
 create index idx_step_cp_not_undone on step_checkpoints (workflow_execution_id)
-where attempt = 0 and status = 'FAILED';
+where attempt < 1 and status = 'FAILED';
 
 -- workflow_in_doubt: the steps that were cut off. As before, without those that are
 -- dealt with.
@@ -57,7 +59,7 @@ inner join workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    compensation.attempt = 0
+    compensation.attempt < 1
     and compensation.status = 'FAILED';
 
 -- What is being undone, and has failed to be so far: since when, why, and when the next
@@ -171,7 +173,7 @@ select
         from step_checkpoints as not_undone
         where
             not_undone.workflow_execution_id = execution.workflow_execution_id
-            and not_undone.attempt = 0
+            and not_undone.attempt < 1
             and not_undone.status = 'FAILED'
     ) as steps_not_undone,
     (

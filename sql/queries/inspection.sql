@@ -284,7 +284,7 @@ select
 from (
     select distinct workflow_execution_id
     from step_checkpoints
-    where attempt = 0 and status = 'FAILED'
+    where attempt < 1 and status = 'FAILED'
 ) as not_undone
 cross join workflow_executions as execution
     on not_undone.workflow_execution_id = execution.workflow_execution_id
@@ -835,7 +835,7 @@ limit :row_limit;
 -- =total integer
 select count(*) as total
 from step_checkpoints
-where attempt = 0 and status = 'FAILED';
+where attempt < 1 and status = 'FAILED';
 
 -- name: load_schema_objects()
 -- The tables, indexes, views and triggers of a database, as SQLite keeps them.

@@ -801,14 +801,14 @@ limit :batch_size;
 
 -- name: load_finished(workflow_execution_ids, before)
 -- Which of some executions (a JSON array of ids) are finished, and last changed before
--- a time.
+-- a time. The + keeps SQLite from looking for them among all that are finished.
 -- :workflow_execution_ids text
 -- :before text
 select workflow_execution_id
 from workflow_executions
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
-    and status in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and +status in ('COMPLETED', 'FAILED', 'CANCELLED')
     and updated_at < :before;
 
 -- name: delete_executions(workflow_execution_ids)!

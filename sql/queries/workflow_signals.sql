@@ -79,6 +79,29 @@ on conflict (workflow_signal_id) do update set
     created_at = excluded.created_at,
     refused_reason = excluded.refused_reason;
 
+-- name: refuse_signal(refused_reason, workflow_signal_id, workflow_execution_id, fencing_token)!
+-- A wait cannot read a signal. Its payload stays as it is, and may be no JSON: a row of
+-- an older version is not checked anew. Changing no row means that the claim is lost.
+-- :fencing_token integer null
+update workflow_signals
+set
+    status = 'REFUSED',
+    refused_reason = :refused_reason
+where
+    workflow_signal_id = :workflow_signal_id
+    and workflow_execution_id = :workflow_execution_id
+    and status in ('PENDING', 'REFUSED')
+    and (
+        :fencing_token is null
+        or exists (
+            select 1
+            from workflow_claims
+            where
+                fencing_token = :fencing_token
+                and workflow_execution_id = :workflow_execution_id
+        )
+    );
+
 -- name: load_pending_signals(workflow_execution_id, signal_name)
 -- The signals that wait for an execution, in order of arrival: those of one name,
 -- or all of them where the name is null.

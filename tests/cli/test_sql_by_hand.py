@@ -51,6 +51,25 @@ def test_each_question_is_answered(shell: sqlite3.Connection, question: str) -> 
         "update workflow_executions set trouble = 'does not fit'"
         " where workflow_execution_id = 'order-SLEEP-1'"
     )
+    for attempt_status, status in (("FAILED", "FAILED"), ("INTENT", "COMPENSATING")):
+        one = f"order-{status}"
+        shell.execute(
+            "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
+            " select ?, workflow_id, ? from workflow_executions limit 1",
+            (one, status),
+        )
+        shell.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, attempt, step_name,"
+            " status, error_type, error_message)"
+            " values (?, 0, 0, 'pay:compensate', ?, 'E', 'broke')",
+            (one, attempt_status),
+        )
+        shell.execute("insert into workflow_tags values (?, 'customer', '7')", (one,))
+        shell.execute(
+            "insert into workflow_audit_log (workflow_execution_id, act, actor)"
+            " values (?, 'retry', 'kim')",
+            (one,),
+        )
     shell.execute(CHANGES[0].replace("order-17", "order-WAIT-1"))
     answer = shell.execute(question.replace("order-17", "order-WAIT-1")).fetchall()
     assert answer

@@ -170,7 +170,7 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
     (
         "sleeps",
         "the deadline of nap moved",
-        lambda w: change(w, CHECKPOINT.format("due_at = '2000'", "nap")),
+        lambda w: change(w, CHECKPOINT.format("due_at = '2000-01-01T00:00:00.000000Z'", "nap")),
     ),
     (
         "sleeps",

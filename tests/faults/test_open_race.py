@@ -38,7 +38,7 @@ def of_version(version: int) -> Callable[[Path], None]:
         with closing(sqlite3.connect(file)) as connection:
             connection.execute(
                 "insert into workflows (workflow_id, workflow_type, version, created_at)"
-                " values ('old', 'old', 1, '2024-03-01T10:00:00.000Z')"
+                " values ('old', 'old', 1, '2024-03-01T10:00:00.000000Z')"
             )
             connection.commit()
 

@@ -41,6 +41,7 @@ from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.replay import replay_event
 from durable_workflow_sqlite.records import StepCheckpoint, WorkflowExecution
 from durable_workflow_sqlite.store import group_commit
+from durable_workflow_sqlite.store.rows import time_to_text
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 from durable_workflow_sqlite.testing import ManualClock
 from tests.oracle import FINAL, TIMERS, Life, Snapshot, look_through, violations
@@ -553,7 +554,7 @@ class World:
 
     async def _insert(self, name: str, number: int) -> None:
         """As a program of another make does it; the engine hears of that a little later."""
-        now = self.clock.now().isoformat()
+        now = time_to_text(self.clock.now())
         self.connection.execute(
             "insert into workflow_signals"
             " (workflow_execution_id, signal_name, payload, created_at) values (?, ?, ?, ?)",

@@ -193,12 +193,13 @@ def test_a_value_of_the_input_is_found_as_it_is_written(
         ["other"],
     ]
     with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("pragma ignore_check_constraints = on")
         connection.executemany(
             "update workflow_executions set input_data = ?,"
             " workflow_execution_id = ?, created_at = ? where rowid = ?",
             [
                 (data, str(number), f"2025-01-01T00:00:0{9 - number}.000000Z", number + 1)
-                for number, data in enumerate([*map(json.dumps, inputs), "no JSON", b"[7]"])
+                for number, data in enumerate([*map(json.dumps, inputs), "no JSON"])
             ],
         )
 

@@ -19,6 +19,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
     RetryPolicy,
+    SignalStatus,
     SqliteCheckpointStore,
     StepStatus,
     WorkflowCancelledError,
@@ -138,6 +139,13 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             )
             signal = await store.send_signal(new_signal("e", "go"))
             await store.save_signal(signal)
+            refused = await store.send_signal(new_signal("e", "no"))
+            await store.save(
+                msgspec.structs.replace(
+                    refused, status=SignalStatus.REFUSED, refused_reason="no integer"
+                ),
+                claim=claim,
+            )
             await store.save(new_execution("e", status=ExecutionStatus.RUNNING), claim=claim)
             await store.release_claims([claim], trouble="it does not fit")
             await store.claim_execution("e")

@@ -256,7 +256,7 @@ class Run:
         is_of_step = is_outcome(records[0])
         what = "record what a step of execution {} did" if is_of_step else "write for execution {}"
         refused = Trouble(what.format(repr(self.id)))
-        self._kept += is_outcome
+        self._kept += is_of_step
         try:
             while True:
                 assert isinstance(refusal, StoreError)
@@ -279,7 +279,7 @@ class Run:
                 else:
                     break
         finally:
-            self._kept -= is_outcome
+            self._kept -= is_of_step
         refused.is_over()
         self._saved(records)
         return records[0]  # type: ignore[return-value]

@@ -1285,7 +1285,7 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str, before: str
     ) -> list[LoadUnregisteredRow]:
         """Which of some executions (a JSON array of ids) are finished, and last changed before
-        a time.
+        a time. The + keeps SQLite from looking for them among all that are finished.
         """
         ...
 
@@ -1340,6 +1340,20 @@ class Queries(Protocol):
     ) -> int:
         """Saves a signal under the id that it has; one that is there already is updated.
         Changing no row means that the claim is lost.
+        """
+        ...
+
+    def refuse_signal(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        refused_reason: str | None,
+        workflow_signal_id: int,
+        workflow_execution_id: str,
+        fencing_token: int | None,
+    ) -> int:
+        """A wait cannot read a signal. Its payload stays as it is, and may be no JSON: a row of
+        an older version is not checked anew. Changing no row means that the claim is lost.
         """
         ...
 

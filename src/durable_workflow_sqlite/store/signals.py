@@ -9,6 +9,7 @@ import msgspec
 
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
+    SignalStatus,
     StepCheckpoint,
     WorkflowClaim,
     WorkflowSignal,
@@ -111,6 +112,15 @@ class Signals:
             if claim is not None and not self._claims.holds(claim):
                 return 0
             return self._insert(signal)
+        token = None if claim is None else claim.fencing_token
+        if signal.status is SignalStatus.REFUSED and self._queries.refuse_signal(
+            self._connection,
+            refused_reason=signal.refused_reason,
+            workflow_signal_id=signal.workflow_signal_id,
+            workflow_execution_id=signal.workflow_execution_id,
+            fencing_token=token,
+        ):
+            return 1
         return self._queries.upsert_signal(
             self._connection,
             workflow_signal_id=signal.workflow_signal_id,
@@ -120,7 +130,7 @@ class Signals:
             status=signal.status.value,
             created_at=time_to_text(signal.created_at),
             refused_reason=signal.refused_reason,
-            fencing_token=None if claim is None else claim.fencing_token,
+            fencing_token=token,
         )
 
     def _send(self, signal: WorkflowSignal) -> int:
