@@ -45,12 +45,16 @@ async def call_function(
     if thread is None:
         return await _on_the_loop(step, function(*args))
     context = contextvars.copy_context()
-    running = thread.run(functools.partial(context.run, _in_thread, function, *args))
+    running = thread.run(functools.partial(context.run, _in_thread, step, function, *args))
     try:
         await asyncio.wait([running])  # it is not cancelled with the caller
     finally:
         thread.leave()
-    result = running.result()
+    try:
+        result = running.result()
+    except _NeverBegan:
+        step.has_begun = False
+        raise asyncio.CancelledError from None
     return await _on_the_loop(step, result) if inspect.isawaitable(result) else result
 
 
@@ -62,7 +66,13 @@ async def _on_the_loop(step: UnderWay, awaitable: Any) -> Any:
         step.interruptible = False
 
 
-def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+class _NeverBegan(Exception):  # noqa: N818 - it says that nothing has happened
+    """The step was given up before its thread had begun."""
+
+
+def _in_thread(step: UnderWay, function: Callable[..., Any], *args: Any) -> Any:
+    if step.is_given_up:
+        raise _NeverBegan
     try:
         return function(*args)
     except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:

@@ -113,7 +113,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 result = await _act(run, call, thread)
         except BaseException as error:  # noqa: BLE001 - whatever it raises
             if isinstance(error, asyncio.CancelledError) and call.is_given_up:
-                await _record_cut_off(run, call, intent, has_begun=True, error=error)
+                has_begun = is_in_doubt or call.has_begun
+                await _record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
             if _goes_on(run, call) and call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
