@@ -335,6 +335,7 @@ COME_BACK: list[tuple[Any, Any]] = [
     (tuple[str, Card | Cash], ("a", Cash(Decimal(1)))),
     (dict[Size, frozenset[Point | Pair]], {Size.BIG: frozenset({Point(1)})}),
     (Point | Place, Place(1)),
+    (Box[dict[Path, int]] | Card, Box({Path("a"): 1})),
     (Point | Card | Base, Base(name="kim")),
     (Base | Special, Special(name="kim", extra=1)),
     (Base | str, "kim"),

@@ -35,6 +35,7 @@ from durable_workflow_sqlite.engine import serialization
 from tests.conftest import SEED
 
 EXAMPLES = int(os.environ.get("DURABLE_TYPES", "1000"))
+PARTS = 8
 A_FEW = 50
 
 T = TypeVar("T")
@@ -389,6 +390,6 @@ def test_a_fault_that_is_planted_is_found(
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("part", range(1, 5))
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
 def test_values_come_back_or_are_refused(part: int) -> None:
-    assert make_up(EXAMPLES // 4, part) > 0
+    assert make_up(EXAMPLES // PARTS, part) > 0

@@ -55,7 +55,7 @@ class TaggedCodec:
     ) -> None:
         """write, read: the hooks of msgspec. Raises TypeError for a type that cannot be stored."""
         self._type = type_
-        self._write_hook = write
+        self._encoder = msgspec.json.Encoder(enc_hook=write)
         self._read_hook = read
         for one in reachable(type_):
             self._check(one)
@@ -96,9 +96,7 @@ class TaggedCodec:
                 data = self._write(option, value)
                 if not is_tagged:
                     return data
-                plain: dict[str, Any] = msgspec.to_builtins(
-                    data, enc_hook=self._write_hook, str_keys=True
-                )
+                plain: dict[str, Any] = self._converted(data, Any)
                 if TAG in plain:
                     raise TypeError(f"a {kind.__qualname__} has a field {TAG!r} of its own")
                 return {TAG: kind.__name__, **plain}
@@ -116,7 +114,7 @@ class TaggedCodec:
     def _read(self, type_: Any, data: Any) -> Any:
         type_ = bare(type_)
         if not needs_tags(type_):
-            return msgspec.convert(data, type_, dec_hook=self._read_hook, str_keys=True)
+            return self._converted(data, type_)
         if options := members(type_):
             return self._read_one_of(options, data)
         if fields := _record_fields(type_):
@@ -128,9 +126,7 @@ class TaggedCodec:
         if origin is dict:
             given = cast("dict[str, Any]", data)
             as_keys: Any = types.GenericAlias(dict, (args[0], None))
-            keys = msgspec.convert(
-                dict.fromkeys(given), as_keys, dec_hook=self._read_hook, str_keys=True
-            )
+            keys = self._converted(dict.fromkeys(given), as_keys)
             values = (self._read(args[1], one) for one in given.values())
             return dict[Any, Any](zip(keys, values, strict=True))
         items = cast("list[Any]", data)
@@ -146,7 +142,7 @@ class TaggedCodec:
             if isinstance(data, list) and issubclass(_kind_of(bare(option)), _ARRAYS):
                 return self._read(option, data)
         rest = [one for one in options if not needs_tags(one) and not _is_object(one)]
-        return msgspec.convert(data, _union(rest), dec_hook=self._read_hook, str_keys=True)
+        return self._converted(data, _union(rest))
 
     def _read_object(self, options: tuple[Any, ...], data: dict[str, Any]) -> Any:
         objects = {class_of(bare(one)).__name__: one for one in options if _is_object(one)}
@@ -176,7 +172,7 @@ class TaggedCodec:
 
     def _read_record(self, kind: Any, fields: dict[str, Any], data: Any) -> Any:
         if not isinstance(data, dict):
-            return msgspec.convert(data, kind, dec_hook=self._read_hook)  # which says what is wrong
+            return self._converted(data, kind)  # which says what is wrong
         given = cast("dict[str, Any]", data)
         values = {name: self._read(fields[name], given[name]) for name in fields if name in given}
         later = {field.name for field in dataclasses.fields(kind) if not field.init}
@@ -184,6 +180,12 @@ class TaggedCodec:
         for name in later & values.keys():
             object.__setattr__(made, name, values[name])
         return made
+
+    def _converted(self, data: Any, type_: Any) -> Any:
+        """By way of JSON: `convert` and `to_builtins` have no hook for keys (msgspec 0.22)."""
+        buffer = bytearray()
+        self._encoder.encode_into(data, buffer)
+        return msgspec.json.decode(buffer, type=type_, dec_hook=self._read_hook)
 
     # What can be stored
 
