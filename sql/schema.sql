@@ -197,15 +197,9 @@ CREATE TABLE "workflow_executions" (
     trouble               text,
     last_event            integer
     constraint last_event_is_0_or_more check (last_event >= 0),
-    started_at            text
-    constraint started_at_is_a_time check (
-        started_at glob '????-??-??T??:??:??.??????Z'
-    ),
+    started_at            text,
     status_since          text    not null default (
         strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
-    )
-    constraint status_since_is_a_time check (
-        status_since glob '????-??-??T??:??:??.??????Z'
     ), trouble_since text,
     constraint workflow_execution_id_is_not_empty check (workflow_execution_id != '')
 ) strict;

@@ -380,6 +380,8 @@ set
                 union all
                 select workflow_executions.ttl_expires_at as due_at
             ) as deadlines
+            -- What was written by hand may be no time, and is not carried on.
+            where due_at glob '????-??-??T??:??:??.??????Z'
         )
     )
 where
@@ -693,7 +695,7 @@ where
 -- :max_recoveries integer
 update workflow_executions
 set
-    recovery_count = recovery_count + 1,
+    recovery_count = max(recovery_count, 0) + 1,
     blocked_reason = iif(
         recovery_count < :max_recoveries,
         null,

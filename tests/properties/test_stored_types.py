@@ -36,7 +36,7 @@ from tests.conftest import SEED
 
 EXAMPLES = int(os.environ.get("DURABLE_TYPES", "1000"))
 PARTS = 8
-A_FEW = 50
+A_FEW = 30
 
 T = TypeVar("T")
 
