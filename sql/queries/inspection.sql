@@ -1063,7 +1063,8 @@ where
     and (
         select
             sum(place.events) != coalesce(max(place.last_event), 0)
-            or 2 * sum(place.numbers) != max(place.last_event) * (max(place.last_event) + 1)
+            or 2 * sum(place.numbers)
+            != max(place.last_event) * (max(place.last_event) + 1)
             or max(place.attempts != place.last_attempt or place.last_attempt = 0)
             or coalesce(execution.last_event, 0) > coalesce(max(place.last_event), 0)
         from (
