@@ -41,8 +41,8 @@ async def call_function(
     thread: for a sync function. Whoever cancels the caller cancels an async function. A thread
         cannot be interrupted: what runs in it is left behind.
     """
-    step.has_begun = True
     if thread is None:
+        step.has_begun = True
         return await _on_the_loop(step, function(*args))
     context = contextvars.copy_context()
     running = thread.run(functools.partial(context.run, _in_thread, step, function, *args))
@@ -53,7 +53,6 @@ async def call_function(
     try:
         result = running.result()
     except _NeverBegan:
-        step.has_begun = False
         raise asyncio.CancelledError from None
     return await _on_the_loop(step, result) if inspect.isawaitable(result) else result
 
@@ -73,6 +72,7 @@ class _NeverBegan(Exception):  # noqa: N818 - it says that nothing has happened
 def _in_thread(step: UnderWay, function: Callable[..., Any], *args: Any) -> Any:
     if step.is_given_up:
         raise _NeverBegan
+    step.has_begun = True
     try:
         return function(*args)
     except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:
