@@ -312,6 +312,7 @@ async def _until_they_leave(running: list[Execution], timeout_s: float | None) -
     try:
         _, staying = await asyncio.wait(outcomes, timeout=first_s)
         if staying and is_long:
+            acting = functions_that_run(running) or acting  # some begin as it is told to stop
             _log.warning(
                 "stopping, and waiting%s for %s. Ctrl-C, or a second SIGTERM, ends the program"
                 " without waiting; what is left then is in doubt, and runs again",
