@@ -120,8 +120,10 @@
 --                        nothing
 -- workflow_execution_id  what is claimed
 -- worker_id              by whom; it lives while the file DATABASE-worker-WORKER_ID is
---                        locked. -stopping follows once the worker was told to stop
+--                        locked
 -- claimed_at             when
+-- is_stopping            1 once that worker was told to stop: where it is killed then, that
+--                        is no evidence against the execution; else 0
 
 -- workflow_overview: a view of all executions, a row for each: its current step, what it
 -- waits for, and until when.

@@ -257,7 +257,9 @@ CREATE TABLE "workflow_claims" (
         workflow_execution_id
     ),
     worker_id             text    not null,
-    claimed_at            text    not null
+    claimed_at            text    not null,
+    is_stopping           integer not null default 0
+    constraint is_stopping_is_0_or_1 check (is_stopping = 0 or is_stopping = 1)
 ) strict;
 
 CREATE TABLE "step_checkpoints" (
@@ -452,7 +454,11 @@ select
     execution.status,
     compensation.branch,
     compensation.step_index,
-    replace(compensation.step_name, ':compensate', '') as step_name,
+    iif(
+        compensation.step_name like '%:compensate',
+        substr(compensation.step_name, 1, length(compensation.step_name) - 11),
+        compensation.step_name
+    ) as step_name,
     compensation.error_type,
     compensation.error_message,
     compensation.completed_at as failed_at,
@@ -476,7 +482,11 @@ select
     execution.status_since as undoing_since,
     compensation.branch,
     compensation.step_index,
-    replace(compensation.step_name, ':compensate', '') as step_name,
+    iif(
+        compensation.step_name like '%:compensate',
+        substr(compensation.step_name, 1, length(compensation.step_name) - 11),
+        compensation.step_name
+    ) as step_name,
     case
         when json_valid(compensation.input_data)
             then json_extract(compensation.input_data, '$.attempt')

@@ -13,6 +13,8 @@
 --
 -- status_since   since when the execution has its status; for a final one, its end
 -- refused_reason why no wait took a REFUSED signal; null for others
+-- is_stopping    whether the worker of a claim was told to stop: where it is killed then,
+--                that is no evidence against the execution
 
 create table new_workflows (
     workflow_id   text    not null primary key,
@@ -323,7 +325,9 @@ create table new_workflow_claims (
         workflow_execution_id
     ),
     worker_id             text    not null,
-    claimed_at            text    not null
+    claimed_at            text    not null,
+    is_stopping           integer not null default 0
+    constraint is_stopping_is_0_or_1 check (is_stopping = 0 or is_stopping = 1)
 ) strict;
 
 insert into new_workflow_claims (

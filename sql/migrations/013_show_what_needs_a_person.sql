@@ -46,7 +46,11 @@ select
     execution.status,
     compensation.branch,
     compensation.step_index,
-    replace(compensation.step_name, ':compensate', '') as step_name,
+    iif(
+        compensation.step_name like '%:compensate',
+        substr(compensation.step_name, 1, length(compensation.step_name) - 11),
+        compensation.step_name
+    ) as step_name,
     compensation.error_type,
     compensation.error_message,
     compensation.completed_at as failed_at,
@@ -73,7 +77,11 @@ select
     execution.status_since as undoing_since,
     compensation.branch,
     compensation.step_index,
-    replace(compensation.step_name, ':compensate', '') as step_name,
+    iif(
+        compensation.step_name like '%:compensate',
+        substr(compensation.step_name, 1, length(compensation.step_name) - 11),
+        compensation.step_name
+    ) as step_name,
     case
         when json_valid(compensation.input_data)
             then json_extract(compensation.input_data, '$.attempt')

@@ -291,8 +291,7 @@ cross join workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    true
-    and (
+    (
         :statuses is null
         or +execution.status in (select value from json_each(:statuses))
     )

@@ -27,11 +27,11 @@ select
 from workflow_claims
 where workflow_execution_id = :workflow_execution_id;
 
--- name: mark_claims(fencing_tokens, worker_id)!
--- Writes another name of the same worker into its claims (a JSON array of tokens).
+-- name: mark_claims(fencing_tokens)!
+-- Says that the worker of these claims (a JSON array of tokens) was told to stop.
 -- :fencing_tokens text
 update workflow_claims
-set worker_id = :worker_id
+set is_stopping = 1
 where fencing_token in (select value from json_each(:fencing_tokens));
 
 -- name: load_claiming_workers()
@@ -58,7 +58,8 @@ where worker_id is not null;
 -- What one worker works on, the oldest claim first.
 select
     fencing_token,
-    workflow_execution_id
+    workflow_execution_id,
+    is_stopping
 from workflow_claims
 where worker_id = :worker_id
 order by fencing_token;

@@ -412,7 +412,7 @@ def test_a_death_after_the_worker_was_told_to_stop_is_not_held_against_it(file: 
         )
         await until(lambda: rows(file, intent) == [(1,)])
         stopping = asyncio.create_task(engine.dispose(timedelta(hours=1)))
-        marked = "select count(*) from workflow_claims where worker_id like '%-stopping'"
+        marked = "select count(*) from workflow_claims where is_stopping"
         await until(lambda: rows(file, marked) == [(1,)])
         assert not stopping.done()
         die()

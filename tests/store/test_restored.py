@@ -243,6 +243,9 @@ def test_what_changes_the_schema_or_rewrites_the_file_stops_nobody(
             await store.release_claims([released])
             change()
             await save(store, held, 8)
+            await store.mark_as_stopping([held])
+            change()
+            await save(store, held, 10)
             async with opened(file) as other:
                 again = await other.claim_execution("g")
                 assert again is not None

@@ -22,7 +22,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.queries import LoadClaimRow, Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
-from durable_workflow_sqlite.store.worker_lock import STOPPING, WorkerLock, name_of
+from durable_workflow_sqlite.store.worker_lock import WorkerLock
 
 
 class Claims:
@@ -140,17 +140,9 @@ class Claims:
         held = self.load(claim.workflow_execution_id)
         return held is not None and held.fencing_token == claim.fencing_token
 
-    def is_mine(self, worker_id: str) -> bool:
-        """Whether the worker of a claim is this one."""
-        return name_of(worker_id) == self.worker_id
-
     def mark_as_stopping(self, fencing_tokens: list[int]) -> None:
         """Write into claims of this worker that it was told to stop."""
-        self._queries.mark_claims(
-            self._connection,
-            fencing_tokens=json_array(fencing_tokens),
-            worker_id=self.worker_id + STOPPING,
-        )
+        self._queries.mark_claims(self._connection, fencing_tokens=json_array(fencing_tokens))
 
     def load(self, workflow_execution_id: str) -> LoadClaimRow | None:
         return self._queries.load_claim(

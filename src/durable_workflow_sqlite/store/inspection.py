@@ -39,7 +39,7 @@ from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selec
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 from durable_workflow_sqlite.store.unreadable import json_problem, unreadable_rows
-from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files, name_of
+from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
 ERROR_LENGTH: Final = 200
 """How much of an error message a table shows: see `beginning`."""
@@ -794,13 +794,14 @@ class Inspector:
 
     def claims_by_worker(self) -> dict[str, int]:
         """How many executions each worker has claimed, dead ones too."""
-        claims: dict[str, int] = {}
         with self._reading() as connection:
-            for row in self._queries.load_claiming_workers(connection):
-                found = self._queries.load_claims_of(connection, worker_id=row.worker_id)
-                worker = name_of(row.worker_id)
-                claims[worker] = claims.get(worker, 0) + len(found)
-        return claims
+            workers = self._queries.load_claiming_workers(connection)
+            return {
+                row.worker_id: len(
+                    self._queries.load_claims_of(connection, worker_id=row.worker_id)
+                )
+                for row in workers
+            }
 
     def back_up(self, copy: Path, on_progress: Progress | None = None) -> None:
         """Copy the file as it is at one moment; see `backup.back_up`."""

@@ -337,6 +337,7 @@ class LoadClaimsOfRow(NamedTuple):
 
     fencing_token: int
     workflow_execution_id: str
+    is_stopping: int
 
 
 class LoadExecutionRow(NamedTuple):
@@ -989,10 +990,8 @@ class Queries(Protocol):
         """Who works on an execution, and since when."""
         ...
 
-    def mark_claims(
-        self, connection: sqlite3.Connection, *, fencing_tokens: str, worker_id: str
-    ) -> int:
-        """Writes another name of the same worker into its claims (a JSON array of tokens)."""
+    def mark_claims(self, connection: sqlite3.Connection, *, fencing_tokens: str) -> int:
+        """Says that the worker of these claims (a JSON array of tokens) was told to stop."""
         ...
 
     def load_claiming_workers(self, connection: sqlite3.Connection) -> list[LoadClaimingWorkersRow]:

@@ -30,7 +30,6 @@ from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
-from durable_workflow_sqlite.store.worker_lock import is_stopping
 
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
@@ -248,7 +247,7 @@ class Queue:
 
         def release() -> None:
             held = self._claims.load(execution_id)
-            if held is None or not self._claims.is_mine(held.worker_id):
+            if held is None or held.worker_id != self._claims.worker_id:
                 return
             found = executions.load_execution(self._connection, self._queries, execution_id)
             # Created at the same microsecond, it is this record and not another of its id.
@@ -294,16 +293,16 @@ class Queue:
     def _abandon(
         self, worker_id: str, max_recoveries: int, suspect_at: int, now: datetime
     ) -> list[AbandonedExecution]:
-        claimed = [
-            row.workflow_execution_id
-            for row in self._queries.load_claims_of(self._connection, worker_id=worker_id)
-        ]
+        claims = self._queries.load_claims_of(self._connection, worker_id=worker_id)
+        claimed = [row.workflow_execution_id for row in claims]
         ids = json_array(claimed)
-        at_work: list[q.LoadAtWorkRow] = []
-        if not is_stopping(worker_id):
-            at_work = self._queries.load_at_work(
-                self._connection, workflow_execution_ids=ids, suspect_at=suspect_at
-            )
+        at_work = self._queries.load_at_work(
+            self._connection,
+            workflow_execution_ids=json_array(
+                row.workflow_execution_id for row in claims if not row.is_stopping
+            ),
+            suspect_at=suspect_at,
+        )
         # Beside a suspect, the others are taken to be innocent.
         blamed = [row for row in at_work if row.is_suspect] or at_work
         counted = self._queries.count_recoveries(

@@ -41,9 +41,6 @@ else:
 
 _ID: Final = re.compile("[0-9a-f]{32}")
 COUNT_AGAIN_AFTER_S: Final = 0.05
-STOPPING: Final = "-stopping"
-"""Follows the id of a worker in the claims that it had when it was told to stop."""
-
 _NOT_INHERITED: Final[int] = getattr(os, "O_CLOEXEC", 0)
 _AS_IT_IS: Final[int] = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """No link is followed, and no pipe waited for."""
@@ -84,7 +81,6 @@ class WorkerLock:
 
         Raises OSError.
         """
-        worker_id = name_of(worker_id)
         if worker_id == self.worker_id:
             return True
         if self._database is None:
@@ -127,7 +123,6 @@ class WorkerLock:
 
 def is_locked(database: Path, worker_id: str) -> bool:
     """Whether the worker of a claim lives, for one who only looks. Raises OSError."""
-    worker_id = name_of(worker_id)
     file = _open(_lock_file(str(database), worker_id)) if _is_an_id(worker_id) else None
     if file is None:
         return False
@@ -148,17 +143,6 @@ def lock_files(database: Path) -> dict[str, Path]:
                 if _is_ours(path.lstat()):
                     found[worker_id] = path
     return found
-
-
-def name_of(worker_id: str) -> str:
-    """The id of the worker of a claim, whether or not it was told to stop."""
-    # What was written by hand may be anything.
-    return worker_id.removesuffix(STOPPING) if is_stopping(worker_id) else worker_id
-
-
-def is_stopping(worker_id: object) -> bool:
-    """Whether the worker of a claim was told to stop."""
-    return isinstance(worker_id, str) and worker_id.endswith(STOPPING)
 
 
 def _is_an_id(worker_id: object) -> bool:
