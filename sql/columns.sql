@@ -31,7 +31,8 @@
 -- blocked_reason         why workers leave it alone; null when they do not
 -- trouble                why the last worker left it as it is, if the reason does not go
 --                        away by itself; null once a worker has it again
--- trouble_since          since when each worker that had it left it as it is
+-- trouble_since          when the first worker left it as it is, since it last made
+--                        progress; it stays while another worker tries
 -- priority               executions with a higher number are claimed first
 -- available_at           the time from which any worker may claim it; null while a worker
 --                        has it, while it is blocked, while it waits only for a signal, and
@@ -59,8 +60,9 @@
 -- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
 --                        COMPENSATED: the compensation has succeeded, or a person has
 --                        done it by hand
--- input_data             for a compensation, the number of its attempt; for a wait that
---                        names a type, what payload it takes
+-- input_data             for a compensation, the number of its attempt, as {"attempt": 2};
+--                        for a wait that names a type, that type and the kinds of JSON
+--                        that it takes, as {"type": "str", "json": ["string"]}; else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
@@ -105,13 +107,16 @@
 -- name                   of the tag; an execution has one value for each
 -- value                  what it says
 
--- workflow_audit_log: what people did to executions, but for the signals that they sent.
+-- workflow_audit_log: what people did to executions, except signals.
 --
 -- workflow_audit_id      gives the order
 -- workflow_execution_id  to which execution it was done
--- act                    what was done: retry, unblock, cancel, acknowledge, and the like
--- actor                  who did it, as far as known
--- details                what else is to be said of it, as JSON
+-- act                    what was done: the library writes retry, unblock, cancel and
+--                        acknowledge
+-- actor                  who did it: USER@MACHINE, or the name that the caller gave
+-- details                as JSON: of a retry, the "error" and "message" that ended the
+--                        execution; of an unblock, and of a retry that unblocks, why it was
+--                        "blocked"; null for the other acts
 -- created_at             when it was done
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.
@@ -122,8 +127,8 @@
 -- worker_id              by whom; it lives while the file DATABASE-worker-WORKER_ID is
 --                        locked
 -- claimed_at             when
--- is_stopping            1 once that worker was told to stop: where it is killed then, that
---                        is no evidence against the execution; else 0
+-- is_stopping            1 once that worker was told to stop; else 0. If it dies after
+--                        that, its death does not count in recovery_count
 
 -- workflow_overview: a view of all executions, a row for each: its current step, what it
 -- waits for, and until when.
@@ -142,7 +147,8 @@
 --                        step has begun and not ended, whether its worker lives or not
 -- waiting_until          when that wait ends by itself, or a timer of asyncio wakes it;
 --                        null if neither will
--- waiting_since          since when it waits; null when it does not
+-- waiting_since          since when it waits; of a compensation that is to be tried again,
+--                        when its last try began; null when it does not wait
 -- step_error_type        the class of the error of the last attempt of that step
 -- step_error_message     what that error said: why it is tried again
 -- steps_not_undone       how many compensations have failed for good
@@ -150,10 +156,10 @@
 -- blocked_reason         why workers leave it alone
 -- trouble                why its last worker left it as it is; null once a worker has it
 --                        again, and when it is over
--- trouble_since          since when each worker that had it left it as it is
+-- trouble_since          when the first worker left it so; null where trouble is null
 -- error_type             the class of the error that ended it
 -- error_message          what that error said
--- recovery_count         how often it was taken over from dead workers
+-- recovery_count         as in workflow_executions
 -- worker_id              who has claimed it, and may be dead
 -- claimed_at             when that was
 -- available_at           the time from which any worker may claim it
@@ -233,9 +239,9 @@
 -- checkpoint_id          the id in step_checkpoints
 
 -- workflow_in_doubt: a view of the steps that have begun and not ended, and the steps
--- that were cut off: the workflow cancelled them while they ran, and they are not undone.
--- A living worker still runs the former. For all others it is unknown whether they took
--- effect.
+-- that were cut off: the workflow cancelled them while they ran. They are not undone, and
+-- no person has dealt with them. A living worker still runs the former. For all others it
+-- is unknown whether they took effect.
 --
 -- workflow_execution_id  whose step it is
 -- workflow_type          the name of its workflow
@@ -270,7 +276,7 @@
 -- version                the version of its workflow
 -- status                 as in workflow_executions
 -- blocked_reason         why
--- recovery_count         how often it was taken over from dead workers
+-- recovery_count         as in workflow_executions
 -- created_at             when it was started
 -- updated_at             when its row was last written
 
@@ -282,7 +288,7 @@
 -- version                the version of its workflow
 -- status                 as in workflow_executions
 -- trouble                the reason
--- trouble_since          since when each worker that had it left it
+-- trouble_since          when the first worker left it so
 -- created_at             when it was started
 -- updated_at             when its last worker left it
 

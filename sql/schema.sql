@@ -455,8 +455,12 @@ select
     compensation.branch,
     compensation.step_index,
     iif(
-        compensation.step_name like '%:compensate',
-        substr(compensation.step_name, 1, length(compensation.step_name) - 11),
+        compensation.step_name glob '*:compensate',
+        substr(
+            compensation.step_name,
+            1,
+            length(compensation.step_name) - length(':compensate')
+        ),
         compensation.step_name
     ) as step_name,
     compensation.error_type,
@@ -483,8 +487,12 @@ select
     compensation.branch,
     compensation.step_index,
     iif(
-        compensation.step_name like '%:compensate',
-        substr(compensation.step_name, 1, length(compensation.step_name) - 11),
+        compensation.step_name glob '*:compensate',
+        substr(
+            compensation.step_name,
+            1,
+            length(compensation.step_name) - length(':compensate')
+        ),
         compensation.step_name
     ) as step_name,
     case
@@ -567,7 +575,12 @@ select
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when open_step.id is not null
-            then iif(open_step.waiting_for is null, null, open_step.started_at)
+            then
+                iif(
+                    open_step.waiting_for is null,
+                    null,
+                    coalesce(step.completed_at, open_step.started_at)
+                )
         when execution.status in ('PENDING', 'SUSPENDED') then execution.status_since
     end as waiting_since,
     step.error_type as step_error_type,

@@ -1,20 +1,25 @@
 -- The tables refuse what the library could not read: a value of another type, a text
 -- that is no JSON, a time in another form, a count below zero, an identifier that is
--- null. Each check is named after the rule, which SQLite says when it refuses a row.
--- What the engine carries on from the row itself has no check: a row that was broken
--- before must not keep others from being claimed beside it.
+-- null. Each check is named after the rule, which SQLite says when it refuses a row. A
+-- check of a time looks at its form only. started_at, status_since, completed_at and
+-- claimed_at have no check: a worker claims many executions in one transaction, and one
+-- broken row among them must not stop it.
 --
 -- To run this file by hand, first: pragma foreign_keys = off;
 -- pragma legacy_alter_table = on; pragma ignore_check_constraints = on; (tables are
--- rebuilt that views read from, and a row that was broken by hand is kept as it is).
+-- rebuilt that views read from, and a row that breaks a check is kept). A value of
+-- another type is not kept: it stops this file until it is corrected. To find one:
+-- select rowid, typeof(COLUMN) from TABLE
+-- where typeof(COLUMN) not in ('integer', 'null'); and for a text column, 'text'.
 --
--- Times have one form, UTC with six digits and a Z, so that text sorts as time does.
--- In SQL: strftime('%Y-%m-%dT%H:%M:%f000Z', 'now').
+-- Times that have a check get one form, UTC with six digits and a Z, so that text sorts
+-- as time does. In SQL: strftime('%Y-%m-%dT%H:%M:%f000Z', 'now').
 --
--- status_since   since when the execution has its status; for a final one, its end
+-- status_since   since when the execution has its status; for a final one, its end. In
+--                rows of older versions, when the row was last written
 -- refused_reason why no wait took a REFUSED signal; null for others
--- is_stopping    whether the worker of a claim was told to stop: where it is killed then,
---                that is no evidence against the execution
+-- is_stopping    1 once the worker of a claim was told to stop; else 0. If it dies after
+--                that, its death does not count in recovery_count
 
 create table new_workflows (
     workflow_id   text    not null primary key,
@@ -36,11 +41,10 @@ select
     workflow_type,
     version,
     iif(
-        created_at glob '????-??-??T??:??:??.??????Z',
-        created_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', created_at), created_at
-        )
+        created_at glob '????-??-??*'
+        and created_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', created_at), created_at),
+        created_at
     ) as created_at
 from workflows
 order by rowid;
@@ -143,53 +147,47 @@ select
     cast(output_data as text) as output_data,
     error_message,
     iif(
-        ttl_expires_at glob '????-??-??T??:??:??.??????Z',
-        ttl_expires_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', ttl_expires_at), ttl_expires_at
-        )
+        ttl_expires_at glob '????-??-??*'
+        and ttl_expires_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', ttl_expires_at), ttl_expires_at),
+        ttl_expires_at
     ) as ttl_expires_at,
     guarantee,
     iif(
-        created_at glob '????-??-??T??:??:??.??????Z',
-        created_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', created_at), created_at
-        )
+        created_at glob '????-??-??*'
+        and created_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', created_at), created_at),
+        created_at
     ) as created_at,
     iif(
-        updated_at glob '????-??-??T??:??:??.??????Z',
-        updated_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', updated_at), updated_at
-        )
+        updated_at glob '????-??-??*'
+        and updated_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', updated_at), updated_at),
+        updated_at
     ) as updated_at,
     error_type,
     recovery_count,
     blocked_reason,
     priority,
     iif(
-        available_at glob '????-??-??T??:??:??.??????Z',
-        available_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', available_at), available_at
-        )
+        available_at glob '????-??-??*'
+        and available_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', available_at), available_at),
+        available_at
     ) as available_at,
     trouble,
     last_event,
     iif(
-        started_at glob '????-??-??T??:??:??.??????Z',
-        started_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', started_at), started_at
-        )
+        started_at glob '????-??-??*'
+        and started_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', started_at), started_at),
+        started_at
     ) as started_at,
     iif(
-        updated_at glob '????-??-??T??:??:??.??????Z',
-        updated_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', updated_at), updated_at
-        )
+        updated_at glob '????-??-??*'
+        and updated_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', updated_at), updated_at),
+        updated_at
     ) as status_since
 from workflow_executions
 order by rowid;
@@ -233,19 +231,17 @@ select
     workflow_execution_id,
     step_name,
     iif(
-        fire_at glob '????-??-??T??:??:??.??????Z',
-        fire_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', fire_at), fire_at
-        )
+        fire_at glob '????-??-??*'
+        and fire_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', fire_at), fire_at),
+        fire_at
     ) as fire_at,
     status,
     iif(
-        created_at glob '????-??-??T??:??:??.??????Z',
-        created_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', created_at), created_at
-        )
+        created_at glob '????-??-??*'
+        and created_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', created_at), created_at),
+        created_at
     ) as created_at
 from workflow_timers
 order by rowid;
@@ -294,11 +290,10 @@ select
     cast(payload as text) as payload,
     status,
     iif(
-        created_at glob '????-??-??T??:??:??.??????Z',
-        created_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', created_at), created_at
-        )
+        created_at glob '????-??-??*'
+        and created_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', created_at), created_at),
+        created_at
     ) as created_at
 from workflow_signals
 order by workflow_signal_id;
@@ -442,11 +437,10 @@ select
     started_at,
     completed_at,
     iif(
-        due_at glob '????-??-??T??:??:??.??????Z',
-        due_at,
-        coalesce(
-            strftime('%Y-%m-%dT%H:%M:%f000Z', due_at), due_at
-        )
+        due_at glob '????-??-??*'
+        and due_at not glob '????-??-??T??:??:??.??????Z',
+        coalesce(strftime('%Y-%m-%dT%H:%M:%f000Z', due_at), due_at),
+        due_at
     ) as due_at,
     event
 from step_checkpoints
@@ -456,8 +450,8 @@ drop table step_checkpoints;
 
 alter table new_step_checkpoints rename to step_checkpoints;
 
--- The indexes and triggers, as they were. The checks of workflow_signals say now what
--- trg_wf_signal_time said.
+-- The indexes and the trigger, as they were; but idx_wf_signal_old now holds REFUSED
+-- signals, too. trg_wf_signal_time is gone: the check created_at_is_a_time does its work.
 
 create index idx_wf_timer_fire on workflow_timers (status, fire_at);
 

@@ -1,8 +1,8 @@
 -- What needs a person says so, with since when, why, and what comes next; and it goes
 -- off the lists when a person has dealt with it.
 --
--- trouble_since   since when each worker that had the execution left it as it is; null
---                 while there is no trouble
+-- trouble_since   when the first worker left the execution as it is, since it last made
+--                 progress; it stays while another worker tries
 -- acknowledged_at when a person said that a step that was cut off is dealt with; null
 --                 while nobody has
 
@@ -47,8 +47,12 @@ select
     compensation.branch,
     compensation.step_index,
     iif(
-        compensation.step_name like '%:compensate',
-        substr(compensation.step_name, 1, length(compensation.step_name) - 11),
+        compensation.step_name glob '*:compensate',
+        substr(
+            compensation.step_name,
+            1,
+            length(compensation.step_name) - length(':compensate')
+        ),
         compensation.step_name
     ) as step_name,
     compensation.error_type,
@@ -78,8 +82,12 @@ select
     compensation.branch,
     compensation.step_index,
     iif(
-        compensation.step_name like '%:compensate',
-        substr(compensation.step_name, 1, length(compensation.step_name) - 11),
+        compensation.step_name glob '*:compensate',
+        substr(
+            compensation.step_name,
+            1,
+            length(compensation.step_name) - length(':compensate')
+        ),
         compensation.step_name
     ) as step_name,
     case
@@ -171,7 +179,12 @@ select
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when open_step.id is not null
-            then iif(open_step.waiting_for is null, null, open_step.started_at)
+            then
+                iif(
+                    open_step.waiting_for is null,
+                    null,
+                    coalesce(step.completed_at, open_step.started_at)
+                )
         when execution.status in ('PENDING', 'SUSPENDED') then execution.status_since
     end as waiting_since,
     step.error_type as step_error_type,

@@ -219,8 +219,7 @@ order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
 -- name: pick_blocked(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
--- As pick_newest, for those alone that workers leave alone, by an index that holds no
--- others.
+-- As pick_newest, but only blocked executions, by an index that holds no others.
 -- @scan workflow_executions: an index that holds only those
 -- @sort: those are few
 -- :statuses text null
@@ -262,8 +261,8 @@ order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
 -- name: pick_not_undone(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
--- As pick_newest, for those alone of which a compensation failed for good, by an index
--- that holds no others.
+-- As pick_newest, but only executions with a compensation that failed for good, by an
+-- index that holds no others.
 -- @scan step_checkpoints: an index that holds only those
 -- @sort: those are few
 -- :statuses text null
@@ -309,7 +308,7 @@ order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
 -- name: pick_tagged(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, tag_name, tag_value, row_limit)
--- As pick_newest, for those alone that have a tag, by the index of the tags. Looks at
+-- As pick_newest, but only executions with a tag, by the index of the tags. Looks at
 -- all that have it.
 -- @sort: those that have the tag
 -- :statuses text null
@@ -706,9 +705,9 @@ select count(*) as total
 from workflow_blocked;
 
 -- name: load_taken_over(least, row_limit)
--- Executions that were taken over from dead workers so often, with no progress in
--- between, the most often first; blocked ones are left out, and so are those
--- that only wait.
+-- Executions that dead workers may have died of at least :least times, with no progress
+-- in between, the most often first. Blocked ones are left out, and so are those that
+-- only wait.
 -- :least integer
 -- :row_limit integer
 -- @sort: there are few
@@ -1104,12 +1103,12 @@ where
     )
     and not exists (
         select 1
-        from workflow_signals as delivered
+        from workflow_signals as later
         where
-            delivered.workflow_execution_id = wait.workflow_execution_id
-            and delivered.status = 'DELIVERED'
-            and delivered.signal_name = wait.step_name
-            and delivered.workflow_signal_id > signal.workflow_signal_id
+            later.workflow_execution_id = wait.workflow_execution_id
+            and later.status in ('PENDING', 'DELIVERED')
+            and later.signal_name = wait.step_name
+            and later.workflow_signal_id > signal.workflow_signal_id
     )
 limit :row_limit;
 

@@ -222,18 +222,40 @@ where
     );
 
 -- name: acknowledge_cut_off(workflow_execution_id, acknowledged_at)!
--- A person has found out what became of the steps of an execution that is over, which
--- were cut off.
+-- A person has found out what became of the steps that were cut off, of an execution
+-- that is over: of those that workflow_in_doubt shows.
 -- :acknowledged_at text
 update step_checkpoints
 set acknowledged_at = :acknowledged_at
 where
     workflow_execution_id = :workflow_execution_id
     and attempt > 0
+    and kind = 'STEP'
     and status = 'FAILED'
     and error_type = 'asyncio.exceptions:CancelledError'
     and event is null
+    and due_at is null
+    and started_at is not null
     and acknowledged_at is null
+    and not exists (
+        select 1
+        from step_checkpoints as later
+        where
+            later.workflow_execution_id = step_checkpoints.workflow_execution_id
+            and later.branch = step_checkpoints.branch
+            and later.step_index = step_checkpoints.step_index
+            and later.attempt > step_checkpoints.attempt
+    )
+    and not exists (
+        select 1
+        from step_checkpoints as undone
+        where
+            undone.workflow_execution_id = step_checkpoints.workflow_execution_id
+            and undone.branch = step_checkpoints.branch
+            and undone.step_index = step_checkpoints.step_index
+            and undone.attempt = 0
+            and undone.status = 'COMPENSATED'
+    )
     and exists (
         select 1
         from workflow_executions

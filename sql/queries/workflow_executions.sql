@@ -458,9 +458,9 @@ where queues.priority is not null;
 
 -- name: load_available(workflow_id, priority, now, passed_over, suspect_at, with_suspects, batch_size)
 -- The next executions of one queue that may be claimed, the longest waiting first,
--- but for some that this worker leaves alone (a JSON array of ids). A suspect was
--- taken over from dead workers so often that it may be what ended them; where one is
--- not wanted (:with_suspects is 0), they are passed over.
+-- but for some that this worker leaves alone (a JSON array of ids). A suspect was in
+-- the hands of workers that died, so often that it may be the cause. If :with_suspects
+-- is 0, suspects are passed over.
 -- :now text
 -- :passed_over text
 -- :suspect_at integer
@@ -621,12 +621,12 @@ where
 order by created_at, workflow_execution_id;
 
 -- name: load_at_work(workflow_execution_ids, suspect_at)
--- What a worker that died may have died of: of the executions in its hands (a JSON
--- array of ids), those of which code may have run then, and whether they are suspects.
--- One that is SUSPENDED only waited. So did one of which no function runs by its
--- records, and a step or a compensation waits for its next attempt, if the worker had
--- come that far: it began the attempt before, or it has written the execution's row
--- since it claimed it.
+-- Of the executions that a dead worker had (a JSON array of ids): those that it may
+-- have died of, since their code may have run then; and whether they are suspects. Two
+-- kinds are left out. One that is SUSPENDED only waited. One of which no step and no
+-- compensation runs, and one is paused until its next attempt, only waited, too. But
+-- the worker must have come that far: it began the paused attempt itself, or it wrote
+-- the execution's row after its claim. Otherwise it may have died in the replay.
 -- :workflow_execution_ids text
 -- :suspect_at integer
 -- =is_suspect integer
@@ -688,8 +688,8 @@ where
 
 -- name: count_recoveries(workflow_execution_ids, max_recoveries)
 -- The worker of these executions (a JSON array of ids) died with them in its hands,
--- and may have died of them. One of which that was so too often in a row is blocked,
--- with the reason. The + keeps SQLite from looking for them among all that are
+-- and may have died of them. An execution to which this happened too often in a row is
+-- blocked, with the reason. The + keeps SQLite from looking for them among all that are
 -- unfinished.
 -- :workflow_execution_ids text
 -- :max_recoveries integer

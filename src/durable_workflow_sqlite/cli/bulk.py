@@ -1,4 +1,4 @@
-"""The same thing done to one execution, or to many: shown first, then one at a time, summed up."""
+"""The same thing done to one execution, or to many: shown first, done, summed up."""
 
 from __future__ import annotations
 

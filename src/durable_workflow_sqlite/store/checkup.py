@@ -315,7 +315,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
                 f"{one.step_name} of {one.execution_id} ({one.error_type})"
                 for one in overview.not_undone
             ),
-            hint="mend what it failed of, then `durable-workflow retry FILE ID`; or undo it by"
+            hint="correct what made it fail, then `durable-workflow retry FILE ID`; or undo it by"
             " hand, then `durable-workflow acknowledge FILE ID`",
         )
     if overview.undoing_total:
@@ -328,7 +328,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
                 f" next try {_at(one.next_try_at)} ({one.error_message})"
                 for one in overview.undoing
             ),
-            hint="their compensations are tried until they succeed; mend what they fail of",
+            hint="their compensations are tried until they succeed; correct what makes them fail",
         )
     if overview.cut_off_total:
         yield Finding(
@@ -388,6 +388,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         )
     if not (
         overview.in_doubt_total
+        or overview.cut_off_total
         or overview.not_undone_total
         or overview.undoing_total
         or overview.blocked_total

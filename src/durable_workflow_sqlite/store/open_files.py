@@ -1,8 +1,9 @@
 """The files of an open database: whether they are still the ones that were opened.
 
 SQLite goes on writing to a file that was deleted or replaced, and what it writes there ends with
-the process (sqlite.org/howtocorrupt.html, 2.4). So the files are looked at before a transaction,
-at most every half millisecond, and what a log that is gone holds is saved at once.
+the process (sqlite.org/howtocorrupt.html, 2.4). So the files are looked at: before each transaction
+of a group, and before a read or a lone write if the last look is half a millisecond old. What a log
+that is gone holds is saved at once.
 
 While a connection is open, nobody deletes its log by right. The last connection that closes does,
 and who changes the journal mode, but both must have the database alone for it.

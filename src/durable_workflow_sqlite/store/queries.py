@@ -589,9 +589,7 @@ class Queries(Protocol):
         before_rowid: int,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, for those alone that workers leave alone, by an index that holds no
-        others.
-        """
+        """As pick_newest, but only blocked executions, by an index that holds no others."""
         ...
 
     def pick_not_undone(
@@ -607,8 +605,8 @@ class Queries(Protocol):
         before_rowid: int,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, for those alone of which a compensation failed for good, by an index
-        that holds no others.
+        """As pick_newest, but only executions with a compensation that failed for good, by an
+        index that holds no others.
         """
         ...
 
@@ -627,7 +625,7 @@ class Queries(Protocol):
         tag_value: str,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, for those alone that have a tag, by the index of the tags. Looks at
+        """As pick_newest, but only executions with a tag, by the index of the tags. Looks at
         all that have it.
         """
         ...
@@ -724,9 +722,9 @@ class Queries(Protocol):
     def load_taken_over(
         self, connection: sqlite3.Connection, *, least: int, row_limit: int
     ) -> list[LoadTakenOverRow]:
-        """Executions that were taken over from dead workers so often, with no progress in
-        between, the most often first; blocked ones are left out, and so are those
-        that only wait.
+        """Executions that dead workers may have died of at least :least times, with no progress
+        in between, the most often first. Blocked ones are left out, and so are those that
+        only wait.
         """
         ...
 
@@ -937,8 +935,8 @@ class Queries(Protocol):
     def acknowledge_cut_off(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str, acknowledged_at: str
     ) -> int:
-        """A person has found out what became of the steps of an execution that is over, which
-        were cut off.
+        """A person has found out what became of the steps that were cut off, of an execution
+        that is over: of those that workflow_in_doubt shows.
         """
         ...
 
@@ -1179,9 +1177,9 @@ class Queries(Protocol):
         batch_size: int,
     ) -> list[LoadAvailableRow]:
         """The next executions of one queue that may be claimed, the longest waiting first,
-        but for some that this worker leaves alone (a JSON array of ids). A suspect was
-        taken over from dead workers so often that it may be what ended them; where one is
-        not wanted (:with_suspects is 0), they are passed over.
+        but for some that this worker leaves alone (a JSON array of ids). A suspect was in
+        the hands of workers that died, so often that it may be the cause. If :with_suspects
+        is 0, suspects are passed over.
         """
         ...
 
@@ -1213,12 +1211,12 @@ class Queries(Protocol):
     def load_at_work(
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str, suspect_at: int
     ) -> list[LoadAtWorkRow]:
-        """What a worker that died may have died of: of the executions in its hands (a JSON
-        array of ids), those of which code may have run then, and whether they are suspects.
-        One that is SUSPENDED only waited. So did one of which no function runs by its
-        records, and a step or a compensation waits for its next attempt, if the worker had
-        come that far: it began the attempt before, or it has written the execution's row
-        since it claimed it.
+        """Of the executions that a dead worker had (a JSON array of ids): those that it may
+        have died of, since their code may have run then; and whether they are suspects. Two
+        kinds are left out. One that is SUSPENDED only waited. One of which no step and no
+        compensation runs, and one is paused until its next attempt, only waited, too. But
+        the worker must have come that far: it began the paused attempt itself, or it wrote
+        the execution's row after its claim. Otherwise it may have died in the replay.
         """
         ...
 
@@ -1226,8 +1224,8 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str, max_recoveries: int
     ) -> list[CountRecoveriesRow]:
         """The worker of these executions (a JSON array of ids) died with them in its hands,
-        and may have died of them. One of which that was so too often in a row is blocked,
-        with the reason. The + keeps SQLite from looking for them among all that are
+        and may have died of them. An execution to which this happened too often in a row is
+        blocked, with the reason. The + keeps SQLite from looking for them among all that are
         unfinished.
         """
         ...
