@@ -673,6 +673,15 @@ select count(*) as total
 from workflow_in_doubt
 where step_status = 'FAILED' and status != 'COMPLETED';
 
+-- name: count_cut_off_of(workflow_execution_id)$
+-- How many steps of an execution were cut off, and nobody has dealt with that.
+-- =total integer
+select count(*) as total
+from workflow_in_doubt
+where
+    workflow_execution_id = :workflow_execution_id
+    and step_status = 'FAILED';
+
 -- name: load_blocked_with_reasons(row_limit)
 -- Executions that workers leave alone, and why, the oldest foremost.
 -- @scan workflow_executions: an index that holds only those

@@ -228,39 +228,11 @@ where
 update step_checkpoints
 set acknowledged_at = :acknowledged_at
 where
-    workflow_execution_id = :workflow_execution_id
-    and attempt > 0
-    and kind = 'STEP'
-    and status = 'FAILED'
-    and error_type = 'asyncio.exceptions:CancelledError'
-    and event is null
-    and due_at is null
-    and started_at is not null
-    and acknowledged_at is null
-    and not exists (
-        select 1
-        from step_checkpoints as later
+    id in (
+        select checkpoint_id
+        from workflow_in_doubt
         where
-            later.workflow_execution_id = step_checkpoints.workflow_execution_id
-            and later.branch = step_checkpoints.branch
-            and later.step_index = step_checkpoints.step_index
-            and later.attempt > step_checkpoints.attempt
-    )
-    and not exists (
-        select 1
-        from step_checkpoints as undone
-        where
-            undone.workflow_execution_id = step_checkpoints.workflow_execution_id
-            and undone.branch = step_checkpoints.branch
-            and undone.step_index = step_checkpoints.step_index
-            and undone.attempt = 0
-            and undone.status = 'COMPENSATED'
-    )
-    and exists (
-        select 1
-        from workflow_executions
-        where
-            workflow_executions.workflow_execution_id
-            = step_checkpoints.workflow_execution_id
-            and workflow_executions.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+            workflow_execution_id = :workflow_execution_id
+            and step_status = 'FAILED'
+            and status in ('COMPLETED', 'FAILED', 'CANCELLED')
     );

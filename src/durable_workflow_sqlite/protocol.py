@@ -151,7 +151,7 @@ class CheckpointStore(Protocol):
         """A number that changes when there may be something new.
 
         This is so when another worker has written, or when a signal or a new execution for the
-        queue came through this store (more than one engine may use it). It is fast, without I/O.
+        queue came through this store (more than one engine may use it). It is fast.
         """
         ...
 

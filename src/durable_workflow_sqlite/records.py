@@ -19,6 +19,9 @@ import msgspec
 MAX_IDENTIFIER_LENGTH: Final = 256
 MAX_INTEGER: Final = 2**63 - 1
 COMPENSATION_SUFFIX: Final = ":compensate"
+CUT_OFF: Final = "asyncio.exceptions:CancelledError"
+"""The error of an attempt that was cut off: the workflow cancelled it, or ended without it."""
+
 CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
 
@@ -46,7 +49,10 @@ TERMINAL_STATUSES: Final = frozenset(
 
 
 class StepStatus(StrEnum):
-    """INTENT is written before an attempt, COMPLETED or FAILED after it."""
+    """INTENT is written before an attempt, COMPLETED or FAILED after it.
+
+    COMPENSATED: a compensation that has succeeded, or that a person has done by hand.
+    """
 
     INTENT = "INTENT"
     COMPLETED = "COMPLETED"
@@ -181,6 +187,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     A compensation is attempt 0 of the step that it undoes, named `STEP:compensate`.
     `id` is given by the store, and is ignored when checkpoints are saved.
+    `input_data` is, of a compensation, the number of its attempt; of a wait that names a type, what
+    payload it takes; else None.
     `due_at` is when a SLEEP or the wait for a SIGNAL ends, and when a FAILED attempt is retried.
     `event` numbers the outcomes that reached the workflow function, from 1, in the order in which
     they came. It is None before the outcome, for an attempt that is retried, for a compensation,

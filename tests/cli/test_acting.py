@@ -7,6 +7,9 @@ from pathlib import Path
 
 from tests.cli.conftest import a_worker, lines, refusal, run, wait_until
 
+AS_WRITTEN = '{"by": "kim", "sum": 1.10, "paid": 12345678901234567890.0}'
+"""A payload that would be another text if it were read and written again."""
+
 
 def status_of(file: Path, order_id: str) -> str:
     found = json.loads(run("show", file, order_id, "--json").stdout)
@@ -16,11 +19,11 @@ def status_of(file: Path, order_id: str) -> str:
 
 def test_a_signal_lets_a_stuck_order_go_on(file: Path) -> None:
     with a_worker(file):
-        assert lines("signal", file, "order-WAIT-1", "approved", '{"by": "kim"}')
+        assert lines("signal", file, "order-WAIT-1", "approved", AS_WRITTEN)
         wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")
     delivered = [line for line in lines("show", file, "order-WAIT-1") if line[0] == "signal"]
     assert [(line[1], line[2], line[4]) for line in delivered] == [
-        ("approved", "DELIVERED", '{"by":"kim"}')
+        ("approved", "DELIVERED", AS_WRITTEN)
     ]
 
 

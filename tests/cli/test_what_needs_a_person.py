@@ -201,6 +201,42 @@ def test_what_a_person_has_dealt_with_is_off_the_lists_and_never_run_again(file:
     assert "@" in acts[0][2]
 
 
+def test_what_was_cut_off_is_offered_until_it_is_dealt_with(file: Path) -> None:
+    """`ok` stands only where there is nothing to deal with."""
+    with closing(sqlite3.connect(file)) as connection:
+        for table in (
+            "step_checkpoints",
+            "workflow_timers",
+            "workflow_tags",
+            "workflow_executions",
+        ):
+            connection.execute(f"delete from {table} where workflow_execution_id != 'cut'")
+        connection.commit()
+    assert findings(file)["cut-off"][0] == "warning"
+    assert "executions" not in findings(file)
+    with TestClient(dashboard.app(file), base_url="http://127.0.0.1:8642") as client:
+        assert "/acknowledge?id=cut" in client.get("/execution?id=cut").text
+        assert lines("acknowledge", file, "cut")
+        assert "/acknowledge?id=cut" not in client.get("/execution?id=cut").text
+    assert findings(file)["executions"][0] == "ok"
+
+
+@pytest.mark.parametrize("name", [" kim", "kim\n", "", "k" * 300])
+def test_whatever_the_user_is_called_an_act_is_done(
+    file: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: name)
+
+    async def act() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, []) as engine:
+                assert await engine.acknowledge("cut") == 1
+            (entry,) = await store.load_audit_log("cut")
+            assert entry.actor.startswith(name.strip()[:256])
+
+    asyncio.run(act())
+
+
 def test_executions_are_found_by_their_tags(file: Path) -> None:
     def ids(*arguments: str) -> list[str]:
         return [one for (one,) in lines("list", file, "-o", "id", *arguments)]

@@ -592,6 +592,7 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}
+    (cut_off, *_) = queries.load_steps_cut_off(filled, row_limit=1)
     for name in (
         "count_ids",
         "count_pending_timers",
@@ -599,11 +600,19 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         "count_steps_cut_off",
         "count_blocked",
         "count_in_trouble",
+        "count_cut_off_of",
         "count_not_undone",
         "count_undoing",
         "count_taken_over",
     ):
-        arguments = {"id_from": "", "id_before": "~", "at_most": 9, "living": "[]", "least": 2}
+        arguments = {
+            "workflow_execution_id": cut_off.workflow_execution_id,
+            "id_from": "",
+            "id_before": "~",
+            "at_most": 9,
+            "living": "[]",
+            "least": 2,
+        }
         count = getattr(queries, name)(filled, **arguments)
         assert type(count) is int, "a count always gives its row"
         assert count > 0

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from durable_workflow_sqlite.cli.bulk import FROM_PIPE, Deed, How, perform
 from durable_workflow_sqlite.cli.choosing import Chosen
 from durable_workflow_sqlite.cli.output import WrongUsageError, command, say
+from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
-from durable_workflow_sqlite.records import ExecutionStatus
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
 
 _GOING_ON = ("PENDING", "RUNNING", "SUSPENDED")
-_OVER = ("COMPLETED", "FAILED", "CANCELLED")
+_OVER = tuple(sorted(TERMINAL_STATUSES))
 
 
 def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
@@ -140,12 +140,12 @@ def _addressed(words: Sequence[str], chosen: Chosen) -> tuple[list[str], tuple[s
             )
 
 
-def _parsed(payload: str | None) -> Any:
+def _parsed(payload: str | None) -> msgspec.Raw | None:
     if payload is None:
         return None
     try:
-        return msgspec.json.decode(payload)
-    except msgspec.DecodeError as error:
+        return payloads.from_text(payload)
+    except ValueError as error:
         raise ValueError(
             f"the payload {payload!r} is not JSON ({error}); a string needs its own quotes:"
             f""" '"{payload}"'"""

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from durable_workflow_sqlite.dashboard.reading import Reader
 from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
+from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
@@ -139,12 +139,9 @@ def _who(request: Request) -> str:
 async def _signal(engine: DurableEngine, form: dict[str, str], _: str) -> str:
     text = form.get("payload", "").strip() or "null"
     try:
-        value: object = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError) as error:
+        value = payloads.from_text(text)
+    except ValueError as error:
         raise _RefusedError(f"The payload is not JSON: {error}. Write text in quotes.") from None
-    if value is not None:
-        # As it was written: to read it and to write it again could change its numbers.
-        value = msgspec.Raw(text.encode())
     await engine.send_signal(form["id"], form.get("name", ""), value)
     return "signalled"
 

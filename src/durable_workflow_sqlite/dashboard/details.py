@@ -9,11 +9,10 @@ from urllib.parse import urlencode
 
 from durable_workflow_sqlite.dashboard.standing import error_text, standing
 from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
-from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus, StepStatus
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store.inspection import ExecutionDetails
 
 SIGNALS_SHOWN = 100
-CUT_OFF_ERROR = "asyncio.exceptions:CancelledError"
 
 
 class Links(NamedTuple):
@@ -70,16 +69,9 @@ def details_of(
         "can_retry": is_blocked
         or (summary.status == ExecutionStatus.FAILED and not found.compensations)
         or found.is_not_undone,
-        "can_acknowledge": is_final and (found.is_not_undone or _was_cut_off(found)),
+        "can_acknowledge": is_final and (found.is_not_undone or found.steps_cut_off > 0),
         "announce": f"{summary.status.lower()}. {says.headline}",
     }
-
-
-def _was_cut_off(found: ExecutionDetails) -> bool:
-    """Whether a step of it was cut off, and perhaps nobody has dealt with that yet."""
-    return any(
-        one.status == StepStatus.FAILED and one.error_type == CUT_OFF_ERROR for one in found.steps
-    )
 
 
 def payload_of(found: ExecutionDetails, query: Mapping[str, str]) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from durable_workflow_sqlite.records import AuditEntry
+from durable_workflow_sqlite.records import MAX_IDENTIFIER_LENGTH, AuditEntry
 
 
 def entry(
@@ -33,6 +33,8 @@ def this_user() -> str:
     """`USER@MACHINE`, as far as the process can tell."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container often has no name for its user
+    except (ImportError, KeyError, OSError):  # a container often has no name for its user
         user = f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
-    return f"{user}@{socket.gethostname()}"
+    # Whatever a machine names its users: an act must not fail for it.
+    text = "".join(one if one.isprintable() else "?" for one in f"{user}@{socket.gethostname()}")
+    return text.strip()[:MAX_IDENTIFIER_LENGTH].rstrip()

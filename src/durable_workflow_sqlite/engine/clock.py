@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 LOOK_AGAIN_AFTER_S: Final = 5.0
@@ -98,3 +98,11 @@ class Scheduler:
             if not future.done():
                 future.set_result(None)
         self._sleep()
+
+
+def later(time: datetime, delay: timedelta) -> datetime:
+    """That much later; at the end of time, where there is no such time."""
+    try:
+        return time + delay
+    except OverflowError:
+        return datetime.max.replace(tzinfo=time.tzinfo)

@@ -10,10 +10,10 @@ import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
 from durable_workflow_sqlite.engine.body import is_of_a_step, is_refused
+from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
-from durable_workflow_sqlite.engine.steps import later
 from durable_workflow_sqlite.errors import (
     SerializationError,
     StepFailedError,

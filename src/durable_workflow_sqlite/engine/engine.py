@@ -153,7 +153,8 @@ class DurableEngine:
     async def open(self) -> RecoveryResult:
         """Start the engine, and recover what was interrupted; `async with` calls it.
 
-        The engine may be used while it opens: by the steps that it recovers, too.
+        The engine may be used while it opens. What it recovers, or is given to run, begins once it
+        is open.
         """
         refuse_in_a_workflow_function()
         running_loop(of="an engine")

@@ -12,6 +12,7 @@ import msgspec
 from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
+    CUT_OFF,
     Record,
     StepCheckpoint,
     StepKind,
@@ -24,9 +25,6 @@ Place = tuple[str, int]
 
 TIMERS: Final = "$timers"
 """The branch of the timers of a workflow function's event loop: `asyncio.sleep`, `timeout`."""
-
-CUT_OFF: Final = "asyncio.exceptions:CancelledError"
-"""The error of an attempt that was cut off: the workflow cancelled it, or ended without it."""
 
 HOW_TO_MEND: Final = (
     "Run it with the code that it was started with, or give changed code a new version. If the code"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, copy_context
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -91,7 +91,7 @@ class Opened:
         self._observers = settings.observers
         self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
         self._closing: asyncio.Task[None] | None = None
-        self._held: list[Execution] | None = []
+        self._held: list[tuple[Execution, Context]] | None = []
         """What is launched while the engine opens, and begins after that: in `async with ... as
         engine`, the name that a step may use is bound then."""
         self._environment = Environment(
@@ -133,10 +133,10 @@ class Opened:
         asyncio.get_running_loop().call_soon(self._begin, held)
         return result
 
-    def _begin(self, held: list[Execution] | None) -> None:
-        for one in (held or ())[:BEGUN_A_TURN]:
+    def _begin(self, held: list[tuple[Execution, Context]] | None) -> None:
+        for one, context in (held or ())[:BEGUN_A_TURN]:
             if one.trouble is None:
-                one.begin()
+                context.run(one.begin)
         if held and len(held) > BEGUN_A_TURN:
             asyncio.get_running_loop().call_soon(self._begin, held[BEGUN_A_TURN:])
 
@@ -186,7 +186,7 @@ class Opened:
         if self._held is None:
             execution.begin()
         else:
-            self._held.append(execution)
+            self._held.append((execution, copy_context()))  # of whoever starts it
         return execution
 
     def _not_launched(self, execution_id: str) -> None:
@@ -312,13 +312,14 @@ async def _until_they_leave(running: list[Execution], timeout_s: float | None) -
     try:
         _, staying = await asyncio.wait(outcomes, timeout=first_s)
         if staying and is_long:
-            acting = functions_that_run(running) or acting  # some begin as it is told to stop
+            still = functions_that_run(running)
             _log.warning(
                 "stopping, and waiting%s for %s. Ctrl-C, or a second SIGTERM, ends the program"
                 " without waiting; what is left then is in doubt, and runs again",
                 "" if timeout_s is None else f" up to {timeout_s:g} s",
-                in_words(acting),
+                in_words(still),
             )
+            acting = still or acting
             left_s = None if timeout_s is None else timeout_s - TELL_AFTER_S
             await asyncio.wait(staying, timeout=left_s)
     except (asyncio.CancelledError, KeyboardInterrupt):

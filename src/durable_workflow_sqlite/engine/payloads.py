@@ -94,6 +94,16 @@ def misfit(waits: Iterable[StepCheckpoint], payload: str) -> str | None:
     return reason
 
 
+def from_text(text: str) -> msgspec.Raw | None:
+    """What somebody wrote as JSON, to be sent as it was written. Raises ValueError for no JSON."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError) as error:
+        raise ValueError(str(error)) from None
+    # To read it and to write it again could change its numbers.
+    return None if value is None else msgspec.Raw(text.encode())
+
+
 def _kind_of(payload: str) -> str:
     first = payload.lstrip()[:1]
     kinds = {"n": "null", "t": "boolean", "f": "boolean", '"': "string", "[": "array"}

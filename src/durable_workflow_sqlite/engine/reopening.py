@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from durable_workflow_sqlite.engine.steps import later
+from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.records import (
     Record,

@@ -55,7 +55,6 @@ class Run:
         "_untold",
         "claim",
         "environment",
-        "has_let_go",
         "history",
         "id",
         "interruption",
@@ -82,8 +81,6 @@ class Run:
         self.history = history
         self.slots: Slots | None = None
         """Where it holds one while its code runs; None if it was started here, and not taken on."""
-        self.has_let_go = False
-        """Whether it has waited, or has ended: others may have been taken on in its place."""
         self._is_without_slot = False
         self.steps_begun = 0
         self.interruption: Interruption | None = None
@@ -337,7 +334,7 @@ class Run:
 
     def let_go_of_slot(self) -> None:
         """It only waits: others may be taken on in its place."""
-        self.has_let_go = self._is_without_slot = True
+        self._is_without_slot = True
         if self.slots is not None:
             self.slots.lend(self.id)
 

@@ -19,9 +19,10 @@ from durable_workflow_sqlite.engine.actions import (
     reference,
     thread_for,
 )
+from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import History, Place
 from durable_workflow_sqlite.engine.operations import StepCall
-from durable_workflow_sqlite.engine.steps import CutOff, later, perform_step
+from durable_workflow_sqlite.engine.steps import CutOff, perform_step
 from durable_workflow_sqlite.errors import (
     CompensationError,
     NonDeterminismError,
@@ -271,6 +272,7 @@ class Saga:
                     due_at=None if delay is None else later(now, delay),
                 )
                 await run.save(outcome)
+                self.has_begun = False
                 self._log(outcome, attempt, delay)
                 if outcome.due_at is not None and delay is not None:
                     environment.observers.tell("on_compensation_retry", outcome, error, delay)
@@ -285,6 +287,7 @@ class Saga:
                     completed_at=run.completion_time(),
                 )
                 await run.save_undone(outcome)
+                self.has_begun = False
             elapsed = timedelta(0)
             if outcome.completed_at is not None and outcome.started_at is not None:
                 elapsed = outcome.completed_at - outcome.started_at

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.opened import Opened
-from durable_workflow_sqlite.engine.steps import later
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.errors import ExecutionConflictError
 from durable_workflow_sqlite.records import (

@@ -18,7 +18,7 @@ from durable_workflow_sqlite.engine.actions import (
     reference,
     thread_for,
 )
-from durable_workflow_sqlite.engine.history import CUT_OFF
+from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_news import (
@@ -33,7 +33,7 @@ from durable_workflow_sqlite.errors import (
     StepFailedError,
     StepTimeoutError,
 )
-from durable_workflow_sqlite.records import Record, StepCheckpoint, StepStatus
+from durable_workflow_sqlite.records import CUT_OFF, Record, StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -359,10 +359,3 @@ def _with_ids(error: SerializationError, run: Run, call: StepCall) -> Serializat
     error.step_name = call.name
     error.branch, error.step_index = call.place
     return error
-
-
-def later(time: datetime, delay: timedelta) -> datetime:
-    try:
-        return time + delay
-    except OverflowError:
-        return datetime.max.replace(tzinfo=time.tzinfo)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import TIMERS
 from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError
 from durable_workflow_sqlite.records import (
@@ -68,11 +69,7 @@ def deadline_of(run: Run, end: datetime | timedelta) -> datetime:
             if end.year == MINYEAR:
                 return datetime.min.replace(tzinfo=UTC)
             return datetime.max.replace(tzinfo=UTC)
-    now = run.environment.clock.now()
-    try:
-        return now + end
-    except OverflowError:
-        return datetime.max.replace(tzinfo=now.tzinfo)
+    return later(run.environment.clock.now(), end)
 
 
 def read_payload(execution_id: str, call: WaitCall, payload: str | None) -> Any:

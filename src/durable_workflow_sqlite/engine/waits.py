@@ -17,7 +17,6 @@ import msgspec
 from durable_workflow_sqlite.engine.alarm import Alarm
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.failures import error_type
-from durable_workflow_sqlite.engine.history import CUT_OFF
 from durable_workflow_sqlite.engine.operations import WaitCall
 from durable_workflow_sqlite.engine.payloads import wanted
 from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
@@ -37,6 +36,7 @@ from durable_workflow_sqlite.errors import (
     StoreFullError,
 )
 from durable_workflow_sqlite.records import (
+    CUT_OFF,
     Record,
     SignalStatus,
     StepCheckpoint,

@@ -18,7 +18,7 @@ from durable_workflow_sqlite.store.connection import LOG_BYTES
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.migrations import migrate
 from durable_workflow_sqlite.store.sql import load_queries
-from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
+from durable_workflow_sqlite.store.worker_lock import lock_files
 
 LATE: Final = timedelta(minutes=1)
 """A timer that nobody noticed for so long says that no worker runs, or that it has no room."""
@@ -262,10 +262,7 @@ def _signals(inspector: Inspector) -> Iterator[Finding]:
 
 def _workers(inspector: Inspector) -> Iterator[Finding]:
     files = lock_files(inspector.path)
-    try:
-        living = {worker for worker in files if is_locked(inspector.path, worker)}
-    except OSError as error:
-        raise StoreError(f"cannot tell which workers live: {error}") from error
+    living = inspector.living(files)
     orphans = sorted(set(files) - living)
     yield Finding(
         level=Level.NOTE,

@@ -114,7 +114,7 @@ class GroupCommit:
         waits_for_disk: bool,
         bound_to_thread: bool,
         checkpointer: Checkpointer | None,
-        is_intact: Callable[[], bool] = lambda: True,
+        is_intact: Callable[[], bool],
     ) -> None:
         self._connection = connection
         self._path = None if files is None else files.database

@@ -25,6 +25,9 @@ from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     TERMINAL_STATUSES,
     ExecutionStatus,
+    SignalStatus,
+    StepStatus,
+    TimerStatus,
     check_integer,
     check_time,
 )
@@ -34,7 +37,7 @@ from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.lost_rows import Gap, gaps
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
-from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
+from durable_workflow_sqlite.store.rows import json_array, text_to_time, time_to_text
 from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
@@ -320,6 +323,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the file knows of one execution.
 
     steps: every attempt, in the order of their beginnings. compensations: those, likewise.
+    steps_cut_off: how many steps were cut off, and nobody has dealt with that.
     tags: what it was given to find it by. audit_log: what people did to it, but for signals.
     problems: what in its rows no engine can read, in short sentences.
     """
@@ -337,6 +341,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     compensations: tuple[StepAttempt, ...]
     timers: tuple[Timer, ...]
     signals: tuple[Signal, ...]
+    steps_cut_off: int
     tags: dict[str, str]
     audit_log: tuple[Act, ...]
     problems: tuple[str, ...]
@@ -556,7 +561,9 @@ class Inspector:
                 row.workflow_execution_id
                 for row in self._queries.match_rows(
                     connection,
-                    workflow_execution_ids=_json([row.workflow_execution_id for row in picked]),
+                    workflow_execution_ids=json_array(
+                        [row.workflow_execution_id for row in picked]
+                    ),
                     changed_from=_from(selection.changed_after),
                     changed_before=_before(selection.changed_before),
                     error_text=selection.error,
@@ -588,7 +595,9 @@ class Inspector:
             pick = queries.pick_in_range
         return pick(
             connection,
-            statuses=_json(sorted(map(str, selection.statuses))) if selection.statuses else None,
+            statuses=json_array(sorted(map(str, selection.statuses)))
+            if selection.statuses
+            else None,
             workflow_type=selection.workflow_type,
             id_from=prefix,
             id_before=None if prefix is None else prefix + LAST_CHARACTER,
@@ -605,14 +614,17 @@ class Inspector:
             if data is None:
                 return None
             (row,) = self._queries.load_summaries(
-                connection, workflow_execution_ids=_json([execution_id])
+                connection, workflow_execution_ids=json_array([execution_id])
             )
             steps = self._queries.load_checkpoints(connection, workflow_execution_id=execution_id)
             timers = self._queries.load_timers(connection, workflow_execution_id=execution_id)
             signals = self._queries.load_signals(connection, workflow_execution_id=execution_id)
             claim = self._queries.load_claim(connection, workflow_execution_id=execution_id)
-            tags = self._queries.load_tags(connection, workflow_execution_ids=_json([execution_id]))
+            tags = self._queries.load_tags(
+                connection, workflow_execution_ids=json_array([execution_id])
+            )
             acts = self._queries.load_audit_log(connection, workflow_execution_id=execution_id)
+            cut_off = self._queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
         steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
         problems = _Problems()
         problems.status("status", row.status, _EXECUTION_STATUSES)
@@ -686,6 +698,7 @@ class Inspector:
                 )
                 for signal in signals
             ),
+            steps_cut_off=cut_off or 0,
             tags={tag.name: tag.value for tag in tags},
             audit_log=tuple(
                 Act(
@@ -713,7 +726,7 @@ class Inspector:
                 )
                 for row in self._queries.count_prunable(
                     connection,
-                    statuses=_json(sorted(map(str, statuses))),
+                    statuses=json_array(sorted(map(str, statuses))),
                     before=time_to_text(before),
                 )
             ]
@@ -724,7 +737,7 @@ class Inspector:
 
     def count_living_workers(self) -> int:
         """How many workers have the file open."""
-        return sum(map(self._is_alive, lock_files(self._path)))
+        return len(self.living(lock_files(self._path)))
 
     # What `checkup` looks at
 
@@ -829,7 +842,9 @@ class Inspector:
     ) -> tuple[ExecutionSummary, ...]:
         found = {
             row.workflow_execution_id: _summary(row)
-            for row in self._queries.load_summaries(connection, workflow_execution_ids=_json(ids))
+            for row in self._queries.load_summaries(
+                connection, workflow_execution_ids=json_array(ids)
+            )
         }
         return tuple(found[one] for one in ids if one in found)
 
@@ -844,7 +859,7 @@ class Inspector:
 
     def _living_workers(self, connection: sqlite3.Connection) -> str:
         workers = [row.worker_id for row in self._queries.load_claiming_workers(connection)]
-        return _json([one for one in workers if self._is_alive(one)])
+        return json_array([one for one in workers if self._is_alive(one)])
 
     def _is_alive(self, worker_id: str) -> bool:
         try:
@@ -865,16 +880,10 @@ def _before(time: datetime | None) -> str:
     return LAST_CHARACTER if time is None else time_to_text(time)
 
 
-def _json(texts: list[str]) -> str:
-    return msgspec.json.encode(texts).decode()
-
-
-_EXECUTION_STATUSES: Final = frozenset(
-    {"PENDING", "RUNNING", "SUSPENDED", "COMPLETED", "FAILED", "COMPENSATING", "CANCELLED"}
-)
-_STEP_STATUSES: Final = frozenset({"INTENT", "COMPLETED", "FAILED", "COMPENSATED"})
-_TIMER_STATUSES: Final = frozenset({"PENDING", "FIRED", "CANCELLED"})
-_SIGNAL_STATUSES: Final = frozenset({"PENDING", "DELIVERED", "EXPIRED", "REFUSED"})
+_EXECUTION_STATUSES: Final = frozenset(ExecutionStatus)
+_STEP_STATUSES: Final = frozenset(StepStatus)
+_TIMER_STATUSES: Final = frozenset(TimerStatus)
+_SIGNAL_STATUSES: Final = frozenset(SignalStatus)
 
 
 class _Problems:

@@ -709,6 +709,12 @@ class Queries(Protocol):
         """How many rows load_steps_cut_off has to give."""
         ...
 
+    def count_cut_off_of(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int | None:
+        """How many steps of an execution were cut off, and nobody has dealt with that."""
+        ...
+
     def load_blocked_with_reasons(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadBlockedWithReasonsRow]:

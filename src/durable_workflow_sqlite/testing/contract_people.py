@@ -10,8 +10,10 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionStatus,
     StepCheckpoint,
+    StepKind,
     StepStatus,
 )
+from durable_workflow_sqlite.records import CUT_OFF
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     MINUTE,
@@ -23,8 +25,6 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_signal,
     over_a_store,
 )
-
-CUT_OFF = "asyncio.exceptions:CancelledError"
 
 
 class PeopleContract(StoreContract):
@@ -114,11 +114,13 @@ class PeopleContract(StoreContract):
                 _failed(one, 0, attempt=0),
                 _failed(one, 1, error_type=CUT_OFF),
                 _failed(one, 2, error_type="builtins:ValueError", event=2),
+                _failed(one, 3, error_type=CUT_OFF, kind=StepKind.SIGNAL),
             )
             assert await store.acknowledge(one, _entry("acknowledge", one), now=NOON) == 2
             assert [found.status for found in await store.load_checkpoints(one)] == [
                 StepStatus.COMPENSATED,
                 StepStatus.COMPLETED,
+                StepStatus.FAILED,
                 StepStatus.FAILED,
                 StepStatus.FAILED,
             ]

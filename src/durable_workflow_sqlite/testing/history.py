@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from durable_workflow_sqlite.engine.history import CUT_OFF, TIMERS
+from durable_workflow_sqlite.engine.history import TIMERS
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
+    CUT_OFF,
     StepCheckpoint,
     StepKind,
     StepStatus,
