@@ -250,7 +250,7 @@ def test_a_signal_goes_to_all_that_are_chosen(stocks: Path) -> None:
     done = piped("stock-W-1\n", "signal", stocks, "-", "other")
     assert (done.returncode, done.stdout) == (0, "sent other to 1\n")
     came = [line[1:5:3] for line in lines("show", stocks, "stock-W-1") if line[0] == "signal"]
-    assert came == [["approved", '{"by":"kim"}'], ["other", "null"]]
+    assert came == [["approved", '{"by": "kim"}'], ["other", "null"]]
 
 
 def test_unblock_is_for_blocked_ones_alone(stocks: Path) -> None:
