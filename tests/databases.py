@@ -33,20 +33,3 @@ def new_database(file: Path) -> Path:
     with file.open("xb") as copy:
         copy.write(_bytes())
     return file
-
-
-def new_in_memory() -> sqlite3.Connection:
-    """One in memory, for any thread."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.deserialize(_in_memory())
-    return connection
-
-
-@functools.cache
-def _in_memory() -> bytes:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        migrate(connection)
-        return connection.serialize()
-    finally:
-        connection.close()

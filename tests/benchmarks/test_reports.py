@@ -133,6 +133,7 @@ def test_commits_are_counted_in_either_kind_of_file(tmp_path: Path, journal_mode
         assert peer.written_per_step(file, run) == {"rows": {"done": 2}, "commits": 1}
 
 
+@pytest.mark.campaign
 def test_the_sleepers_are_woken_and_their_worker_is_measured() -> None:
     sizes = ("--sleepers", "40", "--seconds", "0.2", "--started", "20")
     done = subprocess.run(

@@ -96,6 +96,7 @@ def test_every_work_is_listed_here() -> None:
     assert works == set(KEYS)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("work", KEYS)
 def test_a_work_runs_and_gives_its_figures(work: str, tmp_path: Path) -> None:
     side, name = work.split(".")

@@ -21,10 +21,13 @@ from tests.dashboard.conftest import approval
 from tests.dashboard.test_actions import signals
 from tests.hostile import HOSTILE, fill
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="needs a browser: apt-get install chromium chromium-driver",
-)
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None,
+        reason="needs a browser: apt-get install chromium chromium-driver",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

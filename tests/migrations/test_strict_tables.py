@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate
-from tests.databases import new_in_memory
+from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, open_in_memory
 from tests.migrations.content import migrate_to
 
 NOON = "2026-01-01T12:00:00.000000Z"
@@ -19,7 +18,7 @@ NOON = "2026-01-01T12:00:00.000000Z"
 @pytest.fixture
 def strict() -> Iterator[sqlite3.Connection]:
     """A database of today, with one of each."""
-    with closing(new_in_memory()) as connection:
+    with closing(open_in_memory()) as connection:
         connection.execute("pragma foreign_keys = on")
         for statement in (
             "insert into workflows (workflow_id, workflow_type) values ('order:1', 'order')",

@@ -29,7 +29,7 @@ from tests.properties.simulation import (
 
 PARTS = 8
 SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "2400"))
-A_FEW = 100
+A_FEW = 50
 TO_FIND_A_PLANT = 2000
 
 unhurried = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import copy, copytree
 
 import pytest
 
+import generate
 from durable_workflow_sqlite import SCHEMA_VERSION
 from generate import COLUMNS, MIGRATIONS, QUERIES, ROOT, generated
 from generate_queries import OUTPUT
@@ -22,30 +23,37 @@ NEXT = f"{SCHEMA_VERSION + 1:03}_add_notes.sql"
 NOTES = "-- What people say.\ncreate table notes (words text);\n"
 NOTES_MEANING = "\n-- notes: what people say\n-- words  what one said\n"
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+
+
+Run = Callable[..., Done]
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    project = tmp_path / "project"
-    for folder in ("tools", "sql", str(OUTPUT.parent)):
-        copytree(ROOT / folder, project / folder)
-    (project / DOCUMENT).parent.mkdir()
-    for file in ("pyproject.toml", str(DOCUMENT)):
-        copy(ROOT / file, project / file)
-    return project
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what it reads and writes; it works there."""
+    monkeypatch.chdir(ROOT)
+    for folder in ("sql", str(OUTPUT.parent)):
+        copytree(folder, tmp_path / folder)
+    (tmp_path / DOCUMENT).parent.mkdir()
+    for file in (DOCUMENT, Path("pyproject.toml")):
+        copy(file, tmp_path / file)
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
-def run(project: Path) -> Run:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, project / "tools" / "generate.py", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["generate.py", *arguments])
+        code = generate.main()
+        said = capsys.readouterr()
+        assert said.err == ""
+        return Done(code, said.out)
 
     return run
 
@@ -61,7 +69,6 @@ def refusal(project: Path, run: Run) -> str:
     for arguments in ([], ["--check"]):
         refused = run(*arguments)
         assert refused.returncode == 1
-        assert refused.stderr == ""
         assert written(project) == before
         said.add(refused.stdout)
     (message,) = said

@@ -30,10 +30,10 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     WorkflowTimer,
 )
+from durable_workflow_sqlite.store.migrations import open_in_memory
 from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
 from durable_workflow_sqlite.store.sql import QUERIES_DIR, load_queries
 from query_files import Query, read_queries
-from tests.databases import new_in_memory
 
 FILES = sorted(QUERIES_DIR.glob("*.sql"))
 QUERIES = [query for path in FILES for query in read_queries(path)]
@@ -54,7 +54,7 @@ def code_of(query: Query) -> str:
 @pytest.fixture
 def empty() -> Iterator[sqlite3.Connection]:
     """A migrated database."""
-    with closing(new_in_memory()) as connection:
+    with closing(open_in_memory()) as connection:
         yield connection
 
 

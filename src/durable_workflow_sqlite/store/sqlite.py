@@ -59,6 +59,7 @@ from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
     load_migrations,
     migrate,
+    open_in_memory,
     pending,
 )
 from durable_workflow_sqlite.store.open_files import OpenFiles
@@ -192,7 +193,7 @@ class SqliteCheckpointStore(CheckpointStore):
     @classmethod
     def in_memory(cls) -> SqliteCheckpointStore:
         """A store that ends with the process, for tests."""
-        return cls._opened(open_connection(":memory:"), "normal")
+        return cls._opened(open_in_memory(), "normal")
 
     @classmethod
     def _opened(cls, connection: sqlite3.Connection, synchronous: Synchronous) -> Self:
