@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -29,6 +30,17 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("DURABLE_WORKFLOW_DB", None)  # a developer's own
     use_the_named_loop()
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests are a million objects, which no collection needs to look at again.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # what is imported at the end may look at who refers to what
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:

@@ -396,6 +396,10 @@ def is_same(value: Any, other: Any) -> bool:
     """Equal, and of the same types throughout, as far as `repr` and the classes show."""
     if isinstance(value, set | frozenset):
         return type(value) is type(other) and sorted(map(repr, value)) == sorted(map(repr, other))
+    if type(value) is type(other) is dict:
+        return list(value) == list(other) and all(
+            is_same(one, other[key]) for key, one in value.items()
+        )
     if isinstance(value, pydantic.BaseModel):
         return type(value) is type(other) and bool(value == other)
     if isinstance(value, datetime):

@@ -225,7 +225,13 @@ async def _begin(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        one if one == "SQLITE_FULL" else pytest.param(one, marks=pytest.mark.campaign)
+        for one in KINDS
+    ],
+)
 def test_an_error_at_any_operation_fails_no_execution_and_passes(
     tmp_path: Path, kind: str, counts: Counter[str]
 ) -> None:

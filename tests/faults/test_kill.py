@@ -34,6 +34,7 @@ def check(crew: Crew, counts: Counter[str]) -> None:
     counts["executions taken to their end"] += len(crew.work)
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 @needs_linux
 @pytest.mark.parametrize("size", SIZES)

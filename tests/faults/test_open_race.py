@@ -52,12 +52,10 @@ def of_dart(file: Path) -> None:
 
 WRITERS = [
     fresh,
-    of_version(1),
     *(
-        pytest.param(of_version(number), marks=pytest.mark.campaign)
-        for number in range(2, SCHEMA_VERSION + 1)
+        pytest.param(write, marks=pytest.mark.campaign)
+        for write in (*map(of_version, range(1, SCHEMA_VERSION + 1)), of_dart)
     ),
-    of_dart,
 ]
 
 

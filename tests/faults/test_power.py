@@ -224,7 +224,9 @@ def _holes(cut: Cut, first: dict[str, Life]) -> Iterator[str]:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("synchronous", ["normal", "full"])
+@pytest.mark.parametrize(
+    "synchronous", ["normal", pytest.param("full", marks=pytest.mark.campaign)]
+)
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_a_power_cut_corrupts_nothing_and_loses_nothing_under_full(
     tmp_path: Path, synchronous: Literal["normal", "full"], seed: int, counts: Counter[str]

@@ -180,10 +180,9 @@ def test_a_query_may_be_added_and_edited(folder: Path, empty: sqlite3.Connection
 # What they give
 
 
-@pytest.fixture
-def filled(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """A file with records of every status, each column that may be null once null and once not."""
-    file = tmp_path / "workflows.db"
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    file = tmp_path_factory.mktemp("filled") / "workflows.db"
     # An execution is claimed while its store is open, and let go when it is closed.
     store = asyncio.run(_fill(file))
     try:
@@ -193,6 +192,14 @@ def filled(tmp_path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     finally:
         asyncio.run(store.close())
+
+
+@pytest.fixture
+def filled(original: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Records of every status, each column that may be null once null and once not."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        original.backup(connection)
+        yield connection
 
 
 async def _fill(file: Path) -> SqliteCheckpointStore:

@@ -22,11 +22,13 @@ class TestAFile(CheckpointStoreContract):
         return SqliteCheckpointStore.file(made(path))
 
 
+@pytest.mark.campaign
 class TestAFileThatIsSafeFromPowerCuts(CheckpointStoreContract):
     async def open_store(self, path: Path) -> CheckpointStore:
         return SqliteCheckpointStore.file(made(path), synchronous="full")
 
 
+@pytest.mark.campaign
 class TestAGivenConnection(CheckpointStoreContract):
     _given: list[sqlite3.Connection]
 

@@ -7,7 +7,6 @@ load. `make plans` shows by which index each query finds its rows; this shows th
 from __future__ import annotations
 
 import asyncio
-import itertools
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -209,10 +208,11 @@ def test_the_next_signals_cost_the_same_however_many_are_pending(file: Path) -> 
         for count in (1, 100_000):
             connection.execute("begin")
             for name in ("other", "go", "stop"):
-                connection.executemany(
-                    "insert into workflow_signals (workflow_execution_id, signal_name)"
-                    " values ('e', ?)",
-                    itertools.repeat((name,), count),
+                connection.execute(
+                    "with recursive numbers (n) as (select 1 union all select n + 1 from numbers"
+                    " where n < :count) insert into workflow_signals (workflow_execution_id,"
+                    " signal_name) select 'e', :name from numbers",
+                    {"name": name, "count": count},
                 )
             connection.execute("commit")
             costs.append(cost(connection, "load_next_signals", wanted))

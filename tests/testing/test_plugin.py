@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 OURS = "durable_workflow_sqlite_pytest"
 WORKFLOW = """
 from datetime import timedelta
@@ -47,6 +49,7 @@ def test_a_month(durable):
     assert "1 passed" in pytest_run(tmp_path, test, "-p", "no:asyncio", "-p", "no:anyio")
 
 
+@pytest.mark.campaign
 def test_it_works_beside_pytest_asyncio(tmp_path: Path) -> None:
     test = """
 async def test_a_month(async_durable):
@@ -70,6 +73,7 @@ async def test_that_leaves_it_in_the_middle(async_durable):
     assert "2 passed" in printed, printed
 
 
+@pytest.mark.campaign
 def test_it_works_beside_anyio(tmp_path: Path) -> None:
     test = """
 pytestmark = pytest.mark.anyio
