@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -409,7 +410,10 @@ def test_what_a_cancel_says_is_what_happens() -> None:
 
 
 def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: Journal) -> None:
+    begun = threading.Event()
+
     def charge() -> int:
+        begun.set()
         time.sleep(0.3)
         journal.note("charged")
         return 1
@@ -427,7 +431,7 @@ def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(both, execution_id="one")
-            await asyncio.sleep(0.1)
+            await asyncio.to_thread(begun.wait, 10)
             assert await handle.cancel()
             with pytest.raises(WorkflowCancelledError):
                 await handle.result()
@@ -445,7 +449,10 @@ def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: 
 def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
     file: Path, journal: Journal
 ) -> None:
+    begun = threading.Event()
+
     def charge() -> int:
+        begun.set()
         time.sleep(0.4)
         journal.note("charged")
         return 1
@@ -458,7 +465,7 @@ def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 handle = await engine.start(one_step, execution_id="one")
-                await asyncio.sleep(0.1)
+                await asyncio.to_thread(begun.wait, 10)
                 assert await handle.cancel()
             (step,) = await store.load_checkpoints("one")
             assert step.status is StepStatus.COMPLETED
