@@ -1,4 +1,4 @@
-"""Changing an execution that nobody works on, as a person has decided: if it still is as they saw."""
+"""Changing an execution that nobody works on, if it is still as it was seen: one transaction."""
 
 from __future__ import annotations
 
