@@ -136,7 +136,11 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
     if summary.blocked_reason is not None or summary.status == "FAILED":
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
-            return "it was compensated, so it cannot be retried; start a new one"
+            return (
+                "it was compensated; to start it anew:"
+                f" {output.command('rerun', file, summary.id)}; to run it again from a step before"
+                f" what was undone: {output.command('retry', file, summary.id, '--from')} STEP"
+            )
         return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
     if summary.trouble is not None:
         go_on = "to let it go on: start workers anew, with code that fits what is recorded"

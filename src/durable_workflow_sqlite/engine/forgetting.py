@@ -183,30 +183,32 @@ def _open(wait: StepCheckpoint) -> StepCheckpoint:
 def _to_be_taken_again(
     waits: list[StepCheckpoint], signals: list[WorkflowSignal], now: datetime
 ) -> list[Record]:
-    """The signals that some waits have taken: their order is that of arrival.
+    """The signals that some waits have taken, of each name in order of arrival.
 
-    One whose row was deleted since, as old ones are, is sent again.
+    Rows of signals that were taken long ago may be deleted: then those of that name are sent again.
     """
     records: list[Record] = []
-    delivered: dict[str, list[WorkflowSignal]] = {}
-    for signal in signals:
-        if signal.status is SignalStatus.DELIVERED:
-            delivered.setdefault(signal.signal_name, []).append(signal)
-    sent_again: list[WorkflowSignal] = []
-    for wait in sorted(waits, key=lambda one: one.event or 0, reverse=True):
-        rows = delivered.get(wait.step_name)
-        if rows and rows[-1].payload == wait.output_data:
-            records.append(msgspec.structs.replace(rows.pop(), status=SignalStatus.PENDING))
+    for name in dict.fromkeys(wait.step_name for wait in waits):
+        taken = [wait for wait in waits if wait.step_name == name]
+        taken.sort(key=lambda one: one.event or 0)
+        rows = [
+            one
+            for one in signals
+            if one.signal_name == name and one.status is SignalStatus.DELIVERED
+        ][-len(taken) :]
+        if [one.payload for one in rows] == [wait.output_data for wait in taken]:
+            records += [msgspec.structs.replace(one, status=SignalStatus.PENDING) for one in rows]
         else:
-            sent_again.append(
+            records += [
                 WorkflowSignal(
                     workflow_execution_id=wait.workflow_execution_id,
-                    signal_name=wait.step_name,
+                    signal_name=name,
                     payload=wait.output_data,
                     created_at=now,
                 )
-            )
-    return [*records, *reversed(sent_again)]
+                for wait in taken
+            ]
+    return records
 
 
 def _details(
