@@ -331,7 +331,8 @@ def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
         and (old.status, old.output_data) != (new.status, new.output_data)
     ):
         yield f"a final status changed: {old.status} to {new.status}"
-    if old.status == "COMPENSATING" and new.status not in ("COMPENSATING", "FAILED", "CANCELLED"):
+    ends = ("COMPENSATING", "FAILED", "CANCELLED")
+    if old.status == "COMPENSATING" and not changed and new.status not in ends:
         yield f"an execution that was compensating became {new.status}"
     new_last, new_undone = new.last_attempts(), new.compensations()
     for place, step in old.last_attempts().items():
@@ -359,8 +360,10 @@ def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
         ):
             yield f"{step.step_name} ran again after it was cut off"
     for place, step in old.compensations().items():
+        name = step.step_name.removesuffix(SUFFIX)
+        if name in changed:
+            continue
         if step.status == "COMPENSATED" or (step.status == "FAILED" and not may_be_retried):
-            name = step.step_name.removesuffix(SUFFIX)
             if f"undo {name}" in after.journal:
                 yield f"{name} was undone again after that was {step.status}"
             if new_undone.get(place) != step:

@@ -59,10 +59,12 @@ class _Cut(msgspec.Struct, frozen=True):
         return is_over and last.completed_at is not None and last.completed_at < self.at
 
     def is_within(self, last: StepCheckpoint, place: Place) -> bool:
-        """Whether it is a wait that was open then."""
+        """Whether it is a wait that was open then; one that timed out since waits anew."""
+        has_timed_out = last.status is StepStatus.FAILED and last.event is not None
         return (
             last.kind is not StepKind.STEP
             and place != self.place
+            and not has_timed_out
             and last.started_at is not None
             and last.started_at < self.at
         )
@@ -204,7 +206,7 @@ def _to_be_taken_again(
                     workflow_execution_id=wait.workflow_execution_id,
                     signal_name=name,
                     payload=wait.output_data,
-                    created_at=now,
+                    created_at=wait.completed_at or now,  # before the deadline that it had
                 )
                 for wait in taken
             ]
