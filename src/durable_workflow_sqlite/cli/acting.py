@@ -71,6 +71,8 @@ def cancel(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
                     f"asked {execution_id} to cancel{unblocked}; a worker undoes what it did and"
                     " ends it"
                 )
+            case Cancellation.REFUSED:
+                pass
         status = (await engine.load(execution_id)).status
         if status.is_terminal:
             why = f"it is {status} already"

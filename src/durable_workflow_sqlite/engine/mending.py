@@ -43,7 +43,12 @@ async def mend(
     Raises ExecutionConflictError if a worker has it, ExecutionNotFoundError, and what `plan` does.
     """
     opened.check_open()
-    if execution_id in opened.executions:
+    execution = opened.executions.get(execution_id)
+    if execution is not None and (
+        execution.trouble is not None or execution.record.status.is_terminal
+    ):
+        await execution.its_outcome()  # it is just leaving
+    elif execution is not None:
         raise refused(
             execution_id,
             "runs in this engine, or waits in its memory: nothing was changed. Dispose of the"
