@@ -180,10 +180,11 @@ def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: 
     @workflow
     async def approval(ctx: WorkflowContext) -> list[object]:
         beside = asyncio.create_task(ctx.branch("b").sleep("a day", DAY))
-        await asyncio.sleep(0)
+        side = asyncio.create_task(ctx.branch("c").wait_signal("side", timeout=2 * DAY))
         first = await ctx.wait_signal("ok")
         await ctx.step("check", journal.note, "check")
         second = await ctx.wait_signal("ok", timeout=DAY)
+        await side
         if journal.note("body") < 3:
             raise ValueError("not yet")
         beside.cancel()
@@ -194,22 +195,37 @@ def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: 
             handle = await engine.start(approval, execution_id="one")
             for name, payload in (("ok", 1), ("ok", {"n": 2}), ("late", 3)):
                 await handle.signal(name, payload)
+            async with asyncio.timeout(10):
+                while await store.load_pending_signals("one", "ok"):
+                    await asyncio.sleep(0.005)
+            await handle.signal("side", 4)
             with pytest.raises(WorkflowFailedError):
                 await handle.result()
             (day,) = [one for one in await store.load_timers("one") if one.step_name == "a day"]
             assert day.status is TimerStatus.CANCELLED
         async with opened(file) as (engine, store):  # no worker takes it on
             await engine.retry("one", from_step="check")
-            assert [one.status for one in await store.load_signals("one")][:3] == [
+            assert [one.status for one in await store.load_signals("one")][:4] == [
                 SignalStatus.DELIVERED,
                 SignalStatus.PENDING,
                 SignalStatus.PENDING,
+                SignalStatus.PENDING,
+            ]
+            waits = [(one.step_name, one.status) for one in await store.load_checkpoints("one")]
+            assert waits == [
+                ("ok", StepStatus.COMPLETED),
+                ("a day", StepStatus.INTENT),
+                ("side", StepStatus.INTENT),
             ]
             timers = {one.step_name: one for one in await store.load_timers("one")}
             assert timers["a day"].status is TimerStatus.PENDING
             assert timers["a day"].fire_at == day.fire_at
             assert timers["ok"].status is TimerStatus.CANCELLED
-            assert (await details(store))["open_again"] == ["sleep 'a day' (index 0 of branch 'b')"]
+            assert timers["side"].status is TimerStatus.PENDING
+            assert (await details(store))["open_again"] == [
+                "sleep 'a day' (index 0 of branch 'b')",
+                "signal 'side' (index 0 of branch 'c')",
+            ]
         async with opened(file, approval) as (engine, store):
             with pytest.raises(WorkflowFailedError):
                 await engine.handle("one").result()
@@ -328,6 +344,43 @@ def test_one_in_trouble_goes_back_to_where_the_new_code_fits(file: Path, journal
     assert journal.lines == ["first", "second"]
 
 
+def test_a_blocked_one_goes_back_and_is_blocked_no_more(file: Path, journal: Journal) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.step("first", journal.note, "first")
+        await asyncio.gather(
+            ctx.branch("a").sleep("rest", DAY),
+            ctx.branch("b").step("slow", slow, compensate=journal.note),
+        )
+
+    async def slow() -> None:
+        await asyncio.sleep(0.02)
+        die()
+
+    async def first_life() -> None:
+        async with opened(file, order) as (engine, _):
+            await engine.run(order, execution_id="one")
+
+    async def life() -> None:
+        async with opened(file) as (engine, store):
+            block(file)
+            again = lambda: engine.retry("one", from_step="first")  # noqa: E731
+            await refused(store, again, "'slow'", "done twice")
+            execute(file, "update step_checkpoints set compensate_ref = null where branch = 'b'")
+            await again()
+            record = await engine.load("one")
+            assert (record.status, record.blocked_reason) == (ExecutionStatus.PENDING, None)
+            assert record.available_at is not None
+            assert [one.status for one in await store.load_timers("one")] == [TimerStatus.CANCELLED]
+            assert await store.load_checkpoints("one") == []
+            noted = await details(store)
+            assert noted["blocked"] == "x"
+            assert [one["was"] for one in noted["forgotten"]] == ["COMPLETED", "INTENT", "in doubt"]
+
+    live_and_die(first_life)
+    asyncio.run(life())
+
+
 # resolve
 
 
@@ -439,6 +492,10 @@ def test_a_value_that_does_not_fit_stops_it_in_trouble_until_it_is_resolved_agai
             await engine.resolve("one", "act", "seven")
             await engine.resolve("one", "act", "eight")  # nobody has read it yet
         async with opened(file) as (client, _), opened(file, in_doubt) as (worker, _):
+            for value in ("nine", 9.5):
+                with pytest.raises(SerializationError, match="step 'act'"):
+                    await worker.handle("one").result()
+                await worker.resolve("one", "act", value)
             with pytest.raises(SerializationError, match="step 'act'"):
                 await worker.handle("one").result()
             async with asyncio.timeout(10):
