@@ -35,6 +35,7 @@ def test_what_cannot_be_started_is_refused_and_nothing_is_there(file: Path) -> N
     assert "has no version 9; there are 1" in refusal("start", file, "order", "--version", "9")
     assert """'"A-1"'""" in refusal("start", file, "order", "A-1")
     assert "is not NAME=VALUE" in refusal("start", file, "order", "--tag", "x")
+    assert "--delay is no number" in refusal("start", file, "order", "--delay", "inf")
     assert "ttl must not be" in refusal("start", file, "order", "--ttl", "-1")
     assert lines("list", file, "--all") == before
 
@@ -91,12 +92,20 @@ def test_steps_are_resolved_and_the_orders_go_on(file: Path) -> None:
     assert "goes on as if ship" in run("resolve", file, "order-BAD-1", "ship", '"sent"').stdout
     # It sleeps for hours, and is in doubt; nobody has them.
     assert run("resolve", file, "order-SLEEP-1", "rest").returncode == 0
-    assert run("resolve", file, "order-SLOW-1", "pack", '"packed"').returncode == 0
+    assert run("resolve", file, "order-SLOW-1", "pack", "7").returncode == 0
     with a_worker(file):
-        for one in ("order-BAD-1", "order-SLEEP-1", "order-SLOW-1"):
+        for one in ("order-BAD-1", "order-SLEEP-1"):
             wait_until(lambda one=one: status_of(file, one) == "COMPLETED")
-    (act,) = acts(file, "order-SLOW-1")
-    assert act == ["resolve", '{"step":"step \'pack\' (index 1)","was":"in doubt"}']
+        # What does not fit is said, with what to do; and the worker hears of it.
+        wait_until(lambda: lines("list", file, "--in-trouble", "-o", "id") == [["order-SLOW-1"]])
+        seen = on_terminal("show", file, "order-SLOW-1", columns=400)[1]
+        assert "say what the step returned: durable-workflow resolve" in seen
+        assert run("resolve", file, "order-SLOW-1", "pack", '"packed"').returncode == 0
+        wait_until(lambda: status_of(file, "order-SLOW-1") == "COMPLETED")
+    assert acts(file, "order-SLOW-1") == [
+        ["resolve", '{"step":"step \'pack\' (index 1)","was":"in doubt"}'],
+        ["resolve", '{"step":"step \'pack\' (index 1)","was":"unreadable"}'],
+    ]
 
 
 def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:

@@ -444,6 +444,16 @@ async def until_it_rests(engine: DurableEngine) -> None:
             await asyncio.sleep(0.005)
 
 
+async def once_it_is_left(act: Callable[[], Awaitable[None]]) -> None:
+    """A worker that has heard that it was mended may just be trying it."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await act()
+            except ExecutionConflictError:
+                await asyncio.sleep(0.005)
+
+
 def _dies(file: Path, journal: Path) -> None:
     async def life() -> None:
         async with opened(file, in_doubt) as (engine, _):
@@ -481,6 +491,43 @@ def test_a_step_in_doubt_and_a_sleep_are_resolved(file: Path, tmp_path: Path) ->
     assert Journal(path).lines == ["act"]
 
 
+def test_a_step_that_ends_its_worker_while_it_is_undone_is_resolved_and_undone(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def poison(ctx: WorkflowContext) -> None:
+        def act() -> int:
+            journal.note("act")
+            die()
+
+        await ctx.step("act", act, compensate=lambda value: journal.note(f"undo {value}"))
+
+    async def life() -> None:
+        async with opened(file, poison) as (engine, _):
+            handle = await engine.start(poison, execution_id="one")
+            await handle.result()
+
+    async def last_life() -> None:
+        async with opened(file) as (engine, store):
+            assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
+            await refused(store, lambda: engine.retry("one", from_step="act"), "is COMPENSATING")
+            await engine.resolve("one", "act", 7)
+        async with opened(file, poison) as (engine, store):
+            with pytest.raises(WorkflowCancelledError):
+                await engine.handle("one").result()
+            await refused(store, lambda: engine.resolve("one", "act", 7), "is CANCELLED")
+
+    async def cancel() -> None:
+        async with opened(file) as (engine, _):
+            assert await engine.cancel("one") is Cancellation.ASKED
+
+    live_and_die(life)
+    asyncio.run(cancel())
+    live_and_die(life)
+    asyncio.run(last_life())
+    assert journal.lines == ["act", "act", "undo 7"]
+
+
 def test_a_value_that_does_not_fit_stops_it_in_trouble_until_it_is_resolved_again(
     file: Path, tmp_path: Path
 ) -> None:
@@ -495,14 +542,14 @@ def test_a_value_that_does_not_fit_stops_it_in_trouble_until_it_is_resolved_agai
             for value in ("nine", 9.5):
                 with pytest.raises(SerializationError, match="step 'act'"):
                     await worker.handle("one").result()
-                await worker.resolve("one", "act", value)
+                await once_it_is_left(lambda value=value: worker.resolve("one", "act", value))
             with pytest.raises(SerializationError, match="step 'act'"):
                 await worker.handle("one").result()
             async with asyncio.timeout(10):
                 while (await client.load("one")).trouble is None:
                     await asyncio.sleep(0.005)
             # From another process: the worker that has left it as it is hears of that.
-            await client.resolve("one", "act", 9)
+            await once_it_is_left(lambda: client.resolve("one", "act", 9))
             await until_it_rests(client)
             await client.cancel("one")
             with pytest.raises(WorkflowCancelledError):

@@ -78,6 +78,8 @@ def cancel(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
             why = f"it is {status} already"
         elif status is ExecutionStatus.COMPENSATING:
             why = "it is undoing what it did already"
+            if was_blocked:
+                why += f", and is blocked; `{command('unblock', file, execution_id)}` lets it go on"
         else:
             why = "it was asked to already; it ends when a worker hears of it"
         raise ExecutionConflictError(

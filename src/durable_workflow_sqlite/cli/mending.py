@@ -42,14 +42,23 @@ def start(
                 args,
                 version=version,
                 execution_id=execution_id,
-                delay=None if delay is None else timedelta(seconds=delay),
+                delay=_seconds("--delay", delay),
                 priority=priority,
-                ttl=None if ttl is None else timedelta(seconds=ttl),
+                ttl=_seconds("--ttl", ttl),
                 tags=tags_of(tags),
             )
             return handle.execution_id
 
     say(asyncio.run(enqueue()))
+
+
+def _seconds(option: str, seconds: float | None) -> timedelta | None:
+    try:
+        return None if seconds is None else timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        raise ValueError(
+            f"{option} is no number of seconds that can be waited: {seconds}"
+        ) from None
 
 
 def _arguments(text: str) -> list[object]:

@@ -158,7 +158,8 @@ def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[St
         undone.sort(key=lambda one: one.event or 0)
         raise refused(
             execution_id,
-            f"cannot be run again from there: what {names_of(undone)} did before is undone. Run it"
+            f"cannot be run again from there: what {names_of(undone)} did before is undone, or"
+            " should have been. Run it"
             f" again from {in_words(undone[0])} or an earlier step, or start it anew with a rerun",
         )
     if standing := [one.last for one in forgotten if one.last and may_need_undoing(one)]:
