@@ -93,7 +93,8 @@
 --
 -- workflow_signal_id     gives the order of arrival
 -- workflow_execution_id  to whom it was sent
--- signal_name            its name; $cancel asks the execution to cancel
+-- signal_name            its name; $cancel asks the execution to cancel, and $mended, which is
+--                        DELIVERED, tells workers that somebody has mended it
 -- payload                its data, as JSON; null is the same as 'null'
 -- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
 --                        taken it; EXPIRED: the execution ended before that; REFUSED: its
@@ -111,12 +112,16 @@
 --
 -- workflow_audit_id      gives the order
 -- workflow_execution_id  to which execution it was done
--- act                    what was done: the library writes retry, unblock, cancel and
---                        acknowledge
+-- act                    what was done: the library writes retry, unblock, resolve, rerun,
+--                        cancel and acknowledge
 -- actor                  who did it: USER@MACHINE, or the name that the caller gave
 -- details                as JSON: of a retry, the "error" and "message" that ended the
---                        execution; of an unblock, and of a retry that unblocks, why it was
---                        "blocked"; null for the other acts
+--                        execution; from a step, also "from" which, the steps "forgotten",
+--                        the waits "open_again", and how many "more_forgotten" are not
+--                        named; of a resolve, the "step" and what it "was"; of a rerun, "as"
+--                        which id it is new, or "of" which it is a rerun; of a cancel
+--                        without a worker, that it "ended" or why it is "unblocked"; of all
+--                        that unblock, why it was "blocked"; else null
 -- created_at             when it was done
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.

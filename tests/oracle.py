@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -159,6 +159,7 @@ def damage_of(connection: sqlite3.Connection) -> list[str]:
 def lost(life: Life) -> list[str]:
     """What was acknowledged in a life, and is not in the file."""
     completed = {s.step_name for s in life.after.forward() if s.status == "COMPLETED"}
+    completed |= mended(life.journal)
     return [
         line
         for line in dict.fromkeys(life.journal)
@@ -169,6 +170,15 @@ def lost(life: Life) -> list[str]:
 
 RETRYING = "retrying"
 """What is noted before an operator has what failed run again."""
+
+
+MENDING = "mending "
+"""What is noted, with the name of each step, before somebody has it run again or resolves it."""
+
+
+def mended(journal: Iterable[str]) -> set[str]:
+    """The steps that somebody may have had run again by then, or resolved."""
+    return {line.removeprefix(MENDING) for line in journal if line.startswith(MENDING)}
 
 
 def violations(lives: list[Life]) -> list[str]:
@@ -246,6 +256,8 @@ def _of_what_was_acknowledged(life: Life) -> Iterator[str]:
         kind, _, name = line.partition(" ")
         if kind == "done":
             acknowledged.add(name)
+        elif line.startswith(MENDING):
+            acknowledged.discard(name)
         elif kind == "run" and name in acknowledged:
             yield f"{name} ran after it was acknowledged"
 
@@ -308,7 +320,10 @@ def _of_events(at: Snapshot) -> Iterator[str]:
 def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
     old, new = before.after, after.after
     may_be_retried = RETRYING in (*before.journal, *after.journal)
-    if may_be_retried and old.status in FINAL and new.status not in ("COMPENSATING", *FINAL):
+    changed = mended((*before.journal, *after.journal))
+    if changed:
+        pass  # whatever it was, it goes on
+    elif may_be_retried and old.status in FINAL and new.status not in ("COMPENSATING", *FINAL):
         yield f"{old.status} was retried, and is {new.status}"
     elif (
         not may_be_retried
@@ -316,10 +331,13 @@ def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
         and (old.status, old.output_data) != (new.status, new.output_data)
     ):
         yield f"a final status changed: {old.status} to {new.status}"
-    if old.status == "COMPENSATING" and new.status not in ("COMPENSATING", "FAILED", "CANCELLED"):
+    ends = ("COMPENSATING", "FAILED", "CANCELLED")
+    if old.status == "COMPENSATING" and not changed and new.status not in ends:
         yield f"an execution that was compensating became {new.status}"
     new_last, new_undone = new.last_attempts(), new.compensations()
     for place, step in old.last_attempts().items():
+        if step.step_name in changed:
+            continue
         now = new_last.get(place)
         if now is None:
             yield f"the record of {step.step_name} is gone"
@@ -342,13 +360,15 @@ def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
         ):
             yield f"{step.step_name} ran again after it was cut off"
     for place, step in old.compensations().items():
+        name = step.step_name.removesuffix(SUFFIX)
+        if name in changed:
+            continue
         if step.status == "COMPENSATED" or (step.status == "FAILED" and not may_be_retried):
-            name = step.step_name.removesuffix(SUFFIX)
             if f"undo {name}" in after.journal:
                 yield f"{name} was undone again after that was {step.status}"
             if new_undone.get(place) != step:
                 yield f"the record of undoing {name} changed"
-    if old.status in ("COMPENSATING", *FINAL):
+    if old.status in ("COMPENSATING", *FINAL) and not changed:
         may_run = {
             f"run {step.step_name}"
             for step in old.last_attempts().values()
@@ -372,7 +392,7 @@ def _of_what_ran(lives: list[Life]) -> Iterator[str]:
         attempts = sum(one.has_begun for one in end.forward() if one.place == step.place)
         if step.status == "COMPLETED" and runs == 0:
             yield f"{step.step_name} is COMPLETED and never ran"
-        if runs > attempts:
+        if runs > attempts and step.step_name not in mended(journal):
             yield f"{step.step_name} ran {runs} times in {attempts} attempts"
     for line in journal:
         kind, _, name = line.partition(" ")

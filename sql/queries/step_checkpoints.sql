@@ -203,6 +203,15 @@ delete from step_checkpoints
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
+-- name: forget_attempts(workflow_execution_id, checkpoint_ids)!
+-- Deletes some attempts of an execution (a JSON array of their ids), which is to run
+-- again from a step before them.
+-- :checkpoint_ids text
+delete from step_checkpoints
+where
+    id in (select value from json_each(:checkpoint_ids))
+    and workflow_execution_id = :workflow_execution_id;
+
 -- name: acknowledge_not_undone(workflow_execution_id)!
 -- A person has undone by hand what the failed compensations of an execution that is
 -- over should have undone. Their errors stay.

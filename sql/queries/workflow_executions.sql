@@ -1,6 +1,6 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are
--- final: only reopen_execution and reopen_compensations change the status of a row that
--- has one.
+-- final: only reopen_execution, reopen_compensations and mend_execution change the status
+-- of a row that has one.
 --
 -- One that no worker has claimed is in a queue, that of its workflow and priority,
 -- from available_at on.
@@ -769,6 +769,27 @@ where
             and step_checkpoints.attempt = 0
             and step_checkpoints.status = 'FAILED'
     );
+
+-- name: mend_execution(workflow_execution_id, status, current_step, error_type, error_message, ttl_expires_at, last_event, updated_at)!
+-- Opens an execution again, or ends it, by an operator's wish. Nobody has it: the same
+-- transaction has looked. It is not blocked any more, nor in trouble, nor in the queue.
+update workflow_executions
+set
+    status = :status,
+    current_step = :current_step,
+    output_data = null,
+    error_type = :error_type,
+    error_message = :error_message,
+    ttl_expires_at = :ttl_expires_at,
+    last_event = :last_event,
+    recovery_count = 0,
+    blocked_reason = null,
+    trouble = null,
+    trouble_since = null,
+    available_at = null,
+    updated_at = :updated_at,
+    status_since = iif(status = :status, status_since, :updated_at)
+where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_statuses(workflow_execution_ids)
 -- How some executions stand (a JSON array of ids), without their data.

@@ -1,7 +1,8 @@
 -- A signal is a durable message to an execution, by name. It is PENDING until a
 -- wait consumes it; the ids are the order of arrival. One whose payload the wait cannot
 -- read is REFUSED, and refused_reason says why. A name that begins with $ is the
--- library's own: $cancel asks the execution to cancel.
+-- library's own: $cancel asks the execution to cancel. $mended is DELIVERED from its
+-- beginning: it tells a worker that left the execution as it is to look at it again.
 --
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
@@ -170,6 +171,16 @@ order by workflow_signal_id;
 update workflow_signals
 set status = 'EXPIRED'
 where workflow_execution_id = :workflow_execution_id and status = 'PENDING';
+
+-- name: expect_signals_again(workflow_execution_id)!
+-- An execution that was final runs again, and may wait for the signals that it had not
+-- taken; but for those of the library.
+update workflow_signals
+set status = 'PENDING'
+where
+    workflow_execution_id = :workflow_execution_id
+    and status = 'EXPIRED'
+    and signal_name not glob '$*';
 
 -- name: delete_signals(workflow_execution_ids)!
 -- Deletes the signals of a batch of executions (a JSON array of ids).

@@ -5,6 +5,7 @@ from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
+from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
@@ -67,6 +68,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AbandonedExecution",
     "AuditEntry",
+    "Cancellation",
     "CheckpointStore",
     "ClaimLostError",
     "Clock",

@@ -57,6 +57,10 @@ class CheckpointStore(Protocol):
         """The definition of that id; None if there is none."""
         ...
 
+    async def load_workflows(self) -> list[Workflow]:
+        """Every definition, by type and version. Rows that cannot be read are left out."""
+        ...
+
     async def save_execution(self, execution: WorkflowExecution) -> None:
         """As `save`, of one execution."""
         ...
@@ -130,6 +134,10 @@ class CheckpointStore(Protocol):
         """In order of arrival; of one name, or of all."""
         ...
 
+    async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
+        """All signals of one execution, whatever became of them, in order of arrival."""
+        ...
+
     async def load_next_signals(
         self, workflow_execution_id: str, signal_names: Collection[str]
     ) -> list[WorkflowSignal]:
@@ -190,10 +198,12 @@ class CheckpointStore(Protocol):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> bool:
         """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
-        False, and nothing written, if the id is taken.
+        It saves records beside, in one transaction. False, and nothing written, if the id is
+        taken.
         """
         ...
 
@@ -328,12 +338,37 @@ class CheckpointStore(Protocol):
     ) -> None:
         """Make a FAILED execution PENDING, and save records beside, in one transaction.
 
-        Its error is forgotten, and its time to live and `last_event` with it. A FAILED or CANCELLED
+        Its error is forgotten, and its time to live and `last_event` with it. Its EXPIRED signals
+        are PENDING again, but for those whose names begin with $. A FAILED or CANCELLED
         one with a compensation that has FAILED becomes COMPENSATING instead; it keeps its error
         and `last_event`.
 
         Raises ExecutionNotFoundError, or ExecutionConflictError for one that did not fail or that
         is undone to the end; nothing is written then.
+        """
+        ...
+
+    async def mend_execution(
+        self,
+        seen: TakenExecution,
+        becomes: WorkflowExecution,
+        *records: Record,
+        forget: Collection[StepCheckpoint] = (),
+        now: datetime | None = None,
+    ) -> bool:
+        """Change an execution that nobody has, and save records beside, in one transaction.
+
+        seen: what `take_execution` gave. becomes: its record from now on. What it was started with
+        (but for its time to live) and `started_at` stay as they are. It is neither blocked nor in
+        trouble any more; it has no output, and its `recovery_count` is 0. Checkpoints in `forget`
+        are deleted.
+
+        One that becomes final is left as `save` leaves it. Any other may be claimed from `now` on,
+        as after `release_claims`; if it was final, its EXPIRED signals are PENDING again, but for
+        those whose names begin with $.
+
+        False, and nothing written, if it is no longer as it was seen. Raises
+        ExecutionConflictError if a worker has it.
         """
         ...
 

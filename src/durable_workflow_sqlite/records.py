@@ -25,6 +25,10 @@ CUT_OFF: Final = "asyncio.exceptions:CancelledError"
 CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
 
+MENDED_SIGNAL: Final = "$mended"
+"""Name of a signal that is DELIVERED from its beginning: a worker that has left an execution as it
+is looks at it again."""
+
 
 class ExecutionStatus(StrEnum):
     """Where an execution stands; COMPLETED, FAILED and CANCELLED are final."""

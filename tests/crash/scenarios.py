@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
 )
 from tests.crash.harness import EXECUTION, Scenario, run
 from tests.lives import Journal
-from tests.oracle import RETRYING
+from tests.oracle import MENDING, RETRYING
 
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
@@ -374,6 +374,87 @@ async def run_and_retry(
     await run(engine, definition, journal)
 
 
+def fails_at_last(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="fails at last")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first")
+        await ctx.sleep("nap", A_MOMENT)
+        await steps.do(ctx, "second", undone=True)
+        await steps.do(ctx, "last", fails=1)
+
+    return body
+
+
+async def run_again_from_a_step(
+    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+) -> None:
+    """What was undone runs again, from the step that somebody names."""
+    await run(engine, definition, journal)
+    if "retried" not in journal.lines:
+        for name in ("second", "last"):
+            journal.note(f"{MENDING}{name}")
+        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+            await engine.retry(EXECUTION, from_step="second")
+        journal.note("retried")
+    await run(engine, definition, journal)
+
+
+def cannot_pay(journal: Journal) -> WorkflowDefinition[Any]:
+    steps = Steps(journal)
+
+    @workflow(name="cannot pay")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first")
+        await steps.do(ctx, "pay", fails=-1, undone=True)
+        await steps.do(ctx, "ship", fails=-1)
+
+    return body
+
+
+async def resolve_and_fail_later(
+    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+) -> None:
+    """A step that failed has returned, as a person says, and is undone with that in the end."""
+    await run(engine, definition, journal)
+    if "resolved" not in journal.lines:
+        journal.note(f"{MENDING}pay")
+        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+            await engine.resolve(EXECUTION, "pay", "pay")
+        journal.note("resolved")
+    await run(engine, definition, journal)
+
+
+def quiet(_: Journal) -> WorkflowDefinition[Any]:
+    @workflow(name="quiet")
+    async def body(ctx: WorkflowContext) -> int:
+        return sum([await ctx.step(f"step {number}", lambda: 1) for number in range(4)])
+
+    return body
+
+
+async def cancel_and_rerun(
+    engine: DurableEngine, definition: WorkflowDefinition[Any], _: Journal
+) -> None:
+    """It is cancelled before it has begun, and started once more: both once, in all lives."""
+    await engine.enqueue(definition, execution_id=EXECUTION, delay=timedelta(days=1))
+    await engine.cancel(EXECUTION)
+    handle = await engine.rerun(EXECUTION, new_id="two")
+    assert await handle.result() == 4
+    store = engine._settings.store
+    acts = [
+        (one.act, one.details)
+        for name in (EXECUTION, "two")
+        for one in await store.load_audit_log(name)
+    ]
+    assert acts == [
+        ("cancel", '{"ended":"at once"}'),
+        ("rerun", '{"as":"two"}'),
+        ("rerun", f'{{"of":"{EXECUTION}"}}'),
+    ]
+
+
 def signals(journal: Journal) -> WorkflowDefinition[Any]:
     steps = Steps(journal)
 
@@ -549,4 +630,7 @@ SCENARIOS = [
     *(cancel_at(line, threads_side_by_side) for line in ("run one", "run three")),
     Scenario("actions that wait for a thread", threads, run, ("FAILED",), engine=ONE_THREAD),
     cancel_at("run one", threads_side_by_side, engine=ONE_THREAD),
+    Scenario("again from a step", fails_at_last, run_again_from_a_step),
+    Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
+    Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "unblock": lambda engine: engine.unblock("there"),
     "retry": lambda engine: engine.retry("there"),
     "acknowledge": lambda engine: engine.acknowledge("there"),
+    "enqueue_named": lambda engine: engine.enqueue_named("other"),
+    "resolve": lambda engine: engine.resolve("there", "go"),
+    "rerun": lambda engine: engine.rerun("there"),
     "recover": lambda engine: engine.recover(),
 }
 
@@ -58,7 +62,7 @@ def test_every_method_that_is_awaited_is_asked_here() -> None:
     def methods(of: type[Any]) -> set[str]:
         return {
             name
-            for name, one in vars(of).items()
+            for name, one in inspect.getmembers(of)
             if not name.startswith("_") and callable(one) and name != "handle"
         }
 

@@ -192,6 +192,10 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             )
             await store.reopen_execution("n")
             await store.acknowledge("n")
+            seen = await store.take_execution("e")
+            assert seen is not None
+            await store.mend_execution(seen, seen.execution, forget=seen.checkpoints)
+            await store.load_signals("e")
             await store.enqueue_execution(WORKFLOW, new_execution("t"), {"customer": "7"})
             await store.load_tags("t")
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))

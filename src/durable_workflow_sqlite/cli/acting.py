@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from durable_workflow_sqlite.cli.bulk import FROM_PIPE, Deed, How, perform
 from durable_workflow_sqlite.cli.choosing import Chosen
+from durable_workflow_sqlite.cli.mending import json_of
 from durable_workflow_sqlite.cli.output import WrongUsageError, command, say
-from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.places import StepName
 from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
@@ -31,7 +31,7 @@ def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
             f"signal names that begin with $ are reserved for the library: {name!r}; to cancel"
             f" executions there is `{command('cancel', file)}`"
         )
-    value = _parsed(payload)
+    value = None if payload is None else json_of(payload, "the payload")
 
     async def send(engine: DurableEngine, execution_id: str) -> str:
         try:
@@ -61,13 +61,25 @@ def cancel(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
     """Ask executions to stop. Raises ExecutionConflictError if the one that is named will not."""
 
     async def ask(engine: DurableEngine, execution_id: str) -> str:
-        if await engine.cancel(execution_id):
-            return f"asked {execution_id} to cancel; a worker undoes what it did and ends it"
+        was_blocked = (await engine.load(execution_id)).blocked_reason is not None
+        match await engine.cancel(execution_id):
+            case Cancellation.ENDED:
+                return f"{execution_id} is CANCELLED: there was nothing to undo"
+            case Cancellation.ASKED:
+                unblocked = ", and unblocked it" if was_blocked else ""
+                return (
+                    f"asked {execution_id} to cancel{unblocked}; a worker undoes what it did and"
+                    " ends it"
+                )
+            case Cancellation.REFUSED:
+                pass
         status = (await engine.load(execution_id)).status
         if status.is_terminal:
             why = f"it is {status} already"
         elif status is ExecutionStatus.COMPENSATING:
             why = "it is undoing what it did already"
+            if was_blocked:
+                why += f", and is blocked; `{command('unblock', file, execution_id)}` lets it go on"
         else:
             why = "it was asked to already; it ends when a worker hears of it"
         raise ExecutionConflictError(
@@ -76,16 +88,27 @@ def cancel(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
             workflow_execution_id=execution_id,
         )
 
-    deed = Deed(name="cancel", done="asked to cancel:", act=ask, statuses=_GOING_ON)
+    deed = Deed(name="cancel", done="cancelled, or asked to cancel:", act=ask, statuses=_GOING_ON)
     perform(file, deed, ids, chosen, how)
 
 
-def retry(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
-    """Run failed or blocked executions again, or the compensations that failed."""
+def retry(
+    file: Path, ids: Sequence[str], from_step: StepName | None, chosen: Chosen, how: How
+) -> None:
+    """Run failed or blocked executions again, or the compensations that failed.
+
+    from_step: from where; by default from what failed.
+    """
 
     async def ask(engine: DurableEngine, execution_id: str) -> str:
-        await engine.retry(execution_id)
-        return f"{execution_id} goes on from what failed when a worker takes it"
+        await engine.retry(execution_id, from_step=from_step)
+        if from_step is None:
+            return f"{execution_id} goes on from what failed when a worker takes it"
+        step = from_step if isinstance(from_step, str) else from_step[1]
+        return (
+            f"{execution_id} runs again from {step} when a worker takes it;"
+            f" `{command('show', file, execution_id)}` says what was forgotten"
+        )
 
     deed = Deed(name="retry", done="retried", act=ask, statuses=("FAILED",))
     perform(file, deed, ids, chosen, how)
@@ -138,15 +161,3 @@ def _addressed(words: Sequence[str], chosen: Chosen) -> tuple[list[str], tuple[s
                 if chosen.is_given
                 else "the arguments are ID NAME [JSON], or - NAME [JSON] for ids from a pipe"
             )
-
-
-def _parsed(payload: str | None) -> msgspec.Raw | None:
-    if payload is None:
-        return None
-    try:
-        return payloads.from_text(payload)
-    except ValueError as error:
-        raise ValueError(
-            f"the payload {payload!r} is not JSON ({error}); a string needs its own quotes:"
-            f""" '"{payload}"'"""
-        ) from None

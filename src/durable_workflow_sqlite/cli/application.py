@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from durable_workflow_sqlite import database
-from durable_workflow_sqlite.cli import acting, looking, upkeep
+from durable_workflow_sqlite.cli import acting, looking, mending, upkeep
 from durable_workflow_sqlite.cli.arguments import on_database
 from durable_workflow_sqlite.cli.bulk import How
 from durable_workflow_sqlite.cli.choosing import Chosen
@@ -24,6 +24,16 @@ Ids = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do it, without asking")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be done, and do nothing")]
+
+
+Branch = Annotated[
+    str | None,
+    typer.Option("--branch", metavar="KEY", help="of the step, where its name occurs elsewhere"),
+]
+Index = Annotated[
+    int | None,
+    typer.Option("--index", min=0, help="of the step, where its name occurs several times there"),
+]
 
 
 class Form(StrEnum):
@@ -155,9 +165,112 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         " otherwise.",
     )
     def retry(
-        file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
+        file: Path,
+        chosen: Chosen,
+        ids: Ids = None,
+        from_step: Annotated[
+            str | None,
+            typer.Option(
+                "--from",
+                metavar="STEP",
+                help="run this step again, and all that came after it: that is forgotten",
+            ),
+        ] = None,
+        branch: Branch = None,
+        index: Index = None,
+        yes: Yes = False,
+        dry_run: DryRun = False,
     ) -> None:
-        acting.retry(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+        if from_step is None and (branch is not None or index is not None):
+            raise WrongUsageError("--branch and --index say more of the step of --from")
+        step = None if from_step is None else mending.step_of(from_step, branch, index)
+        acting.retry(file, ids or [], step, chosen, How(yes=yes, dry_run=dry_run))
+
+    @on_database(
+        application,
+        text="Enqueue an execution of a workflow by its name, for a worker that has its code. The"
+        " file must know the workflow. Prints the id.",
+    )
+    def start(
+        file: Path,
+        workflow_type: Annotated[
+            str, typer.Argument(metavar="TYPE", help="the name of the workflow")
+        ],
+        arguments: Annotated[
+            str | None,
+            typer.Argument(
+                metavar="[JSON]",
+                help="an array of the arguments; anything else is the one argument, and nothing is"
+                " no argument. For one argument that is an array: [[1, 2]]",
+            ),
+        ] = None,
+        version: Annotated[
+            int | None, typer.Option("--version", min=1, help="the newest one by default")
+        ] = None,
+        execution_id: Annotated[
+            str | None,
+            typer.Option("--id", metavar="ID", help="that you choose: then this can be repeated"),
+        ] = None,
+        tags: Annotated[
+            list[str] | None,
+            typer.Option("--tag", metavar="NAME=VALUE", help="to find it by; more than once"),
+        ] = None,
+        priority: Annotated[int, typer.Option(help="higher ones are taken on first")] = 0,
+        delay: Annotated[
+            float | None, typer.Option(min=0, metavar="SECONDS", help="not taken on before that")
+        ] = None,
+        ttl: Annotated[
+            float | None,
+            typer.Option(metavar="SECONDS", help="how long it may take; then it is undone"),
+        ] = None,
+    ) -> None:
+        mending.start(
+            file,
+            workflow_type,
+            arguments,
+            version=version,
+            execution_id=execution_id,
+            tags=tags or (),
+            priority=priority,
+            delay=delay,
+            ttl=ttl,
+        )
+
+    @on_database(
+        application,
+        text="Start executions once more, each as a new one with the same workflow, version, input"
+        " and tags. The old ones stay as they are. Chosen by options: those FAILED, unless --status"
+        " says otherwise.",
+    )
+    def rerun(
+        file: Path,
+        chosen: Chosen,
+        ids: Ids = None,
+        new_id: Annotated[
+            str | None, typer.Option("--new-id", metavar="ID", help="of the new execution")
+        ] = None,
+        yes: Yes = False,
+        dry_run: DryRun = False,
+    ) -> None:
+        mending.rerun(file, ids or [], new_id, chosen, How(yes=yes, dry_run=dry_run))
+
+    @on_database(
+        application,
+        text="Go on as if a step had returned a value: one that failed its execution, is in doubt"
+        " or in a back-off, or whose result cannot be read. Of a sleep, without JSON: it ends now."
+        " No worker may have the execution.",
+    )
+    def resolve(
+        file: Path,
+        execution_id: Id,
+        step: Annotated[str, typer.Argument(metavar="STEP", help="its name")],
+        value: Annotated[
+            str | None, typer.Argument(metavar="[JSON]", help="what it returned")
+        ] = None,
+        branch: Branch = None,
+        index: Index = None,
+    ) -> None:
+        mending.resolve(file, execution_id, mending.step_of(step, branch, index), value)
 
     @on_database(
         application, text="Let workers take on executions again that are blocked; --all: all those."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
@@ -11,6 +10,7 @@ import msgspec
 
 from durable_workflow_sqlite.cli.ages import time_before
 from durable_workflow_sqlite.cli.output import command
+from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.records import ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.selection import InputFilter, Selection
@@ -87,7 +87,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         if status in STATUSES or status in {one.status for one in inspector.counts()}:
             return
         raise ValueError(
-            f"no status is named {status}{_nearest(status, STATUSES)};"
+            f"no status is named {status}{nearest(status, STATUSES)};"
             f" there are {', '.join(STATUSES)}"
         )
 
@@ -116,15 +116,10 @@ def _check_type(inspector: Inspector, wanted: str) -> None:
     known = inspector.workflow_types()
     if wanted in known:
         return
-    hint = _nearest(wanted, known)
+    hint = nearest(wanted, known)
     if not hint:
         hint = f"; see `{command('status', inspector.path)}`" if known else "; the file knows none"
     raise ValueError(f"no workflow type {wanted!r}{hint}")
-
-
-def _nearest(word: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _time(age: str | None, now: datetime) -> datetime | None:

@@ -22,6 +22,9 @@ WIDE, NOT_NARROW = 106, 94
 
 DATA_LENGTH = 200
 
+UNREADABLE_RESULT = "SerializationError: the result of step "
+"""How the trouble with a result begins that the code cannot read."""
+
 
 def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False) -> str:
     """What it waits for until when, or why it does not go on, in a few words.
@@ -136,10 +139,17 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
     if summary.blocked_reason is not None or summary.status == "FAILED":
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
-            return "it was compensated, so it cannot be retried; start a new one"
+            return (
+                "it was compensated; to start it anew:"
+                f" {output.command('rerun', file, summary.id)}; to run it again from a step before"
+                f" what was undone: {output.command('retry', file, summary.id, '--from')} STEP"
+            )
         return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
     if summary.trouble is not None:
         go_on = "to let it go on: start workers anew, with code that fits what is recorded"
+        if summary.trouble.startswith(UNREADABLE_RESULT):
+            resolve = output.command("resolve", file, summary.id)
+            go_on += f", or say what the step returned: {resolve} STEP JSON"
         if summary.status == "COMPENSATING":
             return go_on
         return f"{go_on}; to give it up: {output.command('cancel', file, summary.id)}"

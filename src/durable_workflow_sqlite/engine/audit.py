@@ -24,9 +24,14 @@ def entry(
         workflow_execution_id=execution_id,
         act=act,
         actor=this_user() if by is None else by,
-        details=None if details is None else msgspec.json.encode(details).decode(),
+        details=None if details is None else text(details),
         created_at=now,
     )
+
+
+def text(details: dict[str, object]) -> str:
+    """Details as they are stored."""
+    return msgspec.json.encode(details).decode()
 
 
 def this_user() -> str:

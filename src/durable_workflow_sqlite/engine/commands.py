@@ -1,14 +1,26 @@
-"""What others may have done with an execution: a signal, a cancel, an unblock, a retry."""
+"""What others may have done with an execution: a signal, an unblock, a retry, a note."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from durable_workflow_sqlite.engine import audit, payloads, serialization
+from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
+from durable_workflow_sqlite.engine.mending import (
+    Change,
+    as_open,
+    mend,
+    refused,
+    to_whoever_left_it,
+)
 from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.places import StepName, check_step
 from durable_workflow_sqlite.engine.reopening import reopened
 from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
 from durable_workflow_sqlite.records import (
-    CANCEL_SIGNAL,
     ExecutionStatus,
+    TakenExecution,
+    WorkflowExecution,
     WorkflowSignal,
     check_identifier,
 )
@@ -57,41 +69,6 @@ async def _refuse_misfit(opened: Opened, execution_id: str, name: str, payload: 
         )
 
 
-async def cancel(opened: Opened, execution_id: str, by: str | None) -> bool:
-    """See `DurableEngine.cancel`."""
-    found = await opened.load(execution_id)
-    if found.status.is_terminal or found.status is ExecutionStatus.COMPENSATING:
-        return False
-    if await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL):
-        return False
-    request = WorkflowSignal(
-        workflow_execution_id=execution_id,
-        signal_name=CANCEL_SIGNAL,
-        created_at=opened.clock.now(),
-    )
-    try:
-        request = await opened.store.send_signal(
-            request, audit.entry(execution_id, "cancel", by, request.created_at)
-        )
-    except ExecutionConflictError:
-        return False
-    pending = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
-    if pending and pending[0] != request:
-        return False  # of requests made at once, the first is the one that cancels
-    await opened.heed(execution_id)
-    execution = opened.executions.get(execution_id)
-    if execution is not None and not execution.is_interrupted:
-        # It was about to end by itself.
-        await execution.its_outcome()
-        execution = None
-    if execution is None:
-        found = await opened.load(execution_id)
-        if found.status.is_terminal:
-            return found.status is ExecutionStatus.CANCELLED
-        await opened.intake.resume(found)
-    return True
-
-
 async def unblock(opened: Opened, execution_id: str, by: str | None, act: str = "unblock") -> bool:
     """See `DurableEngine.unblock`."""
     found = await opened.load(execution_id)
@@ -111,10 +88,51 @@ async def retry(opened: Opened, execution_id: str, by: str | None) -> None:
     found = await opened.load(execution_id)
     now = opened.clock.now()
     records = reopened(found, await opened.store.load_checkpoints(execution_id), now)
-    details: dict[str, object] = {"error": found.error_type, "message": found.error_message}
-    entry = audit.entry(execution_id, "retry", by, now, details)
+    entry = audit.entry(execution_id, "retry", by, now, _what_ended(found))
     await opened.store.reopen_execution(execution_id, *records, entry, now=now)
     await opened.intake.resume(await opened.load(execution_id))
+
+
+async def retry_from(opened: Opened, execution_id: str, step: StepName, by: str | None) -> None:
+    """See `DurableEngine.retry`, from a step that is named."""
+    check_step(step)
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        record = seen.execution
+        is_stopped = record.blocked_reason is not None or record.trouble is not None
+        if why := can_run_again(record.status, is_stopped=is_stopped):
+            raise refused(execution_id, why)
+        signals = await opened.store.load_signals(execution_id)
+        forgotten = forget_from(seen, signals, step, now)
+        details = {**forgotten.details, **_what_ended(record)}
+        if record.blocked_reason is not None:
+            details["blocked"] = record.blocked_reason
+        becomes = as_open(
+            record,
+            now,
+            status=ExecutionStatus.PENDING,
+            current_step=forgotten.kept,
+            error_type=None,
+            error_message=None,
+            ttl_expires_at=None,
+            last_event=None,
+        )
+        return Change(
+            becomes,
+            [
+                *forgotten.records,
+                audit.entry(execution_id, "retry", by, now, details),
+                to_whoever_left_it(execution_id, now),
+            ],
+            forgotten.attempts,
+        )
+
+    _, after = await mend(opened, execution_id, plan)
+    await opened.intake.resume(after)
+
+
+def _what_ended(record: WorkflowExecution) -> dict[str, object]:
+    return {"error": record.error_type, "message": record.error_message}
 
 
 async def acknowledge(opened: Opened, execution_id: str, by: str | None) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from asyncio import events
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Iterable, Mapping
 from contextvars import Context
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar, TypeVarTuple
+from typing import Self, TypeVar, TypeVarTuple
 
-from durable_workflow_sqlite.engine import commands, observing, starting
+from durable_workflow_sqlite.engine import starting
+from durable_workflow_sqlite.engine.acts import Acts
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
 from durable_workflow_sqlite.engine.execution import Execution
@@ -34,15 +34,12 @@ from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
     WorkflowDefinition,
     WorkflowRegistry,
+    check_workflow,
 )
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
-    MAX_INTEGER,
-    ExecutionStatus,
-    WorkflowExecution,
     WorkflowGuarantee,
-    check_identifier,
     check_integer,
     check_member,
     check_tags,
@@ -52,7 +49,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class DurableEngine:
+class DurableEngine(Acts):
     """Runs workflows over a store; entering it recovers what was interrupted.
 
     store: any `CheckpointStore`. The engine uses it and does not close it.
@@ -228,15 +225,9 @@ class DurableEngine:
         opened = self._working()
         now = opened.clock.now()
         self._settings.registry.add(workflow)
-        record = starting.new_record(
-            workflow,
-            args,
-            execution_id,
-            now,
-            started_at=now,
-            status=ExecutionStatus.RUNNING,
-            ttl_expires_at=None if ttl is None else starting.after("ttl", ttl, now),
-            guarantee=guarantee,
+        ttl_expires_at = None if ttl is None else starting.after("ttl", ttl, now)
+        record = starting.running_record(
+            workflow, args, execution_id, now, ttl_expires_at, guarantee
         )
         handle: ExecutionHandle[R] = ExecutionHandle(
             self, record.workflow_execution_id, workflow.result_type
@@ -263,104 +254,17 @@ class DurableEngine:
         Raises what `start` raises; nothing is written then.
         """
         opened = self._working()
-        now = opened.clock.now()
-        check_integer("priority", priority, minimum=-MAX_INTEGER - 1)
+        timing = starting.timing(opened.clock.now(), delay=delay, priority=priority, ttl=ttl)
         tags = check_tags(tags)
-        ttl_expires_at = None if ttl is None else starting.after("ttl", ttl, now)
-        due_at = now if delay is None else starting.after("delay", delay, now, minimum=timedelta(0))
-        record = starting.new_record(
-            workflow,
-            args,
-            execution_id,
-            now,
-            status=ExecutionStatus.PENDING,
-            ttl_expires_at=ttl_expires_at,
-            guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
-            priority=priority,
-            available_at=due_at if ttl_expires_at is None else min(due_at, ttl_expires_at),
+        check_workflow(workflow)
+        record = starting.queued_record(
+            workflow.record, workflow.encode_input(args), execution_id, timing
         )
         handle: ExecutionHandle[R] = ExecutionHandle(
             self, record.workflow_execution_id, workflow.result_type
         )
-        await starting.enqueue(opened, workflow, record, tags)
+        await starting.enqueue(opened, workflow.record, record, tags)
         return handle
-
-    def handle(self, execution_id: str) -> ExecutionHandle[Any]:
-        """A handle to any execution; its result comes as plain JSON data."""
-        check_identifier("execution_id", execution_id)
-        return ExecutionHandle(self, execution_id, Any)
-
-    # What others may do with an execution
-
-    async def load(self, execution_id: str) -> WorkflowExecution:
-        """The record as stored. Raises ExecutionNotFoundError."""
-        return await self._working().load(execution_id)
-
-    async def send_signal(self, execution_id: str, name: str, payload: object = None) -> None:
-        """Send a message to an execution; it is kept until the workflow waits for it.
-
-        payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionConflictError for a
-        finished execution, SerializationError for a payload that cannot be written as JSON.
-        """
-        await commands.send_signal(self._working(), execution_id, name, payload)
-
-    async def cancel(self, execution_id: str, *, by: str | None = None) -> bool:
-        """Ask an execution to stop, undo what it did, and end CANCELLED.
-
-        by: who asks, for the audit log; by default the user that this process runs as.
-
-        Returns True if it will; False if it is finished, failing, or being cancelled already. The
-        request is stored, so it is kept if this process ends. An execution that runs in another
-        process may still end before it gets the request. Raises ExecutionNotFoundError.
-        """
-        return await commands.cancel(self._working(), execution_id, by)
-
-    async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
-        """Every state of an execution: the current one first, the last one final.
-
-        For an execution in another process, the file is read from time to time, so a very short
-        state may be missed. Raises ExecutionNotFoundError.
-        """
-        async with aclosing(observing.states(self._working(), execution_id)) as states:
-            async for state in states:
-                yield state
-
-    async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
-        """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
-        return await observing.result_of(self._working(), execution_id, result_type)
-
-    async def unblock(self, execution_id: str, *, by: str | None = None) -> bool:
-        """Unblock an execution, so that workers take it on again; False if it was not blocked.
-
-        by: as for `cancel`. Raises ExecutionNotFoundError.
-        """
-        return await commands.unblock(self._working(), execution_id, by)
-
-    async def retry(self, execution_id: str, *, by: str | None = None) -> None:
-        """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
-
-        Completed steps do not run again. A wait that timed out waits again, with the same timeout.
-        The time to live is removed. If compensations of a FAILED or CANCELLED execution have
-        failed, these run again, and nothing else; then it ends as it had ended.
-
-        by: as for `cancel`.
-
-        Raises ExecutionNotFoundError, or ExecutionConflictError for an execution that is neither
-        FAILED nor blocked, or that is undone to the end.
-        """
-        await commands.retry(self._working(), execution_id, by)
-
-    async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
-        """Say that a person has dealt with what an execution that is over has left.
-
-        A person has undone by hand what the failed compensations did not undo, and has found out
-        what became of steps that were cut off. These steps leave the lists of `doctor` and the
-        dashboard, and `retry` does not run their compensations again. Returns the number of these
-        steps. by: as for `cancel`.
-
-        Raises ExecutionNotFoundError, or ExecutionConflictError for one that is not over.
-        """
-        return await commands.acknowledge(self._working(), execution_id, by)
 
     async def recover(self) -> RecoveryResult:
         """Take on every unfinished execution that can be run here and that nobody works on."""

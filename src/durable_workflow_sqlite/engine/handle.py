@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar
 
+from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
 
 R_co = TypeVar("R_co", covariant=True)
@@ -16,7 +17,7 @@ class Engine(Protocol):
 
     async def load(self, execution_id: str) -> WorkflowExecution: ...
 
-    async def cancel(self, execution_id: str) -> bool: ...
+    async def cancel(self, execution_id: str) -> Cancellation: ...
 
     async def send_signal(self, execution_id: str, name: str, payload: object) -> None: ...
 
@@ -54,7 +55,7 @@ class ExecutionHandle(Generic[R_co]):
         """As stored now. Raises ExecutionNotFoundError if it has been deleted."""
         return (await self._engine.load(self._execution_id)).status
 
-    async def cancel(self) -> bool:
+    async def cancel(self) -> Cancellation:
         """As `engine.cancel`."""
         return await self._engine.cancel(self._execution_id)
 

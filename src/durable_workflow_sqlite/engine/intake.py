@@ -126,6 +126,11 @@ class Intake:
         for claim in await self._claims.take_one(execution_id):
             await self._launching.load_and_launch(claim)
 
+    async def free(self, execution_id: str) -> None:
+        """See to it that no worker has an execution that is in no living one's hands any more."""
+        await self._left_alone.until_let_go(execution_id)
+        await self.release_the_dead()
+
     def take_back(self, record: WorkflowExecution) -> None:
         """Whoever was starting it was cancelled meanwhile: it is in the queue, if it is stored."""
         self._spawn(self._take_back(record))

@@ -86,6 +86,7 @@ class Opened:
         self.place = Place("this engine")
         self.store = settings.store
         self.clock = settings.clock
+        self.registry = settings.registry
         self._new_execution = new_execution
         self.executions: dict[str, Execution] = {}
         self._observers = settings.observers
@@ -232,6 +233,13 @@ class Opened:
         self._observers.tell("on_status_change", record, before)
         for states in self._listeners.get(record.workflow_execution_id, ()):
             states.put_nowait(record)
+
+    def ended_at_once(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
+        """An execution that no worker had was ended by a caller of this engine."""
+        self._status_changed(record, before)
+        self._observers.tell("on_execution_complete", record, record.updated_at - record.created_at)
+        self.intake.signalled(record.workflow_execution_id)
+        self.news.changed(record.workflow_execution_id)
 
     # To its end
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from durable_workflow_sqlite.errors import (
@@ -12,6 +14,19 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.records import WorkflowExecution
 
 Interruption = WorkflowCancelledError | WorkflowExpiredError
+
+
+class Cancellation(StrEnum):
+    """What `cancel` did. REFUSED is false where it is asked for as a truth value, the others true.
+
+    ASKED: a worker undoes what the execution did, and ends it. ENDED: it is CANCELLED already: it
+    had not begun, or there was nothing to undo and no worker was needed. REFUSED: nothing was done,
+    since it is finished, failing, or being cancelled already.
+    """
+
+    ASKED = "asked"
+    ENDED = "ended"
+    REFUSED = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):

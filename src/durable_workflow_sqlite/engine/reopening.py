@@ -36,15 +36,7 @@ def reopened(
             msgspec.structs.replace(one, status=StepStatus.INTENT, completed_at=None, due_at=now)
             for one in not_undone
         ]
-    # Another step may have failed later, beside it: it is the error that says which one it was.
-    failed = [
-        one
-        for one in checkpoints
-        if one.status is StepStatus.FAILED
-        and (one.due_at is None or one.kind is StepKind.SIGNAL)
-        and (one.error_type, one.error_message) == (execution.error_type, execution.error_message)
-    ]
-    last = max(failed, key=lambda one: one.completed_at or now, default=None)
+    last = what_failed(execution, checkpoints)
     if last is None:
         return []
     if last.kind is StepKind.STEP:
@@ -62,3 +54,26 @@ def reopened(
         due_at=None if last.due_at is None else later(now, last.due_at - started_at),
     )
     return [wait, *([] if wait.due_at is None else [timer_of(wait, TimerStatus.PENDING)])]
+
+
+def what_failed(
+    execution: WorkflowExecution, checkpoints: Iterable[StepCheckpoint]
+) -> StepCheckpoint | None:
+    """The step or wait that failed an execution; None where its own code did.
+
+    Another one may have failed later, beside it: it is the error that says which one it was.
+    """
+    failed = [
+        one
+        for one in checkpoints
+        if one.status is StepStatus.FAILED
+        and (one.due_at is None or one.kind is StepKind.SIGNAL)
+        and (one.error_type, one.error_message) == (execution.error_type, execution.error_message)
+    ]
+    last = [one for one in failed if one.completed_at is None]
+    return last[-1] if last else max(failed, key=_completed_at, default=None)
+
+
+def _completed_at(checkpoint: StepCheckpoint) -> datetime:
+    assert checkpoint.completed_at is not None
+    return checkpoint.completed_at

@@ -45,7 +45,8 @@ T = TypeVar("T")
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
-_UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
+UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
+"""The error of a step that took effect, and whose result could not be stored."""
 
 
 class Saga:
@@ -116,7 +117,7 @@ class Saga:
                 continue
             if last is None or last.compensate_ref is None:
                 continue
-            if last.status is StepStatus.COMPLETED or last.error_type == _UNSTORABLE:
+            if last.status is StepStatus.COMPLETED or last.error_type == UNSTORABLE:
                 to_undo.append((last, begun))
         calls = [self._call((one.branch, one.step_index), history) for one, _ in to_undo]
         pairs = list(zip(calls, to_undo, strict=True))
@@ -142,7 +143,7 @@ class Saga:
                 or step.compensation is not None
                 or not (
                     last.status is StepStatus.COMPLETED
-                    or last.error_type == _UNSTORABLE
+                    or last.error_type == UNSTORABLE
                     or step.is_in_doubt
                 )
             ):
@@ -327,7 +328,7 @@ class Saga:
             attempt=0,
             step_name=checkpoint.step_name + COMPENSATION_SUFFIX,
             status=StepStatus.FAILED,
-            error_type=_UNSTORABLE,
+            error_type=UNSTORABLE,
             error_message=run.environment.format_error(error),
             compensate_ref=checkpoint.compensate_ref,
             completed_at=run.completion_time(),

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import History
@@ -15,10 +17,13 @@ from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.errors import ExecutionConflictError
 from durable_workflow_sqlite.records import (
+    MAX_INTEGER,
     ExecutionStatus,
+    Workflow,
     WorkflowExecution,
     WorkflowGuarantee,
     check_identifier,
+    check_integer,
 )
 
 
@@ -37,32 +42,32 @@ async def start(
     if claim is not None:
         opened.launch(workflow, record, claim, History())
         return
-    found = await _attach(opened, workflow, record)
+    found = await _attach(opened, workflow.name, record)
     if not found.status.is_terminal and found.workflow_execution_id not in opened.executions:
         await opened.intake.resume(found)
 
 
 async def enqueue(
-    opened: Opened, workflow: AnyWorkflow, record: WorkflowExecution, tags: Mapping[str, str]
+    opened: Opened, workflow: Workflow, record: WorkflowExecution, tags: Mapping[str, str]
 ) -> None:
     """Store a new execution for whoever has room; or attach to the one that is there already."""
-    if await opened.store.enqueue_execution(workflow.record, record, tags):
+    if await opened.store.enqueue_execution(workflow, record, tags):
         opened.intake.look()
     else:
-        await _attach(opened, workflow, record)
+        await _attach(opened, workflow.workflow_type, record)
 
 
 async def _attach(
-    opened: Opened, workflow: AnyWorkflow, wanted: WorkflowExecution
+    opened: Opened, workflow_type: str, wanted: WorkflowExecution
 ) -> WorkflowExecution:
     """Make sure that an execution that is there already is the one meant."""
     found = await opened.load(wanted.workflow_execution_id)
     definition = await opened.store.load_workflow(found.workflow_id)
     found_type = None if definition is None else definition.workflow_type
-    if found_type != workflow.name:
+    if found_type != workflow_type:
         raise ExecutionConflictError(
             f"execution {found.workflow_execution_id!r} is of workflow {found_type!r},"
-            f" not {workflow.name!r}; nothing was started. Give another execution_id",
+            f" not {workflow_type!r}; nothing was started. Give another execution_id",
             workflow_execution_id=found.workflow_execution_id,
         )
     if not serialization.is_same_json(found.input_data, wanted.input_data):
@@ -75,37 +80,73 @@ async def _attach(
     return found
 
 
-def new_record(
+class Timing(msgspec.Struct, frozen=True):
+    """When an execution in the queue is taken on, and until when."""
+
+    now: datetime
+    available_at: datetime
+    priority: int
+    ttl_expires_at: datetime | None
+
+
+def timing(
+    now: datetime, *, delay: timedelta | None, priority: int, ttl: timedelta | None
+) -> Timing:
+    """Raises TypeError or ValueError for what is none."""
+    check_integer("priority", priority, minimum=-MAX_INTEGER - 1)
+    expires_at = None if ttl is None else after("ttl", ttl, now)
+    due_at = now if delay is None else after("delay", delay, now, minimum=timedelta(0))
+    return Timing(
+        now, due_at if expires_at is None else min(due_at, expires_at), priority, expires_at
+    )
+
+
+def running_record(
     workflow: AnyWorkflow,
     args: tuple[Any, ...],
     execution_id: str | None,
     now: datetime,
-    *,
-    status: ExecutionStatus,
     ttl_expires_at: datetime | None,
     guarantee: WorkflowGuarantee,
-    priority: int = 0,
-    available_at: datetime | None = None,
-    started_at: datetime | None = None,
 ) -> WorkflowExecution:
-    """A new execution; raises for arguments that would not come back as they are."""
+    """One that begins here; raises for arguments that would not come back as they are."""
     check_workflow(workflow)
-    if execution_id is None:
-        execution_id = str(uuid.uuid4())
-    check_identifier("execution_id", execution_id)
     return WorkflowExecution(
-        workflow_execution_id=execution_id,
+        workflow_execution_id=_id_or_new(execution_id),
         workflow_id=workflow.record.workflow_id,
-        status=status,
+        status=ExecutionStatus.RUNNING,
         input_data=workflow.encode_input(args),
         ttl_expires_at=ttl_expires_at,
         guarantee=guarantee,
-        priority=priority,
-        available_at=available_at,
-        started_at=started_at,
+        started_at=now,
         created_at=now,
         updated_at=now,
     )
+
+
+def queued_record(
+    workflow: Workflow, input_data: str | None, execution_id: str | None, timing: Timing
+) -> WorkflowExecution:
+    """One that waits for a worker."""
+    return WorkflowExecution(
+        workflow_execution_id=_id_or_new(execution_id),
+        workflow_id=workflow.workflow_id,
+        status=ExecutionStatus.PENDING,
+        input_data=input_data,
+        ttl_expires_at=timing.ttl_expires_at,
+        guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        priority=timing.priority,
+        available_at=timing.available_at,
+        created_at=timing.now,
+        updated_at=timing.now,
+    )
+
+
+def _id_or_new(execution_id: str | None) -> str:
+    if execution_id is None:
+        return str(uuid.uuid4())
+    check_identifier("execution_id", execution_id)
+    return execution_id
 
 
 def after(

@@ -225,6 +225,11 @@ def _cut_off(run: Run, intent: StepCheckpoint, *, has_begun: bool) -> StepCheckp
             intent.attempt,
             extra=log_attributes(intent),
         )
+    return cut_off(intent, run.completion_time(), has_begun=has_begun)
+
+
+def cut_off(intent: StepCheckpoint, at: datetime, *, has_begun: bool) -> StepCheckpoint:
+    """The record of an attempt that was cancelled before it had an outcome."""
     message = "it was cut off and may have taken effect" if has_begun else "it never began"
     return msgspec.structs.replace(
         intent,
@@ -232,7 +237,7 @@ def _cut_off(run: Run, intent: StepCheckpoint, *, has_begun: bool) -> StepCheckp
         error_type=CUT_OFF,
         error_message=message,
         started_at=intent.started_at if has_begun else None,
-        completed_at=run.completion_time(),
+        completed_at=at,
     )
 
 

@@ -12,6 +12,8 @@ from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import TIMERS
 from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError
 from durable_workflow_sqlite.records import (
+    CUT_OFF,
+    Record,
     StepCheckpoint,
     StepKind,
     StepStatus,
@@ -38,6 +40,21 @@ def timer_of(checkpoint: StepCheckpoint, status: TimerStatus) -> WorkflowTimer:
         status=status,
         created_at=checkpoint.started_at or checkpoint.due_at,
     )
+
+
+def given_up(begun: StepCheckpoint, at: datetime) -> list[Record]:
+    """What to save of a wait that nobody waits for any more; nothing if it is over."""
+    if begun.status is not StepStatus.INTENT:
+        return []
+    outcome = msgspec.structs.replace(
+        begun,
+        status=StepStatus.FAILED,
+        error_type=CUT_OFF,
+        error_message="the workflow no longer waited for it",
+        completed_at=at,
+    )
+    timer = [] if begun.due_at is None else [timer_of(outcome, TimerStatus.CANCELLED)]
+    return [outcome, *timer]
 
 
 def stored_timer(run: Run) -> StepCheckpoint | None:

@@ -23,6 +23,7 @@ from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
 from durable_workflow_sqlite.engine.timers import LoopTimers
 from durable_workflow_sqlite.engine.wait_records import (
     deadline_of,
+    given_up,
     read_payload,
     tell_wait_complete,
     tell_wait_start,
@@ -36,7 +37,6 @@ from durable_workflow_sqlite.errors import (
     StoreFullError,
 )
 from durable_workflow_sqlite.records import (
-    CUT_OFF,
     Record,
     SignalStatus,
     StepCheckpoint,
@@ -141,15 +141,7 @@ class Waits:
             begun = call.last if begun is None else None
         if begun is None or begun.status is not StepStatus.INTENT:
             return []
-        outcome = msgspec.structs.replace(
-            begun,
-            status=StepStatus.FAILED,
-            error_type=CUT_OFF,
-            error_message="the workflow no longer waited for it",
-            completed_at=self._run.completion_time(),
-        )
-        timer = [] if begun.due_at is None else [timer_of(outcome, TimerStatus.CANCELLED)]
-        return [outcome, *timer]
+        return given_up(begun, self._run.completion_time())
 
     def give_up_all(self) -> list[Record]:
         """As `give_up`, of all that is open."""

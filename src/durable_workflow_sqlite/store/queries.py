@@ -930,6 +930,14 @@ class Queries(Protocol):
         """Deletes the checkpoints of a batch of executions (a JSON array of ids)."""
         ...
 
+    def forget_attempts(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, checkpoint_ids: str
+    ) -> int:
+        """Deletes some attempts of an execution (a JSON array of their ids), which is to run
+        again from a step before them.
+        """
+        ...
+
     def acknowledge_not_undone(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
@@ -1262,6 +1270,24 @@ class Queries(Protocol):
         """
         ...
 
+    def mend_execution(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        workflow_execution_id: str,
+        status: str,
+        current_step: int,
+        error_type: str | None,
+        error_message: str | None,
+        ttl_expires_at: str | None,
+        last_event: int | None,
+        updated_at: str,
+    ) -> int:
+        """Opens an execution again, or ends it, by an operator's wish. Nobody has it: the same
+        transaction has looked. It is not blocked any more, nor in trouble, nor in the queue.
+        """
+        ...
+
     def load_statuses(
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> list[LoadStatusesRow]:
@@ -1390,6 +1416,14 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
         """Nobody will wait any more for the signals of an execution that is final."""
+        ...
+
+    def expect_signals_again(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """An execution that was final runs again, and may wait for the signals that it had not
+        taken; but for those of the library.
+        """
         ...
 
     def delete_signals(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:

@@ -219,7 +219,7 @@ class Queue:
                             trouble=trouble,
                             updated_at=time_to_text(at),
                         )
-            self._put_into_queue(released, at)
+            self.put_now(released, at)
 
         if not to_release:
             return
@@ -253,7 +253,7 @@ class Queue:
             # Created at the same microsecond, it is this record and not another of its id.
             if found is not None and found.created_at == execution.created_at:
                 self._claims.delete(execution_id, held.fencing_token)
-                self._put_into_queue([execution_id], at)
+                self.put_now([execution_id], at)
 
         self._claims.releases(execution_id)
         await self._commit.write(release)
@@ -312,7 +312,7 @@ class Queue:
         )
         reasons = {row.workflow_execution_id: row.blocked_reason for row in counted}
         self._queries.delete_claims(self._connection, workflow_execution_ids=ids)
-        self._put_into_queue(claimed, now)
+        self.put_now(claimed, now)
         return [
             AbandonedExecution(workflow_execution_id=one, blocked_reason=reasons.get(one))
             for one in claimed
@@ -325,12 +325,13 @@ class Queue:
         at = now or utc_now()
 
         def put() -> None:
-            self._put_into_queue([one for one in ids if self._claims.load(one) is None], at)
+            self.put_now([one for one in ids if self._claims.load(one) is None], at)
 
         if ids:
             await self._commit.write(put)
 
-    def _put_into_queue(self, workflow_execution_ids: Iterable[str], now: datetime) -> None:
+    def put_now(self, workflow_execution_ids: Iterable[str], now: datetime) -> None:
+        """As `put_into_queue`, of those that nobody has; called from within a transaction."""
         self._queries.put_into_queue(
             self._connection,
             workflow_execution_ids=json_array(workflow_execution_ids),
@@ -378,7 +379,7 @@ class Queue:
             )
             if changed:
                 save()
-                self._put_into_queue([workflow_execution_id], at)
+                self.put_now([workflow_execution_id], at)
             return bool(changed)
 
         return await self._commit.write(unblock)
@@ -391,19 +392,14 @@ class Queue:
         at = now or utc_now()
 
         def reopen_and_save() -> None:
-            queries = self._queries
-            for reopen in (queries.reopen_execution, queries.reopen_compensations):
-                changed = reopen(
-                    self._connection,
-                    workflow_execution_id=workflow_execution_id,
-                    updated_at=time_to_text(at),
-                )
-                if changed:
-                    break
-            else:
+            queries, connection = self._queries, self._connection
+            row = {"workflow_execution_id": workflow_execution_id}
+            if queries.reopen_execution(connection, **row, updated_at=time_to_text(at)):
+                queries.expect_signals_again(connection, **row)
+            elif not queries.reopen_compensations(connection, **row, updated_at=time_to_text(at)):
                 raise self._cannot_be_reopened(workflow_execution_id)
             save()
-            self._put_into_queue([workflow_execution_id], at)
+            self.put_now([workflow_execution_id], at)
 
         await self._commit.write(reopen_and_save)
 

@@ -67,6 +67,15 @@ class Signals:
         )
         return [rows.signal_from(row) for row in found]
 
+    async def load_all(self, workflow_execution_id: str) -> list[WorkflowSignal]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        found = await self._commit.read(
+            lambda: self._queries.load_signals(
+                self._connection, workflow_execution_id=workflow_execution_id
+            )
+        )
+        return [rows.signal_from(row) for row in found]
+
     async def load_next(
         self, workflow_execution_id: str, signal_names: Collection[str]
     ) -> list[WorkflowSignal]:

@@ -55,6 +55,7 @@ from durable_workflow_sqlite.store.connection import (
 from durable_workflow_sqlite.store.executions import finished, load_execution, load_statuses
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.lock_guard import LockGuard
+from durable_workflow_sqlite.store.mending import Mending
 from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
     load_migrations,
@@ -171,6 +172,13 @@ class SqliteCheckpointStore(CheckpointStore):
         self._queue = Queue(*access, self._claims)
         self._signals = Signals(*access, self._claims)
         self._retention = Retention(*access)
+        self._mending = Mending(
+            *access,
+            self._claims,
+            take=self._take_execution,
+            let_rest=self._let_rest,
+            put_into_queue=self._queue.put_now,
+        )
         self._savers: dict[type, Callable[[Any, WorkflowClaim | None], int]] = {
             StepCheckpoint: self._upsert_checkpoint,
             WorkflowExecution: self._save_execution,
@@ -310,6 +318,10 @@ class SqliteCheckpointStore(CheckpointStore):
         )
         return None if row is None else rows.workflow_from(row)
 
+    async def load_workflows(self) -> list[Workflow]:
+        found = await self._commit.read(lambda: self._queries.load_workflows(self._connection))
+        return readable(found, rows.workflow_from)
+
     def _upsert_workflow(self, workflow: Workflow, claim: WorkflowClaim | None) -> int:
         if claim is not None and not self._claims.holds(claim):
             return 0
@@ -447,13 +459,17 @@ class SqliteCheckpointStore(CheckpointStore):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> bool:
         _check_can_start(workflow, execution)
         tags = check_tags(tags)
 
         def enqueue() -> bool:
             self._commit.make_news()
-            return self._insert(workflow, execution, tags)
+            if not self._insert(workflow, execution, tags):
+                return False
+            self._save_all(records, None, [])
+            return True
 
         return await self._commit.write(enqueue)
 
@@ -641,6 +657,9 @@ class SqliteCheckpointStore(CheckpointStore):
     ) -> list[WorkflowSignal]:
         return await self._signals.load_pending(workflow_execution_id, signal_name)
 
+    async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
+        return await self._signals.load_all(workflow_execution_id)
+
     async def load_next_signals(
         self, workflow_execution_id: str, signal_names: Collection[str]
     ) -> list[WorkflowSignal]:
@@ -797,6 +816,18 @@ class SqliteCheckpointStore(CheckpointStore):
     ) -> None:
         await self._queue.reopen_execution(
             workflow_execution_id, lambda: self._save_all(records, None, []), now
+        )
+
+    async def mend_execution(
+        self,
+        seen: TakenExecution,
+        becomes: WorkflowExecution,
+        *records: Record,
+        forget: Collection[StepCheckpoint] = (),
+        now: datetime | None = None,
+    ) -> bool:
+        return await self._mending.mend_execution(
+            seen, becomes, lambda: self._save_all(records, None, []), forget, now
         )
 
     # Retention

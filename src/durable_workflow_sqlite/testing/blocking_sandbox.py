@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite import (
+    Cancellation,
     DurableEngine,
     ExecutionStatus,
     WorkflowDefinition,
@@ -143,7 +144,7 @@ class Sandbox(Plannable):
         """As `engine.send_signal`."""
         self._call(self._sandbox.signal(execution_id, name, payload))
 
-    def cancel(self, execution_id: str) -> bool:
+    def cancel(self, execution_id: str) -> Cancellation:
         """As `engine.cancel`."""
         return self._call(self._sandbox.cancel(execution_id))
 
@@ -224,7 +225,7 @@ class SandboxExecution(Generic[R_co]):
         """As `engine.send_signal`."""
         self._sandbox.signal(self.execution_id, name, payload)
 
-    def cancel(self) -> bool:
+    def cancel(self) -> Cancellation:
         """As `engine.cancel`."""
         return self._sandbox.cancel(self.execution_id)
 

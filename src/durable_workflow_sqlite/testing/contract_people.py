@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
@@ -9,9 +10,12 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     ExecutionConflictError,
     ExecutionStatus,
+    SignalStatus,
     StepCheckpoint,
     StepKind,
     StepStatus,
+    TakenExecution,
+    WorkflowExecution,
 )
 from durable_workflow_sqlite.records import CUT_OFF
 from durable_workflow_sqlite.testing.contract_base import (
@@ -20,10 +24,13 @@ from durable_workflow_sqlite.testing.contract_base import (
     NOON,
     WORKFLOW,
     StoreContract,
+    execution_with_everything,
     new_checkpoint,
     new_execution,
     new_signal,
+    new_timer,
     over_a_store,
+    queued,
 )
 
 
@@ -138,6 +145,134 @@ class PeopleContract(StoreContract):
         )
         assert await store.acknowledge("e", _entry("acknowledge"), now=NOON) == 0
         assert await store.load_audit_log("e") == []
+
+    @over_a_store
+    async def test_a_mended_execution_is_changed_in_one_transaction(
+        self, store: CheckpointStore
+    ) -> None:
+        for before in (ExecutionStatus.FAILED, ExecutionStatus.RUNNING):
+            one = f"e {before}"
+            broken = execution_with_everything(one, status=before)
+            await store.save(
+                broken,
+                new_checkpoint(one, 0, status=StepStatus.COMPLETED, event=1),
+                new_checkpoint(one, 1, status=StepStatus.COMPLETED, event=2),
+                new_signal(one, "ok", status=SignalStatus.EXPIRED),
+                new_signal(one, "$cancel", status=SignalStatus.EXPIRED),
+            )
+            seen = await _seen(store, one)
+            becomes = msgspec.structs.replace(
+                _open(seen.execution), current_step=1, ttl_expires_at=None, last_event=None
+            )
+            entry = _entry("retry", one)
+            assert await store.mend_execution(
+                seen, becomes, new_checkpoint(one, 2), entry, forget=seen.checkpoints[1:], now=NOON
+            )
+            found = await _seen(store, one)
+            assert found.execution == msgspec.structs.replace(becomes, available_at=NOON)
+            assert [found.step_index for found in found.checkpoints] == [0, 2]
+            assert await store.load_audit_log(one) == [entry]
+            was_over = before is ExecutionStatus.FAILED
+            assert [signal.status for signal in await store.load_signals(one)] == [
+                SignalStatus.PENDING if was_over else SignalStatus.EXPIRED,
+                SignalStatus.EXPIRED,
+            ]
+
+    @over_a_store
+    async def test_one_that_is_mended_to_its_end_rests(self, store: CheckpointStore) -> None:
+        await store.save(
+            new_execution("e"), new_timer("e", "t", NOON + MINUTE), new_signal("e", "go")
+        )
+        seen = await _seen(store, "e")
+        becomes = msgspec.structs.replace(
+            seen.execution, status=ExecutionStatus.CANCELLED, error_type="a:B", updated_at=NOON
+        )
+        assert await store.mend_execution(seen, becomes, now=NOON)
+        found = await _seen(store, "e")
+        assert found.execution == becomes
+        assert found.pending_timers == []
+        assert await store.load_pending_signals("e") == []
+        assert await store.claim_execution("e") is None
+
+    @over_a_store
+    async def test_what_is_not_as_it_was_seen_or_is_claimed_is_not_mended(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(queued("e", NOON), new_checkpoint("e", 0))
+        seen = await _seen(store, "e")
+        stale = (
+            new_checkpoint("e", 0, status=StepStatus.COMPLETED, event=1),
+            queued("e", NOON + MINUTE),
+            new_timer("e", "t", NOON),
+        )
+        for change in stale:
+            await store.save(change)
+            now = await _seen(store, "e")
+            assert not await store.mend_execution(
+                seen, _open(seen.execution), _entry("retry"), forget=seen.checkpoints
+            )
+            assert await _seen(store, "e") == now
+            seen = now
+        claim = await store.claim_execution("e", NOON)
+        assert claim is not None
+        seen = await _seen(store, "e")
+        with pytest.raises(ExecutionConflictError, match=store.worker_id):
+            await store.mend_execution(seen, _open(seen.execution), _entry("retry"))
+        assert await _seen(store, "e") == seen
+        assert await store.load_audit_log("e") == []
+        with pytest.raises(ValueError, match="is not"):
+            await store.mend_execution(seen, new_execution("f"))
+
+    @over_a_store
+    async def test_an_execution_that_is_opened_again_may_take_what_it_had_not(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(
+            new_execution("e", status=ExecutionStatus.FAILED),
+            new_signal("e", "ok", status=SignalStatus.EXPIRED),
+            new_signal("e", "ok", status=SignalStatus.DELIVERED),
+            new_signal("e", "$cancel", status=SignalStatus.EXPIRED),
+        )
+        await store.reopen_execution("e", now=NOON)
+        assert [signal.status for signal in await store.load_signals("e")] == [
+            SignalStatus.PENDING,
+            SignalStatus.DELIVERED,
+            SignalStatus.EXPIRED,
+        ]
+
+    @over_a_store
+    async def test_what_is_saved_beside_a_new_execution_is_saved_with_it_or_not_at_all(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(new_execution("old"))
+        for is_new in (True, False):
+            entries = (_entry("rerun", "old"), _entry("rerun", "new"))
+            stored = await store.enqueue_execution(WORKFLOW, queued("new", NOON), None, *entries)
+            assert stored is is_new
+            for one in ("old", "new"):
+                assert len(await store.load_audit_log(one)) == 1
+        assert await store.load_workflows() == [WORKFLOW]
+
+
+async def _seen(store: CheckpointStore, execution_id: str) -> TakenExecution:
+    seen = await store.take_execution(execution_id)
+    assert seen is not None
+    return seen
+
+
+def _open(execution: WorkflowExecution) -> WorkflowExecution:
+    return msgspec.structs.replace(
+        execution,
+        status=ExecutionStatus.PENDING,
+        output_data=None,
+        error_type=None,
+        error_message=None,
+        recovery_count=0,
+        blocked_reason=None,
+        trouble=None,
+        available_at=None,
+        updated_at=NOON + 2 * MINUTE,
+    )
 
 
 def _entry(

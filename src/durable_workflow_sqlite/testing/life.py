@@ -281,8 +281,8 @@ def _in_its_life(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..
     return do
 
 
-for _name, _method in vars(DurableEngine).items():
-    if inspect.iscoroutinefunction(_method) and not _name.startswith("_"):
+for _name, _method in inspect.getmembers(DurableEngine, inspect.iscoroutinefunction):
+    if not _name.startswith("_"):
         setattr(EngineOfALife, _name, _in_its_life(_method))
 
 

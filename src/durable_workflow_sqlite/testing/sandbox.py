@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite import (
+    Cancellation,
     DurableEngine,
     ExecutionStatus,
     WorkflowDefinition,
@@ -257,7 +258,7 @@ class AsyncSandboxExecution(Generic[R_co]):
         """As `engine.send_signal`."""
         await self._sandbox.signal(self._execution_id, name, payload)
 
-    async def cancel(self) -> bool:
+    async def cancel(self) -> Cancellation:
         """As `engine.cancel`."""
         return await self._sandbox.cancel(self._execution_id)
 

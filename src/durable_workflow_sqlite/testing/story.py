@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from durable_workflow_sqlite import (
+    Cancellation,
     CheckpointStore,
     DurableEngine,
     EngineStoppedError,
@@ -167,7 +168,7 @@ class Story(Plannable):
             ):
                 return
 
-    async def cancel(self, execution_id: str) -> bool:
+    async def cancel(self, execution_id: str) -> Cancellation:
         """As `engine.cancel`."""
         return await self.ask(lambda engine: engine.cancel(execution_id))
 

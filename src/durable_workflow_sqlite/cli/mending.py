@@ -1,0 +1,131 @@
+"""Commands that start executions by name, start them once more, or say what a step returned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from durable_workflow_sqlite.cli.bulk import FROM_PIPE, Deed, How, perform
+from durable_workflow_sqlite.cli.choosing import Chosen, tags_of
+from durable_workflow_sqlite.cli.output import WrongUsageError, command, say
+from durable_workflow_sqlite.engine import payloads
+from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.records import StepKind
+from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+
+
+def start(
+    file: Path,
+    workflow_type: str,
+    text: str | None,
+    *,
+    version: int | None,
+    execution_id: str | None,
+    tags: Sequence[str],
+    priority: int,
+    delay: float | None,
+    ttl: float | None,
+) -> None:
+    """Enqueue an execution of a workflow that the file knows. Raises ValueError for no JSON."""
+    args = [] if text is None else _arguments(text)
+
+    async def enqueue() -> str:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.enqueue_named(
+                workflow_type,
+                args,
+                version=version,
+                execution_id=execution_id,
+                delay=_seconds("--delay", delay),
+                priority=priority,
+                ttl=_seconds("--ttl", ttl),
+                tags=tags_of(tags),
+            )
+            return handle.execution_id
+
+    say(asyncio.run(enqueue()))
+
+
+def _seconds(option: str, seconds: float | None) -> timedelta | None:
+    try:
+        return None if seconds is None else timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        raise ValueError(
+            f"{option} is no number of seconds that can be waited: {seconds}"
+        ) from None
+
+
+def _arguments(text: str) -> list[object]:
+    """An array holds the arguments; anything else is the one argument. As it was written."""
+    value = json_of(text, "the input")
+    if value is not None and text.lstrip().startswith("["):
+        return list(msgspec.json.decode(text, type=list[msgspec.Raw]))
+    return [value]
+
+
+def json_of(text: str, what: str) -> msgspec.Raw | None:
+    """What somebody wrote as JSON. Raises ValueError, and says which quotes are missing."""
+    try:
+        return payloads.from_text(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} {text!r} is not JSON ({error}); a string needs its own quotes: '\"{text}\"'"
+        ) from None
+
+
+def rerun(file: Path, ids: Sequence[str], new_id: str | None, chosen: Chosen, how: How) -> None:
+    """Enqueue executions once more. Raises WrongUsageError for one new id of several."""
+    if new_id is not None and (len(ids) != 1 or ids[0] == FROM_PIPE):
+        raise WrongUsageError("--new-id is for one execution that is named by its id")
+
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
+        handle = await engine.rerun(execution_id, new_id=new_id)
+        return f"{handle.execution_id} starts once more what {execution_id} was started with"
+
+    deed = Deed(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))
+    perform(file, deed, ids, chosen, how)
+
+
+def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> None:
+    """Let an execution go on as if a step had returned a value."""
+    value = None
+    if text is not None:
+        value = json_of(text, "the value")
+    elif not _is_sleep(file, execution_id, step):
+        raise WrongUsageError(
+            f"the value is missing: add it as JSON, as in"
+            f" `{command('resolve', file, execution_id, _name(step))} JSON`; null where the step"
+            " returns nothing"
+        )
+
+    async def ask() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await engine.resolve(execution_id, step, value)
+
+    asyncio.run(ask())
+    say(f"{execution_id} goes on as if {_name(step)} had returned that, when a worker takes it")
+
+
+def _name(step: StepName) -> str:
+    return step if isinstance(step, str) else step[1]
+
+
+def _is_sleep(file: Path, execution_id: str, step: StepName) -> bool:
+    """Whether nothing else of that name is recorded: a sleep returns nothing."""
+    with Inspector.open(file) as inspector:
+        details = inspector.execution(execution_id)
+    kinds = {one.kind for one in details.steps if one.step_name == _name(step)} if details else None
+    return kinds is None or kinds <= {StepKind.SLEEP}
+
+
+def step_of(name: str, branch: str | None, index: int | None) -> StepName:
+    """The step that is meant by a name and by `--branch` and `--index`, where they are given."""
+    if index is not None:
+        return (branch or "", name, index)
+    return name if branch is None else (branch, name)

@@ -1,0 +1,197 @@
+"""`Acts`: what an engine does with executions that are named, whoever runs them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+
+from durable_workflow_sqlite.engine import (
+    by_name,
+    cancelling,
+    commands,
+    observing,
+    resolving,
+    starting,
+)
+from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
+
+
+class Acts:
+    """What `DurableEngine` can do also where it has no code of any workflow."""
+
+    def _working(self) -> Opened:
+        """The open engine; raises if it is not open, or not to be used here."""
+        raise NotImplementedError
+
+    def handle(self, execution_id: str) -> ExecutionHandle[Any]:
+        """A handle to any execution; its result comes as plain JSON data."""
+        check_identifier("execution_id", execution_id)
+        return ExecutionHandle(self, execution_id, Any)
+
+    async def enqueue_named(
+        self,
+        type: str,  # noqa: A002 - the word that the tables have
+        args: Sequence[object] = (),
+        *,
+        version: int | None = None,
+        execution_id: str | None = None,
+        delay: timedelta | None = None,
+        priority: int = 0,
+        ttl: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ExecutionHandle[Any]:
+        """Store an execution for the workers, as `enqueue`, without the code of its workflow.
+
+        type: the name of the workflow; executions of it must have been stored before, or this
+            engine has it registered. version: by default the newest one.
+        args: the list of the arguments, stored as JSON. If this engine has the workflow, they are
+            checked. Otherwise a worker finds out: if its code cannot read them, the execution
+            stops in trouble before it begins, and can be cancelled.
+
+        The other arguments are as for `enqueue`. Raises ValueError for a type or version that is
+        not known, and names the nearest type; ExecutionConflictError and SerializationError as
+        `enqueue` does. Nothing is written then.
+        """
+        opened = self._working()
+        timing = starting.timing(opened.clock.now(), delay=delay, priority=priority, ttl=ttl)
+        tags = check_tags(tags)
+        stored = await by_name.enqueue_named(
+            opened, type, args, version, execution_id, timing, tags
+        )
+        return self.handle(stored)
+
+    async def load(self, execution_id: str) -> WorkflowExecution:
+        """The record as stored. Raises ExecutionNotFoundError."""
+        return await self._working().load(execution_id)
+
+    async def send_signal(self, execution_id: str, name: str, payload: object = None) -> None:
+        """Send a message to an execution; it is kept until the workflow waits for it.
+
+        payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionConflictError for a
+        finished execution, SerializationError for a payload that cannot be written as JSON.
+        """
+        await commands.send_signal(self._working(), execution_id, name, payload)
+
+    async def cancel(self, execution_id: str, *, by: str | None = None) -> Cancellation:
+        """Ask an execution to stop, undo what it did, and end CANCELLED.
+
+        by: who asks, for the audit log; by default the user that this process runs as.
+
+        Returns what was done, a truth value: ASKED, a worker undoes and ends it; ENDED, it is
+        CANCELLED already; REFUSED, which is false, if it is finished, failing, or being cancelled
+        already. An execution ends at once if no worker has it and it has not begun, or if it is
+        blocked or in trouble and its records have nothing to undo. A blocked one with something to
+        undo is unblocked; its function does not continue.
+
+        The request is stored, so it is kept if this process ends. An execution that runs in another
+        process may still end before it gets the request. Raises ExecutionNotFoundError.
+        """
+        return await cancelling.cancel(self._working(), execution_id, by)
+
+    async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
+        """Every state of an execution: the current one first, the last one final.
+
+        For an execution in another process, the file is read from time to time, so a very short
+        state may be missed. Raises ExecutionNotFoundError.
+        """
+        async with aclosing(observing.states(self._working(), execution_id)) as states:
+            async for state in states:
+                yield state
+
+    async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
+        """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
+        return await observing.result_of(self._working(), execution_id, result_type)
+
+    async def unblock(self, execution_id: str, *, by: str | None = None) -> bool:
+        """Unblock an execution, so that workers take it on again; False if it was not blocked.
+
+        by: as for `cancel`. Raises ExecutionNotFoundError.
+        """
+        return await commands.unblock(self._working(), execution_id, by)
+
+    async def retry(
+        self, execution_id: str, *, from_step: StepName | None = None, by: str | None = None
+    ) -> None:
+        """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
+
+        Completed steps do not run again. A wait that timed out waits again, with the same timeout.
+        The time to live is removed. If compensations of a FAILED or CANCELLED execution have
+        failed, these run again, and nothing else; then it ends as it had ended. Signals that were
+        sent and not taken before the end may be taken now.
+
+        from_step: a step, sleep or wait that has its outcome, to run it again and all that came
+            after it: its name, or `(branch, name)` or `(branch, name, index)` where the name
+            occurs several times. For an execution that is FAILED, CANCELLED, blocked or in trouble.
+            All that was recorded from that outcome on is forgotten, in one transaction; the audit
+            log names it. A step that was not over by then begins anew, with all of its attempts,
+            and with the same idempotency key. A wait that was open by then is open again, until
+            the same deadline. The signals of waits that are forgotten can be taken again. Refused
+            if what was undone would stay, or what stands would be done twice.
+
+        by: as for `cancel`.
+
+        Raises ExecutionNotFoundError; ExecutionConflictError for an execution that is neither
+        FAILED nor blocked, that is undone to the end, that a worker has, or that cannot be run
+        again from that step; ValueError for a step that is not there, or is there several times.
+        Nothing is written then.
+        """
+        opened = self._working()
+        if from_step is None:
+            await commands.retry(opened, execution_id, by)
+        else:
+            await commands.retry_from(opened, execution_id, from_step, by)
+
+    async def resolve(
+        self, execution_id: str, step: StepName, value: object = None, *, by: str | None = None
+    ) -> None:
+        """Let an execution go on as if a step had returned a value, without running it.
+
+        step: as `from_step` of `retry`. It has failed its execution (which is FAILED and was not
+            undone), or is in doubt or in a back-off, or its stored result cannot be read; also if
+            the execution is blocked, or in trouble. For a sleep, the sleep ends now.
+        value: stored as JSON, and read as the type of the step when the execution goes on. If it
+            does not fit, the execution stops in trouble, and you may resolve the step again. Of a
+            sleep: None.
+        by: as for `cancel`.
+
+        The step counts as completed: if the execution is undone later, its compensation is called
+        with that value. A blocked execution is unblocked.
+
+        Raises ExecutionNotFoundError; ExecutionConflictError if a worker has the execution, this
+        engine included, or if the step needs no value; ValueError as `retry` does;
+        SerializationError for what cannot be written as JSON. Nothing is written then.
+        """
+        await resolving.resolve(self._working(), execution_id, step, value, by)
+
+    async def rerun(
+        self, execution_id: str, *, new_id: str | None = None, by: str | None = None
+    ) -> ExecutionHandle[Any]:
+        """Enqueue an execution once more: a new one with the same workflow, version, input, tags.
+
+        It has the same priority and, from now on, as much time to live. The old one may be in any
+        state, and stays as it is. The audit logs of both name the other.
+
+        new_id: of the new execution; by default a new UUID. by: as for `cancel`.
+
+        A rerun can be repeated with the same `new_id`. Raises ExecutionNotFoundError, or
+        ExecutionConflictError if another execution has that id. Nothing is written then.
+        """
+        return self.handle(await by_name.rerun(self._working(), execution_id, new_id, by))
+
+    async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
+        """Say that a person has dealt with what an execution that is over has left.
+
+        A person has undone by hand what the failed compensations did not undo, and has found out
+        what became of steps that were cut off. These steps leave the lists of `doctor` and the
+        dashboard, and `retry` does not run their compensations again. Returns the number of these
+        steps. by: as for `cancel`.
+
+        Raises ExecutionNotFoundError, or ExecutionConflictError for one that is not over.
+        """
+        return await commands.acknowledge(self._working(), execution_id, by)

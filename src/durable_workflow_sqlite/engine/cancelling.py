@@ -1,0 +1,189 @@
+"""Cancelling: a worker is asked to undo and to end it, or it ends at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from durable_workflow_sqlite.engine import audit
+from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
+from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.mending import (
+    Change,
+    as_open,
+    may_need_undoing,
+    mend,
+    missing_events,
+)
+from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
+from durable_workflow_sqlite.engine.steps import cut_off
+from durable_workflow_sqlite.engine.wait_records import given_up
+from durable_workflow_sqlite.errors import ExecutionConflictError, StoreCorruptError
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    ExecutionStatus,
+    Record,
+    SignalStatus,
+    StepKind,
+    TakenExecution,
+    WorkflowExecution,
+    WorkflowSignal,
+)
+
+
+async def cancel(opened: Opened, execution_id: str, by: str | None) -> Cancellation:
+    """See `DurableEngine.cancel`."""
+    found = await opened.load(execution_id)
+    if _is_over(found):
+        return Cancellation.REFUSED
+    done = await _without_a_worker(opened, found, by)
+    return await _ask(opened, execution_id, by) if done is None else done
+
+
+def _is_over(record: WorkflowExecution) -> bool:
+    return record.status.is_terminal or record.status is ExecutionStatus.COMPENSATING
+
+
+# By whoever asks
+
+
+class _NeedsAWorker(Exception):  # noqa: N818 - no error: nobody sees it but this module
+    """It is to be asked for, as of any execution."""
+
+
+async def _without_a_worker(
+    opened: Opened, found: WorkflowExecution, by: str | None
+) -> Cancellation | None:
+    """Cancel what no worker needs to take on first; None if one must be asked."""
+    execution_id = found.workflow_execution_id
+    if execution_id in opened.executions or not (found.current_step == 0 or _is_stopped(found)):
+        return None
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        if _is_over(seen.execution):
+            raise _NeedsAWorker
+        history = History(seen.checkpoints, seen.pending_timers)
+        is_ended = _has_left_nothing(seen, history)
+        if not is_ended and seen.execution.blocked_reason is None:
+            raise _NeedsAWorker
+        requests = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
+        if is_ended:
+            return _at_once(seen, history, requests, by, now)
+        return _unblocked(seen.execution, requests, by, now)
+
+    try:
+        before, after = await mend(opened, execution_id, plan)
+    except (_NeedsAWorker, ExecutionConflictError, StoreCorruptError):
+        return None
+    if after.status is ExecutionStatus.CANCELLED:
+        opened.ended_at_once(after, before.status)
+        return Cancellation.ENDED
+    await opened.intake.resume(after)
+    return Cancellation.ASKED
+
+
+def _is_stopped(record: WorkflowExecution) -> bool:
+    """Whether no worker goes on with it until somebody has done something about it."""
+    # Where rows are missing, nobody knows what is to be undone.
+    is_corrupt = (record.trouble or "").startswith(StoreCorruptError.__qualname__)
+    return record.blocked_reason is not None or (record.trouble is not None and not is_corrupt)
+
+
+def _has_left_nothing(seen: TakenExecution, history: History) -> bool:
+    """Whether it has not begun, or has nothing to undo as far as its records say."""
+    if not seen.checkpoints:
+        return True
+    return (
+        _is_stopped(seen.execution)
+        and not missing_events(history.events)
+        and not any(may_need_undoing(step) for _, step in history.steps())
+    )
+
+
+def _at_once(
+    seen: TakenExecution,
+    history: History,
+    requests: list[WorkflowSignal],
+    by: str | None,
+    now: datetime,
+) -> Change:
+    """It is CANCELLED, as if its worker had ended it: what was under way is cut off."""
+    record = seen.execution
+    execution_id = record.workflow_execution_id
+    becomes = msgspec.structs.replace(
+        as_open(record, now),
+        status=ExecutionStatus.CANCELLED,
+        error_type=CANCELLED_TYPE,
+        error_message=str(cancelled(execution_id)),
+        last_event=history.last_event,
+    )
+    records: list[Record] = []
+    for _, step in history.steps():
+        last = step.last
+        if last is None:
+            continue
+        if last.kind is not StepKind.STEP:
+            records += given_up(last, now)
+        elif step.is_in_doubt and last.completed_at is None:
+            records.append(cut_off(last, now, has_begun=True))
+    details: dict[str, object] = {"ended": "at once"}
+    if record.blocked_reason is not None:
+        details["blocked"] = record.blocked_reason
+    return Change(
+        becomes,
+        [*records, *_answered(requests), audit.entry(execution_id, "cancel", by, now, details)],
+    )
+
+
+def _answered(requests: list[WorkflowSignal]) -> list[WorkflowSignal]:
+    return [msgspec.structs.replace(one, status=SignalStatus.DELIVERED) for one in requests]
+
+
+def _unblocked(
+    record: WorkflowExecution, requests: list[WorkflowSignal], by: str | None, now: datetime
+) -> Change:
+    """It may be taken on again, to be undone."""
+    execution_id = record.workflow_execution_id
+    details: dict[str, object] = {"unblocked": record.blocked_reason}
+    entry = audit.entry(execution_id, "cancel", by, now, details)
+    asked = [] if requests else [_request(execution_id, now)]
+    return Change(as_open(record, now), [*asked, entry])
+
+
+# By a worker
+
+
+def _request(execution_id: str, now: datetime) -> WorkflowSignal:
+    return WorkflowSignal(
+        workflow_execution_id=execution_id, signal_name=CANCEL_SIGNAL, created_at=now
+    )
+
+
+async def _ask(opened: Opened, execution_id: str, by: str | None) -> Cancellation:
+    if await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+        return Cancellation.REFUSED
+    now = opened.clock.now()
+    try:
+        request = await opened.store.send_signal(
+            _request(execution_id, now), audit.entry(execution_id, "cancel", by, now)
+        )
+    except ExecutionConflictError:
+        return Cancellation.REFUSED
+    pending = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
+    if pending and pending[0] != request:
+        return Cancellation.REFUSED  # of requests made at once, the first is the one that cancels
+    await opened.heed(execution_id)
+    execution = opened.executions.get(execution_id)
+    if execution is not None and not execution.is_interrupted:
+        # It was about to end by itself.
+        await execution.its_outcome()
+        execution = None
+    if execution is None:
+        found = await opened.load(execution_id)
+        if found.status.is_terminal:
+            is_cancelled = found.status is ExecutionStatus.CANCELLED
+            return Cancellation.ENDED if is_cancelled else Cancellation.REFUSED
+        await opened.intake.resume(found)
+    return Cancellation.ASKED

@@ -1,0 +1,260 @@
+"""What is forgotten of an execution that is to run again from a step, as if it had never been.
+
+The outcome of that step has a number. All that the workflow function heard from then on is
+forgotten, and so is every step that was not over by then. A wait that was open by then is open
+again, until the time that it had. What stays is a history as a crash would have left it: a replay
+of it comes to that step, and goes on from there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from durable_workflow_sqlite.engine.history import TIMERS, History, Place, StepHistory
+from durable_workflow_sqlite.engine.mending import may_need_undoing, missing_events, refused
+from durable_workflow_sqlite.engine.places import StepName, find_step, in_words, names_of
+from durable_workflow_sqlite.engine.reopening import what_failed
+from durable_workflow_sqlite.engine.wait_records import timer_of
+from durable_workflow_sqlite.records import (
+    CUT_OFF,
+    ExecutionStatus,
+    Record,
+    SignalStatus,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    TakenExecution,
+    TimerStatus,
+    WorkflowSignal,
+)
+
+NOTED_AT_MOST = 100
+"""Steps that the audit log names."""
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """kept: how many steps and waits stay. details: for the audit log."""
+
+    attempts: list[StepCheckpoint]
+    records: list[Record]
+    kept: int
+    details: dict[str, object]
+
+
+class _Cut(msgspec.Struct, frozen=True):
+    """The step, and the number and the time of its outcome."""
+
+    place: Place
+    event: int
+    at: datetime
+
+    def is_after(self, last: StepCheckpoint) -> bool:
+        """Whether a step was over before."""
+        if last.event is not None:
+            return last.event < self.event
+        is_over = last.status is StepStatus.FAILED and last.error_type == CUT_OFF
+        return is_over and last.completed_at is not None and last.completed_at < self.at
+
+    def is_within(self, last: StepCheckpoint, place: Place) -> bool:
+        """Whether it is a wait that was open then; one that timed out since waits anew."""
+        has_timed_out = last.status is StepStatus.FAILED and last.event is not None
+        return (
+            last.kind is not StepKind.STEP
+            and place != self.place
+            and not has_timed_out
+            and last.started_at is not None
+            and last.started_at < self.at
+        )
+
+
+def forget_from(
+    seen: TakenExecution, signals: list[WorkflowSignal], step: StepName, now: datetime
+) -> Forgotten:
+    """What to change. Raises ExecutionConflictError or ValueError where that cannot be."""
+    execution_id = seen.execution.workflow_execution_id
+    history = History(seen.checkpoints, seen.pending_timers)
+    place, first = find_step(execution_id, history, step)
+    cut = _cut(seen, history, place, first)
+    forgotten: list[tuple[Place, StepHistory]] = []
+    open_again: list[StepCheckpoint] = []
+    kept: list[StepHistory] = []
+    taken: list[StepCheckpoint] = []
+    for other, one in history.steps():
+        last = one.last
+        assert last is not None
+        if cut.is_after(last):
+            kept.append(one)
+            continue
+        if last.kind is StepKind.SIGNAL and last.status is StepStatus.COMPLETED:
+            taken.append(last)
+        if cut.is_within(last, other):
+            open_again.append(last)
+        else:
+            forgotten.append((other, one))
+    _check_undone(execution_id, kept, [one for _, one in forgotten])
+    places = {other for other, _ in forgotten}
+    attempts = [
+        one
+        for one in seen.checkpoints
+        if (one.branch, one.step_index) in places
+        or (one.branch == TIMERS and (one.event or 0) >= cut.event)
+    ]
+    waits = [_open(one) for one in open_again]
+    timers = [timer_of(one, TimerStatus.PENDING) for one in waits if one.due_at is not None]
+    pending = {one.workflow_timer_id for one in timers}
+    timers += [
+        msgspec.structs.replace(one, status=TimerStatus.CANCELLED)
+        for one in seen.pending_timers
+        if one.workflow_timer_id not in pending
+    ]
+    return Forgotten(
+        attempts,
+        [*waits, *timers, *_to_be_taken_again(taken, signals, now)],
+        len(kept) + len(waits),
+        _details(first.last, forgotten, waits),
+    )
+
+
+def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistory) -> _Cut:
+    execution_id, last = seen.execution.workflow_execution_id, first.last
+    assert last is not None
+    name = in_words(last)
+    if last.event is None or last.completed_at is None:
+        raise refused(
+            execution_id,
+            f"cannot be run again from {name}, which has no outcome yet: an execution goes on from"
+            " such a step by itself. Name a step that has completed or failed",
+        )
+    cut = _Cut(place, last.event, last.completed_at)
+    if missing := missing_events(one for one in history.events if (one.event or 0) < cut.event):
+        raise refused(
+            execution_id,
+            f"cannot be run again from {name}: event {missing[0]} before it is missing, so what is"
+            " recorded may not be all. `durable-workflow doctor` says more; a rerun starts anew",
+        )
+    heard = seen.execution.last_event
+    failed = what_failed(seen.execution, seen.checkpoints)
+    if failed is not None and failed.event is not None and failed.event < cut.event:
+        raise refused(
+            execution_id,
+            f"cannot be run again from {name}: {in_words(failed)} failed it, before that step had"
+            " its outcome. Run it again from that one",
+        )
+    if heard is not None and heard < cut.event:
+        raise refused(
+            execution_id,
+            f"cannot be run again from {name}: its workflow function had ended before that step"
+            " had its outcome. Name an earlier step",
+        )
+    return cut
+
+
+def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[StepHistory]) -> None:
+    """What stays must stand; what is to run again must not stand, or it would be there twice."""
+    if undone := [one.last for one in kept if one.compensation and one.last]:
+        undone.sort(key=lambda one: one.event or 0)
+        raise refused(
+            execution_id,
+            f"cannot be run again from there: what {names_of(undone)} did before is undone, or"
+            " should have been. Run it"
+            f" again from {in_words(undone[0])} or an earlier step, or start it anew with a rerun",
+        )
+    if standing := [one.last for one in forgotten if one.last and may_need_undoing(one)]:
+        raise refused(
+            execution_id,
+            f"cannot be run again from there: what {names_of(standing)} did stands, or may stand,"
+            " and would be done twice. If a compensation of it failed, let it succeed (retry), or"
+            " undo it by hand (acknowledge); else cancel the execution first, which undoes it",
+        )
+
+
+def _open(wait: StepCheckpoint) -> StepCheckpoint:
+    return msgspec.structs.replace(
+        wait,
+        status=StepStatus.INTENT,
+        output_data=None,
+        error_type=None,
+        error_message=None,
+        completed_at=None,
+        event=None,
+    )
+
+
+def _to_be_taken_again(
+    waits: list[StepCheckpoint], signals: list[WorkflowSignal], now: datetime
+) -> list[Record]:
+    """The signals that some waits have taken, of each name in order of arrival.
+
+    Rows of signals that were taken long ago may be deleted: then those of that name are sent again.
+    """
+    records: list[Record] = []
+    for name in dict.fromkeys(wait.step_name for wait in waits):
+        taken = [wait for wait in waits if wait.step_name == name]
+        taken.sort(key=lambda one: one.event or 0)
+        rows = [
+            one
+            for one in signals
+            if one.signal_name == name and one.status is SignalStatus.DELIVERED
+        ][-len(taken) :]
+        if [one.payload for one in rows] == [wait.output_data for wait in taken]:
+            records += [msgspec.structs.replace(one, status=SignalStatus.PENDING) for one in rows]
+        else:
+            records += [
+                WorkflowSignal(
+                    workflow_execution_id=wait.workflow_execution_id,
+                    signal_name=name,
+                    payload=wait.output_data,
+                    created_at=wait.completed_at or now,  # before the deadline that it had
+                )
+                for wait in taken
+            ]
+    return records
+
+
+def _details(
+    first: StepCheckpoint | None,
+    forgotten: list[tuple[Place, StepHistory]],
+    waits: list[StepCheckpoint],
+) -> dict[str, object]:
+    assert first is not None
+    lasts = [(one.last, one) for _, one in forgotten if one.last is not None]
+    lasts.sort(key=lambda pair: (pair[0].event is None, pair[0].event or 0))
+    details: dict[str, object] = {
+        "from": in_words(first),
+        "forgotten": [_noted(last, one) for last, one in lasts[:NOTED_AT_MOST]],
+    }
+    if len(lasts) > NOTED_AT_MOST:
+        details["more_forgotten"] = len(lasts) - NOTED_AT_MOST
+    if waits:
+        details["open_again"] = [in_words(one) for one in waits[:NOTED_AT_MOST]]
+    return details
+
+
+def _noted(last: StepCheckpoint, step: StepHistory) -> dict[str, Any]:
+    noted: dict[str, Any] = {
+        "step": in_words(last),
+        "was": "in doubt" if step.is_in_doubt else last.status.value,
+        "attempts": last.attempt,
+    }
+    if step.compensation is not None:
+        noted["undone"] = True
+    return noted
+
+
+def can_run_again(status: ExecutionStatus, *, is_stopped: bool) -> str:
+    """Why an execution cannot be run again from a step; empty if it can."""
+    if status in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED) or (
+        is_stopped and status is not ExecutionStatus.COMPENSATING
+    ):
+        return ""
+    if status is ExecutionStatus.COMPLETED:
+        return "is COMPLETED: others may use its result. A rerun starts it anew under another id"
+    if status is ExecutionStatus.COMPENSATING:
+        return "is COMPENSATING: it can be run again from a step once it is over"
+    return (
+        f"is {status}, and goes on by itself: only one that is FAILED, CANCELLED, blocked or in"
+        " trouble can be run again from a step"
+    )

@@ -1,0 +1,70 @@
+"""The step that somebody names: by its name alone, or with its branch and its index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
+from durable_workflow_sqlite.nearest import nearest
+from durable_workflow_sqlite.records import StepCheckpoint, check_identifier
+
+StepName = str | tuple[str, str] | tuple[str, str, int]
+"""The name of a step, sleep or wait: alone, with its branch, or with its branch and index.
+
+`"charge"`, `("item-7", "charge")`, `("", "charge", 3)`; the branch of the function itself is "".
+"""
+
+NAMED_AT_MOST: Final = 10
+
+
+def check_step(step: object) -> None:
+    """Raise TypeError or ValueError for what names no step."""
+    match step:
+        case str() | (str(), str()) | (str(), str(), int()):
+            check_identifier("a step's name", step if isinstance(step, str) else step[1])
+        case _:
+            raise TypeError(
+                "a step is named by its name, or by (branch, name) or (branch, name, index), not"
+                f" by {step!r}"
+            )
+
+
+def find_step(execution_id: str, history: History, step: StepName) -> tuple[Place, StepHistory]:
+    """What is recorded of a step that somebody names. Raises ValueError if it is not one step."""
+    name = step if isinstance(step, str) else step[1]
+    recorded = [(place, one) for place, one in history.steps() if one.last is not None]
+    found = [
+        (place, one)
+        for place, one in recorded
+        if one.last is not None and one.last.step_name == name
+        if isinstance(step, str) or (place[0] == step[0] and place[1:] == (step[2:] or place[1:]))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = [place_in_words(place) for place, _ in found]
+        more = len(places) - NAMED_AT_MOST
+        raise ValueError(
+            f"execution {execution_id!r} has {len(found)} steps named {name!r}: at"
+            f" {', at '.join(places[:NAMED_AT_MOST])}{f', and {more} more' if more > 0 else ''};"
+            " say which, by its branch or its index"
+        )
+    where = "" if isinstance(step, str) else " there"
+    names = {one.last.step_name for _, one in recorded if one.last is not None}
+    raise ValueError(
+        f"execution {execution_id!r} has recorded no step {name!r}{where}"
+        f"{nearest(name, names - {name})}"
+    )
+
+
+def in_words(checkpoint: StepCheckpoint) -> str:
+    place = place_in_words((checkpoint.branch, checkpoint.step_index))
+    return f"{checkpoint.kind.lower()} {checkpoint.step_name!r} ({place})"
+
+
+def names_of(checkpoints: Iterable[StepCheckpoint]) -> str:
+    """The first few of them, for people."""
+    named = [in_words(one) for one in checkpoints]
+    more = len(named) - NAMED_AT_MOST
+    return ", ".join(named[:NAMED_AT_MOST]) + (f", and {more} more" if more > 0 else "")

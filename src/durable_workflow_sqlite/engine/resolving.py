@@ -1,0 +1,194 @@
+"""A step that goes on as if it had returned what a person says."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from durable_workflow_sqlite.engine import audit, serialization
+from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.mending import (
+    Change,
+    as_open,
+    mend,
+    refused,
+    to_whoever_left_it,
+)
+from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.places import StepName, check_step, find_step, in_words
+from durable_workflow_sqlite.engine.reopening import what_failed
+from durable_workflow_sqlite.engine.wait_records import timer_of
+from durable_workflow_sqlite.errors import SerializationError
+from durable_workflow_sqlite.records import (
+    AuditEntry,
+    ExecutionStatus,
+    Record,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    TakenExecution,
+    TimerStatus,
+    WorkflowExecution,
+)
+
+ACT = "resolve"
+
+
+async def resolve(
+    opened: Opened, execution_id: str, step: StepName, value: object, by: str | None
+) -> None:
+    """See `DurableEngine.resolve`."""
+    check_step(step)
+    text = serialization.to_json(value, "the value that the step returned")
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        record = seen.execution
+        history = History(seen.checkpoints, seen.pending_timers)
+        place, found = find_step(execution_id, history, step)
+        log = await opened.store.load_audit_log(execution_id)
+        was = _standing(seen, place, found, log)
+        last = found.last
+        assert last is not None
+        if last.kind is StepKind.SLEEP and text != "null":
+            raise refused(
+                execution_id, f"has not taken the value: {in_words(last)} returns none; give null"
+            )
+        details: dict[str, object] = {"step": in_words(last), "was": was}
+        if record.blocked_reason is not None:
+            details["blocked"] = record.blocked_reason
+        return Change(
+            _resumed(record, now),
+            [
+                *_resolved(last, was, text, history, now),
+                audit.entry(execution_id, ACT, by, now, details),
+                to_whoever_left_it(execution_id, now),
+            ],
+        )
+
+    _, after = await mend(opened, execution_id, plan)
+    await opened.intake.resume(after)
+
+
+def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[AuditEntry]) -> str:
+    """How the step stands, in words. Raises ExecutionConflictError if nobody can resolve it."""
+    record, last = seen.execution, step.last
+    execution_id, status = record.workflow_execution_id, record.status
+    assert last is not None
+    name = in_words(last)
+    if status in (ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED):
+        raise refused(execution_id, f"is {status}: nothing waits for {name} any more")
+    if last.kind is StepKind.SIGNAL:
+        raise refused(
+            execution_id,
+            f"has not taken the value: {name} waits for a signal. Send it that signal"
+            + (" after a retry" if status is ExecutionStatus.FAILED else ""),
+        )
+    if status is ExecutionStatus.FAILED and any(one.attempt == 0 for one in seen.checkpoints):
+        raise refused(
+            execution_id,
+            "was compensated: what its steps did is undone. Start it anew with a rerun, or run it"
+            " again from a step before what was undone",
+        )
+    if step.compensation is not None:
+        raise refused(execution_id, f"undoes {name} already: what it returned is known")
+    was = ""
+    if status is ExecutionStatus.FAILED:
+        was = "failed" if what_failed(record, seen.checkpoints) == last else ""
+    elif last.kind is StepKind.SLEEP:
+        is_open = last.status is StepStatus.INTENT and status is not ExecutionStatus.COMPENSATING
+        was = "sleeping" if is_open else ""
+    elif step.is_in_doubt:
+        was = "in doubt"
+    elif last.status is StepStatus.FAILED and last.event is None and last.due_at is not None:
+        was = "in a back-off"
+    elif last.status is StepStatus.COMPLETED and _is_unreadable(record, place, last, log):
+        was = "unreadable"
+    if was:
+        return was
+    raise refused(
+        execution_id,
+        f"needs no value for {name}, which is {last.status}: its workflow function has heard of"
+        " that, or was cancelled there. Only a step that failed its execution, is in doubt, in a"
+        " back-off, or cannot be read has its value set",
+    )
+
+
+def _is_unreadable(
+    record: WorkflowExecution, place: Place, last: StepCheckpoint, log: list[AuditEntry]
+) -> bool:
+    """Whether its value does not fit, as far as anybody has tried; so it can be set once more."""
+    trouble = record.trouble or ""
+    if trouble.startswith(SerializationError.__qualname__) and (
+        f"step {last.step_name!r} ({place_in_words(place)})" in trouble
+    ):
+        return True
+    # It was set, and no worker has had the execution since.
+    resolved = [one for one in log if one.act == ACT and one.created_at == record.updated_at]
+    return any(_step_of(one) == in_words(last) for one in resolved)
+
+
+def _step_of(entry: AuditEntry) -> object:
+    try:
+        return msgspec.json.decode(entry.details or "{}", type=dict[str, object]).get("step")
+    except msgspec.MsgspecError:
+        return None
+
+
+def _resumed(record: WorkflowExecution, now: datetime) -> WorkflowExecution:
+    if record.status is ExecutionStatus.FAILED:
+        return as_open(
+            record,
+            now,
+            status=ExecutionStatus.PENDING,
+            error_type=None,
+            error_message=None,
+            ttl_expires_at=None,
+            last_event=None,
+        )
+    if record.status is ExecutionStatus.SUSPENDED:
+        return as_open(record, now, status=ExecutionStatus.PENDING)  # it has something to do now
+    return as_open(record, now)
+
+
+def _resolved(
+    last: StepCheckpoint, was: str, text: str, history: History, now: datetime
+) -> list[Record]:
+    """The records of the step: it has completed, after all that has come so far."""
+    if was == "unreadable":
+        return [msgspec.structs.replace(last, output_data=text)]
+    at = now
+    if history.last_completed_at is not None:
+        at = max(at, history.last_completed_at + timedelta(microseconds=1))
+    event = history.last_event + 1
+    if was == "sleeping":
+        woken = msgspec.structs.replace(
+            last, status=StepStatus.COMPLETED, completed_at=at, event=event
+        )
+        return [woken, timer_of(woken, TimerStatus.CANCELLED)]
+    if was == "in doubt":
+        completed = msgspec.structs.replace(
+            last,
+            status=StepStatus.COMPLETED,
+            output_data=text,
+            error_type=None,
+            error_message=None,
+            completed_at=at,
+            event=event,
+        )
+        return [completed]
+    # The attempt that failed stays in the history, and another one has completed.
+    failed = msgspec.structs.replace(last, due_at=last.due_at or now, event=None)
+    completed = msgspec.structs.replace(
+        failed,
+        attempt=last.attempt + 1,
+        status=StepStatus.COMPLETED,
+        output_data=text,
+        error_type=None,
+        error_message=None,
+        started_at=now,
+        completed_at=at,
+        due_at=None,
+        event=event,
+    )
+    return [failed, completed]

@@ -1,0 +1,101 @@
+"""Changing an execution that nobody works on, if it is still as it was seen: one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from datetime import datetime
+
+from durable_workflow_sqlite.errors import ExecutionConflictError
+from durable_workflow_sqlite.records import (
+    StepCheckpoint,
+    TakenExecution,
+    WorkflowExecution,
+    utc_now,
+)
+from durable_workflow_sqlite.store.claims import Claims
+from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.queries import Queries
+from durable_workflow_sqlite.store.rows import json_array, optional_time_to_text, time_to_text
+
+
+class Mending:
+    """take: all that is known of an execution. let_rest, put_into_queue: what becomes of it."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        queries: Queries,
+        commit: GroupCommit,
+        claims: Claims,
+        *,
+        take: Callable[[str], TakenExecution | None],
+        let_rest: Callable[[str], None],
+        put_into_queue: Callable[[list[str], datetime], None],
+    ) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._commit = commit
+        self._claims = claims
+        self._take = take
+        self._let_rest = let_rest
+        self._put_into_queue = put_into_queue
+
+    async def mend_execution(
+        self,
+        seen: TakenExecution,
+        becomes: WorkflowExecution,
+        save: Callable[[], None],
+        forget: Collection[StepCheckpoint],
+        now: datetime | None,
+    ) -> bool:
+        """`save` is called in the same transaction, before it is in the queue."""
+        execution_id = seen.execution.workflow_execution_id
+        if becomes.workflow_execution_id != execution_id:
+            raise ValueError(f"{becomes.workflow_execution_id!r} is not {execution_id!r}")
+        at = now or utc_now()
+
+        def mend() -> bool:
+            claim = self._claims.load(execution_id)
+            if claim is not None:
+                raise ExecutionConflictError(
+                    f"execution {execution_id!r} is in the hands of worker {claim.worker_id!r}:"
+                    " nothing was changed. Stop that worker, and repeat this before you start it"
+                    " again",
+                    workflow_execution_id=execution_id,
+                )
+            if self._take(execution_id) != seen:
+                return False
+            self._commit.make_news()
+            self._change(becomes, forget)
+            save()
+            if becomes.status.is_terminal:
+                self._let_rest(execution_id)
+                return True
+            if seen.execution.status.is_terminal:
+                self._queries.expect_signals_again(
+                    self._connection, workflow_execution_id=execution_id
+                )
+            self._put_into_queue([execution_id], at)
+            return True
+
+        return await self._commit.write(mend)
+
+    def _change(self, becomes: WorkflowExecution, forget: Collection[StepCheckpoint]) -> None:
+        self._queries.mend_execution(
+            self._connection,
+            workflow_execution_id=becomes.workflow_execution_id,
+            status=becomes.status.value,
+            current_step=becomes.current_step,
+            error_type=becomes.error_type,
+            error_message=becomes.error_message,
+            ttl_expires_at=optional_time_to_text(becomes.ttl_expires_at),
+            last_event=becomes.last_event,
+            updated_at=time_to_text(becomes.updated_at),
+        )
+        if forget:
+            self._queries.forget_attempts(
+                self._connection,
+                workflow_execution_id=becomes.workflow_execution_id,
+                checkpoint_ids=json_array([one.id for one in forget if one.id is not None]),
+            )

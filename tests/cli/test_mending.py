@@ -1,0 +1,133 @@
+"""start, rerun, retry --from, resolve, and a cancel without a worker."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.cli.conftest import a_worker, lines, on_terminal, refusal, run, wait_until
+from tests.cli.test_acting import status_of
+
+
+def shown(file: Path, execution_id: str) -> list[list[str]]:
+    return lines("show", file, execution_id)
+
+
+def acts(file: Path, execution_id: str) -> list[list[str]]:
+    return [[line[1], line[4]] for line in shown(file, execution_id) if line[0] == "act"]
+
+
+def test_an_order_is_started_by_the_name_of_its_workflow(file: Path) -> None:
+    new = ("start", file, "order", '["A-9"]', "--id", "new")
+    assert lines(*new, "--tag", "customer=7") == [["new"]]
+    # Anything but an array is the one argument; and it can be repeated.
+    assert lines("start", file, "order", '"A-9"', "--id", "new") == [["new"]]
+    assert status_of(file, "new") == "PENDING"
+    assert ["tag", "customer", "7"] in lines("show", file, "new")
+    assert "with other input" in refusal("start", file, "order", '["A-8"]', "--id", "new")
+
+
+def test_what_cannot_be_started_is_refused_and_nothing_is_there(file: Path) -> None:
+    before = lines("list", file, "--all")
+    assert "did you mean 'order'?" in refusal("start", file, "ordr", '["A-1"]')
+    assert "has no version 9; there are 1" in refusal("start", file, "order", "--version", "9")
+    assert """'"A-1"'""" in refusal("start", file, "order", "A-1")
+    assert "is not NAME=VALUE" in refusal("start", file, "order", "--tag", "x")
+    assert "--delay is no number" in refusal("start", file, "order", "--delay", "inf")
+    assert "ttl must not be" in refusal("start", file, "order", "--ttl", "-1")
+    assert lines("list", file, "--all") == before
+
+
+def test_an_input_is_stored_as_it_was_written_and_waits_as_long_as_it_should(file: Path) -> None:
+    later = ("--delay", "86400", "--ttl", "172800", "--priority", "3")
+    assert lines("start", file, "order", '[{"sum": 1.10}]', "--id", "new", *later)
+    shown = {line[1]: line[2] for line in lines("show", file, "new") if line[0] == "execution"}
+    assert shown["input_data"] == '[{"sum": 1.10}]'
+    assert shown["priority"] == "3"
+    assert shown["available_at"] > shown["created_at"]
+    assert shown["ttl_expires_at"] > shown["available_at"]
+    assert "nothing to undo" in run("cancel", file, "new").stdout
+    assert status_of(file, "new") == "CANCELLED"
+    assert acts(file, "new") == [["cancel", '{"ended":"at once"}']]
+
+
+def test_orders_are_started_once_more(file: Path) -> None:
+    assert lines("rerun", file, "order-BAD-UNDONE", "--new-id", "again")
+    assert acts(file, "order-BAD-UNDONE") == [["rerun", '{"as":"again"}']]
+    assert acts(file, "again") == [["rerun", '{"of":"order-BAD-UNDONE"}']]
+    assert "is taken" in refusal("rerun", file, "order-BAD-1", "--new-id", "again")
+    assert run("rerun", file, "order-BAD-1", "again", "--new-id", "x").returncode == 2
+    done = run("rerun", file, "--status", "failed", "--yes")
+    assert (done.returncode, done.stdout) == (0, "started once more: 2\n")
+    assert "to start it anew: durable-workflow rerun" in on_terminal(
+        "show", file, "order-BAD-UNDONE", columns=400
+    )[1].replace("\n", " ")
+
+
+def test_an_order_runs_again_from_a_step(file: Path) -> None:
+    assert run("retry", file, "order-BAD-1", "--branch", "x").returncode == 2
+    assert "did you mean 'pack'?" in refusal("retry", file, "order-BAD-1", "--from", "packs")
+    assert "is undone" in refusal("retry", file, "order-BAD-UNDONE", "--from", "pack")
+    there = ("--from", "pack", "--branch", "", "--index", "1")
+    assert "runs again from pack" in run("retry", file, "order-BAD-1", *there).stdout
+    done = run("retry", file, "order-BAD-UNDONE", "order-BAD-1", "--from", "charge")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "retried 1, refused 1")
+    ((act, details),) = acts(file, "order-BAD-1")
+    assert act == "retry"
+    forgotten = [one["step"] for one in json.loads(details)["forgotten"]]
+    assert forgotten == ["step 'pack' (index 1)", "step 'ship' (index 2)"]
+    assert status_of(file, "order-BAD-1") == "PENDING"
+    assert [line[4] for line in lines("show", file, "order-BAD-1") if line[0] == "step"] == [
+        "charge"
+    ]
+
+
+def test_steps_are_resolved_and_the_orders_go_on(file: Path) -> None:
+    wrong = run("resolve", file, "order-BAD-1", "ship")
+    assert (wrong.returncode, "the value is missing" in wrong.stderr) == (2, True)
+    assert "is not JSON" in refusal("resolve", file, "order-BAD-1", "ship", "shipped")
+    assert "Send it that signal" in refusal("resolve", file, "order-WAIT-1", "approved", "1")
+    assert "goes on as if ship" in run("resolve", file, "order-BAD-1", "ship", '"sent"').stdout
+    # It sleeps for hours, and is in doubt; nobody has them.
+    assert run("resolve", file, "order-SLEEP-1", "rest").returncode == 0
+    assert run("resolve", file, "order-SLOW-1", "pack", "7").returncode == 0
+    with a_worker(file):
+        for one in ("order-BAD-1", "order-SLEEP-1"):
+            wait_until(lambda one=one: status_of(file, one) == "COMPLETED")
+        # What does not fit is said, with what to do; and the worker hears of it.
+        wait_until(lambda: lines("list", file, "--in-trouble", "-o", "id") == [["order-SLOW-1"]])
+        seen = on_terminal("show", file, "order-SLOW-1", columns=400)[1]
+        assert "say what the step returned: durable-workflow resolve" in seen
+        assert run("resolve", file, "order-SLOW-1", "pack", '"packed"').returncode == 0
+        wait_until(lambda: status_of(file, "order-SLOW-1") == "COMPLETED")
+    assert acts(file, "order-SLOW-1") == [
+        ["resolve", '{"step":"step \'pack\' (index 1)","was":"in doubt"}'],
+        ["resolve", '{"step":"step \'pack\' (index 1)","was":"unreadable"}'],
+    ]
+
+
+def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:
+    with a_worker(file):
+        wait_until(lambda: ["claim", "alive"] in [one[:3:2] for one in shown(file, "order-SLOW-1")])
+        said = refusal("resolve", file, "order-SLOW-1", "pack", "1")
+        assert "is in the hands of worker" in said
+
+
+def test_a_blocked_order_is_cancelled_without_a_worker(file: Path) -> None:
+    assert run("cancel", file, "order-A-1").returncode == 1  # and takes over from the dead
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "update workflow_executions set available_at = null, blocked_reason = 'it died'"
+            " where workflow_execution_id in ('order-SLOW-1', 'order-WAIT-1')"
+        )
+        connection.execute(
+            "update step_checkpoints set compensate_ref = 'shop:refund'"
+            " where workflow_execution_id = 'order-WAIT-1' and step_name = 'charge'"
+        )
+    assert "nothing to undo" in run("cancel", file, "order-SLOW-1").stdout
+    assert status_of(file, "order-SLOW-1") == "CANCELLED"
+    assert "and unblocked it" in run("cancel", file, "order-WAIT-1").stdout
+    assert acts(file, "order-WAIT-1") == [["cancel", '{"unblocked":"it died"}']]
+    assert lines("list", file, "--blocked") == []

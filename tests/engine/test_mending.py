@@ -1,0 +1,802 @@
+"""Whoever is on call mends an execution: from a step again, or as if a step had returned."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from durable_workflow_sqlite import (
+    Cancellation,
+    DurableEngine,
+    DurableEngineObserver,
+    ExecutionConflictError,
+    ExecutionStatus,
+    RetryPolicy,
+    SerializationError,
+    SignalStatus,
+    SqliteCheckpointStore,
+    StepStatus,
+    TimerStatus,
+    WorkflowCancelledError,
+    WorkflowContext,
+    WorkflowDefinition,
+    WorkflowExecution,
+    WorkflowFailedError,
+    workflow,
+)
+from tests.lives import Journal, die, live_and_die, until_over
+
+DAY = timedelta(days=1)
+
+
+@asynccontextmanager
+async def opened(file: Path, *workflows: WorkflowDefinition[*tuple[Any, ...], Any]) -> Any:
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=workflows) as engine:
+            yield engine, store
+
+
+async def contents(store: SqliteCheckpointStore, execution_id: str = "one") -> list[object]:
+    return [
+        await store.take_execution(execution_id),
+        await store.load_signals(execution_id),
+        await store.load_audit_log(execution_id),
+    ]
+
+
+async def refused(
+    store: SqliteCheckpointStore, act: Callable[[], Awaitable[object]], *words: str
+) -> None:
+    """What cannot be done is refused in words, and nothing is written."""
+    before = await contents(store)
+    with pytest.raises((ExecutionConflictError, ValueError)) as caught:
+        await act()
+    for word in words:
+        assert word in str(caught.value)
+    assert await contents(store) == before
+
+
+async def details(store: SqliteCheckpointStore, execution_id: str = "one") -> dict[str, Any]:
+    last = (await store.load_audit_log(execution_id))[-1]
+    return msgspec.json.decode(last.details or "{}", type=dict[str, Any])
+
+
+def execute(file: Path, statement: str) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+        assert dba.execute(statement).rowcount == 1
+
+
+# retry, from a step
+
+
+def test_it_runs_again_from_a_step_that_is_named_and_what_came_before_does_not(
+    file: Path, journal: Journal
+) -> None:
+    def ship(address: str) -> str:
+        if journal.note(f"ship to {address}") < 4:
+            raise ConnectionError("no such place")
+        return "shipped"
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        await ctx.step("charge", journal.note, "charge")
+        place = await ctx.step("address", lambda: f"place {journal.note('address')}")
+        await asyncio.sleep(0.001)
+        twice = RetryPolicy.fixed(max_attempts=2, delay=timedelta(0))
+        return await ctx.step("ship", ship, place, retry=twice)
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(order, execution_id="one")
+            await engine.retry("one", from_step="address", by="kim")
+            with pytest.raises(WorkflowFailedError):
+                await engine.handle("one").result()
+            assert await details(store) == {
+                "from": "step 'address' (index 1)",
+                "forgotten": [
+                    {"step": "step 'address' (index 1)", "was": "COMPLETED", "attempts": 1},
+                    {"step": "step 'ship' (index 2)", "was": "FAILED", "attempts": 2},
+                ],
+                "error": "builtins:ConnectionError",
+                "message": "no such place",
+            }
+            await engine.retry("one", from_step="ship")
+            assert await engine.handle("one").result() == "shipped"
+        ships = [line for line in journal.lines if line.startswith("ship")]
+        # Each time with all of its attempts.
+        assert ships == ["ship to place 1"] * 2 + ["ship to place 2"] * 4
+
+    asyncio.run(life())
+    assert journal.lines.count("charge") == 1
+    assert journal.lines.count("address") == 2
+
+
+def test_what_was_undone_runs_again_and_nothing_is_there_twice(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def trip(ctx: WorkflowContext) -> str:
+        await ctx.step("look", journal.note, "look")
+        await ctx.step("flight", journal.note, "flight", compensate=lambda _: journal.note("-f"))
+        await ctx.step("hotel", journal.note, "hotel", compensate=lambda _: journal.note("-h"))
+        if journal.note("body") == 1:
+            raise ValueError("sold out")
+        return "booked"
+
+    async def life() -> None:
+        async with opened(file, trip) as (engine, store):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(trip, execution_id="one")
+            await refused(
+                store, lambda: engine.retry("one", from_step="hotel"), "'flight'", "is undone"
+            )
+            await refused(store, lambda: engine.retry("one"), "was compensated")
+            await engine.retry("one", from_step="flight")
+            assert await engine.handle("one").result() == "booked"
+            noted = (await details(store))["forgotten"]
+            assert [one["undone"] for one in noted] == [True, True]
+
+    asyncio.run(life())
+    assert journal.lines == ["look", "flight", "hotel", "body", "-h", "-f", *journal.lines[6:]]
+    assert journal.lines[6:] == ["flight", "hotel", "body"]
+
+
+def test_what_is_not_undone_stands_and_is_not_done_twice(file: Path) -> None:
+    def refund(_: object) -> None:
+        raise ConnectionError("the bank is closed")
+
+    once = RetryPolicy.none()
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: 1, compensate=refund, compensate_retry=once)
+        await ctx.step("ship", lambda: 1 / 0)
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(order, execution_id="one")
+            await refused(
+                store, lambda: engine.retry("one", from_step="charge"), "done twice", "acknowledge"
+            )
+            await engine.acknowledge("one")
+            await engine.retry("one", from_step="charge")
+            with pytest.raises(WorkflowFailedError):
+                await engine.handle("one").result()
+
+    asyncio.run(life())
+
+
+def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: Journal) -> None:
+    @workflow
+    async def approval(ctx: WorkflowContext) -> list[object]:
+        beside = asyncio.create_task(ctx.branch("b").sleep("a day", DAY))
+        side = asyncio.create_task(ctx.branch("c").wait_signal("side", timeout=2 * DAY))
+        first = await ctx.wait_signal("ok")
+        await ctx.step("check", journal.note, "check")
+        second = await ctx.wait_signal("ok", timeout=DAY)
+        await side
+        if journal.note("body") < 3:
+            raise ValueError("not yet")
+        beside.cancel()
+        return [first, second, await ctx.wait_signal("late")]
+
+    async def life() -> None:
+        async with opened(file, approval) as (engine, store):
+            handle = await engine.start(approval, execution_id="one")
+            for name, payload in (("ok", 1), ("ok", {"n": 2}), ("late", 3)):
+                await handle.signal(name, payload)
+            async with asyncio.timeout(10):
+                while await store.load_pending_signals("one", "ok"):
+                    await asyncio.sleep(0.005)
+            await handle.signal("side", 4)
+            with pytest.raises(WorkflowFailedError):
+                await handle.result()
+            (day,) = [one for one in await store.load_timers("one") if one.step_name == "a day"]
+            assert day.status is TimerStatus.CANCELLED
+        async with opened(file) as (engine, store):  # no worker takes it on
+            await engine.retry("one", from_step="check")
+            assert [one.status for one in await store.load_signals("one")][:4] == [
+                SignalStatus.DELIVERED,
+                SignalStatus.PENDING,
+                SignalStatus.PENDING,
+                SignalStatus.PENDING,
+            ]
+            waits = [(one.step_name, one.status) for one in await store.load_checkpoints("one")]
+            assert waits == [
+                ("ok", StepStatus.COMPLETED),
+                ("a day", StepStatus.INTENT),
+                ("side", StepStatus.INTENT),
+            ]
+            timers = {one.step_name: one for one in await store.load_timers("one")}
+            assert timers["a day"].status is TimerStatus.PENDING
+            assert timers["a day"].fire_at == day.fire_at
+            assert timers["ok"].status is TimerStatus.CANCELLED
+            assert timers["side"].status is TimerStatus.PENDING
+            assert (await details(store))["open_again"] == [
+                "sleep 'a day' (index 0 of branch 'b')",
+                "signal 'side' (index 0 of branch 'c')",
+            ]
+        async with opened(file, approval) as (engine, store):
+            with pytest.raises(WorkflowFailedError):
+                await engine.handle("one").result()
+            # The row of a signal that was taken long ago may be gone: it is sent again.
+            execute(file, "delete from workflow_signals where payload = '1'")
+            await engine.retry("one", from_step=("", "ok", 0))
+            assert await engine.handle("one").result() == [1, {"n": 2}, 3]
+
+    asyncio.run(life())
+    assert journal.lines.count("check") == 3
+
+
+def test_a_step_that_occurs_several_times_is_named_with_its_place(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def pages(ctx: WorkflowContext) -> None:
+        for key in ("a", "b"):
+            branch = ctx.branch(key)
+            for number in range(2):
+                await branch.step("page", journal.note, f"{key}{number}")
+        if journal.note("body") < 3:
+            raise ValueError("torn")
+
+    async def life() -> None:
+        async with opened(file, pages) as (engine, store):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(pages, execution_id="one")
+            retry = engine.retry
+            for step in ("page", ("a", "page")):
+                words = ("index 0 of branch 'a'", "index 1 of branch 'a'")
+                await refused(store, lambda step=step: retry("one", from_step=step), *words)
+            await refused(store, lambda: retry("one", from_step="pag"), "did you mean 'page'")
+            await refused(store, lambda: retry("one", from_step=("c", "page")), "no step 'page'")
+            for wrong in (7, ("a", 1), ("", "page", "x"), ("",)):
+                with pytest.raises(TypeError, match="named by"):
+                    await retry("one", from_step=wrong)  # type: ignore[arg-type]
+            await retry("one", from_step=("b", "page", 1))
+            await until_over(engine, "one")
+            await retry("one", from_step=("a", "page", 1))
+            assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
+
+    asyncio.run(life())
+    lines = [line for line in journal.lines if line != "body"]
+    assert lines == ["a0", "a1", "b0", "b1", "b1", "a1", "b0", "b1"]
+
+
+def test_what_cannot_run_again_from_a_step_is_refused(file: Path, journal: Journal) -> None:
+    @workflow
+    async def both(ctx: WorkflowContext) -> str:
+        await ctx.step("first", lambda: 1)
+        slow = asyncio.create_task(ctx.branch("b").step("beside", asyncio.sleep, 0.05))
+        if journal.note("body") == 1:
+            await ctx.step("pay", lambda: 1 / 0)
+        await slow
+        return "done"
+
+    @workflow
+    async def waits(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: 1)
+        await ctx.wait_signal("never")
+
+    async def life() -> None:
+        async with opened(file, both, waits) as (engine, store):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(both, execution_id="one")
+            again = lambda step: lambda: engine.retry("one", from_step=step)  # noqa: E731
+            await refused(store, again("beside"), "step 'pay' (index 1) failed it")
+            execute(file, "update step_checkpoints set event = 9 where step_name = 'pay'")
+            await refused(store, again("pay"), "event 2 before it is missing")
+            execute(file, "update step_checkpoints set event = 2 where step_name = 'pay'")
+            await engine.retry("one", from_step="pay")
+            await engine.handle("one").result()
+            await refused(store, again("first"), "is COMPLETED", "rerun")
+            await engine.start(waits, execution_id="waits")
+            with pytest.raises(ExecutionConflictError, match="runs in this engine"):
+                await engine.retry("waits", from_step="first")
+        async with opened(file) as (engine, _):
+            with pytest.raises(ExecutionConflictError, match="goes on by itself"):
+                await engine.retry("waits", from_step="first")
+
+    asyncio.run(life())
+
+
+def test_one_in_trouble_goes_back_to_where_the_new_code_fits(file: Path, journal: Journal) -> None:
+    async def old(ctx: WorkflowContext) -> None:
+        await ctx.step("first", journal.note, "first")
+        await ctx.step("second", journal.note, "second")
+        await ctx.wait_signal("never")
+
+    async def new(ctx: WorkflowContext) -> str:
+        await ctx.step("first", journal.note, "first")
+        return await ctx.step("other", lambda: "new")
+
+    before, after = workflow(name="order")(old), workflow(name="order")(new)
+
+    async def life() -> None:
+        async with opened(file, before) as (engine, _):
+            await engine.start(before, execution_id="one")
+            async with asyncio.timeout(10):
+                while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
+                    await asyncio.sleep(0.005)
+        async with opened(file) as (client, store), opened(file, after):
+            await client.send_signal("one", "never")  # it is taken on, and does not fit
+            async with asyncio.timeout(10):
+                while (await client.load("one")).trouble is None:
+                    await asyncio.sleep(0.005)
+            await refused(
+                store, lambda: client.retry("one", from_step="never"), "has no outcome yet"
+            )
+            # The worker that has left it as it is hears of that.
+            await client.retry("one", from_step="second")
+            assert await client.handle("one").result() == "new"
+
+    asyncio.run(life())
+    assert journal.lines == ["first", "second"]
+
+
+def test_a_blocked_one_goes_back_and_is_blocked_no_more(file: Path, journal: Journal) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.step("first", journal.note, "first")
+        await asyncio.gather(
+            ctx.branch("a").sleep("rest", DAY),
+            ctx.branch("b").step("slow", slow, compensate=journal.note),
+        )
+
+    async def slow() -> None:
+        await asyncio.sleep(0.02)
+        die()
+
+    async def first_life() -> None:
+        async with opened(file, order) as (engine, _):
+            await engine.run(order, execution_id="one")
+
+    async def life() -> None:
+        async with opened(file) as (engine, store):
+            block(file)
+            again = lambda: engine.retry("one", from_step="first")  # noqa: E731
+            await refused(store, again, "'slow'", "done twice")
+            execute(file, "update step_checkpoints set compensate_ref = null where branch = 'b'")
+            await again()
+            record = await engine.load("one")
+            assert (record.status, record.blocked_reason) == (ExecutionStatus.PENDING, None)
+            assert record.available_at is not None
+            assert [one.status for one in await store.load_timers("one")] == [TimerStatus.CANCELLED]
+            assert await store.load_checkpoints("one") == []
+            noted = await details(store)
+            assert noted["blocked"] == "x"
+            assert [one["was"] for one in noted["forgotten"]] == ["COMPLETED", "INTENT", "in doubt"]
+
+    live_and_die(first_life)
+    asyncio.run(life())
+
+
+# resolve
+
+
+def test_a_step_that_failed_goes_on_with_the_value_and_is_undone_with_it(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> int:
+        def pay() -> int:
+            journal.note("pay")
+            raise ConnectionError("timed out")
+
+        paid = await ctx.step("pay", pay, compensate=lambda paid: journal.note(f"refund {paid}"))
+        if await ctx.wait_signal("ship"):
+            raise ValueError("it came back")
+        return paid
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store):
+            for one in ("one", "two"):
+                with pytest.raises(WorkflowFailedError):
+                    await engine.run(order, execution_id=one)
+                await engine.resolve(one, "pay", 42, by="kim")
+                await engine.send_signal(one, "ship", one == "two")
+            assert await engine.handle("one").result() == 42
+            with pytest.raises(WorkflowFailedError, match="came back"):
+                await engine.handle("two").result()
+            steps = await store.load_checkpoints("one")
+            assert [(one.attempt, one.status) for one in steps if one.step_name == "pay"] == [
+                (1, StepStatus.FAILED),
+                (2, StepStatus.COMPLETED),
+            ]
+            (entry,) = await store.load_audit_log("one")
+            assert (entry.act, entry.actor) == ("resolve", "kim")
+            assert await details(store) == {"step": "step 'pay' (index 0)", "was": "failed"}
+            await refused(store, lambda: engine.resolve("one", "pay", 1), "is COMPLETED")
+            with pytest.raises(ExecutionConflictError, match="was compensated"):
+                await engine.resolve("two", "pay", 1)
+
+    asyncio.run(life())
+    assert journal.lines == ["pay", "pay", "refund 42"]
+
+
+@workflow
+async def in_doubt(ctx: WorkflowContext, path: str) -> int:
+    journal = Journal(Path(path))
+
+    def act() -> int:
+        if journal.note("act") == 1:
+            die()
+        return 1
+
+    number = await ctx.step("act", act, compensate=lambda value: journal.note(f"undo {value}"))
+    await ctx.sleep("rest", DAY)
+    return number
+
+
+async def until_it_rests(engine: DurableEngine) -> None:
+    async with asyncio.timeout(10):
+        while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
+            await asyncio.sleep(0.005)
+
+
+async def once_it_is_left(act: Callable[[], Awaitable[None]]) -> None:
+    """A worker that has heard that it was mended may just be trying it."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await act()
+            except ExecutionConflictError:
+                await asyncio.sleep(0.005)
+
+
+def _dies(file: Path, journal: Path) -> None:
+    async def life() -> None:
+        async with opened(file, in_doubt) as (engine, _):
+            await engine.run(in_doubt, str(journal), execution_id="one")
+
+    live_and_die(life)
+
+
+def test_a_step_in_doubt_and_a_sleep_are_resolved(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "acts"
+    _dies(file, path)
+
+    async def lives() -> None:
+        async with opened(file) as (engine, store):
+            with pytest.raises(SerializationError):
+                await engine.resolve("one", "act", object())
+            await engine.resolve("one", "act", 7)
+            assert (await details(store))["was"] == "in doubt"
+            await refused(store, lambda: engine.resolve("one", "rest"), "no step 'rest'")
+        async with opened(file, in_doubt) as (engine, store):
+            await until_it_rests(engine)
+            await refused(store, lambda: engine.resolve("one", "rest"), "runs in this engine")
+            async with opened(file) as (other, _):
+                await refused(store, lambda: other.resolve("one", "rest"), "hands of worker")
+        async with opened(file) as (engine, store):
+            await refused(store, lambda: engine.resolve("one", "rest", 1), "give null")
+            await refused(store, lambda: engine.resolve("one", "act", 8), "needs no value")
+            await engine.resolve("one", "rest")
+            (timer,) = await store.load_timers("one")
+            assert timer.status is TimerStatus.CANCELLED
+        async with opened(file, in_doubt) as (engine, _):
+            assert await engine.handle("one").result() == 7
+
+    asyncio.run(lives())
+    assert Journal(path).lines == ["act"]
+
+
+def test_a_step_that_ends_its_worker_while_it_is_undone_is_resolved_and_undone(
+    file: Path, journal: Journal
+) -> None:
+    @workflow
+    async def poison(ctx: WorkflowContext) -> None:
+        def act() -> int:
+            journal.note("act")
+            die()
+
+        await ctx.step("act", act, compensate=lambda value: journal.note(f"undo {value}"))
+
+    async def life() -> None:
+        async with opened(file, poison) as (engine, _):
+            handle = await engine.start(poison, execution_id="one")
+            await handle.result()
+
+    async def last_life() -> None:
+        async with opened(file) as (engine, store):
+            assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
+            await refused(store, lambda: engine.retry("one", from_step="act"), "is COMPENSATING")
+            await engine.resolve("one", "act", 7)
+        async with opened(file, poison) as (engine, store):
+            with pytest.raises(WorkflowCancelledError):
+                await engine.handle("one").result()
+            await refused(store, lambda: engine.resolve("one", "act", 7), "is CANCELLED")
+
+    async def cancel() -> None:
+        async with opened(file) as (engine, _):
+            assert await engine.cancel("one") is Cancellation.ASKED
+
+    live_and_die(life)
+    asyncio.run(cancel())
+    live_and_die(life)
+    asyncio.run(last_life())
+    assert journal.lines == ["act", "act", "undo 7"]
+
+
+def test_a_value_that_does_not_fit_stops_it_in_trouble_until_it_is_resolved_again(
+    file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "acts"
+    _dies(file, path)
+
+    async def lives() -> None:
+        async with opened(file) as (engine, _):
+            await engine.resolve("one", "act", "seven")
+            await engine.resolve("one", "act", "eight")  # nobody has read it yet
+        async with opened(file) as (client, _), opened(file, in_doubt) as (worker, _):
+            for value in ("nine", 9.5):
+                with pytest.raises(SerializationError, match="step 'act'"):
+                    await worker.handle("one").result()
+                await once_it_is_left(lambda value=value: worker.resolve("one", "act", value))
+            with pytest.raises(SerializationError, match="step 'act'"):
+                await worker.handle("one").result()
+            async with asyncio.timeout(10):
+                while (await client.load("one")).trouble is None:
+                    await asyncio.sleep(0.005)
+            # From another process: the worker that has left it as it is hears of that.
+            await once_it_is_left(lambda: client.resolve("one", "act", 9))
+            await until_it_rests(client)
+            await client.cancel("one")
+            with pytest.raises(WorkflowCancelledError):
+                await client.handle("one").result()
+
+    asyncio.run(lives())
+    assert Journal(path).lines == ["act", "undo 9"]
+
+
+def test_a_step_in_a_back_off_is_resolved_and_a_signal_is_to_be_sent(
+    file: Path, journal: Journal
+) -> None:
+    hourly = RetryPolicy.fixed(max_attempts=9, delay=timedelta(hours=1))
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> list[object]:
+        def pay() -> int:
+            journal.note("pay")
+            raise ConnectionError("down")
+
+        wait = asyncio.create_task(ctx.branch("b").wait_signal("ok"))
+        return [await ctx.step("pay", pay, retry=hourly), await wait]
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store):
+            await engine.start(order, execution_id="one")
+            async with asyncio.timeout(10):
+                while not any(one.due_at for one in await store.load_checkpoints("one")):
+                    await asyncio.sleep(0.005)
+        async with opened(file) as (engine, store):
+            await refused(store, lambda: engine.resolve("one", "ok", 1), "Send it that signal")
+            await engine.resolve("one", "pay", 5)
+            assert (await details(store))["was"] == "in a back-off"
+            await engine.send_signal("one", "ok", 1)
+        async with opened(file, order) as (engine, _):
+            assert await engine.handle("one").result() == [5, 1]
+
+    asyncio.run(life())
+    assert journal.lines == ["pay"]
+
+
+# cancel, without a worker
+
+
+def block(file: Path) -> None:
+    execute(file, "update workflow_executions set blocked_reason = 'x', available_at = null")
+
+
+def test_one_that_is_blocked_with_nothing_to_undo_is_cancelled_at_once(file: Path) -> None:
+    @workflow
+    async def plain(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: 1)
+        await asyncio.gather(
+            ctx.branch("a").step("slow", die_soon), ctx.branch("b").wait_signal("never", DAY)
+        )
+
+    async def die_soon() -> None:
+        await asyncio.sleep(0.02)
+        die()
+
+    async def first_life() -> None:
+        async with opened(file, plain) as (engine, _):
+            await engine.run(plain, execution_id="one")
+
+    async def life() -> None:
+        async with opened(file) as (waiting, _), opened(file) as (engine, store):
+            states = asyncio.create_task(until_over(waiting, "one"))
+            block(file)
+            await waiting.send_signal("one", "never", 1)
+            assert await engine.cancel("one", by="kim") == "ended"
+            assert await states == [ExecutionStatus.CANCELLED]
+            with pytest.raises(WorkflowCancelledError, match="was cancelled"):
+                await waiting.handle("one").result()
+            assert await details(store) == {"ended": "at once", "blocked": "x"}
+            record = await engine.load("one")
+            assert (record.blocked_reason, record.last_event) == (None, 1)
+            # What was under way may have taken effect: that is on the lists until it is dealt with.
+            by_name = {one.step_name: one for one in await store.load_checkpoints("one")}
+            assert by_name["slow"].error_message == "it was cut off and may have taken effect"
+            assert by_name["never"].error_message == "the workflow no longer waited for it"
+            assert [one.status for one in await store.load_timers("one")] == [TimerStatus.CANCELLED]
+            (signal,) = await store.load_signals("one")
+            assert signal.status is SignalStatus.EXPIRED
+            assert not await engine.cancel("one")
+            assert await engine.acknowledge("one") == 1
+
+    live_and_die(first_life)
+    asyncio.run(life())
+
+
+def test_one_that_is_blocked_with_something_to_undo_is_unblocked_and_undone(
+    file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "acts"
+    _dies(file, path)
+
+    async def life() -> None:
+        async with opened(file) as (engine, store):
+            block(file)
+            assert await engine.cancel("one") == "asked"
+            assert await details(store) == {"unblocked": "x"}
+            assert (await engine.load("one")).blocked_reason is None
+            assert not await engine.cancel("one")
+        block(file)  # again, before a worker has undone it
+        async with opened(file, in_doubt) as (engine, _):
+            assert await engine.cancel("one")
+            with pytest.raises(WorkflowCancelledError):
+                await engine.handle("one").result()
+
+    asyncio.run(life())
+    assert Journal(path).lines == ["act", "act", "undo 1"]
+
+
+class Ends(DurableEngineObserver):
+    """Notes which executions an engine has seen end."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
+        self.seen.append((before.value, execution.status.value))
+
+    def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
+        self.seen.append(("complete", execution.status.value))
+
+
+def test_one_that_nobody_has_begun_is_cancelled_at_once(file: Path) -> None:
+    ends = Ends()
+
+    async def life() -> None:
+        async with (
+            opened(file) as (client, _),
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, observers=[ends]) as engine,
+        ):
+            handle = await client.enqueue(job, 1, execution_id="one")
+            told = asyncio.create_task(handle.result())
+            assert await engine.cancel("one") is Cancellation.ENDED
+            with pytest.raises(WorkflowCancelledError):
+                await told
+            assert await details(store) == {"ended": "at once"}
+            assert ends.seen == [("PENDING", "CANCELLED"), ("complete", "CANCELLED")]
+            async with DurableEngine(store, workflows=[job]) as worker:
+                assert await worker.cancel("one") is Cancellation.REFUSED
+                assert (await worker.recover()).resumed == ()
+
+    asyncio.run(life())
+
+
+# by name
+
+
+@workflow
+async def job(ctx: WorkflowContext, number: int) -> int:
+    return await ctx.step("double", lambda: 2 * number)
+
+
+@workflow(name="job", version=2)
+async def job_2(ctx: WorkflowContext, number: int) -> int:
+    return await ctx.step("triple", lambda: 3 * number)
+
+
+def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) -> None:
+    async def life() -> None:
+        async with opened(file) as (client, _), opened(file, job, job_2) as (worker, store):
+            with pytest.raises(ValueError, match="the file knows none"):
+                await client.enqueue_named("job", [1])
+            await worker.run(job, 1)
+            start = client.enqueue_named
+            assert (
+                await (await start("job", [4], execution_id="one", tags={"a": "b"})).result() == 8
+            )
+            assert await store.load_tags("one") == {"a": "b"}
+            await worker.run(job_2, 1)
+            assert await (await start("job", (4,))).result() == 12
+            assert await (await start("job", [4], version=1)).result() == 8
+            # It can be repeated.
+            assert await (await start("job", [4], version=1, execution_id="one")).result() == 8
+            with pytest.raises(ExecutionConflictError, match="other input"):
+                await start("job", [5], execution_id="one")
+            later = await start("job", [4], delay=DAY, priority=7, ttl=2 * DAY)
+            record = await client.load(later.execution_id)
+            assert record.available_at is not None
+            assert record.ttl_expires_at is not None
+            assert record.ttl_expires_at - record.created_at == 2 * DAY
+            assert record.available_at - record.created_at == DAY
+            assert record.priority == 7
+            count = len(await store.load_executions_by_status(ExecutionStatus))
+            for wrong, message in (
+                (lambda: start("jop", [1]), "did you mean 'job'"),
+                (lambda: start("job", [1], version=3), "no version 3; there are 1, 2"),
+                (lambda: start("job", "text"), "must be a list"),
+                (lambda: start("job", [object()]), "cannot be written"),
+                (lambda: worker.enqueue_named("job", ["one", "two"]), "does not fit"),
+                (lambda: worker.enqueue_named("job", ["one"]), "cannot be read as int"),
+            ):
+                with pytest.raises((ValueError, TypeError, SerializationError), match=message):
+                    await wrong()
+            assert len(await store.load_executions_by_status(ExecutionStatus)) == count
+
+    asyncio.run(life())
+
+
+def test_an_input_that_the_code_cannot_read_stops_it_in_trouble_and_it_can_be_cancelled(
+    file: Path,
+) -> None:
+    async def life() -> None:
+        async with opened(file) as (client, _), opened(file, job) as (worker, _):
+            await worker.run(job, 1)
+            await client.enqueue_named("job", ["x"], execution_id="one")
+            async with asyncio.timeout(10):
+                while (trouble := (await client.load("one")).trouble) is None:
+                    await asyncio.sleep(0.005)
+            assert trouble.startswith("SerializationError: argument 1 of the input of workflow")
+            assert await client.cancel("one") is Cancellation.ENDED
+            assert (await client.load("one")).status is ExecutionStatus.CANCELLED
+
+    asyncio.run(life())
+
+
+def test_a_rerun_is_a_new_execution_with_all_that_the_old_one_was_started_with(
+    file: Path,
+) -> None:
+    async def life() -> None:
+        async with opened(file) as (client, store):
+            handle = await client.enqueue(
+                job, 4, execution_id="one", priority=3, ttl=DAY, tags={"customer": "7"}
+            )
+            before = await contents(store)
+            new = await client.rerun("one", new_id="two", by="kim")
+            assert (await contents(store))[0] == before[0]
+            assert (await client.rerun("one", new_id="two")).execution_id == "two"
+            old, copy = await client.load("one"), await client.load("two")
+            assert (copy.workflow_id, copy.input_data) == (old.workflow_id, old.input_data)
+            assert copy.priority == 3
+            assert copy.ttl_expires_at is not None
+            assert copy.ttl_expires_at - copy.created_at == DAY
+            assert await store.load_tags("two") == {"customer": "7"}
+            assert await details(store, "one") == {"as": "two"}
+            assert await details(store, "two") == {"of": "one"}
+            assert [one.actor for one in await store.load_audit_log("two")] == ["kim"]
+            for taken in ("one", "two"):
+                with pytest.raises(ExecutionConflictError, match="is taken"):
+                    await client.rerun("two", new_id=taken)
+            async with opened(file, job) as (worker, _):
+                assert [await handle.result(), await new.result()] == [8, 8]
+                again = await worker.rerun("one")
+                assert await again.result() == 8
+
+    asyncio.run(life())
