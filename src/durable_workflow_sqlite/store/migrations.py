@@ -68,7 +68,7 @@ def migrate(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]
 
 
 def open_in_memory() -> sqlite3.Connection:
-    """Open a database in memory that is migrated: a copy of one that was, in a hundredth of its time.
+    """Open a database in memory that is migrated: a copy of one that was, a hundred times sooner.
 
     Tests open thousands. Raises StoreError.
     """
