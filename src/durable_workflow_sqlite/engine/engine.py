@@ -227,7 +227,8 @@ class DurableEngine:
         tags = check_tags(tags)
         opened = self._working()
         now = opened.clock.now()
-        self._settings.registry.add(workflow)
+        if self._settings.registry.add(workflow):
+            opened.intake.look()
         record = starting.new_record(
             workflow,
             args,
