@@ -341,6 +341,8 @@ CREATE TABLE workflow_workers (
     )
 ) strict;
 
+CREATE INDEX idx_wf_worker_seen_dead on workflow_workers (seen_dead_at);
+
 CREATE TABLE workflow_worker_workflows (
     worker_number integer not null references workflow_workers (worker_number),
     workflow_type text    not null,

@@ -31,6 +31,10 @@ create table workflow_workers (
     )
 ) strict;
 
+-- load_unmarked_workers, load_forgettable_workers.
+
+create index idx_wf_worker_seen_dead on workflow_workers (seen_dead_at);
+
 -- The workflows that a worker runs: by type and version, as it looks for them, and not
 -- by their ids, which they have only once an execution was started.
 

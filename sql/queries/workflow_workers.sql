@@ -24,18 +24,6 @@ on conflict (worker_id) do update set
     max_concurrent = coalesce(excluded.max_concurrent, workflow_workers.max_concurrent)
 returning worker_number;
 
--- name: insert_served(worker_number, workflows)!
--- A worker runs these workflows from now on: a JSON array of [type, version].
--- :workflows text
-insert into workflow_worker_workflows (worker_number, workflow_type, version)
-select
-    :worker_number,
-    json_extract(served.value, '$[0]'),
-    json_extract(served.value, '$[1]')
-from json_each(:workflows) as served
-where true
-on conflict (worker_number, workflow_type, version) do nothing;
-
 -- name: load_worker_number(worker_id)$
 -- The number of a worker; no row if it has none.
 select worker_number
@@ -44,7 +32,6 @@ where worker_id = :worker_id;
 
 -- name: load_unmarked_workers()
 -- The workers that retention has not found dead yet.
--- @scan workflow_workers: those that have worked here and are not deleted, now and then
 select
     worker_number,
     worker_id
@@ -64,7 +51,6 @@ where
 -- name: load_forgettable_workers(before, batch_size)
 -- Workers that were found dead before a time, and from which nothing is to be taken
 -- over any more.
--- @scan workflow_workers: as many as it gives, and those that died since
 -- :before text
 -- :batch_size integer
 select worker_number
@@ -77,12 +63,6 @@ where
         where workflow_claims.worker_id = workflow_workers.worker_id
     )
 limit :batch_size;
-
--- name: delete_served(worker_numbers)!
--- Forgets what these workers (a JSON array of numbers) ran.
--- :worker_numbers text
-delete from workflow_worker_workflows
-where worker_number in (select value from json_each(:worker_numbers));
 
 -- name: delete_workers(worker_numbers)!
 -- Forgets workers (a JSON array of numbers).

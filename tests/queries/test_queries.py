@@ -189,6 +189,7 @@ def filled(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             _add_by_hand(connection)
+            _add_workers(connection)
             _write_otherwise(connection)
             yield connection
     finally:
@@ -395,6 +396,36 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_workers(connection: sqlite3.Connection) -> None:
+    """One that joined, one that is dead, and more in the hands of the one with claims."""
+    for worker, most, seen_dead_at in (("joined", 7, None), ("dead", None, NOON_TEXT)):
+        connection.execute(
+            "insert into workflow_workers (worker_id, host, process_id, program, max_concurrent,"
+            " seen_dead_at) values (?, 'here', 42, 'python', ?, ?)",
+            (worker, most, seen_dead_at),
+        )
+        connection.execute(
+            "insert into workflow_worker_workflows select worker_number, 'order', 1"
+            " from workflow_workers where worker_id = ?",
+            (worker,),
+        )
+    connection.execute(
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
+        " values ('between steps', 'order:1', 'RUNNING')"
+    )
+    for execution in ("between steps", "undoing 7", "undoing 8"):
+        connection.execute(
+            "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
+            " select ?, worker_id, claimed_at from workflow_claims limit 1",
+            (execution,),
+        )
+    connection.execute(
+        "update step_checkpoints set worker_number = 1, started_at = ?"
+        " where workflow_execution_id = 'undoing 7'",
+        (NOON_TEXT,),
+    )
+
+
 def _write_otherwise(connection: sqlite3.Connection) -> None:
     """Times that can be read, though the library writes them in another way; and no JSON."""
     connection.execute("pragma ignore_check_constraints = on")
@@ -535,6 +566,14 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
     "load_not_undone": [{"row_limit": 99}],
     "load_undoing": [{"row_limit": 99}],
+    "load_workers": [{"worker_ids": '["joined", "dead"]'}],
+    "load_served": [{"worker_numbers": "[1, 2, 3]"}],
+    "load_unmarked_workers": [{}],
+    "load_forgettable_workers": [{"before": "9999-12-31T00:00:00.000000Z", "batch_size": 9}],
+    "count_claims_by_worker": [{}],
+    "load_work_under_way": [{}],
+    "load_queues": [{}],
+    "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
 }
 
 
@@ -592,6 +631,20 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}
+    for max_concurrent in (None, 7):
+        number = queries.insert_worker(
+            filled,
+            worker_id="w",
+            host="here",
+            process_id=42,
+            program="python",
+            started_at=NOON_TEXT,
+            max_concurrent=max_concurrent,
+        )
+        assert number == queries.load_worker_number(filled, worker_id="w")
+        assert type(number) is int
+    assert queries.load_worker_number(filled, worker_id="nobody") is None
+    values["insert_worker"] = values["load_worker_number"] = {int, type(None)}
     (cut_off, *_) = queries.load_steps_cut_off(filled, row_limit=1)
     for name in (
         "count_ids",
@@ -647,6 +700,7 @@ def test_an_update_or_delete_of_what_is_not_there_changes_nothing(
 ) -> None:
     long_ago = {"before": "0001-01-01T00:00:00.000000Z", "batch_size": 9}
     none = {"workflow_execution_ids": '["nobody"]', "fencing_token": -1, "fencing_tokens": "[-1]"}
+    none["worker_numbers"] = "[-1]"
     assert changes(filled, query, **long_ago, **none) == 0
 
 

@@ -37,6 +37,12 @@ from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.lost_rows import Gap, gaps
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
+from durable_workflow_sqlite.store.reading_workers import (
+    AttemptWorker,
+    Staff,
+    staff,
+    workers_of_attempts,
+)
 from durable_workflow_sqlite.store.rows import json_array, text_to_time, time_to_text
 from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
@@ -83,6 +89,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         trouble_since: since when each worker that had it left it.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
+    started_at: when a worker first took it on. queued_seconds: from its creation until then, or
+        until now. running_seconds: from then to its end, or until now; its waits count.
     """
 
     id: str
@@ -110,6 +118,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     trouble_since: datetime | None
     status_since: datetime | None
     worker_id: str | None
+    started_at: datetime | None
+    queued_seconds: float | None
+    running_seconds: float | None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +260,8 @@ class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
     step_name: of a compensation, the step that it undoes. attempt: of a compensation, 0.
     due_at: when a sleep or a wait ends, and when a failed attempt is tried again.
     input_data, output_data: JSON text.
+    worker_number: of the worker that began it; None if an older version wrote it. worker: the same
+        as HOST:PROCESS_ID, or as `worker NUMBER`.
     """
 
     branch: str
@@ -266,6 +279,8 @@ class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None
     idempotency_key: str | None
     compensate_ref: str | None
+    worker_number: int | None
+    worker: str | None
 
 
 class Timer(msgspec.Struct, frozen=True, kw_only=True):
@@ -617,6 +632,7 @@ class Inspector:
                 connection, workflow_execution_ids=json_array([execution_id])
             )
             steps = self._queries.load_checkpoints(connection, workflow_execution_id=execution_id)
+            workers = workers_of_attempts(connection, execution_id)
             timers = self._queries.load_timers(connection, workflow_execution_id=execution_id)
             signals = self._queries.load_signals(connection, workflow_execution_id=execution_id)
             claim = self._queries.load_claim(connection, workflow_execution_id=execution_id)
@@ -656,8 +672,8 @@ class Inspector:
             problems.status(f"{where}status", signal.status, _SIGNAL_STATUSES)
             if signal.status != "REFUSED":
                 problems.json(f"{where}payload", signal.payload)
-        attempts = [_attempt(step) for step in steps if not _is_compensation(step)]
-        compensations = [_attempt(step) for step in steps if _is_compensation(step)]
+        attempts = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt != 0]
+        compensations = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt == 0]
         return ExecutionDetails(
             summary=_summary(row),
             input_data=data.input_data,
@@ -738,6 +754,13 @@ class Inspector:
     def count_living_workers(self) -> int:
         """How many workers have the file open."""
         return len(self.living(lock_files(self._path)))
+
+    def staff(self, *, limit: int = 10) -> Staff:
+        """Who works, and what there is to do; at most `limit` of what each worker does now."""
+        check_integer("limit", limit, minimum=0)
+        living = self.living(lock_files(self._path))
+        with self._reading() as connection:
+            return staff(connection, living, limit=limit)
 
     # What `checkup` looks at
 
@@ -1001,6 +1024,9 @@ def _summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         trouble_since=_time(row.trouble_since),
         status_since=_time(row.status_since),
         worker_id=row.worker_id,
+        started_at=_time(row.started_at),
+        queued_seconds=row.queued_seconds,
+        running_seconds=row.running_seconds,
     )
 
 
@@ -1076,17 +1102,13 @@ def _undoing(row: q.LoadUndoingRow) -> StepBeingUndone:
     )
 
 
-def _is_compensation(step: q.StepCheckpointRow) -> bool:
-    return step.attempt == 0
-
-
-def _attempt(step: q.StepCheckpointRow) -> StepAttempt:
+def _attempt(step: q.StepCheckpointRow, worker: AttemptWorker | None) -> StepAttempt:
     return StepAttempt(
         branch=step.branch,
         step_index=step.step_index,
         attempt=step.attempt,
         step_name=step.step_name.removesuffix(COMPENSATION_SUFFIX)
-        if _is_compensation(step)
+        if step.attempt == 0
         else step.step_name,
         kind=step.kind,
         status=step.status,
@@ -1099,4 +1121,6 @@ def _attempt(step: q.StepCheckpointRow) -> StepAttempt:
         error_message=step.error_message,
         idempotency_key=step.idempotency_key,
         compensate_ref=step.compensate_ref,
+        worker_number=None if worker is None else worker.worker_number,
+        worker=None if worker is None else worker.worker,
     )

@@ -1585,6 +1585,18 @@ class Queries(Protocol):
         """Deletes a batch of timers that fired or were cancelled, and were due before a time."""
         ...
 
+    # workflow_worker_workflows.sql
+
+    def insert_served(
+        self, connection: sqlite3.Connection, *, worker_number: int, workflows: str
+    ) -> int:
+        """A worker runs these workflows from now on: a JSON array of [type, version]."""
+        ...
+
+    def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
+        """Forgets what these workers (a JSON array of numbers) ran."""
+        ...
+
     # workflow_workers.sql
 
     def insert_worker(
@@ -1601,12 +1613,6 @@ class Queries(Protocol):
         """Makes sure that a worker has its row, and gives its number. How many executions it
         runs at once may be told later.
         """
-        ...
-
-    def insert_served(
-        self, connection: sqlite3.Connection, *, worker_number: int, workflows: str
-    ) -> int:
-        """A worker runs these workflows from now on: a JSON array of [type, version]."""
         ...
 
     def load_worker_number(self, connection: sqlite3.Connection, *, worker_id: str) -> int | None:
@@ -1629,10 +1635,6 @@ class Queries(Protocol):
         """Workers that were found dead before a time, and from which nothing is to be taken
         over any more.
         """
-        ...
-
-    def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
-        """Forgets what these workers (a JSON array of numbers) ran."""
         ...
 
     def delete_workers(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:

@@ -58,8 +58,8 @@ from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
+    apply_pending,
     load_migrations,
-    migrate,
     pending,
 )
 from durable_workflow_sqlite.store.open_files import OpenFiles
@@ -139,7 +139,7 @@ class SqliteCheckpointStore(CheckpointStore):
             wait_for_locks(connection)
             pending(connection, load_migrations())  # somebody else's file is not even made WAL
             configure(connection, synchronous)
-            migrate(connection)
+            apply_pending(connection)
         except BaseException:
             self._give_back()
             raise
