@@ -21,7 +21,8 @@ from durable_workflow_sqlite.dashboard import serve
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import backup as copying
-from durable_workflow_sqlite.store.checkup import Finding, Level, check_up
+from durable_workflow_sqlite.store.checkup import check_up
+from durable_workflow_sqlite.store.findings import Finding, Level
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
@@ -140,16 +141,18 @@ def vacuum(file: Path, *, busy_timeout: float) -> None:
     output.say(f"{file} had {before} bytes and has {after}")
 
 
-def doctor(file: Path, *, quick: bool, as_json: bool) -> None:
-    """Say what is wrong, and exit with how bad it is."""
+def doctor(file: Path, *, quick: bool, as_json: bool, is_verbose: bool) -> None:
+    """Say what needs somebody, and exit with how bad it is; verbose: all that was looked at."""
     findings: list[Finding] = []
     with Inspector.open(file) as inspector:
         for finding in check_up(inspector, datetime.now(UTC), quick=quick):
             findings.append(finding)
-            if not as_json:
-                _write(finding)
+            if not as_json and (is_verbose or finding.level.needs_somebody):
+                _write(finding, file)
     if as_json:
         output.write_json(findings)
+    elif output.is_terminal() and not any(one.level.needs_somebody for one in findings):
+        output.say(f"nothing is wrong: {len(findings)} checks; --verbose lists them")
     raise typer.Exit(max(_EXIT_CODES.get(one.level, 0) for one in findings))
 
 
@@ -168,7 +171,7 @@ def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only:
         raise DurableWorkflowError(f"cannot serve the dashboard: {error}") from error
 
 
-def _write(finding: Finding) -> None:
+def _write(finding: Finding, file: Path) -> None:
     if not output.is_terminal():
         output.write_lines([[finding.level, finding.check, finding.message, finding.hint]])
         return
@@ -179,4 +182,5 @@ def _write(finding: Finding) -> None:
     )
     output.console().print(text, soft_wrap=True)
     if finding.hint is not None:
-        output.console().print(Text(f"{'':19}{finding.hint}", "italic"), soft_wrap=True)
+        hint = output.printable(output.for_file(finding.hint, file))
+        output.console().print(Text(f"{'':19}{hint}", "italic"), soft_wrap=True)

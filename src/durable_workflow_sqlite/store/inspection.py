@@ -40,6 +40,7 @@ from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrat
 from durable_workflow_sqlite.store.reading_workers import (
     AttemptWorker,
     Staff,
+    name_of,
     staff,
     workers_of_attempts,
 )
@@ -317,9 +318,13 @@ class UntakenSignal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Who works on an execution; `is_alive` is False for a worker that died with it."""
+    """Who works on an execution; `is_alive` is False for a worker that died with it.
+
+    worker: HOST:PROCESS_ID; None where its row is gone.
+    """
 
     worker_id: str
+    worker: str | None
     fencing_token: int
     claimed_at: datetime | None
     is_alive: bool
@@ -636,6 +641,7 @@ class Inspector:
             timers = self._queries.load_timers(connection, workflow_execution_id=execution_id)
             signals = self._queries.load_signals(connection, workflow_execution_id=execution_id)
             claim = self._queries.load_claim(connection, workflow_execution_id=execution_id)
+            worker = None if claim is None else name_of(connection, claim.worker_id)
             tags = self._queries.load_tags(
                 connection, workflow_execution_ids=json_array([execution_id])
             )
@@ -687,6 +693,7 @@ class Inspector:
             if claim is None
             else Claim(
                 worker_id=claim.worker_id,
+                worker=worker,
                 fencing_token=claim.fencing_token,
                 claimed_at=_time(claim.claimed_at),
                 is_alive=self._is_alive(claim.worker_id),

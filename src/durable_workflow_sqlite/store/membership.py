@@ -93,9 +93,7 @@ class Membership:
                 workflows=msgspec.json.encode(sorted(new)).decode(),
             )
 
-    def told(
-        self, workflows: Collection[tuple[str, int]] = (), max_concurrent: int = 0
-    ) -> None:
+    def told(self, workflows: Collection[tuple[str, int]] = (), max_concurrent: int = 0) -> None:
         """What `tell` wrote is committed."""
         self.number = self._written
         self._max_concurrent = max(max_concurrent, self._max_concurrent)

@@ -134,6 +134,12 @@ def staff(connection: sqlite3.Connection, living: Collection[str], *, limit: int
     )
 
 
+def name_of(connection: sqlite3.Connection, worker_id: str) -> str | None:
+    """HOST:PROCESS_ID of a worker; None if it has no row."""
+    found = load_queries().load_workers(connection, worker_ids=json_array([worker_id]))
+    return f"{found[0].host}:{found[0].process_id}" if found else None
+
+
 def workers_of_attempts(
     connection: sqlite3.Connection, execution_id: str
 ) -> dict[int, AttemptWorker]:

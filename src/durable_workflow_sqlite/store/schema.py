@@ -13,7 +13,6 @@ from durable_workflow_sqlite.errors import MigrationError
 from durable_workflow_sqlite.store.migration_files import FIRST, Migration, MigrationFileError
 from durable_workflow_sqlite.store.sql import load_queries
 
-
 _ABOUT_A_VIEW: Final = re.compile(r"(create view|drop view if exists) (\w+)\b")
 
 
