@@ -1219,29 +1219,26 @@ left join workflow_open_steps as step
 where execution.status in ('RUNNING', 'COMPENSATING');
 
 -- name: load_queues()
--- The unfinished executions of each workflow: how many are due, run and wait.
--- @scan workflow_executions: the indexes of those in the queue, or left alone
+-- The workflows that have unfinished executions: how many of these are due, run, or are
+-- left alone. How many there are, and so how many wait, count_executions tells.
+-- @scan workflow_executions: the indexes of those that are left alone
 -- @scan workflow_claims: a row for each execution in a worker's hands
 -- @sort: a row for each workflow
--- =workflow_type text null
--- =version integer null
--- =unfinished integer
+-- =workflow_type text
+-- =version integer
 -- =unfinished_since text
 -- =due integer
 -- =due_since text null
 -- =running integer
--- =waiting integer
 -- =in_trouble integer
 -- =blocked integer
 select
     workflow_type,
     version,
-    unfinished,
     unfinished_since,
     due,
     due_since,
     running,
-    waiting,
     in_trouble,
     blocked
 from workflow_queue

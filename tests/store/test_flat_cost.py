@@ -48,7 +48,6 @@ READ_UNFINISHED = {
     "load_executions_by_status",
     "load_gaps",
     "load_pending_timers",
-    "load_queues",
     "load_suspect_checkpoints",
     "load_suspect_signals",
     "load_suspect_timers",

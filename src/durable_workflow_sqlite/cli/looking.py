@@ -48,9 +48,10 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 def _look(inspector: Inspector, now: datetime) -> _Status:
-    found = inspector.staff(limit=SHOWN)
+    counts = inspector.counts()
+    found = inspector.staff(counts, limit=SHOWN)
     return _Status(
-        inspector.counts(),
+        counts,
         inspector.overview(now, limit=SHOWN),
         len(found.living),
         checkup.disk(inspector),
@@ -83,7 +84,7 @@ def status(file: Path, *, as_json: bool) -> None:
     elif output.is_terminal():
         output.console().print(_as_tables(found, file, now))
     else:
-        output.write_lines(_as_lines(found, now))
+        output.write_lines(_as_lines(found, file, now))
 
 
 def list_executions(
@@ -396,10 +397,10 @@ def _steps(title: str, steps: Sequence[StepInDoubt], now: datetime) -> Renderabl
     )
 
 
-def _as_lines(found: _Status, now: datetime) -> Iterator[list[output.Cell]]:
+def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
-    yield from staff.status_lines(found.staff, now)
+    yield from staff.status_lines(found.staff, file, now)
     yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]

@@ -32,7 +32,7 @@ def page(staff: Staff, file: Path, now: datetime, *, is_wide: bool) -> Renderabl
                 _runs(one),
                 _slots(one),
                 one.executions,
-                *([one.program, one.worker_id] if is_wide else ()),
+                *([one.program, output.execution_id(one.worker_id)] if is_wide else ()),
                 _doing(one, now, DOING_WIDE if is_wide else DOING),
             ]
             for one in staff.workers
@@ -108,14 +108,15 @@ def queue_table(staff: Staff, now: datetime) -> RenderableType:
     )
 
 
-def status_lines(staff: Staff, now: datetime) -> Iterator[list[output.Cell]]:
+def status_lines(staff: Staff, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
     """For a pipe: each line begins with what it is."""
     for cells in lines(staff, is_wide=False):
         yield ["worker", *cells]
     for one in staff.queues:
         yield ["queue", *_queue_cells(one)]
     for finding in found(staff, now):
-        yield ["warning", finding.check, finding.message, finding.hint]
+        hint = None if finding.hint is None else output.for_file(finding.hint, file)
+        yield ["warning", finding.check, finding.message, hint]
 
 
 def _queue_cells(one: QueueState) -> list[output.Cell]:

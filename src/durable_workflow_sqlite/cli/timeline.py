@@ -159,8 +159,9 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
         yield ["execution", name, getattr(summary, name)]
     for name in ("status_since", "waiting_since", "trouble_since", "steps_not_undone"):
         yield ["execution", name, getattr(summary, name)]
-    for name in ("started_at", "queued_seconds", "running_seconds"):
-        yield ["execution", name, getattr(summary, name)]
+    yield ["execution", "started_at", summary.started_at]
+    for name in ("queued_seconds", "running_seconds"):
+        yield ["execution", name, getattr(details, name)]
     for name in ("input_data", "output_data", "ttl_expires_at", "guarantee", "recovery_count"):
         yield ["execution", name, getattr(details, name)]
     for name in ("priority", "available_at"):
@@ -210,8 +211,8 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
         ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
         ("status", output.status(summary.status)),
         ("began", _moment(summary.created_at, now)),
-        ("in the queue", _seconds(summary.queued_seconds)),
-        ("running", _seconds(summary.running_seconds)),
+        ("in the queue", _seconds(details.queued_seconds)),
+        ("running", _seconds(details.running_seconds)),
         ("since", _moment(summary.status_since, now)),
     ]
     if details.tags:

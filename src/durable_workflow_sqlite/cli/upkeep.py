@@ -172,8 +172,9 @@ def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only:
 
 
 def _write(finding: Finding, file: Path) -> None:
+    hint = None if finding.hint is None else output.for_file(finding.hint, file)
     if not output.is_terminal():
-        output.write_lines([[finding.level, finding.check, finding.message, finding.hint]])
+        output.write_lines([[finding.level, finding.check, finding.message, hint]])
         return
     text = Text.assemble(
         (f"{finding.level:8}", _LEVEL_STYLES[finding.level]),
@@ -181,6 +182,6 @@ def _write(finding: Finding, file: Path) -> None:
         output.printable(finding.message),
     )
     output.console().print(text, soft_wrap=True)
-    if finding.hint is not None:
-        hint = output.printable(output.for_file(finding.hint, file))
-        output.console().print(Text(f"{'':19}{hint}", "italic"), soft_wrap=True)
+    if hint is not None:
+        text = Text(f"{'':19}{output.printable(hint)}", "italic")
+        output.console().print(text, soft_wrap=True)

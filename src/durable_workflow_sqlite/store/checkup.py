@@ -256,8 +256,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
             check="in-doubt",
             message=f"{many(overview.in_doubt_total, 'step')} began and did not end: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.in_doubt),
-            hint="they run again when a worker takes their executions over: start one, unless one"
-            " lives",
+            hint="they run again when a worker takes their executions over; start one",
         )
     if overview.not_undone_total:
         yield Finding(

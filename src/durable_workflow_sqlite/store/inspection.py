@@ -90,8 +90,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         trouble_since: since when each worker that had it left it.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
-    started_at: when a worker first took it on. queued_seconds: from its creation until then, or
-        until now. running_seconds: from then to its end, or until now; its waits count.
+    started_at: when a worker first took it on.
     """
 
     id: str
@@ -120,8 +119,6 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     status_since: datetime | None
     worker_id: str | None
     started_at: datetime | None
-    queued_seconds: float | None
-    running_seconds: float | None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -342,6 +339,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the file knows of one execution.
 
+    queued_seconds: from its creation until a worker first took it on, or until now.
+    running_seconds: from then to its end, or until now; its waits count.
     steps: every attempt, in the order of their beginnings. compensations: those, likewise.
     steps_cut_off: how many steps were cut off, and nobody has dealt with that.
     tags: what it was given to find it by. audit_log: what people did to it, but for signals.
@@ -356,6 +355,8 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     recovery_count: int
     priority: int
     available_at: datetime | None
+    queued_seconds: float | None
+    running_seconds: float | None
     claim: Claim | None
     steps: tuple[StepAttempt, ...]
     compensations: tuple[StepAttempt, ...]
@@ -689,6 +690,8 @@ class Inspector:
             recovery_count=data.recovery_count,
             priority=data.priority,
             available_at=_time(data.available_at),
+            queued_seconds=row.queued_seconds,
+            running_seconds=row.running_seconds,
             claim=None
             if claim is None
             else Claim(
@@ -762,12 +765,20 @@ class Inspector:
         """How many workers have the file open."""
         return len(self.living(lock_files(self._path)))
 
-    def staff(self, *, limit: int = 10) -> Staff:
-        """Who works, and what there is to do; at most `limit` of what each worker does now."""
+    def staff(self, counts: Sequence[ExecutionCount] | None = None, *, limit: int = 10) -> Staff:
+        """Who works, and what there is to do; at most `limit` of what each worker does now.
+
+        counts: what `counts` gave, if the caller has it: to count is what takes time.
+        """
         check_integer("limit", limit, minimum=0)
+        unfinished: dict[tuple[str | None, int | None], int] = {}
+        for one in self.counts() if counts is None else counts:
+            if one.status not in TERMINAL_STATUSES:
+                key = one.workflow_type, one.version
+                unfinished[key] = unfinished.get(key, 0) + one.count
         living = self.living(lock_files(self._path))
         with self._reading() as connection:
-            return staff(connection, living, limit=limit)
+            return staff(connection, living, unfinished, limit=limit)
 
     # What `checkup` looks at
 
@@ -1032,8 +1043,6 @@ def _summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         status_since=_time(row.status_since),
         worker_id=row.worker_id,
         started_at=_time(row.started_at),
-        queued_seconds=row.queued_seconds,
-        running_seconds=row.running_seconds,
     )
 
 

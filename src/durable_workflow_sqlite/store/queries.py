@@ -330,14 +330,12 @@ class LoadWorkUnderWayRow(NamedTuple):
 class LoadQueuesRow(NamedTuple):
     """What load_queues gives."""
 
-    workflow_type: str | None
-    version: int | None
-    unfinished: int
+    workflow_type: str
+    version: int
     unfinished_since: str
     due: int
     due_since: str | None
     running: int
-    waiting: int
     in_trouble: int
     blocked: int
 
@@ -945,7 +943,9 @@ class Queries(Protocol):
         ...
 
     def load_queues(self, connection: sqlite3.Connection) -> list[LoadQueuesRow]:
-        """The unfinished executions of each workflow: how many are due, run and wait."""
+        """The workflows that have unfinished executions: how many of these are due, run, or are
+        left alone. How many there are, and so how many wait, count_executions tells.
+        """
         ...
 
     def load_attempt_workers(

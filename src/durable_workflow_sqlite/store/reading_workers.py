@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -65,12 +65,11 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
 class QueueState(msgspec.Struct, frozen=True, kw_only=True):
     """The unfinished executions of a workflow; see the view `workflow_queue`.
 
-    `workflow_type` and `version` are None where the definition is not in the file. living_workers:
-    how many of the living workers run this workflow.
+    living_workers: how many of the living workers run this workflow.
     """
 
-    workflow_type: str | None
-    version: int | None
+    workflow_type: str
+    version: int
     unfinished: int
     unfinished_since: datetime | None
     due: int
@@ -83,7 +82,7 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return f"{self.workflow_type or '?'} v{self.version or '?'}"
+        return f"{self.workflow_type} v{self.version}"
 
 
 class Staff(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +106,18 @@ class AttemptWorker(NamedTuple):
     worker: str
 
 
-def staff(connection: sqlite3.Connection, living: Collection[str], *, limit: int) -> Staff:
-    """living: the ids of the workers that live. limit: of what each of them does now."""
+def staff(
+    connection: sqlite3.Connection,
+    living: Collection[str],
+    unfinished: Mapping[tuple[str | None, int | None], int],
+    *,
+    limit: int,
+) -> Staff:
+    """Read it; a caller that has counted already need not do so again.
+
+    living: the ids of the workers that live. unfinished: how many executions there are, by type
+        and version. limit: of what each worker does now.
+    """
     queries = load_queries()
     claims = {row.worker_id: row.total for row in queries.count_claims_by_worker(connection)}
     ids = sorted({*living, *claims})
@@ -130,7 +139,10 @@ def staff(connection: sqlite3.Connection, living: Collection[str], *, limit: int
     known = [one for worker in workers if worker.is_alive for one in worker.serves]
     return Staff(
         workers=tuple(workers),
-        queues=tuple(_queue(row, known) for row in queries.load_queues(connection)),
+        queues=tuple(
+            _queue(row, known, unfinished.get((row.workflow_type, row.version), 0))
+            for row in queries.load_queues(connection)
+        ),
     )
 
 
@@ -173,7 +185,7 @@ def _under_way(rows: list[q.LoadWorkUnderWayRow]) -> dict[str, list[WorkUnderWay
 def _worker(
     worker_id: str,
     is_alive: bool,
-    row: q.WorkflowWorkerRow | None,
+    row: q.LoadWorkersRow | None,
     claims: int,
     under_way: dict[str, list[WorkUnderWay]],
     served: dict[int, list[Served]],
@@ -197,16 +209,18 @@ def _worker(
     )
 
 
-def _queue(row: q.LoadQueuesRow, known: list[Served]) -> QueueState:
+def _queue(row: q.LoadQueuesRow, known: list[Served], unfinished: int) -> QueueState:
+    others = row.due + row.running + row.in_trouble + row.blocked
+    unfinished = max(unfinished, others)  # they may have been counted a moment before
     return QueueState(
         workflow_type=row.workflow_type,
         version=row.version,
-        unfinished=row.unfinished,
+        unfinished=unfinished,
         unfinished_since=_time(row.unfinished_since),
         due=row.due,
         due_since=_time(row.due_since),
         running=row.running,
-        waiting=row.waiting,
+        waiting=unfinished - others,
         in_trouble=row.in_trouble,
         blocked=row.blocked,
         living_workers=sum(
