@@ -88,6 +88,10 @@ from workflow_executions
 where workflow_execution_id glob 'unfinished-*' and status in ('RUNNING', 'COMPENSATING')
 """,
     """
+insert into workflow_workers (worker_id, host, process_id, program)
+select distinct worker_id, 'here', 42, 'python' from workflow_claims
+""",
+    """
 insert into workflow_timers (
     workflow_timer_id, workflow_execution_id, step_name, fire_at, created_at
 )

@@ -1220,7 +1220,7 @@ where execution.status in ('RUNNING', 'COMPENSATING');
 
 -- name: load_queues()
 -- The workflows that have unfinished executions: how many of these are due, run, or are
--- left alone. How many there are, and so how many wait, count_executions tells.
+-- left alone. How many there are, and so how many wait, count_unfinished tells.
 -- @scan workflow_executions: the indexes of those that are left alone
 -- @scan workflow_claims: a row for each execution in a worker's hands
 -- @sort: a row for each workflow
@@ -1243,6 +1243,21 @@ select
     blocked
 from workflow_queue
 order by workflow_type, version;
+
+-- name: count_unfinished()
+-- How many executions of each workflow are not over, as count_executions tells, too.
+-- Reads an index.
+-- @scan workflow_executions: the indexes of those that are left alone
+-- @scan workflow_claims: a row for each execution in a worker's hands
+-- @sort: a row for each workflow
+-- =workflow_type text
+-- =version integer
+-- =unfinished integer
+select
+    workflow_type,
+    version,
+    unfinished
+from workflow_queue;
 
 -- name: load_attempt_workers(workflow_execution_id)
 -- Who began each attempt of an execution, as far as it is known.

@@ -2,8 +2,7 @@
 -- it lives is known from its lock file alone.
 
 -- name: insert_worker(worker_id, host, process_id, program, started_at, max_concurrent)$
--- Makes sure that a worker has its row, and gives its number. How many executions it
--- runs at once may be told later.
+-- Makes the row of a worker, and gives its number.
 insert into workflow_workers (
     worker_id,
     host,
@@ -20,9 +19,13 @@ values (
     :started_at,
     :max_concurrent
 )
-on conflict (worker_id) do update set
-    max_concurrent = coalesce(excluded.max_concurrent, workflow_workers.max_concurrent)
 returning worker_number;
+
+-- name: update_slots(worker_number, max_concurrent)!
+-- How many executions a worker runs at once, which was not known when it began.
+update workflow_workers
+set max_concurrent = :max_concurrent
+where worker_number = :worker_number;
 
 -- name: load_worker_number(worker_id)$
 -- The number of a worker; no row if it has none.

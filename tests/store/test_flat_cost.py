@@ -45,6 +45,7 @@ READ_HISTORY = {
 
 READ_UNFINISHED = {
     "count_pending_timers",
+    "count_unfinished",
     "load_executions_by_status",
     "load_gaps",
     "load_pending_timers",
@@ -115,6 +116,13 @@ WHATEVER: Mapping[str, Any] = {
 }
 
 
+CHANGED: Mapping[str, Mapping[str, Any]] = {
+    "insert_claim": {"workflow_execution_id": "unfinished-6"},
+    "insert_worker": {"worker_id": "a new one"},
+    "delete_workers": {"worker_numbers": "[-1]"},
+}
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sqlite3.Connection]]:
     """Two files with the same work left to do, and with little history and much."""
@@ -135,7 +143,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sqlite3.Con
 def test_a_query_costs_the_same_however_much_history_there_is(
     name: str, files: list[sqlite3.Connection]
 ) -> None:
-    changed = {"workflow_execution_id": "unfinished-6"} if name == "insert_claim" else {}
+    changed = CHANGED.get(name, {})
     little, much = (cost(connection, name, changed) for connection in files)
     assert 0 < much <= 1.02 * little + 10
 
@@ -164,7 +172,7 @@ def files_of_sleepers(
 def test_a_query_costs_the_same_however_many_executions_are_asleep(
     name: str, files_of_sleepers: list[sqlite3.Connection]
 ) -> None:
-    changed = {"workflow_execution_id": "unfinished-6"} if name == "insert_claim" else {}
+    changed = CHANGED.get(name, {})
     few, many = (cost(connection, name, changed) for connection in files_of_sleepers)
     assert 0 < many <= 1.02 * few + 10
 

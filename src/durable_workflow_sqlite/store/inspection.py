@@ -771,11 +771,12 @@ class Inspector:
         counts: what `counts` gave, if the caller has it: to count is what takes time.
         """
         check_integer("limit", limit, minimum=0)
-        unfinished: dict[tuple[str | None, int | None], int] = {}
-        for one in self.counts() if counts is None else counts:
-            if one.status not in TERMINAL_STATUSES:
-                key = one.workflow_type, one.version
-                unfinished[key] = unfinished.get(key, 0) + one.count
+        unfinished: dict[tuple[str | None, int | None], int] | None = None
+        if counts is not None:
+            unfinished = {(one.workflow_type, one.version): 0 for one in counts}
+            for one in counts:
+                if one.status not in TERMINAL_STATUSES:
+                    unfinished[one.workflow_type, one.version] += one.count
         living = self.living(lock_files(self._path))
         with self._reading() as connection:
             return staff(connection, living, unfinished, limit=limit)

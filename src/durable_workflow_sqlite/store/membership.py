@@ -74,21 +74,27 @@ class Membership:
         """
         if self.knows(workflows, max_concurrent):
             return
-        number = self._queries.insert_worker(
-            self._connection,
-            worker_id=self._worker_id,
-            host=_safe(socket.gethostname()),
-            process_id=os.getpid(),
-            program=_safe(_program()),
-            started_at=time_to_text(now),
-            max_concurrent=max(max_concurrent, self._max_concurrent) or None,
-        )
-        assert number is not None
+        queries, connection = self._queries, self._connection
+        slots = max(max_concurrent, self._max_concurrent) or None
+        number = queries.load_worker_number(connection, worker_id=self._worker_id)
+        if number is None:
+            number = queries.insert_worker(
+                connection,
+                worker_id=self._worker_id,
+                host=_safe(socket.gethostname()),
+                process_id=os.getpid(),
+                program=_safe(_program()),
+                started_at=time_to_text(now),
+                max_concurrent=slots,
+            )
+            assert number is not None
+        elif slots is not None:
+            queries.update_slots(connection, worker_number=number, max_concurrent=slots)
         self._written = number
         new = self._serves.union(workflows) - self._told
         if new:
-            self._queries.insert_served(
-                self._connection,
+            queries.insert_served(
+                connection,
                 worker_number=number,
                 workflows=msgspec.json.encode(sorted(new)).decode(),
             )

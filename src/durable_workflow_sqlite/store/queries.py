@@ -340,6 +340,14 @@ class LoadQueuesRow(NamedTuple):
     blocked: int
 
 
+class CountUnfinishedRow(NamedTuple):
+    """What count_unfinished gives."""
+
+    workflow_type: str
+    version: int
+    unfinished: int
+
+
 class LoadAttemptWorkersRow(NamedTuple):
     """What load_attempt_workers gives."""
 
@@ -944,7 +952,13 @@ class Queries(Protocol):
 
     def load_queues(self, connection: sqlite3.Connection) -> list[LoadQueuesRow]:
         """The workflows that have unfinished executions: how many of these are due, run, or are
-        left alone. How many there are, and so how many wait, count_executions tells.
+        left alone. How many there are, and so how many wait, count_unfinished tells.
+        """
+        ...
+
+    def count_unfinished(self, connection: sqlite3.Connection) -> list[CountUnfinishedRow]:
+        """How many executions of each workflow are not over, as count_executions tells, too.
+        Reads an index.
         """
         ...
 
@@ -1610,9 +1624,13 @@ class Queries(Protocol):
         started_at: str,
         max_concurrent: int | None,
     ) -> int | None:
-        """Makes sure that a worker has its row, and gives its number. How many executions it
-        runs at once may be told later.
-        """
+        """Makes the row of a worker, and gives its number."""
+        ...
+
+    def update_slots(
+        self, connection: sqlite3.Connection, *, worker_number: int, max_concurrent: int | None
+    ) -> int:
+        """How many executions a worker runs at once, which was not known when it began."""
         ...
 
     def load_worker_number(self, connection: sqlite3.Connection, *, worker_id: str) -> int | None:
@@ -1713,6 +1731,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "count_claims_by_worker": CountClaimsByWorkerRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
+    "count_unfinished": CountUnfinishedRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,

@@ -109,14 +109,14 @@ class AttemptWorker(NamedTuple):
 def staff(
     connection: sqlite3.Connection,
     living: Collection[str],
-    unfinished: Mapping[tuple[str | None, int | None], int],
+    unfinished: Mapping[tuple[str | None, int | None], int] | None,
     *,
     limit: int,
 ) -> Staff:
     """Read it; a caller that has counted already need not do so again.
 
     living: the ids of the workers that live. unfinished: how many executions there are, by type
-        and version. limit: of what each worker does now.
+        and version; None: they are to be counted. limit: of what each worker does now.
     """
     queries = load_queries()
     claims = {row.worker_id: row.total for row in queries.count_claims_by_worker(connection)}
@@ -135,6 +135,11 @@ def staff(
         _worker(one, one in living, rows.get(one), claims.get(one, 0), under_way, served, limit)
         for one in ids
     ]
+    if unfinished is None:
+        unfinished = {
+            (row.workflow_type, row.version): row.unfinished
+            for row in queries.count_unfinished(connection)
+        }
     workers.sort(key=lambda one: (not one.is_alive, one.number is None, one.number, one.worker_id))
     known = [one for worker in workers if worker.is_alive for one in worker.serves]
     return Staff(

@@ -735,12 +735,16 @@ class SqliteCheckpointStore(CheckpointStore):
         now: datetime | None = None,
     ) -> None:
         check_integer("max_concurrent", max_concurrent, minimum=1)
-        served = list(workflows)
-        at = now or utc_now()
-        if self._membership.knows(served, max_concurrent):
+        if self._membership.knows(workflows, max_concurrent):
             return
+        served = list(workflows)
+        for workflow_type, version in served:
+            check_identifier("a workflow's type", workflow_type)
+            check_integer("a workflow's version", version, minimum=1)
+        at = now or utc_now()
         self._claims.be_alive()
-        await self._commit.write(lambda: self._membership.tell(served, max_concurrent, now=at))
+        tell = self._membership.tell
+        await self._commit.write(lambda: tell(served, max_concurrent, now=at))
         self._membership.told(served, max_concurrent)
 
     async def claim_execution(
