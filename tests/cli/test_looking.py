@@ -54,7 +54,7 @@ def test_status_on_a_terminal_is_made_of_tables(file: Path) -> None:
         "SUSPENDED",
         "in doubt: 1",
         "oldest unfinished",
-        "no worker lives: 1 execution in",
+        "no worker lives: ",
     ):
         assert words in text
     with pytest.raises(ValueError):

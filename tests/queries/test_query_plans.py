@@ -236,6 +236,7 @@ def test_the_statistics_are_the_same_each_time(statistics: list[Statistic]) -> N
         "workflow_executions",
         "workflow_signals",
         "workflow_timers",
+        "workflow_workers",
         "workflows",
     }
 

@@ -99,7 +99,7 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
         [[one.workflow_type, one.version, one.status, one.count, one.oldest] for one in found],
         empty="none, so there is nothing to delete",
     )
-    if not total:
+    if not total and (how.dry_run or not how.yes):
         return
     if how.dry_run:
         output.fail(f"would delete {total:,} executions; nothing was done")
@@ -120,8 +120,9 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
                     on_deleted=advance,
                 )
 
-    deleted = asyncio.run(delete())
-    output.say(f"deleted {deleted}; `{output.command('vacuum', file)}` gives their room back")
+    deleted = asyncio.run(delete())  # also workers that are dead for long
+    if total:
+        output.say(f"deleted {deleted}; `{output.command('vacuum', file)}` gives their room back")
 
 
 def backup(file: Path, path: Path) -> None:
