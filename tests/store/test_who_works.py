@@ -278,6 +278,17 @@ async def test_nobody_lives_or_nobody_knows_the_version_is_a_warning_with_its_co
 
 
 @in_a_loop
+async def test_an_engine_without_workflows_works_on_what_it_starts(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, max_concurrent=7) as engine,
+    ):
+        await engine.start(order, "hang")
+        found = await until(file, lambda it: it.workers[0].slots and it.workers[0].doing)
+        assert (found.workers[0].slots, len(found.workers[0].serves)) == (7, 1)
+
+
+@in_a_loop
 async def test_a_queue_is_a_warning_where_all_slots_are_in_use_for_long(file: Path) -> None:
     later = datetime.now(UTC) + 2 * LATE
     async with (
@@ -293,6 +304,9 @@ async def test_a_queue_is_a_warning_where_all_slots_are_in_use_for_long(file: Pa
         assert finding.message.startswith("2 executions of order v1 due, the first since 2")
         assert finding.message.endswith(": all 1 slots of 1 worker in use")
         assert "--max-concurrent" in str(finding.hint)
+        async with SqliteCheckpointStore.file(file) as another:
+            await another.join([("order", 1)], 3)
+            assert "queue" not in findings(file, later)  # it has room
 
 
 def test_the_queue_counts_each_execution_once(file: Path, shell: sqlite3.Connection) -> None:

@@ -227,8 +227,7 @@ class DurableEngine:
         tags = check_tags(tags)
         opened = self._working()
         now = opened.clock.now()
-        if self._settings.registry.add(workflow):
-            opened.intake.look()
+        self._settings.registry.add(workflow)
         record = starting.new_record(
             workflow,
             args,

@@ -264,13 +264,9 @@ class WorkflowRegistry:
         for definition in workflows:
             self.add(definition)
 
-    def add(self, definition: AnyWorkflow) -> bool:
-        """Know a workflow from now on; whether that is new.
-
-        Raises ValueError if another has its name and version.
-        """
+    def add(self, definition: AnyWorkflow) -> None:
+        """Know a workflow from now on. Raises ValueError if another has its name and version."""
         check_workflow(definition)
-        before = len(self._definitions)
         known = self._definitions.setdefault((definition.name, definition.version), definition)
         if known is not definition and known.function is not definition.function:
             raise ValueError(
@@ -278,7 +274,6 @@ class WorkflowRegistry:
                 f" {definition.version}: {known.function!r} and {definition.function!r}; give"
                 " one of them another: `@workflow(name=..., version=...)`"
             )
-        return len(self._definitions) > before
 
     def find(self, workflow_type: str, version: int) -> AnyWorkflow | None:
         return self._definitions.get((workflow_type, version))
