@@ -735,6 +735,7 @@ class SqliteCheckpointStore(CheckpointStore):
         now: datetime | None = None,
     ) -> None:
         check_integer("max_concurrent", max_concurrent, minimum=1)
+        self._commit.check_usable()
         if self._membership.knows(workflows, max_concurrent):
             return
         served = list(workflows)
