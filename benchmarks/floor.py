@@ -99,7 +99,7 @@ def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
 
 
 def intent_values(one: str, number: int, token: int) -> tuple[Any, ...]:
-    return (one, "", number, 1, "step", "STEP", "INTENT", _NOW, token, token, one)
+    return (one, "", number, 1, "step", "STEP", "INTENT", _NOW, 1, token, token, one)
 
 
 def outcome_values(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
@@ -183,6 +183,7 @@ INTENT: Final = _sql_of(
     "kind",
     "status",
     "started_at",
+    "worker_number",
     "fencing_token",
     "fencing_token",
     "workflow_execution_id",

@@ -78,6 +78,9 @@
 --                        for what the workflow itself cancelled
 -- acknowledged_at        when a person said that this step, which was cut off, is dealt
 --                        with
+-- worker_number          the worker that began it; of a compensation, its last try. It
+--                        stays when the row of the worker is deleted; null if an older
+--                        version wrote it
 
 -- workflow_timers: a durable deadline, of a sleep or of a wait for a signal.
 --
@@ -135,6 +138,26 @@
 -- is_stopping            1 once that worker was told to stop; else 0. If it dies after
 --                        that, its death does not count in recovery_count
 
+-- workflow_workers: who has worked in this file. A worker is one store of one process.
+-- A program that only reads, signals or enqueues has no row. No row says whether a
+-- worker lives: it does while the file DATABASE-worker-WORKER_ID is locked.
+--
+-- worker_number   its number, which no other worker gets
+-- worker_id       as in workflow_claims
+-- host            the machine that it runs on
+-- process_id      its process there
+-- program         the program or module that it runs
+-- started_at      when it began to work here
+-- max_concurrent  how many executions it runs at once; null while that is not known
+-- seen_dead_at    when `prune` first found it dead; `prune` deletes the row when that is
+--                 as long ago as the age that it is given, and the worker has no claim
+
+-- workflow_worker_workflows: which workflows a worker runs.
+--
+-- worker_number  the worker
+-- workflow_type  the name of the workflow
+-- version        the version of its code
+
 -- workflow_overview: a view of all executions, a row for each: its current step, what it
 -- waits for, and until when.
 --
@@ -175,6 +198,27 @@
 -- ttl_expires_at         when it must be over
 -- age_seconds            since it was started
 -- took_seconds           from its start to its end; null while it is not over
+-- queued_seconds         from its start until a worker first took it on, or until now; a
+--                        delay that it was enqueued with counts. Null if an older
+--                        version took it on
+-- running_seconds        from then to its end, or until now; its waits count. Null where
+--                        no worker has taken it on
+
+-- workflow_queue: a view of the workflows that have unfinished executions. The numbers
+-- in due, running, waiting, in_trouble and blocked add up to unfinished.
+--
+-- workflow_type     the name of the workflow
+-- version           the version of its code
+-- unfinished        how many of its executions are not over
+-- unfinished_since  when the oldest of them was started
+-- due               how many any worker that has this workflow may take on now
+-- due_since         since when the first of them has been due
+-- due_age_seconds   how long ago that was: the age of the queue
+-- running           how many are in the hands of a worker, and not SUSPENDED
+-- waiting           how many wait for a time or a signal. Also those FOREGROUND_ONLY
+--                   ones that wait for an engine to start up
+-- in_trouble        how many their worker left as they are
+-- blocked           how many workers leave alone
 
 -- workflow_not_undone: a view of what steps did that should be undone and is not: their
 -- compensations failed for good.
@@ -242,6 +286,9 @@
 -- error_type             the class of the error that ended it
 -- error_message          what that error said
 -- checkpoint_id          the id in step_checkpoints
+-- worker_number          the worker that began it; null if an older version wrote it
+-- worker                 that worker, as HOST:PROCESS_ID; `worker NUMBER` if its row is
+--                        deleted
 
 -- workflow_in_doubt: a view of the steps that have begun and not ended, and the steps
 -- that were cut off: the workflow cancelled them while they ran. They are not undone, and

@@ -109,7 +109,7 @@ def look_through(
     """The snapshot of an execution."""
     of_it = (execution_id,)
     tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
-    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 10:
+    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 14:
         return Snapshot(None, None, None, (), (), 0, 0, ())
     execution = connection.execute(
         "select status, output_data, error_type from workflow_executions"
@@ -135,6 +135,15 @@ def look_through(
         "select count(*) from workflow_claims where workflow_execution_id = ?", of_it
     ).fetchone()
     damage = damage_of(connection) if find_damage else []
+    damage += [
+        f"{name} was begun by a worker without a row"
+        for (name,) in connection.execute(
+            "select step_name from step_checkpoints as step where workflow_execution_id = ? and not"
+            " exists (select 1 from workflow_workers as worker"
+            " where worker.worker_number = step.worker_number)",
+            of_it,
+        )
+    ]
     status, output_data, error_type = execution or (None, None, None)
     return Snapshot(
         status,

@@ -88,6 +88,19 @@ from workflow_executions
 where workflow_execution_id glob 'unfinished-*' and status in ('RUNNING', 'COMPENSATING')
 """,
     """
+insert into workflow_workers (worker_id, host, process_id, program, seen_dead_at)
+with recursive numbers (n) as (
+    select 0 union all select n + 1 from numbers where n + 1 < :executions
+)
+select
+    'worker-' || n,
+    'here',
+    n,
+    'python',
+    iif(n > 3, printf('2026-01-01T00:%02d:%02d.000000Z', n / 60, n % 60), null)
+from numbers
+""",
+    """
 insert into workflow_timers (
     workflow_timer_id, workflow_execution_id, step_name, fire_at, created_at
 )

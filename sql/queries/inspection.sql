@@ -503,7 +503,10 @@ limit :row_limit;
 -- =worker_id text null
 -- =created_at text
 -- =updated_at text
+-- =started_at text null
 -- =status_since text
+-- =queued_seconds real null
+-- =running_seconds real null
 select
     workflow_execution_id,
     workflow_type,
@@ -529,7 +532,10 @@ select
     worker_id,
     created_at,
     updated_at,
-    status_since
+    started_at,
+    status_since,
+    queued_seconds,
+    running_seconds
 from workflow_overview
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
@@ -1142,3 +1148,125 @@ where
         or (signal.signal_name glob '$*' and signal.signal_name != :cancel_signal)
     )
 limit :row_limit;
+
+-- name: load_workers(worker_ids)
+-- Who some workers are (a JSON array of ids). The ids of living ones are known from
+-- their lock files.
+-- @sort: those that are asked for
+-- :worker_ids text
+select
+    worker_number,
+    worker_id,
+    host,
+    process_id,
+    program,
+    started_at,
+    max_concurrent
+from workflow_workers
+where worker_id in (select value from json_each(:worker_ids))
+order by worker_number;
+
+-- name: load_served(worker_numbers)
+-- What some workers run (a JSON array of numbers).
+-- :worker_numbers text
+select
+    worker_number,
+    workflow_type,
+    version
+from workflow_worker_workflows
+where worker_number in (select value from json_each(:worker_numbers))
+order by worker_number, workflow_type, version;
+
+-- name: count_claims_by_worker()
+-- How many executions each worker has claimed. Reads all claims, by their index.
+-- @scan workflow_claims: an index alone, a row for each execution in a worker's hands
+-- =total integer
+select
+    worker_id,
+    count(*) as total
+from workflow_claims
+group by worker_id;
+
+-- name: load_work_under_way()
+-- What workers do now: the claimed executions that run, each with its steps that have
+-- begun and not ended, and with those that wait (waiting_for is not null). One between
+-- two steps has neither.
+-- @scan workflow_claims: a row for each execution in a worker's hands
+-- =worker_id text
+-- =claimed_at text
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =step_name text null
+-- =attempt integer null
+-- =started_at text null
+-- =waiting_for text null
+select
+    claim.worker_id,
+    claim.claimed_at,
+    claim.workflow_execution_id,
+    workflow.workflow_type,
+    step.step_name,
+    step.attempt,
+    step.started_at,
+    step.waiting_for
+from workflow_claims as claim
+cross join workflow_executions as execution
+    on claim.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+left join workflow_open_steps as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where execution.status in ('RUNNING', 'COMPENSATING');
+
+-- name: load_queues()
+-- The workflows that have unfinished executions: how many of these are due, run, or are
+-- left alone. How many there are, and so how many wait, count_unfinished tells.
+-- @scan workflow_executions: the indexes of those that are left alone
+-- @scan workflow_claims: a row for each execution in a worker's hands
+-- @sort: a row for each workflow
+-- =workflow_type text
+-- =version integer
+-- =unfinished_since text
+-- =due integer
+-- =due_since text null
+-- =running integer
+-- =in_trouble integer
+-- =blocked integer
+select
+    workflow_type,
+    version,
+    unfinished_since,
+    due,
+    due_since,
+    running,
+    in_trouble,
+    blocked
+from workflow_queue
+order by workflow_type, version;
+
+-- name: count_unfinished()
+-- How many executions of each workflow are not over, as count_executions tells, too.
+-- Reads an index.
+-- @scan workflow_executions: the indexes of those that are left alone
+-- @scan workflow_claims: a row for each execution in a worker's hands
+-- @sort: a row for each workflow
+-- =workflow_type text
+-- =version integer
+-- =unfinished integer
+select
+    workflow_type,
+    version,
+    unfinished
+from workflow_queue;
+
+-- name: load_attempt_workers(workflow_execution_id)
+-- Who began each attempt of an execution, as far as it is known.
+-- =checkpoint_id integer
+-- =worker_number integer
+-- =worker text
+select
+    checkpoint_id,
+    worker_number,
+    worker
+from workflow_timeline
+where workflow_execution_id = :workflow_execution_id and worker_number is not null;

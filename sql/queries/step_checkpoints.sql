@@ -5,9 +5,9 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: upsert_checkpoint(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, input_data, output_data, error_type, error_message, idempotency_key, compensate_ref, started_at, completed_at, due_at, event, fencing_token)!
--- Saves an attempt; one that is there already is updated in place and keeps its id.
--- Changing no row means that the claim is lost.
+-- name: upsert_checkpoint(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, input_data, output_data, error_type, error_message, idempotency_key, compensate_ref, started_at, completed_at, due_at, event, worker_number, fencing_token)!
+-- Saves an attempt; one that is there already is updated in place, and keeps its id and
+-- the worker that began it. Changing no row means that the claim is lost.
 -- :fencing_token integer null
 insert into step_checkpoints (
     workflow_execution_id,
@@ -26,7 +26,8 @@ insert into step_checkpoints (
     started_at,
     completed_at,
     due_at,
-    event
+    event,
+    worker_number
 )
 select
     :workflow_execution_id,
@@ -45,7 +46,8 @@ select
     :started_at,
     :completed_at,
     :due_at,
-    :event
+    :event,
+    :worker_number
 where
     :fencing_token is null
     or exists (
@@ -68,9 +70,14 @@ on conflict (workflow_execution_id, branch, step_index, attempt) do update set
     started_at = excluded.started_at,
     completed_at = excluded.completed_at,
     due_at = excluded.due_at,
-    event = excluded.event;
+    event = excluded.event,
+    worker_number = iif(
+        excluded.status = 'INTENT',
+        coalesce(excluded.worker_number, step_checkpoints.worker_number),
+        step_checkpoints.worker_number
+    );
 
--- name: insert_intent(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, started_at, fencing_token)!
+-- name: insert_intent(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, started_at, worker_number, fencing_token)!
 -- Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
 -- the time, for the statement that is sent most. Changing no row means that the
 -- attempt is there already, or that the claim is lost.
@@ -83,7 +90,8 @@ insert into step_checkpoints (
     step_name,
     kind,
     status,
-    started_at
+    started_at,
+    worker_number
 )
 select
     :workflow_execution_id,
@@ -93,7 +101,8 @@ select
     :step_name,
     :kind,
     :status,
-    :started_at
+    :started_at,
+    :worker_number
 where
     :fencing_token is null
     or exists (

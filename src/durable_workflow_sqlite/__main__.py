@@ -24,7 +24,14 @@ from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.backup import back_up, check_place, create_file, open_file
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.migration_files import FIRST, Migration
-from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, apply, load_migrations, pending
+from durable_workflow_sqlite.store.migrations import (
+    SCHEMA_VERSION,
+    apply,
+    load_migrations,
+    pending,
+    rebuild_views,
+    views_to_rebuild,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,8 +103,14 @@ def print_pending(file: Path, *, create: bool, adopt: bool, busy_timeout: float)
     migrations = load_migrations()
     with closing(open_file(file, busy_timeout) if file.exists() else _nothing()) as connection:
         todo = pending(connection, migrations, adopt=adopt)
-    if not todo:
+        views = [] if todo or not file.exists() else views_to_rebuild(connection)
+    if not (todo or views):
         _say("-- nothing is pending")
+        return
+    for view in views:
+        _say(f"\n-- the view {view.name}, which is missing or was edited\n")
+        _say(f"{view.drop}\n{view.create}")
+    if not todo:
         return
     for name, value in FIRST.items():
         _say(f"pragma {name} = {value};")
@@ -134,7 +147,10 @@ def migrate_file(
             apply(connection, migrations, adopt=adopt, on_applied=report)
             if is_new:
                 _say(f"created {file}")
-            if not applied:
+            rebuilt = rebuild_views(connection)
+            for view in rebuilt:
+                _say(f"made the view {view} again")
+            if not (applied or rebuilt):
                 _say(f"nothing was pending: {file} has schema version {len(migrations)}")
     except BaseException:
         if is_new:

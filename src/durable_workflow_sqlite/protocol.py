@@ -176,6 +176,21 @@ class CheckpointStore(Protocol):
         """The statuses of executions; unknown executions are left out."""
         ...
 
+    # Who works
+
+    async def join(
+        self,
+        workflows: Collection[tuple[str, int]],
+        max_concurrent: int,
+        now: datetime | None = None,
+    ) -> None:
+        """Say, for people, that this store is a worker's: what it runs, and how much at once.
+
+        workflows: types and versions; those that were told before stay. From then on, or from its
+        first claim, the worker is seen as one that lives, until the store is closed.
+        """
+        ...
+
     # Claims. An execution is claimed by one worker, or in the queue from its `available_at` on, or
     # neither: blocked, waiting for a signal alone, FOREGROUND_ONLY, or final.
 
@@ -408,6 +423,8 @@ class CheckpointStore(Protocol):
         """Delete finished executions begun and last changed before a time; return how many.
 
         It does so in batches, each a transaction of its own, so that no writer waits for long.
+        Workers that were found dead before that time are forgotten, once nothing is to be taken
+        over from them.
         """
         ...
 

@@ -59,6 +59,12 @@ async def changed_order(ctx: WorkflowContext, order_id: str) -> str:
     return await ctx.step("check", charge, order_id)
 
 
+@workflow
+async def refund_order(ctx: WorkflowContext, order_id: str) -> None:
+    """What a worker of other code runs."""
+    await ctx.step("refund", refund, {"charged": order_id})
+
+
 async def start_and_die(file: str) -> None:
     async with (
         SqliteCheckpointStore.file(file) as store,

@@ -50,7 +50,12 @@ def test_status_says_what_there_is_and_what_to_look_at_first(file: Path) -> None
 def test_status_on_a_terminal_is_made_of_tables(file: Path) -> None:
     code, text = on_terminal("status", file)
     assert code == 0
-    for words in ("SUSPENDED", "in doubt: 1", "oldest unfinished", "no worker has this file open"):
+    for words in (
+        "SUSPENDED",
+        "in doubt: 1",
+        "oldest unfinished",
+        "no worker lives: ",
+    ):
         assert words in text
     with pytest.raises(ValueError):
         json.loads(text)
@@ -158,7 +163,7 @@ def test_show_has_the_whole_history(file: Path) -> None:
 
 def test_show_says_that_a_worker_is_dead_and_what_lets_an_execution_go_on(file: Path) -> None:
     _, text = on_terminal("show", file, "order-WAIT-1")
-    assert "no worker has this file open" in text
+    assert "no worker lives, so nothing goes on" in text
     assert f"durable-workflow signal {file} order-WAIT-1 approved [JSON]" in " ".join(text.split())
     _, text = on_terminal("show", file, "order-SLOW-1")
     assert "DEAD" in text

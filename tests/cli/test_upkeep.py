@@ -121,8 +121,7 @@ def test_doctor_finds_what_a_killed_worker_left(file: Path) -> None:
     code, found = findings(file)
     assert code == 3
     assert {name for name, level in found.items() if level == "warning"} == {
-        "locks",
-        "claims",
+        "workers",
         "in-doubt",
     }
 

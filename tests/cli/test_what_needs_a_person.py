@@ -100,7 +100,9 @@ def findings(file: Path) -> dict[str, tuple[str, str]]:
 
 
 def doctor(file: Path) -> list[list[str]]:
-    return [line.split("\t") for line in run("doctor", "--quick", file).stdout.splitlines()]
+    return [
+        line.split("\t") for line in run("doctor", "--quick", "--verbose", file).stdout.splitlines()
+    ]
 
 
 def test_what_is_not_undone_is_an_error_of_doctor(file: Path) -> None:

@@ -125,6 +125,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "create_execution": lambda: store.create_execution(WORKFLOW, execution),
         "enqueue_execution": lambda: store.enqueue_execution(WORKFLOW, queued),
         "claim_execution": lambda: store.claim_execution("waits"),
+        "join": lambda: store.join([("order", 1)], 9),
         "claim_available": lambda: store.claim_available([("order", 1)], 9),
         "load_next_available_at": lambda: store.load_next_available_at([("order", 1)]),
         "mark_as_stopping": lambda: give_back("stopping"),

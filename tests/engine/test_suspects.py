@@ -474,7 +474,7 @@ def test_doctor_names_suspects_how_often_and_what_to_do(file: Path, suspects: li
     notice(file)
     done = run_command("doctor", file, "--quick", env={})
     assert done.returncode == 3
-    (told,) = [line for line in done.stdout.splitlines() if "suspects" in line]
+    (told,) = [line for line in done.stdout.splitlines() if "\tsuspects\t" in line]
     assert "warning" in told
     assert f"{MANY} executions" in told
     assert "suspect 00 (5 times)" in told

@@ -188,6 +188,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Conne
     try:
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             _add_by_hand(connection)
+            _add_workers(connection)
             _write_otherwise(connection)
             yield connection
     finally:
@@ -402,6 +403,43 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_workers(connection: sqlite3.Connection) -> None:
+    """One that joined, one that is dead, and more in the hands of the one with claims."""
+    for worker, most, seen_dead_at in (("joined", 7, None), ("dead", None, NOON_TEXT)):
+        connection.execute(
+            "insert into workflow_workers (worker_id, host, process_id, program, max_concurrent,"
+            " seen_dead_at) values (?, 'here', 42, 'python', ?, ?)",
+            (worker, most, seen_dead_at),
+        )
+        connection.execute(
+            "insert into workflow_worker_workflows select worker_number, 'order', 1"
+            " from workflow_workers where worker_id = ?",
+            (worker,),
+        )
+    connection.execute(
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
+        " values ('between steps', 'order:1', 'RUNNING')"
+    )
+    connection.execute(
+        "insert into workflows (workflow_id, workflow_type) values ('other:1', 'other')"
+    )
+    connection.execute(
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
+        " values ('elsewhere', 'other:1', 'SUSPENDED')"
+    )
+    for execution in ("between steps", "undoing 7", "undoing 8"):
+        connection.execute(
+            "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
+            " select ?, worker_id, claimed_at from workflow_claims limit 1",
+            (execution,),
+        )
+    connection.execute(
+        "update step_checkpoints set worker_number = 1, started_at = ?"
+        " where workflow_execution_id = 'undoing 7'",
+        (NOON_TEXT,),
+    )
+
+
 def _write_otherwise(connection: sqlite3.Connection) -> None:
     """Times that can be read, though the library writes them in another way; and no JSON."""
     connection.execute("pragma ignore_check_constraints = on")
@@ -542,6 +580,15 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
     "load_not_undone": [{"row_limit": 99}],
     "load_undoing": [{"row_limit": 99}],
+    "load_workers": [{"worker_ids": '["joined", "dead"]'}],
+    "load_served": [{"worker_numbers": "[1, 2, 3]"}],
+    "load_unmarked_workers": [{}],
+    "load_forgettable_workers": [{"before": "9999-12-31T00:00:00.000000Z", "batch_size": 9}],
+    "count_claims_by_worker": [{}],
+    "load_work_under_way": [{}],
+    "load_queues": [{}],
+    "count_unfinished": [{}],
+    "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
 }
 
 
@@ -599,6 +646,19 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}
+    number = queries.insert_worker(
+        filled,
+        worker_id="w",
+        host="here",
+        process_id=42,
+        program="python",
+        started_at=NOON_TEXT,
+        max_concurrent=None,
+    )
+    assert type(number) is int, "an insert without a condition always gives its row"
+    assert number == queries.load_worker_number(filled, worker_id="w")
+    assert queries.load_worker_number(filled, worker_id="nobody") is None
+    values["insert_worker"] = values["load_worker_number"] = {int, type(None)}
     (cut_off, *_) = queries.load_steps_cut_off(filled, row_limit=1)
     for name in (
         "count_ids",
@@ -654,6 +714,7 @@ def test_an_update_or_delete_of_what_is_not_there_changes_nothing(
 ) -> None:
     long_ago = {"before": "0001-01-01T00:00:00.000000Z", "batch_size": 9}
     none = {"workflow_execution_ids": '["nobody"]', "fencing_token": -1, "fencing_tokens": "[-1]"}
+    none["worker_numbers"] = "[-1]"
     assert changes(filled, query, **long_ago, **none) == 0
 
 
@@ -688,8 +749,9 @@ def test_no_query_of_an_engine_reads_a_whole_table(empty: sqlite3.Connection) ->
         r"SCAN (TABLE )?(?!workflow_in_doubt)(workflow\w*|step_\w+)\b(?! USING)"
     )
     found = {query.name for query in QUERIES if any(map(whole_table.match, plan(query, empty)))}
-    # Definitions are few, and it asks for all. The other is a question of an operator's.
-    assert found == {"load_workflows", "load_suspect_executions"}
+    # Definitions are few, and three ask for all. The other is a question of an operator's.
+    definitions = {"load_workflows", "load_queues", "count_unfinished"}
+    assert found == {*definitions, "load_suspect_executions"}
 
 
 @pytest.mark.parametrize("name", ["put_into_queue", "load_unqueued"])

@@ -231,6 +231,7 @@ def test_the_statistics_are_the_same_each_time() -> None:
         "workflow_executions",
         "workflow_signals",
         "workflow_timers",
+        "workflow_workers",
         "workflows",
     }
 

@@ -44,6 +44,7 @@ READ_HISTORY = {
 
 READ_UNFINISHED = {
     "count_pending_timers",
+    "count_unfinished",
     "load_executions_by_status",
     "load_gaps",
     "load_pending_timers",
@@ -87,6 +88,13 @@ WHATEVER: Mapping[str, Any] = {
     "guarantee": "BEST_EFFORT_BACKGROUND",
     "fencing_token": 1,
     "worker_id": "worker-1",
+    "worker_ids": '["worker-1"]',
+    "worker_number": 1,
+    "worker_numbers": "[1]",
+    "workflows": '[["order", 1]]',
+    "host": "here",
+    "process_id": 1,
+    "program": "worker",
     "priority": 0,
     "recovery_count": 0,
     "current_step": 0,
@@ -104,6 +112,13 @@ WHATEVER: Mapping[str, Any] = {
     "created_from": "",
     # Ten of those that `big_file` begins with, and no more, whatever comes after them.
     "before": "2025-01-01T00:05:00.000000Z",
+}
+
+
+CHANGED: Mapping[str, Mapping[str, Any]] = {
+    "insert_claim": {"workflow_execution_id": "unfinished-6"},
+    "insert_worker": {"worker_id": "a new one"},
+    "delete_workers": {"worker_numbers": "[-1]"},
 }
 
 
@@ -127,7 +142,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sqlite3.Con
 def test_a_query_costs_the_same_however_much_history_there_is(
     name: str, files: list[sqlite3.Connection]
 ) -> None:
-    changed = {"workflow_execution_id": "unfinished-6"} if name == "insert_claim" else {}
+    changed = CHANGED.get(name, {})
     little, much = (cost(connection, name, changed) for connection in files)
     assert 0 < much <= 1.02 * little + 10
 
@@ -156,7 +171,7 @@ def files_of_sleepers(
 def test_a_query_costs_the_same_however_many_executions_are_asleep(
     name: str, files_of_sleepers: list[sqlite3.Connection]
 ) -> None:
-    changed = {"workflow_execution_id": "unfinished-6"} if name == "insert_claim" else {}
+    changed = CHANGED.get(name, {})
     few, many = (cost(connection, name, changed) for connection in files_of_sleepers)
     assert 0 < many <= 1.02 * few + 10
 

@@ -7,6 +7,7 @@ import itertools
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,11 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
             await store.delete_finished(["e", "n"], later)
+            await store.join([("order", 2)], 5)
+            await store.delete_completed_before(later, FINAL)  # finds the others dead
             await store.delete_completed_before(later, FINAL)
+            with closing(sqlite3.Connection(file)) as shell:  # as one that may have restored it
+                shell.execute("create table if not exists of_mine (name text)")
             for one in ("e", "f", "g", "h", "i", "t"):
                 await store.delete_execution(one)
 

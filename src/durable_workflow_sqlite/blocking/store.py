@@ -76,6 +76,7 @@ class CheckpointStore:
     release_claims = blocking(Behind.release_claims)
     put_back = blocking(Behind.put_back)
     mark_as_stopping = blocking(Behind.mark_as_stopping)
+    join = blocking(Behind.join)
     release_claims_of_the_dead = blocking(Behind.release_claims_of_the_dead)
     put_into_queue = blocking(Behind.put_into_queue)
     load_unqueued_executions = blocking(Behind.load_unqueued_executions)

@@ -21,7 +21,7 @@ Ids = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", help="of executions; - reads them from a pipe"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+AsJson = Annotated[bool, typer.Option("--json", help="the same as -o json")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do it, without asking")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be done, and do nothing")]
 
@@ -45,6 +45,23 @@ class Form(StrEnum):
     ID = "id"
     JSON = "json"
 
+
+class PlainForm(StrEnum):
+    """How the other commands that look write what they find."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class WideForm(StrEnum):
+    """How `workers` writes them."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+
+
+InForm = Annotated[PlainForm | None, typer.Option("--output", "-o", help="how it is written")]
 
 _ELSEWHERE = {
     "allow_extra_args": True,
@@ -83,8 +100,21 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
     @on_database(
         application, text="Counts, and what to look at first: in trouble, blocked, old, due."
     )
-    def status(file: Path, as_json: AsJson = False) -> None:
-        looking.status(file, as_json=as_json)
+    def status(file: Path, form: InForm = None, as_json: AsJson = False) -> None:
+        looking.status(file, as_json=_form(form, as_json=as_json) == "json")
+
+    @on_database(
+        application,
+        text="Who works, since when, on what, and in how many slots; what waits for a worker.",
+    )
+    def workers(
+        file: Path,
+        form: Annotated[
+            WideForm | None, typer.Option("--output", "-o", help="wide: more of each worker")
+        ] = None,
+        as_json: AsJson = False,
+    ) -> None:
+        looking.workers(file, form=_form(form, as_json=as_json))
 
     @on_database(application, "list", text="Executions, the newest first, a page at a time.")
     def list_(
@@ -99,16 +129,10 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
             Form | None,
             typer.Option("--output", "-o", help="id or name: an id a line, for a pipe"),
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="the same as -o json")] = False,
+        as_json: AsJson = False,
     ) -> None:
-        if as_json and form not in (None, Form.JSON):
-            raise WrongUsageError(f"--json and -o {form} exclude each other")
         looking.list_executions(
-            file,
-            chosen,
-            limit=limit,
-            after=after,
-            form="json" if as_json else (form or Form.TABLE).value,
+            file, chosen, limit=limit, after=after, form=_form(form, as_json=as_json)
         )
 
     @on_database(application, text="Everything of executions, their steps as timelines.")
@@ -117,9 +141,12 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         execution_ids: Annotated[
             list[str], typer.Argument(metavar="ID", help="of executions, as `list` shows them")
         ],
-        as_json: Annotated[bool, typer.Option("--json", help="print JSON, a line each")] = False,
+        form: Annotated[
+            PlainForm | None, typer.Option("--output", "-o", help="json: a line each")
+        ] = None,
+        as_json: AsJson = False,
     ) -> None:
-        looking.show(file, execution_ids, as_json=as_json)
+        looking.show(file, execution_ids, as_json=_form(form, as_json=as_json) == "json")
 
     @on_database(application, text="Look whenever something changes; at one execution, to its end.")
     def watch(
@@ -330,9 +357,14 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         quick: Annotated[
             bool, typer.Option("--quick", help="do not compare the indexes with the rows")
         ] = False,
+        verbose: Annotated[
+            bool, typer.Option("--verbose", "-v", help="also what needs nobody")
+        ] = False,
+        form: InForm = None,
         as_json: AsJson = False,
     ) -> None:
-        upkeep.doctor(file, quick=quick, as_json=as_json)
+        is_json = _form(form, as_json=as_json) == "json"
+        upkeep.doctor(file, quick=quick, as_json=is_json, is_verbose=verbose)
 
     @on_database(
         application, text="Serve the dashboard of a database; needs the extra `dashboard`."
@@ -355,6 +387,12 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
     ):
         _pass_on(application, name, text, run_here)
     return application
+
+
+def _form(form: StrEnum | None, *, as_json: bool) -> str:
+    if as_json and form not in (None, "json"):
+        raise WrongUsageError(f"--json and -o {form} exclude each other")
+    return "json" if as_json else "table" if form is None else form.value
 
 
 def _pass_on(

@@ -12,12 +12,12 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from durable_workflow_sqlite.cli import output, timeline
+from durable_workflow_sqlite.cli import output, staff, timeline
 from durable_workflow_sqlite.cli.choosing import Chosen
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import checkup
-from durable_workflow_sqlite.store.checkup import Finding, Level
+from durable_workflow_sqlite.store.findings import Finding, Level
 from durable_workflow_sqlite.store.inspection import (
     ExecutionCount,
     ExecutionDetails,
@@ -28,6 +28,7 @@ from durable_workflow_sqlite.store.inspection import (
     StepInDoubt,
     beginning,
 )
+from durable_workflow_sqlite.store.reading_workers import QueueState, Staff, WorkerState
 
 SHOWN = 10
 _ORDER = {status.value: number for number, status in enumerate(ExecutionStatus)}
@@ -38,15 +39,39 @@ class _Status(msgspec.Struct, frozen=True):
     overview: Overview
     living_workers: int
     disk: Finding
+    workers: tuple[WorkerState, ...]
+    queues: tuple[QueueState, ...]
+
+    @property
+    def staff(self) -> Staff:
+        return Staff(workers=self.workers, queues=self.queues)
 
 
 def _look(inspector: Inspector, now: datetime) -> _Status:
+    counts = inspector.counts()
+    found = inspector.staff(counts, limit=SHOWN)
     return _Status(
-        inspector.counts(),
+        counts,
         inspector.overview(now, limit=SHOWN),
-        inspector.count_living_workers(),
+        len(found.living),
         checkup.disk(inspector),
+        found.workers,
+        found.queues,
     )
+
+
+def workers(file: Path, *, form: str) -> None:
+    """Who works, at what; and what waits for a worker."""
+    is_wide = form == "wide"
+    with Inspector.open(file) as inspector:
+        now = datetime.now(UTC)
+        found = inspector.staff(limit=staff.DOING_WIDE)
+    if form == "json":
+        output.write_json(found)
+    elif output.is_terminal():
+        output.console().print(staff.page(found, file, now, is_wide=is_wide))
+    else:
+        output.write_lines(staff.lines(found, is_wide=is_wide))
 
 
 def status(file: Path, *, as_json: bool) -> None:
@@ -59,7 +84,7 @@ def status(file: Path, *, as_json: bool) -> None:
     elif output.is_terminal():
         output.console().print(_as_tables(found, file, now))
     else:
-        output.write_lines(_as_lines(found))
+        output.write_lines(_as_lines(found, file, now))
 
 
 def list_executions(
@@ -231,10 +256,11 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
             ],
         ),
         "",
-        Text(_workers(found.living_workers), "bold")
-        if found.living_workers
-        else timeline.no_worker(file),
+        Text(staff.in_a_word(found.staff), "bold"),
+        *staff.warnings(found.staff, file, now),
     ]
+    if found.queues:
+        parts += ["", staff.queue_table(found.staff, now)]
     for one in sorted({one.status for one in counts} - _ORDER.keys()):
         which = output.printable(output.command("list", file, "--status", one))
         parts += [
@@ -371,9 +397,10 @@ def _steps(title: str, steps: Sequence[StepInDoubt], now: datetime) -> Renderabl
     )
 
 
-def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
+def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
+    yield from staff.status_lines(found.staff, file, now)
     yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]
@@ -457,10 +484,6 @@ def _more(row: ExecutionSummary) -> list[output.Cell]:
         row.error_type,
         row.worker_id,
     ]
-
-
-def _workers(number: int) -> str:
-    return "1 worker has this file open" if number == 1 else f"{number} workers have this file open"
 
 
 def _executions(

@@ -114,6 +114,12 @@ def command(name: str, file: Path, *words: str) -> str:
     return shlex.join(["durable-workflow", name, *db, str(file), *words])
 
 
+def for_file(hint: str, file: Path) -> str:
+    """A hint whose commands name the file, as one may paste them."""
+    db = "" if database.named(None) is None else "--db "
+    return hint.replace(" FILE", f" {db}{shlex.quote(str(file))}")
+
+
 def say(text: str) -> None:
     _write(printable(text) + "\n")
 

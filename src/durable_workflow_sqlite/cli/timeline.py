@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -66,8 +66,8 @@ def page(
         "",
         output.make_table(
             "steps",
-            ["", "step", "attempt", "status", "began", "took", "", "result / error"],
-            [_step(one, details, now, bar) for one in steps],
+            ["", "step", "attempt", "status", "began", "took", "", "worker", "result / error"],
+            [_step(one, details, now, bar, width) for one in steps],
         ),
     ]
     if details.signals:
@@ -110,15 +110,14 @@ def page(
             ),
         ]
     if not living_workers and details.summary.status not in TERMINAL_STATUSES:
-        parts += ["", no_worker(file)]
+        parts += ["", _no_worker(file)]
     return Group(*parts)
 
 
-def no_worker(file: Path) -> Text:
-    """What keeps everything from going on."""
+def _no_worker(file: Path) -> Text:
     start = output.printable(output.command("worker", file, "--app"))
     return Text.assemble(
-        ("no worker has this file open, so nothing goes on", "bold red"),
+        ("no worker lives, so nothing goes on", "bold red"),
         f"; start one: {start} MODULE:NAME",
     )
 
@@ -170,6 +169,9 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
         yield ["execution", name, getattr(summary, name)]
     for name in ("status_since", "waiting_since", "trouble_since", "steps_not_undone"):
         yield ["execution", name, getattr(summary, name)]
+    yield ["execution", "started_at", summary.started_at]
+    for name in ("queued_seconds", "running_seconds"):
+        yield ["execution", name, getattr(details, name)]
     for name in ("input_data", "output_data", "ttl_expires_at", "guarantee", "recovery_count"):
         yield ["execution", name, getattr(details, name)]
     for name in ("priority", "available_at"):
@@ -198,6 +200,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
                 one.due_at,
                 one.output_data,
                 one.error_message,
+                one.worker,
             ]
     for timer in details.timers:
         yield ["timer", timer.step_name, timer.status, timer.fire_at]
@@ -218,6 +221,8 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
         ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
         ("status", output.status(summary.status)),
         ("began", _moment(summary.created_at, now)),
+        ("in the queue", _seconds(details.queued_seconds)),
+        ("running", _seconds(details.running_seconds)),
         ("since", _moment(summary.status_since, now)),
     ]
     if details.tags:
@@ -236,7 +241,7 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
         facts.append(("asked", "to cancel; no worker has heard of it yet"))
     if details.claim is not None:
         state = "alive" if details.claim.is_alive else "DEAD: a living worker takes it over"
-        facts.append(("worker", f"{details.claim.worker_id}, {state}"))
+        facts.append(("worker", f"{details.claim.worker or details.claim.worker_id}, {state}"))
     if summary.error_type:
         facts.append(("error", f"{summary.error_type}: {summary.error_message}"))
     if details.ttl_expires_at is not None:
@@ -252,7 +257,7 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
 
 
 def _step(
-    one: StepAttempt, details: ExecutionDetails, now: datetime, bar: int
+    one: StepAttempt, details: ExecutionDetails, now: datetime, bar: int, width: int
 ) -> list[output.Cell]:
     branch = f"{one.branch}/" if one.branch else ""
     undo = "undo " if one.attempt == 0 else ""
@@ -273,8 +278,16 @@ def _step(
         _offset(one, details),
         took,
         _bar(one, details, now, bar),
+        _worker(one, width),
         _cut(result),
     ]
+
+
+def _worker(one: StepAttempt, width: int) -> str | None:
+    """Who began it: the number alone where there is little room."""
+    if width >= WIDE or one.worker_number is None:
+        return one.worker
+    return f"#{one.worker_number}"
 
 
 def _is_in_doubt(one: StepAttempt, details: ExecutionDetails) -> bool:
@@ -308,6 +321,10 @@ def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime, width: int)
     # A second line would be another time.
     style = output.STATUS_STYLES.get(one.status, "")
     return Text(text.ljust(width), style, no_wrap=True, overflow="crop")
+
+
+def _seconds(length: float | None) -> str | None:
+    return None if length is None else output.span(timedelta(seconds=max(length, 0)))
 
 
 def _moment(time: datetime | None, now: datetime) -> str:

@@ -21,7 +21,8 @@ from durable_workflow_sqlite.dashboard import serve
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import backup as copying
-from durable_workflow_sqlite.store.checkup import Finding, Level, check_up
+from durable_workflow_sqlite.store.checkup import check_up
+from durable_workflow_sqlite.store.findings import Finding, Level
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
@@ -98,7 +99,7 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
         [[one.workflow_type, one.version, one.status, one.count, one.oldest] for one in found],
         empty="none, so there is nothing to delete",
     )
-    if not total:
+    if not total and (how.dry_run or not how.yes):
         return
     if how.dry_run:
         output.fail(f"would delete {total:,} executions; nothing was done")
@@ -119,8 +120,9 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
                     on_deleted=advance,
                 )
 
-    deleted = asyncio.run(delete())
-    output.say(f"deleted {deleted}; `{output.command('vacuum', file)}` gives their room back")
+    deleted = asyncio.run(delete())  # also workers that are dead for long
+    if total:
+        output.say(f"deleted {deleted}; `{output.command('vacuum', file)}` gives their room back")
 
 
 def backup(file: Path, path: Path) -> None:
@@ -140,16 +142,18 @@ def vacuum(file: Path, *, busy_timeout: float) -> None:
     output.say(f"{file} had {before} bytes and has {after}")
 
 
-def doctor(file: Path, *, quick: bool, as_json: bool) -> None:
-    """Say what is wrong, and exit with how bad it is."""
+def doctor(file: Path, *, quick: bool, as_json: bool, is_verbose: bool) -> None:
+    """Say what needs somebody, and exit with how bad it is; verbose: all that was looked at."""
     findings: list[Finding] = []
     with Inspector.open(file) as inspector:
         for finding in check_up(inspector, datetime.now(UTC), quick=quick):
             findings.append(finding)
-            if not as_json:
-                _write(finding)
+            if not as_json and (is_verbose or finding.level.needs_somebody):
+                _write(finding, file)
     if as_json:
         output.write_json(findings)
+    elif output.is_terminal() and not any(one.level.needs_somebody for one in findings):
+        output.say(f"nothing is wrong: {len(findings)} checks; --verbose lists them")
     raise typer.Exit(max(_EXIT_CODES.get(one.level, 0) for one in findings))
 
 
@@ -168,9 +172,10 @@ def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only:
         raise DurableWorkflowError(f"cannot serve the dashboard: {error}") from error
 
 
-def _write(finding: Finding) -> None:
+def _write(finding: Finding, file: Path) -> None:
+    hint = None if finding.hint is None else output.for_file(finding.hint, file)
     if not output.is_terminal():
-        output.write_lines([[finding.level, finding.check, finding.message, finding.hint]])
+        output.write_lines([[finding.level, finding.check, finding.message, hint]])
         return
     text = Text.assemble(
         (f"{finding.level:8}", _LEVEL_STYLES[finding.level]),
@@ -178,5 +183,6 @@ def _write(finding: Finding) -> None:
         output.printable(finding.message),
     )
     output.console().print(text, soft_wrap=True)
-    if finding.hint is not None:
-        output.console().print(Text(f"{'':19}{finding.hint}", "italic"), soft_wrap=True)
+    if hint is not None:
+        text = Text(f"{'':19}{output.printable(hint)}", "italic")
+        output.console().print(text, soft_wrap=True)

@@ -60,6 +60,7 @@ class Intake:
         self._scheduler = environment.scheduler
         self._store = environment.store
         self._registry = registry
+        self._max_concurrent = max_concurrent
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop_task: asyncio.Task[None] | None = None
         self._something_to_do = asyncio.Event()
@@ -197,6 +198,10 @@ class Intake:
             alarm: asyncio.Future[None] | None = None
             try:
                 looked_at = self._clock.now()
+                if self._registry:
+                    await self._store.join(
+                        self._registry.names_and_versions, self._max_concurrent, looked_at
+                    )
                 await self._take()
                 due_at = await self._next_due_at(looked_at)
                 if due_at is not None:

@@ -6,53 +6,28 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.connection import LOG_BYTES
+from durable_workflow_sqlite.store.findings import LATE, SHOWN, Finding, Level, at, many
 from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.migrations import migrate
+from durable_workflow_sqlite.store.migrations import apply_pending
+from durable_workflow_sqlite.store.reading_workers import Staff
+from durable_workflow_sqlite.store.schema import normal
 from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.worker_checkup import staff_findings
 from durable_workflow_sqlite.store.worker_lock import lock_files
-
-LATE: Final = timedelta(minutes=1)
-"""A timer that nobody noticed for so long says that no worker runs, or that it has no room."""
 
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
 
 _FIRST_WITH_RESET_BUG: Final = (3, 7, 0)
 _FIRST_WITHOUT_RESET_BUG: Final = (3, 51, 3)
-_SHOWN: Final = 5
 _LOOKED_AT: Final = 1000
 """So many of a kind are looked at, at most."""
-
-
-class Level(StrEnum):
-    """OK and NOTE need nobody; WARNING needs somebody soon, ERROR now."""
-
-    OK = "ok"
-    NOTE = "note"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at, in a word, and what was found; `hint` says what to do.
-
-    details: in full, what the message names in a word.
-    """
-
-    level: Level
-    check: str
-    message: str
-    hint: str | None = None
-    details: tuple[str, ...] = ()
 
 
 def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
@@ -72,8 +47,10 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     yield from _rows(inspector)
     yield from _history(inspector, quick=quick)
     yield from _signals(inspector)
-    yield from _workers(inspector)
-    yield from _executions(inspector, now)
+    staff = inspector.staff()
+    yield from staff_findings(staff, now)
+    yield from _lock_files(inspector, staff)
+    yield from _executions(inspector, staff, now)
 
 
 def disk(inspector: Inspector) -> Finding:
@@ -112,7 +89,7 @@ def _integrity(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
     pragma = "quick_check" if quick else "integrity_check"
     # Rows that break a rule of a table are no damage: what is wrong with them, `_rows` says.
     inspector.pragma("ignore_check_constraints = on")
-    problems = [text for (text,) in inspector.pragma(f"{pragma}({_SHOWN})") if text != "ok"]
+    problems = [text for (text,) in inspector.pragma(f"{pragma}({SHOWN})") if text != "ok"]
     if problems:
         yield Finding(
             level=Level.ERROR,
@@ -131,7 +108,7 @@ def _references(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(
             level=Level.ERROR,
             check="references",
-            message=f"{_many(len(broken), 'row')} with a reference to no row, the first in {table},"
+            message=f"{many(len(broken), 'row')} with a reference to no row, the first in {table},"
             f" to {referred}",
             hint="list them with `pragma foreign_key_check`; restore or delete them",
         )
@@ -140,11 +117,11 @@ def _references(inspector: Inspector) -> Iterator[Finding]:
 
 
 def _schema(inspector: Inspector) -> Finding:
-    found = {(kind, name): _normal(sql) for kind, name, sql in inspector.schema_objects()}
+    found = {(kind, name): normal(sql) for kind, name, sql in inspector.schema_objects()}
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        migrate(fresh)
+        apply_pending(fresh)
         wanted = {
-            (row.type, row.name): _normal(row.sql)
+            (row.type, row.name): normal(row.sql)
             for row in load_queries().load_schema_objects(fresh)
         }
     missing = [
@@ -156,18 +133,17 @@ def _schema(inspector: Inspector) -> Finding:
         if wanted[kind, name] != found[kind, name]
     ]
     if missing or other:
+        of_views = all(one.startswith("the view ") for one in missing + other)
         return Finding(
             level=Level.ERROR if missing else Level.WARNING,
             check="schema",
             message="; ".join(missing + other),
-            hint="compare with sql/schema.sql, and create again what is not as it is there",
+            hint="`durable-workflow migrate FILE` makes views again"
+            if of_views
+            else "compare with sql/schema.sql, and create again what is not as it is there; views"
+            " are made again by `durable-workflow migrate FILE`",
         )
     return Finding(level=Level.OK, check="schema", message=f"{len(wanted)} objects are as shipped")
-
-
-def _normal(sql: str) -> str:
-    # SQLite writes quotes around what it renames.
-    return " ".join(sql.replace('"', "").split())
 
 
 def _journal(inspector: Inspector) -> Iterator[Finding]:
@@ -196,11 +172,11 @@ def _journal(inspector: Inspector) -> Iterator[Finding]:
 def _rows(inspector: Inspector) -> Iterator[Finding]:
     unreadable = inspector.unreadable()
     if unreadable:
-        more = len(unreadable) - _SHOWN
+        more = len(unreadable) - SHOWN
         yield Finding(
             level=Level.ERROR,
             check="rows",
-            message="; ".join(unreadable[:_SHOWN]) + (f"; and {more} more" if more > 0 else ""),
+            message="; ".join(unreadable[:SHOWN]) + (f"; and {more} more" if more > 0 else ""),
             hint="workers leave these alone: mend the columns by hand (a time is"
             " 2030-01-01T00:00:00.000000Z), then start the workers anew",
         )
@@ -260,45 +236,25 @@ def _signals(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="signals", message="each can still be taken")
 
 
-def _workers(inspector: Inspector) -> Iterator[Finding]:
-    files = lock_files(inspector.path)
-    living = inspector.living(files)
-    orphans = sorted(set(files) - living)
-    yield Finding(
-        level=Level.NOTE,
-        check="workers",
-        message=f"{_many(len(living), 'worker')} with this file open",
-    )
+def _lock_files(inspector: Inspector, staff: Staff) -> Iterator[Finding]:
+    living = {one.worker_id for one in staff.living}
+    orphans = [file.name for one, file in lock_files(inspector.path).items() if one not in living]
     if orphans:
         yield Finding(
-            level=Level.WARNING,
+            level=Level.NOTE,
             check="locks",
-            message=f"{_many(len(orphans), 'lock file')} of dead workers: "
-            + ", ".join(files[worker].name for worker in orphans[:_SHOWN]),
-            hint="a worker died without ending; the next worker that starts removes them",
-        )
-    dead = {
-        worker: claims
-        for worker, claims in inspector.claims_by_worker().items()
-        if worker not in living
-    }
-    if dead:
-        yield Finding(
-            level=Level.WARNING,
-            check="claims",
-            message=f"{_many(sum(dead.values()), 'execution')} in the hands of"
-            f" {_many(len(dead), 'dead worker')}",
-            hint="a living worker takes them over by itself; start one",
+            message=f"{many(len(orphans), 'lock file')} of dead workers, which the next worker that"
+            " starts removes: " + ", ".join(orphans[:SHOWN]),
         )
 
 
-def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
-    overview = inspector.overview(now, limit=_SHOWN)
+def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[Finding]:
+    overview = inspector.overview(now, limit=SHOWN)
     if overview.in_doubt_total:
         yield Finding(
-            level=Level.WARNING,
+            level=Level.NOTE if staff.living else Level.WARNING,
             check="in-doubt",
-            message=f"{_many(overview.in_doubt_total, 'step')} began and did not end: "
+            message=f"{many(overview.in_doubt_total, 'step')} began and did not end: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.in_doubt),
             hint="they run again when a worker takes their executions over; start one",
         )
@@ -306,7 +262,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.ERROR,
             check="not-undone",
-            message=f"{_many(overview.not_undone_total, 'step')} not undone, since the compensation"
+            message=f"{many(overview.not_undone_total, 'step')} not undone, since the compensation"
             " failed for good: "
             + ", ".join(
                 f"{one.step_name} of {one.execution_id} ({one.error_type})"
@@ -319,10 +275,10 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="undoing",
-            message=f"{_many(overview.undoing_total, 'step')} not undone yet: "
+            message=f"{many(overview.undoing_total, 'step')} not undone yet: "
             + ", ".join(
-                f"{one.step_name} of {one.execution_id}, since {_at(one.undoing_since)},"
-                f" next try {_at(one.next_try_at)} ({one.error_message})"
+                f"{one.step_name} of {one.execution_id}, since {at(one.undoing_since)},"
+                f" next try {at(one.next_try_at)} ({one.error_message})"
                 for one in overview.undoing
             ),
             hint="their compensations are tried until they succeed; correct what makes them fail",
@@ -331,7 +287,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="cut-off",
-            message=f"{_many(overview.cut_off_total, 'step')} cut off, may have taken effect, and"
+            message=f"{many(overview.cut_off_total, 'step')} cut off, may have taken effect, and"
             " nothing undoes that: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.cut_off),
             hint="find out whether they took effect, undo it by hand, then `durable-workflow"
@@ -341,7 +297,7 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="blocked",
-            message=f"{_many(overview.blocked_total, 'execution')} left alone: "
+            message=f"{many(overview.blocked_total, 'execution')} left alone: "
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
             hint="find out why, then `durable-workflow retry FILE ID`",
         )
@@ -349,22 +305,22 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="trouble",
-            message=f"{_many(overview.in_trouble_total, 'execution')} left in trouble: "
+            message=f"{many(overview.in_trouble_total, 'execution')} left in trouble: "
             + ", ".join(
-                f"{one.id} ({_in_a_word(one.trouble)}, since {_at(one.trouble_since)})"
+                f"{one.id} ({_in_a_word(one.trouble)}, since {at(one.trouble_since)})"
                 for one in overview.in_trouble
             ),
             hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
             " then start the workers anew",
             details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
         )
-    suspects, suspects_total = inspector.taken_over(SUSPECT_AT, limit=_SHOWN)
+    suspects, suspects_total = inspector.taken_over(SUSPECT_AT, limit=SHOWN)
     if suspects:
         more = suspects_total - len(suspects)
         yield Finding(
             level=Level.WARNING,
             check="suspects",
-            message=f"{_many(suspects_total, 'execution')} taken over from dead workers again and"
+            message=f"{many(suspects_total, 'execution')} taken over from dead workers again and"
             " again, with no progress in between: "
             + ", ".join(f"{one} ({times} times)" for one, times in suspects)
             + (f"; and {more} more" if more else ""),
@@ -381,7 +337,8 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
             check="timers",
             message="deadlines that nobody notices: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
-            hint="start a worker that has these workflows",
+            hint="start a worker that has these workflows: `durable-workflow worker FILE --app"
+            " MODULE:NAME`",
         )
     if not (
         overview.in_doubt_total
@@ -399,20 +356,12 @@ def _executions(inspector: Inspector, now: datetime) -> Iterator[Finding]:
 
 
 def _some(texts: list[str]) -> str:
-    more = len(texts) - _SHOWN
-    return "; ".join(texts[:_SHOWN]) + (f"; and {_more(more)}" if more > 0 else "")
+    more = len(texts) - SHOWN
+    return "; ".join(texts[:SHOWN]) + (f"; and {_more(more)}" if more > 0 else "")
 
 
 def _more(number: int) -> str:
-    return f"{number} more" if number + _SHOWN < _LOOKED_AT else f"{number} more at least"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _at(time: datetime | None) -> str:
-    return "?" if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{number} more" if number + SHOWN < _LOOKED_AT else f"{number} more at least"
 
 
 def _in_a_word(trouble: str) -> str:

@@ -20,6 +20,7 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
 )
 from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.membership import Membership
 from durable_workflow_sqlite.store.queries import LoadClaimRow, Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
@@ -39,6 +40,7 @@ class Claims:
         self._queries = queries
         self._commit = commit
         self._lock = lock
+        self.membership = Membership(connection, queries, commit, lock.worker_id, self.is_alive)
         self._held: dict[str, tuple[WorkflowClaim, tuple[Record, ...]] | None] = {}
         """By execution, the claim and what was saved last. None: it is being released."""
 
@@ -79,6 +81,7 @@ class Claims:
         )
         if token is None:
             return None
+        self.membership.tell(now=now)
         return WorkflowClaim(
             workflow_execution_id=workflow_execution_id,
             worker_id=self.worker_id,
@@ -91,6 +94,7 @@ class Claims:
     def took(self, claims: Iterable[WorkflowClaim]) -> None:
         for claim in claims:
             self._held[claim.workflow_execution_id] = (claim, ())
+            self.membership.told()
 
     def saved(self, claim: WorkflowClaim, records: tuple[Record, ...]) -> None:
         self._held[claim.workflow_execution_id] = (claim, records)

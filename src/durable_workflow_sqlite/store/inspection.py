@@ -37,6 +37,13 @@ from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.lost_rows import Gap, gaps
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
+from durable_workflow_sqlite.store.reading_workers import (
+    AttemptWorker,
+    Staff,
+    name_of,
+    staff,
+    workers_of_attempts,
+)
 from durable_workflow_sqlite.store.rows import json_array, text_to_time, time_to_text
 from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
@@ -83,6 +90,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         trouble_since: since when each worker that had it left it.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
+    started_at: when a worker first took it on.
     """
 
     id: str
@@ -110,6 +118,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     trouble_since: datetime | None
     status_since: datetime | None
     worker_id: str | None
+    started_at: datetime | None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +258,8 @@ class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
     step_name: of a compensation, the step that it undoes. attempt: of a compensation, 0.
     due_at: when a sleep or a wait ends, and when a failed attempt is tried again.
     input_data, output_data: JSON text.
+    worker_number: of the worker that began it; None if an older version wrote it. worker: the same
+        as HOST:PROCESS_ID, or as `worker NUMBER`.
     """
 
     branch: str
@@ -266,6 +277,8 @@ class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None
     idempotency_key: str | None
     compensate_ref: str | None
+    worker_number: int | None
+    worker: str | None
 
 
 class Timer(msgspec.Struct, frozen=True, kw_only=True):
@@ -302,9 +315,13 @@ class UntakenSignal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Who works on an execution; `is_alive` is False for a worker that died with it."""
+    """Who works on an execution; `is_alive` is False for a worker that died with it.
+
+    worker: HOST:PROCESS_ID; None where its row is gone.
+    """
 
     worker_id: str
+    worker: str | None
     fencing_token: int
     claimed_at: datetime | None
     is_alive: bool
@@ -322,6 +339,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the file knows of one execution.
 
+    queued_seconds: from its creation until a worker first took it on, or until now.
+    running_seconds: from then to its end, or until now; its waits count.
     steps: every attempt, in the order of their beginnings. compensations: those, likewise.
     steps_cut_off: how many steps were cut off, and nobody has dealt with that.
     tags: what it was given to find it by. audit_log: what people did to it, but for signals.
@@ -336,6 +355,8 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     recovery_count: int
     priority: int
     available_at: datetime | None
+    queued_seconds: float | None
+    running_seconds: float | None
     claim: Claim | None
     steps: tuple[StepAttempt, ...]
     compensations: tuple[StepAttempt, ...]
@@ -617,9 +638,11 @@ class Inspector:
                 connection, workflow_execution_ids=json_array([execution_id])
             )
             steps = self._queries.load_checkpoints(connection, workflow_execution_id=execution_id)
+            workers = workers_of_attempts(connection, execution_id)
             timers = self._queries.load_timers(connection, workflow_execution_id=execution_id)
             signals = self._queries.load_signals(connection, workflow_execution_id=execution_id)
             claim = self._queries.load_claim(connection, workflow_execution_id=execution_id)
+            worker = None if claim is None else name_of(connection, claim.worker_id)
             tags = self._queries.load_tags(
                 connection, workflow_execution_ids=json_array([execution_id])
             )
@@ -656,8 +679,8 @@ class Inspector:
             problems.status(f"{where}status", signal.status, _SIGNAL_STATUSES)
             if signal.status != "REFUSED":
                 problems.json(f"{where}payload", signal.payload)
-        attempts = [_attempt(step) for step in steps if not _is_compensation(step)]
-        compensations = [_attempt(step) for step in steps if _is_compensation(step)]
+        attempts = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt != 0]
+        compensations = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt == 0]
         return ExecutionDetails(
             summary=_summary(row),
             input_data=data.input_data,
@@ -667,10 +690,13 @@ class Inspector:
             recovery_count=data.recovery_count,
             priority=data.priority,
             available_at=_time(data.available_at),
+            queued_seconds=row.queued_seconds,
+            running_seconds=row.running_seconds,
             claim=None
             if claim is None
             else Claim(
                 worker_id=claim.worker_id,
+                worker=worker,
                 fencing_token=claim.fencing_token,
                 claimed_at=_time(claim.claimed_at),
                 is_alive=self._is_alive(claim.worker_id),
@@ -738,6 +764,22 @@ class Inspector:
     def count_living_workers(self) -> int:
         """How many workers have the file open."""
         return len(self.living(lock_files(self._path)))
+
+    def staff(self, counts: Sequence[ExecutionCount] | None = None, *, limit: int = 10) -> Staff:
+        """Who works, and what there is to do; at most `limit` of what each worker does now.
+
+        counts: what `counts` gave, if the caller has it: to count is what takes time.
+        """
+        check_integer("limit", limit, minimum=0)
+        unfinished: dict[tuple[str | None, int | None], int] | None = None
+        if counts is not None:
+            unfinished = {(one.workflow_type, one.version): 0 for one in counts}
+            for one in counts:
+                if one.status not in TERMINAL_STATUSES:
+                    unfinished[one.workflow_type, one.version] += one.count
+        living = self.living(lock_files(self._path))
+        with self._reading() as connection:
+            return staff(connection, living, unfinished, limit=limit)
 
     # What `checkup` looks at
 
@@ -1001,6 +1043,7 @@ def _summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         trouble_since=_time(row.trouble_since),
         status_since=_time(row.status_since),
         worker_id=row.worker_id,
+        started_at=_time(row.started_at),
     )
 
 
@@ -1076,17 +1119,13 @@ def _undoing(row: q.LoadUndoingRow) -> StepBeingUndone:
     )
 
 
-def _is_compensation(step: q.StepCheckpointRow) -> bool:
-    return step.attempt == 0
-
-
-def _attempt(step: q.StepCheckpointRow) -> StepAttempt:
+def _attempt(step: q.StepCheckpointRow, worker: AttemptWorker | None) -> StepAttempt:
     return StepAttempt(
         branch=step.branch,
         step_index=step.step_index,
         attempt=step.attempt,
         step_name=step.step_name.removesuffix(COMPENSATION_SUFFIX)
-        if _is_compensation(step)
+        if step.attempt == 0
         else step.step_name,
         kind=step.kind,
         status=step.status,
@@ -1099,4 +1138,6 @@ def _attempt(step: q.StepCheckpointRow) -> StepAttempt:
         error_message=step.error_message,
         idempotency_key=step.idempotency_key,
         compensate_ref=step.compensate_ref,
+        worker_number=None if worker is None else worker.worker_number,
+        worker=None if worker is None else worker.worker,
     )

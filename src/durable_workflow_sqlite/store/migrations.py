@@ -26,12 +26,14 @@ from durable_workflow_sqlite.store.migration_files import (
     read_migrations,
 )
 from durable_workflow_sqlite.store.schema import (
+    View,
     expected_objects,
     migration_errors,
     objects_of,
     our_tables,
     tables_of,
     under_first_pragmas,
+    views_that_differ,
 )
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_of_the_statement, translate
@@ -50,6 +52,8 @@ SCHEMA_VERSION: Final = len(load_migrations())
 def migrate(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]:
     """Apply the migrations that are pending, each in a transaction; return their versions.
 
+    A view of the library that somebody dropped or edited is made again.
+
     adopt: add our tables to a database that holds somebody else's and has no version of its own.
 
     Raises, with the file as the last whole migration left it: SchemaTooNewError,
@@ -57,6 +61,13 @@ def migrate(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]
     statement), or StoreError (read-only, full, a transaction is open). A file that needs nothing
     is only read.
     """
+    applied = apply_pending(connection, adopt=adopt)
+    rebuild_views(connection)
+    return applied
+
+
+def apply_pending(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]:
+    """`migrate`, for whoever opens a file: the views stay as they are."""
     applied: list[int] = []
     apply(
         connection,
@@ -87,8 +98,46 @@ def open_in_memory() -> sqlite3.Connection:
 @cache
 def _migrated() -> bytes:
     with closing(open_connection(":memory:")) as connection:
-        migrate(connection)
+        apply_pending(connection)
         return connection.serialize()
+
+
+def rebuild_views(connection: sqlite3.Connection) -> list[str]:
+    """Make the views of the library again that are missing or were edited; return their names.
+
+    Of a database that is up to date. Raises as `migrate` does.
+    """
+    if not views_to_rebuild(connection):
+        return []
+    with _plain(connection, "make the views of") as path:
+        connection.execute("begin immediate")
+        try:
+            todo = _views_to_rebuild(connection)
+            found = tables_of(connection)
+            for view in todo:
+                if found.get(view.name, "view") != "view":
+                    raise MigrationError(
+                        f"{path or 'the database in memory'} has a table {view.name}, where the"
+                        " library has a view; give the table another name"
+                    )
+                connection.execute(view.drop)
+                connection.execute(view.create)
+            connection.execute("commit")
+        except BaseException:
+            _roll_back(connection)
+            raise
+    return [view.name for view in todo]
+
+
+def views_to_rebuild(connection: sqlite3.Connection) -> list[View]:
+    """The views that `rebuild_views` would make now. Only reads."""
+    with _plain(connection, "read the schema of"):
+        return _views_to_rebuild(connection)
+
+
+def _views_to_rebuild(connection: sqlite3.Connection) -> list[View]:
+    with migration_errors():
+        return views_that_differ(connection, load_migrations())
 
 
 def apply(
@@ -145,7 +194,8 @@ def pending(
 def validate_schema(connection: sqlite3.Connection) -> list[str]:
     """What is wrong with a database and a connection to it, in short sentences; [] if nothing is.
 
-    Looks for missing tables, columns, indexes and views, and for PRAGMAs that do not hold.
+    Looks for missing tables, columns, indexes and views, for views that were edited, and for
+    PRAGMAs that do not hold.
     Raises StoreError, and StoreCorruptError if it is no database.
     """
     problems: list[str] = []
@@ -154,10 +204,18 @@ def validate_schema(connection: sqlite3.Connection) -> list[str]:
         if version != SCHEMA_VERSION:
             problems.append(f"the schema has version {version}, not {SCHEMA_VERSION}")
         found = objects_of(connection)
+        missing = expected_objects(tuple(load_migrations())) - found
+        again = "; `durable-workflow migrate` makes it again"
         problems += [
-            f"the {kind} {name} is missing"
-            for kind, name in sorted(expected_objects(tuple(load_migrations())) - found)
+            f"the {kind} {name} is missing{again if kind == 'view' else ''}"
+            for kind, name in sorted(missing)
         ]
+        if version == SCHEMA_VERSION:
+            problems += [
+                f"the view {view.name} is another one{again}"
+                for view in _views_to_rebuild(connection)
+                if ("view", view.name) in found
+            ]
         problems += [
             f"pragma {name} is {value!r}, and should be {wanted}"
             for name, value, wanted in _pragmas_that_do_not_hold(connection, in_memory=path is None)

@@ -59,7 +59,10 @@ class LoadSummariesRow(NamedTuple):
     worker_id: str | None
     created_at: str
     updated_at: str
+    started_at: str | None
     status_since: str
+    queued_seconds: float | None
+    running_seconds: float | None
 
 
 class LoadExecutionDataRow(NamedTuple):
@@ -284,6 +287,75 @@ class LoadStraySignalsRow(NamedTuple):
     status: str
 
 
+class LoadWorkersRow(NamedTuple):
+    """What load_workers gives."""
+
+    worker_number: int
+    worker_id: str
+    host: str
+    process_id: int
+    program: str
+    started_at: str
+    max_concurrent: int | None
+
+
+class LoadServedRow(NamedTuple):
+    """What load_served gives."""
+
+    worker_number: int
+    workflow_type: str
+    version: int
+
+
+class CountClaimsByWorkerRow(NamedTuple):
+    """What count_claims_by_worker gives."""
+
+    worker_id: str
+    total: int
+
+
+class LoadWorkUnderWayRow(NamedTuple):
+    """What load_work_under_way gives."""
+
+    worker_id: str
+    claimed_at: str
+    workflow_execution_id: str
+    workflow_type: str | None
+    step_name: str | None
+    attempt: int | None
+    started_at: str | None
+    waiting_for: str | None
+
+
+class LoadQueuesRow(NamedTuple):
+    """What load_queues gives."""
+
+    workflow_type: str
+    version: int
+    unfinished_since: str
+    due: int
+    due_since: str | None
+    running: int
+    in_trouble: int
+    blocked: int
+
+
+class CountUnfinishedRow(NamedTuple):
+    """What count_unfinished gives."""
+
+    workflow_type: str
+    version: int
+    unfinished: int
+
+
+class LoadAttemptWorkersRow(NamedTuple):
+    """What load_attempt_workers gives."""
+
+    checkpoint_id: int
+    worker_number: int
+    worker: str
+
+
 class StepCheckpointRow(NamedTuple):
     """A row of step_checkpoints."""
 
@@ -495,6 +567,19 @@ class WorkflowTimerRow(NamedTuple):
     fire_at: str
     status: str
     created_at: str
+
+
+class LoadUnmarkedWorkersRow(NamedTuple):
+    """What load_unmarked_workers gives."""
+
+    worker_number: int
+    worker_id: str
+
+
+class LoadForgettableWorkersRow(NamedTuple):
+    """What load_forgettable_workers gives."""
+
+    worker_number: int
 
 
 class WorkflowRow(NamedTuple):
@@ -838,6 +923,51 @@ class Queries(Protocol):
         """
         ...
 
+    def load_workers(
+        self, connection: sqlite3.Connection, *, worker_ids: str
+    ) -> list[LoadWorkersRow]:
+        """Who some workers are (a JSON array of ids). The ids of living ones are known from
+        their lock files.
+        """
+        ...
+
+    def load_served(
+        self, connection: sqlite3.Connection, *, worker_numbers: str
+    ) -> list[LoadServedRow]:
+        """What some workers run (a JSON array of numbers)."""
+        ...
+
+    def count_claims_by_worker(
+        self, connection: sqlite3.Connection
+    ) -> list[CountClaimsByWorkerRow]:
+        """How many executions each worker has claimed. Reads all claims, by their index."""
+        ...
+
+    def load_work_under_way(self, connection: sqlite3.Connection) -> list[LoadWorkUnderWayRow]:
+        """What workers do now: the claimed executions that run, each with its steps that have
+        begun and not ended, and with those that wait (waiting_for is not null). One between
+        two steps has neither.
+        """
+        ...
+
+    def load_queues(self, connection: sqlite3.Connection) -> list[LoadQueuesRow]:
+        """The workflows that have unfinished executions: how many of these are due, run, or are
+        left alone. How many there are, and so how many wait, count_unfinished tells.
+        """
+        ...
+
+    def count_unfinished(self, connection: sqlite3.Connection) -> list[CountUnfinishedRow]:
+        """How many executions of each workflow are not over, as count_executions tells, too.
+        Reads an index.
+        """
+        ...
+
+    def load_attempt_workers(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> list[LoadAttemptWorkersRow]:
+        """Who began each attempt of an execution, as far as it is known."""
+        ...
+
     # step_checkpoints.sql
 
     def upsert_checkpoint(
@@ -861,10 +991,11 @@ class Queries(Protocol):
         completed_at: str | None,
         due_at: str | None,
         event: int | None,
+        worker_number: int | None,
         fencing_token: int | None,
     ) -> int:
-        """Saves an attempt; one that is there already is updated in place and keeps its id.
-        Changing no row means that the claim is lost.
+        """Saves an attempt; one that is there already is updated in place, and keeps its id and
+        the worker that began it. Changing no row means that the claim is lost.
         """
         ...
 
@@ -880,6 +1011,7 @@ class Queries(Protocol):
         kind: str,
         status: str,
         started_at: str | None,
+        worker_number: int | None,
         fencing_token: int | None,
     ) -> int:
         """Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
@@ -1501,6 +1633,66 @@ class Queries(Protocol):
         """Deletes a batch of timers that fired or were cancelled, and were due before a time."""
         ...
 
+    # workflow_worker_workflows.sql
+
+    def insert_served(
+        self, connection: sqlite3.Connection, *, worker_number: int, workflows: str
+    ) -> int:
+        """A worker runs these workflows from now on: a JSON array of [type, version]."""
+        ...
+
+    def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
+        """Forgets what these workers (a JSON array of numbers) ran."""
+        ...
+
+    # workflow_workers.sql
+
+    def insert_worker(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        worker_id: str,
+        host: str,
+        process_id: int,
+        program: str,
+        started_at: str,
+        max_concurrent: int | None,
+    ) -> int | None:
+        """Makes the row of a worker, and gives its number."""
+        ...
+
+    def update_slots(
+        self, connection: sqlite3.Connection, *, worker_number: int, max_concurrent: int | None
+    ) -> int:
+        """How many executions a worker runs at once, which was not known when it began."""
+        ...
+
+    def load_worker_number(self, connection: sqlite3.Connection, *, worker_id: str) -> int | None:
+        """The number of a worker; no row if it has none."""
+        ...
+
+    def load_unmarked_workers(self, connection: sqlite3.Connection) -> list[LoadUnmarkedWorkersRow]:
+        """The workers that retention has not found dead yet."""
+        ...
+
+    def mark_dead_workers(
+        self, connection: sqlite3.Connection, *, worker_numbers: str, seen_dead_at: str
+    ) -> int:
+        """These workers (a JSON array of numbers) are dead."""
+        ...
+
+    def load_forgettable_workers(
+        self, connection: sqlite3.Connection, *, before: str, batch_size: int
+    ) -> list[LoadForgettableWorkersRow]:
+        """Workers that were found dead before a time, and from which nothing is to be taken
+        over any more.
+        """
+        ...
+
+    def delete_workers(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
+        """Forgets workers (a JSON array of numbers)."""
+        ...
+
     # workflows.sql
 
     def upsert_workflow(
@@ -1568,6 +1760,13 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_gaps": LoadGapsRow,
     "load_refused_signals": LoadRefusedSignalsRow,
     "load_stray_signals": LoadStraySignalsRow,
+    "load_workers": LoadWorkersRow,
+    "load_served": LoadServedRow,
+    "count_claims_by_worker": CountClaimsByWorkerRow,
+    "load_work_under_way": LoadWorkUnderWayRow,
+    "load_queues": LoadQueuesRow,
+    "count_unfinished": CountUnfinishedRow,
+    "load_attempt_workers": LoadAttemptWorkersRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_audit_log": WorkflowAuditLogRow,
@@ -1594,6 +1793,8 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
+    "load_unmarked_workers": LoadUnmarkedWorkersRow,
+    "load_forgettable_workers": LoadForgettableWorkersRow,
     "load_workflow": WorkflowRow,
     "load_workflows": WorkflowRow,
 }

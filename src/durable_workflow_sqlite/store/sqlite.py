@@ -37,6 +37,7 @@ from durable_workflow_sqlite.records import (
     WorkflowSignal,
     WorkflowTimer,
     check_identifier,
+    check_integer,
     check_tags,
     utc_now,
 )
@@ -58,8 +59,8 @@ from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.mending import Mending
 from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
+    apply_pending,
     load_migrations,
-    migrate,
     open_in_memory,
     pending,
 )
@@ -140,12 +141,14 @@ class SqliteCheckpointStore(CheckpointStore):
             wait_for_locks(connection)
             pending(connection, load_migrations())  # somebody else's file is not even made WAL
             configure(connection, synchronous)
-            migrate(connection)
+            apply_pending(connection)
         except BaseException:
             self._give_back()
             raise
         self._queries = load_queries()
-        self._insert_intent = as_statement(self._queries.insert_intent, *_OF_ALL, "status", "kind")
+        self._insert_intent = as_statement(
+            self._queries.insert_intent, *_OF_ALL, "status", "kind", "worker_number"
+        )
         self._update_outcome = as_statement(
             self._queries.update_outcome,
             *_OF_ALL,
@@ -169,6 +172,7 @@ class SqliteCheckpointStore(CheckpointStore):
         )
         access = (connection, self._queries, self._commit)
         self._claims = Claims(*access, self._lock)
+        self._membership = self._claims.membership
         self._queue = Queue(*access, self._claims)
         self._signals = Signals(*access, self._claims)
         self._retention = Retention(*access)
@@ -245,7 +249,10 @@ class SqliteCheckpointStore(CheckpointStore):
         """Whether the database, as it is now, is the one that this store has written to."""
         self._known_workflows.clear()
         (version,) = self._connection.execute("pragma user_version").fetchone()
-        return version >= SCHEMA_VERSION and self._claims.are_intact()
+        if version < SCHEMA_VERSION or not self._claims.are_intact():
+            return False
+        self._membership.look_again()
+        return True
 
     def _give_back(self) -> None:
         connection = self._connection
@@ -439,19 +446,23 @@ class SqliteCheckpointStore(CheckpointStore):
     ) -> WorkflowClaim | None:
         _check_can_start(workflow, execution)
         tags = check_tags(tags)
+        served = (workflow.workflow_type, workflow.version)
         self._claims.be_alive()
 
         def create() -> WorkflowClaim | None:
             if not self._insert(workflow, execution, tags):
                 return None
-            return self._claims.insert(
+            claim = self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at
             )
+            self._membership.tell([served], now=execution.created_at)
+            return claim
 
         claim = await self._commit.write(create)
         if claim is not None:
             self._known_workflows.add(workflow.workflow_id)
             self._claims.took([claim])
+            self._membership.told([served])
         return claim
 
     async def enqueue_execution(
@@ -570,6 +581,7 @@ class SqliteCheckpointStore(CheckpointStore):
             completed_at=optional_time_to_text(checkpoint.completed_at),
             due_at=optional_time_to_text(checkpoint.due_at),
             event=checkpoint.event,
+            worker_number=None if token is None else self._membership.number,
             fencing_token=token,
         )
 
@@ -602,7 +614,8 @@ class SqliteCheckpointStore(CheckpointStore):
             ):
                 return None
             statement, in_order = self._insert_intent
-            values += ("INTENT", checkpoint.kind._value_)
+            by = None if token is None else self._membership.number
+            values += ("INTENT", checkpoint.kind._value_, by)
         elif checkpoint.status is _COMPLETED and checkpoint.kind is _STEP:
             statement, in_order = self._update_outcome
             completed_at = optional_time_to_text(checkpoint.completed_at)
@@ -735,6 +748,26 @@ class SqliteCheckpointStore(CheckpointStore):
 
     # The queue, and claims
 
+    async def join(
+        self,
+        workflows: Collection[tuple[str, int]],
+        max_concurrent: int,
+        now: datetime | None = None,
+    ) -> None:
+        check_integer("max_concurrent", max_concurrent, minimum=1)
+        self._commit.check_usable()
+        if self._membership.knows(workflows, max_concurrent):
+            return
+        served = list(workflows)
+        for workflow_type, version in served:
+            check_identifier("a workflow's type", workflow_type)
+            check_integer("a workflow's version", version, minimum=1)
+        at = now or utc_now()
+        self._claims.be_alive()
+        tell = self._membership.tell
+        await self._commit.write(lambda: tell(served, max_concurrent, now=at))
+        self._membership.told(served, max_concurrent)
+
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None
     ) -> WorkflowClaim | None:
@@ -843,9 +876,11 @@ class SqliteCheckpointStore(CheckpointStore):
         batch_size: int = 500,
         on_deleted: Callable[[int], object] | None = None,
     ) -> int:
-        return await self._retention.delete_completed_before(
+        deleted = await self._retention.delete_completed_before(
             before, statuses, batch_size=batch_size, on_deleted=on_deleted
         )
+        await self._membership.forget_the_dead(before, batch_size)
+        return deleted
 
     async def delete_finished(
         self, workflow_execution_ids: Collection[str], before: datetime

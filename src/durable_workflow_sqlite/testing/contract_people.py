@@ -48,6 +48,20 @@ class PeopleContract(StoreContract):
         assert await store.load_tags("g") == await store.load_tags("unknown") == {}
 
     @over_a_store
+    async def test_a_worker_may_say_what_it_runs_again_and_again(
+        self, store: CheckpointStore
+    ) -> None:
+        for workflows in ([("order", 1)], [("order", 1), ("order", 2)], []):
+            await store.join(workflows, 5, NOON)
+        for wrong in ([("order", 0)], [("", 1)]):
+            with pytest.raises(ValueError, match="a workflow's"):
+                await store.join(wrong, 5)
+        with pytest.raises(ValueError, match="max_concurrent"):
+            await store.join([("order", 1)], 0)
+        # It is not a claim: nothing is in its hands.
+        assert await store.release_claims_of_the_dead(3) == []
+
+    @over_a_store
     async def test_an_id_that_is_taken_keeps_its_tags(self, store: CheckpointStore) -> None:
         await store.create_execution(WORKFLOW, new_execution("e"), {"customer": "7"})
         assert await store.create_execution(WORKFLOW, new_execution("e"), {"customer": "8"}) is None

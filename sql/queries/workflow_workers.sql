@@ -1,0 +1,74 @@
+-- A worker is one store of one process: who it is, and which workflows it runs. Whether
+-- it lives is known from its lock file alone.
+
+-- name: insert_worker(worker_id, host, process_id, program, started_at, max_concurrent)$
+-- Makes the row of a worker, and gives its number.
+insert into workflow_workers (
+    worker_id,
+    host,
+    process_id,
+    program,
+    started_at,
+    max_concurrent
+)
+values (
+    :worker_id,
+    :host,
+    :process_id,
+    :program,
+    :started_at,
+    :max_concurrent
+)
+returning worker_number;
+
+-- name: update_slots(worker_number, max_concurrent)!
+-- How many executions a worker runs at once, which was not known when it began.
+update workflow_workers
+set max_concurrent = :max_concurrent
+where worker_number = :worker_number;
+
+-- name: load_worker_number(worker_id)$
+-- The number of a worker; no row if it has none.
+select worker_number
+from workflow_workers
+where worker_id = :worker_id;
+
+-- name: load_unmarked_workers()
+-- The workers that retention has not found dead yet.
+select
+    worker_number,
+    worker_id
+from workflow_workers
+where seen_dead_at is null;
+
+-- name: mark_dead_workers(worker_numbers, seen_dead_at)!
+-- These workers (a JSON array of numbers) are dead.
+-- :worker_numbers text
+-- :seen_dead_at text
+update workflow_workers
+set seen_dead_at = :seen_dead_at
+where
+    worker_number in (select value from json_each(:worker_numbers))
+    and seen_dead_at is null;
+
+-- name: load_forgettable_workers(before, batch_size)
+-- Workers that were found dead before a time, and from which nothing is to be taken
+-- over any more.
+-- :before text
+-- :batch_size integer
+select worker_number
+from workflow_workers
+where
+    seen_dead_at < :before
+    and not exists (
+        select 1
+        from workflow_claims
+        where workflow_claims.worker_id = workflow_workers.worker_id
+    )
+limit :batch_size;
+
+-- name: delete_workers(worker_numbers)!
+-- Forgets workers (a JSON array of numbers).
+-- :worker_numbers text
+delete from workflow_workers
+where worker_number in (select value from json_each(:worker_numbers));

@@ -1,0 +1,157 @@
+"""Who works, and what waits for a worker: `workers`, and its part of `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.store.findings import Finding
+from durable_workflow_sqlite.store.reading_workers import QueueState, Staff, WorkerState
+from durable_workflow_sqlite.store.worker_checkup import lives, staff_findings
+
+DOING, DOING_WIDE = 3, 20
+"""Of what a worker does, how much a table shows."""
+
+
+def page(staff: Staff, file: Path, now: datetime, *, is_wide: bool) -> RenderableType:
+    """The workers, for a terminal."""
+    wide = ["program", "id"] if is_wide else []
+    table = output.make_table(
+        "workers",
+        ["", "worker", "since", "runs", "slots", "has", *wide, "now"],
+        [
+            [
+                "" if one.number is None else str(one.number),
+                _name(one),
+                output.ago(one.started_at, now),
+                _runs(one),
+                _slots(one),
+                one.executions,
+                *([one.program, output.execution_id(one.worker_id)] if is_wide else ()),
+                _doing(one, now, DOING_WIDE if is_wide else DOING),
+            ]
+            for one in staff.workers
+        ],
+        empty="none lives",
+    )
+    return Group(table, *warnings(staff, file, now))
+
+
+def lines(staff: Staff, *, is_wide: bool) -> Iterator[list[output.Cell]]:
+    """The workers, for a pipe: of what each does, only the longest."""
+    for one in staff.workers:
+        first = one.doing[0] if one.doing else None
+        yield [
+            one.number,
+            one.host,
+            one.process_id,
+            "alive" if one.is_alive else "dead",
+            one.started_at,
+            _runs(one),
+            one.slots_in_use,
+            one.slots,
+            one.executions,
+            None if first is None else first.execution_id,
+            None if first is None else first.step_name,
+            None if first is None else first.since,
+            *([one.program, one.worker_id] if is_wide else ()),
+        ]
+
+
+def warnings(staff: Staff, file: Path, now: datetime) -> Iterator[RenderableType]:
+    """What is wrong with them, each with the command that helps."""
+    for finding in found(staff, now):
+        yield ""
+        yield Text(output.printable(finding.message), "bold red")
+        if finding.hint is not None:
+            yield Text(output.printable(output.for_file(finding.hint, file)), "italic")
+
+
+def found(staff: Staff, now: datetime) -> list[Finding]:
+    return [one for one in staff_findings(staff, now) if one.level.needs_somebody]
+
+
+def in_a_word(staff: Staff) -> str:
+    """How many live, and how many of their slots are in use."""
+    living = staff.living
+    if not living:
+        return "no worker lives"
+    if any(one.slots is None for one in living):
+        return lives(len(living))
+    in_use = sum(one.slots_in_use for one in living)
+    slots = sum(one.slots or 0 for one in living)
+    return f"{lives(len(living))}; {in_use:,} of {slots:,} slots in use"
+
+
+def queue_table(staff: Staff, now: datetime) -> RenderableType:
+    """What there is to do of each workflow."""
+    return output.make_table(
+        "queue",
+        ["workflow", "due", "the first since", "running", "waiting", "left", "workers"],
+        [
+            [
+                one.name,
+                one.due or "",
+                output.ago(one.due_since, now),
+                one.running or "",
+                one.waiting or "",
+                one.in_trouble + one.blocked or "",
+                one.living_workers if one.living_workers else Text("0", "bold red"),
+            ]
+            for one in staff.queues
+        ],
+    )
+
+
+def status_lines(staff: Staff, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
+    """For a pipe: each line begins with what it is."""
+    for cells in lines(staff, is_wide=False):
+        yield ["worker", *cells]
+    for one in staff.queues:
+        yield ["queue", *_queue_cells(one)]
+    for finding in found(staff, now):
+        hint = None if finding.hint is None else output.for_file(finding.hint, file)
+        yield ["warning", finding.check, finding.message, hint]
+
+
+def _queue_cells(one: QueueState) -> list[output.Cell]:
+    return [
+        one.workflow_type,
+        one.version,
+        one.due,
+        one.due_since,
+        one.running,
+        one.waiting,
+        one.in_trouble,
+        one.blocked,
+        one.living_workers,
+    ]
+
+
+def _name(one: WorkerState) -> Text:
+    if one.is_alive:
+        return Text(output.printable(one.name))
+    return Text(output.printable(f"{one.name} DEAD"), "bold red")
+
+
+def _runs(one: WorkerState) -> str:
+    return ", ".join(f"{served.workflow_type} v{served.version}" for served in one.serves)
+
+
+def _slots(one: WorkerState) -> str:
+    return f"{one.slots_in_use}/{'?' if one.slots is None else one.slots}"
+
+
+def _doing(one: WorkerState, now: datetime, limit: int) -> str:
+    shown = [
+        f"{work.execution_id}: {work.step_name or 'between steps'}"
+        + ("" if work.since is None else f", {output.span(now - work.since)}")
+        for work in one.doing[:limit]
+    ]
+    more = one.slots_in_use - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,167 @@
+"""Who works on a database: the row of this worker, and the rows of those that are dead for long.
+
+A worker that has claimed nothing and looks for nothing has no row, so that who only reads or sends
+signals writes nothing. Whether a worker lives is known from its lock alone: see `worker_lock.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import sys
+from collections.abc import Callable, Collection
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from durable_workflow_sqlite.records import utc_now
+from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.queries import Queries
+from durable_workflow_sqlite.store.rows import json_array, time_to_text
+
+NAME_LENGTH: Final = 100
+"""How much of the name of a program or a machine is kept."""
+
+
+class Membership:
+    """The row of one worker.
+
+    number: as it is in the file; None as long as no row is committed.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        queries: Queries,
+        commit: GroupCommit,
+        worker_id: str,
+        is_alive: Callable[[str], bool],
+    ) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._commit = commit
+        self._worker_id = worker_id
+        self._is_alive = is_alive
+        self.number: int | None = None
+        self._written: int | None = None
+        self._max_concurrent = 0
+        self._serves: set[tuple[str, int]] = set()
+        self._told: set[tuple[str, int]] = set()
+        """Of those, what is in the file for sure."""
+
+    def knows(self, workflows: Collection[tuple[str, int]], max_concurrent: int) -> bool:
+        """Whether all of this is in the file."""
+        return (
+            self.number is not None
+            and self._max_concurrent >= max_concurrent
+            and self._told >= self._serves
+            and self._told.issuperset(workflows)
+        )
+
+    def tell(
+        self,
+        workflows: Collection[tuple[str, int]] = (),
+        max_concurrent: int = 0,
+        *,
+        now: datetime,
+    ) -> None:
+        """Write what is not in the file yet. From within a transaction; see `told`.
+
+        max_concurrent: of more than one engine on the store, the highest counts; 0: not known.
+        """
+        if self.knows(workflows, max_concurrent):
+            return
+        queries, connection = self._queries, self._connection
+        slots = max(max_concurrent, self._max_concurrent) or None
+        number = queries.load_worker_number(connection, worker_id=self._worker_id)
+        if number is None:
+            number = queries.insert_worker(
+                connection,
+                worker_id=self._worker_id,
+                host=_safe(socket.gethostname()),
+                process_id=os.getpid(),
+                program=_safe(_program()),
+                started_at=time_to_text(now),
+                max_concurrent=slots,
+            )
+            assert number is not None
+        elif slots is not None:
+            queries.update_slots(connection, worker_number=number, max_concurrent=slots)
+        self._written = number
+        new = self._serves.union(workflows) - self._told
+        if new:
+            queries.insert_served(
+                connection,
+                worker_number=number,
+                workflows=msgspec.json.encode(sorted(new)).decode(),
+            )
+
+    def told(self, workflows: Collection[tuple[str, int]] = (), max_concurrent: int = 0) -> None:
+        """What `tell` wrote is committed."""
+        self.number = self._written
+        self._max_concurrent = max(max_concurrent, self._max_concurrent)
+        self._serves.update(workflows)
+        self._told.update(self._serves)
+
+    def look_again(self) -> None:
+        """The file may be another one: a backup that was restored."""
+        self.number = self._written = self._queries.load_worker_number(
+            self._connection, worker_id=self._worker_id
+        )
+        self._told.clear()
+
+    async def forget_the_dead(self, before: datetime, batch_size: int) -> None:
+        """Delete the rows of those that were found dead before a time; note who is dead now.
+
+        A worker's row stays until then, and while it has a claim, so that executions that it
+        worked on and that are kept tell who that was.
+        """
+        before_text = time_to_text(before)
+
+        def forget() -> bool:
+            found = self._queries.load_forgettable_workers(
+                self._connection, before=before_text, batch_size=batch_size
+            )
+            numbers = json_array([row.worker_number for row in found])
+            self._queries.delete_served(self._connection, worker_numbers=numbers)
+            self._queries.delete_workers(self._connection, worker_numbers=numbers)
+            return len(found) == batch_size
+
+        def is_any_forgettable() -> bool:
+            return bool(
+                self._queries.load_forgettable_workers(
+                    self._connection, before=before_text, batch_size=1
+                )
+            )
+
+        if await self._commit.read(is_any_forgettable):
+            while await self._commit.write(forget):
+                pass
+        unmarked = await self._commit.read(
+            lambda: self._queries.load_unmarked_workers(self._connection)
+        )
+        dead = [row.worker_number for row in unmarked if not self._is_alive(row.worker_id)]
+        at = time_to_text(utc_now())
+        if dead:
+            await self._commit.write(
+                lambda: self._queries.mark_dead_workers(
+                    self._connection, worker_numbers=json_array(dead), seen_dead_at=at
+                )
+            )
+
+
+def _program() -> str:
+    """What this process runs, without its arguments, which may hold what is secret."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:  # python -m
+        return str(spec.name).removesuffix(".__main__")
+    return Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
+
+
+def _safe(text: str) -> str:
+    """What stays as it is in a table and in JSON."""
+    shown = "".join(one if one.isprintable() else "?" for one in text)
+    return shown[:NAME_LENGTH]

@@ -1,0 +1,114 @@
+"""A view of the library that somebody dropped or edited is made again by `migrate`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    SCHEMA_VERSION,
+    MigrationError,
+    SqliteCheckpointStore,
+    migrate,
+    validate_schema,
+)
+from durable_workflow_sqlite.store.connection import configure
+from durable_workflow_sqlite.store.migrations import load_migrations, rebuild_views
+from durable_workflow_sqlite.store.schema import expected_objects
+from tests.databases import new_database
+from tests.migrations.content import migrate_to
+from tests.migrations.test_command import migrate as run_migrate
+
+VIEWS = sorted(name for kind, name in expected_objects(tuple(load_migrations())) if kind == "view")
+EDITED = "create view workflow_blocked as select 1 as workflow_execution_id"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return new_database(tmp_path / "workflows.db")
+
+
+@pytest.fixture
+def connection(file: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(file, isolation_level=None)) as opened:
+        configure(opened)
+        yield opened
+
+
+def schema(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(connection.execute("select name, sql from sqlite_schema where sql is not null"))
+
+
+def test_every_view_can_be_made_again(connection: sqlite3.Connection) -> None:
+    before = schema(connection)
+    for view in VIEWS:
+        connection.execute(f"drop view {view}")
+    assert sorted(rebuild_views(connection)) == VIEWS
+    assert schema(connection) == before
+    assert rebuild_views(connection) == []
+
+
+def test_what_is_missing_or_edited_is_named_and_made_again(connection: sqlite3.Connection) -> None:
+    before = schema(connection)
+    connection.execute("drop view workflow_queue")
+    connection.execute("drop view workflow_blocked")
+    connection.execute(EDITED)
+    connection.execute("create view mine as select 1 as one")  # stays as it is
+    assert validate_schema(connection) == [
+        "the view workflow_queue is missing; `durable-workflow migrate` makes it again",
+        "the view workflow_blocked is another one; `durable-workflow migrate` makes it again",
+    ]
+    assert migrate(connection) == []
+    assert validate_schema(connection) == []
+    assert schema(connection) - before == {("mine", "CREATE VIEW mine as select 1 as one")}
+
+
+def test_opening_a_file_leaves_its_views_as_they_are(
+    file: Path, connection: sqlite3.Connection
+) -> None:
+    connection.execute("drop view workflow_queue")
+    before = schema(connection)
+    SqliteCheckpointStore.file(file)
+    assert schema(connection) == before
+
+
+def test_the_command_says_which_it_made_and_a_dry_run_prints_them(
+    file: Path, connection: sqlite3.Connection
+) -> None:
+    connection.execute("drop view workflow_blocked")
+    connection.execute(EDITED)
+    dry = run_migrate(file, "--dry-run")
+    assert dry.returncode == 0
+    assert "create view workflow_blocked as\nselect\n" in dry.stdout
+    assert dry.stdout.count("create view") == 1
+    assert connection.execute("select * from workflow_blocked").fetchall() == [(1,)]
+    done = run_migrate(file)
+    assert (done.returncode, done.stdout) == (0, "made the view workflow_blocked again\n")
+    assert connection.execute("select * from workflow_blocked").fetchall() == []
+    done = run_migrate(file)
+    assert done.stdout.startswith("nothing was pending")
+
+
+def test_a_table_in_the_place_of_a_view_is_left_alone(connection: sqlite3.Connection) -> None:
+    connection.execute("drop view workflow_queue")
+    connection.execute("drop view workflow_blocked")
+    connection.execute("create table workflow_queue (mine text)")
+    before = schema(connection)
+    with pytest.raises(MigrationError, match="a table workflow_queue, where the library has a"):
+        migrate(connection)
+    assert schema(connection) == before
+
+
+def test_a_file_of_version_13_without_its_views_is_migrated(tmp_path: Path) -> None:
+    file = tmp_path / "old.db"
+    migrate_to(file, 13)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for view in ("workflow_overview", "workflow_timeline", "workflow_blocked"):
+            connection.execute(f"drop view {view}")
+        assert migrate(connection) == list(range(14, SCHEMA_VERSION + 1))
+        assert rebuild_views(connection) == []
+        assert {name for name, _ in schema(connection)} >= set(VIEWS)
