@@ -284,6 +284,43 @@ class LoadStraySignalsRow(NamedTuple):
     status: str
 
 
+class LoadProblemsRow(NamedTuple):
+    """What load_problems gives."""
+
+    problem: str
+    workflow_type: str | None
+    step_name: str | None
+    error_type: str | None
+    executions: int
+    first_at: str
+    last_at: str
+    last_execution_id: str
+    last_message: str | None
+
+
+class LoadQueueWaitsRow(NamedTuple):
+    """What load_queue_waits gives."""
+
+    workflow_type: str | None
+    waiting: int
+    oldest_at: str
+
+
+class CountBegunByHourRow(NamedTuple):
+    """What count_begun_by_hour gives."""
+
+    hour: str
+    total: int
+
+
+class CountEndedByHourRow(NamedTuple):
+    """What count_ended_by_hour gives."""
+
+    hour: str
+    status: str
+    total: int
+
+
 class StepCheckpointRow(NamedTuple):
     """A row of step_checkpoints."""
 
@@ -521,6 +558,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -546,6 +584,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str,
         id_before: str,
         created_from: str,
@@ -564,6 +603,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -582,6 +622,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -598,6 +639,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -616,6 +658,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -630,6 +673,26 @@ class Queries(Protocol):
         """
         ...
 
+    def pick_with_error(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        version: int | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        error_text: str,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, but only executions with a text in the class or the message of their
+        error, or in the trouble of an unfinished one, by two indexes that hold no others.
+        """
+        ...
+
     def match_rows(
         self,
         connection: sqlite3.Connection,
@@ -637,12 +700,14 @@ class Queries(Protocol):
         workflow_execution_ids: str,
         changed_from: str,
         changed_before: str,
+        step_name: str | None,
         error_text: str | None,
         inputs: str,
         tags: str,
     ) -> list[MatchRowsRow]:
-        """Which of some executions (a JSON array of ids) last changed in a span of time, have
-        a text in their error, some tags (a JSON object), and some values in their input. Of
+        """Which of some executions (a JSON array of ids) last changed in a span of time, are at
+        a step, or failed there, have a text in their error, some tags (a JSON object), and
+        some values in their input. Of
         an input, a JSON array of arguments, :inputs asks for each value by its path in an
         argument that is an object, or by the position of the argument. A text is compared as
         it is; a number, true, false and null as they stand in JSON.
@@ -835,6 +900,47 @@ class Queries(Protocol):
     ) -> list[LoadStraySignalsRow]:
         """Signals that are pending, and that nothing will take: their execution is final, or
         their name begins with $ and is none of the library's.
+        """
+        ...
+
+    # overview.sql
+
+    def load_problems(
+        self, connection: sqlite3.Connection, *, failed_since: str, row_limit: int
+    ) -> list[LoadProblemsRow]:
+        """As the view workflow_problems, but of the failures only those since a time: what
+        happened last comes first.
+        """
+        ...
+
+    def load_queue_waits(
+        self, connection: sqlite3.Connection, *, due_at: str, at_most: int
+    ) -> list[LoadQueueWaitsRow]:
+        """For each workflow of which executions wait for a worker since they were due: since
+        when the first, and how many, counted no further than to a limit. It goes from one
+        pair of workflow and priority to the next in the index, past all that is not due.
+        """
+        ...
+
+    def count_begun_by_hour(
+        self, connection: sqlite3.Connection, *, since: str
+    ) -> list[CountBegunByHourRow]:
+        """How many executions began in each hour since a time. Reads their entries in an index."""
+        ...
+
+    def count_ended_by_hour(
+        self, connection: sqlite3.Connection, *, since: str
+    ) -> list[CountEndedByHourRow]:
+        """How many executions ended in each hour since a time, and how. Reads their entries in
+        an index.
+        """
+        ...
+
+    def count_overdue_timers(
+        self, connection: sqlite3.Connection, *, before: str, at_most: int
+    ) -> int | None:
+        """How many deadlines of before a time nobody has noticed, counted no further than to a
+        limit.
         """
         ...
 
@@ -1512,6 +1618,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "pick_blocked": PickNewestRow,
     "pick_not_undone": PickNewestRow,
     "pick_tagged": PickNewestRow,
+    "pick_with_error": PickNewestRow,
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
@@ -1534,6 +1641,10 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_gaps": LoadGapsRow,
     "load_refused_signals": LoadRefusedSignalsRow,
     "load_stray_signals": LoadStraySignalsRow,
+    "load_problems": LoadProblemsRow,
+    "load_queue_waits": LoadQueueWaitsRow,
+    "count_begun_by_hour": CountBegunByHourRow,
+    "count_ended_by_hour": CountEndedByHourRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_audit_log": WorkflowAuditLogRow,

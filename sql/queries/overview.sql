@@ -1,0 +1,254 @@
+-- What the overview of a file reads, for the command line and the dashboard: problems in
+-- groups, what waits for workers, and what began and ended in each hour. Each reads an
+-- index, and no more of it than the span of time that it is asked for.
+
+-- name: load_problems(failed_since, row_limit)
+-- As the view workflow_problems, but of the failures only those since a time: what
+-- happened last comes first.
+-- @scan workflow_executions: an index that holds only those in trouble
+-- @sort: a row for each failure of that time
+-- :failed_since text
+-- :row_limit integer
+-- =problem text
+-- =workflow_type text null
+-- =step_name text null
+-- =error_type text null
+-- =executions integer
+-- =first_at text
+-- =last_at text
+-- =last_execution_id text
+-- =last_message text null
+with problem as (
+    select
+        'FAILED' as problem,
+        failed.workflow_type,
+        failed.current_step as step_name,
+        failed.error_type,
+        count(*) as executions,
+        min(ended.status_since) as first_at,
+        max(ended.status_since || ended.workflow_execution_id) as last_one
+    from workflow_executions as ended
+    cross join workflow_overview as failed
+        on ended.workflow_execution_id = failed.workflow_execution_id
+    where
+        ended.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+        and ended.status_since >= :failed_since
+        and +ended.status = 'FAILED'
+    group by failed.workflow_type, failed.current_step, failed.error_type
+    union all
+    select
+        'IN TROUBLE' as problem,
+        left_alone.workflow_type,
+        null as step_name,
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+            as error_type,
+        count(*) as executions,
+        min(coalesce(left_alone.trouble_since, left_alone.updated_at)) as first_at,
+        max(
+            coalesce(left_alone.trouble_since, left_alone.updated_at)
+            || left_alone.workflow_execution_id
+        ) as last_one
+    from workflow_in_trouble as left_alone
+    group by
+        left_alone.workflow_type,
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+)
+
+select
+    problem.problem,
+    problem.workflow_type,
+    problem.step_name,
+    problem.error_type,
+    problem.executions,
+    problem.first_at,
+    substr(problem.last_one, 1, 27) as last_at,
+    substr(problem.last_one, 28) as last_execution_id,
+    case problem.problem
+        when 'FAILED' then last_execution.error_message
+        else last_execution.trouble
+    end as last_message
+from problem
+left join workflow_executions as last_execution
+    on substr(problem.last_one, 28) = last_execution.workflow_execution_id
+order by last_at desc, problem.executions desc
+limit :row_limit;
+
+-- name: load_queue_waits(due_at, at_most)
+-- For each workflow of which executions wait for a worker since they were due: since
+-- when the first, and how many, counted no further than to a limit. It goes from one
+-- pair of workflow and priority to the next in the index, past all that is not due.
+-- @scan workflow_executions: the first entry of an index
+-- @sort: a row for each workflow and priority
+-- :due_at text
+-- :at_most integer
+-- =workflow_type text null
+-- =waiting integer
+-- =oldest_at text
+with recursive lanes (workflow_id, priority) as (
+    select
+        execution.workflow_id,
+        execution.priority
+    from workflow_executions as execution
+    where
+        execution.rowid = (
+            select foremost.rowid
+            from workflow_executions as foremost
+            where foremost.available_at is not null
+            order by foremost.workflow_id asc, foremost.priority asc
+            limit 1
+        )
+    union all
+    select
+        execution.workflow_id,
+        execution.priority
+    from lanes
+    cross join workflow_executions as execution
+    where
+        execution.rowid = coalesce(
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where
+                    next_one.available_at is not null
+                    and next_one.workflow_id = lanes.workflow_id
+                    and next_one.priority > lanes.priority
+                order by next_one.priority asc
+                limit 1
+            ),
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where
+                    next_one.available_at is not null
+                    and next_one.workflow_id > lanes.workflow_id
+                order by next_one.workflow_id asc, next_one.priority asc
+                limit 1
+            )
+        )
+),
+
+waits (workflow_id, waiting, oldest_at) as (
+    select
+        lanes.workflow_id,
+        (
+            select count(*)
+            from (
+                select due.rowid
+                from workflow_executions as due
+                where
+                    due.workflow_id = lanes.workflow_id
+                    and due.priority = lanes.priority
+                    and due.available_at is not null
+                    and due.available_at <= :due_at
+                limit :at_most
+            ) as counted
+        ) as waiting,
+        (
+            select min(oldest.available_at)
+            from workflow_executions as oldest
+            where
+                oldest.workflow_id = lanes.workflow_id
+                and oldest.priority = lanes.priority
+                and oldest.available_at is not null
+        ) as oldest_at
+    from lanes
+)
+
+select
+    workflow.workflow_type,
+    sum(waits.waiting) as waiting,
+    min(waits.oldest_at) as oldest_at
+from waits
+left join workflows as workflow
+    on waits.workflow_id = workflow.workflow_id
+where waits.waiting > 0
+group by workflow.workflow_type
+order by oldest_at;
+
+-- name: count_begun_by_hour(since)
+-- How many executions began in each hour since a time. Reads their entries in an index.
+-- @scan workflow_executions: the first entry of an index
+-- @sort: an entry for each execution of that time
+-- :since text
+-- =hour text
+-- =total integer
+with recursive pairs (status, workflow_id) as (
+    select
+        execution.status,
+        execution.workflow_id
+    from workflow_executions as execution
+    where
+        execution.rowid = (
+            select foremost.rowid
+            from workflow_executions as foremost
+            order by foremost.status asc, foremost.workflow_id asc
+            limit 1
+        )
+    union all
+    select
+        execution.status,
+        execution.workflow_id
+    from pairs
+    cross join workflow_executions as execution
+    where
+        execution.rowid = coalesce(
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where
+                    next_one.status = pairs.status
+                    and next_one.workflow_id > pairs.workflow_id
+                order by next_one.workflow_id asc
+                limit 1
+            ),
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where next_one.status > pairs.status
+                order by next_one.status asc, next_one.workflow_id asc
+                limit 1
+            )
+        )
+)
+
+select
+    substr(begun.created_at, 1, 13) as hour,
+    count(*) as total
+from pairs
+cross join workflow_executions as begun
+    on
+        pairs.status = begun.status
+        and pairs.workflow_id = begun.workflow_id
+where begun.created_at >= :since
+group by substr(begun.created_at, 1, 13);
+
+-- name: count_ended_by_hour(since)
+-- How many executions ended in each hour since a time, and how. Reads their entries in
+-- an index.
+-- @sort: an entry for each execution of that time
+-- :since text
+-- =hour text
+-- =total integer
+select
+    substr(status_since, 1, 13) as hour,
+    status,
+    count(*) as total
+from workflow_executions
+where
+    status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and status_since >= :since
+group by substr(status_since, 1, 13), status;
+
+-- name: count_overdue_timers(before, at_most)$
+-- How many deadlines of before a time nobody has noticed, counted no further than to a
+-- limit.
+-- :before text
+-- :at_most integer
+-- =total integer
+select count(*) as total
+from (
+    select workflow_timer_id
+    from workflow_timers
+    where status = 'PENDING' and fire_at < :before
+    limit :at_most
+) as counted;
