@@ -21,20 +21,41 @@
 with problem as (
     select
         'FAILED' as problem,
-        failed.workflow_type,
-        failed.current_step as step_name,
+        workflow.workflow_type,
+        failed.step_name,
         failed.error_type,
         count(*) as executions,
-        min(ended.status_since) as first_at,
-        max(ended.status_since || ended.workflow_execution_id) as last_one
-    from workflow_executions as ended
-    cross join workflow_overview as failed
-        on ended.workflow_execution_id = failed.workflow_execution_id
-    where
-        ended.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-        and ended.status_since >= :failed_since
-        and +ended.status = 'FAILED'
-    group by failed.workflow_type, failed.current_step, failed.error_type
+        min(failed.status_since) as first_at,
+        max(failed.status_since || failed.workflow_execution_id) as last_one
+    from (
+        select
+            execution.workflow_id,
+            execution.error_type,
+            execution.status_since,
+            execution.workflow_execution_id,
+            (
+                -- As in the view workflow_overview.
+                select step.step_name
+                from step_checkpoints as step
+                where
+                    step.workflow_execution_id = execution.workflow_execution_id
+                    and step.status = 'FAILED'
+                    and (step.due_at is null or step.kind != 'STEP')
+                    and step.attempt > 0
+                order by step.id desc
+                limit 1
+            ) as step_name
+        from workflow_executions as execution
+        where
+            execution.status not in (
+                'PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING'
+            )
+            and execution.status_since >= :failed_since
+            and +execution.status = 'FAILED'
+    ) as failed
+    left join workflows as workflow
+        on failed.workflow_id = workflow.workflow_id
+    group by workflow.workflow_type, failed.step_name, failed.error_type
     union all
     select
         'IN TROUBLE' as problem,

@@ -12,8 +12,9 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output, timeline
-from durable_workflow_sqlite.cli.choosing import Chosen
+from durable_workflow_sqlite.cli import problems as problem_groups
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import checkup
@@ -28,6 +29,7 @@ from durable_workflow_sqlite.store.inspection import (
     StepInDoubt,
     beginning,
 )
+from durable_workflow_sqlite.store.problems import Problem, problems
 
 SHOWN = 10
 _ORDER = {status.value: number for number, status in enumerate(ExecutionStatus)}
@@ -36,6 +38,7 @@ _ORDER = {status.value: number for number, status in enumerate(ExecutionStatus)}
 class _Status(msgspec.Struct, frozen=True):
     counts: list[ExecutionCount]
     overview: Overview
+    problems: list[Problem]
     living_workers: int
     disk: Finding
 
@@ -44,6 +47,7 @@ def _look(inspector: Inspector, now: datetime) -> _Status:
     return _Status(
         inspector.counts(),
         inspector.overview(now, limit=SHOWN),
+        problems(inspector),
         inspector.count_living_workers(),
         checkup.disk(inspector),
     )
@@ -300,6 +304,8 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 ],
             ),
         ]
+    if found.problems:
+        parts += ["", problem_groups.as_table(found.problems, file, now)]
     if overview.in_trouble:
         parts += [
             "",
@@ -377,6 +383,7 @@ def _as_lines(found: _Status) -> Iterator[list[output.Cell]]:
     yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]
+    yield from problem_groups.as_lines(found.problems)
     for row in found.overview.oldest_unfinished:
         yield ["oldest", *_line(row)]
     for timer in found.overview.next_timers:

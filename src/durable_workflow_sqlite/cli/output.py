@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 from rich.console import Console, Group
@@ -16,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from durable_workflow_sqlite import database
+
+command = database.command
 
 Cell = str | int | datetime | Text | None
 
@@ -106,12 +106,6 @@ def write_ids(ids: Iterable[str]) -> None:
 def write_json(value: object) -> None:
     """One line of JSON."""
     _write(msgspec.json.encode(value).decode() + "\n")
-
-
-def command(name: str, file: Path, *words: str) -> str:
-    """A command as one may paste it into this shell, whatever the ids are."""
-    db = [] if database.named(None) is None else ["--db"]
-    return shlex.join(["durable-workflow", name, *db, str(file), *words])
 
 
 def say(text: str) -> None:
