@@ -40,10 +40,12 @@ READ_HISTORY = {
     "count_prunable",
     "load_stray_signals",
     "load_suspect_executions",
+    "pick_with_error",
 }
 """What people ask of all of a file; the engine does not."""
 
 READ_UNFINISHED = {
+    "count_begun_by_hour",
     "count_pending_timers",
     "load_executions_by_status",
     "load_gaps",
@@ -103,6 +105,10 @@ WHATEVER: Mapping[str, Any] = {
     "max_recoveries": 3,
     "now": "2026-02-01T00:00:00.000000Z",
     "created_from": "",
+    # Since the last day of a file: nothing of `big_file`, and all that is unfinished.
+    "since": "2026-01-01T00:00:00.000000Z",
+    "failed_since": "2026-01-01T00:00:00.000000Z",
+    "due_at": "2026-02-01T00:00:00.000000Z",
     # Ten of those that `big_file` begins with, and no more, whatever comes after them.
     "before": "2025-01-01T00:05:00.000000Z",
 }

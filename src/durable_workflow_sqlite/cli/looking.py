@@ -18,6 +18,7 @@ from durable_workflow_sqlite.cli import problems as problem_groups
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import checkup
+from durable_workflow_sqlite.store.alarms import in_doubt_among
 from durable_workflow_sqlite.store.checkup import Finding, Level
 from durable_workflow_sqlite.store.inspection import (
     ExecutionCount,
@@ -96,24 +97,11 @@ def _write_page(inspector: Inspector, page: Page, form: str, now: datetime) -> N
     elif form in ("name", "id"):
         output.write_ids(row.id for row in page.rows)
     elif output.is_terminal():
-        in_doubt = _in_doubt(inspector, page.rows)
+        in_doubt = in_doubt_among(inspector, page.rows)
         table = _executions("executions", page.rows, now, in_doubt=in_doubt, is_wide=is_wide)
         output.console().print(table)
     else:
         output.write_lines(_line(row) + (_more(row) if is_wide else []) for row in page.rows)
-
-
-def _in_doubt(inspector: Inspector, rows: Sequence[ExecutionSummary]) -> set[str]:
-    """Those that are in a step, and in the hands of no living worker."""
-    in_a_step = [
-        row
-        for row in rows
-        if row.status in ("RUNNING", "COMPENSATING")
-        and row.current_step is not None
-        and row.waiting_for is None
-    ]
-    living = inspector.living({row.worker_id for row in in_a_step if row.worker_id is not None})
-    return {row.id for row in in_a_step if row.worker_id not in living}
 
 
 def show(file: Path, execution_ids: Sequence[str], *, as_json: bool) -> None:
