@@ -84,6 +84,9 @@ class Ids:
         """Forget them."""
         self._file.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def __len__(self) -> int:
         return self.count
 

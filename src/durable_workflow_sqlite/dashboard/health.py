@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from durable_workflow_sqlite.dashboard.filters import Filters
@@ -62,14 +62,6 @@ def groups_of(alarms: Iterable[Alarm], at: str) -> list[Group]:
     for one in alarms:
         by_kind.setdefault(one.kind, []).append(_line(one, at))
     return [Group(kind.value, LOOKS[kind], by_kind[kind]) for kind in Kind if kind in by_kind]
-
-
-def in_words(groups: Sequence[Group]) -> str:
-    """For those who hear a page."""
-    return "; ".join(
-        f"{group.kind}: " + ", ".join(f"{one.number} {one.words}".strip() for one in group.lines)
-        for group in groups
-    )
 
 
 def _line(alarm: Alarm, at: str) -> Line:
