@@ -266,6 +266,21 @@ def test_filters_take_effect_as_they_are_typed(chrome: Chrome, file: Path) -> No
         assert field.get_attribute("value") == "un"
 
 
+def test_many_are_retried_from_the_list_and_the_page_follows(chrome: Chrome, outage: Path) -> None:
+    with served(outage) as url:
+        chrome.get(url + "executions?type=payment")
+        chrome.find_element(By.CSS_SELECTOR, ".menu summary").click()
+        chrome.find_element(By.LINK_TEXT, "Retry…").click()
+        wait_for(chrome, lambda c: c.find_elements(By.CSS_SELECTOR, ".sample .id"))
+        # The button has no focus: Enter alone does nothing to so many.
+        assert chrome.switch_to.active_element.tag_name == "body"
+        chrome.find_element(By.CSS_SELECTOR, "form .primary").click()
+        wait_for(chrome, lambda c: "Done" in c.find_element(By.CLASS_NAME, "run-state").text)
+        wait_for(chrome, lambda c: c.find_element(By.CLASS_NAME, "big").text == "7")
+        assert "Retried 7" in chrome.find_element(By.ID, "main").get_attribute("data-announce")
+        check_that_nothing_ran(chrome)
+
+
 @pytest.mark.parametrize(
     ("width", "theme"),
     [

@@ -33,7 +33,7 @@ def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> Renderab
                 one.step_name,
                 output.ago(one.first_at, now),
                 output.ago(one.last_at, now),
-                beginning(one.last_message),
+                beginning(one.says),
             ]
             for number, one in enumerate(shown, 1)
         ],

@@ -96,7 +96,7 @@ def _problem_line(one: Problem, inspector: Inspector, at: str) -> ProblemLine:
         step=one.step_name or "",
         first_at=one.first_at,
         last_at=one.last_at,
-        says=beginning((one.last_message or "").removeprefix(f"{one.error_type}: ")) or "",
+        says=beginning(one.says) or "",
         href=filters.href(at),
         retry_href=f"{at}/bulk/retry?{filters.query()}" if is_failed else "",
         command=command("retry" if is_failed else "list", inspector.path, *options_of(one)),

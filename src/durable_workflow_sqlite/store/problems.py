@@ -30,6 +30,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     last_execution_id: str
     last_message: str | None
 
+    @property
+    def says(self) -> str:
+        """What the last one says, without the class of the error."""
+        return (self.last_message or "").removeprefix(f"{self.error_type}: ")
+
 
 def problems(
     inspector: Inspector, failed_since: datetime | None = None, *, limit: int | None = None
