@@ -45,7 +45,7 @@ READ_HISTORY = {
 """What people ask of all of a file; the engine does not."""
 
 READ_UNFINISHED = {
-    "count_begun_by_hour",
+    "count_by_hour",
     "count_pending_timers",
     "load_executions_by_status",
     "load_gaps",
@@ -108,6 +108,7 @@ WHATEVER: Mapping[str, Any] = {
     # Since the last day of a file: nothing of `big_file`, and all that is unfinished.
     "since": "2026-01-01T00:00:00.000000Z",
     "failed_since": "2026-01-01T00:00:00.000000Z",
+    "hours": '["2026-01-01T00", "2026-01-01T01"]',
     "due_at": "2026-02-01T00:00:00.000000Z",
     # Ten of those that `big_file` begins with, and no more, whatever comes after them.
     "before": "2025-01-01T00:05:00.000000Z",

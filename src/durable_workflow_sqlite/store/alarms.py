@@ -134,9 +134,7 @@ def _of_executions(
         if count:
             ids = dict.fromkeys(row.workflow_execution_id for row in some())
             yield Alarm(kind=kind, name=name, count=count, examples=tuple(ids))
-    since = time_to_text(now - RECENTLY)
-    ended = queries.count_ended_by_hour(connection, since=since)
-    failed = sum(row.total for row in ended if row.status == ExecutionStatus.FAILED)
+    failed = queries.count_failed_since(connection, since=time_to_text(now - RECENTLY)) or 0
     yield Alarm(kind=Kind.INFO, name="failed", count=failed)
 
 

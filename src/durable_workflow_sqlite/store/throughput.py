@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.records import ExecutionStatus, check_integer, check_time
+from durable_workflow_sqlite.records import check_integer, check_time
 from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.rows import readable_time, time_to_text
+from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 
 COUNTED: Final = 10_000
@@ -45,29 +44,22 @@ def throughput(inspector: Inspector, now: datetime, *, hours: int = 24) -> list[
     check_integer("hours", hours, minimum=1)
     last = now.replace(minute=0, second=0, microsecond=0)
     starts = [last - timedelta(hours=number) for number in reversed(range(hours))]
-    since = time_to_text(starts[0])
+    texts = [time_to_text(start)[:13] for start in starts]
     with inspector.reading() as connection:
-        began = {
-            row.hour: row.total
-            for row in load_queries().count_begun_by_hour(connection, since=since)
-        }
-        ended = Counter(
-            {
-                (row.hour, row.status): row.total
-                for row in load_queries().count_ended_by_hour(connection, since=since)
-            }
-        )
-    return [
-        Hour(
-            start=start,
-            began=began.get(hour, 0),
-            completed=ended[hour, ExecutionStatus.COMPLETED.value],
-            failed=ended[hour, ExecutionStatus.FAILED.value],
-            cancelled=ended[hour, ExecutionStatus.CANCELLED.value],
-        )
-        for start in starts
-        for hour in [time_to_text(start)[:13]]
-    ]
+        return [
+            Hour(
+                start=start,
+                began=row.began,
+                completed=row.completed,
+                failed=row.failed,
+                cancelled=row.cancelled,
+            )
+            for start, row in zip(
+                starts,
+                load_queries().count_by_hour(connection, hours=json_array(texts)),
+                strict=True,
+            )
+        ]
 
 
 def queue_waits(inspector: Inspector, now: datetime) -> list[QueueWait]:
