@@ -102,7 +102,7 @@ limit :row_limit;
 -- @sort: a row for each workflow and priority
 -- :due_at text
 -- :at_most integer
--- =workflow_type text null
+-- =workflow_type text
 -- =waiting integer
 -- =oldest_at text
 with recursive lanes (workflow_id, priority) as (
@@ -180,7 +180,7 @@ select
     sum(waits.waiting) as waiting,
     min(waits.oldest_at) as oldest_at
 from waits
-left join workflows as workflow
+inner join workflows as workflow
     on waits.workflow_id = workflow.workflow_id
 where waits.waiting > 0
 group by workflow.workflow_type

@@ -111,12 +111,12 @@ def _wait_lines(waits: Sequence[QueueWait], now: datetime, at: str) -> list[Wait
     longest = max(ages, default=timedelta(0)) or timedelta(seconds=1)
     return [
         WaitLine(
-            workflow_type=one.workflow_type or "unknown workflow",
+            workflow_type=one.workflow_type,
             number=f"{one.waiting:,}{'+' if one.waiting >= COUNTED else ''}",
             age=duration(age),
             share=round(max(age / longest * 100, 1), 1),
             is_late=age > timedelta(minutes=1),
-            href=Filters(workflow_type=one.workflow_type or "").href(at),
+            href=Filters(workflow_type=one.workflow_type).href(at),
         )
         for one, age in zip(waits, ages, strict=True)
     ]

@@ -301,7 +301,7 @@ class LoadProblemsRow(NamedTuple):
 class LoadQueueWaitsRow(NamedTuple):
     """What load_queue_waits gives."""
 
-    workflow_type: str | None
+    workflow_type: str
     waiting: int
     oldest_at: str
 

@@ -33,7 +33,7 @@ class QueueWait(msgspec.Struct, frozen=True, kw_only=True):
     them was due.
     """
 
-    workflow_type: str | None
+    workflow_type: str
     waiting: int
     oldest_at: datetime | None
 
