@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +22,7 @@ from durable_workflow_sqlite.bulk import Ids
 from durable_workflow_sqlite.dashboard import bulk as bulk_pages
 from durable_workflow_sqlite.dashboard.runs import KEPT, Runs
 from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.store.rows import time_to_text
 from tests.dashboard.conftest import HOST, Open, token_in
 from tests.dashboard.test_actions import rows
 from tests.dashboard.test_pages import words
@@ -163,8 +165,8 @@ def test_finished_ones_are_deleted_unless_they_changed_since(
     assert "Delete 7 executions?" in words(page)
     with closing(sqlite3.connect(outage)) as connection, connection:
         connection.execute(
-            "update workflow_executions set updated_at = '2099-01-01T00:00:00.000000Z'"
-            " where workflow_execution_id = 'pay-1'"
+            "update workflow_executions set updated_at = ? where workflow_execution_id = 'pay-1'",
+            (time_to_text(datetime.now(UTC)),),
         )
     answer = send(client, "prune", page)
     wait()
