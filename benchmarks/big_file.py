@@ -55,7 +55,7 @@ select distinct type || '@1', type, 1, '2025-01-01T00:00:00.000000Z' from temp.l
     """
 insert into workflow_executions (
     workflow_execution_id, workflow_id, status, current_step, input_data, output_data,
-    error_type, error_message, guarantee, created_at, updated_at
+    error_type, error_message, guarantee, created_at, updated_at, status_since
 )
 select
     id,
@@ -70,6 +70,7 @@ select
         when 'CANCELLED' then printf('execution ''%s'' was cancelled', id) end,
     'BEST_EFFORT_BACKGROUND',
     strftime('%Y-%m-%dT%H:%M:%S', second, 'unixepoch') || printf('.%06dZ', micros),
+    strftime('%Y-%m-%dT%H:%M:%S', second + 2 + n % 7, 'unixepoch') || printf('.%06dZ', micros),
     strftime('%Y-%m-%dT%H:%M:%S', second + 2 + n % 7, 'unixepoch') || printf('.%06dZ', micros)
 from temp.life
 order by n

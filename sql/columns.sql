@@ -353,3 +353,17 @@
 -- completed              how many ended COMPLETED
 -- failed                 how many ended FAILED
 -- cancelled              how many ended CANCELLED
+
+-- workflow_problems: a view of what failed and what is in trouble, in groups: a row for
+-- each error of a workflow at a step. It reads all that FAILED.
+--
+-- problem                FAILED, or IN TROUBLE
+-- workflow_type          the name of the workflow
+-- step_name              the step that failed; null where no step did, and for what is in
+--                        trouble
+-- error_type             the class of the error
+-- executions             how many executions have it
+-- first_at               when the first of them failed, or got into trouble
+-- last_at                when the last one did
+-- last_execution_id      which one that is
+-- last_message           what its error, or its trouble, says

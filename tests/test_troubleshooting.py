@@ -16,6 +16,7 @@ PRODUCED_BY: Final = (
     "test_what_a_person_has_dealt_with_is_off_the_lists_and_never_run_again",
     "test_steps_that_a_finished_body_left_in_the_middle_are_cut_off",
     "test_a_sync_action_is_waited_for_and_then_undone",
+    "test_the_command_of_a_group_is_about_that_group",
     "test_retry_runs_a_failed_order_from_its_failed_step",
     "test_a_deleted_row_stops_the_execution_and_is_named",
     "test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it",
@@ -74,6 +75,10 @@ PRODUCED_BY: Final = (
     "test_without_a_terminal_nothing_is_done_without_a_yes",
     "test_those_that_refuse_are_named_and_the_others_done",
     "test_trouble_with_the_file_ends_it_and_says_how_far_it_came",
+    "test_a_question_that_was_forgotten_is_asked_anew",
+    "test_those_that_refuse_stand_in_groups_with_why",
+    "test_a_file_that_is_gone_ends_it_and_is_not_created",
+    "test_a_filter_that_makes_no_sense_chooses_nobody",
 )
 
 

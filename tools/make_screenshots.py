@@ -35,7 +35,7 @@ COLUMNS = 110
 class Picture(NamedTuple):
     name: str
     place: str
-    width: int = 1200
+    width: int = 1280
     height: int = 760
     theme: str = "light"
     scale: float = 2
@@ -57,8 +57,11 @@ SHELLS = (
 )
 
 PICTURES = (
-    Picture("dashboard-list", ""),
-    Picture("dashboard-list-dark", "", theme="dark"),
+    Picture("dashboard-overview", "", height=1000),
+    Picture("dashboard-overview-dark", "", height=1000, theme="dark"),
+    Picture("dashboard-list", "executions", height=640),
+    Picture("dashboard-list-dark", "executions?status=FAILED&step=ship", height=640, theme="dark"),
+    Picture("dashboard-many", "bulk/retry?status=FAILED&step=ship"),
     Picture(
         "dashboard-failed",
         "execution?id=order-A-1023",
@@ -71,8 +74,8 @@ PICTURES = (
         "execution?id=order-A-1013&squeeze=1",
         script="document.querySelector('[data-dialog]').click()",
     ),
-    Picture("dashboard-phone", "execution?id=order-A-1017", width=360, height=780),
-    Picture("dashboard-phone-dark", "", width=360, height=780, theme="dark"),
+    Picture("dashboard-phone", "execution?id=order-A-1017", width=390, height=780),
+    Picture("dashboard-phone-dark", "", width=390, height=780, theme="dark"),
 )
 
 
@@ -115,8 +118,8 @@ def take_shell(chrome: Chrome, file: Path, shell: Shell) -> None:
     view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert view is not None
     width, height = (int(float(number)) + 1 for number in view.groups())
-    set_device(chrome, Picture(shell.name, "", width=width, height=height, scale=1.25))
-    save(chrome, shell.name, colours=112)
+    set_device(chrome, Picture(shell.name, "", width=width, height=height, scale=1.1))
+    save(chrome, shell.name, colours=64)
 
 
 def run_in_terminal(*arguments: str, folder: Path) -> str:

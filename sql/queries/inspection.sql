@@ -31,7 +31,7 @@ left join workflows as workflow
     on counted.workflow_id = workflow.workflow_id
 order by workflow.workflow_type, workflow.version, counted.status;
 
--- name: pick_newest(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- name: pick_newest(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
 -- The newest executions that come before a place in the order of creation. For each
 -- pair of status and workflow that there is, one after the other in the index, it
 -- takes the newest, and of those the newest: so every page costs the same.
@@ -39,6 +39,7 @@ order by workflow.workflow_type, workflow.version, counted.status;
 -- @sort: a page for each workflow and status
 -- :statuses text null
 -- :workflow_type text null
+-- :version integer null
 -- :id_from text null
 -- :id_before text null
 -- :created_from text
@@ -97,6 +98,7 @@ wanted (status, workflow_id) as (
     where
         (:statuses is null or pairs.status in (select value from json_each(:statuses)))
         and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+        and (:version is null or workflow.version = :version)
 )
 
 select
@@ -141,12 +143,13 @@ from (
     limit :at_most
 ) as counted;
 
--- name: pick_in_range(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- name: pick_in_range(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
 -- As pick_newest, for a range of ids that holds few executions: it looks at all of
 -- these, and at nothing else.
 -- @sort: the caller has counted that they are few
 -- :statuses text null
 -- :workflow_type text null
+-- :version integer null
 -- :id_from text
 -- :id_before text
 -- :created_from text
@@ -172,16 +175,18 @@ where
         or +execution.status in (select value from json_each(:statuses))
     )
     and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (:version is null or workflow.version = :version)
     and execution.created_at >= :created_from
     and (execution.created_at, execution.rowid) < (:before_time, :before_rowid)
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: pick_in_trouble(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- name: pick_in_trouble(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
 -- As pick_newest, for those alone that their worker left as they are, by an index that
 -- holds no others. What else is asked for is looked at in these, one after the other.
 -- :statuses text null
 -- :workflow_type text null
+-- :version integer null
 -- :id_from text null
 -- :id_before text null
 -- :created_from text
@@ -206,6 +211,7 @@ where
         or +execution.status in (select value from json_each(:statuses))
     )
     and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (:version is null or workflow.version = :version)
     and (
         :id_from is null
         or (
@@ -218,12 +224,13 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: pick_blocked(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- name: pick_blocked(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
 -- As pick_newest, but only blocked executions, by an index that holds no others.
 -- @scan workflow_executions: an index that holds only those
 -- @sort: those are few
 -- :statuses text null
 -- :workflow_type text null
+-- :version integer null
 -- :id_from text null
 -- :id_before text null
 -- :created_from text
@@ -248,6 +255,7 @@ where
         or +execution.status in (select value from json_each(:statuses))
     )
     and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (:version is null or workflow.version = :version)
     and (
         :id_from is null
         or (
@@ -260,13 +268,14 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: pick_not_undone(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- name: pick_not_undone(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
 -- As pick_newest, but only executions with a compensation that failed for good, by an
 -- index that holds no others.
 -- @scan step_checkpoints: an index that holds only those
 -- @sort: those are few
 -- :statuses text null
 -- :workflow_type text null
+-- :version integer null
 -- :id_from text null
 -- :id_before text null
 -- :created_from text
@@ -295,6 +304,7 @@ where
         or +execution.status in (select value from json_each(:statuses))
     )
     and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (:version is null or workflow.version = :version)
     and (
         :id_from is null
         or (
@@ -307,12 +317,13 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: pick_tagged(statuses, workflow_type, id_from, id_before, created_from, before_time, before_rowid, tag_name, tag_value, row_limit)
+-- name: pick_tagged(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, tag_name, tag_value, row_limit)
 -- As pick_newest, but only executions with a tag, by the index of the tags. Looks at
 -- all that have it.
 -- @sort: those that have the tag
 -- :statuses text null
 -- :workflow_type text null
+-- :version integer null
 -- :id_from text null
 -- :id_before text null
 -- :created_from text
@@ -341,6 +352,7 @@ where
         or +execution.status in (select value from json_each(:statuses))
     )
     and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (:version is null or workflow.version = :version)
     and (
         :id_from is null
         or (
@@ -353,15 +365,104 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: match_rows(workflow_execution_ids, changed_from, changed_before, error_text, inputs, tags)
--- Which of some executions (a JSON array of ids) last changed in a span of time, have
--- a text in their error, some tags (a JSON object), and some values in their input. Of
+-- name: pick_with_error(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, error_text, row_limit)
+-- As pick_newest, but only executions with a text in the class or the message of their
+-- error, or in the trouble of an unfinished one, by two indexes that hold no others.
+-- @sort: a page from each of the two
+-- :statuses text null
+-- :workflow_type text null
+-- :version integer null
+-- :id_from text null
+-- :id_before text null
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :error_text text
+-- :row_limit integer
+-- =row_number integer
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from workflow_executions as execution
+where
+    execution.rowid in (
+        select failed_id
+        from (
+            select failed.rowid as failed_id
+            from workflow_executions as failed
+            left join workflows as workflow
+                on failed.workflow_id = workflow.workflow_id
+            where
+                failed.error_message is not null
+                and (
+                    instr(lower(failed.error_type), lower(:error_text)) > 0
+                    or instr(lower(failed.error_message), lower(:error_text)) > 0
+                )
+                and (
+                    :statuses is null
+                    or +failed.status in (select value from json_each(:statuses))
+                )
+                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (:version is null or workflow.version = :version)
+                and (
+                    :id_from is null
+                    or (
+                        +failed.workflow_execution_id >= :id_from
+                        and +failed.workflow_execution_id < :id_before
+                    )
+                )
+                and failed.created_at >= :created_from
+                and (failed.created_at, failed.rowid) < (:before_time, :before_rowid)
+            order by failed.created_at desc, failed.rowid desc
+            limit :row_limit
+        ) as failures
+        union all
+        select troubled_id
+        from (
+            select troubled.rowid as troubled_id
+            from workflow_executions as troubled
+            left join workflows as workflow
+                on troubled.workflow_id = workflow.workflow_id
+            where
+                troubled.trouble is not null
+                and troubled.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+                and instr(lower(troubled.trouble), lower(:error_text)) > 0
+                and (
+                    :statuses is null
+                    or +troubled.status in (select value from json_each(:statuses))
+                )
+                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (:version is null or workflow.version = :version)
+                and (
+                    :id_from is null
+                    or (
+                        +troubled.workflow_execution_id >= :id_from
+                        and +troubled.workflow_execution_id < :id_before
+                    )
+                )
+                and troubled.created_at >= :created_from
+                and (troubled.created_at, troubled.rowid)
+                < (:before_time, :before_rowid)
+            order by troubled.created_at desc, troubled.rowid desc
+            limit :row_limit
+        ) as troubles
+    )
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
+-- name: match_rows(workflow_execution_ids, changed_from, changed_before, step_name, error_text, inputs, tags)
+-- Which of some executions (a JSON array of ids) last changed in a span of time, are at
+-- a step, or failed there, have a text in their error, some tags (a JSON object), and
+-- some values in their input. Of
 -- an input, a JSON array of arguments, :inputs asks for each value by its path in an
 -- argument that is an object, or by the position of the argument. A text is compared as
 -- it is; a number, true, false and null as they stand in JSON.
+-- @sort: the steps of one execution
 -- :workflow_execution_ids text
 -- :changed_from text
 -- :changed_before text
+-- :step_name text null
 -- :error_text text null
 -- :inputs text
 -- :tags text
@@ -373,6 +474,14 @@ where
     )
     and execution.updated_at >= :changed_from
     and execution.updated_at < :changed_before
+    and (
+        :step_name is null
+        or :step_name = (
+            select overview.current_step
+            from workflow_overview as overview
+            where overview.workflow_execution_id = execution.workflow_execution_id
+        )
+    )
     and (
         :error_text is null
         or instr(lower(execution.error_type), lower(:error_text)) > 0

@@ -7,6 +7,7 @@ all arguments are others. So what an argument means never depends on what it is.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,12 @@ def path_of(first: str | None, db: str | None, *, takes_others: bool = False) ->
             f" {first!r}, or give --db {first}"
         )
     return database
+
+
+def command(name: str, file: Path, *words: str) -> str:
+    """A command as one may paste it into this shell, whatever the ids are."""
+    db = [] if named(None) is None else ["--db"]
+    return shlex.join(["durable-workflow", name, *db, str(file), *words])
 
 
 def _is_database(argument: str) -> bool:

@@ -301,7 +301,7 @@ HANGS = """
 import asyncio, sys
 from pathlib import Path
 from durable_workflow_sqlite.cli import bulk
-from durable_workflow_sqlite.cli.choosing import Chosen
+from durable_workflow_sqlite.choosing import Chosen
 
 async def hang(engine, execution_id):
     if execution_id == "stock-A-1":

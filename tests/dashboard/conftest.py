@@ -49,6 +49,21 @@ async def dies(ctx: WorkflowContext) -> None:
     await ctx.step("deadly", lambda: die())
 
 
+@workflow
+async def payment(ctx: WorkflowContext, customer: dict[str, object]) -> None:
+    await ctx.step("charge", _no_answer, customer["id"])
+
+
+@workflow(version=2)
+async def parcel(ctx: WorkflowContext, customer: dict[str, object]) -> None:
+    await ctx.step("weigh", lambda: 700)
+    await ctx.step("ship", _break)
+
+
+def _no_answer(customer: int) -> None:
+    raise ConnectionError(f"no answer about {customer}")
+
+
 def _break() -> None:
     raise RuntimeError("the truck broke down")
 
@@ -82,6 +97,38 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def file(filled: Path, tmp_path: Path) -> Path:
     """A database with executions in several states."""
     return Path(shutil.copytree(filled, tmp_path / "filled")) / "orders.db"
+
+
+async def go_out(file: Path) -> None:
+    """An outage: seven payments and two parcels that failed, each with its customer."""
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [payment, parcel]) as engine,
+    ):
+        for one, name, count in ((payment, "pay", 7), (parcel, "parcel", 2)):
+            for number in range(count):
+                handle = await engine.start(
+                    one,
+                    {"id": number},
+                    execution_id=f"{name}-{number}",
+                    tags={"customer": str(number)},
+                )
+                with pytest.raises(Exception, match=r"truck|answer"):
+                    await handle.result()
+
+
+@pytest.fixture(scope="session")
+def went_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("went-out")
+    asyncio.run(fill(folder / "outage.db"))
+    asyncio.run(go_out(folder / "outage.db"))
+    return folder
+
+
+@pytest.fixture
+def outage(went_out: Path, tmp_path: Path) -> Path:
+    """What `file` has, and what an outage left."""
+    return Path(shutil.copytree(went_out, tmp_path / "outage")) / "outage.db"
 
 
 @pytest.fixture(scope="session")

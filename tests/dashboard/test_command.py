@@ -26,7 +26,7 @@ def test_it_says_where_it_is_and_ends_when_it_is_told_to(file: Path, end: int) -
         assert process.stderr is not None
         said = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
         assert said is not None
-        with urllib.request.urlopen(said[0]) as page:
+        with urllib.request.urlopen(f"{said[0]}executions") as page:
             assert b"waiting" in page.read()
         process.send_signal(end)
         process.wait(10)

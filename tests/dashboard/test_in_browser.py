@@ -74,6 +74,8 @@ def check_that_nothing_ran(chrome: Chrome) -> None:
 def test_no_hostile_text_becomes_markup(chrome: Chrome, hostile_url: str) -> None:
     chrome.get(hostile_url)
     check_that_nothing_ran(chrome)
+    chrome.get(hostile_url + "executions")
+    check_that_nothing_ran(chrome)
     addresses = [
         one.get_attribute("href") for one in chrome.find_elements(By.CSS_SELECTOR, ".list a.id")
     ]
@@ -95,7 +97,7 @@ def test_no_hostile_text_becomes_markup(chrome: Chrome, hostile_url: str) -> Non
 
 @A_FEW_OF_THEM
 def test_hostile_ids_lead_to_their_own_pages(chrome: Chrome, hostile_url: str, every: int) -> None:
-    chrome.get(hostile_url)
+    chrome.get(hostile_url + "executions")
     count = len(chrome.find_elements(By.CSS_SELECTOR, ".list a.id"))
     for number in range(0, count, every):
         link = chrome.find_elements(By.CSS_SELECTOR, ".list a.id")[number]
@@ -119,7 +121,11 @@ def test_confirmations_and_payloads_of_hostile_executions_run_nothing(
             f"cancel?id={query}",
             f"payload?id={query}&what=input",
             f"payload?id={query}&what=step&branch={query}&index=0&attempt=1",
-            f"?id={query}&type={query}&age={query}&status={query}",
+            f"executions?id={query}&type={query}&begun={query}&status={query}&tag={query}",
+            f"executions?id={query}&error={query}&step={query}&tag=x%3D{query}",
+            f"bulk/cancel?id={query}",
+            f"?failures={query}",
+            f"run?id={query}",
             f"execution?id={query}&done={query}&page={query}&squeeze={query}",
             f"nothing/{query}",
         ):
@@ -159,7 +165,7 @@ def test_the_keyboard_alone_leads_from_the_list_to_a_signal(chrome: Chrome, file
         raise AssertionError(f"no Tab leads there: {condition}")
 
     with served(file) as url:
-        chrome.get(url)
+        chrome.get(url + "executions")
         ActionChains(chrome).send_keys(Keys.TAB).perform()
         assert chrome.switch_to.active_element.text == "Skip to the content"
         tab_to("e.matches('a.id') && e.textContent === 'waiting'")
@@ -187,7 +193,7 @@ def test_without_script_every_action_has_a_page_that_asks(chrome: Chrome, file: 
     chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         with served(file) as url:
-            chrome.get(url)
+            chrome.get(url + "executions")
             chrome.find_element(By.NAME, "id").send_keys("wait" + Keys.ENTER)
             wait_for(chrome, lambda c: "id=wait" in c.current_url)
             chrome.find_element(By.CSS_SELECTOR, ".list a.id").click()
@@ -254,13 +260,28 @@ def test_a_page_asks_little_of_a_file_that_does_not_change(chrome: Chrome, file:
 
 def test_filters_take_effect_as_they_are_typed(chrome: Chrome, file: Path) -> None:
     with served(file) as url:
-        chrome.get(url)
+        chrome.get(url + "executions")
         field = chrome.find_element(By.NAME, "id")
         field.send_keys("un")
         wait_for(chrome, lambda c: len(c.find_elements(By.CSS_SELECTOR, ".list a.id")) == 1)
         assert chrome.current_url.endswith("?id=un")
         assert chrome.switch_to.active_element == field
         assert field.get_attribute("value") == "un"
+
+
+def test_many_are_retried_from_the_list_and_the_page_follows(chrome: Chrome, outage: Path) -> None:
+    with served(outage) as url:
+        chrome.get(url + "executions?type=payment")
+        chrome.find_element(By.CSS_SELECTOR, ".menu summary").click()
+        chrome.find_element(By.LINK_TEXT, "Retry…").click()
+        wait_for(chrome, lambda c: c.find_elements(By.CSS_SELECTOR, ".sample .id"))
+        # The button has no focus: Enter alone does nothing to so many.
+        assert chrome.switch_to.active_element.tag_name == "body"
+        chrome.find_element(By.CSS_SELECTOR, "form .primary").click()
+        wait_for(chrome, lambda c: "Done" in c.find_element(By.CLASS_NAME, "run-state").text)
+        wait_for(chrome, lambda c: c.find_element(By.CLASS_NAME, "big").text == "7")
+        said = chrome.find_element(By.ID, "main").get_attribute("data-announce")
+        assert said == "Done. Retried 7"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +306,15 @@ def test_no_page_is_wider_than_its_window(
     media = [{"name": "prefers-color-scheme", "value": theme}]
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
     try:
-        for address in ("", "execution?id=heavy", "execution?id=long", "cancel?id=heavy"):
+        for address in (
+            "",
+            "executions",
+            "executions?tag=a%3Db&step=x",
+            "execution?id=heavy",
+            "execution?id=long",
+            "cancel?id=heavy",
+            "bulk/cancel",
+        ):
             chrome.get(hostile_url + address)
             assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, (
                 address
@@ -326,6 +355,8 @@ def test_texts_can_be_read_in_both_themes(chrome: Chrome, file: Path) -> None:
                 chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
                 for address in (
                     "",
+                    "executions?status=FAILED",
+                    "bulk/retry",
                     "execution?id=undone",
                     "execution?id=waiting",
                     "cancel?id=waiting",

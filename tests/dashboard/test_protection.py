@@ -18,7 +18,14 @@ from tests.dashboard.conftest import HOST, Open, send, token_in
 from tests.dashboard.test_actions import signals
 
 TOKEN = "correct horse battery staple"
-PAGES = ("/", "/execution?id=waiting", "/payload?id=waiting&what=input", "/signal?id=waiting")
+PAGES = (
+    "/",
+    "/executions",
+    "/execution?id=waiting",
+    "/payload?id=waiting&what=input",
+    "/signal?id=waiting",
+    "/bulk/cancel",
+)
 ACTIONS = ("signal", "cancel", "retry")
 
 

@@ -39,10 +39,12 @@ READ_HISTORY = {
     "count_prunable",
     "load_stray_signals",
     "load_suspect_executions",
+    "pick_with_error",
 }
 """What people ask of all of a file; the engine does not."""
 
 READ_UNFINISHED = {
+    "count_by_hour",
     "count_pending_timers",
     "count_unfinished",
     "load_executions_by_status",
@@ -110,6 +112,11 @@ WHATEVER: Mapping[str, Any] = {
     "max_recoveries": 3,
     "now": "2026-02-01T00:00:00.000000Z",
     "created_from": "",
+    # Since the last day of a file: nothing of `big_file`, and all that is unfinished.
+    "since": "2026-01-01T00:00:00.000000Z",
+    "failed_since": "2026-01-01T00:00:00.000000Z",
+    "hours": '["2026-01-01T00", "2026-01-01T01"]',
+    "due_at": "2026-02-01T00:00:00.000000Z",
     # Ten of those that `big_file` begins with, and no more, whatever comes after them.
     "before": "2025-01-01T00:05:00.000000Z",
 }

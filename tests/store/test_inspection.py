@@ -17,7 +17,7 @@ import pytest
 from benchmarks.big_file import build
 
 from durable_workflow_sqlite import MigrationError, SchemaTooNewError, StoreError, migrate
-from durable_workflow_sqlite.store import inspection
+from durable_workflow_sqlite.store import picking
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.selection import InputFilter, Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
@@ -64,7 +64,7 @@ def test_the_pages_together_are_what_one_query_gives(
     few: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inspection, "_FEW", few)
+    monkeypatch.setattr(picking, "_FEW", few)
     with closing(sqlite3.connect(history)) as connection:
         wanted = [
             one
@@ -133,7 +133,7 @@ def test_what_no_index_holds_is_found_by_looking_at_each(
     at_once: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inspection, "_AT_ONCE", at_once)
+    monkeypatch.setattr(picking, "AT_ONCE", at_once)
     with closing(sqlite3.connect(history)) as connection:
         wanted = [
             one

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from durable_workflow_sqlite import database
+from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import acting, looking, mending, upkeep
 from durable_workflow_sqlite.cli.arguments import on_database
 from durable_workflow_sqlite.cli.bulk import How
-from durable_workflow_sqlite.cli.choosing import Chosen
 from durable_workflow_sqlite.cli.output import WrongUsageError
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="of the execution, as `list` shows it")]

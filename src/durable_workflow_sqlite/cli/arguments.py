@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from durable_workflow_sqlite import database
-from durable_workflow_sqlite.cli.choosing import Chosen, statuses_of
+from durable_workflow_sqlite.choosing import Chosen, statuses_of
 from durable_workflow_sqlite.cli.output import WrongUsageError
 from durable_workflow_sqlite.errors import StoreError
 
@@ -79,6 +79,18 @@ Inputs = Annotated[
     ),
 ]
 
+Step = Annotated[
+    str | None,
+    typer.Option("--step", metavar="NAME", help="at a step of that name; of FAILED ones, failed"),
+]
+Version = Annotated[
+    int | None, typer.Option("--workflow-version", metavar="N", min=1, help="of the workflow")
+]
+EndedSince = Annotated[
+    str | None,
+    typer.Option("--ended-since", metavar="AGE", help="over, and not longer ago: 90s, 15m, 6h"),
+]
+
 Tags = Annotated[
     list[str] | None,
     typer.Option(
@@ -118,6 +130,7 @@ def _file(
 def _chosen(
     status: Statuses = None,
     workflow_type: WorkflowType = None,
+    version: Version = None,
     id_prefix: IdPrefix = None,
     older_than: Annotated[
         str | None,
@@ -128,7 +141,9 @@ def _chosen(
         typer.Option("--newer-than", metavar="AGE", help="since it began: 90s, 15m, 6h, 30d"),
     ] = None,
     failed_since: FailedSince = None,
+    ended_since: EndedSince = None,
     error: Error = None,
+    step: Step = None,
     inputs: Inputs = None,
     in_trouble: Annotated[
         bool, typer.Option("--in-trouble", help="those that their worker left as they are")
@@ -140,16 +155,24 @@ def _chosen(
         bool, typer.Option("--not-undone", help="those of which a compensation failed for good")
     ] = False,
     tags: Tags = None,
+    ended_before: Annotated[
+        str | None,
+        typer.Option("--ended-before", metavar="AGE", help="over, and longer ago: 12h, 30d"),
+    ] = None,
     is_all: Annotated[bool, typer.Option("--all", help="all of them; of list, all pages")] = False,
 ) -> Chosen:
     return Chosen(
         statuses=statuses_of(status),
         workflow_type=workflow_type,
+        version=version,
         id_prefix=id_prefix,
         older_than=older_than,
         newer_than=newer_than,
+        ended_before=ended_before,
         failed_since=failed_since,
+        ended_since=ended_since,
         error=error,
+        step=step,
         inputs=tuple(inputs or ()),
         in_trouble=in_trouble,
         is_blocked=is_blocked,
@@ -174,9 +197,12 @@ def _finished(
         ),
     ] = None,
     workflow_type: WorkflowType = None,
+    version: Version = None,
     id_prefix: IdPrefix = None,
     failed_since: FailedSince = None,
+    ended_since: EndedSince = None,
     error: Error = None,
+    step: Step = None,
     inputs: Inputs = None,
     tags: Tags = None,
     is_all: Annotated[bool, typer.Option("--all", help="of any age")] = False,
@@ -184,10 +210,13 @@ def _finished(
     return Chosen(
         statuses=statuses_of(status),
         workflow_type=workflow_type,
+        version=version,
         id_prefix=id_prefix,
         ended_before=older_than,
         failed_since=failed_since,
+        ended_since=ended_since,
         error=error,
+        step=step,
         inputs=tuple(inputs or ()),
         tags=tuple(tags or ()),
         is_all=is_all,

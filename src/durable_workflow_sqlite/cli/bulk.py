@@ -1,53 +1,24 @@
-"""The same thing done to one execution, or to many: shown first, done, summed up."""
+"""One thing done to many executions, from a shell: shown first, asked, done, summed up."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 import typer
 
+from durable_workflow_sqlite.bulk import SHOWN, Deed, Ids, Outcome, do_all, do_one, selection_of
+from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output
-from durable_workflow_sqlite.cli.choosing import Chosen
-from durable_workflow_sqlite.cli.progress import Advance, progress
-from durable_workflow_sqlite.engine.engine import DurableEngine
-from durable_workflow_sqlite.errors import (
-    DurableWorkflowError,
-    ExecutionNotFoundError,
-    StoreCorruptError,
-    StoreError,
-)
+from durable_workflow_sqlite.cli.progress import progress
 from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
-
-SHOWN: Final = 10
-AT_ONCE: Final = 50
-"""So many acts at a time: their writes share commits."""
 
 FROM_PIPE: Final = "-"
-
-
-class Deed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done to an execution.
-
-    act: does it, and returns what to say of it. Raises DurableWorkflowError or ValueError if it
-        cannot be done.
-    name, done: as in "would retry 3 executions", "retried 3".
-    statuses: of those that it is for, where no `--status` is given. is_for_blocked: only for those.
-    """
-
-    name: str
-    done: str
-    act: Callable[[DurableEngine, str], Awaitable[str]]
-    statuses: Sequence[str] = ()
-    is_for_blocked: bool = False
 
 
 class How(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,77 +28,25 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
 
 
-class Ids:
-    """Any number of ids, in a file of its own that nobody sees: each once, in their order.
-
-    sample: the first of them.
-    """
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - `__exit__` closes it
-        self.sample: list[str] = []
-        self.count = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-    def __len__(self) -> int:
-        return self.count
-
-    def add(self, ids: Iterable[str]) -> None:
-        for one in ids:
-            if self.count < SHOWN:
-                self.sample.append(one)
-            self.count += 1
-            self._file.write(msgspec.json.encode(one) + b"\n")
-
-    def __iter__(self) -> Iterator[str]:
-        self._file.seek(0)
-        for line in self._file:
-            yield msgspec.json.decode(line, type=str)
-
-
-class Outcome:
-    """What became of each, said as it happens, so that it is known if it is interrupted.
+class Said(Outcome):
+    """Says it on the command line, too.
 
     says_each: whether there is a line for each that was done, too.
     """
 
     def __init__(self, total: int, *, says_each: bool) -> None:
-        self._total = total
+        super().__init__(total)
         self._says_each = says_each
-        self.done = 0
-        self.refused = 0
-
-    @property
-    def is_whole(self) -> bool:
-        return self.done == self._total
 
     def is_done(self, text: str) -> None:
-        self.done += 1
+        super().is_done(text)
         if self._says_each:
             output.say(text)
 
     def is_refused(self, execution_id: str, why: str) -> None:
-        self.refused += 1
+        super().is_refused(execution_id, why)
         if self.refused <= SHOWN or not output.is_terminal():
             output.fail(f"{execution_id}: {why}")
-
-    def summary(self, done: str) -> str:
-        text = f"{done} {self.done:,}"
-        if self.refused:
-            text += f", refused {self.refused:,}"
-        if left := self._total - self.done - self.refused:
-            text += f", not tried {left:,}"
-        return text
 
 
 def perform(file: Path, deed: Deed, ids: Sequence[str], chosen: Chosen, how: How) -> None:
@@ -141,12 +60,12 @@ def perform(file: Path, deed: Deed, ids: Sequence[str], chosen: Chosen, how: How
             if not is_wanted(found, inspector, deed.name, how, is_named=bool(ids)):
                 return
         if len(ids) == 1 and ids[0] != FROM_PIPE:
-            output.say(asyncio.run(_do_one(file, deed, ids[0])))
+            output.say(asyncio.run(do_one(file, deed, ids[0])))
             return
-        outcome = Outcome(len(found), says_each=len(ids) > 1)
+        outcome = Said(len(found), says_each=len(ids) > 1)
         try:
             with progress(deed.name, len(found)) as advance:
-                trouble = asyncio.run(_do_all(file, deed, found, outcome, advance))
+                trouble = asyncio.run(do_all(file, deed, found, outcome, advance))
         except KeyboardInterrupt:
             trouble = None
     output.say(outcome.summary(deed.done))
@@ -185,10 +104,9 @@ def collect(
     elif ids:
         found.add(dict.fromkeys(ids))
     else:
-        if only_blocked:
-            chosen = msgspec.structs.replace(chosen, is_blocked=True)
-        by_state = chosen.is_blocked or chosen.in_trouble or chosen.is_not_undone
-        selection = chosen.selection(inspector, datetime.now(UTC), () if by_state else statuses)
+        selection = selection_of(
+            inspector, chosen, datetime.now(UTC), statuses, only_blocked=only_blocked
+        )
         for some in inspector.execution_ids(selection):
             found.add(some)
 
@@ -252,47 +170,3 @@ def _from_pipe() -> Iterator[str]:
         if one and one not in seen:
             seen.add(one)
             yield one
-
-
-async def _do_one(file: Path, deed: Deed, execution_id: str) -> str:
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        return await _do(file, deed, engine, execution_id)
-
-
-async def _do_all(
-    file: Path, deed: Deed, ids: Ids, outcome: Outcome, advance: Advance
-) -> StoreError | None:
-    """Do it to all, some at a time; the trouble with the file that ended it before, or None."""
-    trouble: StoreError | None = None
-    todo = iter(ids)
-
-    async def work(engine: DurableEngine) -> None:
-        nonlocal trouble
-        for one in todo:
-            if trouble is not None:
-                return
-            try:
-                outcome.is_done(await _do(file, deed, engine, one))
-            except StoreError as error:
-                if not isinstance(error, StoreCorruptError):  # which may be about this row alone
-                    trouble = error
-                    return
-                outcome.is_refused(one, str(error))
-            except (DurableWorkflowError, ValueError) as error:
-                outcome.is_refused(one, str(error))
-            advance(outcome.done + outcome.refused)
-
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        await asyncio.gather(*(work(engine) for _ in range(AT_ONCE)))
-    return trouble
-
-
-async def _do(file: Path, deed: Deed, engine: DurableEngine, execution_id: str) -> str:
-    try:
-        return await deed.act(engine, execution_id)
-    except ExecutionNotFoundError:
-        raise ExecutionNotFoundError(
-            f"no execution has the id {execution_id!r}; find it with"
-            f" `{output.command('list', file)} --id PREFIX`",
-            workflow_execution_id=execution_id,
-        ) from None

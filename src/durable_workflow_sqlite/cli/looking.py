@@ -12,11 +12,13 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output, staff, timeline
-from durable_workflow_sqlite.cli.choosing import Chosen
+from durable_workflow_sqlite.cli import problems as problem_groups
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import checkup
+from durable_workflow_sqlite.store.alarms import in_doubt_among
 from durable_workflow_sqlite.store.findings import Finding, Level
 from durable_workflow_sqlite.store.inspection import (
     ExecutionCount,
@@ -28,6 +30,7 @@ from durable_workflow_sqlite.store.inspection import (
     StepInDoubt,
     beginning,
 )
+from durable_workflow_sqlite.store.problems import Problem, problems
 from durable_workflow_sqlite.store.reading_workers import QueueState, Staff, WorkerState
 
 SHOWN = 10
@@ -37,6 +40,7 @@ _ORDER = {status.value: number for number, status in enumerate(ExecutionStatus)}
 class _Status(msgspec.Struct, frozen=True):
     counts: list[ExecutionCount]
     overview: Overview
+    problems: list[Problem]
     living_workers: int
     disk: Finding
     workers: tuple[WorkerState, ...]
@@ -53,6 +57,7 @@ def _look(inspector: Inspector, now: datetime) -> _Status:
     return _Status(
         counts,
         inspector.overview(now, limit=SHOWN),
+        problems(inspector),
         len(found.living),
         checkup.disk(inspector),
         found.workers,
@@ -117,24 +122,11 @@ def _write_page(inspector: Inspector, page: Page, form: str, now: datetime) -> N
     elif form in ("name", "id"):
         output.write_ids(row.id for row in page.rows)
     elif output.is_terminal():
-        in_doubt = _in_doubt(inspector, page.rows)
+        in_doubt = in_doubt_among(inspector, page.rows)
         table = _executions("executions", page.rows, now, in_doubt=in_doubt, is_wide=is_wide)
         output.console().print(table)
     else:
         output.write_lines(_line(row) + (_more(row) if is_wide else []) for row in page.rows)
-
-
-def _in_doubt(inspector: Inspector, rows: Sequence[ExecutionSummary]) -> set[str]:
-    """Those that are in a step, and in the hands of no living worker."""
-    in_a_step = [
-        row
-        for row in rows
-        if row.status in ("RUNNING", "COMPENSATING")
-        and row.current_step is not None
-        and row.waiting_for is None
-    ]
-    living = inspector.living({row.worker_id for row in in_a_step if row.worker_id is not None})
-    return {row.id for row in in_a_step if row.worker_id not in living}
 
 
 def show(file: Path, execution_ids: Sequence[str], *, as_json: bool) -> None:
@@ -326,6 +318,8 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 ],
             ),
         ]
+    if found.problems:
+        parts += ["", problem_groups.as_table(found.problems, file, now)]
     if overview.in_trouble:
         parts += [
             "",
@@ -404,6 +398,7 @@ def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[output
     yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]
+    yield from problem_groups.as_lines(found.problems)
     for row in found.overview.oldest_unfinished:
         yield ["oldest", *_line(row)]
     for timer in found.overview.next_timers:

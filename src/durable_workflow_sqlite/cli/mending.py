@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from durable_workflow_sqlite.cli.bulk import FROM_PIPE, Deed, How, perform
-from durable_workflow_sqlite.cli.choosing import Chosen, tags_of
+from durable_workflow_sqlite import deeds
+from durable_workflow_sqlite.choosing import Chosen, tags_of
+from durable_workflow_sqlite.cli.bulk import FROM_PIPE, How, perform
 from durable_workflow_sqlite.cli.output import WrongUsageError, command, say
 from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.engine import DurableEngine
@@ -84,12 +85,7 @@ def rerun(file: Path, ids: Sequence[str], new_id: str | None, chosen: Chosen, ho
     if new_id is not None and (len(ids) != 1 or ids[0] == FROM_PIPE):
         raise WrongUsageError("--new-id is for one execution that is named by its id")
 
-    async def ask(engine: DurableEngine, execution_id: str) -> str:
-        handle = await engine.rerun(execution_id, new_id=new_id)
-        return f"{handle.execution_id} starts once more what {execution_id} was started with"
-
-    deed = Deed(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))
-    perform(file, deed, ids, chosen, how)
+    perform(file, deeds.rerun(new_id=new_id), ids, chosen, how)
 
 
 def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> None:

@@ -17,6 +17,8 @@ from rich.text import Text
 
 from durable_workflow_sqlite import database
 
+command = database.command
+
 Cell = str | int | datetime | Text | None
 
 UUID_LENGTH = 36
@@ -106,12 +108,6 @@ def write_ids(ids: Iterable[str]) -> None:
 def write_json(value: object) -> None:
     """One line of JSON."""
     _write(msgspec.json.encode(value).decode() + "\n")
-
-
-def command(name: str, file: Path, *words: str) -> str:
-    """A command as one may paste it into this shell, whatever the ids are."""
-    db = [] if database.named(None) is None else ["--db"]
-    return shlex.join(["durable-workflow", name, *db, str(file), *words])
 
 
 def for_file(hint: str, file: Path) -> str:

@@ -6,17 +6,17 @@ import asyncio
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 import typer
 from rich.text import Text
 
+from durable_workflow_sqlite.ages import time_before
+from durable_workflow_sqlite.bulk import Ids, delete_all
+from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output
-from durable_workflow_sqlite.cli.ages import time_before
-from durable_workflow_sqlite.cli.bulk import How, Ids, Outcome, collect, is_wanted
-from durable_workflow_sqlite.cli.choosing import Chosen
-from durable_workflow_sqlite.cli.progress import Advance, progress
+from durable_workflow_sqlite.cli.bulk import How, Said, collect, is_wanted
+from durable_workflow_sqlite.cli.progress import progress
 from durable_workflow_sqlite.dashboard import serve
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
@@ -59,29 +59,14 @@ def prune(file: Path, ids: Sequence[str], chosen: Chosen, how: How, *, batch_siz
             collect(found, inspector, ids, chosen, ["COMPLETED"])
             if not is_wanted(found, inspector, "delete", how, is_named=bool(ids)):
                 return
-        outcome = Outcome(len(found), says_each=False)
+        outcome = Said(len(found), says_each=False)
         try:
             with progress("deleting", len(found)) as advance:
-                asyncio.run(_delete(file, found, now, batch_size, outcome, advance))
+                asyncio.run(delete_all(file, found, now, outcome, advance, batch_size=batch_size))
         finally:
             output.say(outcome.summary("deleted"))
     if not outcome.is_whole:
         raise typer.Exit(1)
-
-
-async def _delete(
-    file: Path, ids: Ids, before: datetime, batch_size: int, outcome: Outcome, advance: Advance
-) -> None:
-    todo = iter(ids)
-    async with SqliteCheckpointStore.file(file) as store:
-        while batch := list(islice(todo, batch_size)):
-            deleted = set(await store.delete_finished(batch, before))
-            for one in batch:
-                if one in deleted:
-                    outcome.is_done(one)
-                else:
-                    outcome.is_refused(one, "it is not there, not finished, or has just changed")
-            advance(outcome.done + outcome.refused)
 
 
 def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> None:

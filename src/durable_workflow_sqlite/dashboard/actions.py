@@ -65,7 +65,9 @@ def routes(file: Path, reader: Reader, pages: Pages) -> list[Route]:
 def _asking(action: Action, pages: Pages) -> Callable[[Request], Awaitable[Response]]:
     async def ask(request: Request) -> Response:
         query = request.query_params
-        return _confirmation(pages, request, action, query.get("id", ""), query.get("name", ""))
+        return await _confirmation(
+            pages, request, action, query.get("id", ""), query.get("name", "")
+        )
 
     return ask
 
@@ -82,14 +84,14 @@ def _doing(
             if found is None:
                 raise ExecutionNotFoundError(f"no execution has the id {execution_id!r}")
             async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-                done = await action.run(engine, form, _who(request))
+                done = await action.run(engine, form, who(request))
         except ExecutionNotFoundError as error:
-            return pages.message(request, "No such execution", str(error), status=404)
+            return await pages.message(request, "No such execution", str(error), status=404)
         except StoreError:
             raise
         except (_RefusedError, DurableWorkflowError, ValueError) as error:
             status = 409 if isinstance(error, ExecutionConflictError) else 422
-            return _confirmation(
+            return await _confirmation(
                 pages,
                 request,
                 action,
@@ -104,7 +106,7 @@ def _doing(
     return do
 
 
-def _confirmation(
+async def _confirmation(
     pages: Pages,
     request: Request,
     action: Action,
@@ -115,7 +117,7 @@ def _confirmation(
     wrong: str = "",
     status: int = 200,
 ) -> Response:
-    return pages.page(
+    return await pages.page(
         request,
         "confirm.html",
         status=status,
@@ -131,7 +133,7 @@ def _confirmation(
     )
 
 
-def _who(request: Request) -> str:
+def who(request: Request) -> str:
     """For the audit log; those who know the token have no names."""
     return "dashboard" if request.client is None else f"dashboard, from {request.client.host}"
 

@@ -16,11 +16,12 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
-from durable_workflow_sqlite.dashboard import actions, pages
+from durable_workflow_sqlite.dashboard import actions, bulk, pages
 from durable_workflow_sqlite.dashboard.login import routes as login_routes
 from durable_workflow_sqlite.dashboard.protection import Keys, Protection
 from durable_workflow_sqlite.dashboard.reading import Reader
 from durable_workflow_sqlite.dashboard.rendering import STATIC, Pages
+from durable_workflow_sqlite.dashboard.runs import Runs
 from durable_workflow_sqlite.errors import StoreError
 
 _log = logging.getLogger("durable_workflow_sqlite.dashboard")
@@ -37,32 +38,36 @@ def build(
     file = Path(os.path.realpath(path))
     keys = Keys(token, str(file))
     reader = Reader(file)
-    templates = Pages(file, read_only=read_only, has_login=not keys.is_open)
+    templates = Pages(file, reader, read_only=read_only, has_login=not keys.is_open)
+
+    runs = Runs(file)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         yield
+        await runs.close()
         await reader.close()
 
     async def unreadable(request: Request, error: Exception) -> Response:
         _log.warning("cannot read %s: %s", file, error)
-        return templates.message(request, "The file cannot be read", str(error), status=503)
+        return await templates.message(request, "The file cannot be read", str(error), status=503)
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         title = "No such page" if error.status_code == 404 else error.detail
-        return templates.message(
+        return await templates.message(
             request, title, "Nothing is at this address.", status=error.status_code
         )
 
     async def broken(request: Request, error: Exception) -> Response:
         words = "This page could not be made. The log of the dashboard says why."
-        return templates.message(request, "Something is wrong here", words, status=500)
+        return await templates.message(request, "Something is wrong here", words, status=500)
 
     inner = Starlette(
         routes=[
             *pages.routes(reader, templates),
             *([] if read_only else actions.routes(file, reader, templates)),
+            *([] if read_only else bulk.routes(file, reader, runs, templates)),
             *([] if keys.is_open else login_routes(keys, templates)),
             Mount("/static", _Static(directory=STATIC)),
         ],

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from datetime import datetime
+from typing import Final, NamedTuple
 
-from starlette.datastructures import QueryParams
-
+from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.dashboard.text import duration
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
@@ -25,23 +23,6 @@ from durable_workflow_sqlite.store.inspection import (
 
 LINES_PER_PAGE: Final = 50
 
-AGES: Final = {
-    "": "at any time",
-    "-1h": "in the last hour",
-    "-1d": "in the last day",
-    "-7d": "in the last 7 days",
-    "-30d": "in the last 30 days",
-    "1h": "over an hour ago",
-    "1d": "over a day ago",
-    "7d": "over 7 days ago",
-    "30d": "over 30 days ago",
-}
-_LENGTHS: Final = {
-    "1h": timedelta(hours=1),
-    "1d": timedelta(days=1),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-}
 _STATUSES: Final = (
     ExecutionStatus.RUNNING,
     ExecutionStatus.SUSPENDED,
@@ -51,53 +32,6 @@ _STATUSES: Final = (
     ExecutionStatus.CANCELLED,
     ExecutionStatus.COMPLETED,
 )
-
-
-class Filters(NamedTuple):
-    """What an address asks for; what is none of ours is left out."""
-
-    statuses: tuple[str, ...]
-    workflow_type: str
-    id_prefix: str
-    age: str
-    in_trouble: bool
-    after: str
-    """The `next` of the page before."""
-
-    @classmethod
-    def of(cls, query: QueryParams) -> Filters:
-        wanted = query.getlist("status")
-        age = query.get("age", "")
-        return cls(
-            statuses=tuple(status for status in _STATUSES if status in wanted),
-            workflow_type=query.get("type", ""),
-            id_prefix=query.get("id", "").strip(),
-            age=age if age in AGES else "",
-            in_trouble=query.get("trouble") == "1",
-            after=query.get("after", ""),
-        )
-
-    @classmethod
-    def none(cls) -> Filters:
-        return cls.of(QueryParams())
-
-    @property
-    def is_any(self) -> bool:
-        return any(self._replace(after=""))
-
-    def href(self, at: str, **other: Any) -> str:
-        """The list with some filters changed, on its first page unless `after` is given."""
-        filters = self._replace(**{"after": "", **other})
-        query = [
-            *(("status", status) for status in filters.statuses),
-            ("type", filters.workflow_type),
-            ("id", filters.id_prefix),
-            ("age", filters.age),
-            ("trouble", "1" if filters.in_trouble else ""),
-            ("after", filters.after),
-        ]
-        text = urlencode([(name, value) for name, value in query if value])
-        return f"{at}/{f'?{text}' if text else ''}"
 
 
 class Count(NamedTuple):
@@ -117,6 +51,7 @@ class Line(NamedTuple):
     workflow_type: str
     version: int
     where: str
+    until_word: str
     until: datetime | None
     why: str
     began_at: datetime | None
@@ -124,19 +59,9 @@ class Line(NamedTuple):
 
 
 def page_of(inspector: Inspector, filters: Filters, now: datetime) -> Page:
-    """Raises ValueError for an `after` that is none."""
-    sign, length = filters.age[:1] == "-", _LENGTHS.get(filters.age.lstrip("-"))
-    edge = None if length is None else now - length
-    return inspector.list_executions(
-        statuses=filters.statuses,
-        workflow_type=filters.workflow_type or None,
-        id_prefix=filters.id_prefix or None,
-        created_before=None if sign else edge,
-        created_after=edge if sign else None,
-        after=filters.after or None,
-        limit=LINES_PER_PAGE,
-        in_trouble=filters.in_trouble,
-    )
+    """Raises ValueError for filters that make no sense."""
+    selection = filters.chosen().selection(inspector, now)
+    return inspector.page(selection, filters.after or None, LINES_PER_PAGE)
 
 
 def counts_of(counts: Iterable[ExecutionCount], filters: Filters, at: str) -> list[Count]:
@@ -161,12 +86,14 @@ def types_of(counts: Iterable[ExecutionCount], filters: Filters) -> list[str]:
     return sorted(types)
 
 
-def lines_of(summaries: Sequence[ExecutionSummary], in_doubt: Collection[str]) -> list[Line]:
+def lines_of(
+    summaries: Sequence[ExecutionSummary], in_doubt: Collection[str], now: datetime
+) -> list[Line]:
     """in_doubt: the ids of executions that have a step in doubt."""
-    return [_line(one, one.id in in_doubt) for one in summaries]
+    return [_line(one, one.id in in_doubt, now) for one in summaries]
 
 
-def _line(one: ExecutionSummary, is_in_doubt: bool) -> Line:
+def _line(one: ExecutionSummary, is_in_doubt: bool, now: datetime) -> Line:
     is_final = one.status in TERMINAL_STATUSES
     is_blocked = one.blocked_reason is not None and not is_final
     took = ""
@@ -182,12 +109,15 @@ def _line(one: ExecutionSummary, is_in_doubt: bool) -> Line:
         where, until = "left as it is by its worker", None
     elif is_in_doubt and why is None:
         where, until = f"in doubt at “{one.current_step}”: no living worker has it", None
+    if one.waiting_for == "worker" and until is not None and until <= now:
+        until = None
     return Line(
         id=one.id,
         status=_state(one, is_blocked, is_in_doubt),
         workflow_type=one.workflow_type or "unknown workflow",
         version=one.version or 1,
         where=where,
+        until_word="from" if one.waiting_for == "worker" else "until",
         until=until,
         why=beginning(why) or "",
         began_at=one.created_at,

@@ -12,13 +12,13 @@ from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
 
 def routes(keys: Keys, pages: Pages) -> list[Route]:
     async def ask(request: Request) -> Response:
-        return _form(request, request.query_params.get("next", ""))
+        return await _form(request, request.query_params.get("next", ""))
 
     async def come_in(request: Request) -> Response:
         form: dict[str, str] = request.state.form
         wanted = form.get("next", "")
         if not keys.is_token(form.get("token", "")):
-            return _form(request, wanted, wrong="That is not the token.", status=401)
+            return await _form(request, wanted, wrong="That is not the token.", status=401)
         response = to_page(request, wanted if _is_ours(wanted) else "/")
         cookie = cookie_header(
             request.scope, keys.session_cookie, keys.new_session(), max_age=SESSION_S
@@ -32,8 +32,10 @@ def routes(keys: Keys, pages: Pages) -> list[Route]:
         response.headers.append("set-cookie", cookie)
         return response
 
-    def _form(request: Request, wanted: str, *, wrong: str = "", status: int = 200) -> Response:
-        return pages.page(
+    async def _form(
+        request: Request, wanted: str, *, wrong: str = "", status: int = 200
+    ) -> Response:
+        return await pages.page(
             request, "login.html", status=status, is_login=True, next=wanted, wrong=wrong
         )
 

@@ -1,9 +1,8 @@
-"""The pages that only show: the list, one execution, one payload."""
+"""The pages that only show: the overview, the list, one execution, one payload."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -11,63 +10,75 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from durable_workflow_sqlite.dashboard.actions import DONE
+from durable_workflow_sqlite.dashboard.bulk import ACTS
 from durable_workflow_sqlite.dashboard.details import details_of, payload_of
+from durable_workflow_sqlite.dashboard.filters import BEGUN, ENDED, STATES, Filters, choices
 from durable_workflow_sqlite.dashboard.listing import (
-    AGES,
-    LINES_PER_PAGE,
-    Filters,
+    Line,
     counts_of,
     lines_of,
     page_of,
     types_of,
 )
-from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.overview import DEFAULT_SPAN, SPANS, overview_of
+from durable_workflow_sqlite.dashboard.reading import LOOK_AGAIN_S, Reader
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix
 from durable_workflow_sqlite.dashboard.text import SHOWN_ALONE, payload
-from durable_workflow_sqlite.store.inspection import (
-    ExecutionCount,
-    Inspector,
-    Overview,
-    Page,
-)
-
-LOOK_AT_WORKERS_S: Final = 5
-"""How old a page may get that nothing seems to change. That a worker died is written nowhere."""
+from durable_workflow_sqlite.store.alarms import in_doubt_among
+from durable_workflow_sqlite.store.inspection import ExecutionCount, Inspector
 
 
 def routes(reader: Reader, pages: Pages) -> list[Route]:
+    async def overview(request: Request) -> Response:
+        version, now = await reader.version(), datetime.now(UTC)
+        if (same := _unchanged(request, version, now)) is not None:
+            return same
+        span = request.query_params.get("failures", DEFAULT_SPAN)
+        at = quote(prefix(request))
+        content = await reader.read(
+            lambda inspector: overview_of(
+                reader, inspector, version, now, span if span in SPANS else DEFAULT_SPAN, at
+            )
+        )
+        return await pages.page(
+            request, "overview.html", etag=_etag(version, now), place="overview", **content
+        )
+
     async def executions(request: Request) -> Response:
         filters = Filters.of(request.query_params)
         version, now = await reader.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
 
-        def look(inspector: Inspector) -> tuple[list[ExecutionCount], Page, Overview]:
-            return (
-                reader.counts(inspector, version),
-                page_of(inspector, filters, now),
-                inspector.overview(now, limit=LINES_PER_PAGE),
-            )
+        def look(inspector: Inspector) -> tuple[list[ExecutionCount], list[Line], str | None, str]:
+            counts = reader.counts(inspector, version)
+            try:
+                page = page_of(inspector, filters, now)
+            except ValueError as error:
+                return counts, [], None, str(error)
+            lines = lines_of(page.rows, in_doubt_among(inspector, page.rows), now)
+            return counts, lines, page.next, ""
 
         at = quote(prefix(request))
-        try:
-            counts, page, overview = await reader.read(look)
-        except ValueError:
-            return pages.message(
-                request, "No such page", "This address is not one of the list's.", status=400
-            )
-        return pages.page(
+        counts, lines, after, wrong = await reader.read(look)
+        return await pages.page(
             request,
             "executions.html",
+            status=400 if wrong else 200,
             etag=_etag(version, now),
+            place="executions",
             filters=filters,
+            wrong=wrong,
+            chips=filters.chips(at),
             counts=counts_of(counts, filters, at),
             types=types_of(counts, filters),
-            ages=AGES.items(),
-            lines=lines_of(page.rows, {one.execution_id for one in overview.in_doubt}),
-            overview=overview,
-            in_trouble_href=Filters.none().href(at, in_trouble=True),
-            next_href=filters.href(at, after=page.next) if page.next else "",
+            begun=choices(BEGUN, filters.begun),
+            ended=choices(ENDED, filters.ended),
+            states=STATES.items(),
+            lines=lines,
+            acts=[] if wrong else ACTS.values(),
+            query=filters._replace(after="").query(),
+            next_href=filters.href(at, after=after) if after else "",
             first_href=filters.href(at) if filters.after else "",
         )
 
@@ -79,10 +90,10 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
         execution_id = query.get("id", "")
         found = await reader.read(lambda inspector: inspector.execution(execution_id))
         if found is None:
-            return _no_execution(pages, request, execution_id)
+            return await _no_execution(pages, request, execution_id)
         squeeze = query.get("squeeze") == "1"
         number = query.get("page", "")
-        return pages.page(
+        return await pages.page(
             request,
             "execution.html",
             etag=_etag(version, now),
@@ -102,17 +113,17 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
         execution_id = query.get("id", "")
         found = await reader.read(lambda inspector: inspector.execution(execution_id))
         if found is None:
-            return _no_execution(pages, request, execution_id)
+            return await _no_execution(pages, request, execution_id)
         wanted = payload_of(found, query)
         if wanted is None:
-            return pages.message(
+            return await pages.message(
                 request, "No such payload", "This execution has no such payload.", status=404
             )
         what, text = wanted
         if query.get("raw") == "1":
             return _download(text)
         raw = urlencode([*query.multi_items(), ("raw", "1")])
-        return pages.page(
+        return await pages.page(
             request,
             "payload.html",
             what=what,
@@ -122,14 +133,15 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
         )
 
     return [
-        Route("/", executions),
+        Route("/", overview),
+        Route("/executions", executions),
         Route("/execution", execution),
         Route("/payload", one_payload),
     ]
 
 
 def _etag(version: str, now: datetime) -> str:
-    return f'"{version}-{int(now.timestamp() // LOOK_AT_WORKERS_S)}"'
+    return f'"{version}-{int(now.timestamp() // LOOK_AGAIN_S)}"'
 
 
 def _unchanged(request: Request, version: str, now: datetime) -> Response | None:
@@ -140,9 +152,9 @@ def _unchanged(request: Request, version: str, now: datetime) -> Response | None
     return Response(status_code=304, headers={"etag": etag})
 
 
-def _no_execution(pages: Pages, request: Request, execution_id: str) -> Response:
+async def _no_execution(pages: Pages, request: Request, execution_id: str) -> Response:
     words = f"No execution in this file has the id {execution_id!r}."
-    return pages.message(request, "No such execution", words, status=404)
+    return await pages.message(request, "No such execution", words, status=404)
 
 
 def _download(text: str) -> Response:

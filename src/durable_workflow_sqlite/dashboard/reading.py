@@ -5,20 +5,36 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from threading import Lock
+from typing import Any, Final, NamedTuple, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.store.alarms import Alarm, alarms
 from durable_workflow_sqlite.store.inspection import ExecutionCount, Inspector
 from durable_workflow_sqlite.store.sql import load_queries
 
 T = TypeVar("T")
 
 _READERS: Final = 4
-_COUNTING_SHARE: Final = 20
-"""Counting takes a twentieth of the time at most, however fast the file changes."""
+_SHARE: Final = 20
+"""What is kept takes a twentieth of the time at most, however fast the file changes."""
+
+LOOK_AGAIN_S: Final = 5
+"""How old an answer may get that nothing seems to change: time passes, and workers die."""
+
+
+class _Kept(NamedTuple):
+    """An answer, of which version of the file it is, when it came, and until when it holds."""
+
+    answer: Any
+    version: str
+    came_at: float
+    holds_until: float
 
 
 class Reader:
@@ -30,9 +46,8 @@ class Reader:
         self._readers = ThreadPoolExecutor(_READERS, "durable-workflow-dashboard")
         self._watch = _Watch(file)
         self._watcher = ThreadPoolExecutor(1, "durable-workflow-dashboard-watch")
-        self._counts: list[ExecutionCount] = []
-        self._counts_are_of = ""
-        self._counts_hold_until = 0.0
+        self._kept: dict[str, _Kept] = {}
+        self._keeping: defaultdict[str, Lock] = defaultdict(Lock)
 
     async def read(self, question: Callable[[Inspector], T]) -> T:
         """Ask in a thread. Raises StoreError."""
@@ -44,16 +59,37 @@ class Reader:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._watcher, self._watch.version)
 
+    def kept(self, name: str, version: str, ask: Callable[[], T]) -> T:
+        """An answer that may be from a moment ago, the longer the more it costs to have it.
+
+        To be called where `read` calls. Those who ask at the same time wait for one answer.
+        """
+        with self._keeping[name]:
+            began = time.monotonic()
+            kept = self._kept.get(name)
+            if kept is not None and (
+                began < kept.holds_until
+                or (kept.version == version and began < kept.came_at + LOOK_AGAIN_S)
+            ):
+                answer: T = kept.answer
+                return answer
+            answer = ask()
+            holds_until = began + _SHARE * (time.monotonic() - began)
+            self._kept[name] = _Kept(answer, version, began, holds_until)
+            return answer
+
     def counts(self, inspector: Inspector, version: str) -> list[ExecutionCount]:
-        """How many executions there are; in a large file that changes, as of a moment ago."""
-        if self._counts_are_of == version or time.monotonic() < self._counts_hold_until:
-            return self._counts
-        began = time.monotonic()
-        counts = inspector.counts()
-        took = time.monotonic() - began
-        self._counts, self._counts_are_of = counts, version
-        self._counts_hold_until = began + _COUNTING_SHARE * took
-        return counts
+        """How many executions there are."""
+        return self.kept("counts", version, inspector.counts)
+
+    async def alarms(self) -> list[Alarm]:
+        """What somebody should look at. Raises StoreError."""
+        version = await self.version()
+        return await self.read(
+            lambda inspector: self.kept(
+                "alarms", version, lambda: alarms(inspector, datetime.now(UTC))
+            )
+        )
 
     async def close(self) -> None:
         """Let go of the file."""

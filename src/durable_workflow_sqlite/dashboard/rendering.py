@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from durable_workflow_sqlite.dashboard import text
+from durable_workflow_sqlite.dashboard.health import LOOKS, groups_of
+from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import ExecutionStatus
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
+NAVIGATION: Final = (("overview", "", "Overview"), ("executions", "executions", "Executions"))
+"""The pages that every page leads to: name, address and words. A page of its own joins here."""
+
 _LOOKS: Final = {name: name for name in (*ExecutionStatus, "BLOCKED")} | {"NOT UNDONE": "FAILED"}
 """The icon and the colour of a status; any other looks like one in doubt."""
 
@@ -42,7 +49,8 @@ _compiled = _Compiled()
 class Pages:
     """The templates, with what every page shows."""
 
-    def __init__(self, file: Path, *, read_only: bool, has_login: bool) -> None:
+    def __init__(self, file: Path, reader: Reader, *, read_only: bool, has_login: bool) -> None:
+        self._reader = reader
         environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             bytecode_cache=_compiled,
@@ -73,13 +81,16 @@ class Pages:
             "is_login": False,
             "live": "",
             "announce": "",
+            "place": "",
+            "navigation": NAVIGATION,
+            "kind_looks": {kind.value: look for kind, look in LOOKS.items()},
         }
         environment.globals.update(everywhere)
         for name in environment.list_templates(extensions=["html"]):
             environment.get_template(name)  # compiled now, and not while somebody waits
         self._environment = environment
 
-    def page(
+    async def page(
         self,
         request: Request,
         template: str,
@@ -89,8 +100,14 @@ class Pages:
         **content: Any,
     ) -> Response:
         """A page. etag: it is live, and stays as it is for as long as this does."""
+        at = quote(prefix(request))
+        health = None
+        if not content.get("is_login"):
+            with suppress(StoreError):
+                health = groups_of(await self._reader.alarms(), at)
         html = self._environment.get_template(template).render(
-            prefix=quote(prefix(request)),
+            prefix=at,
+            health=health,
             form_token=request.state.form_token,
             live=etag or "",
             **content,
@@ -98,8 +115,8 @@ class Pages:
         headers = {} if etag is None else {"etag": etag}
         return HTMLResponse(html.encode("utf-8", "replace"), status, headers)
 
-    def message(self, request: Request, title: str, words: str, *, status: int) -> Response:
-        return self.page(request, "message.html", status=status, title=title, text=words)
+    async def message(self, request: Request, title: str, words: str, *, status: int) -> Response:
+        return await self.page(request, "message.html", status=status, title=title, text=words)
 
 
 def prefix(request: Request) -> str:

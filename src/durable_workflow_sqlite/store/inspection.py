@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -37,6 +36,7 @@ from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.lost_rows import Gap, gaps
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
+from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
 from durable_workflow_sqlite.store.reading_workers import (
     AttemptWorker,
     Staff,
@@ -44,21 +44,22 @@ from durable_workflow_sqlite.store.reading_workers import (
     staff,
     workers_of_attempts,
 )
-from durable_workflow_sqlite.store.rows import json_array, text_to_time, time_to_text
-from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
+from durable_workflow_sqlite.store.rows import (
+    json_array,
+    readable_time,
+    text_to_time,
+    time_to_text,
+)
+from durable_workflow_sqlite.store.selection import Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 from durable_workflow_sqlite.store.unreadable import json_problem, unreadable_rows
 from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
+_time = readable_time
+
 ERROR_LENGTH: Final = 200
 """How much of an error message a table shows: see `beginning`."""
-
-_FEW: Final = 20_000
-"""So many executions can be looked at one by one, in some hundredths of a second."""
-
-_AT_ONCE: Final = 1_000
-"""So many executions are looked at in one query, where each must be looked at."""
 
 
 class ExecutionCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -431,6 +432,10 @@ class Inspector:
     def path(self) -> Path:
         return self._path
 
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """One moment of the file, for the modules of the store that read it by their subject."""
+        return self._reading()
+
     def data_version(self) -> int:
         """A number that is another one whenever somebody else has committed; it costs nothing."""
         with self._reading() as connection:
@@ -536,11 +541,11 @@ class Inspector:
         if after is not None:
             place = min(place, Place.from_text(after))
         with self._reading() as connection:
-            picked = self._pick_matching(connection, selection, place, limit + 1)
+            picked = pick(connection, selection, place, limit + 1)
             page = picked[:limit]
             return Page(
                 rows=self._summaries(connection, [row.workflow_execution_id for row in page]),
-                next=_place_of(page[-1]).to_text() if len(picked) > limit else None,
+                next=place_of(page[-1]).to_text() if len(picked) > limit else None,
             )
 
     def execution_ids(self, selection: Selection) -> Iterator[list[str]]:
@@ -551,12 +556,12 @@ class Inspector:
         place = Place.first(selection)
         while True:
             with self._reading() as connection:
-                picked = self._pick_matching(connection, selection, place, _AT_ONCE)
+                picked = pick(connection, selection, place, AT_ONCE)
             if picked:
                 yield [row.workflow_execution_id for row in picked]
-            if len(picked) < _AT_ONCE:
+            if len(picked) < AT_ONCE:
                 return
-            place = _place_of(picked[-1])
+            place = place_of(picked[-1])
 
     def summaries(self, execution_ids: Sequence[str]) -> tuple[ExecutionSummary, ...]:
         """Where some executions are, in that order; those that are not there are left out."""
@@ -568,65 +573,6 @@ class Inspector:
         with self._reading() as connection:
             found = self._queries.load_workflows(connection)
             return list(dict.fromkeys(row.workflow_type for row in found))
-
-    def _pick_matching(
-        self, connection: sqlite3.Connection, selection: Selection, place: Place, limit: int
-    ) -> list[q.PickNewestRow]:
-        """The newest executions of a selection that come after a place."""
-        if not selection.reads_rows:
-            return self._pick(connection, selection, place, limit)
-        found: list[q.PickNewestRow] = []
-        while True:
-            picked = self._pick(connection, selection, place, max(limit, _AT_ONCE))
-            matching = {
-                row.workflow_execution_id
-                for row in self._queries.match_rows(
-                    connection,
-                    workflow_execution_ids=json_array(
-                        [row.workflow_execution_id for row in picked]
-                    ),
-                    changed_from=_from(selection.changed_after),
-                    changed_before=_before(selection.changed_before),
-                    error_text=selection.error,
-                    inputs=msgspec.json.encode(selection.inputs).decode(),
-                    tags=msgspec.json.encode(selection.tags).decode(),
-                )
-            }
-            found += [row for row in picked if row.workflow_execution_id in matching]
-            if len(found) >= limit or len(picked) < max(limit, _AT_ONCE):
-                return found[:limit]
-            place = _place_of(picked[-1])
-
-    def _pick(
-        self, connection: sqlite3.Connection, selection: Selection, place: Place, limit: int
-    ) -> list[q.PickNewestRow]:
-        """As `_pick_matching`, by what an index holds alone."""
-        queries, prefix = self._queries, selection.id_prefix or None
-        pick: Callable[..., list[Any]] = queries.pick_newest
-        if selection.in_trouble:
-            pick = queries.pick_in_trouble
-        elif selection.is_blocked:
-            pick = queries.pick_blocked
-        elif selection.is_not_undone:
-            pick = queries.pick_not_undone
-        elif selection.tags:
-            name, value = next(iter(selection.tags.items()))
-            pick = partial(queries.pick_tagged, tag_name=name, tag_value=value)
-        elif prefix is not None and self._are_few(connection, prefix):
-            pick = queries.pick_in_range
-        return pick(
-            connection,
-            statuses=json_array(sorted(map(str, selection.statuses)))
-            if selection.statuses
-            else None,
-            workflow_type=selection.workflow_type,
-            id_from=prefix,
-            id_before=None if prefix is None else prefix + LAST_CHARACTER,
-            created_from=_from(selection.created_after),
-            before_time=place.created_at,
-            before_rowid=place.row_number,
-            row_limit=limit,
-        )
 
     def execution(self, execution_id: str) -> ExecutionDetails | None:
         """Everything of one execution; None if no execution has this id."""
@@ -890,15 +836,6 @@ class Inspector:
         }
         return tuple(found[one] for one in ids if one in found)
 
-    def _are_few(self, connection: sqlite3.Connection, id_prefix: str) -> bool:
-        count = self._queries.count_ids(
-            connection,
-            id_from=id_prefix,
-            id_before=id_prefix + LAST_CHARACTER,
-            at_most=_FEW + 1,
-        )
-        return (count or 0) <= _FEW
-
     def _living_workers(self, connection: sqlite3.Connection) -> str:
         workers = [row.worker_id for row in self._queries.load_claiming_workers(connection)]
         return json_array([one for one in workers if self._is_alive(one)])
@@ -908,18 +845,6 @@ class Inspector:
             return is_locked(self._path, worker_id)
         except OSError as error:
             raise StoreError(f"cannot tell whether a worker lives: {error}") from error
-
-
-def _place_of(row: q.PickNewestRow) -> Place:
-    return Place(row.created_at, row.row_number)
-
-
-def _from(time: datetime | None) -> str:
-    return "" if time is None else time_to_text(time)
-
-
-def _before(time: datetime | None) -> str:
-    return LAST_CHARACTER if time is None else time_to_text(time)
 
 
 _EXECUTION_STATUSES: Final = frozenset(ExecutionStatus)
@@ -1005,15 +930,6 @@ def _log_length(file: Path) -> int:
         return Path(f"{file}-wal").stat().st_size
     except OSError:
         return 0
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return text_to_time("", text)
-    except ValueError:
-        return None
 
 
 def _summary(row: q.LoadSummariesRow) -> ExecutionSummary:

@@ -356,6 +356,38 @@ class LoadAttemptWorkersRow(NamedTuple):
     worker: str
 
 
+class LoadProblemsRow(NamedTuple):
+    """What load_problems gives."""
+
+    problem: str
+    workflow_type: str | None
+    step_name: str | None
+    error_type: str | None
+    executions: int
+    first_at: str
+    last_at: str
+    last_execution_id: str
+    last_message: str | None
+
+
+class LoadQueueWaitsRow(NamedTuple):
+    """What load_queue_waits gives."""
+
+    workflow_type: str
+    waiting: int
+    oldest_at: str
+
+
+class CountByHourRow(NamedTuple):
+    """What count_by_hour gives."""
+
+    hour: str
+    began: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
 class StepCheckpointRow(NamedTuple):
     """A row of step_checkpoints."""
 
@@ -606,6 +638,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -631,6 +664,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str,
         id_before: str,
         created_from: str,
@@ -649,6 +683,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -667,6 +702,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -683,6 +719,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -701,6 +738,7 @@ class Queries(Protocol):
         *,
         statuses: str | None,
         workflow_type: str | None,
+        version: int | None,
         id_from: str | None,
         id_before: str | None,
         created_from: str,
@@ -715,6 +753,26 @@ class Queries(Protocol):
         """
         ...
 
+    def pick_with_error(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        version: int | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        error_text: str,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, but only executions with a text in the class or the message of their
+        error, or in the trouble of an unfinished one, by two indexes that hold no others.
+        """
+        ...
+
     def match_rows(
         self,
         connection: sqlite3.Connection,
@@ -722,12 +780,14 @@ class Queries(Protocol):
         workflow_execution_ids: str,
         changed_from: str,
         changed_before: str,
+        step_name: str | None,
         error_text: str | None,
         inputs: str,
         tags: str,
     ) -> list[MatchRowsRow]:
-        """Which of some executions (a JSON array of ids) last changed in a span of time, have
-        a text in their error, some tags (a JSON object), and some values in their input. Of
+        """Which of some executions (a JSON array of ids) last changed in a span of time, are at
+        a step, or failed there, have a text in their error, some tags (a JSON object), and
+        some values in their input. Of
         an input, a JSON array of arguments, :inputs asks for each value by its path in an
         argument that is an object, or by the position of the argument. A text is compared as
         it is; a number, true, false and null as they stand in JSON.
@@ -966,6 +1026,44 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> list[LoadAttemptWorkersRow]:
         """Who began each attempt of an execution, as far as it is known."""
+        ...
+
+    # overview.sql
+
+    def load_problems(
+        self, connection: sqlite3.Connection, *, failed_since: str, row_limit: int
+    ) -> list[LoadProblemsRow]:
+        """As the view workflow_problems, but of the failures only those since a time: what
+        happened last comes first.
+        """
+        ...
+
+    def load_queue_waits(
+        self, connection: sqlite3.Connection, *, due_at: str, at_most: int
+    ) -> list[LoadQueueWaitsRow]:
+        """For each workflow of which executions wait for a worker since they were due: since
+        when the first, and how many, counted no further than to a limit. It goes from one
+        pair of workflow and priority to the next in the index, past all that is not due.
+        """
+        ...
+
+    def count_by_hour(self, connection: sqlite3.Connection, *, hours: str) -> list[CountByHourRow]:
+        """How many executions began and ended in each of some hours (a JSON array of the
+        beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, the one
+        for what ended three times over, and sorts none of them.
+        """
+        ...
+
+    def count_failed_since(self, connection: sqlite3.Connection, *, since: str) -> int | None:
+        """How many executions failed since a time. Reads what ended since then in an index."""
+        ...
+
+    def count_overdue_timers(
+        self, connection: sqlite3.Connection, *, before: str, at_most: int
+    ) -> int | None:
+        """How many deadlines of before a time nobody has noticed, counted no further than to a
+        limit.
+        """
         ...
 
     # step_checkpoints.sql
@@ -1738,6 +1836,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "pick_blocked": PickNewestRow,
     "pick_not_undone": PickNewestRow,
     "pick_tagged": PickNewestRow,
+    "pick_with_error": PickNewestRow,
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
@@ -1767,6 +1866,9 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
+    "load_problems": LoadProblemsRow,
+    "load_queue_waits": LoadQueueWaitsRow,
+    "count_by_hour": CountByHourRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_audit_log": WorkflowAuditLogRow,

@@ -68,6 +68,14 @@ def optional_text_to_time(column: str, text: str | None) -> datetime | None:
     return None if text is None else text_to_time(column, text)
 
 
+def readable_time(text: str | None) -> datetime | None:
+    """As `text_to_time`; None for what is no time, where people look at what somebody broke."""
+    try:
+        return optional_text_to_time("", text)
+    except ValueError:
+        return None
+
+
 def json_array(values: Iterable[str] | Iterable[int]) -> str:
     """How a list is given to a statement."""
     return msgspec.json.encode(list(values)).decode()

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from durable_workflow_sqlite.records import check_tags, check_time
+from durable_workflow_sqlite.records import check_integer, check_tags, check_time
 from durable_workflow_sqlite.store.rows import time_to_text
 
 LAST_CHARACTER: Final = "\U0010ffff"
@@ -53,6 +53,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     error: a text in the class or the message of the error, or in the trouble of an unfinished one;
         ASCII letters are the same in upper and lower case.
     is_not_undone: those of which a compensation failed for good.
+    version: of the workflow. step: those that are at a step of this name, or failed there.
     inputs: values of the input, all of them. tags: all of them, too.
 
     Raises ValueError, TypeError.
@@ -60,6 +61,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     statuses: Collection[str] = ()
     workflow_type: str | None = None
+    version: int | None = None
     id_prefix: str | None = None
     created_before: datetime | None = None
     created_after: datetime | None = None
@@ -69,6 +71,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     is_blocked: bool = False
     is_not_undone: bool = False
     error: str | None = None
+    step: str | None = None
     inputs: tuple[InputFilter, ...] = ()
     tags: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
 
@@ -76,16 +79,22 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("created_before", "created_after", "changed_before", "changed_after"):
             if getattr(self, name) is not None:
                 check_time(name, getattr(self, name))
+        if self.version is not None:
+            check_integer("version", self.version, minimum=1)
         if self.in_trouble + self.is_blocked + self.is_not_undone > 1:
             raise ValueError("blocked, in trouble and not undone exclude each other; ask for one")
         check_tags(self.tags)
 
     @property
     def reads_rows(self) -> bool:
-        """Whether it asks for what no index holds: each row must be looked at."""
-        by_index = 0 if self.in_trouble or self.is_blocked or self.is_not_undone else 1
-        return len(self.tags) > by_index or bool(
-            self.error or self.inputs or self.changed_before or self.changed_after
+        """Whether it asks for more than workflow, status, id and time: for what rows hold."""
+        return bool(
+            self.tags
+            or self.error
+            or self.step
+            or self.inputs
+            or self.changed_before
+            or self.changed_after
         )
 
 

@@ -27,6 +27,7 @@
     live();
     filters();
     dialogs();
+    menus();
   });
 
   function themes() {
@@ -116,6 +117,8 @@
     const said = before.dataset.announce;
     etag = response.headers.get("etag");
     morph(before, after);
+    const healthy = page.getElementById("health"), health = document.getElementById("health");
+    if (healthy && health) morph(health, healthy);
     document.title = page.title;
     const says = after.dataset.announce;
     if (says && says !== said) document.getElementById("announcer").textContent = says;
@@ -192,6 +195,17 @@
     };
     form.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(apply, 200); });
     form.addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(waiting); apply(); });
+  }
+
+  // A menu closes when something else is done.
+  function menus() {
+    const close = (but) => {
+      for (const menu of document.querySelectorAll("details.menu[open]")) {
+        if (menu !== but) menu.open = false;
+      }
+    };
+    document.addEventListener("click", (event) => close(event.target.closest?.("details.menu")));
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(null); });
   }
 
   // Confirmations are pages of their own; here they come as a dialog over the page.

@@ -1,4 +1,7 @@
-"""What a command line chooses executions by, checked against the file that they are in."""
+"""What people choose executions by, checked against the file that they are in.
+
+The command line and the dashboard have the same choices.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,36 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.cli.ages import time_before
-from durable_workflow_sqlite.cli.output import command
+from durable_workflow_sqlite.ages import time_before
+from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.nearest import nearest
-from durable_workflow_sqlite.records import ExecutionStatus
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.problems import Problem
 from durable_workflow_sqlite.store.selection import InputFilter, Selection
 
 STATUSES: Final = tuple(status.value for status in ExecutionStatus)
+_OVER: Final = tuple(sorted(status.value for status in TERMINAL_STATUSES))
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a command as they were given.
+    """What was asked for, as it was given; times are ages, such as 15m.
 
-    ended_before: an age, for commands that are about finished ones. is_all: no other option is
-    needed; by itself it chooses nothing.
+    ended_before, ended_since: those that are over; they are `statuses` where none is given.
+    is_all: no other option is needed; by itself it chooses nothing.
     """
 
     statuses: tuple[str, ...] = ()
     workflow_type: str | None = None
+    version: int | None = None
     id_prefix: str | None = None
     older_than: str | None = None
     newer_than: str | None = None
     ended_before: str | None = None
+    ended_since: str | None = None
     failed_since: str | None = None
     error: str | None = None
+    step: str | None = None
     inputs: tuple[str, ...] = ()
     in_trouble: bool = False
     is_blocked: bool = False
@@ -53,13 +61,21 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         Raises ValueError for a status or a workflow that nobody knows, for what is no age, and for
         what is empty.
         """
-        for option, text in (("--id", self.id_prefix), ("--error", self.error)):
+        for option, text in (
+            ("--id", self.id_prefix),
+            ("--error", self.error),
+            ("--step", self.step),
+        ):
             if text == "":  # perhaps a variable that is not set; it would choose all
                 raise ValueError(f"{option} is empty; leave it out, or give --all for all")
         statuses = self.statuses or tuple(default)
+        if not statuses and (self.ended_before or self.ended_since):
+            statuses = _OVER
         if self.failed_since is not None:
             if self.statuses and set(self.statuses) != {"FAILED"}:
                 raise ValueError("--failed-since is about those FAILED; leave --status out")
+            if self.ended_since is not None:
+                raise ValueError("--failed-since and --ended-since say the same; give one of them")
             statuses = ("FAILED",)
         for one in self.statuses:
             self._check_status(inspector, one)
@@ -69,15 +85,19 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         return Selection(
             statuses=statuses,
             workflow_type=self.workflow_type,
+            version=self.version,
             id_prefix=self.id_prefix,
-            created_before=_time(self.older_than, now) or ended_before,
+            created_before=min(
+                filter(None, (_time(self.older_than, now), ended_before)), default=None
+            ),
             created_after=_time(self.newer_than, now),
             changed_before=ended_before,
-            changed_after=_time(self.failed_since, now),
+            changed_after=_time(self.failed_since or self.ended_since, now),
             in_trouble=self.in_trouble,
             is_blocked=self.is_blocked,
             is_not_undone=self.is_not_undone,
             error=self.error,
+            step=self.step,
             inputs=tuple(map(InputFilter.from_text, self.inputs)),
             tags=tags_of(self.tags),
         )
@@ -110,6 +130,17 @@ def tags_of(texts: Sequence[str]) -> dict[str, str]:
         if tags.setdefault(name, value) != value:
             raise ValueError(f"an execution has one value of the tag {name!r}; give it once")
     return tags
+
+
+def options_of(problem: Problem) -> list[str]:
+    """The options that choose the executions of a problem: of those FAILED, or of all."""
+    values = (
+        ("--type", problem.workflow_type),
+        ("--step", problem.step_name),
+        ("--error", problem.error_type),
+    )
+    named = [word for option, value in values if value for word in (option, value)]
+    return named if problem.problem == "FAILED" else ["--in-trouble", *named]
 
 
 def _check_type(inspector: Inspector, wanted: str) -> None:

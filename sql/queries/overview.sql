@@ -1,0 +1,305 @@
+-- What the overview of a file reads, for the command line and the dashboard: problems in
+-- groups, what waits for workers, and what began and ended in each hour. Each reads an
+-- index, and no more of it than the span of time that it is asked for.
+
+-- name: load_problems(failed_since, row_limit)
+-- As the view workflow_problems, but of the failures only those since a time: what
+-- happened last comes first.
+-- @scan workflow_executions: an index that holds only those in trouble
+-- @sort: a row for each failure of that time
+-- :failed_since text
+-- :row_limit integer
+-- =problem text
+-- =workflow_type text null
+-- =step_name text null
+-- =error_type text null
+-- =executions integer
+-- =first_at text
+-- =last_at text
+-- =last_execution_id text
+-- =last_message text null
+with problem as (
+    select
+        'FAILED' as problem,
+        workflow.workflow_type,
+        failed.step_name,
+        failed.error_type,
+        count(*) as executions,
+        min(failed.status_since) as first_at,
+        max(failed.status_since || failed.workflow_execution_id) as last_one
+    from (
+        select
+            execution.workflow_id,
+            execution.error_type,
+            execution.status_since,
+            execution.workflow_execution_id,
+            (
+                -- As in the view workflow_overview.
+                select step.step_name
+                from step_checkpoints as step
+                where
+                    step.workflow_execution_id = execution.workflow_execution_id
+                    and step.status = 'FAILED'
+                    and (step.due_at is null or step.kind != 'STEP')
+                    and step.attempt > 0
+                order by step.id desc
+                limit 1
+            ) as step_name
+        from workflow_executions as execution
+        where
+            execution.status not in (
+                'PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING'
+            )
+            and execution.status_since >= :failed_since
+            and +execution.status = 'FAILED'
+    ) as failed
+    left join workflows as workflow
+        on failed.workflow_id = workflow.workflow_id
+    group by workflow.workflow_type, failed.step_name, failed.error_type
+    union all
+    select
+        'IN TROUBLE' as problem,
+        left_alone.workflow_type,
+        null as step_name,
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+            as error_type,
+        count(*) as executions,
+        min(coalesce(left_alone.trouble_since, left_alone.updated_at)) as first_at,
+        max(
+            coalesce(left_alone.trouble_since, left_alone.updated_at)
+            || left_alone.workflow_execution_id
+        ) as last_one
+    from workflow_in_trouble as left_alone
+    group by
+        left_alone.workflow_type,
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+)
+
+select
+    problem.problem,
+    problem.workflow_type,
+    problem.step_name,
+    problem.error_type,
+    problem.executions,
+    problem.first_at,
+    substr(problem.last_one, 1, 27) as last_at,
+    substr(problem.last_one, 28) as last_execution_id,
+    case problem.problem
+        when 'FAILED' then last_execution.error_message
+        else last_execution.trouble
+    end as last_message
+from problem
+left join workflow_executions as last_execution
+    on substr(problem.last_one, 28) = last_execution.workflow_execution_id
+order by last_at desc, problem.executions desc
+limit :row_limit;
+
+-- name: load_queue_waits(due_at, at_most)
+-- For each workflow of which executions wait for a worker since they were due: since
+-- when the first, and how many, counted no further than to a limit. It goes from one
+-- pair of workflow and priority to the next in the index, past all that is not due.
+-- @scan workflow_executions: the first entry of an index
+-- @sort: a row for each workflow and priority
+-- :due_at text
+-- :at_most integer
+-- =workflow_type text
+-- =waiting integer
+-- =oldest_at text
+with recursive lanes (workflow_id, priority) as (
+    select
+        execution.workflow_id,
+        execution.priority
+    from workflow_executions as execution
+    where
+        execution.rowid = (
+            select foremost.rowid
+            from workflow_executions as foremost
+            where foremost.available_at is not null
+            order by foremost.workflow_id asc, foremost.priority asc
+            limit 1
+        )
+    union all
+    select
+        execution.workflow_id,
+        execution.priority
+    from lanes
+    cross join workflow_executions as execution
+    where
+        execution.rowid = coalesce(
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where
+                    next_one.available_at is not null
+                    and next_one.workflow_id = lanes.workflow_id
+                    and next_one.priority > lanes.priority
+                order by next_one.priority asc
+                limit 1
+            ),
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where
+                    next_one.available_at is not null
+                    and next_one.workflow_id > lanes.workflow_id
+                order by next_one.workflow_id asc, next_one.priority asc
+                limit 1
+            )
+        )
+),
+
+waits (workflow_id, waiting, oldest_at) as (
+    select
+        lanes.workflow_id,
+        (
+            select count(*)
+            from (
+                select due.rowid
+                from workflow_executions as due
+                where
+                    due.workflow_id = lanes.workflow_id
+                    and due.priority = lanes.priority
+                    and due.available_at is not null
+                    and due.available_at <= :due_at
+                limit :at_most
+            ) as counted
+        ) as waiting,
+        (
+            select min(oldest.available_at)
+            from workflow_executions as oldest
+            where
+                oldest.workflow_id = lanes.workflow_id
+                and oldest.priority = lanes.priority
+                and oldest.available_at is not null
+        ) as oldest_at
+    from lanes
+)
+
+select
+    workflow.workflow_type,
+    sum(waits.waiting) as waiting,
+    min(waits.oldest_at) as oldest_at
+from waits
+inner join workflows as workflow
+    on waits.workflow_id = workflow.workflow_id
+where waits.waiting > 0
+group by workflow.workflow_type
+order by oldest_at;
+
+-- name: count_by_hour(hours)
+-- How many executions began and ended in each of some hours (a JSON array of the
+-- beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, the one
+-- for what ended three times over, and sorts none of them.
+-- @scan workflow_executions: the first entry of an index
+-- :hours text
+-- =hour text
+-- =began integer
+-- =completed integer
+-- =failed integer
+-- =cancelled integer
+with recursive pairs (status, workflow_id) as (
+    select
+        execution.status,
+        execution.workflow_id
+    from workflow_executions as execution
+    where
+        execution.rowid = (
+            select foremost.rowid
+            from workflow_executions as foremost
+            order by foremost.status asc, foremost.workflow_id asc
+            limit 1
+        )
+    union all
+    select
+        execution.status,
+        execution.workflow_id
+    from pairs
+    cross join workflow_executions as execution
+    where
+        execution.rowid = coalesce(
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where
+                    next_one.status = pairs.status
+                    and next_one.workflow_id > pairs.workflow_id
+                order by next_one.workflow_id asc
+                limit 1
+            ),
+            (
+                select next_one.rowid
+                from workflow_executions as next_one
+                where next_one.status > pairs.status
+                order by next_one.status asc, next_one.workflow_id asc
+                limit 1
+            )
+        )
+)
+
+select
+    hour.value as hour,
+    (
+        select count(*)
+        from pairs
+        cross join workflow_executions as begun
+            on
+                pairs.status = begun.status
+                and pairs.workflow_id = begun.workflow_id
+        where
+            begun.created_at >= hour.value
+            -- What follows an hour in a time is less than ~.
+            and begun.created_at < hour.value || '~'
+    ) as began,
+    (
+        select count(*)
+        from workflow_executions as ended
+        where
+            ended.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            and ended.status_since >= hour.value
+            and ended.status_since < hour.value || '~'
+            and +ended.status = 'COMPLETED'
+    ) as completed,
+    (
+        select count(*)
+        from workflow_executions as ended
+        where
+            ended.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            and ended.status_since >= hour.value
+            and ended.status_since < hour.value || '~'
+            and +ended.status = 'FAILED'
+    ) as failed,
+    (
+        select count(*)
+        from workflow_executions as ended
+        where
+            ended.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            and ended.status_since >= hour.value
+            and ended.status_since < hour.value || '~'
+            and +ended.status = 'CANCELLED'
+    ) as cancelled
+from json_each(:hours) as hour;
+
+-- name: count_failed_since(since)$
+-- How many executions failed since a time. Reads what ended since then in an index.
+-- :since text
+-- =total integer
+select count(*) as total
+from workflow_executions
+where
+    status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and status_since >= :since
+    and +status = 'FAILED';
+
+-- name: count_overdue_timers(before, at_most)$
+-- How many deadlines of before a time nobody has noticed, counted no further than to a
+-- limit.
+-- :before text
+-- :at_most integer
+-- =total integer
+select count(*) as total
+from (
+    select workflow_timer_id
+    from workflow_timers
+    where status = 'PENDING' and fire_at < :before
+    limit :at_most
+) as counted;

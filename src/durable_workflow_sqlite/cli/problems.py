@@ -1,0 +1,68 @@
+"""What failed and what is in trouble, in groups, and the command for each group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from durable_workflow_sqlite.choosing import options_of
+from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.store.inspection import beginning
+from durable_workflow_sqlite.store.problems import Problem
+
+SHOWN = 10
+
+
+def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> RenderableType:
+    """The first of them as a table, and below it the command that is about each."""
+    shown = problems[:SHOWN]
+    more = f"the last {SHOWN} of {len(problems)}" if len(problems) > SHOWN else f"{len(problems)}"
+    table = output.make_table(
+        f"failures and trouble by error: {more} (what happened last comes first)",
+        ["", "executions", "error", "workflow", "step", "first", "last", "the last one says"],
+        [
+            [
+                str(number),
+                Text(f"{one.executions:,}", "bold red", no_wrap=True),
+                one.error_type,
+                one.workflow_type,
+                one.step_name,
+                output.ago(one.first_at, now),
+                output.ago(one.last_at, now),
+                beginning(one.says),
+            ]
+            for number, one in enumerate(shown, 1)
+        ],
+    )
+    commands = [
+        # In one line, whatever the width: it can be copied.
+        Text(f"{number}  {output.printable(command_of(one, file))}", "dim", overflow="ignore")
+        for number, one in enumerate(shown, 1)
+    ]
+    return Group(table, *commands)
+
+
+def as_lines(problems: Sequence[Problem]) -> Iterator[list[output.Cell]]:
+    for one in problems[:SHOWN]:
+        yield [
+            "problem",
+            one.problem,
+            one.workflow_type,
+            one.step_name,
+            one.error_type,
+            one.executions,
+            one.first_at,
+            one.last_at,
+            one.last_execution_id,
+            beginning(one.last_message),
+        ]
+
+
+def command_of(problem: Problem, file: Path) -> str:
+    """What to do about a problem once its cause is gone; or, for trouble, how to see it all."""
+    name = "retry" if problem.problem == "FAILED" else "list"
+    return output.command(name, file, *options_of(problem))

@@ -1,0 +1,339 @@
+"""What can be done to all executions that filters choose: shown first, done, summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, quote
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from durable_workflow_sqlite import deeds
+from durable_workflow_sqlite.bulk import Deed, Ids, delete_all, do_all, selection_of
+from durable_workflow_sqlite.dashboard.actions import who
+from durable_workflow_sqlite.dashboard.filters import Filters
+from durable_workflow_sqlite.dashboard.listing import Line, lines_of
+from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.rendering import Pages, prefix, to_page
+from durable_workflow_sqlite.dashboard.runs import Run, Runs, Work
+from durable_workflow_sqlite.engine import payloads
+from durable_workflow_sqlite.store.alarms import in_doubt_among
+from durable_workflow_sqlite.store.inspection import Inspector
+
+AT_MOST: Final = 100_000
+"""So many are chosen for one run; the page says so where there are more."""
+
+
+class Act(NamedTuple):
+    """What a page says of an act on many.
+
+    question: as "Retry 3 executions?" begins. statuses: of those that it is for, where the filters
+    ask for none. done: as in "Retried 3".
+    """
+
+    name: str
+    words: str
+    icon: str
+    question: str
+    explanation: str
+    do_it: str
+    done: str
+    statuses: tuple[str, ...] = ()
+    only_blocked: bool = False
+    is_danger: bool = False
+
+
+ACTS: Final = {
+    one.name: one
+    for one in (
+        Act(
+            "retry",
+            "Retry",
+            "RETRY",
+            "Retry",
+            "Each is opened again and goes on from what failed, a step or a compensation. What is"
+            " completed does not run again. One that was undone to the end refuses.",
+            "Retry them",
+            "Retried",
+            ("FAILED",),
+        ),
+        Act(
+            "cancel",
+            "Cancel",
+            "CANCELLED",
+            "Cancel",
+            "Each stops at its next step, undoes what it has done, and ends CANCELLED. That cannot"
+            " be taken back.",
+            "Cancel them",
+            "Asked to cancel:",
+            deeds.GOING_ON,
+            is_danger=True,
+        ),
+        Act(
+            "signal",
+            "Send a signal",
+            "SIGNAL",
+            "Send a signal to",
+            "Each gets the message. It is stored, and kept until the workflow waits for it.",
+            "Send it to them",
+            "Sent to",
+            deeds.GOING_ON,
+        ),
+        Act(
+            "unblock",
+            "Unblock",
+            "BLOCKED",
+            "Unblock",
+            "Workers may take them on again. Find out first why their workers died.",
+            "Unblock them",
+            "Unblocked",
+            only_blocked=True,
+        ),
+        Act(
+            "acknowledge",
+            "Dealt with",
+            "COMPLETED",
+            "Say that a person has dealt with",
+            "Say so when you have undone by hand what their compensations could not, and have found"
+            " out what became of steps that were cut off. They go off the lists.",
+            "They are dealt with",
+            "Acknowledged",
+            deeds.OVER,
+        ),
+        Act(
+            "prune",
+            "Delete",
+            "DELETE",
+            "Delete",
+            "Each is deleted, with its steps, timers, signals and tags. That cannot be taken back."
+            " One that is not finished, or has changed since you saw this page, is kept.",
+            "Delete them",
+            "Deleted",
+            ("COMPLETED",),
+            is_danger=True,
+        ),
+    )
+}
+
+
+def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
+    async def ask(request: Request) -> Response:
+        act = ACTS.get(request.path_params["act"])
+        if act is None:
+            return await pages.message(request, "No such page", _NOTHING, status=404)
+        filters = Filters.of(request.query_params)._replace(after="")
+        return await confirmation(request, act, filters)
+
+    async def confirmation(
+        request: Request,
+        act: Act,
+        filters: Filters,
+        *,
+        run: Run | None = None,
+        wrong: str = "",
+        status: int = 200,
+        name: str = "",
+        payload: str = "",
+    ) -> Response:
+        """Show whom it is done to, and ask."""
+
+        def look(inspector: Inspector) -> tuple[Run, list[Line]]:
+            found = run if run is not None else _plan(inspector, runs, act, filters)
+            rows = inspector.summaries(found.ids.sample)
+            return found, lines_of(rows, in_doubt_among(inspector, rows), datetime.now(UTC))
+
+        at = quote(prefix(request))
+        try:
+            found, lines = await reader.read(look)
+        except ValueError as error:
+            title = "These filters make no sense"
+            return await pages.message(request, title, str(error), status=400)
+        return await pages.page(
+            request,
+            "bulk.html",
+            status=status,
+            place="executions",
+            act=act,
+            run=found,
+            number=_number(len(found.ids)),
+            lines=lines,
+            chips=filters.chips(at),
+            statuses=() if filters.statuses or filters.state else act.statuses,
+            wrong=wrong,
+            name=name,
+            payload=payload,
+            back=filters.href(at),
+        )
+
+    async def do(request: Request) -> Response:
+        form: dict[str, str] = request.state.form
+        act = ACTS.get(request.path_params["act"])
+        if act is None:
+            return await pages.message(request, "No such page", _NOTHING, status=404)
+        run = runs.get(form.get("run", ""))
+        if run is None or run.act != act.name:
+            # Forgotten, since the dashboard was started anew, or it belongs to another process.
+            filters = Filters.of(QueryParams(parse_qsl(form.get("filters", ""))))
+            words = "This page was too old: the executions were looked up again. Confirm it anew."
+            return await confirmation(request, act, filters, wrong=words, status=409)
+        try:
+            work = _work(file, run, form, who(request))
+        except ValueError as error:
+            filters = Filters.of(QueryParams(parse_qsl(run.query)))
+            return await confirmation(
+                request,
+                act,
+                filters,
+                run=run,
+                wrong=str(error),
+                status=422,
+                name=form.get("name", ""),
+                payload=form.get("payload", ""),
+            )
+        runs.begin(run, work)
+        return to_page(request, f"/run?id={run.key}")
+
+    async def show(request: Request) -> Response:
+        run = runs.get(request.query_params.get("id", ""))
+        if run is None or not run.is_begun:
+            words = (
+                "It is unknown here: the dashboard was started anew since, or another process of it"
+                " runs it. What was done stands at the executions, under “What people did”."
+            )
+            return await pages.message(request, "No such run", words, status=404)
+        etag = f'"{run.state}-{run.outcome.tried}-{run.is_stopped}"'
+        if request.headers.get("if-none-match") == etag:
+            return Response(status_code=304, headers={"etag": etag})
+        at = quote(prefix(request))
+        filters = Filters.of(QueryParams(parse_qsl(run.query)))
+        return await pages.page(
+            request,
+            "run.html",
+            etag=etag,
+            place="executions",
+            **_progress(run),
+            chips=filters.chips(at),
+            back=filters.href(at),
+        )
+
+    async def stop(request: Request) -> Response:
+        form: dict[str, str] = request.state.form
+        run = runs.get(form.get("id", ""))
+        if run is None:
+            return await pages.message(request, "No such run", _NOTHING, status=404)
+        run.stop()
+        return to_page(request, f"/run?id={quote(run.key)}")
+
+    return [
+        Route("/bulk/{act}", ask, methods=["GET"]),
+        Route("/bulk/{act}", do, methods=["POST"]),
+        Route("/run", show, methods=["GET"]),
+        Route("/run/stop", stop, methods=["POST"]),
+    ]
+
+
+_NOTHING: Final = "Nothing is at this address."
+
+
+def _plan(inspector: Inspector, runs: Runs, act: Act, filters: Filters) -> Run:
+    """Choose the executions. Raises ValueError for filters that make no sense."""
+    chosen = filters.chosen()
+    selection = selection_of(
+        inspector, chosen, datetime.now(UTC), act.statuses, only_blocked=act.only_blocked
+    )
+    ids, is_cut = Ids(), False
+    try:
+        for some in inspector.execution_ids(selection):
+            is_cut = len(ids) + len(some) > AT_MOST
+            ids.add(some[: AT_MOST - len(ids)])
+            if is_cut:
+                break
+    except BaseException:
+        ids.close()
+        raise
+    return runs.plan(act.name, filters.query(), ids, is_cut=is_cut)
+
+
+def _work(file: Path, run: Run, form: dict[str, str], by: str) -> Work:
+    """What is done in the background. Raises ValueError for a form that cannot be done."""
+    if run.act == "prune":
+        before = run.planned_at
+
+        async def delete(ids: Ids, *rest: Any) -> None:
+            await delete_all(file, ids, before, *rest)
+
+        return delete
+    deed = _deed(file, run.act, form, by)
+
+    async def each(ids: Ids, *rest: Any) -> Any:
+        return await do_all(file, deed, ids, *rest)
+
+    return each
+
+
+def _deed(file: Path, act: str, form: dict[str, str], by: str) -> Deed:
+    if act == "signal":
+        name, text = form.get("name", ""), form.get("payload", "").strip()
+        if not name or name.startswith("$"):
+            raise ValueError("Give the name of the signal; it does not begin with $.")
+        try:
+            value = payloads.from_text(text or "null")
+        except ValueError as error:
+            raise ValueError(f"The payload is not JSON: {error}. Write text in quotes.") from None
+        return deeds.signal(file, name, value, has_payload=bool(text))
+    make: dict[str, Callable[[], Deed]] = {
+        "retry": lambda: deeds.retry(file, by=by),
+        "cancel": lambda: deeds.cancel(file, by=by),
+        "unblock": lambda: deeds.unblock(file, by=by),
+        "acknowledge": lambda: deeds.acknowledge(file, by=by),
+    }
+    return make[act]()
+
+
+class _Reason(NamedTuple):
+    words: str
+    number: str
+    first: str
+
+
+def _progress(run: Run) -> dict[str, Any]:
+    """What the template of a run shows."""
+    act, outcome = ACTS[run.act], run.outcome
+    left = outcome.total - outcome.tried
+    share = 100.0 if not outcome.total else outcome.tried / outcome.total * 100
+    took = None
+    if run.began_at is not None:
+        took = (run.ended_at or datetime.now(UTC)) - run.began_at
+    reasons = sorted(outcome.reasons.items(), key=lambda one: -one[1].count)
+    if not run.is_over:
+        headline = "Waits for the run before it" if run.state == "waiting" else "Under way"
+        if run.is_stopped:
+            headline = "Stopping"
+    elif run.trouble is not None:
+        headline = "Ended before all was done"
+    elif left:
+        headline = "Stopped"
+    else:
+        headline = "Done" if outcome.is_whole else "Done, but for those that refused"
+    return {
+        "act": act,
+        "run": run,
+        "headline": headline,
+        "number": _number(outcome.total),
+        "done": outcome.done,
+        "refused": outcome.refused,
+        "left": left,
+        "share": round(share, 1),
+        "took": took,
+        "reasons": [_Reason(words, f"{one.count:,}", one.first) for words, one in reasons],
+        "announce": f"{headline}. {outcome.summary(act.done)}" if run.is_over else "",
+    }
+
+
+def _number(count: int) -> str:
+    return f"{count:,} execution{'' if count == 1 else 's'}"

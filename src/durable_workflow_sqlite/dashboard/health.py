@@ -1,0 +1,80 @@
+"""The alarms of a file in words: for the line on every page, and for the first page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from durable_workflow_sqlite.dashboard.filters import Filters
+from durable_workflow_sqlite.store.alarms import Alarm, Kind
+from durable_workflow_sqlite.store.throughput import COUNTED
+
+LOOKS: Final = {Kind.ERROR: "FAILED", Kind.WARNING: "DOUBT", Kind.INFO: "INFO"}
+"""The icon of each kind: an octagon, a triangle, a circle."""
+
+_WORDS: Final = {
+    "not-undone": ("not undone", "The compensation failed for good"),
+    "trouble": ("in trouble", "Their worker left them as they are"),
+    "blocked": ("blocked", "No worker takes them on until somebody unblocks them"),
+    "undoing": ("not undone yet", "The compensation failed, and is tried again"),
+    "cut-off": ("cut off", "Cancelled in a step that may have taken effect"),
+    "in-doubt": ("in doubt", "Cut off in a step, with no living worker"),
+    "timers": ("overdue", "Their deadlines passed over a minute ago, and no worker noticed"),
+    "queue": ("waiting for a worker", "They have been due for over a minute"),
+    "disk": ("disk nearly full", "Workers stop when there is no room for what they record"),
+    "failed": ("failed in the last hour", "See the errors below"),
+}
+_FILTERS: Final = {
+    "not-undone": Filters(state="not-undone"),
+    "trouble": Filters(state="trouble"),
+    "blocked": Filters(state="blocked"),
+    "failed": Filters(statuses=("FAILED",), ended="-1h"),
+}
+
+
+class Line(NamedTuple):
+    """An alarm in words. number: as text, "" where a number says nothing. more: besides the named.
+
+    href: the list of these, or their place on the first page. is_list: whether it is the list.
+    """
+
+    name: str
+    number: str
+    words: str
+    meaning: str
+    named: tuple[str, ...]
+    more: int
+    href: str
+    is_list: bool
+
+
+class Group(NamedTuple):
+    """The alarms of one kind. look: the name of an icon."""
+
+    kind: str
+    look: str
+    lines: list[Line]
+
+
+def groups_of(alarms: Iterable[Alarm], at: str) -> list[Group]:
+    """The alarms by kind, the worst first."""
+    by_kind: dict[Kind, list[Line]] = {}
+    for one in alarms:
+        by_kind.setdefault(one.kind, []).append(_line(one, at))
+    return [Group(kind.value, LOOKS[kind], by_kind[kind]) for kind in Kind if kind in by_kind]
+
+
+def _line(alarm: Alarm, at: str) -> Line:
+    words, meaning = _WORDS[alarm.name]
+    number = f"{alarm.count:,}{'+' if alarm.count >= COUNTED else ''}"
+    filters = _FILTERS.get(alarm.name)
+    return Line(
+        name=alarm.name,
+        number="" if alarm.name == "disk" else number,
+        words=words,
+        meaning=meaning,
+        named=alarm.examples,
+        more=max(alarm.count - len(alarm.examples), 0) if alarm.examples else 0,
+        href=f"{at}/#alarm-{alarm.name}" if filters is None else filters.href(at),
+        is_list=filters is not None,
+    )

@@ -1,0 +1,122 @@
+"""The first page: how many there are, what is wrong, what failed, and how much is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from durable_workflow_sqlite.choosing import options_of
+from durable_workflow_sqlite.dashboard.charts import failures_chart, throughput_chart
+from durable_workflow_sqlite.dashboard.filters import Filters
+from durable_workflow_sqlite.dashboard.listing import counts_of
+from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.text import duration
+from durable_workflow_sqlite.database import command
+from durable_workflow_sqlite.store.inspection import Inspector, beginning
+from durable_workflow_sqlite.store.problems import Problem, problems
+from durable_workflow_sqlite.store.throughput import COUNTED, QueueWait, queue_waits, throughput
+
+SPANS: Final = {
+    "24h": ("the last 24 hours", timedelta(hours=24)),
+    "7d": ("the last 7 days", timedelta(days=7)),
+    "all": ("any time", None),
+}
+"""Of which time failures are grouped: each one is looked at."""
+
+DEFAULT_SPAN: Final = "7d"
+
+_GROUPS: Final = 50
+
+
+class ProblemLine(NamedTuple):
+    """A group of failures, or of what is in trouble.
+
+    href: the list of them. retry_href: to retry them all, "" where that is not what helps. command:
+    the same from a shell.
+    """
+
+    key: str
+    problem: str
+    number: str
+    error_type: str
+    workflow_type: str
+    step: str
+    first_at: datetime | None
+    last_at: datetime | None
+    says: str
+    href: str
+    retry_href: str
+    command: str
+
+
+class WaitLine(NamedTuple):
+    """What waits for a worker. share: of the longest wait, in percent."""
+
+    workflow_type: str
+    number: str
+    age: str
+    share: float
+    is_late: bool
+    href: str
+
+
+def overview_of(
+    reader: Reader, inspector: Inspector, version: str, now: datetime, span: str, at: str
+) -> dict[str, Any]:
+    """What the template of the first page shows."""
+    counts = reader.counts(inspector, version)
+    hours = reader.kept("hours", version, lambda: throughput(inspector, now))
+    waits = reader.kept("waits", version, lambda: queue_waits(inspector, now))
+    length = SPANS[span][1]
+    since = None if length is None else now - length
+    groups = reader.kept(
+        f"problems {span}", version, lambda: problems(inspector, since, limit=_GROUPS)
+    )
+    return {
+        "counts": counts_of(counts, Filters(), at),
+        "problems": [_problem_line(one, inspector, at) for one in groups],
+        "spans": [(name, words, name == span) for name, (words, _) in SPANS.items()],
+        "hours": hours,
+        "throughput": throughput_chart(hours),
+        "failures": failures_chart(hours),
+        "waits": _wait_lines(waits, now, at),
+    }
+
+
+def _problem_line(one: Problem, inspector: Inspector, at: str) -> ProblemLine:
+    filters = Filters.of_problem(one)
+    is_failed = one.problem == "FAILED"
+    return ProblemLine(
+        key=f"{one.problem} {one.workflow_type} {one.step_name} {one.error_type}",
+        problem=one.problem,
+        number=f"{one.executions:,}",
+        error_type=one.error_type or "unknown error",
+        workflow_type=one.workflow_type or "unknown workflow",
+        step=one.step_name or "",
+        first_at=one.first_at,
+        last_at=one.last_at,
+        says=beginning(one.says) or "",
+        href=filters.href(at),
+        retry_href=f"{at}/bulk/retry?{filters.query()}" if is_failed else "",
+        command=command("retry" if is_failed else "list", inspector.path, *options_of(one)),
+    )
+
+
+def _wait_lines(waits: Sequence[QueueWait], now: datetime, at: str) -> list[WaitLine]:
+    ages = [
+        timedelta(0) if one.oldest_at is None else max(now - one.oldest_at, timedelta(0))
+        for one in waits
+    ]
+    longest = max(ages, default=timedelta(0)) or timedelta(seconds=1)
+    return [
+        WaitLine(
+            workflow_type=one.workflow_type,
+            number=f"{one.waiting:,}{'+' if one.waiting >= COUNTED else ''}",
+            age=duration(age),
+            share=round(max(age / longest * 100, 1), 1),
+            is_late=age > timedelta(minutes=1),
+            href=Filters(workflow_type=one.workflow_type).href(at),
+        )
+        for one, age in zip(waits, ages, strict=True)
+    ]

@@ -1,0 +1,132 @@
+"""What people may do to executions, one or many: retry, rerun, cancel, unblock, and so on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from durable_workflow_sqlite.bulk import Deed
+from durable_workflow_sqlite.database import command
+from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+
+GOING_ON: Final = ("PENDING", "RUNNING", "SUSPENDED")
+OVER: Final = tuple(sorted(TERMINAL_STATUSES))
+
+
+def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Deed:
+    """Send a signal. has_payload: whether somebody gave `value`, or it stands for nothing."""
+
+    async def send(engine: DurableEngine, execution_id: str) -> str:
+        try:
+            await engine.send_signal(execution_id, name, value)
+        except SerializationError as error:
+            if has_payload:
+                raise
+            raise SerializationError(
+                f"{error}; the payload is missing: add it as JSON, as in"
+                f" `{command('signal', file, execution_id, name)} JSON`",
+                workflow_execution_id=execution_id,
+            ) from error
+        return f"sent {name} to {execution_id}"
+
+    return Deed(name=f"send {name} to", done=f"sent {name} to", act=send, statuses=GOING_ON)
+
+
+def cancel(file: Path, *, by: str | None = None) -> Deed:
+    """Ask executions to stop. by: who asks, for the audit log; so for the others."""
+
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
+        was_blocked = (await engine.load(execution_id)).blocked_reason is not None
+        match await engine.cancel(execution_id, by=by):
+            case Cancellation.ENDED:
+                return f"{execution_id} is CANCELLED: there was nothing to undo"
+            case Cancellation.ASKED:
+                unblocked = ", and unblocked it" if was_blocked else ""
+                return (
+                    f"asked {execution_id} to cancel{unblocked}; a worker undoes what it did and"
+                    " ends it"
+                )
+            case Cancellation.REFUSED:
+                pass
+        status = (await engine.load(execution_id)).status
+        if status.is_terminal:
+            why = f"it is {status} already"
+        elif status is ExecutionStatus.COMPENSATING:
+            why = "it is undoing what it did already"
+            if was_blocked:
+                why += f", and is blocked; `{command('unblock', file, execution_id)}` lets it go on"
+        else:
+            why = "it was asked to already; it ends when a worker hears of it"
+        raise ExecutionConflictError(
+            f"execution {execution_id!r} was not asked to cancel: {why}; see"
+            f" `{command('show', file, execution_id)}`",
+            workflow_execution_id=execution_id,
+        )
+
+    return Deed(name="cancel", done="cancelled, or asked to cancel:", act=ask, statuses=GOING_ON)
+
+
+def retry(file: Path, *, from_step: StepName | None = None, by: str | None = None) -> Deed:
+    """Run failed or blocked executions again, or the compensations that failed.
+
+    from_step: from where; by default from what failed.
+    """
+
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
+        await engine.retry(execution_id, from_step=from_step, by=by)
+        if from_step is None:
+            return f"{execution_id} goes on from what failed when a worker takes it"
+        step = from_step if isinstance(from_step, str) else from_step[1]
+        return (
+            f"{execution_id} runs again from {step} when a worker takes it;"
+            f" `{command('show', file, execution_id)}` says what was forgotten"
+        )
+
+    return Deed(name="retry", done="retried", act=ask, statuses=("FAILED",))
+
+
+def rerun(*, new_id: str | None = None, by: str | None = None) -> Deed:
+    """Enqueue executions once more, as new ones. new_id: of the one that is named."""
+
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
+        handle = await engine.rerun(execution_id, new_id=new_id, by=by)
+        return f"{handle.execution_id} starts once more what {execution_id} was started with"
+
+    return Deed(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))
+
+
+def unblock(file: Path, *, by: str | None = None) -> Deed:
+    """Let workers take on blocked executions again."""
+
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
+        if await engine.unblock(execution_id, by=by):
+            return f"{execution_id} is unblocked, and goes on when a worker takes it"
+        raise ExecutionConflictError(
+            f"execution {execution_id!r} is not blocked; see"
+            f" `{command('show', file, execution_id)}`",
+            workflow_execution_id=execution_id,
+        )
+
+    return Deed(name="unblock", done="unblocked", act=ask, is_for_blocked=True)
+
+
+def acknowledge(file: Path, *, by: str | None = None) -> Deed:
+    """Say that a person has dealt with what executions left."""
+
+    async def ask(engine: DurableEngine, execution_id: str) -> str:
+        if number := await engine.acknowledge(execution_id, by=by):
+            steps = "1 step" if number == 1 else f"{number} steps"
+            return f"{steps} of {execution_id} noted as dealt with"
+        raise ExecutionConflictError(
+            f"execution {execution_id!r} has left nothing to deal with; see"
+            f" `{command('show', file, execution_id)}`",
+            workflow_execution_id=execution_id,
+        )
+
+    return Deed(name="acknowledge", done="acknowledged", act=ask, statuses=OVER)

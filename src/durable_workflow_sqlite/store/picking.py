@@ -1,0 +1,117 @@
+"""Finding the executions of a selection, page by page, each by the index that serves it best."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.rows import json_array, time_to_text
+from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
+from durable_workflow_sqlite.store.sql import load_queries
+
+AT_ONCE: Final = 1_000
+"""So many executions are looked at in one query, where each must be looked at."""
+
+_FEW: Final = 20_000
+"""So many executions can be looked at one by one, in some hundredths of a second."""
+
+
+def pick(
+    connection: sqlite3.Connection, selection: Selection, place: Place, limit: int
+) -> list[q.PickNewestRow]:
+    """The newest executions of a selection that come after a place."""
+    by_index, left = _index_of(connection, selection)
+    if not left.reads_rows:
+        return _pick(connection, by_index, selection, place, limit)
+    found: list[q.PickNewestRow] = []
+    while True:
+        picked = _pick(connection, by_index, selection, place, max(limit, AT_ONCE))
+        matching = {
+            row.workflow_execution_id
+            for row in load_queries().match_rows(
+                connection,
+                workflow_execution_ids=json_array([row.workflow_execution_id for row in picked]),
+                changed_from=_from(left.changed_after),
+                changed_before=_before(left.changed_before),
+                step_name=left.step,
+                error_text=left.error,
+                inputs=msgspec.json.encode(left.inputs).decode(),
+                tags=msgspec.json.encode(left.tags).decode(),
+            )
+        }
+        found += [row for row in picked if row.workflow_execution_id in matching]
+        if len(found) >= limit or len(picked) < max(limit, AT_ONCE):
+            return found[:limit]
+        place = place_of(picked[-1])
+
+
+def place_of(row: q.PickNewestRow) -> Place:
+    """Where a page ends whose last execution this is."""
+    return Place(row.created_at, row.row_number)
+
+
+def _index_of(
+    connection: sqlite3.Connection, selection: Selection
+) -> tuple[Callable[..., list[Any]], Selection]:
+    """The query for it, and what that leaves to be looked at in the rows."""
+    queries, prefix = load_queries(), selection.id_prefix or None
+    if selection.in_trouble:
+        return queries.pick_in_trouble, selection
+    if selection.is_blocked:
+        return queries.pick_blocked, selection
+    if selection.is_not_undone:
+        return queries.pick_not_undone, selection
+    if selection.tags:
+        (name, value), *others = selection.tags.items()
+        left = msgspec.structs.replace(selection, tags=dict(others))
+        return partial(queries.pick_tagged, tag_name=name, tag_value=value), left
+    if prefix is not None and _are_few(connection, prefix):
+        return queries.pick_in_range, selection
+    if selection.error:
+        left = msgspec.structs.replace(selection, error=None)
+        return partial(queries.pick_with_error, error_text=selection.error), left
+    return queries.pick_newest, selection
+
+
+def _pick(
+    connection: sqlite3.Connection,
+    by_index: Callable[..., list[Any]],
+    selection: Selection,
+    place: Place,
+    limit: int,
+) -> list[q.PickNewestRow]:
+    """As `pick`, by what an index holds alone."""
+    prefix = selection.id_prefix or None
+    return by_index(
+        connection,
+        statuses=json_array(sorted(map(str, selection.statuses))) if selection.statuses else None,
+        workflow_type=selection.workflow_type,
+        version=selection.version,
+        id_from=prefix,
+        id_before=None if prefix is None else prefix + LAST_CHARACTER,
+        created_from=_from(selection.created_after),
+        before_time=place.created_at,
+        before_rowid=place.row_number,
+        row_limit=limit,
+    )
+
+
+def _are_few(connection: sqlite3.Connection, id_prefix: str) -> bool:
+    count = load_queries().count_ids(
+        connection, id_from=id_prefix, id_before=id_prefix + LAST_CHARACTER, at_most=_FEW + 1
+    )
+    return (count or 0) <= _FEW
+
+
+def _from(time: datetime | None) -> str:
+    return "" if time is None else time_to_text(time)
+
+
+def _before(time: datetime | None) -> str:
+    return LAST_CHARACTER if time is None else time_to_text(time)

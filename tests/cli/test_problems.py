@@ -1,0 +1,251 @@
+"""Failures and trouble by error: in `status`, in SQL, and the options that choose one group."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore, WorkflowContext, workflow
+from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.problems import Problem, problems
+from durable_workflow_sqlite.store.rows import time_to_text
+from tests.cli.conftest import lines, on_terminal, run
+
+CHARGED, SHIPPED, REFUNDED = 4, 2, 3
+
+
+def no_answer(number: int) -> None:
+    raise ConnectionError(f"no answer about {number}")
+
+
+async def nothing() -> None:
+    pass
+
+
+@workflow(name="order", version=2)
+async def order(ctx: WorkflowContext, number: int) -> None:
+    step = "charge" if number < CHARGED else "ship"
+    await ctx.step("price", nothing)
+    await ctx.step(step, no_answer, number)
+
+
+@workflow(name="refund")
+async def refund(ctx: WorkflowContext, number: int) -> None:
+    await ctx.step("pay back", no_answer, number)
+
+
+@workflow(name="plain")
+async def plain(ctx: WorkflowContext) -> None:
+    raise OverflowError("too much")
+
+
+@workflow(name="mistaken")
+async def mistaken(ctx: WorkflowContext) -> None:
+    raise KeyError("there is no such key")
+
+
+async def fill(path: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(path) as store,
+        DurableEngine(store, workflows=[order, refund, plain, mistaken]) as engine,
+    ):
+        for number in range(CHARGED + SHIPPED):
+            await engine.start(order, number, execution_id=f"order-{number}")
+        for number in range(REFUNDED):
+            await engine.start(refund, number, execution_id=f"refund-{number}")
+        await engine.start(plain, execution_id="plain-1")
+        await engine.start(mistaken, execution_id="mistaken-1")
+        for one in ("order", "refund", "plain"):
+            for number in range({"order": CHARGED + SHIPPED, "refund": REFUNDED}.get(one, 1)):
+                name = f"{one}-{number if one != 'plain' else 1}"
+                while (await engine.load(name)).status != "FAILED":
+                    await asyncio.sleep(0.01)
+        while (await engine.load("mistaken-1")).trouble is None:
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("problems") / "shop.db"
+    asyncio.run(fill(path))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        # One after the other, so that the order is known.
+        for minute, name in enumerate(("plain-%", "refund-%", "order-4", "order-5", "order-0")):
+            connection.execute(
+                "update workflow_executions set status_since = ?"
+                " where workflow_execution_id like ?",
+                (f"2030-01-01T00:0{minute}:00.000000Z", name),
+            )
+        connection.execute(
+            "update workflow_executions set status_since = '2030-01-01T00:09:00.000000Z'"
+            " where workflow_execution_id in ('order-1', 'order-2', 'order-3')"
+        )
+        connection.execute(
+            "update workflow_executions set trouble_since = '2030-01-01T00:00:30.000000Z'"
+            " where trouble is not null"
+        )
+    return path
+
+
+@pytest.fixture
+def shop(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(filled, tmp_path / "shop.db"))
+
+
+CONNECTION = "builtins:ConnectionError"
+GROUPS = [
+    ("FAILED", "order", "charge", CONNECTION, CHARGED, "00:04", "00:09", "order-3"),
+    ("FAILED", "order", "ship", CONNECTION, SHIPPED, "00:02", "00:03", "order-5"),
+    ("FAILED", "refund", "pay back", CONNECTION, REFUNDED, "00:01", "00:01", "refund-2"),
+    ("IN TROUBLE", "mistaken", None, "WorkflowCodeError", 1, "00:00", "00:00", "mistaken-1"),
+    ("FAILED", "plain", None, "builtins:OverflowError", 1, "00:00", "00:00", "plain-1"),
+]
+
+
+def shortly(one: Problem) -> tuple[object, ...]:
+    assert one.first_at is not None
+    assert one.last_at is not None
+    return (
+        one.problem,
+        one.workflow_type,
+        one.step_name,
+        one.error_type,
+        one.executions,
+        f"{one.first_at:%H:%M}",
+        f"{one.last_at:%H:%M}",
+        one.last_execution_id,
+    )
+
+
+def test_problems_are_grouped_by_error_workflow_and_step(shop: Path) -> None:
+    with Inspector.open(shop) as inspector:
+        found = problems(inspector)
+        assert [shortly(one) for one in found] == GROUPS
+        assert found[0].last_message == "no answer about 3"
+        assert problems(inspector, limit=2) == found[:2]
+        since = datetime(2030, 1, 1, 0, 3, tzinfo=UTC)
+        late = problems(inspector, since)
+        assert [shortly(one)[:5] for one in late] == [
+            GROUPS[0][:5],
+            ("FAILED", "order", "ship", CONNECTION, 1),
+            GROUPS[3][:5],  # what is in trouble, is so now
+        ]
+
+
+def test_the_view_says_the_same(shop: Path) -> None:
+    with closing(sqlite3.connect(shop)) as connection:
+        rows = connection.execute(
+            "select problem, workflow_type, step_name, error_type, executions, first_at, last_at,"
+            " last_execution_id, last_message from workflow_problems order by last_at desc"
+        ).fetchall()
+    with Inspector.open(shop) as inspector:
+        assert rows == [
+            (
+                one.problem,
+                one.workflow_type,
+                one.step_name,
+                one.error_type,
+                one.executions,
+                one.first_at and time_to_text(one.first_at),
+                one.last_at and time_to_text(one.last_at),
+                one.last_execution_id,
+                one.last_message,
+            )
+            for one in problems(inspector)
+        ]
+
+
+def test_status_has_them_in_all_its_forms(shop: Path) -> None:
+    found = [line for line in lines("status", shop) if line[0] == "problem"]
+    assert found[0] == [
+        *("problem", "FAILED", "order", "charge", CONNECTION, str(CHARGED)),
+        *("2030-01-01T00:04:00.000Z", "2030-01-01T00:09:00.000Z", "order-3", "no answer about 3"),
+    ]
+    assert len(found) == len(GROUPS)
+    as_json = json.loads(run("status", shop, "--json").stdout)["problems"]
+    assert [one["executions"] for one in as_json] == [one[4] for one in GROUPS]
+    code, seen = on_terminal("status", shop, columns=200)
+    assert code == 0
+    assert "failures and trouble by error: 5 (what happened last comes first)" in seen
+    assert f"durable-workflow retry {shop} --type order --step charge --error {CONNECTION}" in seen
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda one: f"{one[1]}-{one[2]}")
+def test_the_command_of_a_group_is_about_that_group(
+    shop: Path, group: tuple[str, str, str | None, str, int]
+) -> None:
+    _, seen = on_terminal("status", shop, columns=200)
+    (number,) = [place for place, one in enumerate(GROUPS, 1) if one == group]
+    (line,) = [one for one in seen.splitlines() if one.startswith(f"{number}  durable-workflow")]
+    _, name, *options = shlex.split(line.partition("  ")[2])
+    if name == "retry":
+        done = run(name, *options, "--dry-run")
+        assert f"would retry {group[4]} execution" in done.stderr
+    else:
+        done = run(name, *options, "-o", "id")
+    ids = done.stdout.split()
+    assert len(ids) == group[4]
+    assert all(one.startswith(group[1]) for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        (["--step", "ship"], {"order-4", "order-5"}),
+        (["--step", "pay back", "--error", "about 2"], {"refund-2"}),
+        (["--step", "price"], set[str]()),
+        (["--workflow-version", "2", "--error", "ABOUT 1"], {"order-1"}),
+        (["--workflow-version", "3"], set[str]()),
+        (["--error", "there is no such key"], {"mistaken-1"}),  # in trouble
+        (["--error", "about", "--id", "refund"], {"refund-0", "refund-1", "refund-2"}),
+        (["--error", "no answer", "--status", "completed"], set[str]()),
+        (["--error", "KeyError", "--status", "failed"], set[str]()),
+        (["--error", "about", "--older-than", "1h"], set[str]()),
+        (["--ended-since", "1h", "--type", "refund"], {"refund-0", "refund-1", "refund-2"}),
+        (["--ended-before", "1h"], set[str]()),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
+)
+def test_what_options_choose(shop: Path, options: list[str], ids: set[str]) -> None:
+    assert set(run("list", shop, *options, "-o", "id").stdout.split()) == ids
+
+
+def test_an_age_of_ends_is_about_what_is_over(shop: Path) -> None:
+    """Not of executions that have just been written, whatever they are."""
+    ended = run("list", shop, "--ended-since", "1h", "-o", "id").stdout.split()
+    assert "mistaken-1" not in ended
+    assert len(ended) == CHARGED + SHIPPED + REFUNDED + 1
+    done = run("list", shop, "--ended-since", "1h", "--failed-since", "1h")
+    assert done.returncode == 1
+    assert "say the same" in done.stderr
+
+
+def test_pages_of_a_search_by_error_lead_through_all_of_them_once(shop: Path) -> None:
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        begun = datetime(2031, 1, 1, tzinfo=UTC)
+        connection.executemany(
+            "insert into workflow_executions (workflow_execution_id, workflow_id, status,"
+            " error_type, error_message, trouble, input_data, created_at) select ?, workflow_id,"
+            " ?, ?, ?, ?, '[]', ? from workflows where workflow_type = 'plain'",
+            [
+                (
+                    f"e-{number:04}",
+                    "RUNNING" if number % 3 == 0 else "FAILED",
+                    None if number % 3 == 0 else "a:B",
+                    None if number % 3 == 0 else f"gone {number}",
+                    f"Gone: {number}" if number % 3 == 0 else None,
+                    time_to_text(begun + timedelta(seconds=number // 2)),
+                )
+                for number in range(300)
+            ],
+        )
+    done = run("list", shop, "--error", "gone", "--limit", "7", "--all", "-o", "id")
+    assert done.stdout.split() == [f"e-{number:04}" for number in reversed(range(300))]
