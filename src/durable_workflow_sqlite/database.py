@@ -72,3 +72,9 @@ def _is_database(argument: str) -> bool:
             return file.read(len(_HEAD)) == _HEAD
     except (OSError, ValueError):
         return False
+
+
+def for_file(hint: str, file: Path) -> str:
+    """A hint whose commands name the file, as one may paste them."""
+    db = "" if named(None) is None else "--db "
+    return hint.replace(" FILE", f" {db}{shlex.quote(str(file))}")

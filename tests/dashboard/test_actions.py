@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
-from tests.dashboard.conftest import Open, approval, send
+from tests.dashboard.conftest import Open, approval, fails_at_once, send
 
 
 def rows(file: Path, query: str) -> list[tuple[object, ...]]:
@@ -147,3 +147,61 @@ def test_every_action_leaves_the_file_whole(file: Path, visit: Open) -> None:
     assert rows(file, "pragma integrity_check") == [("ok",)]
     assert rows(file, "pragma foreign_key_check") == []
     assert rows(file, "select count(*) from workflow_signals where payload = '1'") == [(20,)]
+
+
+def test_a_cancel_of_what_has_nothing_to_undo_ends_it(file: Path, visit: Open) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "update workflow_executions set blocked_reason = 'stuck'"
+            " where workflow_execution_id = 'waiting'"
+        )
+    client = visit()
+    answer = send(client, "cancel", id="waiting")
+    assert answer.headers["location"].endswith("done=cancelled")
+    assert "there was nothing to undo" in client.get(answer.headers["location"]).text
+    query = "select status from workflow_executions where workflow_execution_id = 'waiting'"
+    assert rows(file, query) == [("CANCELLED",)]
+
+
+def test_what_is_over_is_started_once_more(file: Path, visit: Open) -> None:
+    client = visit()
+    assert "Start once more…" in client.get("/execution?id=undone").text
+    assert "Start once more…" not in client.get("/execution?id=waiting").text
+    answer = send(client, "rerun", id="undone")
+    (started,) = rows(
+        file,
+        "select workflow_execution_id, status from workflow_executions"
+        " where workflow_execution_id not in ('waiting', 'done', 'failed', 'undone')",
+    )
+    assert started[1] == "PENDING"
+    assert answer.headers["location"] == f"/execution?id={started[0]}&done=started"
+    page = client.get(answer.headers["location"]).text
+    assert "This is the new execution" in page
+    assert "dashboard, from testclient" in page
+
+
+def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> None:
+    client = visit()
+    link = "/resolve?id=failed&amp;name=ship&amp;branch=&amp;index=0"
+    assert link in client.get("/execution?id=failed").text
+    assert "Say what it returned" not in client.get("/execution?id=waiting").text
+    assert "Step “<bdi>ship</bdi>”" in client.get(link.replace("&amp;", "&")).text
+    place = {"id": "failed", "name": "ship", "branch": "", "index": "0"}
+    assert send(client, "resolve", **place, payload="{").status_code == 422
+    assert send(client, "resolve", **{**place, "index": "x"}, payload="1").status_code == 422
+    assert send(client, "resolve", **{**place, "id": "done"}, payload="1").status_code in (409, 422)
+    answer = send(client, "resolve", **place, payload="")
+    assert answer.headers["location"] == "/execution?id=failed&done=resolved"
+
+    async def work() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [fails_at_once]) as engine,
+        ):
+            await engine.handle("failed").result()
+
+    asyncio.run(work())
+    query = (
+        "select status, error_type from workflow_executions where workflow_execution_id = 'failed'"
+    )
+    assert rows(file, query) == [("COMPLETED", None)]

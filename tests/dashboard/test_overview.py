@@ -130,7 +130,7 @@ def test_what_is_due_and_not_taken_is_drawn_by_workflow(outage: Path, visit: Ope
     assert "payment 10 min" in words(page)
     assert "2 due" in words(page)
     assert 'class="wait-bar is-late" width="100.0%"' in page
-    assert "warning 2 waiting for a worker" in health_of(page)
+    assert "warning 2 waiting, and no worker lives" in health_of(page)
 
 
 def test_charts_say_in_words_and_in_a_table_what_they_draw(outage: Path, visit: Open) -> None:

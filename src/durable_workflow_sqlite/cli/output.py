@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 from rich.console import Console, Group
@@ -18,6 +16,7 @@ from rich.text import Text
 from durable_workflow_sqlite import database
 
 command = database.command
+for_file = database.for_file
 
 Cell = str | int | datetime | Text | None
 
@@ -108,12 +107,6 @@ def write_ids(ids: Iterable[str]) -> None:
 def write_json(value: object) -> None:
     """One line of JSON."""
     _write(msgspec.json.encode(value).decode() + "\n")
-
-
-def for_file(hint: str, file: Path) -> str:
-    """A hint whose commands name the file, as one may paste them."""
-    db = "" if database.named(None) is None else "--db "
-    return hint.replace(" FILE", f" {db}{shlex.quote(str(file))}")
 
 
 def say(text: str) -> None:

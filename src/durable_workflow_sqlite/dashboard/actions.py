@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,6 +16,7 @@ from durable_workflow_sqlite.dashboard.reading import Reader
 from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
 from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
     ExecutionConflictError,
@@ -37,7 +39,8 @@ class Action(NamedTuple):
     keep: str
     do_it: str
     run: Callable[[DurableEngine, dict[str, str], str], Awaitable[str]]
-    """Takes who asks for it, too. Gives the word for what was done, a key of DONE."""
+    """Takes who asks for it, too. Gives the word for what was done, a key of DONE; the form then
+    has the id of the execution to show."""
 
 
 DONE: Final = {
@@ -46,7 +49,17 @@ DONE: Final = {
     "not_cancelled": "There was nothing to cancel: it is finished, or being undone already.",
     "acknowledged": "It is noted that this is dealt with, and by whom.",
     "not_acknowledged": "There was nothing to deal with: somebody has said so before.",
+    "cancelled": "It is cancelled: there was nothing to undo.",
+    "started": "This is the new execution; a worker takes it on.",
+    "resolved": "When a worker takes it on, it goes on as if the step had returned that.",
     "retried": "The execution is open again; a worker takes it on from the step that failed.",
+}
+
+
+_CANCELLED: Final = {
+    Cancellation.ASKED: "cancelling",
+    Cancellation.ENDED: "cancelled",
+    Cancellation.REFUSED: "not_cancelled",
 }
 
 
@@ -65,9 +78,7 @@ def routes(file: Path, reader: Reader, pages: Pages) -> list[Route]:
 def _asking(action: Action, pages: Pages) -> Callable[[Request], Awaitable[Response]]:
     async def ask(request: Request) -> Response:
         query = request.query_params
-        return await _confirmation(
-            pages, request, action, query.get("id", ""), query.get("name", "")
-        )
+        return await _confirmation(pages, request, action, query.get("id", ""), dict(query.items()))
 
     return ask
 
@@ -96,12 +107,11 @@ def _doing(
                 request,
                 action,
                 execution_id,
-                form.get("name", ""),
-                payload=form.get("payload", ""),
+                form,
                 wrong=str(error),
                 status=status,
             )
-        return to_page(request, f"/execution?id={quote(execution_id, safe='')}&done={done}")
+        return to_page(request, f"/execution?id={quote(form['id'], safe='')}&done={done}")
 
     return do
 
@@ -111,9 +121,8 @@ async def _confirmation(
     request: Request,
     action: Action,
     execution_id: str,
-    name: str,
+    given: dict[str, str],
     *,
-    payload: str = "",
     wrong: str = "",
     status: int = 200,
 ) -> Response:
@@ -127,8 +136,10 @@ async def _confirmation(
         keep=action.keep,
         do_it=action.do_it,
         id=execution_id,
-        name=name,
-        payload=payload,
+        name=given.get("name", ""),
+        branch=given.get("branch", ""),
+        index=given.get("index", ""),
+        payload=given.get("payload", ""),
         wrong=wrong,
     )
 
@@ -139,17 +150,34 @@ def who(request: Request) -> str:
 
 
 async def _signal(engine: DurableEngine, form: dict[str, str], _: str) -> str:
-    text = form.get("payload", "").strip() or "null"
-    try:
-        value = payloads.from_text(text)
-    except ValueError as error:
-        raise _RefusedError(f"The payload is not JSON: {error}. Write text in quotes.") from None
-    await engine.send_signal(form["id"], form.get("name", ""), value)
+    await engine.send_signal(form["id"], form.get("name", ""), _value(form, "payload"))
     return "signalled"
 
 
+def _value(form: dict[str, str], what: str) -> msgspec.Raw | None:
+    try:
+        return payloads.from_text(form.get("payload", "").strip() or "null")
+    except ValueError as error:
+        raise _RefusedError(f"The {what} is not JSON: {error}. Write text in quotes.") from None
+
+
 async def _cancel(engine: DurableEngine, form: dict[str, str], by: str) -> str:
-    return "cancelling" if await engine.cancel(form["id"], by=by) else "not_cancelled"
+    return _CANCELLED[await engine.cancel(form["id"], by=by)]
+
+
+async def _rerun(engine: DurableEngine, form: dict[str, str], by: str) -> str:
+    handle = await engine.rerun(form["id"], by=by)
+    form["id"] = handle.execution_id
+    return "started"
+
+
+async def _resolve(engine: DurableEngine, form: dict[str, str], by: str) -> str:
+    index = form.get("index", "")
+    if not (index.isascii() and index.isdigit()):
+        raise _RefusedError("The number of the step is missing.")
+    step = (form.get("branch", ""), form.get("name", ""), int(index))
+    await engine.resolve(form["id"], step, _value(form, "value"), by=by)
+    return "resolved"
 
 
 async def _retry(engine: DurableEngine, form: dict[str, str], by: str) -> str:
@@ -188,6 +216,24 @@ _ACTIONS: Final = (
         "Leave it",
         "Retry it",
         _retry,
+    ),
+    Action(
+        "rerun",
+        "Start it once more?",
+        "A new execution begins, with the same workflow, version, input and tags. This one stays as"
+        " it is.",
+        "Leave it",
+        "Start it once more",
+        _rerun,
+    ),
+    Action(
+        "resolve",
+        "What did the step return?",
+        "The execution goes on as if the step had returned this, without running it again. If it"
+        " fails later, the compensation of the step is called with it.",
+        "Leave it",
+        "Go on with this",
+        _resolve,
     ),
     Action(
         "acknowledge",

@@ -20,6 +20,8 @@ _WORDS: Final = {
     "cut-off": ("cut off", "Cancelled in a step that may have taken effect"),
     "in-doubt": ("in doubt", "Cut off in a step, with no living worker"),
     "timers": ("overdue", "Their deadlines passed over a minute ago, and no worker noticed"),
+    "workers": ("waiting, and no worker lives", "Start a worker"),
+    "unknown": ("of a version that no worker runs", "Start a worker whose code has it"),
     "queue": ("waiting for a worker", "They have been due for over a minute"),
     "disk": ("disk nearly full", "Workers stop when there is no room for what they record"),
     "failed": ("failed in the last hour", "See the errors below"),

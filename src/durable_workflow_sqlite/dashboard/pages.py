@@ -1,4 +1,4 @@
-"""The pages that only show: the overview, the list, one execution, one payload."""
+"""The pages that only show: the overview, the list, one execution, the workers, one payload."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from durable_workflow_sqlite.dashboard.listing import (
 from durable_workflow_sqlite.dashboard.overview import DEFAULT_SPAN, SPANS, overview_of
 from durable_workflow_sqlite.dashboard.reading import LOOK_AGAIN_S, Reader
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix
+from durable_workflow_sqlite.dashboard.staff import staff_of
 from durable_workflow_sqlite.dashboard.text import SHOWN_ALONE, payload
 from durable_workflow_sqlite.store.alarms import in_doubt_among
 from durable_workflow_sqlite.store.inspection import ExecutionCount, Inspector
@@ -108,6 +109,15 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
             ),
         )
 
+    async def workers(request: Request) -> Response:
+        version, now = await reader.version(), datetime.now(UTC)
+        if (same := _unchanged(request, version, now)) is not None:
+            return same
+        content = await reader.read(lambda inspector: staff_of(reader, inspector, version, now))
+        return await pages.page(
+            request, "workers.html", etag=_etag(version, now), place="workers", **content
+        )
+
     async def one_payload(request: Request) -> Response:
         query = request.query_params
         execution_id = query.get("id", "")
@@ -136,6 +146,7 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
         Route("/", overview),
         Route("/executions", executions),
         Route("/execution", execution),
+        Route("/workers", workers),
         Route("/payload", one_payload),
     ]
 

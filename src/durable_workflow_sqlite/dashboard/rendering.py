@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,11 @@ from durable_workflow_sqlite.records import ExecutionStatus
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
-NAVIGATION: Final = (("overview", "", "Overview"), ("executions", "executions", "Executions"))
+NAVIGATION: Final = (
+    ("overview", "", "Overview"),
+    ("executions", "executions", "Executions"),
+    ("workers", "workers", "Workers"),
+)
 """The pages that every page leads to: name, address and words. A page of its own joins here."""
 
 _LOOKS: Final = {name: name for name in (*ExecutionStatus, "BLOCKED")} | {"NOT UNDONE": "FAILED"}
@@ -64,6 +68,7 @@ class Pages:
             "visible_lines": partial(text.visible, keep_lines=True),
             "payload": text.payload,
             "duration": text.duration,
+            "of_seconds": lambda seconds: text.duration(timedelta(seconds=seconds)),
             "exactly": text.exactly,
             "shortly": text.shortly,
             "size": text.size,

@@ -84,6 +84,11 @@ class Row:
         return duration(last.completed_at - min(self.began_at, last.completed_at))
 
     @property
+    def can_resolve(self) -> bool:
+        """Whether somebody may say what it returned."""
+        return self.kind == StepKind.STEP and self.state in _TROUBLE - {StepState.NOT_UNDONE}
+
+    @property
     def is_trouble(self) -> bool:
         return self.state in _TROUBLE
 

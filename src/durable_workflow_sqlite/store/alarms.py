@@ -43,7 +43,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """So many things that are alike. count: where it is `COUNTED`, at least so many.
 
     name: as the checks of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off, in-doubt,
-    timers; and queue (waits for a worker for longer than `LATE`), failed (in the last hour).
+    timers, workers (none lives, and these wait for one), unknown (no living worker runs their
+    workflow); and queue (waits for a worker for longer than `LATE`), failed (in the last hour).
     examples: the ids of some of these executions.
     """
 
@@ -58,7 +59,7 @@ def alarms(inspector: Inspector, now: datetime) -> list[Alarm]:
     check_time("now", now)
     with inspector.reading() as connection:
         found = list(_of_executions(inspector, connection, now))
-    found += _of_the_queue(inspector, now)
+    found += _of_workers(inspector, now)
     found += _of_the_disk(inspector)
     order = list(Kind)
     return sorted((one for one in found if one.count), key=lambda one: order.index(one.kind))
@@ -139,7 +140,14 @@ def _of_executions(
     yield Alarm(kind=Kind.INFO, name="failed", count=failed)
 
 
-def _of_the_queue(inspector: Inspector, now: datetime) -> Iterator[Alarm]:
+def _of_workers(inspector: Inspector, now: datetime) -> Iterator[Alarm]:
+    staff = inspector.staff(limit=0)
+    if not staff.living:
+        waiting = sum(one.due for one in staff.queues) + staff.left_behind
+        yield Alarm(kind=Kind.WARNING, name="workers", count=waiting)
+        return
+    unknown = sum(one.unfinished - one.blocked for one in staff.unknown)
+    yield Alarm(kind=Kind.WARNING, name="unknown", count=unknown)
     waiting = sum(
         one.waiting
         for one in queue_waits(inspector, now)

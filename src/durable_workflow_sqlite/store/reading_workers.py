@@ -98,6 +98,18 @@ class Staff(msgspec.Struct, frozen=True, kw_only=True):
     def living(self) -> tuple[WorkerState, ...]:
         return tuple(one for one in self.workers if one.is_alive)
 
+    @property
+    def left_behind(self) -> int:
+        """How many executions dead workers have."""
+        return sum(one.executions for one in self.workers if not one.is_alive)
+
+    @property
+    def unknown(self) -> tuple[QueueState, ...]:
+        """The workflows with something to do that no living worker runs."""
+        return tuple(
+            one for one in self.queues if not one.living_workers and one.unfinished > one.blocked
+        )
+
 
 class AttemptWorker(NamedTuple):
     """Who began an attempt: `worker` is HOST:PROCESS_ID, or `worker NUMBER`."""

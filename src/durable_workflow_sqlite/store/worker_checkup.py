@@ -15,7 +15,7 @@ def staff_findings(staff: Staff, now: datetime) -> Iterator[Finding]:
     """Whether there is a worker for what waits for one."""
     living = staff.living
     dead = [one for one in staff.workers if not one.is_alive]
-    left = sum(one.executions for one in dead)
+    left = staff.left_behind
     if not living:
         yield _nobody_lives(staff, left)
         return
@@ -31,9 +31,8 @@ def staff_findings(staff: Staff, now: datetime) -> Iterator[Finding]:
             message=f"{many(left, 'execution')} in the hands of {many(len(dead), 'dead worker')}:"
             " a living worker takes them over",
         )
-    for queue in staff.queues:
-        if not queue.living_workers and queue.unfinished > queue.blocked:
-            yield _nobody_knows(queue, living)
+    for queue in staff.unknown:
+        yield _nobody_knows(queue, living)
     for queue in staff.queues:
         if queue.due_since is not None and queue.due_since + LATE < now:
             yield from _nobody_has_room(queue, living)
