@@ -140,7 +140,12 @@ def look_through(
         for (name,) in connection.execute(
             "select step_name from step_checkpoints as step where workflow_execution_id = ? and not"
             " exists (select 1 from workflow_workers as worker"
-            " where worker.worker_number = step.worker_number)",
+            " where worker.worker_number = step.worker_number)"
+            # Nobody ran what somebody resolved.
+            " and not (step.worker_number is null and step.status = 'COMPLETED' and exists ("
+            " select 1 from workflow_audit_log as act"
+            " where act.workflow_execution_id = step.workflow_execution_id"
+            " and act.act = 'resolve'))",
             of_it,
         )
     ]

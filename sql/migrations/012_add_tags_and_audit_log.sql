@@ -20,7 +20,7 @@ create index idx_wf_tag on workflow_tags (name, value, workflow_execution_id);
 -- Each act of a person on an execution: who did what, and when. An act is written in
 -- the transaction that does it. Signals have rows of their own, and stand there.
 --
--- act     what was done: retry, unblock, cancel or acknowledge
+-- act     what was done: retry, unblock, cancel, acknowledge, rerun or resolve
 -- actor   who did it: USER@MACHINE, or the name that the caller gave
 -- details more about it, as JSON: the error that ended the execution, or why it was
 --         blocked

@@ -119,7 +119,7 @@ def test_the_dashboard_is_mounted_and_shows_the_order(
         async with client_of(create_app()) as client:
             await client.post("/orders", json=ORDER)
             for _ in range(100):
-                page = await client.get("http://localhost/dashboard/")
+                page = await client.get("http://localhost/dashboard/executions")
                 if "A-1" in page.text:
                     break
                 await asyncio.sleep(0.05)

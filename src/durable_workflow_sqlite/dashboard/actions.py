@@ -96,6 +96,7 @@ def _doing(
                 raise ExecutionNotFoundError(f"no execution has the id {execution_id!r}")
             async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
                 done = await action.run(engine, form, who(request))
+            reader.forget()
         except ExecutionNotFoundError as error:
             return await pages.message(request, "No such execution", str(error), status=404)
         except StoreError:

@@ -78,6 +78,10 @@ class Reader:
             self._kept[name] = _Kept(answer, version, began, holds_until)
             return answer
 
+    def forget(self) -> None:
+        """Answer anew: something was done from a page, and whoever did it looks at once."""
+        self._kept.clear()
+
     def counts(self, inspector: Inspector, version: str) -> list[ExecutionCount]:
         """How many executions there are."""
         return self.kept("counts", version, inspector.counts)
