@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -287,3 +288,34 @@ def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_li
 
     asyncio.run(life())
     assert undone == ["second", "first"]
+
+
+def test_slots_that_are_taken_again_beside_a_look_for_work_disturb_it_not(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What comes back from a back-off takes its slot again, whatever the look saw before."""
+
+    @workflow
+    async def flaky(ctx: WorkflowContext) -> None:
+        for number in range(3):
+            tries = itertools.count()
+
+            async def act(tries: Iterator[int] = tries) -> None:
+                await asyncio.sleep(0.001)
+                if next(tries) < 3:
+                    raise ConnectionError("not yet")
+
+            policy = RetryPolicy.fixed(max_attempts=None, delay=timedelta(milliseconds=4))
+            await ctx.step(f"act {number}", act, retry=policy)
+
+    async def life() -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[flaky], max_concurrent=3) as engine,
+        ):
+            handles = [await engine.enqueue(flaky) for _ in range(120)]
+            for handle in handles:
+                await handle.result()
+
+    asyncio.run(life())
+    assert caplog.messages == []

@@ -82,16 +82,21 @@ class Claims:
 
     async def take_available(self, passed_over: Collection[str]) -> list[WorkflowClaim]:
         """From the queue, as many as there is room for."""
-        return await self._taken(
-            lambda: self._store.claim_available(
+
+        async def claim() -> list[WorkflowClaim]:
+            room = self.room  # what was in a back-off may have taken it a moment ago
+            if room <= 0:
+                return []
+            return await self._store.claim_available(
                 self._registry.names_and_versions,
-                self.room,
+                room,
                 passed_over=passed_over,
                 suspect_at=self._suspect_at,
                 takes_suspect=not self._slots.has_suspect,
                 now=self._clock.now(),
             )
-        )
+
+        return await self._taken(claim)
 
     async def take_foreground(self, passed_over: Collection[str]) -> list[WorkflowClaim]:
         """Of those that are not in the queue."""
