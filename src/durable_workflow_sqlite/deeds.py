@@ -91,11 +91,14 @@ def retry(file: Path, *, from_step: StepName | None = None, by: str | None = Non
     return Deed(name="retry", done="retried", act=ask, statuses=("FAILED",))
 
 
-def rerun(*, new_id: str | None = None, by: str | None = None) -> Deed:
-    """Enqueue executions once more, as new ones. new_id: of the one that is named."""
+def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = None) -> Deed:
+    """Enqueue executions once more, as new ones. new_id: of the one that is named.
+
+    once: refuse those that somebody has started once more before.
+    """
 
     async def ask(engine: DurableEngine, execution_id: str) -> str:
-        handle = await engine.rerun(execution_id, new_id=new_id, by=by)
+        handle = await engine.rerun(execution_id, new_id=new_id, once=once, by=by)
         return f"{handle.execution_id} starts once more what {execution_id} was started with"
 
     return Deed(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))

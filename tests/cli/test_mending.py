@@ -60,7 +60,9 @@ def test_orders_are_started_once_more(file: Path) -> None:
     assert "is taken" in refusal("rerun", file, "order-BAD-1", "--new-id", "again")
     assert run("rerun", file, "order-BAD-1", "again", "--new-id", "x").returncode == 2
     done = run("rerun", file, "--status", "failed", "--yes")
-    assert (done.returncode, done.stdout) == (0, "started once more: 2\n")
+    assert (done.returncode, done.stdout) == (1, "started once more: 1, refused 1\n")
+    assert "'order-BAD-UNDONE' was started once more already" in done.stderr
+    assert lines("rerun", file, "order-BAD-UNDONE")
     assert "to start it anew: durable-workflow rerun" in on_terminal(
         "show", file, "order-BAD-UNDONE", columns=400
     )[1].replace("\n", " ")

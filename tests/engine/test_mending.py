@@ -19,6 +19,7 @@ from durable_workflow_sqlite import (
     DurableEngineObserver,
     ExecutionConflictError,
     ExecutionStatus,
+    NonDeterminismError,
     RetryPolicy,
     SerializationError,
     SignalStatus,
@@ -236,6 +237,64 @@ def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: 
 
     asyncio.run(life())
     assert journal.lines.count("check") == 3
+
+
+def test_a_cancel_of_what_may_have_lost_rows_is_left_to_a_worker(
+    file: Path, journal: Journal
+) -> None:
+    """The row of the charge is gone: its refund must not be forgotten in silence."""
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", lambda: 1, compensate=lambda _: journal.note("refund"))
+        await ctx.wait_signal("approved")
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store):
+            await engine.start(order, execution_id="one")
+            async for state in engine.observe("one"):
+                if state.status is ExecutionStatus.SUSPENDED:
+                    break
+        execute(file, "delete from step_checkpoints where step_name = 'charge'")
+        async with opened(file, order) as (engine, store):
+            with pytest.raises(NonDeterminismError):
+                await engine.handle("one").result()
+        async with opened(file) as (engine, _):
+            assert await engine.cancel("one") is Cancellation.ASKED
+            assert (await engine.load("one")).status is not ExecutionStatus.CANCELLED
+
+    asyncio.run(life())
+
+
+def test_signals_come_in_their_order_again_though_the_rows_of_some_are_deleted(file: Path) -> None:
+    fails = [True]
+
+    def check() -> None:
+        if fails:
+            raise ConnectionError("503")
+
+    @workflow
+    async def three(ctx: WorkflowContext) -> list[int]:
+        first = [await ctx.wait_signal("go", type=int) for _ in range(2)]
+        await ctx.step("check", check)
+        return [*first, await ctx.wait_signal("go", type=int)]
+
+    async def life() -> None:
+        async with opened(file, three) as (engine, store):
+            handle = await engine.start(three, execution_id="one")
+            for number in (1, 2, 3):
+                await handle.signal("go", number)
+            with pytest.raises(WorkflowFailedError):
+                await handle.result()
+            for number in (1, 2):
+                execute(file, f"delete from workflow_signals where payload = '{number}'")
+            fails.clear()
+            await engine.retry("one", from_step=("", "go", 0))
+            assert await engine.handle("one").result() == [1, 2, 3]
+            statuses = [one.status for one in await store.load_signals("one")]
+            assert statuses == [SignalStatus.DELIVERED] * 5  # one says that it was mended
+
+    asyncio.run(life())
 
 
 def test_a_step_that_occurs_several_times_is_named_with_its_place(

@@ -85,7 +85,9 @@ def rerun(file: Path, ids: Sequence[str], new_id: str | None, chosen: Chosen, ho
     if new_id is not None and (len(ids) != 1 or ids[0] == FROM_PIPE):
         raise WrongUsageError("--new-id is for one execution that is named by its id")
 
-    perform(file, deeds.rerun(new_id=new_id), ids, chosen, how)
+    # Whoever names an id knows what has become of it.
+    is_named = bool(ids) and ids[0] != FROM_PIPE
+    perform(file, deeds.rerun(new_id=new_id, once=not is_named), ids, chosen, how)
 
 
 def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> None:

@@ -83,8 +83,9 @@ def make_table(
         table.add_column(
             Text(printable(column), "dim"),  # it may be the file's
             overflow="fold",
-            # What must stay in one line is given its room; the others share the rest.
-            no_wrap=any(row[number].no_wrap for row in shown),
+            # What must stay in one line is given its room; the others share the rest. Where
+            # columns have no names, the first one names the rows.
+            no_wrap=any(row[number].no_wrap for row in shown) if any(columns) else number == 0,
         )
     for row in shown:
         table.add_row(*row)

@@ -43,6 +43,8 @@ def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> Renderab
         Text(f"{number}  {output.printable(command_of(one, file))}", "dim", overflow="ignore")
         for number, one in enumerate(shown, 1)
     ]
+    if any(one.problem == "FAILED" for one in shown):
+        commands.append(Text("what was undone: `rerun` with the same options", "dim"))
     return Group(table, *commands)
 
 

@@ -143,7 +143,11 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
                 f" {output.command('rerun', file, summary.id)}; to run it again from a step before"
                 f" what was undone: {output.command('retry', file, summary.id, '--from')} STEP"
             )
-        return f"to run it from its failed step: {output.command('retry', file, summary.id)}"
+        again = f"to run it from its failed step: {output.command('retry', file, summary.id)}"
+        if summary.blocked_reason is None:
+            return again
+        resolve = output.command("resolve", file, summary.id)
+        return f"{again}; if its step took effect, say what it returned: {resolve} STEP JSON"
     if summary.trouble is not None:
         go_on = "to let it go on: start workers anew, with code that fits what is recorded"
         if summary.trouble.startswith(UNREADABLE_RESULT):

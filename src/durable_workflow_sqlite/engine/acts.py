@@ -170,19 +170,28 @@ class Acts:
         await resolving.resolve(self._working(), execution_id, step, value, by)
 
     async def rerun(
-        self, execution_id: str, *, new_id: str | None = None, by: str | None = None
+        self,
+        execution_id: str,
+        *,
+        new_id: str | None = None,
+        once: bool = False,
+        by: str | None = None,
     ) -> ExecutionHandle[Any]:
         """Enqueue an execution once more: a new one with the same workflow, version, input, tags.
 
         It has the same priority and, from now on, as much time to live. The old one may be in any
         state, and stays as it is. The audit logs of both name the other.
 
-        new_id: of the new execution; by default a new UUID. by: as for `cancel`.
+        new_id: of the new execution; by default a new UUID. once: refuse it if somebody has done
+            it before. by: as for `cancel`.
 
         A rerun can be repeated with the same `new_id`. Raises ExecutionNotFoundError, or
-        ExecutionConflictError if another execution has that id. Nothing is written then.
+        ExecutionConflictError if another execution has that id, or because of `once`. Nothing is
+        written then.
         """
-        return self.handle(await by_name.rerun(self._working(), execution_id, new_id, by))
+        return self.handle(
+            await by_name.rerun(self._working(), execution_id, new_id, by, once=once)
+        )
 
     async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
         """Say that a person has dealt with what an execution that is over has left.

@@ -70,7 +70,9 @@ async def _known(opened: Opened, workflow_type: str, version: int | None) -> Wor
     return versions[max(versions) if version is None else version]
 
 
-async def rerun(opened: Opened, execution_id: str, new_id: str | None, by: str | None) -> str:
+async def rerun(
+    opened: Opened, execution_id: str, new_id: str | None, by: str | None, *, once: bool
+) -> str:
     """See `DurableEngine.rerun`; the id."""
     new_id = str(uuid.uuid4()) if new_id is None else new_id
     check_identifier("new_id", new_id)
@@ -81,6 +83,14 @@ async def rerun(opened: Opened, execution_id: str, new_id: str | None, by: str |
             f"execution {execution_id!r} is of workflow {found.workflow_id!r}, whose row is gone",
             workflow_execution_id=execution_id,
         )
+    if once:
+        for one in await _log_of(opened, execution_id):
+            if one.act == RERUN and (one.details or "").startswith('{"as":'):
+                raise ExecutionConflictError(
+                    f"execution {execution_id!r} was started once more already, by {one.actor}:"
+                    f" {one.details}; nothing was started. To start it again, name its id",
+                    workflow_execution_id=execution_id,
+                )
     tags = await opened.store.load_tags(execution_id)
     now = opened.clock.now()
     record = _once_more(found, definition, new_id, now)

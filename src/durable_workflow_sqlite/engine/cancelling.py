@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -20,7 +21,11 @@ from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
 from durable_workflow_sqlite.engine.steps import cut_off
 from durable_workflow_sqlite.engine.wait_records import given_up
-from durable_workflow_sqlite.errors import ExecutionConflictError, StoreCorruptError
+from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
+    NonDeterminismError,
+    StoreCorruptError,
+)
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     ExecutionStatus,
@@ -31,6 +36,9 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
     WorkflowSignal,
 )
+
+_ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
+"""Trouble of which a row that was deleted may be the cause."""
 
 
 async def cancel(opened: Opened, execution_id: str, by: str | None) -> Cancellation:
@@ -86,9 +94,9 @@ async def _without_a_worker(
 
 def _is_stopped(record: WorkflowExecution) -> bool:
     """Whether no worker goes on with it until somebody has done something about it."""
-    # Where rows are missing, nobody knows what is to be undone.
-    is_corrupt = (record.trouble or "").startswith(StoreCorruptError.__qualname__)
-    return record.blocked_reason is not None or (record.trouble is not None and not is_corrupt)
+    # Where rows may be missing, nobody knows what is to be undone.
+    is_in_doubt = (record.trouble or "").startswith(_ABOUT_RECORDS)
+    return record.blocked_reason is not None or (record.trouble is not None and not is_in_doubt)
 
 
 def _has_left_nothing(seen: TakenExecution, history: History) -> bool:

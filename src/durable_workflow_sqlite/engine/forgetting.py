@@ -31,6 +31,8 @@ from durable_workflow_sqlite.records import (
     WorkflowSignal,
 )
 
+_NOT_TAKEN = (SignalStatus.PENDING, SignalStatus.EXPIRED)
+
 NOTED_AT_MOST = 100
 """Steps that the audit log names."""
 
@@ -188,7 +190,8 @@ def _to_be_taken_again(
 ) -> list[Record]:
     """The signals that some waits have taken, of each name in order of arrival.
 
-    Rows of signals that were taken long ago may be deleted: then those of that name are sent again.
+    Rows of signals that were taken long ago may be deleted: then those of that name are sent again,
+    with those behind them that nothing has taken yet.
     """
     records: list[Record] = []
     for name in dict.fromkeys(wait.step_name for wait in waits):
@@ -201,16 +204,22 @@ def _to_be_taken_again(
         ][-len(taken) :]
         if [one.payload for one in rows] == [wait.output_data for wait in taken]:
             records += [msgspec.structs.replace(one, status=SignalStatus.PENDING) for one in rows]
-        else:
-            records += [
-                WorkflowSignal(
-                    workflow_execution_id=wait.workflow_execution_id,
-                    signal_name=name,
-                    payload=wait.output_data,
-                    created_at=wait.completed_at or now,  # before the deadline that it had
-                )
-                for wait in taken
-            ]
+            continue
+        behind = [one for one in signals if one.signal_name == name and one.status in _NOT_TAKEN]
+        records += [msgspec.structs.replace(one, status=SignalStatus.DELIVERED) for one in behind]
+        records += [
+            WorkflowSignal(
+                workflow_execution_id=wait.workflow_execution_id,
+                signal_name=name,
+                payload=wait.output_data,
+                created_at=wait.completed_at or now,  # before the deadline that it had
+            )
+            for wait in taken
+        ]
+        records += [
+            msgspec.structs.replace(one, workflow_signal_id=None, status=SignalStatus.PENDING)
+            for one in behind
+        ]
     return records
 
 

@@ -92,7 +92,10 @@ def translate(
     code = _code(error)
     cause = _CAUSES.get(code) or _CAUSES.get(code & _PRIMARY_CODE)
     if cause is None:
-        return StoreError(f"cannot {doing} {where}: {error}")
+        hint = ""
+        if "no such table: workflow_" in str(error):
+            hint = "; `durable-workflow doctor` says what is missing, `migrate` makes views again"
+        return StoreError(f"cannot {doing} {where}: {error}{hint}")
     kind, why = cause
     said = str(error) or "out of memory"
     return kind(f"cannot {doing} {where}: {why} (SQLite says: {said})")
