@@ -256,7 +256,7 @@ def test_a_cancel_of_what_may_have_lost_rows_is_left_to_a_worker(
                 if state.status is ExecutionStatus.SUSPENDED:
                     break
         execute(file, "delete from step_checkpoints where step_name = 'charge'")
-        async with opened(file, order) as (engine, store):
+        async with opened(file, order) as (engine, _):
             with pytest.raises(NonDeterminismError):
                 await engine.handle("one").result()
         async with opened(file) as (engine, _):

@@ -112,3 +112,35 @@ def test_a_file_of_version_13_without_its_views_is_migrated(tmp_path: Path) -> N
         assert migrate(connection) == list(range(14, SCHEMA_VERSION + 1))
         assert rebuild_views(connection) == []
         assert {name for name, _ in schema(connection)} >= set(VIEWS)
+
+
+@pytest.mark.parametrize("version", range(10, SCHEMA_VERSION))
+def test_a_file_whose_views_somebody_dropped_is_migrated_and_has_them_again(
+    tmp_path: Path, version: int
+) -> None:
+    file = tmp_path / "old.db"
+    migrate_to(file, version)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for (view,) in connection.execute(
+            "select name from sqlite_schema where type = 'view'"
+        ).fetchall():
+            connection.execute(f"drop view {view}")
+        if version < 13:
+            connection.execute("drop index if exists idx_step_cp_cut_off")
+        configure(connection)
+        migrate(connection)
+        assert validate_schema(connection) == []
+
+
+def test_a_signal_of_the_future_wakes_its_execution_now(connection: sqlite3.Connection) -> None:
+    for statement in (
+        "insert into workflows (workflow_id, workflow_type) values ('order:1', 'order')",
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status, guarantee)"
+        " values ('e', 'order:1', 'RUNNING', 'BEST_EFFORT_BACKGROUND')",
+        "insert into workflow_signals (workflow_execution_id, signal_name, created_at)"
+        " values ('e', 'go', '2999-01-01T00:00:00.000000Z')",
+    ):
+        connection.execute(statement)
+    assert connection.execute(
+        "select available_at <= strftime('%Y-%m-%dT%H:%M:%f999Z', 'now') from workflow_executions"
+    ).fetchone() == (1,)

@@ -44,6 +44,20 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
     yield schema
     if schema.level is Level.ERROR:
         return  # what is missing is needed to look further
+    try:
+        yield from _content(inspector, now, quick=quick)
+    except StoreError as error:
+        if schema.level is Level.OK:
+            raise
+        yield Finding(
+            level=Level.ERROR,
+            check="schema",
+            message=f"the rest was not looked at: {error}",
+            hint="make the schema whole first, and run doctor again",
+        )
+
+
+def _content(inspector: Inspector, now: datetime, *, quick: bool) -> Iterator[Finding]:
     yield from _rows(inspector)
     yield from _history(inspector, quick=quick)
     yield from _signals(inspector)
