@@ -250,13 +250,14 @@ def test_a_cancel_of_what_may_have_lost_rows_is_left_to_a_worker(
         await ctx.wait_signal("approved")
 
     async def life() -> None:
-        async with opened(file, order) as (engine, store):
+        async with opened(file, order) as (engine, _):
             await engine.start(order, execution_id="one")
             async for state in engine.observe("one"):
                 if state.status is ExecutionStatus.SUSPENDED:
                     break
         execute(file, "delete from step_checkpoints where step_name = 'charge'")
         async with opened(file, order) as (engine, _):
+            await engine.send_signal("one", "approved")
             with pytest.raises(NonDeterminismError):
                 await engine.handle("one").result()
         async with opened(file) as (engine, _):
