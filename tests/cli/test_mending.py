@@ -139,6 +139,10 @@ def test_a_cancel_that_no_code_fits_says_what_undoing_needs(file: Path) -> None:
             "update workflow_executions set trouble = 'NonDeterminismError: it differs'"
             " where workflow_execution_id = 'order-WAIT-1'"
         )
+        dba.execute(  # so that there is something to undo
+            "update step_checkpoints set compensate_ref = 'refund'"
+            " where workflow_execution_id = 'order-WAIT-1' and kind = 'STEP'"
+        )
 
     def seen() -> str:
         return on_terminal("show", file, "order-WAIT-1", columns=400)[1].replace("\n", " ")
