@@ -862,7 +862,10 @@ def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) -> Non
                 (lambda: start("job", [1], version=3), "no version 3; there are 1, 2"),
                 (lambda: start("job", "text"), "must be a list"),
                 (lambda: start("job", [object()]), "cannot be written"),
-                (lambda: worker.enqueue_named("job", ["one", "two"]), "does not fit"),
+                (
+                    lambda: worker.enqueue_named("job", ["one", "two"]),
+                    "does not take these arguments",
+                ),
                 (lambda: worker.enqueue_named("job", ["one"]), "cannot be read as int"),
             ):
                 with pytest.raises((ValueError, TypeError, SerializationError), match=message):
@@ -919,3 +922,54 @@ def test_a_rerun_is_a_new_execution_with_all_that_the_old_one_was_started_with(
                 assert await again.result() == 8
 
     asyncio.run(life())
+
+
+def test_what_is_refused_says_what_to_do_instead(file: Path) -> None:
+    @workflow
+    async def waits(ctx: WorkflowContext) -> None:
+        await ctx.sleep("rest", MOMENT)
+        await ctx.branch("x").step("pay", lambda: 1)
+        await ctx.wait_signal("approved")
+
+    async def says(act: Callable[[], Awaitable[object]], *words: str) -> None:
+        with pytest.raises((ExecutionConflictError, ValueError, SerializationError)) as caught:
+            await act()
+        for word in words:
+            assert word in str(caught.value)
+
+    async def life() -> None:
+        async with opened(file, waits) as (engine, store):
+            await engine.start(waits, execution_id="one")
+            await until_waiting(store, "one")
+            await says(lambda: engine.resolve("one", "approved", 1), "Send it that signal")
+            await says(lambda: engine.resolve("one", "rest", 1), "runs in this engine")
+            await says(
+                lambda: engine.resolve("one", "rest", object()),
+                "the value cannot be written as JSON: an object cannot",
+            )
+        async with opened(file) as (client, store):
+            await says(lambda: client.resolve("one", "rest", 5), "is over", "takes no value")
+            await says(
+                lambda: client.resolve("one", "x/pay", 5),
+                "did you mean ('x', 'pay'), in a command pay --branch x?",
+            )
+            await says(
+                lambda: client.resolve("one", "pax", 5),
+                "did you mean 'pay'?; it has recorded 'pay', 'approved', 'rest'",
+            )
+        async with opened(file, waits) as (engine, store):
+            assert await engine.cancel("one") is Cancellation.ASKED
+            await until_over(engine, "one")
+            await says(lambda: engine.retry("one"), "is CANCELLED", "from_step", "rerun")
+            await engine.start(waits, execution_id="two")
+            await engine.send_signal("two", "approved")
+            await until_over(engine, "two")
+            await says(lambda: engine.retry("two"), "is COMPLETED", "rerun")
+
+    asyncio.run(life())
+
+
+def test_what_a_cancel_did_can_be_printed() -> None:
+    assert [f"{one}" for one in Cancellation] == ["asked", "ended", "refused"]
+    assert str(Cancellation.REFUSED) == "refused"
+    assert not Cancellation.REFUSED

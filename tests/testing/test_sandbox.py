@@ -328,7 +328,7 @@ def test_tags_are_given_as_to_an_engine() -> None:
         durable.enqueue(monthly, 0, execution_id="queued", tags={"by": "enqueue"})
 
         def by(one: str) -> dict[str, str]:
-            return durable.ask(lambda engine: engine._settings.store.load_tags(one))  # noqa: SLF001
+            return durable.ask(lambda engine: engine._settings.store.load_tags(one))
 
         assert [by(one)["by"] for one in ("ran", "started", "queued")] == [
             "run",

@@ -55,8 +55,8 @@ class Acts:
             stops in trouble before it begins, and can be cancelled.
 
         The other arguments are as for `enqueue`. Raises ValueError for a type or version that is
-        not known, and names the nearest type; ExecutionConflictError and SerializationError as
-        `enqueue` does. Nothing is written then.
+        not known, and names the nearest type; ExecutionConflictError, SerializationError and, if
+        this engine has the workflow, TypeError as `enqueue` does. Nothing is written then.
         """
         opened = self._working()
         timing = starting.timing(opened.clock.now(), delay=delay, priority=priority, ttl=ttl)
@@ -83,8 +83,8 @@ class Acts:
 
         by: who asks, for the audit log; by default the user that this process runs as.
 
-        Returns what was done, a truth value: ASKED, a worker undoes and ends it; ENDED, it is
-        CANCELLED already; REFUSED, which is false, if it is finished, failing, or being cancelled
+        Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
+        ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
         already. An execution ends at once if no worker has it and it has not begun, or if it is
         blocked or in trouble and its records have nothing to undo. A blocked one with something to
         undo is unblocked; its function does not continue. To undo one in trouble, a worker needs
