@@ -801,6 +801,15 @@ from workflow_executions
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
+-- name: load_stopped(workflow_execution_ids)
+-- Which of some executions (a JSON array of ids) are blocked or in trouble.
+-- :workflow_execution_ids text
+select workflow_execution_id
+from workflow_executions
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
+    and (blocked_reason is not null or trouble is not null);
+
 -- name: load_ids_to_prune(workflow_id, status, created_from, before, batch_size)
 -- The next finished executions of one workflow, in one status, that were begun and
 -- last changed before a time. They come in the order of the index, from the time at

@@ -12,11 +12,35 @@ from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.places import StepName
-from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
+from durable_workflow_sqlite.errors import (
+    ErrorClassNotFoundError,
+    ExecutionConflictError,
+    NonDeterminismError,
+    SerializationError,
+)
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 
 GOING_ON: Final = ("PENDING", "RUNNING", "SUSPENDED")
 OVER: Final = tuple(sorted(TERMINAL_STATUSES))
+
+
+_UNFIT: Final = tuple(
+    kind.__qualname__ for kind in (NonDeterminismError, SerializationError, ErrorClassNotFoundError)
+)
+
+
+def needs_code_that_fits(trouble: str | None) -> bool:
+    """Whether nobody can undo an execution before there is code that fits its records."""
+    return trouble is not None and trouble.partition(":")[0] in _UNFIT
+
+
+def how_to_undo(file: Path, execution_id: str) -> str:
+    """What lets an execution be undone whose code does not fit its records."""
+    retry = command("retry", file, execution_id, "--from")
+    return (
+        "undoing needs code that fits the records: run the old code, or forget what does not fit"
+        f" with {retry} STEP, where STEP is the first recorded step that differs"
+    )
 
 
 def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Deed:
@@ -54,13 +78,16 @@ def cancel(file: Path, *, by: str | None = None) -> Deed:
                 )
             case Cancellation.REFUSED:
                 pass
-        status = (await engine.load(execution_id)).status
+        found = await engine.load(execution_id)
+        status = found.status
         if status.is_terminal:
             why = f"it is {status} already"
         elif status is ExecutionStatus.COMPENSATING:
             why = "it is undoing what it did already"
             if was_blocked:
                 why += f", and is blocked; `{command('unblock', file, execution_id)}` lets it go on"
+        elif needs_code_that_fits(found.trouble):
+            why = f"it was asked to already; {how_to_undo(file, execution_id)}"
         else:
             why = "it was asked to already; it ends when a worker hears of it"
         raise ExecutionConflictError(

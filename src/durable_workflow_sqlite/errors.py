@@ -223,7 +223,8 @@ class WorkflowCodeError(DurableWorkflowError):
     """A workflow function raised an error that tells of a mistake in its code, not in its work.
 
     No step raised it. The execution is left as it is: nothing is undone. It continues with mended
-    code. `error_type` is the `module:name` of the error, which is the `__cause__` of this one.
+    code. `error_type` is the `module:name` of the error, which is the `__cause__` of this one. If
+    a worker of another engine met it, both are None.
     """
 
     def __init__(

@@ -176,6 +176,10 @@ class CheckpointStore(Protocol):
         """The statuses of executions; unknown executions are left out."""
         ...
 
+    async def load_stopped(self, workflow_execution_ids: Iterable[str]) -> set[str]:
+        """Which of some executions are blocked or in trouble."""
+        ...
+
     # Who works
 
     async def join(

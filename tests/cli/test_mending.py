@@ -133,3 +133,26 @@ def test_a_blocked_order_is_cancelled_without_a_worker(file: Path) -> None:
     assert "and unblocked it" in run("cancel", file, "order-WAIT-1").stdout
     assert acts(file, "order-WAIT-1") == [["cancel", '{"unblocked":"it died"}']]
     assert lines("list", file, "--blocked") == []
+
+
+def test_a_cancel_that_no_code_fits_says_what_undoing_needs(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as dba, dba:
+        dba.execute(
+            "update workflow_executions set trouble = 'NonDeterminismError: it differs'"
+            " where workflow_execution_id = 'order-WAIT-1'"
+        )
+        dba.execute(  # so that there is something to undo
+            "update step_checkpoints set compensate_ref = 'refund'"
+            " where workflow_execution_id = 'order-WAIT-1' and kind = 'STEP'"
+        )
+
+    def seen() -> str:
+        return on_terminal("show", file, "order-WAIT-1", columns=400)[1].replace("\n", " ")
+
+    assert "(undoing needs code that fits the records, too)" in seen()
+    assert lines("cancel", file, "order-WAIT-1")
+    assert "a worker can undo it only with code that fits the records" in seen()
+    back = f"run the old code, or forget what does not fit with durable-workflow retry {file}"
+    assert f"to let it be undone: undoing needs code that fits the records: {back}" in seen()
+    assert "to give it up" not in seen()
+    assert back in refusal("cancel", file, "order-WAIT-1")

@@ -35,7 +35,7 @@ from durable_workflow_sqlite import (
 )
 from tests.lives import Journal, die, live_and_die, until_over
 
-DAY = timedelta(days=1)
+DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
 
 
 @asynccontextmanager
@@ -63,6 +63,12 @@ async def refused(
     for word in words:
         assert word in str(caught.value)
     assert await contents(store) == before
+
+
+async def until_waiting(store: SqliteCheckpointStore, execution_id: str) -> None:
+    async with asyncio.timeout(10):
+        while not await store.load_open_waits(execution_id, "approved"):
+            await asyncio.sleep(0.005)
 
 
 async def details(store: SqliteCheckpointStore, execution_id: str = "one") -> dict[str, Any]:
@@ -368,6 +374,119 @@ def test_what_cannot_run_again_from_a_step_is_refused(file: Path, journal: Journ
                 await engine.retry("waits", from_step="first")
 
     asyncio.run(life())
+
+
+@pytest.mark.parametrize("worker", [True, False], ids=["by a worker", "at once"])
+def test_a_cancelled_one_goes_on_from_the_wait_that_was_open(
+    file: Path, journal: Journal, worker: bool
+) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        await ctx.step("pay", journal.note, "pay")
+        await asyncio.gather(ctx.branch("a").sleep("rest", MOMENT), ctx.branch("b").step("b", int))
+        return str(await ctx.wait_signal("approved", timeout=DAY))
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store):
+            handle = await engine.start(order, execution_id="one")
+            await until_waiting(store, "one")
+            if worker:
+                assert await handle.cancel() is Cancellation.ASKED
+                await until_over(engine, "one")
+        if not worker:
+            execute(file, "update workflow_executions set trouble = 'Gone: why'")
+            async with opened(file) as (client, _):
+                assert await client.cancel("one") is Cancellation.ENDED
+        async with opened(file, order) as (engine, store):
+            before = await store.load_checkpoints("one")
+            (wait,) = [one for one in before if one.step_name == "approved"]
+            assert wait.status is StepStatus.FAILED
+            await engine.retry("one", from_step="approved")
+            after = await store.load_checkpoints("one")
+            assert [one for one in after if one.step_name != "approved"] == [
+                one for one in before if one.step_name != "approved"
+            ]
+            (again,) = [one for one in after if one.step_name == "approved"]
+            assert (again.status, again.due_at) == (StepStatus.INTENT, wait.due_at)
+            (timer,) = await store.load_pending_timers()
+            assert timer.fire_at == wait.due_at
+            assert (await details(store))["open_again"] == ["signal 'approved' (index 1)"]
+            await engine.send_signal("one", "approved", "kim")
+            assert await engine.handle("one").result() == "kim"
+
+    asyncio.run(life())
+    assert journal.lines == ["pay"]
+
+
+def test_a_failed_one_goes_on_from_an_open_wait_only_where_nothing_is_undone_or_failed(
+    file: Path, journal: Journal
+) -> None:
+    is_mended, is_waiting = False, asyncio.Event()
+
+    @workflow
+    async def raises(ctx: WorkflowContext) -> str:
+        waiting = asyncio.ensure_future(ctx.branch("a").wait_signal("approved"))
+        await ctx.branch("b").step("pay", pay)
+        if not is_mended:
+            raise ValueError("no")
+        return str(await waiting)
+
+    async def pay() -> None:
+        await is_waiting.wait()
+        journal.note("pay")
+
+    async def fail() -> None:
+        await is_waiting.wait()
+        raise ValueError("no")
+
+    @workflow
+    async def fails(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            ctx.branch("a").wait_signal("approved"), ctx.branch("b").step("fail", fail)
+        )
+
+    @workflow
+    async def undone(ctx: WorkflowContext) -> None:
+        await ctx.step("pay", journal.note, "pay", compensate=lambda _: None)
+        await ctx.wait_signal("approved")
+
+    @workflow
+    async def slow(ctx: WorkflowContext) -> None:
+        await ctx.step("forever", asyncio.Event().wait, on_cancel="stop")
+
+    async def life() -> None:
+        nonlocal is_mended
+        async with opened(file) as (engine, store):
+            for one in (raises, fails):
+                await engine.start(one, execution_id=one.name)
+                await until_waiting(store, one.name)
+                is_waiting.set()
+                assert await until_over(engine, one.name) == [ExecutionStatus.FAILED]
+                is_waiting.clear()
+            await engine.start(undone, execution_id="undone")
+            await until_waiting(store, "undone")
+            await engine.start(slow, execution_id="slow")
+            async with asyncio.timeout(10):
+                while not await store.load_checkpoints("slow"):
+                    await asyncio.sleep(0.005)
+            for two in (undone, slow):
+                await engine.cancel(two.name)
+                await until_over(engine, two.name)
+            for id_, step, words in (
+                ("fails", "approved", "step 'fail' (index 0 of branch 'b') failed it"),
+                ("undone", "approved", "is undone"),
+                ("slow", "forever", "has no outcome: it was cut off"),
+            ):
+                with pytest.raises(ExecutionConflictError) as caught:
+                    await engine.retry(id_, from_step=step)
+                assert words in str(caught.value)
+            is_mended = True
+            await engine.retry("raises", from_step="approved")
+            await engine.send_signal("raises", "approved", "kim")
+            assert await engine.handle("raises").result() == "kim"
+
+    asyncio.run(life())
+    assert journal.lines == ["pay", "pay"]
 
 
 def test_one_in_trouble_goes_back_to_where_the_new_code_fits(file: Path, journal: Journal) -> None:
@@ -803,7 +922,10 @@ def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) -> Non
                 (lambda: start("job", [1], version=3), "no version 3; there are 1, 2"),
                 (lambda: start("job", "text"), "must be a list"),
                 (lambda: start("job", [object()]), "cannot be written"),
-                (lambda: worker.enqueue_named("job", ["one", "two"]), "does not fit"),
+                (
+                    lambda: worker.enqueue_named("job", ["one", "two"]),
+                    "does not take these arguments",
+                ),
                 (lambda: worker.enqueue_named("job", ["one"]), "cannot be read as int"),
             ):
                 with pytest.raises((ValueError, TypeError, SerializationError), match=message):
@@ -860,3 +982,54 @@ def test_a_rerun_is_a_new_execution_with_all_that_the_old_one_was_started_with(
                 assert await again.result() == 8
 
     asyncio.run(life())
+
+
+def test_what_is_refused_says_what_to_do_instead(file: Path) -> None:
+    @workflow
+    async def waits(ctx: WorkflowContext) -> None:
+        await ctx.sleep("rest", MOMENT)
+        await ctx.branch("x").step("pay", lambda: 1)
+        await ctx.wait_signal("approved")
+
+    async def says(act: Callable[[], Awaitable[object]], *words: str) -> None:
+        with pytest.raises((ExecutionConflictError, ValueError, SerializationError)) as caught:
+            await act()
+        for word in words:
+            assert word in str(caught.value)
+
+    async def life() -> None:
+        async with opened(file, waits) as (engine, store):
+            await engine.start(waits, execution_id="one")
+            await until_waiting(store, "one")
+            await says(lambda: engine.resolve("one", "approved", 1), "Send it that signal")
+            await says(lambda: engine.resolve("one", "rest", 1), "runs in this engine")
+            await says(
+                lambda: engine.resolve("one", "rest", object()),
+                "the value cannot be written as JSON: an object cannot",
+            )
+        async with opened(file) as (client, store):
+            await says(lambda: client.resolve("one", "rest", 5), "is over", "takes no value")
+            await says(
+                lambda: client.resolve("one", "x/pay", 5),
+                "did you mean ('x', 'pay'), in a command pay --branch x?",
+            )
+            await says(
+                lambda: client.resolve("one", "pax", 5),
+                "did you mean 'pay'?; it has recorded 'pay', 'approved', 'rest'",
+            )
+        async with opened(file, waits) as (engine, store):
+            assert await engine.cancel("one") is Cancellation.ASKED
+            await until_over(engine, "one")
+            await says(lambda: engine.retry("one"), "is CANCELLED", "from_step", "rerun")
+            await engine.start(waits, execution_id="two")
+            await engine.send_signal("two", "approved")
+            await until_over(engine, "two")
+            await says(lambda: engine.retry("two"), "is COMPLETED", "rerun")
+
+    asyncio.run(life())
+
+
+def test_what_a_cancel_did_can_be_printed() -> None:
+    assert [f"{one}" for one in Cancellation] == ["asked", "ended", "refused"]
+    assert str(Cancellation.REFUSED) == "refused"
+    assert not Cancellation.REFUSED

@@ -122,6 +122,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "load_next_signals": lambda: store.load_next_signals("waits", ["go"]),
         "load_signals_after": lambda: store.load_signals_after(None),
         "load_statuses": lambda: store.load_statuses(["waits"]),
+        "load_stopped": lambda: store.load_stopped(["waits"]),
         "create_execution": lambda: store.create_execution(WORKFLOW, execution),
         "enqueue_execution": lambda: store.enqueue_execution(WORKFLOW, queued),
         "claim_execution": lambda: store.claim_execution("waits"),

@@ -544,7 +544,7 @@ UNANNOTATED: list[tuple[Any, str]] = [
     ([float("inf")], r"JSON has no number inf at \[0\]"),
     (Base(name="kim"), "a Base comes back as a dict"),
     ("\ud800", "surrogates not allowed"),
-    (Opaque(), "a Opaque cannot be written"),
+    (Opaque(), "an Opaque cannot be written"),
 ]
 
 MISFITS: list[tuple[Any, Any, str]] = [

@@ -177,6 +177,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_signals_after(None)
             await store.load_signals_after(0)
             await store.load_statuses(["e"])
+            await store.load_stopped(["e"])
             await store.enqueue_execution(WORKFLOW, new_execution("g", available_at=NOON))
             await store.load_next_available_at([("order", 1)])
             await store.claim_available([("order", 1)], 9)

@@ -319,3 +319,19 @@ def test_two_sandboxes_know_nothing_of_each_other() -> None:
     with Sandbox() as one, Sandbox(start_at=datetime(2020, 1, 1, tzinfo=UTC)) as other:
         assert one.run(monthly, 1) == other.run(monthly, 1) == 1
         assert (one.now.year, other.now.year) == (2030, 2020)
+
+
+def test_tags_are_given_as_to_an_engine() -> None:
+    with Sandbox() as durable:
+        durable.run(monthly, 0, execution_id="ran", tags={"by": "run"})
+        durable.start(monthly, 0, execution_id="started", tags={"by": "start"})
+        durable.enqueue(monthly, 0, execution_id="queued", tags={"by": "enqueue"})
+
+        def by(one: str) -> dict[str, str]:
+            return durable.ask(lambda engine: engine._settings.store.load_tags(one))
+
+        assert [by(one)["by"] for one in ("ran", "started", "queued")] == [
+            "run",
+            "start",
+            "enqueue",
+        ]

@@ -68,6 +68,7 @@ class CheckpointStore:
     load_open_waits = blocking(Behind.load_open_waits)
     load_signals_after = blocking(Behind.load_signals_after)
     load_statuses = blocking(Behind.load_statuses)
+    load_stopped = blocking(Behind.load_stopped)
     create_execution = blocking(Behind.create_execution)
     enqueue_execution = blocking(Behind.enqueue_execution)
     claim_execution = blocking(Behind.claim_execution)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from durable_workflow_sqlite import deeds
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
 from durable_workflow_sqlite.store.inspection import (
@@ -122,13 +123,19 @@ def _no_worker(file: Path) -> Text:
     )
 
 
+def _is_to_cancel(details: ExecutionDetails) -> bool:
+    return any(
+        one.signal_name == CANCEL_SIGNAL and one.status == "PENDING" for one in details.signals
+    )
+
+
 def hint(details: ExecutionDetails, file: Path) -> str | None:
     """What one could do about it."""
     summary = details.summary
     if details.problems and summary.status not in TERMINAL_STATUSES:
         return (
             "to let it go on: mend what cannot be read, by hand (`doctor` says how a time is"
-            " written), and start workers anew"
+            " written), and restart the workers"
         )
     if details.is_not_undone:
         return (
@@ -149,13 +156,18 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         resolve = output.command("resolve", file, summary.id)
         return f"{again}; if its step took effect, say what it returned: {resolve} STEP JSON"
     if summary.trouble is not None:
-        go_on = "to let it go on: start workers anew, with code that fits what is recorded"
+        if _is_to_cancel(details) and deeds.needs_code_that_fits(summary.trouble):
+            return f"to let it be undone: {deeds.how_to_undo(file, summary.id)}"
+        go_on = "to let it go on: restart the workers, with code that fits what is recorded"
         if summary.trouble.startswith(UNREADABLE_RESULT):
             resolve = output.command("resolve", file, summary.id)
             go_on += f", or say what the step returned: {resolve} STEP JSON"
         if summary.status == "COMPENSATING":
             return go_on
-        return f"{go_on}; to give it up: {output.command('cancel', file, summary.id)}"
+        give_up = f"{go_on}; to give it up: {output.command('cancel', file, summary.id)}"
+        if details.steps and deeds.needs_code_that_fits(summary.trouble):
+            give_up += " (undoing needs code that fits the records, too)"
+        return give_up
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
         return f"to let it go on: {output.command('signal', file, summary.id, name)} [JSON]"
@@ -241,8 +253,12 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
         facts.append(("blocked", Text(output.printable(summary.blocked_reason), "bold red")))
     elif summary.waiting_for is not None:
         facts.append(("waits for", standing(summary, now)))
-    if any(one.signal_name == CANCEL_SIGNAL and one.status == "PENDING" for one in details.signals):
-        facts.append(("asked", "to cancel; no worker has heard of it yet"))
+    if _is_to_cancel(details):
+        is_unfit = deeds.needs_code_that_fits(summary.trouble)
+        what = "a worker can undo it only with code that fits the records"
+        facts.append(
+            ("asked", f"to cancel; {what if is_unfit else 'no worker has heard of it yet'}")
+        )
     if details.claim is not None:
         state = "alive" if details.claim.is_alive else "DEAD: a living worker takes it over"
         facts.append(("worker", f"{details.claim.worker or details.claim.worker_id}, {state}"))

@@ -177,7 +177,7 @@ def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
             return await pages.message(request, "No such page", _NOTHING, status=404)
         run = runs.get(form.get("run", ""))
         if run is None or run.act != act.name:
-            # Forgotten, since the dashboard was started anew, or it belongs to another process.
+            # Forgotten, since the dashboard was restarted, or it belongs to another process.
             filters = Filters.of(QueryParams(parse_qsl(form.get("filters", ""))))
             words = "This page was too old: the executions were looked up again. Confirm it anew."
             return await confirmation(request, act, filters, wrong=words, status=409)
@@ -202,7 +202,7 @@ def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
         run = runs.get(request.query_params.get("id", ""))
         if run is None or not run.is_begun:
             words = (
-                "It is unknown here: the dashboard was started anew since, or another process of it"
+                "It is unknown here: the dashboard was restarted since, or another process of it"
                 " runs it. What was done stands at the executions, under “What people did”."
             )
             return await pages.message(request, "No such run", words, status=404)

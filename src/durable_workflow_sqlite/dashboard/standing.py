@@ -64,7 +64,7 @@ def standing(
         )
     if trouble is not None:
         what = "is undone" if status is ExecutionStatus.COMPENSATING else "goes on"
-        lines = [f"It {what} when workers are started anew that no longer meet this:"]
+        lines = [f"It {what} when the workers are restarted and no longer meet this:"]
         words = "In trouble: its worker left it as it is"
         return Standing("DOUBT", words, lines=lines, error=trouble, is_trouble=True)
     if status is ExecutionStatus.PENDING and not rows:

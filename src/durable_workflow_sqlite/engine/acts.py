@@ -55,8 +55,8 @@ class Acts:
             stops in trouble before it begins, and can be cancelled.
 
         The other arguments are as for `enqueue`. Raises ValueError for a type or version that is
-        not known, and names the nearest type; ExecutionConflictError and SerializationError as
-        `enqueue` does. Nothing is written then.
+        not known, and names the nearest type; ExecutionConflictError, SerializationError and, if
+        this engine has the workflow, TypeError as `enqueue` does. Nothing is written then.
         """
         opened = self._working()
         timing = starting.timing(opened.clock.now(), delay=delay, priority=priority, ttl=ttl)
@@ -83,11 +83,12 @@ class Acts:
 
         by: who asks, for the audit log; by default the user that this process runs as.
 
-        Returns what was done, a truth value: ASKED, a worker undoes and ends it; ENDED, it is
-        CANCELLED already; REFUSED, which is false, if it is finished, failing, or being cancelled
+        Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
+        ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
         already. An execution ends at once if no worker has it and it has not begun, or if it is
         blocked or in trouble and its records have nothing to undo. A blocked one with something to
-        undo is unblocked; its function does not continue.
+        undo is unblocked; its function does not continue. To undo one in trouble, a worker needs
+        code that fits what is recorded: the old code, or `retry` from the first step that differs.
 
         The request is stored, so it is kept if this process ends. An execution that runs in another
         process may still end before it gets the request. Raises ExecutionNotFoundError.
@@ -126,8 +127,10 @@ class Acts:
         sent and not taken before the end may be taken now.
 
         from_step: a step, sleep or wait that has its outcome, to run it again and all that came
-            after it: its name, or `(branch, name)` or `(branch, name, index)` where the name
-            occurs several times. For an execution that is FAILED, CANCELLED, blocked or in trouble.
+            after it; of one that is over, also a sleep or wait that was open then: it is open
+            again, and all that was recorded stays. Its name, or `(branch, name)` or
+            `(branch, name, index)` where the name occurs several times. For an execution
+            that is FAILED, CANCELLED, blocked or in trouble.
             All that was recorded from that outcome on is forgotten, in one transaction; the audit
             log names it. A step that was not over by then begins anew, with all of its attempts,
             and with the same idempotency key. A wait that was open by then is open again, until

@@ -39,6 +39,7 @@ async def enqueue_named(
     text = serialization.to_json(list(args), f"the input of workflow {workflow_type!r}")
     definition = await _known(opened, workflow_type, version)
     if (code := opened.registry.find(workflow_type, definition.version)) is not None:
+        code.check_arguments(args)
         code.decode_input(text)  # raises for what it does not take
     record = starting.queued_record(definition, text, execution_id, timing)
     await starting.enqueue(opened, definition, record, tags)

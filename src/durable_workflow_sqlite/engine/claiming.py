@@ -78,6 +78,10 @@ class Claims:
         """Whether it is a suspect, and code of another one runs."""
         return self._slots.has_suspect and record.recovery_count >= self._suspect_at
 
+    def holds(self, execution_id: str) -> bool:
+        """Whether it is claimed, and not launched yet or just being given back."""
+        return execution_id in self._held
+
     # To claim
 
     async def take_available(self, passed_over: Collection[str]) -> list[WorkflowClaim]:

@@ -24,9 +24,10 @@ def write_custom(value: object) -> Any:
         return model.model_dump(mode="json", by_alias=True, round_trip=True)
     if isinstance(value, PurePath | complex):
         return str(value)
+    name = type(value).__qualname__
+    article = "an" if name[0] in "aeiouAEIOU" else "a"
     raise TypeError(
-        f"a {type(value).__qualname__} cannot be written as JSON; {_ADVICE} serialize= and"
-        " deserialize="
+        f"{article} {name} cannot be written as JSON; {_ADVICE} serialize= and deserialize="
     )
 
 

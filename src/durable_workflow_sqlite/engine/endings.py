@@ -134,8 +134,8 @@ class Ending:
             calls = ", ".join(call.describe() for call in unawaited)
             forgotten = f". It had called {calls} without `await`: write `await` before the call"
         otherwise = (
-            f". If the execution shall fail with it, raise another class than {name}, or leave"
-            f" {name} out of `@workflow(stops_on=...)`"
+            ". If you want the execution to fail with this error, raise another class than"
+            f" {name}, or leave {name} out of `@workflow(stops_on=...)`"
         )
         trouble = WorkflowCodeError(
             f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}"

@@ -215,6 +215,7 @@ class DurableEngine(Acts):
         ttl: how long the execution may take; then it is compensated and FAILED.
         guarantee: who takes it over if this process dies; see `WorkflowGuarantee`.
         tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
+            An execution that has this id already keeps its old tags.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input,
         SerializationError for input that would not come back as it is, or such a type of the

@@ -47,11 +47,15 @@ class Forgotten(msgspec.Struct, frozen=True):
 
 
 class _Cut(msgspec.Struct, frozen=True):
-    """The step, and the number and the time of its outcome."""
+    """The step, and the number and the time of its outcome.
+
+    is_open: whether it is a wait that had none when the execution ended.
+    """
 
     place: Place
     event: int
     at: datetime
+    is_open: bool = False
 
     def is_after(self, last: StepCheckpoint) -> bool:
         """Whether a step was over before."""
@@ -65,10 +69,9 @@ class _Cut(msgspec.Struct, frozen=True):
         has_timed_out = last.status is StepStatus.FAILED and last.event is not None
         return (
             last.kind is not StepKind.STEP
-            and place != self.place
             and not has_timed_out
             and last.started_at is not None
-            and last.started_at < self.at
+            and (self.is_open if place == self.place else last.started_at < self.at)
         )
 
 
@@ -87,7 +90,7 @@ def forget_from(
     for other, one in history.steps():
         last = one.last
         assert last is not None
-        if cut.is_after(last):
+        if cut.is_after(last) and not (cut.is_open and other == place):
             kept.append(one)
             continue
         if last.kind is StepKind.SIGNAL and last.status is StepStatus.COMPLETED:
@@ -124,20 +127,32 @@ def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistor
     execution_id, last = seen.execution.workflow_execution_id, first.last
     assert last is not None
     name = in_words(last)
-    if last.event is None or last.completed_at is None:
+    heard = seen.execution.last_event
+    is_over = seen.execution.status.is_terminal
+    if is_over and last.event is None and last.kind is not StepKind.STEP:
+        # All that the function heard before its end stays.
+        end = history.last_event if heard is None else heard
+        at = last.completed_at or seen.execution.updated_at
+        cut = _Cut(place, end + 1, at, is_open=True)
+    elif last.event is not None and last.completed_at is not None:
+        cut = _Cut(place, last.event, last.completed_at)
+    else:
         raise refused(
             execution_id,
-            f"cannot be run again from {name}, which has no outcome yet: an execution goes on from"
-            " such a step by itself. Name a step that has completed or failed",
+            f"cannot be run again from {name}, which has no outcome"
+            + (
+                ": it was cut off. Name a step that has completed or failed, or a wait"
+                if is_over
+                else " yet: an execution goes on from such a step by itself. Name a step that has"
+                " completed or failed"
+            ),
         )
-    cut = _Cut(place, last.event, last.completed_at)
     if missing := missing_events(one for one in history.events if (one.event or 0) < cut.event):
         raise refused(
             execution_id,
             f"cannot be run again from {name}: event {missing[0]} before it is missing, so what is"
             " recorded may not be all. `durable-workflow doctor` says more; a rerun starts anew",
         )
-    heard = seen.execution.last_event
     failed = what_failed(seen.execution, seen.checkpoints)
     if failed is not None and failed.event is not None and failed.event < cut.event:
         raise refused(
@@ -145,7 +160,7 @@ def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistor
             f"cannot be run again from {name}: {in_words(failed)} failed it, before that step had"
             " its outcome. Run it again from that one",
         )
-    if heard is not None and heard < cut.event:
+    if heard is not None and heard < cut.event and not cut.is_open:
         raise refused(
             execution_id,
             f"cannot be run again from {name}: its workflow function had ended before that step"

@@ -27,9 +27,10 @@ TIMERS: Final = "$timers"
 """The branch of the timers of a workflow function's event loop: `asyncio.sleep`, `timeout`."""
 
 HOW_TO_MEND: Final = (
-    "Run it with the code that it was started with, or give changed code a new version. If the code"
-    " has not changed, it goes by the time, by chance or by the order of a set: use ctx.now(),"
-    " ctx.random(), sorted()."
+    "Run it with the code that it was started with, or give changed code a new version; or"
+    " forget what does not fit with `retry --from` the first recorded step that differs. If the"
+    " code has not changed, it depends on the time, on random numbers or on the order of a set: use"
+    " ctx.now(), ctx.random(), sorted()."
 )
 """What to do where the code does not fit its records."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -66,6 +67,8 @@ class Intake:
         self._something_to_do = asyncio.Event()
         self._taking = asyncio.Lock()
         self._is_closed = False
+        self._resuming: Counter[str] = Counter()
+        """How many callers want an execution to be taken on at once."""
         suspect_at = max(1, max_recoveries // 2)
         self._claims = Claims(environment, registry, max_concurrent, suspect_at, self.look)
         self._left_alone = LeftAlone(
@@ -111,6 +114,14 @@ class Intake:
     async def resume(self, record: WorkflowExecution) -> None:
         """Take on one execution now, room or not, if that can be done here."""
         execution_id = record.workflow_execution_id
+        self._resuming[execution_id] += 1
+        try:
+            await self._resume(record, execution_id)
+        finally:
+            self._resuming[execution_id] -= 1
+            self._resuming += Counter()  # without those that nobody wants any more
+
+    async def _resume(self, record: WorkflowExecution, execution_id: str) -> None:
         self._left_alone.forget(execution_id)
         await self._left_alone.until_let_go(execution_id)
         if self._is_closed or await self._launching.definition_of(record.workflow_id) is None:
@@ -169,6 +180,19 @@ class Intake:
     def takes_on(self, execution_id: str) -> bool:
         """Whether this worker takes an execution on once it is due and in nobody's hands."""
         return self._claims.room > 0 and self.why_left(execution_id) is None
+
+    async def is_to_try(self, record: WorkflowExecution) -> bool:
+        """Whether this worker takes on one that was left as it is, without being told."""
+        execution_id = record.workflow_execution_id
+        if self._resuming[execution_id] or self._claims.holds(execution_id):
+            return True
+        if await self._launching.definition_of(record.workflow_id) is None:
+            return False
+        if self.why_left(execution_id) is not None:
+            return False
+        if execution_id in self._claims.due_in_foreground():
+            return True
+        return record.available_at is not None and record.available_at <= self._clock.now()
 
     def due_in_foreground(self) -> list[str]:
         """The FOREGROUND_ONLY ones that this worker is to take on now, and has not yet."""

@@ -100,6 +100,7 @@ class News:
                         self.changed(execution_id)
                     self._intake.look()
                     await self._look_at_the_awaited()  # another engine may use the same store
+                    await self._look_at_the_stopped()
                 trouble.is_over()
             except Exception as error:  # noqa: BLE001 - whatever the store raises
                 if isinstance(error, StoreError) and not error.may_pass:
@@ -120,3 +121,9 @@ class News:
             for execution_id, (known, _) in list(self._awaited.items()):
                 if statuses.get(execution_id) is not known:
                     self.changed(execution_id)
+
+    async def _look_at_the_stopped(self) -> None:
+        """Whoever waits hears of a worker that left it as it is: the status does not tell that."""
+        if self._awaited:
+            for execution_id in await self._store.load_stopped(self._awaited):
+                self.changed(execution_id)

@@ -9,7 +9,7 @@ from typing import Any
 from durable_workflow_sqlite.engine import results
 from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.outcome import Outcome
-from durable_workflow_sqlite.records import WorkflowExecution
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, WorkflowExecution
 
 
 async def states(opened: Opened, execution_id: str) -> AsyncGenerator[WorkflowExecution, None]:
@@ -58,5 +58,16 @@ async def result_of(opened: Opened, execution_id: str, result_type: Any) -> Any:
             raise trouble
         if state.blocked_reason is not None:
             raise results.blocked(state)
+        if state.trouble is not None and not await _is_tried_again(opened, state):
+            raise results.left_as_it_is(state)
         await opened.news.change_of(execution_id, state.status)
         opened.check_open()
+
+
+async def _is_tried_again(opened: Opened, state: WorkflowExecution) -> bool:
+    """Whether this worker takes it on now, or nobody has heard since that it is to be cancelled."""
+    execution_id = state.workflow_execution_id
+    if await opened.intake.is_to_try(state) or execution_id in opened.executions:
+        return True
+    requests = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
+    return any(one.created_at >= state.updated_at for one in requests)

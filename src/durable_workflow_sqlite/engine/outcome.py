@@ -17,7 +17,7 @@ Interruption = WorkflowCancelledError | WorkflowExpiredError
 
 
 class Cancellation(StrEnum):
-    """What `cancel` did. REFUSED is false where it is asked for as a truth value, the others true.
+    """The result of `cancel`; it is false only for REFUSED.
 
     ASKED: a worker undoes what the execution did, and ends it. ENDED: it is CANCELLED already: it
     had not begun, or there was nothing to undo and no worker was needed. REFUSED: nothing was done,
@@ -27,6 +27,12 @@ class Cancellation(StrEnum):
     ASKED = "asked"
     ENDED = "ended"
     REFUSED = ""
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
 
 
 class Outcome(msgspec.Struct, frozen=True):

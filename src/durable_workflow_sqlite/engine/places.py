@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import Final
 
@@ -51,10 +52,27 @@ def find_step(execution_id: str, history: History, step: StepName) -> tuple[Plac
             " say which, by its branch or its index"
         )
     where = "" if isinstance(step, str) else " there"
-    names = {one.last.step_name for _, one in recorded if one.last is not None}
-    raise ValueError(
-        f"execution {execution_id!r} has recorded no step {name!r}{where}"
-        f"{nearest(name, names - {name})}"
+    names = {(place[0], one.last.step_name) for place, one in recorded if one.last is not None}
+    branch, slash, rest = name.rpartition("/")
+    if slash and isinstance(step, str) and (branch, rest) in names:
+        hint = f"; did you mean ({branch!r}, {rest!r}), in a command {rest} --branch {branch}?"
+    else:
+        hint = _recorded(name, {one for _, one in names})
+    raise ValueError(f"execution {execution_id!r} has recorded no step {name!r}{where}{hint}")
+
+
+def _recorded(name: str, names: set[str]) -> str:
+    """What is recorded instead, the nearest first."""
+    if not names:
+        return "; it has recorded none"
+    by_likeness = sorted(
+        names, key=lambda one: (-difflib.SequenceMatcher(None, name, one).ratio(), one)
+    )
+    more = len(names) - NAMED_AT_MOST
+    listed = ", ".join(map(repr, by_likeness[:NAMED_AT_MOST]))
+    return (
+        f"{nearest(name, names - {name})}; it has recorded {listed}"
+        f"{f', and {more} more' if more > 0 else ''}"
     )
 
 

@@ -113,10 +113,14 @@ def _read_outcome(
                 call.value = call.decode(checkpoint.output_data)
             except SerializationError as error:
                 # The record is right and the code has changed: nothing of it is its fault.
-                error.workflow_execution_id = execution_id
-                error.step_name = call.name
-                error.branch, error.step_index = call.place
-                raise
+                raise SerializationError(
+                    f"{error}. Give the function its old return type, or say with `resolve` what"
+                    " the step returned",
+                    workflow_execution_id=execution_id,
+                    step_name=call.name,
+                    branch=call.place[0],
+                    step_index=call.place[1],
+                ) from error.__cause__
         else:
             call.error = error_of(execution_id, call, checkpoint, codec, (body.module,))
     elif isinstance(call, WaitCall):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import msgspec
@@ -19,7 +20,7 @@ from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.places import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.reopening import what_failed
 from durable_workflow_sqlite.engine.wait_records import timer_of
-from durable_workflow_sqlite.errors import SerializationError
+from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
 from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
@@ -40,7 +41,9 @@ async def resolve(
 ) -> None:
     """See `DurableEngine.resolve`."""
     check_step(step)
-    text = serialization.to_json(value, "the value that the step returned")
+    text = serialization.to_json(value, "the value")
+    if execution_id in opened.executions:
+        await _check_needs_no_signal(opened, execution_id, step)
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         record = seen.execution
@@ -70,6 +73,22 @@ async def resolve(
     await opened.intake.resume(after)
 
 
+async def _check_needs_no_signal(opened: Opened, execution_id: str, step: StepName) -> None:
+    """Say of a wait what it needs, and not that this engine has the execution."""
+    history = History(await opened.store.load_checkpoints(execution_id), [])
+    with suppress(ValueError):
+        last = find_step(execution_id, history, step)[1].last
+        if last is not None and last.kind is StepKind.SIGNAL and last.status is StepStatus.INTENT:
+            raise _needs_a_signal(execution_id, last, "")
+
+
+def _needs_a_signal(execution_id: str, wait: StepCheckpoint, when: str) -> ExecutionConflictError:
+    return refused(
+        execution_id,
+        f"has not taken the value: {in_words(wait)} waits for a signal. Send it that signal{when}",
+    )
+
+
 def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[AuditEntry]) -> str:
     """How the step stands, in words. Raises ExecutionConflictError if nobody can resolve it."""
     record, last = seen.execution, step.last
@@ -79,11 +98,8 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
     if status in (ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED):
         raise refused(execution_id, f"is {status}: nothing waits for {name} any more")
     if last.kind is StepKind.SIGNAL:
-        raise refused(
-            execution_id,
-            f"has not taken the value: {name} waits for a signal. Send it that signal"
-            + (" after a retry" if status is ExecutionStatus.FAILED else ""),
-        )
+        when = " after a retry" if status is ExecutionStatus.FAILED else ""
+        raise _needs_a_signal(execution_id, last, when)
     if status is ExecutionStatus.FAILED and any(one.attempt == 0 for one in seen.checkpoints):
         raise refused(
             execution_id,
@@ -106,11 +122,13 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
         was = "unreadable"
     if was:
         return was
+    if last.kind is StepKind.SLEEP and last.status is StepStatus.COMPLETED:
+        raise refused(execution_id, f"needs no value: {name} is over, and a sleep takes no value")
     raise refused(
         execution_id,
         f"needs no value for {name}, which is {last.status}: its workflow function has heard of"
-        " that, or was cancelled there. Only a step that failed its execution, is in doubt, in a"
-        " back-off, or cannot be read has its value set",
+        " that, or was cancelled there. You can resolve only a step that failed the execution,"
+        " is in doubt, waits for its next attempt, or whose result cannot be read",
     )
 
 

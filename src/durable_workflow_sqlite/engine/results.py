@@ -8,11 +8,20 @@ from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.failures import error_type, in_words
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.errors import (
+    DurableWorkflowError,
+    ErrorClassNotFoundError,
     ExecutionBlockedError,
     ExecutionNotFoundError,
+    NonDeterminismError,
+    NonDeterministicCallError,
+    SerializationError,
+    StepNotAwaitedError,
+    StoreCorruptError,
     WorkflowCancelledError,
+    WorkflowCodeError,
     WorkflowExpiredError,
     WorkflowFailedError,
+    WorkflowStuckError,
 )
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
 
@@ -58,6 +67,30 @@ def blocked(state: WorkflowExecution) -> ExecutionBlockedError:
         workflow_execution_id=execution_id,
         reason=state.blocked_reason,
     )
+
+
+_WHY_LEFT: Final[dict[str, type[DurableWorkflowError]]] = {
+    kind.__qualname__: kind
+    for kind in (
+        ErrorClassNotFoundError,
+        NonDeterminismError,
+        NonDeterministicCallError,
+        SerializationError,
+        StepNotAwaitedError,
+        StoreCorruptError,
+        WorkflowStuckError,
+    )
+}
+
+
+def left_as_it_is(state: WorkflowExecution) -> DurableWorkflowError:
+    """The error because of which a worker, maybe in another process, left an execution."""
+    trouble = state.trouble or ""
+    name, _, text = trouble.partition(": ")
+    kind = _WHY_LEFT.get(name, WorkflowCodeError)
+    if name != kind.__qualname__ or not text:
+        text = trouble
+    return kind(text, workflow_execution_id=state.workflow_execution_id)
 
 
 def not_found(execution_id: str) -> ExecutionNotFoundError:

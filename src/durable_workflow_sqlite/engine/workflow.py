@@ -126,13 +126,17 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
             return str(error)
         return ""
 
+    def check_arguments(self, args: Sequence[object]) -> None:
+        """Raise TypeError if there are too few or too many for the function."""
+        if misfit := self._misfit(args):
+            raise TypeError(f"workflow {self.name!r} does not take these arguments: {misfit}")
+
     def encode_input(self, args: tuple[Any, ...]) -> str:
         """The arguments as JSON text. Raises TypeError if the function does not take them.
 
         Raises SerializationError for one that would not come back as it is.
         """
-        if misfit := self._misfit(args):
-            raise TypeError(f"workflow {self.name!r} does not take these arguments: {misfit}")
+        self.check_arguments(args)
         assert self._are_parameters_checked
         return f"[{','.join(map(self._encode_one, range(len(args)), args))}]"
 
@@ -212,8 +216,8 @@ def workflow(
     stops_on: the classes of errors that tell of a mistake in the code. If the function itself
         raises one, and no step did, the execution is left as it is, with `WorkflowCodeError`:
         nothing is undone, and it continues with mended code. `CODE_ERRORS` by default;
-        `(*CODE_ERRORS, ValueError)` adds a class. With `()` only what this library raises at a
-        wrong call, or for a result that cannot be stored, does so.
+        `(*CODE_ERRORS, ValueError)` adds a class. With `()`, only errors of this library (a
+        wrong call, a result that cannot be stored) stop the execution.
 
     The other parameters are the input. They are stored as JSON and come back as the types that
     their annotations name; so does the result.

@@ -192,7 +192,7 @@ def _rows(inspector: Inspector) -> Iterator[Finding]:
             check="rows",
             message="; ".join(unreadable[:SHOWN]) + (f"; and {more} more" if more > 0 else ""),
             hint="workers leave these alone: mend the columns by hand (a time is"
-            " 2030-01-01T00:00:00.000000Z), then start the workers anew",
+            " 2030-01-01T00:00:00.000000Z), then restart the workers",
         )
     else:
         yield Finding(
@@ -210,7 +210,7 @@ def _history(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
             check="history",
             message=_some(certain),
             hint="rows of step_checkpoints were deleted or edited by hand: workers leave these"
-            " executions as they are; restore the rows, or a backup, then start the workers anew",
+            " executions as they are; restore the rows, or a backup, then restart the workers",
         )
     if numbers:
         yield Finding(
@@ -325,7 +325,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
                 for one in overview.in_trouble
             ),
             hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
-            " then start the workers anew",
+            " then restart the workers",
             details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
         )
     suspects, suspects_total = inspector.taken_over(SUSPECT_AT, limit=SHOWN)

@@ -40,6 +40,15 @@ def load_statuses(
     return statuses
 
 
+def load_stopped(
+    connection: sqlite3.Connection, queries: Queries, workflow_execution_ids: list[str]
+) -> set[str]:
+    found = queries.load_stopped(
+        connection, workflow_execution_ids=json_array(workflow_execution_ids)
+    )
+    return {row.workflow_execution_id for row in found}
+
+
 def not_found(workflow_execution_id: str, consequence: str = "") -> ExecutionNotFoundError:
     return ExecutionNotFoundError(
         f"no execution has the id {workflow_execution_id!r}" + (consequence and f"; {consequence}"),

@@ -1524,6 +1524,12 @@ class Queries(Protocol):
         """How some executions stand (a JSON array of ids), without their data."""
         ...
 
+    def load_stopped(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+    ) -> list[LoadUnregisteredRow]:
+        """Which of some executions (a JSON array of ids) are blocked or in trouble."""
+        ...
+
     def load_ids_to_prune(
         self,
         connection: sqlite3.Connection,
@@ -1887,6 +1893,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_at_work": LoadAtWorkRow,
     "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
+    "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
     "load_pending_signals": WorkflowSignalRow,

@@ -409,15 +409,23 @@ class Queue:
             return executions.not_found(workflow_execution_id)
         if found.status is ExecutionStatus.FAILED:
             why = (
-                "was compensated: all that its steps did is undone; start it anew under another id"
+                "was compensated: all that its steps did is undone; start it anew with a rerun,"
+                " under another id"
             )
+        elif found.status is ExecutionStatus.CANCELLED:
+            why = (
+                "is CANCELLED: name a step, and it runs again from there (from_step, in a command"
+                " --from); or start it anew with a rerun"
+            )
+        elif found.status is ExecutionStatus.COMPLETED:
+            why = "is COMPLETED: only one that FAILED can be run again; start it anew with a rerun"
         else:
             why = f"is {found.status}: only one that FAILED can be run again"
             if found.trouble is not None:
                 kind = found.trouble.partition(":")[0]
                 why += (
                     f". Its worker left it as it is, because of a {kind}; once that is mended,"
-                    " workers that are started anew take it on by themselves"
+                    " restarted workers take it on by themselves"
                 )
         return ExecutionConflictError(
             f"execution {workflow_execution_id!r} {why}",

@@ -53,7 +53,12 @@ from durable_workflow_sqlite.store.connection import (
     open_connection,
     wait_for_locks,
 )
-from durable_workflow_sqlite.store.executions import finished, load_execution, load_statuses
+from durable_workflow_sqlite.store.executions import (
+    finished,
+    load_execution,
+    load_statuses,
+    load_stopped,
+)
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.mending import Mending
@@ -696,6 +701,10 @@ class SqliteCheckpointStore(CheckpointStore):
     ) -> dict[str, ExecutionStatus]:
         ids = list(workflow_execution_ids)
         return await self._commit.read(lambda: load_statuses(self._connection, self._queries, ids))
+
+    async def load_stopped(self, workflow_execution_ids: Iterable[str]) -> set[str]:
+        ids = list(workflow_execution_ids)
+        return await self._commit.read(lambda: load_stopped(self._connection, self._queries, ids))
 
     # What people did
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
@@ -85,12 +85,13 @@ class Sandbox(Plannable):
         execution_id: str | None = None,
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        tags: Mapping[str, str] | None = None,
     ) -> R:
         """`start`, then `result`: let time pass until the execution has ended."""
         __tracebackhide__ = True
         return self._call(
             self._sandbox.run(
-                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
+                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
             )
         )
 
@@ -101,11 +102,12 @@ class Sandbox(Plannable):
         execution_id: str | None = None,
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        tags: Mapping[str, str] | None = None,
     ) -> SandboxExecution[R]:
         """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         execution = self._call(
             self._sandbox.start(
-                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
+                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
             )
         )
         return SandboxExecution(self, execution.execution_id, workflow.result_type)
@@ -118,6 +120,7 @@ class Sandbox(Plannable):
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> SandboxExecution[R]:
         """As `engine.enqueue`; the default ids are as in `start`."""
         execution = self._call(
@@ -128,6 +131,7 @@ class Sandbox(Plannable):
                 delay=delay,
                 priority=priority,
                 ttl=ttl,
+                tags=tags,
             )
         )
         return SandboxExecution(self, execution.execution_id, workflow.result_type)

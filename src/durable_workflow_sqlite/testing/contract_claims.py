@@ -90,6 +90,17 @@ class ClaimsContract(StoreContract):
         assert await store.load_statuses(wanted) == {status: status for status in ExecutionStatus}
         assert await store.load_statuses([]) == {}
 
+    @over_a_store
+    async def test_those_that_are_blocked_or_in_trouble_are_found(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save_execution(new_execution("blocked", blocked_reason="killed its workers"))
+        await store.save_execution(new_execution("troubled", trouble="TypeError: why"))
+        await store.save_execution(new_execution("fine"))
+        wanted = ["blocked", "troubled", "fine", "unknown"]
+        assert await store.load_stopped(wanted) == {"blocked", "troubled"}
+        assert await store.load_stopped([]) == set()
+
     # Claims
 
     @over_a_store

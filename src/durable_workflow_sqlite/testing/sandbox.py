@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, TypeVarTuple
@@ -86,11 +86,12 @@ class AsyncSandbox(Story):
         execution_id: str | None = None,
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        tags: Mapping[str, str] | None = None,
     ) -> R:
         """`start`, then `result`: let time pass until the execution has ended."""
         __tracebackhide__ = True
         execution = await self.start(
-            workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
+            workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
         )
         return await execution.result()
 
@@ -101,13 +102,14 @@ class AsyncSandbox(Story):
         execution_id: str | None = None,
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        tags: Mapping[str, str] | None = None,
     ) -> AsyncSandboxExecution[R]:
         """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         self._workflows[workflow.name, workflow.version] = workflow
         execution_id = execution_id or self._new_id(workflow)
         await self.ask(
             lambda engine: engine.start(
-                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee
+                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
             )
         )
         return AsyncSandboxExecution(self, execution_id, workflow.result_type)
@@ -120,6 +122,7 @@ class AsyncSandbox(Story):
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> AsyncSandboxExecution[R]:
         """As `engine.enqueue`; the default ids are as in `start`."""
         if self._workflows.get((workflow.name, workflow.version)) is not workflow:
@@ -133,6 +136,7 @@ class AsyncSandbox(Story):
                 delay=delay,
                 priority=priority,
                 ttl=ttl,
+                tags=tags,
             )
         )
         return AsyncSandboxExecution(self, execution_id, workflow.result_type)
