@@ -68,7 +68,7 @@ class Pages:
             "visible_lines": partial(text.visible, keep_lines=True),
             "payload": text.payload,
             "duration": text.duration,
-            "of_seconds": lambda seconds: text.duration(timedelta(seconds=seconds)),
+            "of_seconds": _of_seconds,
             "exactly": text.exactly,
             "shortly": text.shortly,
             "size": text.size,
@@ -132,6 +132,10 @@ def prefix(request: Request) -> str:
 def to_page(request: Request, place: str) -> Response:
     """Go on with another page, after a form."""
     return RedirectResponse(quote(prefix(request)) + place, status_code=303)
+
+
+def _of_seconds(seconds: float) -> str:
+    return text.duration(timedelta(seconds=seconds))
 
 
 def _ago(time: datetime) -> str:
