@@ -27,10 +27,10 @@ def kills() -> Iterator[Kill]:
 
 
 def second_kills(first: Kill) -> Iterator[Kill]:
-    """In the full campaign every death of the recovery, else a few, others for each first one."""
+    """In the full campaign every death of the recovery, else one after every other commit."""
     if FULL:
         yield from kills()
-    else:
+    elif first.commit % 2:
         yield Kill(first.commit * 7 % 5 + 1, not first.is_before)
 
 

@@ -17,8 +17,8 @@ from tests.dart_file import write_dart_file
 from tests.lives import die, live_and_die
 from tests.migrations.content import content, migrate_to
 
-AT_EACH = 1 if "DURABLE_CRASH_FULL" in os.environ else 4
-"""In full, a kill at every statement; else at every fourth, from one that the seed says."""
+AT_EACH = 1 if "DURABLE_CRASH_FULL" in os.environ else 6
+"""In full, a kill at every statement; else at every sixth, from one that the seed says."""
 
 
 def write_empty_file(file: Path) -> None:

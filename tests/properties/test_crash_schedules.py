@@ -28,7 +28,7 @@ from tests.properties.simulation import (
 )
 
 PARTS = 8
-SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "2400"))
+SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "1600"))
 A_FEW = 50
 TO_FIND_A_PLANT = 2000
 
