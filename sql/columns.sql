@@ -79,8 +79,8 @@
 -- acknowledged_at        when a person said that this step, which was cut off, is dealt
 --                        with
 -- worker_number          the worker that began it; of a compensation, its last try. It
---                        stays when the row of the worker is deleted; null if an older
---                        version wrote it
+--                        stays when the row of the worker is deleted. Null if no worker
+--                        began it (a person has resolved it), or an older version wrote it
 
 -- workflow_timers: a durable deadline, of a sleep or of a wait for a signal.
 --
@@ -96,8 +96,8 @@
 --
 -- workflow_signal_id     gives the order of arrival
 -- workflow_execution_id  to whom it was sent
--- signal_name            its name; $cancel asks the execution to cancel, and $mended, which is
---                        DELIVERED, tells workers that somebody has mended it
+-- signal_name            its name; $cancel asks the execution to cancel; $mended tells
+--                        workers that somebody has mended it, and is DELIVERED at once
 -- payload                its data, as JSON; null is the same as 'null'
 -- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
 --                        taken it; EXPIRED: the execution ended before that; REFUSED: its

@@ -253,7 +253,11 @@ begin
         and guarantee = 'BEST_EFFORT_BACKGROUND'
         and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and blocked_reason is null
-        and (available_at is null or available_at > new.created_at)
+        and (
+            available_at is null
+            or available_at
+            > min(new.created_at, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+        )
         and (
             status != 'PENDING'
             or available_at is null

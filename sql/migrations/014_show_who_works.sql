@@ -99,8 +99,9 @@ where
         )
     );
 
--- Each execution in a row, as before; with how long it was in the queue until a worker
--- first took it on, and how long ago that was.
+-- Each execution in a row: since when it has its status, its current step, what it waits
+-- for and until when, what went wrong the last time, how many steps are not undone, how
+-- long it was in the queue until a worker first took it on, and how long ago that was.
 
 drop view if exists workflow_overview;
 
@@ -271,7 +272,7 @@ left join step_checkpoints as step
         )
     );
 
--- Every attempt of every step, as before; with the worker that began it.
+-- Every attempt of every step, with the worker that began it.
 
 drop view if exists workflow_timeline;
 
@@ -485,7 +486,8 @@ select
 from counted
 where unfinished_since is not null;
 
--- What a step did that should be undone, and is not, as before.
+-- What a step did that should be undone, and is not: its compensation failed, and its
+-- policy allows no other attempt. `durable-workflow retry` runs it again.
 
 drop view if exists workflow_not_undone;
 
@@ -521,7 +523,8 @@ where
     compensation.attempt < 1
     and compensation.status = 'FAILED';
 
--- What is being undone, and has failed to be so far, as before.
+-- Compensations that have failed so far, and are tried again: since when, why, and when
+-- the next try is.
 
 drop view if exists workflow_undoing;
 
@@ -561,7 +564,8 @@ where
     and compensation.status = 'INTENT'
     and compensation.error_type is not null;
 
--- Steps that have begun and not ended, and those that were cut off, as before.
+-- Steps that have begun and not ended, and those that were cut off: they may have taken
+-- effect or not. Those that a person has dealt with are left out.
 
 drop view if exists workflow_in_doubt;
 
@@ -639,7 +643,7 @@ left join workflows as workflow
 left join workflow_claims as claim
     on execution.workflow_execution_id = claim.workflow_execution_id;
 
--- What workers left as it is, as before.
+-- Executions that workers left as they are, why, and since when.
 
 drop view if exists workflow_in_trouble;
 
@@ -660,7 +664,7 @@ where
     execution.trouble is not null
     and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- Executions that workers leave alone until an operator does something, as before.
+-- Executions that workers leave alone until somebody unblocks them.
 
 drop view if exists workflow_blocked;
 
@@ -681,7 +685,7 @@ where
     execution.blocked_reason is not null
     and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- Deadlines of sleeps and waits that are still to come, or to be noticed, as before.
+-- Deadlines of sleeps and waits that are still to come, or to be noticed.
 
 drop view if exists workflow_due_timers;
 
@@ -701,7 +705,7 @@ left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where timer.status = 'PENDING';
 
--- How many executions of each workflow began and ended in each hour, as before.
+-- How many executions of each workflow began and ended in each hour.
 
 drop view if exists workflow_throughput;
 

@@ -454,10 +454,10 @@ limit :row_limit;
 -- name: match_rows(workflow_execution_ids, changed_from, changed_before, step_name, error_text, inputs, tags)
 -- Which of some executions (a JSON array of ids) last changed in a span of time, are at
 -- a step, or failed there, have a text in their error, some tags (a JSON object), and
--- some values in their input. Of
--- an input, a JSON array of arguments, :inputs asks for each value by its path in an
--- argument that is an object, or by the position of the argument. A text is compared as
--- it is; a number, true, false and null as they stand in JSON.
+-- some values in their input. Of an input, a JSON array of arguments, :inputs asks for
+-- each value by its path in an argument that is an object, or by the position of the
+-- argument. A text is compared as it is; a number, true, false and null as they stand
+-- in JSON.
 -- @sort: the steps of one execution
 -- :workflow_execution_ids text
 -- :changed_from text

@@ -787,10 +787,10 @@ class Queries(Protocol):
     ) -> list[MatchRowsRow]:
         """Which of some executions (a JSON array of ids) last changed in a span of time, are at
         a step, or failed there, have a text in their error, some tags (a JSON object), and
-        some values in their input. Of
-        an input, a JSON array of arguments, :inputs asks for each value by its path in an
-        argument that is an object, or by the position of the argument. A text is compared as
-        it is; a number, true, false and null as they stand in JSON.
+        some values in their input. Of an input, a JSON array of arguments, :inputs asks for
+        each value by its path in an argument that is an object, or by the position of the
+        argument. A text is compared as it is; a number, true, false and null as they stand
+        in JSON.
         """
         ...
 
