@@ -88,8 +88,8 @@ async def rerun(
         for one in await _log_of(opened, execution_id):
             if one.act == RERUN and (one.details or "").startswith('{"as":'):
                 raise ExecutionConflictError(
-                    f"execution {execution_id!r} was started once more already, by {one.actor}:"
-                    f" {one.details}; nothing was started. To start it again, name its id",
+                    f"execution {execution_id!r} was started once more already, by {one.actor}"
+                    f" ({one.details}); nothing was started. To start it again, name its id",
                     workflow_execution_id=execution_id,
                 )
     tags = await opened.store.load_tags(execution_id)
