@@ -28,11 +28,13 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be done
 
 Branch = Annotated[
     str | None,
-    typer.Option("--branch", metavar="KEY", help="of the step, where its name occurs elsewhere"),
+    typer.Option(
+        "--branch", metavar="KEY", help="of the step, if other branches have the name, too"
+    ),
 ]
 Index = Annotated[
     int | None,
-    typer.Option("--index", min=0, help="of the step, where its name occurs several times there"),
+    typer.Option("--index", min=0, help="of the step, if its branch has the name several times"),
 ]
 
 
@@ -236,7 +238,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         ] = None,
         execution_id: Annotated[
             str | None,
-            typer.Option("--id", metavar="ID", help="that you choose: then this can be repeated"),
+            typer.Option(
+                "--id", metavar="ID", help="an id that you choose: you can then repeat the command"
+            ),
         ] = None,
         tags: Annotated[
             list[str] | None,
@@ -283,9 +287,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
 
     @on_database(
         application,
-        text="Go on as if a step had returned a value: one that failed its execution, is in doubt"
-        " or in a back-off, or whose result cannot be read. Of a sleep, without JSON: it ends now."
-        " No worker may have the execution.",
+        text="Let an execution go on as if a step had returned a value. The step has failed the"
+        " execution, is in doubt or in a back-off, or its result cannot be read. A sleep takes no"
+        " JSON, and ends now. No worker may have the execution.",
     )
     def resolve(
         file: Path,

@@ -107,7 +107,8 @@ def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> 
             await engine.resolve(execution_id, step, value)
 
     asyncio.run(ask())
-    say(f"{execution_id} goes on as if {_name(step)} had returned that, when a worker takes it")
+    became = "had ended" if text is None else "had returned that"
+    say(f"when a worker takes {execution_id}, it goes on as if {_name(step)} {became}")
 
 
 def _name(step: StepName) -> str:

@@ -126,23 +126,23 @@ class Acts:
         failed, these run again, and nothing else; then it ends as it had ended. Signals that were
         sent and not taken before the end may be taken now.
 
-        from_step: a step, sleep or wait that has its outcome, to run it again and all that came
-            after it; of one that is over, also a sleep or wait that was open then: it is open
-            again, and all that was recorded stays. Its name, or `(branch, name)` or
-            `(branch, name, index)` where the name occurs several times. For an execution
-            that is FAILED, CANCELLED, blocked or in trouble.
+        from_step: a step, sleep or wait that has its outcome: it runs again, and all that came
+            after it. Its name, or `(branch, name)` or `(branch, name, index)` where the name
+            occurs several times. The execution must be FAILED, CANCELLED, blocked or in trouble.
             All that was recorded from that outcome on is forgotten, in one transaction; the audit
             log names it. A step that was not over by then begins anew, with all of its attempts,
             and with the same idempotency key. A wait that was open by then is open again, until
             the same deadline. The signals of waits that are forgotten can be taken again. Refused
             if what was undone would stay, or what stands would be done twice.
+            If the execution is over, you can also name a sleep or wait that was open at its end:
+            it is open again, and all that was recorded stays.
 
         by: as for `cancel`.
 
-        Raises ExecutionNotFoundError; ExecutionConflictError for an execution that is neither
-        FAILED nor blocked, that is undone to the end, that a worker has, or that cannot be run
-        again from that step; ValueError for a step that is not there, or is there several times.
-        Nothing is written then.
+        Raises ExecutionNotFoundError; ExecutionConflictError for an execution that a worker has;
+        without `from_step`, for one that is neither FAILED nor blocked, or is undone to the end;
+        with it, for one that cannot be run again from that step; ValueError for a step that is not
+        there, or is there several times. Nothing is written then.
         """
         opened = self._working()
         if from_step is None:
@@ -155,11 +155,11 @@ class Acts:
     ) -> None:
         """Let an execution go on as if a step had returned a value, without running it.
 
-        step: as `from_step` of `retry`. It has failed its execution (which is FAILED and was not
-            undone), or is in doubt or in a back-off, or its stored result cannot be read; also if
-            the execution is blocked, or in trouble. For a sleep, the sleep ends now.
+        step: named as `from_step` of `retry`. It has failed its execution (which is FAILED and was
+            not undone), or is in doubt or in a back-off, or its stored result cannot be read. The
+            execution may be blocked, or in trouble. A sleep ends now.
         value: stored as JSON, and read as the type of the step when the execution goes on. If it
-            does not fit, the execution stops in trouble, and you may resolve the step again. Of a
+            does not fit, the execution stops in trouble, and you may resolve the step again. For a
             sleep: None.
         by: as for `cancel`.
 
@@ -185,12 +185,12 @@ class Acts:
         It has the same priority and, from now on, as much time to live. The old one may be in any
         state, and stays as it is. The audit logs of both name the other.
 
-        new_id: of the new execution; by default a new UUID. once: refuse it if somebody has done
-            it before. by: as for `cancel`.
+        new_id: of the new execution; by default a new UUID. once: refuse it if somebody has started
+            the old one once more before. by: as for `cancel`.
 
-        A rerun can be repeated with the same `new_id`. Raises ExecutionNotFoundError, or
-        ExecutionConflictError if another execution has that id, or because of `once`. Nothing is
-        written then.
+        Without `once`, a rerun can be repeated with the same `new_id`. Raises
+        ExecutionNotFoundError, or ExecutionConflictError if another execution has that id, or
+        because of `once`. Nothing is written then.
         """
         return self.handle(
             await by_name.rerun(self._working(), execution_id, new_id, by, once=once)

@@ -61,12 +61,12 @@ async def _known(opened: Opened, workflow_type: str, version: int | None) -> Wor
         hint = nearest(workflow_type, names) or (
             "" if names else "; the file knows none: a worker or program must have run one first"
         )
-        raise ValueError(f"no workflow type {workflow_type!r}{hint}; nothing was started")
+        raise ValueError(f"nothing was started: no workflow type {workflow_type!r}{hint}")
     if version is not None and version not in versions:
         there = ", ".join(map(str, sorted(versions)))
         raise ValueError(
-            f"workflow {workflow_type!r} has no version {version}; there are {there}; nothing was"
-            " started"
+            f"nothing was started: workflow {workflow_type!r} has no version {version}; there are"
+            f" {there}"
         )
     return versions[max(versions) if version is None else version]
 
@@ -88,8 +88,8 @@ async def rerun(
         for one in await _log_of(opened, execution_id):
             if one.act == RERUN and (one.details or "").startswith('{"as":'):
                 raise ExecutionConflictError(
-                    f"execution {execution_id!r} was started once more already, by {one.actor}:"
-                    f" {one.details}; nothing was started. To start it again, name its id",
+                    f"execution {execution_id!r} was started once more already, by {one.actor}"
+                    f" ({one.details}); nothing was started. To start it again, name its id",
                     workflow_execution_id=execution_id,
                 )
     tags = await opened.store.load_tags(execution_id)
