@@ -13,11 +13,6 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from durable_workflow_sqlite import database
-
-command = database.command
-for_file = database.for_file
-
 Cell = str | int | datetime | Text | None
 
 UUID_LENGTH = 36
