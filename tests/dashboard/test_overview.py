@@ -184,6 +184,17 @@ def test_an_empty_file_has_an_overview(tmp_path: Path, visit: Open) -> None:
     assert health_of(page.text) == "nothing needs a person"
 
 
+def test_what_was_asked_before_something_was_done_is_not_kept(file: Path) -> None:
+    reader = Reader(file)
+
+    def ask() -> str:
+        reader.forget()  # somebody has done something meanwhile
+        return "before"
+
+    assert reader.kept("x", "version 1", ask) == "before"
+    assert reader.kept("x", "version 1", lambda: "after") == "after"
+
+
 def test_an_answer_that_costs_much_is_kept_for_longer(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from durable_workflow_sqlite.dashboard import text
-from durable_workflow_sqlite.dashboard.health import LOOKS, groups_of
+from durable_workflow_sqlite.dashboard.health import groups_of
 from durable_workflow_sqlite.dashboard.reading import Reader
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import ExecutionStatus
@@ -88,7 +88,6 @@ class Pages:
             "announce": "",
             "place": "",
             "navigation": NAVIGATION,
-            "kind_looks": {kind.value: look for kind, look in LOOKS.items()},
         }
         environment.globals.update(everywhere)
         for name in environment.list_templates(extensions=["html"]):
