@@ -92,10 +92,14 @@ class Reader:
     async def alarms(self) -> list[Alarm]:
         """What somebody should look at. Raises StoreError."""
         version = await self.version()
-        return await self.read(
-            lambda inspector: self.kept(
-                "alarms", version, lambda: alarms(inspector, datetime.now(UTC))
-            )
+
+        def look(inspector: Inspector) -> list[Alarm]:
+            return alarms(inspector, datetime.now(UTC), self.counts(inspector, version))
+
+        # The file is opened only if they are not kept: every page asks for them.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._readers, self.kept, "alarms", version, lambda: self._read(look)
         )
 
     async def close(self) -> None:
