@@ -240,6 +240,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Ev
         if count > 1:
             begun.set()
             await asyncio.to_thread(go_on.wait, 30)
+            go_on.set()  # if a test has forgotten it, the others need not wait, too
         await retry(engine, execution_id, **how)
 
     monkeypatch.setattr(DurableEngine, "retry", slow)

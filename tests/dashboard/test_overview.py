@@ -112,6 +112,14 @@ def test_every_page_has_the_line_about_health(address: str, visit: Open) -> None
     assert health_of(visit().get(address).text).startswith("info 2 failed")
 
 
+def test_alarms_that_cannot_be_read_are_no_sign_of_health(file: Path, visit: Open) -> None:
+    change(file, "drop view workflow_in_trouble")
+    page = visit().get("/execution?id=done")
+    assert page.status_code == 200
+    assert "error what needs a person cannot be read" in health_of(page.text)
+    assert "nothing needs a person" not in page.text
+
+
 def test_nothing_of_the_file_is_said_before_the_login(visit: Open) -> None:
     page = visit(token=TOKEN).get("/login").text
     assert 'id="health"' not in page
