@@ -113,7 +113,7 @@ def test_every_page_has_the_line_about_health(address: str, visit: Open) -> None
 
 
 def test_alarms_that_cannot_be_read_are_no_sign_of_health(file: Path, visit: Open) -> None:
-    change(file, "drop view workflow_in_trouble")
+    change(file, "drop view workflow_queue")
     page = visit().get("/execution?id=done")
     assert page.status_code == 200
     assert "error what needs a person cannot be read" in health_of(page.text)
