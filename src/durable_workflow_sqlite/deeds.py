@@ -18,7 +18,7 @@ from durable_workflow_sqlite.errors import (
     NonDeterminismError,
     SerializationError,
 )
-from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus, check_identifier
 
 GOING_ON: Final = ("PENDING", "RUNNING", "SUSPENDED")
 OVER: Final = tuple(sorted(TERMINAL_STATUSES))
@@ -44,7 +44,11 @@ def how_to_undo(file: Path, execution_id: str) -> str:
 
 
 def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Deed:
-    """Send a signal. has_payload: whether somebody gave `value`, or it stands for nothing."""
+    """Send a signal. has_payload: whether somebody gave `value`, or it stands for nothing.
+
+    Raises ValueError for what is no name.
+    """
+    check_identifier("a signal's name", name)
 
     async def send(engine: DurableEngine, execution_id: str) -> str:
         try:

@@ -112,6 +112,14 @@ def test_every_page_has_the_line_about_health(address: str, visit: Open) -> None
     assert health_of(visit().get(address).text).startswith("info 2 failed")
 
 
+def test_alarms_that_cannot_be_read_are_no_sign_of_health(file: Path, visit: Open) -> None:
+    change(file, "drop view workflow_queue")
+    page = visit().get("/execution?id=done")
+    assert page.status_code == 200
+    assert "error what needs a person cannot be read" in health_of(page.text)
+    assert "nothing needs a person" not in page.text
+
+
 def test_nothing_of_the_file_is_said_before_the_login(visit: Open) -> None:
     page = visit(token=TOKEN).get("/login").text
     assert 'id="health"' not in page
@@ -182,6 +190,17 @@ def test_an_empty_file_has_an_overview(tmp_path: Path, visit: Open) -> None:
     assert page.status_code == 200
     assert "Nothing failed" in page.text
     assert health_of(page.text) == "nothing needs a person"
+
+
+def test_what_was_asked_before_something_was_done_is_not_kept(file: Path) -> None:
+    reader = Reader(file)
+
+    def ask() -> str:
+        reader.forget()  # somebody has done something meanwhile
+        return "before"
+
+    assert reader.kept("x", "version 1", ask) == "before"
+    assert reader.kept("x", "version 1", lambda: "after") == "after"
 
 
 def test_an_answer_that_costs_much_is_kept_for_longer(

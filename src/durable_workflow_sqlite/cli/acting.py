@@ -9,7 +9,8 @@ from durable_workflow_sqlite import deeds
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli.bulk import FROM_PIPE, How, perform
 from durable_workflow_sqlite.cli.mending import json_of
-from durable_workflow_sqlite.cli.output import WrongUsageError, command, say
+from durable_workflow_sqlite.cli.output import WrongUsageError, say
+from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.places import StepName
 from durable_workflow_sqlite.store.inspection import Inspector
 

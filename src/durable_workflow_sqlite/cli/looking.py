@@ -15,6 +15,7 @@ from rich.text import Text
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output, staff, timeline
 from durable_workflow_sqlite.cli import problems as problem_groups
+from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import checkup
@@ -221,7 +222,7 @@ def _execution(inspector: Inspector, execution_id: str) -> ExecutionDetails:
     hint = (
         f"there is {near[0].id}"
         if near
-        else f"find it with `{output.command('list', inspector.path)} --id PREFIX`"
+        else f"find it with `{command('list', inspector.path)} --id PREFIX`"
     )
     raise ExecutionNotFoundError(
         f"no execution has the id {execution_id!r}; {hint}", workflow_execution_id=execution_id
@@ -254,7 +255,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
     if found.queues:
         parts += ["", staff.queue_table(found.staff, now)]
     for one in sorted({one.status for one in counts} - _ORDER.keys()):
-        which = output.printable(output.command("list", file, "--status", one))
+        which = output.printable(command("list", file, "--status", one))
         parts += [
             "",
             Text(f"no worker knows the status {output.printable(one)}: {which}", "bold red"),

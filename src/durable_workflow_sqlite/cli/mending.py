@@ -12,7 +12,8 @@ import msgspec
 from durable_workflow_sqlite import deeds
 from durable_workflow_sqlite.choosing import Chosen, tags_of
 from durable_workflow_sqlite.cli.bulk import FROM_PIPE, How, perform
-from durable_workflow_sqlite.cli.output import WrongUsageError, command, say
+from durable_workflow_sqlite.cli.output import WrongUsageError, say
+from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.places import StepName

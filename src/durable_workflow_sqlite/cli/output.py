@@ -13,11 +13,6 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from durable_workflow_sqlite import database
-
-command = database.command
-for_file = database.for_file
-
 Cell = str | int | datetime | Text | None
 
 UUID_LENGTH = 36
@@ -74,18 +69,19 @@ def write_table(
 def make_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str = "none"
 ) -> Group | Text:
+    """A table with a title. Where no column has a name, the first one names the rows."""
     cells = [list(row) for row in rows]
     if not cells:
         return Text(f"{title}: {empty}")
-    table = Table(box=None, pad_edge=False, show_header=any(columns))
+    has_head = any(columns)
+    table = Table(box=None, pad_edge=False, show_header=has_head)
     shown = [list(map(_shown, row)) for row in cells]
     for number, column in enumerate(columns):
         table.add_column(
             Text(printable(column), "dim"),  # it may be the file's
             overflow="fold",
-            # What must stay in one line is given its room; the others share the rest. Where
-            # columns have no names, the first one names the rows.
-            no_wrap=any(row[number].no_wrap for row in shown) if any(columns) else number == 0,
+            # What must stay in one line is given its room; the others share the rest.
+            no_wrap=any(row[number].no_wrap for row in shown) if has_head else number == 0,
         )
     for row in shown:
         table.add_row(*row)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from durable_workflow_sqlite.choosing import options_of
 from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.store.inspection import beginning
 from durable_workflow_sqlite.store.problems import Problem
 
@@ -67,4 +68,4 @@ def as_lines(problems: Sequence[Problem]) -> Iterator[list[output.Cell]]:
 def command_of(problem: Problem, file: Path) -> str:
     """What to do about a problem once its cause is gone; or, for trouble, how to see it all."""
     name = "retry" if problem.problem == "FAILED" else "list"
-    return output.command(name, file, *options_of(problem))
+    return command(name, file, *options_of(problem))

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.database import for_file
 from durable_workflow_sqlite.store.findings import Finding
 from durable_workflow_sqlite.store.reading_workers import QueueState, Staff, WorkerState
 from durable_workflow_sqlite.store.worker_checkup import lives, staff_findings
@@ -69,7 +70,7 @@ def warnings(staff: Staff, file: Path, now: datetime) -> Iterator[RenderableType
         yield ""
         yield Text(output.printable(finding.message), "bold red")
         if finding.hint is not None:
-            yield Text(output.printable(output.for_file(finding.hint, file)), "italic")
+            yield Text(output.printable(for_file(finding.hint, file)), "italic")
 
 
 def found(staff: Staff, now: datetime) -> list[Finding]:
@@ -115,7 +116,7 @@ def status_lines(staff: Staff, file: Path, now: datetime) -> Iterator[list[outpu
     for one in staff.queues:
         yield ["queue", *_queue_cells(one)]
     for finding in found(staff, now):
-        hint = None if finding.hint is None else output.for_file(finding.hint, file)
+        hint = None if finding.hint is None else for_file(finding.hint, file)
         yield ["warning", finding.check, finding.message, hint]
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from durable_workflow_sqlite import deeds
 from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
 from durable_workflow_sqlite.store.inspection import (
     ExecutionDetails,
@@ -116,7 +117,7 @@ def page(
 
 
 def _no_worker(file: Path) -> Text:
-    start = output.printable(output.command("worker", file, "--app"))
+    start = output.printable(command("worker", file, "--app"))
     return Text.assemble(
         ("no worker lives, so nothing goes on", "bold red"),
         f"; start one: {start} MODULE:NAME",
@@ -139,38 +140,38 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         )
     if details.is_not_undone:
         return (
-            f"to undo the rest: {output.command('retry', file, summary.id)}; if that was done by"
-            f" hand: {output.command('acknowledge', file, summary.id)}"
+            f"to undo the rest: {command('retry', file, summary.id)}; if that was done by"
+            f" hand: {command('acknowledge', file, summary.id)}"
         )
     if summary.blocked_reason is not None or summary.status == "FAILED":
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return (
                 "it was compensated; to start it anew:"
-                f" {output.command('rerun', file, summary.id)}; to run it again from a step before"
-                f" what was undone: {output.command('retry', file, summary.id, '--from')} STEP"
+                f" {command('rerun', file, summary.id)}; to run it again from a step before"
+                f" what was undone: {command('retry', file, summary.id, '--from')} STEP"
             )
-        again = f"to run it from its failed step: {output.command('retry', file, summary.id)}"
+        again = f"to run it from its failed step: {command('retry', file, summary.id)}"
         if summary.blocked_reason is None:
             return again
-        resolve = output.command("resolve", file, summary.id)
+        resolve = command("resolve", file, summary.id)
         return f"{again}; if its step took effect, say what it returned: {resolve} STEP JSON"
     if summary.trouble is not None:
         if _is_to_cancel(details) and deeds.needs_code_that_fits(summary.trouble):
             return f"to let it be undone: {deeds.how_to_undo(file, summary.id)}"
         go_on = "to let it go on: restart the workers, with code that fits what is recorded"
         if summary.trouble.startswith(UNREADABLE_RESULT):
-            resolve = output.command("resolve", file, summary.id)
+            resolve = command("resolve", file, summary.id)
             go_on += f", or say what the step returned: {resolve} STEP JSON"
         if summary.status == "COMPENSATING":
             return go_on
-        give_up = f"{go_on}; to give it up: {output.command('cancel', file, summary.id)}"
+        give_up = f"{go_on}; to give it up: {command('cancel', file, summary.id)}"
         if details.steps and deeds.needs_code_that_fits(summary.trouble):
             give_up += " (undoing needs code that fits the records, too)"
         return give_up
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
-        return f"to let it go on: {output.command('signal', file, summary.id, name)} [JSON]"
+        return f"to let it go on: {command('signal', file, summary.id, name)} [JSON]"
     return None
 
 

@@ -18,6 +18,7 @@ from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.cli.bulk import How, Said, collect, is_wanted
 from durable_workflow_sqlite.cli.progress import progress
 from durable_workflow_sqlite.dashboard import serve
+from durable_workflow_sqlite.database import command, for_file
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
 from durable_workflow_sqlite.store import backup as copying
@@ -107,7 +108,7 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
 
     deleted = asyncio.run(delete())  # also workers that are dead for long
     if total:
-        output.say(f"deleted {deleted}; `{output.command('vacuum', file)}` gives their room back")
+        output.say(f"deleted {deleted}; `{command('vacuum', file)}` gives their room back")
 
 
 def backup(file: Path, path: Path) -> None:
@@ -158,7 +159,7 @@ def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only:
 
 
 def _write(finding: Finding, file: Path) -> None:
-    hint = None if finding.hint is None else output.for_file(finding.hint, file)
+    hint = None if finding.hint is None else for_file(finding.hint, file)
     if not output.is_terminal():
         output.write_lines([[finding.level, finding.check, finding.message, hint]])
         return

@@ -26,8 +26,11 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
 
-class _RefusedError(Exception):
-    """The form cannot be done as it is; the message says why."""
+class Done(NamedTuple):
+    """What was done. word: a key of `SAYS`. execution_id: which one to show."""
+
+    word: str
+    execution_id: str
 
 
 class Action(NamedTuple):
@@ -38,12 +41,11 @@ class Action(NamedTuple):
     explanation: str
     keep: str
     do_it: str
-    run: Callable[[DurableEngine, dict[str, str], str], Awaitable[str]]
-    """Takes who asks for it, too. Gives the word for what was done, a key of DONE; the form then
-    has the id of the execution to show."""
+    run: Callable[[DurableEngine, dict[str, str], str], Awaitable[Done]]
+    """Takes who asks for it, too. Raises ValueError for a form that cannot be done as it is."""
 
 
-DONE: Final = {
+SAYS: Final = {
     "signalled": "The signal is stored; it is kept until the workflow waits for it.",
     "cancelling": "The request to cancel is stored; the next worker that has the execution obeys.",
     "not_cancelled": "There was nothing to cancel: it is finished, or being undone already.",
@@ -101,7 +103,7 @@ def _doing(
             return await pages.message(request, "No such execution", str(error), status=404)
         except StoreError:
             raise
-        except (_RefusedError, DurableWorkflowError, ValueError) as error:
+        except (DurableWorkflowError, ValueError) as error:
             status = 409 if isinstance(error, ExecutionConflictError) else 422
             return await _confirmation(
                 pages,
@@ -112,7 +114,8 @@ def _doing(
                 wrong=str(error),
                 status=status,
             )
-        return to_page(request, f"/execution?id={quote(form['id'], safe='')}&done={done}")
+        shown = quote(done.execution_id, safe="")
+        return to_page(request, f"/execution?id={shown}&done={done.word}")
 
     return do
 
@@ -150,45 +153,44 @@ def who(request: Request) -> str:
     return "dashboard" if request.client is None else f"dashboard, from {request.client.host}"
 
 
-async def _signal(engine: DurableEngine, form: dict[str, str], _: str) -> str:
-    await engine.send_signal(form["id"], form.get("name", ""), _value(form, "payload"))
-    return "signalled"
+async def _signal(engine: DurableEngine, form: dict[str, str], _: str) -> Done:
+    await engine.send_signal(form["id"], form.get("name", ""), json_in(form, "payload"))
+    return Done("signalled", form["id"])
 
 
-def _value(form: dict[str, str], what: str) -> msgspec.Raw | None:
+def json_in(form: dict[str, str], what: str) -> msgspec.Raw | None:
+    """What the field `payload` holds; null if that is blank. Raises ValueError for no JSON."""
     try:
         return payloads.from_text(form.get("payload", "").strip() or "null")
     except ValueError as error:
-        raise _RefusedError(f"The {what} is not JSON: {error}. Write text in quotes.") from None
+        raise ValueError(f"The {what} is not JSON: {error}. Write text in quotes.") from None
 
 
-async def _cancel(engine: DurableEngine, form: dict[str, str], by: str) -> str:
-    return _CANCELLED[await engine.cancel(form["id"], by=by)]
+async def _cancel(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
+    return Done(_CANCELLED[await engine.cancel(form["id"], by=by)], form["id"])
 
 
-async def _rerun(engine: DurableEngine, form: dict[str, str], by: str) -> str:
-    handle = await engine.rerun(form["id"], by=by)
-    form["id"] = handle.execution_id
-    return "started"
+async def _rerun(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
+    return Done("started", (await engine.rerun(form["id"], by=by)).execution_id)
 
 
-async def _resolve(engine: DurableEngine, form: dict[str, str], by: str) -> str:
+async def _resolve(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
     index = form.get("index", "")
     if not (index.isascii() and index.isdigit()):
-        raise _RefusedError("The number of the step is missing.")
+        raise ValueError("The number of the step is missing.")
     step = (form.get("branch", ""), form.get("name", ""), int(index))
-    await engine.resolve(form["id"], step, _value(form, "value"), by=by)
-    return "resolved"
+    await engine.resolve(form["id"], step, json_in(form, "value"), by=by)
+    return Done("resolved", form["id"])
 
 
-async def _retry(engine: DurableEngine, form: dict[str, str], by: str) -> str:
+async def _retry(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
     await engine.retry(form["id"], by=by)
-    return "retried"
+    return Done("retried", form["id"])
 
 
-async def _acknowledge(engine: DurableEngine, form: dict[str, str], by: str) -> str:
-    done = await engine.acknowledge(form["id"], by=by)
-    return "acknowledged" if done else "not_acknowledged"
+async def _acknowledge(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
+    is_done = await engine.acknowledge(form["id"], by=by)
+    return Done("acknowledged" if is_done else "not_acknowledged", form["id"])
 
 
 _ACTIONS: Final = (

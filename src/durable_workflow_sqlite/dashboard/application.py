@@ -40,7 +40,7 @@ def build(
     reader = Reader(file)
     templates = Pages(file, reader, read_only=read_only, has_login=not keys.is_open)
 
-    runs = Runs(file)
+    runs = Runs(file, reader.forget)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:

@@ -15,13 +15,12 @@ from starlette.routing import Route
 
 from durable_workflow_sqlite import deeds
 from durable_workflow_sqlite.bulk import Deed, Ids, delete_all, do_all, selection_of
-from durable_workflow_sqlite.dashboard.actions import who
+from durable_workflow_sqlite.dashboard.actions import json_in, who
 from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.dashboard.listing import Line, lines_of
 from durable_workflow_sqlite.dashboard.reading import Reader
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix, to_page
 from durable_workflow_sqlite.dashboard.runs import Run, Runs, Work
-from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.store.alarms import in_doubt_among
 from durable_workflow_sqlite.store.inspection import Inspector
 
@@ -278,14 +277,11 @@ def _work(file: Path, run: Run, form: dict[str, str], by: str) -> Work:
 
 def _deed(file: Path, act: str, form: dict[str, str], by: str) -> Deed:
     if act == "signal":
-        name, text = form.get("name", ""), form.get("payload", "").strip()
+        name = form.get("name", "")
         if not name or name.startswith("$"):
             raise ValueError("Give the name of the signal; it does not begin with $.")
-        try:
-            value = payloads.from_text(text or "null")
-        except ValueError as error:
-            raise ValueError(f"The payload is not JSON: {error}. Write text in quotes.") from None
-        return deeds.signal(file, name, value, has_payload=bool(text))
+        has_payload = bool(form.get("payload", "").strip())
+        return deeds.signal(file, name, json_in(form, "payload"), has_payload=has_payload)
     make: dict[str, Callable[[], Deed]] = {
         "retry": lambda: deeds.retry(file, by=by),
         "cancel": lambda: deeds.cancel(file, by=by),

@@ -9,7 +9,7 @@ from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.store.alarms import Alarm, Kind
 from durable_workflow_sqlite.store.throughput import COUNTED
 
-LOOKS: Final = {Kind.ERROR: "FAILED", Kind.WARNING: "DOUBT", Kind.INFO: "INFO"}
+_LOOKS: Final = {Kind.ERROR: "FAILED", Kind.WARNING: "DOUBT", Kind.INFO: "INFO"}
 """The icon of each kind: an octagon, a triangle, a circle."""
 
 _WORDS: Final = {
@@ -63,7 +63,7 @@ def groups_of(alarms: Iterable[Alarm], at: str) -> list[Group]:
     by_kind: dict[Kind, list[Line]] = {}
     for one in alarms:
         by_kind.setdefault(one.kind, []).append(_line(one, at))
-    return [Group(kind.value, LOOKS[kind], by_kind[kind]) for kind in Kind if kind in by_kind]
+    return [Group(kind.value, _LOOKS[kind], by_kind[kind]) for kind in Kind if kind in by_kind]
 
 
 def _line(alarm: Alarm, at: str) -> Line:

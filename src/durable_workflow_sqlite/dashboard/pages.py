@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from durable_workflow_sqlite.dashboard.actions import DONE
+from durable_workflow_sqlite.dashboard.actions import SAYS
 from durable_workflow_sqlite.dashboard.bulk import ACTS
 from durable_workflow_sqlite.dashboard.details import details_of, payload_of
 from durable_workflow_sqlite.dashboard.filters import BEGUN, ENDED, STATES, Filters, choices
@@ -98,7 +98,7 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
             request,
             "execution.html",
             etag=_etag(version, now),
-            done=DONE.get(query.get("done", ""), ""),
+            done=SAYS.get(query.get("done", ""), ""),
             squeeze=squeeze,
             **details_of(
                 found,

@@ -65,8 +65,8 @@ class Reader:
         To be called where `read` calls. Those who ask at the same time wait for one answer.
         """
         with self._keeping[name]:
-            began = time.monotonic()
-            kept = self._kept.get(name)
+            answers, began = self._kept, time.monotonic()
+            kept = answers.get(name)
             if kept is not None and (
                 began < kept.holds_until
                 or (kept.version == version and began < kept.came_at + LOOK_AGAIN_S)
@@ -75,12 +75,15 @@ class Reader:
                 return answer
             answer = ask()
             holds_until = began + _SHARE * (time.monotonic() - began)
-            self._kept[name] = _Kept(answer, version, began, holds_until)
+            answers[name] = _Kept(answer, version, began, holds_until)
             return answer
 
     def forget(self) -> None:
-        """Answer anew: something was done from a page, and whoever did it looks at once."""
-        self._kept.clear()
+        """Answer anew: something was done from a page, and whoever did it looks at once.
+
+        What is being asked for may be from before, so it is not kept either.
+        """
+        self._kept = {}
 
     def counts(self, inspector: Inspector, version: str) -> list[ExecutionCount]:
         """How many executions there are."""
@@ -89,10 +92,14 @@ class Reader:
     async def alarms(self) -> list[Alarm]:
         """What somebody should look at. Raises StoreError."""
         version = await self.version()
-        return await self.read(
-            lambda inspector: self.kept(
-                "alarms", version, lambda: alarms(inspector, datetime.now(UTC))
-            )
+
+        def look(inspector: Inspector) -> list[Alarm]:
+            return alarms(inspector, datetime.now(UTC), self.counts(inspector, version))
+
+        # The file is opened only if they are not kept: every page asks for them.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._readers, self.kept, "alarms", version, lambda: self._read(look)
         )
 
     async def close(self) -> None:

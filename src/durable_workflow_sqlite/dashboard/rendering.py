@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+import logging
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from durable_workflow_sqlite.dashboard import text
-from durable_workflow_sqlite.dashboard.health import LOOKS, groups_of
+from durable_workflow_sqlite.dashboard.health import groups_of
 from durable_workflow_sqlite.dashboard.reading import Reader
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import ExecutionStatus
+
+_log = logging.getLogger("durable_workflow_sqlite.dashboard")
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
@@ -54,6 +56,7 @@ class Pages:
     """The templates, with what every page shows."""
 
     def __init__(self, file: Path, reader: Reader, *, read_only: bool, has_login: bool) -> None:
+        self._file = file
         self._reader = reader
         environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
@@ -88,7 +91,6 @@ class Pages:
             "announce": "",
             "place": "",
             "navigation": NAVIGATION,
-            "kind_looks": {kind.value: look for kind, look in LOOKS.items()},
         }
         environment.globals.update(everywhere)
         for name in environment.list_templates(extensions=["html"]):
@@ -108,8 +110,10 @@ class Pages:
         at = quote(prefix(request))
         health = None
         if not content.get("is_login"):
-            with suppress(StoreError):
+            try:
                 health = groups_of(await self._reader.alarms(), at)
+            except StoreError as error:
+                _log.warning("cannot read the alarms of %s: %s", self._file, error)
         html = self._environment.get_template(template).render(
             prefix=at,
             health=health,

@@ -64,10 +64,14 @@ class Run:
 
 
 class Runs:
-    """The plans and runs of a dashboard. Runs are one after the other, each in a thread."""
+    """The plans and runs of a dashboard. Runs are one after the other, each in a thread.
 
-    def __init__(self, file: Path) -> None:
+    on_end: is called in the thread of each run, before the run says that it is over.
+    """
+
+    def __init__(self, file: Path, on_end: Callable[[], None]) -> None:
         self._file = file
+        self._on_end = on_end
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._threads: set[Thread] = set()
         self._one_at_a_time = Lock()
@@ -88,11 +92,6 @@ class Runs:
     def get(self, key: str) -> Run | None:
         """None for one that was forgotten, or belongs to another process."""
         return self._runs.get(key)
-
-    def under_way(self) -> list[Run]:
-        """Those that are begun and not over."""
-        with self._remembering:
-            return [one for one in self._runs.values() if one.is_begun and not one.is_over]
 
     def begin(self, run: Run, work: Work) -> None:
         """Do it in the background. A run is begun once, however often this is called."""
@@ -136,6 +135,7 @@ class Runs:
                 _log.exception("a run of %s ended early", run.act)
                 run.trouble = str(error) or type(error).__name__
             finally:
+                self._on_end()
                 run.ended_at = datetime.now(UTC)
                 run.state = "over"
 

@@ -28,22 +28,14 @@ class Payload(NamedTuple):
     """In characters, all of it."""
 
     is_cut: bool
-    is_json: bool
 
 
-def payload(stored: str, shown: int = SHOWN_CHARACTERS, size: int | None = None) -> Payload:
-    """What to show of a stored text: indented if it is JSON and all of it is at hand.
-
-    size: its true length, if `stored` is only its beginning.
-    """
-    size = max(size or 0, len(stored))
-    text, is_json = stored, False
-    if len(stored) == size <= shown:
-        indented = _indented(stored)
-        if indented is not None:
-            text, is_json = indented, True
+def payload(stored: str, shown: int = SHOWN_CHARACTERS) -> Payload:
+    """What to show of a stored text: indented if it is JSON and all of it is shown."""
+    is_cut = len(stored) > shown
+    text = stored if is_cut else _indented(stored) or stored
     # A line is cut, too: a browser takes seconds to lay out one of a million characters.
-    return Payload(visible(text[: 2 * shown], keep_lines=True), size, size > shown, is_json)
+    return Payload(visible(text[: 2 * shown], keep_lines=True), len(stored), is_cut)
 
 
 def visible(text: str, *, keep_lines: bool = False) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from durable_workflow_sqlite.records import ExecutionStatus, check_time
 from durable_workflow_sqlite.store import checkup
 from durable_workflow_sqlite.store.findings import Level
-from durable_workflow_sqlite.store.inspection import ExecutionSummary, Inspector
+from durable_workflow_sqlite.store.inspection import ExecutionCount, ExecutionSummary, Inspector
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.throughput import COUNTED, queue_waits
@@ -54,12 +54,17 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...] = ()
 
 
-def alarms(inspector: Inspector, now: datetime) -> list[Alarm]:
-    """The alarms of a file, errors first. Each is counted by an index. Raises StoreError."""
+def alarms(
+    inspector: Inspector, now: datetime, counts: Sequence[ExecutionCount] | None = None
+) -> list[Alarm]:
+    """The alarms of a file, errors first. Each is counted by an index. Raises StoreError.
+
+    counts: what `Inspector.counts` gave, if the caller has it, as for `Inspector.staff`.
+    """
     check_time("now", now)
     with inspector.reading() as connection:
         found = list(_of_executions(inspector, connection, now))
-    found += _of_workers(inspector, now)
+    found += _of_workers(inspector, now, counts)
     found += _of_the_disk(inspector)
     order = list(Kind)
     return sorted((one for one in found if one.count), key=lambda one: order.index(one.kind))
@@ -140,8 +145,10 @@ def _of_executions(
     yield Alarm(kind=Kind.INFO, name="failed", count=failed)
 
 
-def _of_workers(inspector: Inspector, now: datetime) -> Iterator[Alarm]:
-    staff = inspector.staff(limit=0)
+def _of_workers(
+    inspector: Inspector, now: datetime, counts: Sequence[ExecutionCount] | None
+) -> Iterator[Alarm]:
+    staff = inspector.staff(counts, limit=0)
     if not staff.living:
         waiting = sum(one.due for one in staff.queues) + staff.left_behind
         yield Alarm(kind=Kind.WARNING, name="workers", count=waiting)
