@@ -266,9 +266,6 @@ def test_a_cancel_of_what_may_have_lost_rows_is_left_to_a_worker(
             await engine.send_signal("one", "approved")
             with pytest.raises(NonDeterminismError):
                 await engine.handle("one").result()
-            async with asyncio.timeout(10):
-                while (await engine.load("one")).trouble is None:
-                    await asyncio.sleep(0.005)
         async with opened(file) as (engine, _):
             assert await engine.cancel("one") is Cancellation.ASKED
             assert (await engine.load("one")).status is not ExecutionStatus.CANCELLED
