@@ -13,6 +13,7 @@ import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    DurableEngineObserver,
     ExecutionStatus,
     NonDeterminismError,
     SerializationError,
@@ -262,3 +263,31 @@ def test_a_graceful_stop_is_no_trouble(file: Path) -> None:
         assert await trouble_of(file) is None
 
     asyncio.run(life())
+
+
+def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it() -> None:
+    """Whichever turn of the event loop it is in which the engine is told to stop."""
+
+    @workflow
+    async def broken(_: WorkflowContext) -> None:
+        raise KeyError("total")
+
+    class Seen(DurableEngineObserver):
+        errors = 0
+
+        def on_error(self, error: BaseException, execution_id: str | None) -> None:
+            self.errors += 1
+
+    async def life(turns: int) -> int:
+        seen = Seen()
+        async with SqliteCheckpointStore.in_memory() as store:
+            async with DurableEngine(store, observers=[seen]) as engine:
+                await engine.start(broken, execution_id="one")
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            left = await store.load_execution("one")
+            assert left is not None
+            assert (left.trouble is not None) is (seen.errors == 1), turns
+            return seen.errors
+
+    assert {asyncio.run(life(turns)) for turns in range(6)} >= {1}

@@ -24,14 +24,17 @@ def entry(
         workflow_execution_id=execution_id,
         act=act,
         actor=this_user() if by is None else by,
-        details=None if details is None else text(details),
+        details=None if details is None else msgspec.json.encode(details).decode(),
         created_at=now,
     )
 
 
-def text(details: dict[str, object]) -> str:
-    """Details as they are stored."""
-    return msgspec.json.encode(details).decode()
+def details_of(entry: AuditEntry) -> dict[str, object]:
+    """The details of an entry; none where they cannot be read."""
+    try:
+        return msgspec.json.decode(entry.details or "{}", type=dict[str, object])
+    except msgspec.MsgspecError:
+        return {}
 
 
 def this_user() -> str:

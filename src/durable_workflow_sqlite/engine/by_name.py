@@ -86,7 +86,7 @@ async def rerun(
         )
     if once:
         for one in await _log_of(opened, execution_id):
-            if one.act == RERUN and (one.details or "").startswith('{"as":'):
+            if one.act == RERUN and "as" in audit.details_of(one):
                 raise ExecutionConflictError(
                     f"execution {execution_id!r} was started once more already, by {one.actor}"
                     f" ({one.details}); nothing was started. To start it again, name its id",
@@ -115,7 +115,7 @@ async def _log_of(opened: Opened, execution_id: str) -> list[AuditEntry]:
 
 
 def _is_rerun_of(entry: AuditEntry, execution_id: str) -> bool:
-    return entry.act == RERUN and entry.details == audit.text({"of": execution_id})
+    return entry.act == RERUN and audit.details_of(entry).get("of") == execution_id
 
 
 def _once_more(

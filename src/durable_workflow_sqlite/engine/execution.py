@@ -125,6 +125,7 @@ class Execution(Driver):
     async def its_outcome(self) -> Outcome:
         """Wait for `outcome`, which lives on if this is cancelled: a shield, a turn faster."""
         if self.outcome.done():
+            await asyncio.sleep(0)  # until the engine has heard of it, too
             return self.outcome.result()
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         if self._awaiting_outcome is None:

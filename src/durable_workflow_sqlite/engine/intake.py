@@ -201,8 +201,8 @@ class Intake:
     async def close(self) -> list[WorkflowClaim]:
         """Stop, and give back the claims of what was not launched."""
         self._is_closed = True
-        letting_go = self._left_alone.close()
-        tasks = [task for task in self._tasks if task not in letting_go]
+        self._left_alone.close()
+        tasks = list(self._tasks - self._left_alone.letting_go)
         if self._loop_task is not None:
             tasks.append(self._loop_task)
         for task in tasks:
@@ -210,9 +210,13 @@ class Intake:
         if tasks:
             await asyncio.wait(tasks)
         await self._claims.until_settled()
-        if letting_go:
-            await asyncio.wait(letting_go)  # else why they were left is not known
+        await self.until_let_go()
         return self._claims.not_launched()
+
+    async def until_let_go(self) -> None:
+        """Wait until the claims of what was left are given back."""
+        if letting_go := self._left_alone.letting_go:
+            await asyncio.wait(letting_go)
 
     async def _run(self) -> None:
         """Take on what there is, then wait until there may be more."""

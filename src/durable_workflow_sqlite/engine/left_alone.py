@@ -88,10 +88,14 @@ class LeftAlone:
         if (letting_go := self._letting_go.get(execution_id)) is not None:
             await asyncio.wait([letting_go])
 
-    def close(self) -> set[asyncio.Task[None]]:
-        """What is still being given back, to be waited for: else why it was left is not known."""
-        self._is_closed = True
+    @property
+    def letting_go(self) -> set[asyncio.Task[None]]:
+        """What gives claims back now, to be waited for: else why they were left is not known."""
         return set(self._letting_go.values())
+
+    def close(self) -> None:
+        """What cannot be given back is not tried again."""
+        self._is_closed = True
 
     def _leave(
         self,

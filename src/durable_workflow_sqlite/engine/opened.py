@@ -201,7 +201,7 @@ class Opened:
             del self.executions[execution.id]
         if outcome.is_parked:
             self.intake.parked(execution)
-        elif outcome.trouble is not None and not self.is_closed:
+        elif outcome.trouble is not None and not (self.is_closed and _is_stopped(outcome)):
             self.intake.left(execution, outcome.trouble)
         self.news.changed(execution.id)
 
@@ -270,7 +270,9 @@ class Opened:
             await _stop(running, grace)
         await self.news.close()
         await marking
-        await self.let_go([*waiting, *(one.claim for one in running)])
+        await self.intake.until_let_go()
+        stopped = [one.claim for one in running if _is_stopped(one.outcome.result())]
+        await self.let_go([*waiting, *stopped])
         self._environment.scheduler.close()
         self._environment.watchdog.close()
         self._environment.parking.close()
@@ -299,6 +301,11 @@ class Opened:
 
 def disposed_of() -> EngineStoppedError:
     return EngineStoppedError("this engine was disposed of; create a new one")
+
+
+def _is_stopped(outcome: Outcome) -> bool:
+    """Whether nothing was wrong with it but that the engine stops."""
+    return isinstance(outcome.trouble, EngineStoppedError)
 
 
 async def _stop(running: list[Execution], grace: timedelta) -> None:

@@ -143,14 +143,7 @@ def _is_unreadable(
         return True
     # It was set, and no worker has had the execution since.
     resolved = [one for one in log if one.act == ACT and one.created_at == record.updated_at]
-    return any(_step_of(one) == in_words(last) for one in resolved)
-
-
-def _step_of(entry: AuditEntry) -> object:
-    try:
-        return msgspec.json.decode(entry.details or "{}", type=dict[str, object]).get("step")
-    except msgspec.MsgspecError:
-        return None
+    return any(audit.details_of(one).get("step") == in_words(last) for one in resolved)
 
 
 def _resumed(record: WorkflowExecution, now: datetime) -> WorkflowExecution:

@@ -12,14 +12,11 @@ import msgspec
 
 from durable_workflow_sqlite.records import ExecutionStatus, check_time
 from durable_workflow_sqlite.store import checkup
-from durable_workflow_sqlite.store.findings import Level
+from durable_workflow_sqlite.store.findings import LATE, Level
 from durable_workflow_sqlite.store.inspection import ExecutionCount, ExecutionSummary, Inspector
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.throughput import COUNTED, queue_waits
-
-LATE: Final = timedelta(minutes=1)
-"""What is due for longer should have been taken, or noticed, by a worker."""
 
 EXAMPLES: Final = 4
 

@@ -13,8 +13,8 @@ from typing import Final
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.connection import LOG_BYTES
 from durable_workflow_sqlite.store.findings import LATE, SHOWN, Finding, Level, at, many
+from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.migrations import apply_pending
 from durable_workflow_sqlite.store.reading_workers import Staff
 from durable_workflow_sqlite.store.schema import normal
 from durable_workflow_sqlite.store.sql import load_queries
@@ -132,8 +132,7 @@ def _references(inspector: Inspector) -> Iterator[Finding]:
 
 def _schema(inspector: Inspector) -> Finding:
     found = {(kind, name): normal(sql) for kind, name, sql in inspector.schema_objects()}
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        apply_pending(fresh)
+    with closing(open_in_memory()) as fresh:
         wanted = {
             (row.type, row.name): normal(row.sql)
             for row in load_queries().load_schema_objects(fresh)

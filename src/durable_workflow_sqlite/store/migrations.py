@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
 from durable_workflow_sqlite.store.additions import Additions
-from durable_workflow_sqlite.store.connection import (
-    BUSY_TIMEOUT_MS,
-    database_path,
-    open_connection,
-)
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, database_path
 from durable_workflow_sqlite.store.migration_files import (
     Migration,
     Statement,
@@ -76,30 +71,6 @@ def apply_pending(connection: sqlite3.Connection, *, adopt: bool = False) -> lis
         on_applied=lambda migration: applied.append(migration.version),
     )
     return applied
-
-
-def open_in_memory() -> sqlite3.Connection:
-    """Open a database in memory that is migrated: a copy of one that was, a hundred times sooner.
-
-    Tests open thousands. Raises StoreError.
-    """
-    connection = open_connection(":memory:")
-    try:
-        # Not used as it is: a database that is read from bytes can have 1 GiB at the most.
-        with closing(open_connection(":memory:")) as source:
-            source.deserialize(_migrated())
-            source.backup(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-@cache
-def _migrated() -> bytes:
-    with closing(open_connection(":memory:")) as connection:
-        apply_pending(connection)
-        return connection.serialize()
 
 
 def rebuild_views(connection: sqlite3.Connection) -> list[str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from durable_workflow_sqlite.store import queries as q
-from durable_workflow_sqlite.store.rows import json_array, text_to_time
+from durable_workflow_sqlite.store.rows import json_array, readable_time
 from durable_workflow_sqlite.store.sql import load_queries
 
 
@@ -193,7 +193,7 @@ def _under_way(rows: list[q.LoadWorkUnderWayRow]) -> dict[str, list[WorkUnderWay
                     workflow_type=first.workflow_type,
                     step_name=first.step_name,
                     attempt=first.attempt,
-                    since=_time(first.started_at or first.claimed_at),
+                    since=readable_time(first.started_at or first.claimed_at),
                 )
             )
     return found
@@ -217,7 +217,7 @@ def _worker(
         host=None if row is None else row.host,
         process_id=None if row is None else row.process_id,
         program=None if row is None else row.program,
-        started_at=None if row is None else _time(row.started_at),
+        started_at=None if row is None else readable_time(row.started_at),
         slots=None if row is None else row.max_concurrent,
         slots_in_use=len(doing) if is_alive else 0,
         executions=claims,
@@ -233,9 +233,9 @@ def _queue(row: q.LoadQueuesRow, known: list[Served], unfinished: int) -> QueueS
         workflow_type=row.workflow_type,
         version=row.version,
         unfinished=unfinished,
-        unfinished_since=_time(row.unfinished_since),
+        unfinished_since=readable_time(row.unfinished_since),
         due=row.due,
-        due_since=_time(row.due_since),
+        due_since=readable_time(row.due_since),
         running=row.running,
         waiting=unfinished - others,
         in_trouble=row.in_trouble,
@@ -244,10 +244,3 @@ def _queue(row: q.LoadQueuesRow, known: list[Served], unfinished: int) -> QueueS
             (one.workflow_type, one.version) == (row.workflow_type, row.version) for one in known
         ),
     )
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        return None if text is None else text_to_time("", text)
-    except ValueError:
-        return None

@@ -60,13 +60,13 @@ from durable_workflow_sqlite.store.executions import (
     load_stopped,
 )
 from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
+from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.mending import Mending
 from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
     apply_pending,
     load_migrations,
-    open_in_memory,
     pending,
 )
 from durable_workflow_sqlite.store.open_files import OpenFiles
