@@ -33,6 +33,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from tests.commands import run_command
 from tests.lives import Journal, die, live_and_die, until_over
 
 DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
@@ -629,6 +630,47 @@ def test_a_step_that_failed_goes_on_with_the_value_and_is_undone_with_it(
 
     asyncio.run(life())
     assert journal.lines == ["pay", "pay", "refund 42"]
+
+
+@pytest.mark.parametrize("act", ["retry", "resolve"])
+def test_the_event_of_a_failure_that_is_taken_back_leaves_no_gap(
+    file: Path, journal: Journal, act: str
+) -> None:
+    async def slow() -> str:
+        await asyncio.sleep(0.05)
+        return "slow"
+
+    def fails_first(name: str) -> str:
+        if journal.note(name) < 2:
+            raise ConnectionError(f"{name} is down")
+        return name
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> list[str]:
+        both = await asyncio.gather(ctx.step("slow", slow), ctx.step("pay", fails_first, "pay"))
+        return [*both, await ctx.step("last", fails_first, "ship")]
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store):
+            with pytest.raises(WorkflowFailedError, match="pay is down"):
+                await engine.run(order, execution_id="one")
+            before = {one.step_name: one.event for one in await store.load_checkpoints("one")}
+            assert before == {"pay": 1, "slow": 2}
+            if act == "retry":
+                await engine.retry("one")
+            else:
+                await engine.resolve("one", "pay", "pay")
+                journal.note("pay")
+            with pytest.raises(WorkflowFailedError, match="ship is down"):
+                await engine.handle("one").result()
+            after = [one for one in await store.load_checkpoints("one") if one.event is not None]
+            assert {one.step_name: one.event for one in after} == {"slow": 1, "pay": 2, "last": 3}
+            await engine.retry("one", from_step="last")
+            assert await engine.handle("one").result() == ["slow", "pay", "ship"]
+        assert "missing" not in run_command("doctor", file, env={}).stdout
+
+    asyncio.run(life())
+    assert journal.lines == ["pay", "pay", "ship", "ship"]
 
 
 @workflow

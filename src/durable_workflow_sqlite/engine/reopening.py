@@ -39,8 +39,9 @@ def reopened(
     last = what_failed(execution, checkpoints)
     if last is None:
         return []
+    later_events = without_event(last, checkpoints)
     if last.kind is StepKind.STEP:
-        return [msgspec.structs.replace(last, due_at=now, event=None)]
+        return [msgspec.structs.replace(last, due_at=now, event=None), *later_events]
     started_at = last.started_at or now
     wait = msgspec.structs.replace(
         last,
@@ -53,7 +54,22 @@ def reopened(
         completed_at=None,
         due_at=None if last.due_at is None else later(now, last.due_at - started_at),
     )
-    return [wait, *([] if wait.due_at is None else [timer_of(wait, TimerStatus.PENDING)])]
+    timer = [] if wait.due_at is None else [timer_of(wait, TimerStatus.PENDING)]
+    return [wait, *later_events, *timer]
+
+
+def without_event(
+    taken_back: StepCheckpoint, checkpoints: Iterable[StepCheckpoint]
+) -> list[StepCheckpoint]:
+    """The events after one that is taken back, each with the number before its own: no gap."""
+    number = taken_back.event
+    if number is None:
+        return []
+    return [
+        msgspec.structs.replace(one, event=one.event - 1)
+        for one in checkpoints
+        if one.event is not None and one.event > number
+    ]
 
 
 def what_failed(

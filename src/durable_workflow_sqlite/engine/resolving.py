@@ -18,7 +18,7 @@ from durable_workflow_sqlite.engine.mending import (
 )
 from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.places import StepName, check_step, find_step, in_words
-from durable_workflow_sqlite.engine.reopening import what_failed
+from durable_workflow_sqlite.engine.reopening import what_failed, without_event
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
 from durable_workflow_sqlite.records import (
@@ -189,6 +189,8 @@ def _resolved(
         )
         return [completed]
     # The attempt that failed stays in the history, and another one has completed.
+    if last.event is not None:
+        event -= 1  # its event is taken back
     failed = msgspec.structs.replace(last, due_at=last.due_at or now, event=None)
     completed = msgspec.structs.replace(
         failed,
@@ -202,4 +204,4 @@ def _resolved(
         due_at=None,
         event=event,
     )
-    return [failed, completed]
+    return [failed, *without_event(last, history.events), completed]
