@@ -9,6 +9,7 @@ from typing import Protocol
 
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
+    ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
     Record,
@@ -121,10 +122,20 @@ class CheckpointStore(Protocol):
         """Keep a signal for an execution that can still receive it; return it with its id.
 
         It saves records beside, in one transaction. Raises ValueError for a name that begins
-        with $, unless it is $cancel.
+        with $, unless it is $cancel; to cancel, there is `request_cancel`.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
         Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
+        """
+        ...
+
+    async def request_cancel(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> WorkflowSignal | None:
+        """Ask an execution to cancel, by a signal that is returned.
+
+        It saves records beside, in one transaction. None, and nothing written, if it is final or
+        COMPENSATING, or if somebody has asked already. Raises ExecutionNotFoundError.
         """
         ...
 
@@ -163,11 +174,12 @@ class CheckpointStore(Protocol):
         """
         ...
 
-    async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:
-        """The executions that signals came for after the one of that id, and the id of the last.
+    async def load_last_signal_id(self) -> int:
+        """The id of the signal that came last; 0 where none did."""
+        ...
 
-        With None, no executions: only the id from which to go on.
-        """
+    async def load_signals_after(self, signal_id: int) -> list[ArrivedSignal]:
+        """What came after the signal of that id, in order of arrival."""
         ...
 
     async def load_statuses(
@@ -375,7 +387,7 @@ class CheckpointStore(Protocol):
         forget: Collection[StepCheckpoint] = (),
         now: datetime | None = None,
     ) -> bool:
-        """Change an execution that nobody has, and save records beside, in one transaction.
+        """Change an execution that no living worker has; save records beside, in one transaction.
 
         seen: what `take_execution` gave. becomes: its record from now on. What it was started with
         (but for its time to live) and `started_at` stay as they are. It is neither blocked nor in
@@ -387,7 +399,7 @@ class CheckpointStore(Protocol):
         those whose names begin with $.
 
         False, and nothing written, if it is no longer as it was seen. Raises
-        ExecutionConflictError if a worker has it.
+        ExecutionConflictError if a worker that lives has it; a dead one's claim is deleted.
         """
         ...
 

@@ -338,6 +338,14 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_time("created_at", self.created_at)
 
 
+class ArrivedSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What tells a worker of a signal: its id and its name, and which execution it is for."""
+
+    workflow_signal_id: int
+    workflow_execution_id: str
+    signal_name: str
+
+
 class TakenExecution(msgspec.Struct, frozen=True, kw_only=True):
     """All that an execution is resumed from.
 

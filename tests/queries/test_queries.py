@@ -30,7 +30,7 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     WorkflowTimer,
 )
-from durable_workflow_sqlite.store.migrations import open_in_memory
+from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
 from durable_workflow_sqlite.store.sql import QUERIES_DIR, load_queries
 from query_files import Query, read_queries
@@ -638,6 +638,10 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         sent = queries.send_signal(
             filled, workflow_execution_id=one, signal_name="go", payload=None, created_at=NOON_TEXT
         )
+        asked = queries.request_cancel(
+            filled, workflow_execution_id=one, cancel_signal="$stop", created_at=NOON_TEXT
+        )
+        values.setdefault("request_cancel", set()).add(type(asked))
         values.setdefault("insert_claim", set()).add(type(claim))
         values.setdefault("send_signal", set()).add(type(sent))
     assert type(queries.load_last_signal_id(filled)) is int

@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     StoreError,
     WorkflowExecution,
 )
-from durable_workflow_sqlite.engine import news
+from durable_workflow_sqlite.engine import changes
 from durable_workflow_sqlite.worker import AppError, find_workflows
 from tests.lives import Journal, live_and_die
 from tests.store.processes import a_process
@@ -105,7 +105,7 @@ def test_a_worker_that_stands_still_keeps_what_it_has(
             await asyncio.to_thread(wait_for, journal, "begin a 0")
             first.send_signal(signal.SIGSTOP)
             workers.start()
-            await asyncio.sleep(2.5 * news.LOOK_FOR_THE_DEAD_S)
+            await asyncio.sleep(2.5 * changes.LOOK_AROUND_S)
             assert journal.lines == ["begin a 0"]
             first.send_signal(signal.SIGCONT)
             assert await handle.result() == first.pid

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from asyncio import events
 from collections.abc import Iterable, Mapping
 from contextvars import Context
@@ -11,8 +10,9 @@ from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite.engine import starting
-from durable_workflow_sqlite.engine.acts import Acts
-from durable_workflow_sqlite.engine.clock import Clock, SystemClock
+from durable_workflow_sqlite.engine.access import refuse_in_a_workflow_function
+from durable_workflow_sqlite.engine.client import Client
+from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (
@@ -27,14 +27,12 @@ from durable_workflow_sqlite.engine.opened import (
     Opened,
     Settings,
     disposed_of,
-    refuse_in_a_workflow_function,
 )
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
     WorkflowDefinition,
     WorkflowRegistry,
-    check_workflow,
 )
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
@@ -49,12 +47,11 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class DurableEngine(Acts):
+class DurableEngine(Client):
     """Runs workflows over a store; entering it recovers what was interrupted.
 
-    store: any `CheckpointStore`. The engine uses it and does not close it.
-    workflows: the workflows that this engine can run and recover; `run` and `start` add theirs. An
-        engine without workflows can signal, cancel, observe and await executions of other engines.
+    store: any `CheckpointStore`. The engine does not close it.
+    workflows: the workflows that this engine can run and recover; `run` and `start` add theirs.
     observers: hooks for metrics and tracing.
     error_formatter: makes the text that is stored of an error; for example, to redact it.
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
@@ -95,11 +92,7 @@ class DurableEngine(Acts):
         max_resident: int = 10_000,
         clock: Clock | None = None,
     ) -> None:
-        if not inspect.iscoroutinefunction(getattr(store, "save", None)):
-            raise TypeError(
-                "store must be a CheckpointStore, whose methods are async, as"
-                f" SqliteCheckpointStore.file(path) is; not {store!r}"
-            )
+        super().__init__(store, clock=clock)
         check_integer("max_concurrent", max_concurrent, minimum=1)
         check_integer("max_recoveries", max_recoveries, minimum=0)
         registry = WorkflowRegistry(workflows)
@@ -130,7 +123,7 @@ class DurableEngine(Acts):
             context=context,
             park_after=park_after,
             max_resident=max_resident,
-            clock=clock or SystemClock(),
+            clock=self._clock,
         )
         self._opened: Opened | None = None
         self._is_disposed = False
@@ -234,37 +227,6 @@ class DurableEngine(Acts):
             self, record.workflow_execution_id, workflow.result_type
         )
         await starting.start(opened, workflow, record, tags)
-        return handle
-
-    async def enqueue(
-        self,
-        workflow: WorkflowDefinition[*Ts, R],
-        *args: *Ts,
-        execution_id: str | None = None,
-        delay: timedelta | None = None,
-        priority: int = 0,
-        ttl: timedelta | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> ExecutionHandle[R]:
-        """Store an execution for whichever worker has the workflow registered: this one or another.
-
-        execution_id, ttl, tags: as for `start`; an enqueue can be repeated, too.
-        delay: no worker takes the execution on before this time has passed.
-        priority: executions with a higher number are taken on first; then older executions.
-
-        Raises what `start` raises; nothing is written then.
-        """
-        opened = self._working()
-        timing = starting.timing(opened.clock.now(), delay=delay, priority=priority, ttl=ttl)
-        tags = check_tags(tags)
-        check_workflow(workflow)
-        record = starting.queued_record(
-            workflow.record, workflow.encode_input(args), execution_id, timing
-        )
-        handle: ExecutionHandle[R] = ExecutionHandle(
-            self, record.workflow_execution_id, workflow.result_type
-        )
-        await starting.enqueue(opened, workflow.record, record, tags)
         return handle
 
     async def recover(self) -> RecoveryResult:

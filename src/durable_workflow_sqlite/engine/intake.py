@@ -138,10 +138,9 @@ class Intake:
         for claim in await self._claims.take_one(execution_id):
             await self._launching.load_and_launch(claim)
 
-    async def free(self, execution_id: str) -> None:
-        """See to it that no worker has an execution that is in no living one's hands any more."""
+    async def until_let_go_of(self, execution_id: str) -> None:
+        """Wait until the claim of an execution is given back that is about to be."""
         await self._left_alone.until_let_go(execution_id)
-        await self.release_the_dead()
 
     def take_back(self, record: WorkflowExecution) -> None:
         """Whoever was starting it was cancelled meanwhile: it is in the queue, if it is stored."""

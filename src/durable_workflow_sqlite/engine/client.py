@@ -1,11 +1,13 @@
-"""`Acts`: what an engine does with executions that are named, whoever runs them."""
+"""`Client`: starts, signals, awaits and mends executions, whoever runs them."""
 
 from __future__ import annotations
 
+import inspect
+from asyncio import events
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite.engine import (
     by_name,
@@ -15,19 +17,90 @@ from durable_workflow_sqlite.engine import (
     resolving,
     starting,
 )
+from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
+from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
-from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.engine.workflow import (
+    WorkflowDefinition,
+    WorkflowRegistry,
+    check_workflow,
+)
+from durable_workflow_sqlite.loops import Place
+from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
 
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
 
-class Acts:
-    """What `DurableEngine` can do also where it has no code of any workflow."""
 
-    def _working(self) -> Opened:
-        """The open engine; raises if it is not open, or not to be used here."""
-        raise NotImplementedError
+class Client:
+    """Starts, signals, cancels, observes, awaits and mends executions; other programs run them.
+
+    It costs nothing to create one: nothing is read, and nothing is recovered. It needs no closing.
+    It is used from one event loop, as its store is. `DurableEngine` is a client that also works.
+
+    store: any `CheckpointStore`. The client does not close it.
+    clock: where the time comes from.
+
+    Raises TypeError for what is no store.
+    """
+
+    def __init__(self, store: CheckpointStore, *, clock: Clock | None = None) -> None:
+        check_store(store)
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._access: Access | None = None
+
+    def _working(self) -> Access:
+        """What everything is done with; raises if it cannot be done here."""
+        access = self._access
+        if access is not None and events._get_running_loop() is access.place.loop:
+            return access
+        refuse_in_a_workflow_function()
+        if access is None:
+            access = Access(Place("this client"), self._store, self._clock, WorkflowRegistry(()))
+            self._access = access
+        access.place.check()
+        return access
+
+    async def enqueue(
+        self,
+        workflow: WorkflowDefinition[*Ts, R],
+        *args: *Ts,
+        execution_id: str | None = None,
+        delay: timedelta | None = None,
+        priority: int = 0,
+        ttl: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ExecutionHandle[R]:
+        """Store an execution for whichever worker has the workflow registered.
+
+        execution_id: an id that you choose; by default a new UUID. If an execution has this id
+            already, this attaches to it. So you can repeat an enqueue until it has worked.
+        delay: no worker takes the execution on before this time has passed.
+        priority: executions with a higher number are taken on first; then older executions.
+        ttl: how long the execution may take; then it is compensated and FAILED.
+        tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
+            An execution that has this id already keeps its old tags.
+
+        Raises ExecutionConflictError if the id belongs to another workflow or input,
+        SerializationError for input that would not come back as it is, or such a type of the
+        result, TypeError for arguments that the workflow does not take. Nothing is written then.
+        """
+        access = self._working()
+        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
+        tags = check_tags(tags)
+        check_workflow(workflow)
+        record = starting.queued_record(
+            workflow.record, workflow.encode_input(args), execution_id, timing
+        )
+        handle: ExecutionHandle[R] = ExecutionHandle(
+            self, record.workflow_execution_id, workflow.result_type
+        )
+        await starting.enqueue(access, workflow.record, record, tags)
+        return handle
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""
@@ -58,11 +131,11 @@ class Acts:
         not known, and names the nearest type; ExecutionConflictError, SerializationError and, if
         this engine has the workflow, TypeError as `enqueue` does. Nothing is written then.
         """
-        opened = self._working()
-        timing = starting.timing(opened.clock.now(), delay=delay, priority=priority, ttl=ttl)
+        access = self._working()
+        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
         tags = check_tags(tags)
         stored = await by_name.enqueue_named(
-            opened, type, args, version, execution_id, timing, tags
+            access, type, args, version, execution_id, timing, tags
         )
         return self.handle(stored)
 
@@ -144,11 +217,11 @@ class Acts:
         with it, for one that cannot be run again from that step; ValueError for a step that is not
         there, or is there several times. Nothing is written then.
         """
-        opened = self._working()
+        access = self._working()
         if from_step is None:
-            await commands.retry(opened, execution_id, by)
+            await commands.retry(access, execution_id, by)
         else:
-            await commands.retry_from(opened, execution_id, from_step, by)
+            await commands.retry_from(access, execution_id, from_step, by)
 
     async def resolve(
         self, execution_id: str, step: StepName, value: object = None, *, by: str | None = None
@@ -207,3 +280,12 @@ class Acts:
         Raises ExecutionNotFoundError, or ExecutionConflictError for one that is not over.
         """
         return await commands.acknowledge(self._working(), execution_id, by)
+
+
+def check_store(store: object) -> None:
+    """Raise TypeError for what is no store."""
+    if not inspect.iscoroutinefunction(getattr(store, "save", None)):
+        raise TypeError(
+            "store must be a CheckpointStore, whose methods are async, as"
+            f" SqliteCheckpointStore.file(path) is; not {store!r}"
+        )
