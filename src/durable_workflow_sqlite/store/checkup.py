@@ -24,8 +24,6 @@ from durable_workflow_sqlite.store.worker_lock import lock_files
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
 
-_FIRST_WITH_RESET_BUG: Final = (3, 7, 0)
-_FIRST_WITHOUT_RESET_BUG: Final = (3, 51, 3)
 _LOOKED_AT: Final = 1000
 """So many of a kind are looked at, at most."""
 
@@ -87,7 +85,7 @@ def disk(inspector: Inspector) -> Finding:
 def _sqlite_version() -> Finding:
     version = sqlite3.sqlite_version_info
     text = f"SQLite {sqlite3.sqlite_version}"
-    if not _FIRST_WITH_RESET_BUG <= version < _FIRST_WITHOUT_RESET_BUG:
+    if not has_reset_bug(version):
         return Finding(level=Level.OK, check="sqlite", message=text)
     return Finding(
         level=Level.NOTE,
@@ -97,6 +95,14 @@ def _sqlite_version() -> Finding:
         hint="let no other program checkpoint this file: in the sqlite3 shell, say"
         " `pragma wal_autocheckpoint = 0` before writing",
     )
+
+
+def has_reset_bug(version: tuple[int, int, int]) -> bool:
+    """Whether a checkpoint that races a commit can corrupt a file (sqlite.org/wal.html)."""
+    is_mended = version >= (3, 51, 3) or any(
+        branch <= version < (3, branch[1] + 1, 0) for branch in ((3, 44, 6), (3, 50, 7))
+    )
+    return version >= (3, 7, 0) and not is_mended
 
 
 def _integrity(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
