@@ -40,7 +40,7 @@ DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
 
 
 @asynccontextmanager
-async def opened(file: Path, *workflows: WorkflowDefinition[*tuple[Any, ...], Any]) -> Any:
+async def opened(file: Path, *workflows: WorkflowDefinition[..., Any]) -> Any:
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store, workflows=workflows) as engine:
             yield engine, store

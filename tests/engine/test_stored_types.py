@@ -684,7 +684,7 @@ def changed_between_lives(
     seen: list[Any] = []
     undone: list[Any] = []
 
-    def of(action: Callable[[], Any]) -> WorkflowDefinition[Any]:
+    def of(action: Callable[[], Any]) -> WorkflowDefinition[..., Any]:
         @workflow
         async def one_step(ctx: WorkflowContext) -> None:
             seen.append(await ctx.step("act", action, compensate=undone.append))
@@ -693,7 +693,7 @@ def changed_between_lives(
 
         return one_step
 
-    async def life(definition: WorkflowDefinition[Any], *, is_last: bool) -> None:
+    async def life(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[definition]) as engine,
@@ -760,7 +760,7 @@ def test_what_fits_several_classes_or_none_is_not_guessed(
     async def second(ctx: WorkflowContext) -> None:
         await ctx.step("act", reading_as(after))
 
-    async def life(definition: WorkflowDefinition[Any]) -> None:
+    async def life(definition: WorkflowDefinition[..., Any]) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[definition]) as engine,
@@ -798,7 +798,7 @@ def test_a_recorded_input_is_read_though_its_annotation_cannot_be_resolved_now(f
 
     takes.__annotations__["given"] = "Unknown"
 
-    async def life(definition: WorkflowDefinition[Any], *, is_last: bool) -> None:
+    async def life(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[definition]) as engine,
@@ -882,6 +882,6 @@ def test_code_that_reads_a_result_runs_on_the_loop_of_the_program_in_each_life(
     asyncio.run(life(is_last=True))
 
 
-async def run(definition: WorkflowDefinition[Any], *args: Any) -> Any:
+async def run(definition: WorkflowDefinition[..., Any], *args: Any) -> Any:
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         return await engine.run(definition, *args)

@@ -7,7 +7,7 @@ from asyncio import events
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from durable_workflow_sqlite.engine import (
     by_name,
@@ -23,7 +23,7 @@ from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.places import StepName
 from durable_workflow_sqlite.engine.workflow import (
-    WorkflowDefinition,
+    Startable,
     WorkflowRegistry,
     check_workflow,
 )
@@ -31,6 +31,10 @@ from durable_workflow_sqlite.loops import Place
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
@@ -67,7 +71,7 @@ class Client:
 
     async def enqueue(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         delay: timedelta | None = None,
@@ -92,14 +96,14 @@ class Client:
         access = self._working()
         timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
         tags = check_tags(tags)
-        check_workflow(workflow)
+        definition = check_workflow(workflow)
         record = starting.queued_record(
-            workflow.record, workflow.encode_input(args), execution_id, timing
+            definition.record, definition.encode_input(args), execution_id, timing
         )
         handle: ExecutionHandle[R] = ExecutionHandle(
-            self, record.workflow_execution_id, workflow.result_type
+            self, record.workflow_execution_id, definition.result_type
         )
-        await starting.enqueue(access, workflow.record, record, tags)
+        await starting.enqueue(access, definition.record, record, tags)
         return handle
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
@@ -177,6 +181,12 @@ class Client:
         async with aclosing(observing.states(self._working(), execution_id)) as states:
             async for state in states:
                 yield state
+
+    @overload
+    async def result_of(self, execution_id: str) -> Any: ...
+
+    @overload
+    async def result_of(self, execution_id: str, result_type: TypeForm[T]) -> T: ...
 
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
         """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""

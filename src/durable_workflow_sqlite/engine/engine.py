@@ -31,7 +31,7 @@ from durable_workflow_sqlite.engine.opened import (
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
-    WorkflowDefinition,
+    Startable,
     WorkflowRegistry,
 )
 from durable_workflow_sqlite.loops import running_loop
@@ -179,7 +179,7 @@ class DurableEngine(Client):
 
     async def run(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
@@ -194,7 +194,7 @@ class DurableEngine(Client):
 
     async def start(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
@@ -218,15 +218,15 @@ class DurableEngine(Client):
         tags = check_tags(tags)
         opened = self._working()
         now = opened.clock.now()
-        self._settings.registry.add(workflow)
+        definition = self._settings.registry.add(workflow)
         ttl_expires_at = None if ttl is None else starting.after("ttl", ttl, now)
         record = starting.running_record(
-            workflow, args, execution_id, now, ttl_expires_at, guarantee
+            definition, args, execution_id, now, ttl_expires_at, guarantee
         )
         handle: ExecutionHandle[R] = ExecutionHandle(
-            self, record.workflow_execution_id, workflow.result_type
+            self, record.workflow_execution_id, definition.result_type
         )
-        await starting.start(opened, workflow, record, tags)
+        await starting.start(opened, definition, record, tags)
         return handle
 
     async def recover(self) -> RecoveryResult:
