@@ -13,6 +13,9 @@ PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORE  := $(VENV)/core
 READY := $(VENV)/ready
 
+# Whoever wants none written: without them each process of the tests compiles all that it imports.
+test campaigns: export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 
 .PHONY: help

@@ -133,10 +133,21 @@ def shout(text: bytes) -> str:
     return text.decode().upper()
 
 
-@pytest.mark.parametrize("isolation_level", [None, "", "DEFERRED", "IMMEDIATE", "EXCLUSIVE"])
-@pytest.mark.parametrize("row_factory", [None, sqlite3.Row, lambda _cursor, _row: {}])
-@pytest.mark.parametrize("text_factory", [str, bytes, shout])
-@pytest.mark.parametrize("foreign_keys", [0, 1])
+def no_row(_cursor: object, _row: object) -> dict[str, object]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("isolation_level", "row_factory", "text_factory", "foreign_keys"),
+    [
+        (None, None, bytes, 0),
+        (None, no_row, shout, 1),
+        ("", sqlite3.Row, str, 1),
+        ("DEFERRED", no_row, bytes, 0),
+        ("IMMEDIATE", None, shout, 1),
+        ("EXCLUSIVE", sqlite3.Row, bytes, 1),
+    ],
+)
 def test_it_takes_any_connection_and_gives_it_back_as_it_was(
     file: Path, isolation_level: Any, row_factory: Any, text_factory: Any, foreign_keys: int
 ) -> None:

@@ -36,7 +36,7 @@ from tests.conftest import SEED
 
 EXAMPLES = int(os.environ.get("DURABLE_TYPES", "600"))
 PARTS = 8
-A_FEW = 30
+A_FEW = 10
 
 T = TypeVar("T")
 

@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine import news
 from durable_workflow_sqlite.worker import AppError, find_workflows
+from tests.commands import run_command
 from tests.lives import Journal, live_and_die
 from tests.store.processes import a_process
 from tests.workers import app
@@ -307,13 +308,7 @@ def test_an_app_that_is_none_is_refused_in_one_line(tmp_path: Path, name: str, w
     file = tmp_path / "none.db"
     with pytest.raises(AppError, match=words):
         find_workflows(name)
-    done = subprocess.run(
-        [sys.executable, "-m", "durable_workflow_sqlite", "worker", str(file), "--app", name],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run_command("worker", file, "--app", name, env=os.environ)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert words in done.stderr
