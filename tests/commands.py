@@ -26,6 +26,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
+from durable_workflow_sqlite import __main__
 from durable_workflow_sqlite.__main__ import console, main
 from tests.databases import new_database
 
@@ -142,6 +143,21 @@ def _prepare() -> None:
         assert main(["doctor", str(file)]) == 0
 
 
+def begin_command(
+    words: Sequence[str],
+    streams: Sequence[int],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> int:
+    """`fork_command`, or where that cannot be an interpreter of its own."""
+    if may_fork(words, cwd):
+        return fork_command(words, streams, env=env, cwd=cwd)
+    process = subprocess.Popen([*COMMAND, *words], 0, None, *streams, env=env, cwd=cwd)
+    process.returncode = 0  # `exit_code` waits for it
+    return process.pid
+
+
 def exit_code(pid: int) -> int:
     """Wait for a process; its exit code, or minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -166,7 +182,8 @@ def _be_new(words: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> N
     os.environ.update(env)
     if cwd is not None:
         os.chdir(cwd)
-    sys.argv = ["-m", *words]
+    sys.argv = [__main__.__file__, *words]
+    sys.modules["__main__"] = __main__
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
     plain = sys.__stdout__
     assert plain is not None
