@@ -58,8 +58,14 @@ def statements_of(connection: sqlite3.Connection) -> dict[str, str]:
     }
 
 
-def our_tables(migrations: Sequence[Migration]) -> set[str]:
-    return {name for kind, name in expected_objects(tuple(migrations)) if kind == "table"}
+def our_tables(migrations: Sequence[Migration]) -> frozenset[str]:
+    return _expected_tables(tuple(migrations))
+
+
+@cache
+def _expected_tables(migrations: tuple[Migration, ...]) -> frozenset[str]:
+    with _new_database(migrations) as connection:
+        return frozenset(name for name, kind in tables_of(connection).items() if kind == "table")
 
 
 @cache
