@@ -153,7 +153,10 @@ def begin_command(
     """`fork_command`, or where that cannot be an interpreter of its own."""
     if may_fork(words, cwd):
         return fork_command(words, streams, env=env, cwd=cwd)
-    process = subprocess.Popen([*COMMAND, *words], 0, None, *streams, env=env, cwd=cwd)
+    stdin, stdout, stderr = streams
+    process = subprocess.Popen(
+        [*COMMAND, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd
+    )
     process.returncode = 0  # `exit_code` waits for it
     return process.pid
 
