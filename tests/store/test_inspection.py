@@ -124,7 +124,7 @@ ROW_FILTERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("filters", ROW_FILTERS, ids=str)
-@pytest.mark.parametrize("at_once", [1, 50, 1_000])
+@pytest.mark.parametrize("at_once", [1, pytest.param(50, marks=pytest.mark.campaign), 1_000])
 def test_what_no_index_holds_is_found_by_looking_at_each(
     history: Path,
     inspector: Inspector,
