@@ -5,13 +5,16 @@
 PYTHON ?= python3
 DB     ?= workflows.db
 ARGS   ?=
-WORKERS ?= 4
+WORKERS ?= 3
 
 VENV  := .venv
 BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORE  := $(VENV)/core
 READY := $(VENV)/ready
+
+# Whoever wants none written: without them each process of the tests compiles all that it imports.
+test campaigns: export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 

@@ -353,7 +353,8 @@ class Workers:
         self._file = file
         self._journal = journal
         self._journal_path = journal_path
-        self._context = multiprocessing.get_context("spawn")
+        self._context = multiprocessing.get_context("forkserver")  # that imports all this once
+        self._context.set_forkserver_preload([__name__])
         self._processes: dict[str, Any] = {}
 
     def start(self, name: str, guarantee: WorkflowGuarantee, *, starts: bool = False) -> None:

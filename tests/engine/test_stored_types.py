@@ -274,6 +274,7 @@ UserId = NewType("UserId", int)
 BERLIN = ZoneInfo("Europe/Berlin")
 CET = timezone(timedelta(hours=1), "CET")
 
+PARTS = 4
 COME_BACK: list[tuple[Any, Any]] = [
     (int, 2**70),
     (float, -0.0),
@@ -352,10 +353,6 @@ COME_BACK: list[tuple[Any, Any]] = [
 ]
 
 
-def case_ids(cases: list[tuple[Any, Any]]) -> list[str]:
-    return [f"{type_}-{number}" for number, (type_, _) in enumerate(cases)]
-
-
 def giving(value: object, type_: Any, runs: list[object] | None = None) -> Callable[[], Any]:
     """An action that returns a value under an annotation."""
 
@@ -368,7 +365,7 @@ def giving(value: object, type_: Any, runs: list[object] | None = None) -> Calla
     return act
 
 
-def all_ways(value: object, type_: Any, seen: list[object], undone: list[object]) -> Any:
+def all_ways(value: object, type_: Any, seen: list[object], undone: list[object], name: str) -> Any:
     """A workflow to which a value goes as input, as a result and as a signal."""
 
     async def ways(ctx: WorkflowContext, given: Any) -> Any:
@@ -382,7 +379,7 @@ def all_ways(value: object, type_: Any, seen: list[object], undone: list[object]
         return given
 
     ways.__annotations__.update({"given": type_, "return": type_})
-    return workflow(ways)
+    return workflow(name=name)(ways)
 
 
 def as_signal(value: Any) -> Any:
@@ -407,24 +404,43 @@ def is_same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and repr(value) == repr(other)
 
 
-@pytest.mark.parametrize(("type_", "value"), COME_BACK, ids=case_ids(COME_BACK))
-def test_a_value_comes_back_as_it_went_before_and_after_a_crash(
-    file: Path, type_: Any, value: Any
-) -> None:
+class Case(NamedTuple):
+    """A value that goes all ways, and what was seen of it."""
+
+    type_: Any
+    value: Any
+    seen: list[object]
+    undone: list[object]
+    definition: Any
+
+    def was_seen(self) -> None:
+        assert len(self.seen) == 3, (self.type_, self.seen)
+        assert all(is_same(self.value, one) for one in self.seen), (self.type_, self.seen)
+
+
+def case_of(number: int) -> Case:
+    type_, value = COME_BACK[number]
     seen: list[object] = []
     undone: list[object] = []
-    definition = all_ways(value, type_, seen, undone)
+    return Case(type_, value, seen, undone, all_ways(value, type_, seen, undone, f"ways {number}"))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_value_comes_back_as_it_went_before_and_after_a_crash(file: Path, part: int) -> None:
+    cases = {number: case_of(number) for number in range(part, len(COME_BACK), PARTS)}
+    ids = {number: (f"good {number}", f"bad {number}") for number in cases}
 
     async def first_life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            for name in ("good", "bad"):
-                handle = await engine.start(definition, value, execution_id=name)
-                await handle.signal("payload", as_signal(value))
-                async for state in engine.observe(name):
-                    if state.status is ExecutionStatus.SUSPENDED and seen:
-                        break
-                assert len(seen) == 3 and all(is_same(value, one) for one in seen), seen
-                seen.clear()
+            for number, case in cases.items():
+                for name in ids[number]:
+                    handle = await engine.start(case.definition, case.value, execution_id=name)
+                    await handle.signal("payload", as_signal(case.value))
+                    async for state in engine.observe(name):
+                        if state.status is ExecutionStatus.SUSPENDED and case.seen:
+                            break
+                    case.was_seen()
+                    case.seen.clear()
             die()
 
     live_and_die(first_life)
@@ -432,18 +448,20 @@ def test_a_value_comes_back_as_it_went_before_and_after_a_crash(
     async def second_life() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[definition]) as engine,
+            DurableEngine(store, workflows=[one.definition for one in cases.values()]) as engine,
         ):
-            for name in ("good", "bad"):
-                await engine.send_signal(name, "end")
-                await engine.send_signal(name, "undo", name == "bad")
-            result = await engine.handle("good").result()
-            typed = await engine.run(definition, value, execution_id="good")
-            assert is_same(value, typed), (typed, result)
-            assert len(seen) == 3 and all(is_same(value, one) for one in seen), seen
-            with pytest.raises(WorkflowFailedError):
-                await engine.handle("bad").result()
-            assert len(undone) == 1 and is_same(value, undone[0])
+            for number, case in cases.items():
+                good, bad = ids[number]
+                for name in (good, bad):
+                    await engine.send_signal(name, "end")
+                    await engine.send_signal(name, "undo", name == bad)
+                result = await engine.handle(good).result()
+                typed = await engine.run(case.definition, case.value, execution_id=good)
+                assert is_same(case.value, typed), (case.type_, typed, result)
+                case.was_seen()
+                with pytest.raises(WorkflowFailedError):
+                    await engine.handle(bad).result()
+                assert len(case.undone) == 1 and is_same(case.value, case.undone[0]), case.type_
 
     asyncio.run(second_life())
 

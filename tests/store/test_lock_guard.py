@@ -88,7 +88,9 @@ def log_of(file: Path) -> Path:
     return Path(f"{file}-wal")
 
 
-@pytest.mark.parametrize("synchronous", ["normal", "full"])
+@pytest.mark.parametrize(
+    "synchronous", ["normal", pytest.param("full", marks=pytest.mark.campaign)]
+)
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_worker_that_opens_and_closes_its_own_database_loses_nothing(
     file: Path, harm: Callable[[Path], None], synchronous: Synchronous

@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.campaign), 50])
-@pytest.mark.parametrize("readers", [0, 3])
+@pytest.mark.parametrize("readers", [pytest.param(0, marks=pytest.mark.campaign), 3])
 def test_the_log_stays_short(file: Path, at_once: int, readers: int) -> None:
     async def story() -> int:
         async with SqliteCheckpointStore.file(file) as store:

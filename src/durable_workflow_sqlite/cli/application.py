@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -72,8 +73,9 @@ _ELSEWHERE = {
 }
 
 
-def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
-    """The application; `run_here` runs the commands that need no extra."""
+@cache
+def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
+    """What runs a command; `run_here` runs the commands that need no extra."""
     application = typer.Typer(
         help="Look after durable workflows in a SQLite file, while workers run or without them."
         f" The first argument of each command is the file, unless --db or {database.VARIABLE}"
@@ -390,7 +392,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         ("worker", "Run what is in a database, and what is enqueued there, until SIGTERM."),
     ):
         _pass_on(application, name, text, run_here)
-    return application
+    return typer.main.get_command(application)
 
 
 def _form(form: StrEnum | None, *, as_json: bool) -> str:
