@@ -165,7 +165,7 @@ def selection_of(
     *,
     only_blocked: bool = False,
 ) -> Selection:
-    """What a deed is done to. `statuses`: where neither one nor a state is chosen.
+    """What an action is done to. `statuses`: where neither one nor a state is chosen.
 
     Raises ValueError, as `Chosen.selection`.
     """

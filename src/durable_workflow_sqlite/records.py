@@ -195,8 +195,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload it takes; else None.
     `due_at` is when a SLEEP or the wait for a SIGNAL ends, and when a FAILED attempt is retried.
     `event` numbers the outcomes that reached the workflow function, from 1, in the order in which
-    they came. It is None before the outcome, for an attempt that is retried, for a compensation,
-    and for a step or wait that the workflow itself cancelled.
+    they came. It is None before the outcome. It stays None for an attempt that is retried, for a
+    compensation, and for a step or wait that the workflow cancelled.
     """
 
     workflow_execution_id: str
@@ -364,7 +364,7 @@ class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UnqueuedExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An unfinished execution that no worker has, and that no running worker takes on by itself.
+    """An unfinished execution that no worker has, and that no running worker claims by itself.
 
     `wakes_at` is when it has something to do; None if it waits only for a signal.
     """
@@ -425,7 +425,7 @@ def check_step_name(value: object) -> None:
 
 
 def check_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
-    """Copy tags. Raises TypeError or ValueError for a name or a value that is no identifier."""
+    """Copy tags. Raises TypeError or ValueError for a name or value that is not valid."""
     if tags is None:
         return {}
     if not isinstance(tags, Mapping):

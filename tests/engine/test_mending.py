@@ -211,7 +211,7 @@ def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: 
                 await handle.result()
             (day,) = [one for one in await store.load_timers("one") if one.step_name == "a day"]
             assert day.status is TimerStatus.CANCELLED
-        async with opened(file) as (engine, store):  # no worker takes it on
+        async with opened(file) as (engine, store):  # no worker claims it
             await engine.retry("one", from_step="check")
             assert [one.status for one in await store.load_signals("one")][:4] == [
                 SignalStatus.DELIVERED,

@@ -636,8 +636,8 @@ def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
     with caplog.at_level(logging.INFO, "durable_workflow_sqlite.engine"):
         asyncio.run(life())
     said = [(one.levelname, one.getMessage()) for one in caplog.records]
-    (error,) = [text for level, text in said if level == "ERROR" and "look for news" in text]
+    (error,) = [text for level, text in said if level == "ERROR" and "look for changes" in text]
     assert "until somebody acts" in error
     assert "open a new store and a new engine" in error
-    assert ("INFO", "can look for news again") in said
+    assert ("INFO", "can look for changes again") in said
     assert len([text for _, text in said if "look for work until" in text]) <= 1

@@ -595,7 +595,7 @@ def with_attribute() -> Card:
 
 MISFITS += [
     (Noted, with_private(), r"an int at \._seen comes back as another one"),
-    (list[Card], [with_attribute()], r"\[0\]\.colour is no field, and does not come back"),
+    (list[Card], [with_attribute()], r"\[0\]\.colour is not a field, and does not come back"),
 ]
 MISFIT_IDS = [f"{type_}-{number}" for number, (type_, *_) in enumerate(MISFITS)]
 

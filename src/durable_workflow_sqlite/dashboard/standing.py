@@ -57,7 +57,7 @@ def standing(
     if blocked_reason is not None:
         return Standing(
             "BLOCKED",
-            "Blocked: no worker takes it on",
+            "Blocked: no worker claims it",
             lines=[blocked_reason, "It stays so until it is retried."],
             error=error,
             is_trouble=True,

@@ -1,4 +1,4 @@
-"""`Acts`: what an engine does with executions that are named, whoever runs them."""
+"""`Acts`: what an engine does with executions that are named, in whatever process they run."""
 
 from __future__ import annotations
 
@@ -85,10 +85,11 @@ class Acts:
 
         Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
         ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
-        already. An execution ends at once if no worker has it and it has not begun, or if it is
-        blocked or in trouble and its records have nothing to undo. A blocked one with something to
-        undo is unblocked; its function does not continue. To undo one in trouble, a worker needs
-        code that fits what is recorded: the old code, or `retry` from the first step that differs.
+        already. An execution ends at once if no worker has it and it has not begun. So does one
+        that is blocked or in trouble, if its records have nothing to undo. A blocked one with
+        something to undo is unblocked; its function does not continue. To undo one in trouble, a
+        worker needs code that fits what is recorded: the old code, or `retry` from the first step
+        that differs.
 
         The request is stored, so it is kept if this process ends. An execution that runs in another
         process may still end before it gets the request. Raises ExecutionNotFoundError.
@@ -98,8 +99,8 @@ class Acts:
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.
 
-        For an execution in another process, the file is read from time to time, so a very short
-        state may be missed. Raises ExecutionNotFoundError.
+        For an execution in another process, the file is read from time to time, so a state that
+        lasts only a moment may be missed. Raises ExecutionNotFoundError.
         """
         async with aclosing(observing.states(self._working(), execution_id)) as states:
             async for state in states:
@@ -110,7 +111,7 @@ class Acts:
         return await observing.result_of(self._working(), execution_id, result_type)
 
     async def unblock(self, execution_id: str, *, by: str | None = None) -> bool:
-        """Unblock an execution, so that workers take it on again; False if it was not blocked.
+        """Unblock an execution, so that workers claim it again; False if it was not blocked.
 
         by: as for `cancel`. Raises ExecutionNotFoundError.
         """
@@ -130,7 +131,7 @@ class Acts:
             after it. Its name, or `(branch, name)` or `(branch, name, index)` where the name
             occurs several times. The execution must be FAILED, CANCELLED, blocked or in trouble.
             All that was recorded from that outcome on is forgotten, in one transaction; the audit
-            log names it. A step that was not over by then begins anew, with all of its attempts,
+            log names it. A step that was not over by then begins again, with all of its attempts,
             and with the same idempotency key. A wait that was open by then is open again, until
             the same deadline. The signals of waits that are forgotten can be taken again. Refused
             if what was undone would stay, or what stands would be done twice.
@@ -155,8 +156,8 @@ class Acts:
     ) -> None:
         """Let an execution go on as if a step had returned a value, without running it.
 
-        step: named as `from_step` of `retry`. It has failed its execution (which is FAILED and was
-            not undone), or is in doubt or in a back-off, or its stored result cannot be read. The
+        step: named as `from_step` of `retry`. One that failed its execution (if nothing was
+            undone), that is in doubt or in a back-off, or whose stored result cannot be read. The
             execution may be blocked, or in trouble. A sleep ends now.
         value: stored as JSON, and read as the type of the step when the execution goes on. If it
             does not fit, the execution stops in trouble, and you may resolve the step again. For a

@@ -37,22 +37,22 @@ class Claims:
         self._suspect_at = suspect_at
         self._look = look
         self._slots = Slots(max_concurrent, look)
-        """What was taken on and runs code takes up room."""
+        """What was claimed and runs code takes up room."""
         self._held: dict[str, WorkflowClaim] = {}
         """What is claimed and not launched yet."""
         self._claiming: set[asyncio.Task[list[WorkflowClaim]]] = set()
         self._foreground: dict[str, datetime | None] = {}
-        """FOREGROUND_ONLY ones that are this engine's to take on: when they are due."""
+        """FOREGROUND_ONLY ones that are this engine's to claim: when they are due."""
 
     # Before the claim
 
     @property
     def room(self) -> int:
-        """How many more may be taken on."""
+        """How many more may be claimed."""
         return self._slots.room
 
     def is_for_this_engine(self, execution_id: str, due_at: datetime | None) -> None:
-        """A FOREGROUND_ONLY execution is not in the queue: this engine takes it on when due."""
+        """A FOREGROUND_ONLY execution is not in the queue: this engine claims it when due."""
         self._foreground[execution_id] = due_at
 
     def signalled(self, execution_id: str) -> bool:

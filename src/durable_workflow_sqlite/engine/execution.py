@@ -83,7 +83,7 @@ class Execution(Driver):
         return True
 
     def stop(self, trouble: BaseException) -> None:
-        """Leave it as it is, to be resumed by whoever can."""
+        """Leave it as it is, to be resumed by a worker that can."""
         if self.trouble is not None or self.outcome.done():
             return
         self.trouble = trouble
@@ -134,7 +134,7 @@ class Execution(Driver):
         return await waiter
 
     def tell_whoever_waits(self, error: StoreError) -> None:
-        """Whoever waits for the outcome must not wait in the dark; who asks again waits again."""
+        """A caller that waits for the outcome gets an error; it may ask again, and wait."""
         waiting, self._awaiting_outcome = self._awaiting_outcome, None
         for waiter in waiting or ():
             if not waiter.done():

@@ -20,7 +20,7 @@ TRY_AGAIN_AFTER_S: Final = 1.0
 
 
 class Spawn(Protocol):
-    """Runs a coroutine in a task of the intake's."""
+    """Runs a coroutine in a task of the dispatcher."""
 
     def __call__(self, work: Coroutine[Any, Any, T], /) -> asyncio.Task[T]: ...
 
@@ -63,7 +63,7 @@ class LeftAlone:
             self._leave(claim, math.inf, trouble, reason)
 
     def parked(self, claim: WorkflowClaim) -> None:
-        """It only waits, and is for whoever is there when its time or signal comes."""
+        """It only waits; any worker may claim it when its time or signal comes."""
         self._let_go(claim, None)
 
     def forget(self, execution_id: str | None = None) -> None:

@@ -15,10 +15,10 @@ from durable_workflow_sqlite.records import ExecutionStatus
 
 SLOWEST_S: Final = 0.02
 FASTEST_S: Final = 0.004
-"""How often the store is asked for news: often while there is some, less often when it is quiet."""
+"""How often the store is asked for changes: often while there are some, less often when not."""
 
 BREATHING_SPACE: Final = 5
-"""How many times longer than taking in the news the pause after it is, at least."""
+"""The pause after handling changes is at least so many times longer than the handling."""
 
 LOOK_FOR_THE_DEAD_S: Final = 0.5
 TRY_AGAIN_AFTER_S: Final = 1.0
@@ -29,7 +29,7 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 class News:
     """Hears of signals, of work, of how executions elsewhere go on, and of workers that died.
 
-    heed: what to do about a signal to the execution of this id.
+    heed: it is called with the id of an execution that got a signal.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class News:
         self._task = asyncio.create_task(self._watch(), name="durable-workflow-news")
 
     async def close(self) -> None:
-        """Hear of nothing any more; whoever waits for a change is told that there is one."""
+        """Stop listening; callers that wait for a change are woken."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -72,7 +72,7 @@ class News:
         return asyncio.shield(self._awaited[execution_id][1])
 
     def changed(self, execution_id: str) -> None:
-        """Tell whoever waits for it that an execution may have changed."""
+        """Wake the callers that wait for an execution: it may have changed."""
         awaited = self._awaited.pop(execution_id, None)
         if awaited is not None:
             awaited[1].set_result(None)
@@ -81,7 +81,7 @@ class News:
         loop = asyncio.get_running_loop()
         looked_for_the_dead_at = loop.time()
         pause = SLOWEST_S
-        trouble = Trouble("look for news")
+        trouble = Trouble("look for changes")
         while True:
             await asyncio.sleep(pause)
             try:
@@ -123,7 +123,7 @@ class News:
                     self.changed(execution_id)
 
     async def _look_at_the_stopped(self) -> None:
-        """Whoever waits hears of a worker that left it as it is: the status does not tell that."""
+        """Wake callers if a worker left it as it is: the status does not tell that."""
         if self._awaited:
             for execution_id in await self._store.load_stopped(self._awaited):
                 self.changed(execution_id)

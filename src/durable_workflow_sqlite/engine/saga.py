@@ -198,7 +198,7 @@ class Saga:
         call.task = self.task
         run.under_way[call] = None
         is_finishing, run.is_finishing = run.is_finishing, False
-        self.is_pausing = True  # but for the step, nothing of it runs
+        self.is_pausing = True  # except the step, nothing of it runs
         try:
             with suppress(CutOff):
                 await perform_step(run, call)

@@ -122,7 +122,7 @@ class TaggedCodec:
         origin: Any = typing.get_origin(type_)
         args = typing.get_args(type_)
         if not isinstance(data, dict if origin is dict else list):
-            raise TypeError(f"it is no {'object' if origin is dict else 'array'} of JSON")
+            raise TypeError(f"it is not {'an object' if origin is dict else 'an array'} of JSON")
         if origin is dict:
             given = cast("dict[str, Any]", data)
             as_keys: Any = types.GenericAlias(dict, (args[0], None))

@@ -177,7 +177,7 @@ class Waits:
         return False
 
     async def _next_due(self, body: Body) -> _Due | None:
-        """What came first of all that has come and is waited for."""
+        """The first of what has come and is waited for."""
         run = self._run
         found: list[_Due] = []
         while self._by_deadline and self._by_deadline[0][2] not in self._open:

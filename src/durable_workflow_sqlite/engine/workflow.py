@@ -222,7 +222,7 @@ def workflow(
     The other parameters are the input. They are stored as JSON and come back as the types that
     their annotations name; so does the result.
 
-    Raises TypeError if it is no such function.
+    Raises TypeError for any other function.
     """
 
     def define(function: Callable[..., Coroutine[Any, Any, Any]]) -> AnyWorkflow:
@@ -246,7 +246,7 @@ def _checked_stops_on(
 
 
 def check_workflow(candidate: object) -> None:
-    """Raise TypeError for what is no workflow, and say what it may have been meant to be."""
+    """Raise TypeError for a value that is not a workflow, and say what may be meant."""
     if isinstance(candidate, WorkflowDefinition):
         return
     if inspect.iscoroutine(candidate):

@@ -1,16 +1,16 @@
 """Noticing that somebody else checkpoints a file: not this library, and so beside commits.
 
-When all of the log has been checkpointed and nobody reads from it, the next commit begins it anew,
-and adds one to the salt in its header. Before this library checkpoints, it notes the salt of the
-log in a file beside the database, the mark. So a log that is more than one ahead of the mark was
-begun anew after a checkpoint of somebody else's.
+When all of the log has been checkpointed and nobody reads from it, the next commit resets it. This
+adds one to the salt in its header. Before this library checkpoints, it notes the salt of the log
+in a file beside the database, the mark. So a log that is more than one ahead of the mark was reset
+after a checkpoint of somebody else's.
 
 The mark may miss one, but gives no false alarm: it is written before the checkpoint, under the
 write lock, so that a crash in between leaves it too far ahead, never behind; it is compared with
-the log under a lock of its own; and a log that is deleted, as by the last connection that closes,
-or mended after a crash, gets a new salt by chance, which is not near the old one.
+the log under a lock of its own. A log that is deleted, as by the last connection that closes, or
+repaired after a crash, gets a random new salt. It is not near the old one.
 
-A file of that name which cannot be a mark is somebody else's, and is left alone.
+A file of that name which cannot be a mark is somebody else's, and is not touched.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class CheckpointMark:
             self._write(salt)
 
     def sees_another(self) -> bool:
-        """Whether somebody else has checkpointed since this was last asked, by whoever it was.
+        """Whether somebody else has checkpointed since the last call.
 
-        Cheap as long as the log has not begun anew.
+        Cheap as long as the log has not been reset.
         """
         if self.salt() == self._seen:
             return False
@@ -108,12 +108,12 @@ class CheckpointMark:
                 file = os.open(self._path, _OPEN, 0o666)
             except OSError:
                 if self._path.is_symlink() or self._path.is_dir():
-                    raise FileExistsError(f"{self._path} is no mark") from None
+                    raise FileExistsError(f"{self._path} is not a mark") from None
                 raise
             try:
                 found = os.fstat(file)
                 if not stat.S_ISREG(found.st_mode) or found.st_size not in (0, _SALT.size):
-                    raise FileExistsError(f"{self._path} is no mark")
+                    raise FileExistsError(f"{self._path} is not a mark")
                 give_rights_of(self._database, file)
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if _is_at(self._path, file):

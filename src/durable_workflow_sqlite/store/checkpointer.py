@@ -25,7 +25,7 @@ LOOK_FOR_OTHERS_EVERY: Final = 16 * LOOK_EVERY
 """Commits between two looks at who else has checkpointed it."""
 
 GROWTH_BYTES: Final = LOG_BYTES // 4
-"""How much a log that could not begin anew grows before the next try."""
+"""How much a log that could not be reset grows before the next try."""
 
 SYNCS_BEFORE: Final = 2
 """How often the log is put on the disk before: what is written during one is left for the next."""
@@ -40,8 +40,8 @@ _warned: set[str] = set()
 class Checkpointer:
     """Runs a checkpoint in a thread when the log has grown, under the write lock.
 
-    SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a commit that
-    resets the log on another (sqlite.org/wal.html, "The WAL-reset bug"). While one connection
+    SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a commit on
+    another that resets the log: "The WAL-reset bug" of sqlite.org/wal.html. While one connection
     here holds the write lock, nobody can commit, and a second one may checkpoint. Somebody else
     who checkpoints brings the bug back, and is warned of.
 
@@ -125,7 +125,7 @@ class Checkpointer:
             self._due_at = LOG_BYTES
             self._tries = 0
         elif size > self._due_at and not self._is_running:
-            # It begins anew when all of it has been copied and nobody reads from it. Where there
+            # It is reset when all of it has been copied and nobody reads from it. Where there
             # is always somebody who does, writers must wait for that; where one reader stays,
             # they wait in vain, and so ever more rarely.
             is_hopeless = self._tries >= len(READERS_MAY_TAKE_S)
@@ -221,8 +221,8 @@ def checkpoint(
     """Copy the whole log into the database, while nobody can commit. Raises sqlite3.Error.
 
     waits_s: how long to hold up writers, in one try after another, so that readers leave and the
-    log can begin anew here; without any, the next commit begins it anew if it can.
-    keep_bytes: to which length a log that begins anew here is cut.
+    log can be reset here; without any, the next commit resets it if it can.
+    keep_bytes: to which length a log that is reset here is cut.
     is_ours: whether what is at that path is what it was: the log of a file that was replaced does
     not belong to what is there now, and would ruin it.
     """
@@ -240,7 +240,7 @@ def checkpoint(
             lock.execute("begin immediate")
             try:
                 if mark.salt() != salt:
-                    return  # another process was first, and it has begun anew
+                    return  # another process was first, and has reset it
                 mark.note()
                 _copy_log(worker, wait_s)
             finally:
@@ -259,8 +259,8 @@ def _copy_log(worker: sqlite3.Connection, wait_s: float) -> None:
 
 
 def _begin_anew(lock: sqlite3.Connection) -> None:
-    """Write, so that a log that is copied and read by nobody begins anew, and is cut."""
-    # A new transaction: only one that needs no log itself may begin it anew.
+    """Write, so that a log that is copied and read by nobody is reset, and cut."""
+    # A new transaction: only one that needs no log itself may reset it.
     lock.execute("begin immediate")
     try:
         (version,) = lock.execute("pragma user_version").fetchone()

@@ -190,7 +190,7 @@ def _rows(inspector: Inspector) -> Iterator[Finding]:
             level=Level.ERROR,
             check="rows",
             message="; ".join(unreadable[:SHOWN]) + (f"; and {more} more" if more > 0 else ""),
-            hint="workers leave these alone: mend the columns by hand (a time is"
+            hint="no worker claims these: correct the columns by hand (a time is"
             " 2030-01-01T00:00:00.000000Z), then restart the workers",
         )
     else:
@@ -310,7 +310,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
         yield Finding(
             level=Level.WARNING,
             check="blocked",
-            message=f"{many(overview.blocked_total, 'execution')} left alone: "
+            message=f"{many(overview.blocked_total, 'execution')} blocked: "
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
             hint="find out why, then `durable-workflow retry FILE ID`",
         )

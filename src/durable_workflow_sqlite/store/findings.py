@@ -28,9 +28,9 @@ class Level(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at, in a word, and what was found; `hint` says what to do.
+    """What was looked at, in one word, and what was found; `hint` says what to do.
 
-    details: in full, what the message names in a word.
+    details: in full, what the message only names.
     """
 
     level: Level

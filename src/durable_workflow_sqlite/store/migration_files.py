@@ -1,7 +1,7 @@
 """The files of `sql/migrations`: how they are numbered, and what stands in one.
 
-This module needs nothing of the package, so that the tools that write parts of the package can read
-migrations by the same rules as whoever applies them.
+This module needs nothing of the package. So the tools that write parts of the package read
+migrations by the same rules as the runner that applies them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ FIRST: Final = {
 }
 """The pragmas that migrations run under, so that a table can be dropped and another take its name.
 
-No table that others refer to can be dropped while foreign keys are enforced, and SQLite gives no
-table the name that a view reads from, unless tables are renamed as before version 3.25. Both are
-set outside of a transaction.
+While foreign keys are enforced, a table that others refer to cannot be dropped. SQLite also
+refuses to rename a table to a name that a view reads from, unless tables are renamed as before
+version 3.25. Both are set outside of a transaction.
 """
 
 

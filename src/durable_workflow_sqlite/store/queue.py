@@ -1,4 +1,4 @@
-"""The queue: what may be claimed, when, and by whom; what nobody may take on."""
+"""The queue: what may be claimed, when, and by whom; what nobody may claim."""
 
 from __future__ import annotations
 
@@ -409,23 +409,23 @@ class Queue:
             return executions.not_found(workflow_execution_id)
         if found.status is ExecutionStatus.FAILED:
             why = (
-                "was compensated: all that its steps did is undone; start it anew with a rerun,"
+                "was compensated: all that its steps did is undone; start it again with a rerun,"
                 " under another id"
             )
         elif found.status is ExecutionStatus.CANCELLED:
             why = (
                 "is CANCELLED: name a step, and it runs again from there (from_step, in a command"
-                " --from); or start it anew with a rerun"
+                " --from); or start it again with a rerun"
             )
         elif found.status is ExecutionStatus.COMPLETED:
-            why = "is COMPLETED: only one that FAILED can be run again; start it anew with a rerun"
+            why = "is COMPLETED: only one that FAILED can be run again; start it again with a rerun"
         else:
             why = f"is {found.status}: only one that FAILED can be run again"
             if found.trouble is not None:
                 kind = found.trouble.partition(":")[0]
                 why += (
                     f". Its worker left it as it is, because of a {kind}; once that is mended,"
-                    " restarted workers take it on by themselves"
+                    " restarted workers claim it by themselves"
                 )
         return ExecutionConflictError(
             f"execution {workflow_execution_id!r} {why}",

@@ -1,9 +1,9 @@
 """The spans of an execution: one trace, over any number of workers and restarts.
 
-The ids of the trace, of its root span and of its steps are made of what is stored anyway (the
-execution's id and the time of its creation; a step's branch and index), so that workers that know
-nothing of each other tell one story. A span is exported by the worker that sees its end: what was
-open when a process died is not, and is told by the next worker as in doubt.
+The ids of the trace, of its root span and of its steps are made of stored values: the execution's
+id and the time of its creation, a step's branch and index. So workers that know nothing of each
+other write one trace. A span is exported by the worker that sees its end: what was open when a
+process died is not, and is told by the next worker as in doubt.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class ExecutionTrace:
         self._context = trace.set_span_in_context(self._root, Context())
 
     def tell_start(self, execution: WorkflowExecution) -> None:
-        """A point in time: it is exported now, and says who asked for the execution."""
+        """A span without a length: it is exported now, and says who asked for the execution."""
         caller = trace.get_current_span().get_span_context()
         self._tell("start", execution, [Link(caller)] if caller.is_valid else [])
 
     def tell_resume(self, execution: WorkflowExecution) -> None:
-        """A point in time: another life of the execution begins, maybe in another process."""
+        """A span without a length: the execution is resumed, maybe in another process."""
         self._tell("resume", execution, [])
 
     def end(self, execution: WorkflowExecution) -> None:

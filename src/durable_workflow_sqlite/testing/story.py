@@ -62,7 +62,7 @@ class Story(Plannable):
         self._options = options
         self._workflows = {(one.name, one.version): one for one in workflows}
         self._left_alone: set[str] = set()
-        """The executions that are due, and that the engine of this life does not take on."""
+        """The executions that are due, and that the engine of this life does not claim."""
         self._life: Life | None = None
         self._past: list[Life] = []
         self._watch: LoopWatch | None = None
@@ -259,7 +259,7 @@ class Story(Plannable):
         return min((one for one in times if one is not None), default=None)
 
     async def _queued_until(self) -> datetime | None:
-        """When the engine is to take on the next execution that is in nobody's hands."""
+        """When the engine is to claim the next execution that is in nobody's hands."""
         return await self.store.load_next_available_at(list(self._workflows))
 
     async def _settle(self) -> None:
@@ -291,7 +291,7 @@ class Story(Plannable):
                 await life.until_it_stirs(STIRS_WITHIN_S)
 
     async def _takes_more_on(self, life: Life, is_late: bool) -> bool:
-        """Whether the engine is about to take on something that is due and in nobody's hands."""
+        """Whether the engine is about to claim something that is due and in nobody's hands."""
         assert life.engine is not None
         queued_until = await self._queued_until()
         due: list[str] = []
