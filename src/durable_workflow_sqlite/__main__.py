@@ -240,7 +240,7 @@ def _describe_file(command: argparse.ArgumentParser, text: str) -> None:
 
 
 def _describe_worker(worker: argparse.ArgumentParser) -> None:
-    _describe_file(worker, "the database; it is created if need be")
+    _describe_file(worker, "the database; it is created if necessary")
     worker.add_argument(
         "--app",
         required=True,

@@ -189,7 +189,7 @@ async def do_all(
     advance: Advance,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> StoreError | None:
-    """Do it to all, some at a time; the trouble with the file that ended it before, or None.
+    """Do it to all, some at a time; the error of the file that ended it before, or None.
 
     Each is judged when its turn comes: what has changed since it was chosen may refuse.
     is_stopped: asked before each; if it says so, no other is begun.

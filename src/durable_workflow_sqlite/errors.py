@@ -222,7 +222,7 @@ class NonDeterministicCallError(DurableWorkflowError):
 class WorkflowCodeError(DurableWorkflowError):
     """A workflow function raised an error that tells of a mistake in its code, not in its work.
 
-    No step raised it. The execution is left as it is: nothing is undone. It continues with mended
+    No step raised it. The execution is left as it is: nothing is undone. It continues with fixed
     code. `error_type` is the `module:name` of the error, which is the `__cause__` of this one. If
     a worker of another engine met it, both are None.
     """

@@ -132,12 +132,12 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `current_step` is the number of steps begun when the state was last written.
     `error_type` is `module:name` of the error that `error_message` describes.
     `recovery_count` is how often a worker died that may have died of the execution, with no
-    progress in between. While `blocked_reason` is set, no worker takes the execution on.
+    progress in between. While `blocked_reason` is set, no worker claims the execution.
     `trouble` is why the last worker left the execution as it is, if the reason does not go away by
     itself; None when a worker has the execution again.
     `available_at` is the time from which any worker may claim the execution, a higher `priority`
     first; None while no worker may claim it.
-    `started_at` is when a worker first took the execution on; None before that, and if an older
+    `started_at` is when a worker first claimed the execution; None before that, and if an older
     version of the library did it.
     `last_event` is the last event that the workflow function got before it ended by a failure, a
     cancel or its time to live; None before that, and if an older version wrote it.

@@ -114,7 +114,7 @@ def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:
     with a_worker(file):
         wait_until(lambda: ["claim", "alive"] in [one[:3:2] for one in shown(file, "order-SLOW-1")])
         said = refusal("resolve", file, "order-SLOW-1", "pack", "1")
-        assert "is in the hands of worker" in said
+        assert "is claimed by worker" in said
 
 
 def test_a_blocked_order_is_cancelled_without_a_worker(file: Path) -> None:

@@ -326,7 +326,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
             "",
             output.make_table(
                 f"in trouble: {overview.in_trouble_total} (left as they are, until what is wrong is"
-                " mended and workers are restarted)",
+                " corrected and workers are restarted)",
                 ["id", "workflow", "why", "since"],
                 [
                     [

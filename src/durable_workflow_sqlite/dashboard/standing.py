@@ -130,7 +130,7 @@ def _open(row: Row) -> Standing:
             f"In doubt: {step} was cut off",
             lines=[
                 "It had begun and no living worker runs it: it may have taken effect, or not."
-                " When a worker takes the execution on, it runs again, under the same"
+                " When a worker claims the execution, it runs again, under the same"
                 " idempotency key."
             ],
             is_trouble=True,

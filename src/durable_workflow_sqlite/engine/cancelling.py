@@ -38,7 +38,7 @@ from durable_workflow_sqlite.records import (
 )
 
 _ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
-"""Trouble of which a row that was deleted may be the cause."""
+"""Errors that a deleted row may cause."""
 
 
 async def cancel(opened: Opened, execution_id: str, by: str | None) -> Cancellation:

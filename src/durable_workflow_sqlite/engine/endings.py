@@ -111,7 +111,7 @@ class Ending:
     async def _leave(self, trouble: BaseException) -> NoReturn:
         """The code is wrong, and nobody failed: what runs beside it is recorded, and nothing more.
 
-        With mended code the execution continues, and that is not to run again.
+        With corrected code the execution continues, and that is not to run again.
         """
         run, environment = self._run, self._run.environment
         run.stop_after_steps(trouble)
@@ -140,7 +140,7 @@ class Ending:
         trouble = WorkflowCodeError(
             f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}"
             f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution"
-            " was left as it is, nothing was undone, and with mended code it continues"
+            " was left as it is, nothing was undone, and with corrected code it continues"
             + ("" if _is_of_this_library(mistake) or not _is_failure(mistake) else otherwise),
             workflow_execution_id=execution_id,
             error_type=failures.error_type(mistake),

@@ -249,7 +249,7 @@ class DurableEngine(Acts):
         """Store an execution for whichever worker has the workflow registered: this one or another.
 
         execution_id, ttl, tags: as for `start`; an enqueue can be repeated, too.
-        delay: no worker takes the execution on before this time has passed.
+        delay: no worker claims the execution before this time has passed.
         priority: executions with a higher number are claimed first; then older executions.
 
         Raises what `start` raises; nothing is written then.

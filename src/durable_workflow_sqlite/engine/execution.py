@@ -1,4 +1,4 @@
-"""One execution in the hands of this worker: its body is driven from event to event, to its end.
+"""One execution that this worker has claimed: its body is driven from event to event, to its end.
 
 The body (the workflow function) asks; steps and waits bring outcomes; each outcome is recorded as
 an event and told to the body, one at a time, in the order of the records. That goes on until

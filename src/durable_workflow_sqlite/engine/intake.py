@@ -1,7 +1,7 @@
 """Which executions this worker claims: as many as it has room for, of those that have work to do.
 
 What nobody has claimed is in the store's queue, from the time on at which there is something to do
-for it. One that sleeps or waits for a signal is in no worker's hands, and costs nothing until then.
+for it. No worker holds one that sleeps or waits for a signal, so it costs nothing until then.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Intake:
         return self._left_alone.why_left(execution_id)
 
     def takes_on(self, execution_id: str) -> bool:
-        """Whether this worker takes an execution on once it is due and in nobody's hands."""
+        """Whether this worker claims an execution once it is due and no worker has it."""
         return self._claims.room > 0 and self.why_left(execution_id) is None
 
     async def is_to_try(self, record: WorkflowExecution) -> bool:

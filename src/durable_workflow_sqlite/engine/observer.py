@@ -31,7 +31,7 @@ class DurableEngineObserver:
         """An execution starts to run for the first time."""
 
     def on_execution_resume(self, execution: WorkflowExecution) -> None:
-        """A worker takes an execution on again: after a restart, a crash or a long wait."""
+        """A worker claims an execution again: after a restart, a crash or a long wait."""
 
     def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
         """An execution has reached a final status."""

@@ -1,4 +1,4 @@
-"""An engine between its opening and its end: what it has in its hands, and who minds that."""
+"""An open engine: its executions, and its background tasks."""
 
 from __future__ import annotations
 

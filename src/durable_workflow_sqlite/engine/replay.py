@@ -144,7 +144,7 @@ def check_rest_was_asked_for(body: Body, events: list[StepCheckpoint]) -> None:
 
 
 def note_unheard(body: Body, checkpoint: StepCheckpoint) -> None:
-    """An outcome reaches nobody; it may have to be undone all the same."""
+    """An outcome reaches nobody; it may still have to be undone."""
     call = body.undoable.get((checkpoint.branch, checkpoint.step_index))
     if call is not None:
         call.checkpoint = checkpoint

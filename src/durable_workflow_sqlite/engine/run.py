@@ -37,7 +37,7 @@ SAVE_AGAIN_AFTER_S: Final = 0.25
 
 
 class Run:
-    """One execution in the hands of this worker.
+    """One execution that this worker has claimed.
 
     Every write is made under its claim. An outcome takes the next event number as it is written,
     and is told to the workflow function in the order of these numbers.

@@ -215,7 +215,7 @@ def workflow(
         So use a higher version if the changed function cannot replay unfinished executions.
     stops_on: the classes of errors that tell of a mistake in the code. If the function itself
         raises one, and no step did, the execution is left as it is, with `WorkflowCodeError`:
-        nothing is undone, and it continues with mended code. `CODE_ERRORS` by default;
+        nothing is undone, and it continues with corrected code. `CODE_ERRORS` by default;
         `(*CODE_ERRORS, ValueError)` adds a class. With `()`, only errors of this library (a
         wrong call, a result that cannot be stored) stop the execution.
 

@@ -323,7 +323,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
                 f"{one.id} ({_in_a_word(one.trouble)}, since {at(one.trouble_since)})"
                 for one in overview.in_trouble
             ),
-            hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
+            hint="`durable-workflow show FILE ID` says why: correct that, or deploy code that fits;"
             " then restart the workers",
             details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
         )
@@ -339,7 +339,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
             + (f"; and {more} more" if more else ""),
             hint="each worker runs one of these at a time, and blocks what it dies of too often."
             " `durable-workflow show FILE ID` names the step that runs: find out whether it ends"
-            " its worker (memory, a crash in C) and mend it, or cancel the execution",
+            " its worker (memory, a crash in C) and correct it, or cancel the execution",
         )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now

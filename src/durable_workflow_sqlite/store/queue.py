@@ -63,7 +63,7 @@ class Queue:
         return claims[0] if claims else None
 
     def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
-        """Claim what is unfinished, and in nobody's hands."""
+        """Claim what is unfinished, and what no worker has."""
         statuses = executions.load_statuses(self._connection, self._queries, workflow_execution_ids)
         claims: list[WorkflowClaim] = []
         for execution_id in workflow_execution_ids:
@@ -424,7 +424,7 @@ class Queue:
             if found.trouble is not None:
                 kind = found.trouble.partition(":")[0]
                 why += (
-                    f". Its worker left it as it is, because of a {kind}; once that is mended,"
+                    f". Its worker left it as it is, because of a {kind}; once that is corrected,"
                     " restarted workers claim it by themselves"
                 )
         return ExecutionConflictError(

@@ -239,8 +239,8 @@ class _ChosenIds:
 def _can_choose_ids(tracer: Any) -> bool:
     """Make a tracer take ids from here, if it is of an SDK that has generators of ids.
 
-    It is this library's tracer, which nobody else has. Without it, the spans are in one trace all
-    the same, below a root that is never exported.
+    It is this library's tracer, which nobody else has. Without it, the spans are still in one
+    trace, below a root that is never exported.
     """
     ids = getattr(tracer, "id_generator", None)
     if ids is not None and not isinstance(ids, _ChosenIds):
