@@ -111,7 +111,7 @@ class Refusals(msgspec.Struct):
 
 
 class Outcome:
-    """What became of each, counted as it happens, so that it is known if it is interrupted.
+    """The result for each, counted at once, so that it is known after an interruption.
 
     reasons: of those that refused, with "…" in the place of their ids.
     """

@@ -81,7 +81,7 @@ async def run_worker(
     """Run what is in a file, and what comes, until this process gets SIGTERM or SIGINT.
 
     grace: how long steps that are under way may then take to end; what is left is released, to be
-    resumed by another worker. A second signal ends it at once.
+        resumed by another worker. A second signal ends it at once.
 
     Raises StoreError.
     """

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _READERS: Final = 4
 _SHARE: Final = 20
-"""What is kept takes a twentieth of the time at most, however fast the file changes."""
+"""Keeping it takes a twentieth of the time at most, however fast the file changes."""
 
 LOOK_AGAIN_S: Final = 5
 """How old an answer may get that nothing seems to change: time passes, and workers die."""

@@ -79,7 +79,7 @@ class Claims:
         return self._slots.has_suspect and record.recovery_count >= self._suspect_at
 
     def holds(self, execution_id: str) -> bool:
-        """Whether it is claimed, and not launched yet or just being given back."""
+        """Whether it is claimed, and not launched yet or just being released."""
         return execution_id in self._held
 
     # To claim
@@ -140,7 +140,7 @@ class Claims:
     async def _taken(
         self, claim: Callable[[], Coroutine[Any, Any, list[WorkflowClaim]]]
     ) -> list[WorkflowClaim]:
-        """What was claimed, known to this worker even where the caller is cancelled meanwhile."""
+        """The new claims; this worker knows them even if the caller is cancelled meanwhile."""
 
         async def claim_and_hold() -> list[WorkflowClaim]:
             # Within the task: a callback of it may come after whoever waits has gone on.
@@ -168,7 +168,7 @@ class Claims:
         execution.slots = self._slots
 
     def is_let_go(self, claim: WorkflowClaim) -> None:
-        """The claim has been given back."""
+        """The claim has been released."""
         self._held.pop(claim.workflow_execution_id, None)
         self._look()
 
@@ -182,5 +182,5 @@ class Claims:
             await asyncio.wait(self._claiming)
 
     def not_launched(self) -> list[WorkflowClaim]:
-        """The claims of what is not in memory, to be given back."""
+        """The claims of what is not in memory, to be released."""
         return list(self._held.values())

@@ -64,7 +64,7 @@ class DurableEngine(Acts):
         next attempt of a step), and those that `run` and `start` begin here. Also how many sync
         actions run at once, and how many sync compensations beside them.
     max_recoveries: an execution is blocked if its workers died more often than this in a row, with
-    no progress in between. `unblock` lets workers claim it again.
+        no progress in between. `unblock` lets workers claim it again.
     cancel_grace: how long running async actions may continue when their execution fails, is
         cancelled or expires, or when the code has a mistake; then they are cancelled. The engine
         always waits for sync actions.

@@ -105,7 +105,7 @@ class Execution(Driver):
     def stop_after_steps(self, trouble: BaseException) -> None:
         """`stop`, once the functions that run have ended; no other begins.
 
-        What waits for its next attempt, or for a thread, does so in the next life.
+        A step that waits for its next attempt, or for a thread, waits again after the replay.
         """
         self.stops_after_steps = trouble
         self._is_going = False
@@ -119,7 +119,7 @@ class Execution(Driver):
         self._ring()
 
     def misfit(self, name: str, payload: str) -> str | None:
-        """Why the waits for a signal that are open here take no such payload; None if one may."""
+        """Why no open wait for this signal takes the payload; None if one may take it."""
         return self._waits.misfit(name, payload)
 
     async def its_outcome(self) -> Outcome:

@@ -1,4 +1,4 @@
-"""What is forgotten of an execution that is to run again from a step, as if it had never been.
+"""The records to delete before an execution runs again from a step.
 
 The outcome of that step has a number. All that the workflow function heard from then on is
 forgotten, and so is every step that was not over by then. A wait that was open by then is open

@@ -1,4 +1,4 @@
-"""What is recorded of an execution, looked up by the place of a step, or in the order of events."""
+"""The records of an execution, found by the place of a step, or in the order of events."""
 
 from __future__ import annotations
 

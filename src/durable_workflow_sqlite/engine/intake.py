@@ -1,7 +1,8 @@
 """Which executions this worker claims: as many as it has room for, of those that have work to do.
 
-What nobody has claimed is in the store's queue, from the time on at which there is something to do
-for it. No worker holds one that sleeps or waits for a signal, so it costs nothing until then.
+An execution that no worker has claimed is in the store's queue, from the time on at which there is
+something to do for it. No worker holds one that sleeps or waits for a signal, so it costs nothing
+until then.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Intake:
             await self._launching.load_and_launch(claim)
 
     async def free(self, execution_id: str) -> None:
-        """See to it that no worker has an execution that is in no living one's hands any more."""
+        """Release the claim of an execution that its caller does not wait for any more."""
         await self._left_alone.until_let_go(execution_id)
         await self.release_the_dead()
 
@@ -199,7 +200,7 @@ class Intake:
         return self._claims.due_in_foreground()
 
     async def close(self) -> list[WorkflowClaim]:
-        """Stop, and give back the claims of what was not launched."""
+        """Stop, and release the claims of what was not launched."""
         self._is_closed = True
         self._left_alone.close()
         tasks = list(self._tasks - self._left_alone.letting_go)
@@ -214,7 +215,7 @@ class Intake:
         return self._claims.not_launched()
 
     async def until_let_go(self) -> None:
-        """Wait until the claims of what was left are given back."""
+        """Wait until the claims of what was left are released."""
         if letting_go := self._left_alone.letting_go:
             await asyncio.wait(letting_go)
 

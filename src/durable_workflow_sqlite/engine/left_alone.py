@@ -1,4 +1,5 @@
-"""What a worker had and leaves as it is: until when, why, and that others may have it."""
+"""Executions that this worker leaves as they are: why, until when, and the release of the
+claim."""
 
 from __future__ import annotations
 
@@ -84,17 +85,17 @@ class LeftAlone:
         return None if left is None or left.again_at != math.inf else left.trouble
 
     async def until_let_go(self, execution_id: str) -> None:
-        """Wait until the claim of an execution has been given back, if it is to be."""
+        """Wait until the claim of an execution has been released, if it is to be."""
         if (letting_go := self._letting_go.get(execution_id)) is not None:
             await asyncio.wait([letting_go])
 
     @property
     def letting_go(self) -> set[asyncio.Task[None]]:
-        """What gives claims back now, to be waited for: else why they were left is not known."""
+        """The releases that run now; before they end, the file does not have the reasons."""
         return set(self._letting_go.values())
 
     def close(self) -> None:
-        """What cannot be given back is not tried again."""
+        """A release that failed is not tried again."""
         self._is_closed = True
 
     def _leave(

@@ -1,4 +1,4 @@
-"""What other workers do with the records: noticed within milliseconds, at hardly any cost."""
+"""Changes that other workers write: noticed within milliseconds, at little cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
 class News:
-    """Hears of signals, of work, of how executions elsewhere go on, and of workers that died.
+    """Notices signals, new work, changes of executions elsewhere, and workers that died.
 
     heed: it is called with the id of an execution that got a signal.
     """

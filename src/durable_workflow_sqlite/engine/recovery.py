@@ -1,4 +1,4 @@
-"""What dead workers left is for others to claim; what they left again and again is blocked."""
+"""Executions of dead workers: they go back into the queue, or are blocked after many deaths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.records import WorkflowGuarantee
 
 UNREGISTERED_AT_MOST: Final = 1000
-"""Of the executions that no workflow is known for here: others may have a million of them."""
+"""How many executions without a registered workflow are listed: there may be a million."""
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 

@@ -50,7 +50,7 @@ UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qual
 
 
 class Saga:
-    """The compensations of one execution, of which nothing else is under way any more.
+    """The compensations of one execution. No step of it is under way any more.
 
     calls: the steps with a compensation that its workflow function has asked for.
     """

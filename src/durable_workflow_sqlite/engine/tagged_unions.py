@@ -1,7 +1,7 @@
 """Unions of classes that msgspec cannot tell apart: each value is stored with its class's name.
 
-`Card | Cash` is stored as `{"$type": "Card", ...}`. What was stored without a name, when the
-annotation named one class, is read as the one class that it fits.
+`Card | Cash` is stored as `{"$type": "Card", ...}`. A value may be stored without a name, since
+the annotation named one class then. It is read as the one class that it fits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Durable sleeps and waits for signals, and when the timers of a body's event loop are due.
 
-What comes is taken one at a time, the earliest first, and only when the workflow function has heard
-of everything before it: so what was taken always reaches the wait that it was taken for.
+Timers and signals are taken one at a time, the earliest first, and only when the workflow function
+has heard of everything before: so what was taken always reaches the wait that it was taken for.
 """
 
 from __future__ import annotations

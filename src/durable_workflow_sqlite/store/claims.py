@@ -100,7 +100,7 @@ class Claims:
         self._held[claim.workflow_execution_id] = (claim, records)
 
     def releases(self, workflow_execution_id: str) -> None:
-        """It will be released, and nobody may hear when."""
+        """It will be released; no caller may hear when."""
         self._held[workflow_execution_id] = None
 
     def let_go(self, workflow_execution_ids: Iterable[str]) -> None:

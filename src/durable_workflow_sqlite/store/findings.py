@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 LATE: Final = timedelta(minutes=1)
-"""What has waited for so long says that no worker runs it, or that none has room."""
+"""Work that has waited for so long has no worker that runs it, or none with room."""
 
 SHOWN: Final = 5
 

@@ -35,7 +35,7 @@ _log = logging.getLogger("durable_workflow_sqlite.store")
 
 
 class Queue:
-    """The executions that nobody has, those that are claimed, and the ways between."""
+    """The executions that no worker has, the claimed ones, and the changes between the two."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Queue:
         self._claims = claims
         self._said: set[str] = set()
         self._to_release: dict[int, tuple[WorkflowClaim, str | None]] = {}
-        """By token, the claims that are not known to be released, and their trouble."""
+        """By token, the claims that may not be released yet, and the trouble to store."""
 
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None

@@ -93,7 +93,7 @@ class ExecutionTrace:
         root.end(_ns(execution.updated_at))
 
     def begin_attempt(self, checkpoint: StepCheckpoint) -> None:
-        """What the action starts from now on, in this task, is part of the attempt."""
+        """Spans that the action starts from now on, in this task, belong to the attempt."""
         span = self._start_attempt(checkpoint)
         token = contexts.attach(trace.set_span_in_context(span))
         self._attempts[_place(checkpoint)] = _Attempt(span, token)

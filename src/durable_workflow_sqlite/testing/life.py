@@ -245,7 +245,7 @@ class ExecutionOfALife(Execution):
 
 
 class EngineOfALife(DurableEngine):
-    """What it is asked to do from outside is done by tasks of its life, so that it ends with it."""
+    """Tasks of its life do what it is asked from outside, so that this ends with the life."""
 
     def __init__(self, life: Life, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
