@@ -182,9 +182,10 @@ def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[St
     if standing := [one.last for one in forgotten if one.last and may_need_undoing(one)]:
         raise refused(
             execution_id,
-            f"cannot be run again from there: what {names_of(standing)} did stands, or may stand,"
-            " and would be done twice. If a compensation of it failed, let it succeed (retry), or"
-            " undo it by hand (acknowledge); else cancel the execution first, which undoes it",
+            f"cannot be run again from there: what {names_of(standing)} did is not undone, or"
+            " may not be, and would be done twice. If a compensation of it failed, let it succeed"
+            " (retry), or undo it by hand (acknowledge); else cancel the execution first, which"
+            " undoes it",
         )
 
 

@@ -201,7 +201,7 @@ class ErrorReader(PlainReader):
             )
             builtin.__init__(error, *arguments)  # type: ignore[misc]
         if not isinstance(error, Exception):
-            raise NotPlainError(f"a {type(error).__qualname__} is not an error")
+            raise NotPlainError(f"{type(error).__qualname__} is not a class of errors")
         state = self.value(plain["state"])
         if state is not None:
             error.__setstate__(state)

@@ -152,9 +152,9 @@ class Saga:
             raise StoreCorruptError(
                 f"execution {self._run.id!r} is to be undone, and {call.describe()} has a"
                 " compensation in the code and none in its record: its compensate_ref was deleted"
-                " by hand, or the code has got `compensate=` since. Nothing is undone before that"
-                f" is settled: set its compensate_ref to {reference(call.compensate)!r} to undo it,"
-                " or run code without the compensation to leave it as it is",
+                " by hand, or the code has got `compensate=` since. Nothing is undone until you"
+                f" correct this: set its compensate_ref to {reference(call.compensate)!r} to undo"
+                " it, or run code without the compensation to leave it as it is",
                 workflow_execution_id=self._run.id,
                 step_name=call.name,
                 step_index=place[1],

@@ -106,7 +106,7 @@ class TaggedCodec:
         kind = cast("Any", type(value))
         if is_record(kind) or is_model(kind):
             names = ", ".join(class_of(bare(one)).__name__ for one in options if _is_object(one))
-            raise TypeError(f"a {kind.__qualname__} is none of {names}; name its class, too")
+            raise TypeError(f"{kind.__qualname__} is not one of {names}; name its class, too")
         return value
 
     # And back
@@ -150,8 +150,8 @@ class TaggedCodec:
             rest = {name: one for name, one in data.items() if name != TAG}
             if data[TAG] not in objects:
                 raise TypeError(
-                    f"it is a {data[TAG]!r}, which is none of {', '.join(objects)}; a class that is"
-                    " stored must keep its name"
+                    f"it is a {data[TAG]!r}, which is not one of {', '.join(objects)}; a class"
+                    " that is stored must keep its name"
                 )
             return self._read(objects[data[TAG]], rest)
         fitting: list[Any] = []
