@@ -192,7 +192,7 @@ def test_a_log_that_somebody_else_has_begun_is_not_written_over(file: Path) -> N
             await store.save(WORKFLOW, new_execution("e"))
             befall(beside(file, "-wal"), "moved")
             beside(file, "-wal").write_bytes(beside(file, "-wal.away").read_bytes())
-            with pytest.raises(StoreGoneError, match="only in the log that is gone"):
+            with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
                 await store.save_checkpoint(new_checkpoint("e", 0))
 
     asyncio.run(story())
