@@ -65,7 +65,7 @@ $(FAULTS:%=fault-%): fault-%: $(READY)
 
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
-          check-imports check-plans check-site
+          check-imports check-plans check-prose check-site
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: check
@@ -98,6 +98,9 @@ check-plans: $(READY)
 
 check-docs: $(READY)
 	@$(BIN)/python tools/check_docs.py
+
+check-prose: $(READY)
+	@$(BIN)/python tools/check_prose.py
 
 check-site: docs
 

@@ -111,7 +111,7 @@ class Refusals(msgspec.Struct):
 
 
 class Outcome:
-    """What became of each, counted as it happens, so that it is known if it is interrupted.
+    """The result for each, counted at once, so that it is known after an interruption.
 
     reasons: of those that refused, with "…" in the place of their ids.
     """
@@ -165,7 +165,7 @@ def selection_of(
     *,
     only_blocked: bool = False,
 ) -> Selection:
-    """What a deed is done to. `statuses`: where neither one nor a state is chosen.
+    """What an action is done to. `statuses`: where neither one nor a state is chosen.
 
     Raises ValueError, as `Chosen.selection`.
     """
@@ -189,7 +189,7 @@ async def do_all(
     advance: Advance,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> StoreError | None:
-    """Do it to all, some at a time; the trouble with the file that ended it before, or None.
+    """Do it to all, some at a time; the error of the file that ended it before, or None.
 
     Each is judged when its turn comes: what has changed since it was chosen may refuse.
     is_stopped: asked before each; if it says so, no other is begun.

@@ -46,7 +46,7 @@ def how_to_undo(file: Path, execution_id: str) -> str:
 def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Deed:
     """Send a signal. has_payload: whether somebody gave `value`, or it stands for nothing.
 
-    Raises ValueError for what is no name.
+    Raises ValueError for text that is not a name.
     """
     check_identifier("a signal's name", name)
 
@@ -136,7 +136,7 @@ def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = Non
 
 
 def unblock(file: Path, *, by: str | None = None) -> Deed:
-    """Let workers take on blocked executions again."""
+    """Let workers claim blocked executions again."""
 
     async def ask(client: Client, execution_id: str) -> str:
         if await client.unblock(execution_id, by=by):

@@ -106,7 +106,7 @@ def test_those_that_refuse_stand_in_groups_with_why(
     answer = send(client, "retry", page)
     wait()
     report = words(client.get(answer.headers["location"]).text)
-    assert "Done, but for those that refused" in report
+    assert "Done, except those that refused" in report
     assert "Retried 6 Refused 5 Not tried 0" in report
     assert "3 execution &#39;…&#39; is PENDING" in report
     assert "1 no execution has the id &#39;…&#39;" in report

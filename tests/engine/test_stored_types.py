@@ -592,7 +592,7 @@ MISFITS: list[tuple[Any, Any, str]] = [
     (Box, Box(Card("7")), r"a Card at \.inside comes back as a dict"),
     (Open, Open(name="kim", at=date(2026, 1, 1)), r"a date at \['at'\] comes back as a str"),
     (Hashed, Hashed(name="kim"), r"a str at \.name comes back as another one"),
-    (Card | Cash, GoldCard("7"), "a GoldCard is none of Card, Cash; name its class, too"),
+    (Card | Cash, GoldCard("7"), "GoldCard is not one of Card, Cash; name its class, too"),
     (dict[int | str, int], {1: 1, "1": 2}, "a dict comes back as another one"),
     (PurePosixPath, Path("a"), "a PosixPath comes back as a PurePosixPath"),
     (None, 3, "Expected `null`"),
@@ -613,7 +613,7 @@ def with_attribute() -> Card:
 
 MISFITS += [
     (Noted, with_private(), r"an int at \._seen comes back as another one"),
-    (list[Card], [with_attribute()], r"\[0\]\.colour is no field, and does not come back"),
+    (list[Card], [with_attribute()], r"\[0\]\.colour is not a field, and does not come back"),
 ]
 MISFIT_IDS = [f"{type_}-{number}" for number, (type_, *_) in enumerate(MISFITS)]
 
@@ -763,7 +763,7 @@ def test_what_was_stored_with_a_tag_is_read_as_the_one_class_that_is_left(file: 
     [
         (Cheque, Cash | Cheque, "fits more than one of Cash, Cheque"),
         (Cheque, Card | Point, "fits none of Card, Point"),
-        (Cheque | Card, Card | Cash, "it is a 'Cheque', which is none of Card, Cash"),
+        (Cheque | Card, Card | Cash, "it is a 'Cheque', which is not one of Card, Cash"),
     ],
 )
 def test_what_fits_several_classes_or_none_is_not_guessed(

@@ -337,7 +337,7 @@ def test_a_file_that_is_no_database_is_left_alone(file: Path) -> None:
     before = file.read_bytes()
     with (
         closing(sqlite3.connect(file)) as connection,
-        pytest.raises(StoreCorruptError, match="no SQLite database") as caught,
+        pytest.raises(StoreCorruptError, match="not a SQLite database") as caught,
     ):
         migrate(connection)
     assert str(file) in str(caught.value)

@@ -242,7 +242,7 @@ def test_a_store_that_closes_leaves_alone_a_log_that_others_have_begun(file: Pat
                 say("saved")
                 while not (file.parent / "look").exists():
                     await asyncio.sleep(0.01)
-                with pytest.raises(StoreGoneError, match="only in the log that is gone"):
+                with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
                     await store.save_checkpoint(new_checkpoint("e", 1))
             say("closed")
 

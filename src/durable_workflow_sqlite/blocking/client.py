@@ -123,7 +123,7 @@ class Client:
 
 
 def check_store(store: object) -> None:
-    """Raise TypeError for what is no store of this package."""
+    """Raise TypeError for anything but a store of this package."""
     if not isinstance(store, CheckpointStore):
         raise TypeError(
             "store must be of durable_workflow_sqlite.blocking: its SqliteCheckpointStore, or"

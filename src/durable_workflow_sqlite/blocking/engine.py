@@ -84,7 +84,7 @@ class DurableEngine(Client):
         return self._engine._has_functions_in_threads  # pyright: ignore[reportPrivateUsage]
 
     def dispose(self, grace: timedelta = timedelta(0)) -> None:
-        """Let go of everything; unfinished executions are left to be resumed, and never failed.
+        """Stop and release everything; unfinished executions can be resumed, and never fail.
 
         grace: for how long steps that are under way may go on to their end. After that, async
             actions are cancelled. Sync ones cannot be: they are waited for, and recorded. Ctrl-C

@@ -36,7 +36,7 @@ class CheckpointStore:
         self.close()
 
     def close(self) -> None:
-        """Dispose of the engines that use it, commit what was asked for, and let go.
+        """Dispose of the engines that use it, commit what was asked for, and close.
 
         Closing twice is harmless.
         """

@@ -248,9 +248,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
             list[str] | None,
             typer.Option("--tag", metavar="NAME=VALUE", help="to find it by; more than once"),
         ] = None,
-        priority: Annotated[int, typer.Option(help="higher ones are taken on first")] = 0,
+        priority: Annotated[int, typer.Option(help="higher ones are claimed first")] = 0,
         delay: Annotated[
-            float | None, typer.Option(min=0, metavar="SECONDS", help="not taken on before that")
+            float | None, typer.Option(min=0, metavar="SECONDS", help="not claimed before that")
         ] = None,
         ttl: Annotated[
             float | None,
@@ -306,7 +306,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         mending.resolve(file, execution_id, mending.step_of(step, branch, index), value)
 
     @on_database(
-        application, text="Let workers take on executions again that are blocked; --all: all those."
+        application, text="Let workers claim executions again that are blocked; --all: all those."
     )
     def unblock(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False

@@ -59,7 +59,7 @@ def _seconds(option: str, seconds: float | None) -> timedelta | None:
         return None if seconds is None else timedelta(seconds=seconds)
     except (OverflowError, ValueError):
         raise ValueError(
-            f"{option} is no number of seconds that can be waited: {seconds}"
+            f"{option} must be a number of seconds that can be waited, not {seconds}"
         ) from None
 
 

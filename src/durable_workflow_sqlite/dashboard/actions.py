@@ -52,9 +52,9 @@ SAYS: Final = {
     "acknowledged": "It is noted that this is dealt with, and by whom.",
     "not_acknowledged": "There was nothing to deal with: somebody has said so before.",
     "cancelled": "It is cancelled: there was nothing to undo.",
-    "started": "This is the new execution; a worker takes it on.",
-    "resolved": "When a worker takes it on, it goes on as if the step had returned that.",
-    "retried": "The execution is open again; a worker takes it on from the step that failed.",
+    "started": "This is the new execution; a worker claims it.",
+    "resolved": "When a worker claims it, it goes on as if the step had returned that.",
+    "retried": "The execution is open again; a worker claims it from the step that failed.",
 }
 
 

@@ -49,10 +49,10 @@ class Access:
     # The worker beside it
 
     def look(self) -> None:
-        """There may be something to take on."""
+        """There may be something to claim."""
 
     async def resume(self, record: WorkflowExecution) -> None:
-        """Take on one execution now, if that can be done here."""
+        """Claim one execution now, if that can be done here."""
 
     async def until_let_go(self, execution_id: str) -> None:
         """Wait until the worker here has given back an execution that it is about to leave."""
@@ -65,7 +65,7 @@ class Access:
         return None
 
     async def is_to_try(self, record: WorkflowExecution) -> bool:
-        """Whether the worker here takes on one that was left as it is, without being told."""
+        """Whether the worker here claims one that it had left as it is, without being told."""
         return False
 
     def ended_at_once(self, record: WorkflowExecution, before: ExecutionStatus) -> None:

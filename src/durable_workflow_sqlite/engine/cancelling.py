@@ -38,7 +38,7 @@ from durable_workflow_sqlite.records import (
 )
 
 _ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
-"""Trouble of which a row that was deleted may be the cause."""
+"""Errors that a deleted row may cause."""
 
 
 async def cancel(access: Access, execution_id: str, by: str | None) -> Cancellation:
@@ -64,7 +64,7 @@ class _NeedsAWorker(Exception):  # noqa: N818 - no error: nobody sees it but thi
 async def _without_a_worker(
     access: Access, found: WorkflowExecution, by: str | None
 ) -> Cancellation | None:
-    """Cancel what no worker needs to take on first; None if one must be asked."""
+    """Cancel what no worker needs to claim first; None if one must be asked."""
     execution_id = found.workflow_execution_id
     if execution_id in access.executions or not (found.current_step == 0 or _is_stopped(found)):
         return None
@@ -152,7 +152,7 @@ def _answered(requests: list[WorkflowSignal]) -> list[WorkflowSignal]:
 def _unblocked(
     record: WorkflowExecution, requests: list[WorkflowSignal], by: str | None, now: datetime
 ) -> Change:
-    """It may be taken on again, to be undone."""
+    """It may be claimed again, to be undone."""
     execution_id = record.workflow_execution_id
     details: dict[str, object] = {"unblocked": record.blocked_reason}
     entry = audit.entry(execution_id, "cancel", by, now, details)

@@ -1,4 +1,4 @@
-"""Whoever waits for an execution hears that it has changed, wherever it runs."""
+"""Callers that wait for an execution hear that it has changed, wherever it runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Changes:
         return asyncio.shield(self._awaited[execution_id][1])
 
     def changed(self, execution_id: str) -> None:
-        """Tell whoever waits for it that an execution may have changed."""
+        """Wake the callers that wait for an execution: it may have changed."""
         awaited = self._awaited.pop(execution_id, None)
         if awaited is not None:
             awaited[1].set_result(None)

@@ -1,4 +1,4 @@
-"""`Client`: starts, signals, awaits and mends executions, whoever runs them."""
+"""`Client`: starts, signals, awaits and repairs executions, in whatever process they run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 
 class Client:
-    """Starts, signals, cancels, observes, awaits and mends executions; other programs run them.
+    """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     It costs nothing to create one: nothing is read, and nothing is recovered. It needs no closing.
     It is used from one event loop, as its store is. `DurableEngine` is a client that also works.
@@ -48,7 +48,7 @@ class Client:
     store: any `CheckpointStore`. The client does not close it.
     clock: where the time comes from.
 
-    Raises TypeError for what is no store.
+    Raises TypeError for anything but a store.
     """
 
     def __init__(self, store: CheckpointStore, *, clock: Clock | None = None) -> None:
@@ -83,15 +83,15 @@ class Client:
 
         execution_id: an id that you choose; by default a new UUID. If an execution has this id
             already, this attaches to it. So you can repeat an enqueue until it has worked.
-        delay: no worker takes the execution on before this time has passed.
-        priority: executions with a higher number are taken on first; then older executions.
+        delay: no worker claims the execution before this time has passed.
+        priority: executions with a higher number are claimed first; then older executions.
         ttl: how long the execution may take; then it is compensated and FAILED.
         tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
             An execution that has this id already keeps its old tags.
 
-        Raises ExecutionConflictError if the id belongs to another workflow or input,
+        Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
         SerializationError for input that would not come back as it is, or such a type of the
-        result, TypeError for arguments that the workflow does not take. Nothing is written then.
+        result; TypeError for arguments that the workflow does not take. Nothing is written then.
         """
         access = self._working()
         timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
@@ -162,10 +162,11 @@ class Client:
 
         Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
         ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
-        already. An execution ends at once if no worker has it and it has not begun, or if it is
-        blocked or in trouble and its records have nothing to undo. A blocked one with something to
-        undo is unblocked; its function does not continue. To undo one in trouble, a worker needs
-        code that fits what is recorded: the old code, or `retry` from the first step that differs.
+        already. An execution ends at once if no worker has it and it has not begun. So does one
+        that is blocked or in trouble, if its records have nothing to undo. A blocked one with
+        something to undo is unblocked; its function does not continue. To undo one in trouble, a
+        worker needs code that fits what is recorded: the old code, or `retry` from the first step
+        that differs.
 
         The request is stored, so it is kept if this process ends. An execution that runs in another
         process may still end before it gets the request. Raises ExecutionNotFoundError.
@@ -175,8 +176,8 @@ class Client:
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.
 
-        For an execution in another process, the file is read from time to time, so a very short
-        state may be missed. Raises ExecutionNotFoundError.
+        For an execution in another process, the file is read from time to time, so a state that
+        lasts only a moment may be missed. Raises ExecutionNotFoundError.
         """
         async with aclosing(observing.states(self._working(), execution_id)) as states:
             async for state in states:
@@ -193,7 +194,7 @@ class Client:
         return await observing.result_of(self._working(), execution_id, result_type)
 
     async def unblock(self, execution_id: str, *, by: str | None = None) -> bool:
-        """Unblock an execution, so that workers take it on again; False if it was not blocked.
+        """Unblock an execution, so that workers claim it again; False if it was not blocked.
 
         by: as for `cancel`. Raises ExecutionNotFoundError.
         """
@@ -213,7 +214,7 @@ class Client:
             after it. Its name, or `(branch, name)` or `(branch, name, index)` where the name
             occurs several times. The execution must be FAILED, CANCELLED, blocked or in trouble.
             All that was recorded from that outcome on is forgotten, in one transaction; the audit
-            log names it. A step that was not over by then begins anew, with all of its attempts,
+            log names it. A step that was not over by then begins again, with all of its attempts,
             and with the same idempotency key. A wait that was open by then is open again, until
             the same deadline. The signals of waits that are forgotten can be taken again. Refused
             if what was undone would stay, or what stands would be done twice.
@@ -238,8 +239,8 @@ class Client:
     ) -> None:
         """Let an execution go on as if a step had returned a value, without running it.
 
-        step: named as `from_step` of `retry`. It has failed its execution (which is FAILED and was
-            not undone), or is in doubt or in a back-off, or its stored result cannot be read. The
+        step: named as `from_step` of `retry`. One that failed its execution (if nothing was
+            undone), that is in doubt or in a back-off, or whose stored result cannot be read. The
             execution may be blocked, or in trouble. A sleep ends now.
         value: stored as JSON, and read as the type of the step when the execution goes on. If it
             does not fit, the execution stops in trouble, and you may resolve the step again. For a
@@ -293,7 +294,7 @@ class Client:
 
 
 def check_store(store: object) -> None:
-    """Raise TypeError for what is no store."""
+    """Raise TypeError for anything but a store."""
     if not inspect.iscoroutinefunction(getattr(store, "save", None)):
         raise TypeError(
             "store must be a CheckpointStore, whose methods are async, as"

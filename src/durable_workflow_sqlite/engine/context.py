@@ -173,9 +173,9 @@ class WorkflowContext:
 
         Raises the action's own error when its attempts are used up: StepTimeoutError after a
         timeout, StepFailedError on a replay that cannot find the error's class. Raises
-        SerializationError for a result that would not come back as it is (at the call, for such a
-        type), NonDeterminismError if another step is recorded here. Bad arguments raise TypeError
-        or ValueError at the call.
+        SerializationError for a result that would not come back as it is; for such a type, at the
+        call. Raises NonDeterminismError if another step is recorded here. Bad arguments raise
+        TypeError or ValueError at the call.
         """
         check_identifier("a step's name", name)
         if not callable(action):

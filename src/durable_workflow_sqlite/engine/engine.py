@@ -56,19 +56,19 @@ class DurableEngine(Client):
     error_formatter: makes the text that is stored of an error; for example, to redact it.
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
         `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
-    max_concurrent: how many executions are taken on at once, from the queue or from workers that
-        died. Executions that only wait, for a time, a signal, a thread or the next attempt of a
-        step, and those that `run` and `start` begin here, do not count. Also how many sync actions
-        run at once, and how many sync compensations beside them.
-    max_recoveries: if the worker of an execution died more often than this in a row, with no
-        progress in between, the execution is blocked until `unblock` is called.
+    max_concurrent: how many executions are claimed at once, from the queue or from workers that
+        died. Two kinds do not count: those that only wait (for a time, a signal, a thread or the
+        next attempt of a step), and those that `run` and `start` begin here. Also how many sync
+        actions run at once, and how many sync compensations beside them.
+    max_recoveries: an execution is blocked if its workers died more often than this in a row, with
+        no progress in between. `unblock` lets workers claim it again.
     cancel_grace: how long running async actions may continue when their execution fails, is
         cancelled or expires, or when the code has a mistake; then they are cancelled. The engine
         always waits for sync actions.
     context: the context variables that workflow functions see; by default each sees those of the
         place where it was defined. It never sees those of the code that starts or signals it.
     park_after: how long an execution that only waits stays in memory. After that, it is only in
-        the file, until its time or signal comes. None: it stays in memory for ever.
+        the file, until its time or signal comes. None: it stays in memory forever.
     max_resident: how many executions may be in memory. Above that, the executions that have only
         waited for the longest time leave memory at once.
     clock: where the time comes from.
@@ -210,9 +210,9 @@ class DurableEngine(Client):
         tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
             An execution that has this id already keeps its old tags.
 
-        Raises ExecutionConflictError if the id belongs to another workflow or input,
-        SerializationError for input that would not come back as it is, or such a type of the
-        result, TypeError for arguments that the workflow does not take. Nothing is written then.
+        Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
+        SerializationError for input, or a type of result, that would not come back as it is.
+        Raises TypeError for arguments that the workflow does not take. Nothing is written then.
         """
         check_member("guarantee", guarantee, WorkflowGuarantee)
         tags = check_tags(tags)
@@ -230,7 +230,7 @@ class DurableEngine(Client):
         return handle
 
     async def recover(self) -> RecoveryResult:
-        """Take on every unfinished execution that can be run here and that nobody works on."""
+        """Claim every unfinished execution that can be run here and that nobody works on."""
         return await self._working().intake.recover()
 
     @property

@@ -45,8 +45,8 @@ class ExecutionHandle(Generic[R_co]):
         WorkflowCancelledError if the execution ended FAILED or CANCELLED. If the execution is left
         unfinished, raises what stopped it: for example EngineStoppedError, StoreError,
         ClaimLostError, NonDeterminismError or ExecutionBlockedError; the
-        same if another process had the execution and left it in trouble, unless this engine takes
-        it on again. After a StoreBusyError or
+        same if another process had the execution and left it in trouble, unless this engine claims
+        it again. After a StoreBusyError or
         StoreFullError the execution continues by itself, and you may call this again. If no worker
         has the workflow registered, this waits until one has.
         """

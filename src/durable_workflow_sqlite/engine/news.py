@@ -1,4 +1,4 @@
-"""What other workers do with the records: noticed within milliseconds, at hardly any cost."""
+"""Changes that other workers write: noticed within milliseconds, at little cost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class News(Changes):
         self._begin_to_watch()
 
     async def close(self) -> None:
-        """Hear of nothing any more; whoever waits for a change is told that there is one."""
+        """Stop listening; callers that wait for a change are woken."""
         self._is_closed = True
         if self._task is not None:
             self._task.cancel()

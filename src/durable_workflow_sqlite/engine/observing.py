@@ -1,4 +1,4 @@
-"""How executions stand, and how they end, for whoever waits for that here; wherever they run."""
+"""The states and ends of executions, for callers that wait here; wherever these run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def result_of(access: Access, execution_id: str, result_type: Any) -> Any:
 
 
 async def _is_tried_again(access: Access, state: WorkflowExecution) -> bool:
-    """Whether this worker takes it on now, or nobody has heard since that it is to be cancelled."""
+    """Whether this worker claims it now, or nobody has heard since that it is to be cancelled."""
     execution_id = state.workflow_execution_id
     if await access.is_to_try(state) or execution_id in access.executions:
         return True

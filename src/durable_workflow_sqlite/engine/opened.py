@@ -1,4 +1,4 @@
-"""An engine between its opening and its end: what it has in its hands, and who minds that."""
+"""An open engine: its executions, and its background tasks."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Opened(Access):
         self.changes: News = News(settings.store, self.intake, self._signalled)
 
     async def begin(self) -> RecoveryResult:
-        """Recover what was interrupted, and take on work from then on."""
+        """Recover what was interrupted, and claim work from then on."""
         # Now, and not with the first body: to start a thread may fail, or hang, for want of memory.
         self._environment.watchdog.start()
         await self.changes.begin()
@@ -245,7 +245,7 @@ class Opened(Access):
         return bool(self._environment.threads.running)
 
     async def close(self, grace: timedelta) -> None:
-        """Let go of everything; see `DurableEngine.dispose`."""
+        """Stop and release everything; see `DurableEngine.dispose`."""
         if self._closing is None:
             # In a task of its own: whoever asks may be cancelled, or be an action that this stops.
             loop = asyncio.get_running_loop()
@@ -269,7 +269,7 @@ class Opened(Access):
         self._environment.threads.close()
 
     async def _mark_as_stopping(self) -> None:
-        """If the worker is killed before it has let go of them, it did not die of them."""
+        """If the worker is killed before it has released them, it did not die of them."""
         claims = [
             one.claim
             for one in self.executions.values()

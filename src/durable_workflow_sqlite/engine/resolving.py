@@ -103,7 +103,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
     if status is ExecutionStatus.FAILED and any(one.attempt == 0 for one in seen.checkpoints):
         raise refused(
             execution_id,
-            "was compensated: what its steps did is undone. Start it anew with a rerun, or run it"
+            "was compensated: what its steps did is undone. Start it again with a rerun, or run it"
             " again from a step before what was undone",
         )
     if step.compensation is not None:

@@ -51,7 +51,7 @@ async def start(
 async def enqueue(
     access: Access, workflow: Workflow, record: WorkflowExecution, tags: Mapping[str, str]
 ) -> None:
-    """Store a new execution for whoever has room; or attach to the one that is there already."""
+    """Store a new execution for any worker that has room; or attach to the one that is there already."""
     if await access.store.enqueue_execution(workflow, record, tags):
         access.look()
     else:
@@ -82,7 +82,7 @@ async def _attach(
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """When an execution in the queue is taken on, and until when."""
+    """When an execution in the queue is claimed, and until when."""
 
     now: datetime
     available_at: datetime
@@ -153,7 +153,7 @@ def _id_or_new(execution_id: str | None) -> str:
 def after(
     what: str, duration: timedelta, now: datetime, minimum: timedelta = timedelta(microseconds=1)
 ) -> datetime:
-    """That long from now. Raises, in the name of `what`, for what is no such duration."""
+    """That long from now. Raises an error that names `what` if the duration cannot be used."""
     if not isinstance(duration, timedelta):
         raise TypeError(f"{what} must be a timedelta, as timedelta(hours=1), not {duration!r}")
     if duration < minimum:

@@ -232,14 +232,14 @@ def workflow(
         So use a higher version if the changed function cannot replay unfinished executions.
     stops_on: the classes of errors that tell of a mistake in the code. If the function itself
         raises one, and no step did, the execution is left as it is, with `WorkflowCodeError`:
-        nothing is undone, and it continues with mended code. `CODE_ERRORS` by default;
+        nothing is undone, and it continues with corrected code. `CODE_ERRORS` by default;
         `(*CODE_ERRORS, ValueError)` adds a class. With `()`, only errors of this library (a
         wrong call, a result that cannot be stored) stop the execution.
 
     The other parameters are the input. They are stored as JSON and come back as the types that
     their annotations name; so does the result.
 
-    Raises TypeError if it is no such function.
+    Raises TypeError for any other function.
     """
 
     def define(function: Callable[..., Coroutine[Any, Any, Any]]) -> AnyWorkflow:
@@ -261,7 +261,7 @@ def _checked_stops_on(
 
 
 def check_workflow(candidate: object) -> AnyWorkflow:
-    """Raise TypeError for what is no workflow, and say what it may have been meant to be."""
+    """Raise TypeError for anything but a workflow, and say what was perhaps meant."""
     if isinstance(candidate, WorkflowDefinition):
         return cast("AnyWorkflow", candidate)
     if inspect.iscoroutine(candidate):

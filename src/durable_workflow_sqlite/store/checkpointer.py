@@ -22,7 +22,7 @@ LOOK_EVERY: Final = 16
 """Commits between two looks at the log's size."""
 
 GROWTH_BYTES: Final = LOG_BYTES // 4
-"""How much a log that could not begin anew grows before the next try."""
+"""How much a log that could not be reset grows before the next try."""
 
 SYNCS_BEFORE: Final = 2
 """How often the log is put on the disk before: what is written during one is left for the next."""
@@ -36,8 +36,8 @@ _log = logging.getLogger("durable_workflow_sqlite.store")
 class Checkpointer:
     """Runs a checkpoint in a thread when the log has grown, under the write lock.
 
-    SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a commit that
-    resets the log on another (sqlite.org/wal.html, "The WAL-reset bug"). While one connection
+    SQLite up to 3.51.2 has the WAL-reset bug (sqlite.org/wal.html): a checkpoint that runs during a
+    commit of another connection can corrupt the file. While one connection
     here holds the write lock, nobody can commit, and a second one may checkpoint. A checkpoint by
     another program brings the bug back; docs/store.md says so.
 
@@ -116,7 +116,7 @@ class Checkpointer:
             self._due_at = LOG_BYTES
             self._tries = 0
         elif size > self._due_at and not self._is_running:
-            # It begins anew when all of it has been copied and nobody reads from it. Where there
+            # It is reset when all of it has been copied and nobody reads from it. Where there
             # is always somebody who does, writers must wait for that; where one reader stays,
             # they wait in vain, and so ever more rarely.
             is_hopeless = self._tries >= len(READERS_MAY_TAKE_S)
@@ -188,8 +188,8 @@ def checkpoint(
     """Copy the whole log into the database, while nobody can commit. Raises sqlite3.Error.
 
     waits_s: how long to hold up writers, in one try after another, so that readers leave and the
-    log can begin anew here; without any, the next commit begins it anew if it can.
-    keep_bytes: to which length a log that begins anew here is cut.
+    log can be reset here; without any, the next commit resets it if it can.
+    keep_bytes: to which length a log that is reset here is cut.
     is_ours: whether what is at that path is what it was: the log of a file that was replaced does
     not belong to what is there now, and would ruin it.
     """
@@ -224,8 +224,8 @@ def _copy_log(worker: sqlite3.Connection, wait_s: float) -> None:
 
 
 def _begin_anew(lock: sqlite3.Connection) -> None:
-    """Write, so that a log that is copied and read by nobody begins anew, and is cut."""
-    # A new transaction: only one that needs no log itself may begin it anew.
+    """Write, so that a log that is copied and read by nobody is reset, and cut."""
+    # A new transaction: only one that needs no log itself may reset it.
     lock.execute("begin immediate")
     try:
         (version,) = lock.execute("pragma user_version").fetchone()

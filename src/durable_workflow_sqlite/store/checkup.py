@@ -196,7 +196,7 @@ def _rows(inspector: Inspector) -> Iterator[Finding]:
             level=Level.ERROR,
             check="rows",
             message="; ".join(unreadable[:SHOWN]) + (f"; and {more} more" if more > 0 else ""),
-            hint="workers leave these alone: mend the columns by hand (a time is"
+            hint="no worker claims these: correct the columns by hand (a time is"
             " 2030-01-01T00:00:00.000000Z), then restart the workers",
         )
     else:
@@ -316,7 +316,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
         yield Finding(
             level=Level.WARNING,
             check="blocked",
-            message=f"{many(overview.blocked_total, 'execution')} left alone: "
+            message=f"{many(overview.blocked_total, 'execution')} blocked: "
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
             hint="find out why, then `durable-workflow retry FILE ID`",
         )
@@ -329,7 +329,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
                 f"{one.id} ({_in_a_word(one.trouble)}, since {at(one.trouble_since)})"
                 for one in overview.in_trouble
             ),
-            hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
+            hint="`durable-workflow show FILE ID` says why: correct that, or deploy code that fits;"
             " then restart the workers",
             details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
         )
@@ -345,7 +345,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
             + (f"; and {more} more" if more else ""),
             hint="each worker runs one of these at a time, and blocks what it dies of too often."
             " `durable-workflow show FILE ID` names the step that runs: find out whether it ends"
-            " its worker (memory, a crash in C) and mend it, or cancel the execution",
+            " its worker (memory, a crash in C) and correct it, or cancel the execution",
         )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now

@@ -1,7 +1,7 @@
-"""The header of a write-ahead log: what tells that the log has begun anew.
+"""The header of a write-ahead log: what tells whether the log was restarted.
 
-When all of the log has been checkpointed and nobody reads from it, the next commit begins it anew,
-and adds one to the salt in its header (sqlite.org/fileformat2.html, 4.1).
+The next commit restarts it when all of it has been checkpointed and nobody reads from it. It adds
+one to the salt in the header then (sqlite.org/fileformat2.html, 4.1).
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def _in_memory(migrations: tuple[Migration, ...]) -> sqlite3.Connection:
 def _bytes_of(migrations: tuple[Migration, ...]) -> bytes:
     """A database that was migrated: the one before it, and the last migration.
 
-    Whoever migrates a file asks for one version after the other, so each is made once.
+    A file is migrated one version after the other, so each of these is made once.
     """
     *before, last = migrations
     with closing(_in_memory(tuple(before))) as connection, under_first_pragmas(connection):

@@ -223,6 +223,6 @@ def _check_name(signal: WorkflowSignal) -> None:
     name = signal.signal_name
     if name.startswith("$") and name != CANCEL_SIGNAL:
         raise ValueError(
-            f"signal names that begin with $ are reserved for the library, which knows"
-            f" {CANCEL_SIGNAL!r} alone, not {name!r}"
+            f"signal names that begin with $ are reserved for the library; the only one is"
+            f" {CANCEL_SIGNAL!r}, and not {name!r}"
         )

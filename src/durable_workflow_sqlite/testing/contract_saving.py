@@ -445,7 +445,7 @@ class SavingContract(StoreContract):
             payload="7",
             created_at=NOON,
             status=SignalStatus.REFUSED,
-            refused_reason="it is no string",
+            refused_reason="it is not a string",
             id=sent.workflow_signal_id,
         )
         assert await store.save_signal(refused) == refused

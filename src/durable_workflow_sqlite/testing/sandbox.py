@@ -23,7 +23,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 LEFT_ALONE_S: Final = 0.1
-"""Within this time the engine says that it has left an execution alone, and why."""
+"""Within this time the engine says that it left an execution as it is, and why."""
 
 
 class AsyncSandbox(Story):
@@ -167,7 +167,7 @@ class AsyncSandbox(Story):
             nonlocal result
             if result.done() or (await self._load(execution_id)).status.is_terminal:
                 return True
-            # Who asks anew is told that the execution was left alone, and why.
+            # Who asks again is told that the execution was left alone, and why.
             result.cancel()
             result = ask_for_it()
             return False
