@@ -51,7 +51,7 @@ async def start(
 async def enqueue(
     access: Access, workflow: Workflow, record: WorkflowExecution, tags: Mapping[str, str]
 ) -> None:
-    """Store a new execution for any worker that has room; or attach to the one that is there already."""
+    """Store a new execution for any worker that has room; or attach to one that is there."""
     if await access.store.enqueue_execution(workflow, record, tags):
         access.look()
     else:
