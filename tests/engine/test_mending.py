@@ -34,6 +34,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.commands import run_command
+from tests.databases import delete_unnoticed
 from tests.lives import Journal, die, live_and_die, until_over
 
 DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
@@ -262,7 +263,8 @@ def test_a_cancel_of_what_may_have_lost_rows_is_left_to_a_worker(
             async for state in engine.observe("one"):
                 if state.status is ExecutionStatus.SUSPENDED:
                     break
-        execute(file, "delete from step_checkpoints where step_name = 'charge'")
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            delete_unnoticed(connection, "delete from step_checkpoints where step_name = 'charge'")
         async with opened(file, order) as (engine, _):
             await engine.send_signal("one", "approved")
             with pytest.raises(NonDeterminismError):

@@ -1363,7 +1363,8 @@ class Queries(Protocol):
         fencing_token: int,
     ) -> int:
         """Saves how far an execution has come, for the worker that has claimed it. What it
-        was started with stays: an input may be large, and is written once.
+        was started with stays: an input may be large, and is written once. So does why it is
+        blocked, until it is over: somebody has deleted a step of it meanwhile.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
