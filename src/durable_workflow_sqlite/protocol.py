@@ -352,6 +352,17 @@ class CheckpointStore(Protocol):
         """
         ...
 
+    async def hasten_attempts(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> int:
+        """Let steps and compensations that wait for their next attempt be tried at once.
+
+        Their `due_at` becomes `now`, whoever has the execution. If nobody has it, it may be claimed
+        from `now` on. It saves records beside, in one transaction. Returns how many there are; 0,
+        and nothing written, if none is due later.
+        """
+        ...
+
     async def reopen_execution(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> None:

@@ -121,6 +121,9 @@ class Acts:
     ) -> None:
         """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
 
+        A step or compensation that waits for its next attempt is tried at once, also where a
+        worker has the execution.
+
         Completed steps do not run again. A wait that timed out waits again, with the same timeout.
         The time to live is removed. If compensations of a FAILED or CANCELLED execution have
         failed, these run again, and nothing else; then it ends as it had ended. Signals that were
@@ -140,7 +143,8 @@ class Acts:
         by: as for `cancel`.
 
         Raises ExecutionNotFoundError; ExecutionConflictError for an execution that a worker has;
-        without `from_step`, for one that is neither FAILED nor blocked, or is undone to the end;
+        without `from_step`, for one that is neither FAILED nor blocked nor waits for a next
+        attempt, or is undone to the end;
         with it, for one that cannot be run again from that step; ValueError for a step that is not
         there, or is there several times. Nothing is written then.
         """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit, payloads, serialization
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
+from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
@@ -14,11 +16,16 @@ from durable_workflow_sqlite.engine.mending import (
     to_whoever_left_it,
 )
 from durable_workflow_sqlite.engine.opened import Opened
-from durable_workflow_sqlite.engine.places import StepName, check_step
+from durable_workflow_sqlite.engine.places import StepName, check_step, names_of
 from durable_workflow_sqlite.engine.reopening import reopened
-from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
+from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
+    SerializationError,
+    StoreCorruptError,
+)
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
+    StepCheckpoint,
     TakenExecution,
     WorkflowExecution,
     WorkflowSignal,
@@ -87,10 +94,36 @@ async def retry(opened: Opened, execution_id: str, by: str | None) -> None:
         return
     found = await opened.load(execution_id)
     now = opened.clock.now()
-    records = reopened(found, await opened.store.load_checkpoints(execution_id), now)
+    checkpoints = await opened.store.load_checkpoints(execution_id)
+    if not found.status.is_terminal and await _try_now(opened, execution_id, checkpoints, by, now):
+        return
+    records = reopened(found, checkpoints, now)
     entry = audit.entry(execution_id, "retry", by, now, _what_ended(found))
     await opened.store.reopen_execution(execution_id, *records, entry, now=now)
     await opened.intake.resume(await opened.load(execution_id))
+
+
+async def _try_now(
+    opened: Opened,
+    execution_id: str,
+    checkpoints: Iterable[StepCheckpoint],
+    by: str | None,
+    now: datetime,
+) -> bool:
+    """Do not wait for the next attempt, whoever has the execution; False if nothing waits."""
+    try:
+        paused = list(History(checkpoints).paused())
+    except StoreCorruptError:
+        return False  # it is in trouble, which says why
+    waiting = [one for one in paused if one.due_at is not None and one.due_at > now]
+    if not waiting:
+        return False
+    entry = audit.entry(execution_id, "retry", by, now, {"now": names_of(waiting)})
+    news = to_whoever_left_it(execution_id, now)
+    if not await opened.store.hasten_attempts(execution_id, entry, news, now=now):
+        return False
+    await opened.heed(execution_id)
+    return True
 
 
 async def retry_from(opened: Opened, execution_id: str, step: StepName, by: str | None) -> None:

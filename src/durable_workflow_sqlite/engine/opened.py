@@ -214,6 +214,8 @@ class Opened:
         if await self.store.load_pending_signals(execution_id, CANCEL_SIGNAL):
             execution.interrupt(cancelled(execution_id))
         execution.signals_came()
+        if execution.pauses:
+            execution.pauses.hasten(await self.store.load_checkpoints(execution_id))
 
     # Whoever hears of how they stand
 

@@ -294,7 +294,8 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
                 f" next try {at(one.next_try_at)} ({one.error_message})"
                 for one in overview.undoing
             ),
-            hint="their compensations are tried until they succeed; correct what makes them fail",
+            hint="their compensations are tried until they succeed; correct what makes them fail,"
+            " and `durable-workflow retry FILE ID` tries at once",
         )
     if overview.cut_off_total:
         yield Finding(

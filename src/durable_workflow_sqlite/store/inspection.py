@@ -121,6 +121,11 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | None
     started_at: datetime | None
 
+    def is_in_back_off(self, now: datetime) -> bool:
+        """Whether it waits until the time of its next attempt, which `retry` can make now."""
+        is_retry = (self.waiting_for or "").startswith("retry of ")
+        return is_retry and self.waiting_until is not None and self.waiting_until > now
+
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Some executions, the newest first; `next` asks for those after them, None if there are none.

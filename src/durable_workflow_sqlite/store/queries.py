@@ -1168,6 +1168,15 @@ class Queries(Protocol):
         """
         ...
 
+    def hasten_attempts(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, now: str
+    ) -> int:
+        """What waits for the time of its next attempt, a step or a compensation, does not wait
+        any more; also if a worker has it, which must be told. Once that attempt has begun,
+        it is another row, or has no such time: so this comes in nobody's way.
+        """
+        ...
+
     def acknowledge_not_undone(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:

@@ -853,6 +853,13 @@ class SqliteCheckpointStore(CheckpointStore):
             workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
 
+    async def hasten_attempts(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> int:
+        return await self._queue.hasten_attempts(
+            workflow_execution_id, lambda: self._save_all(records, None, []), now
+        )
+
     async def reopen_execution(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> None:
