@@ -195,6 +195,10 @@ class CheckpointStore(Protocol):
         """
         ...
 
+    async def load_served(self) -> set[tuple[str, int]]:
+        """The workflows, by type and version, that living workers have said in `join`."""
+        ...
+
     # Claims. An execution is claimed by one worker, or in the queue from its `available_at` on, or
     # neither: blocked, waiting for a signal alone, FOREGROUND_ONLY, or final.
 

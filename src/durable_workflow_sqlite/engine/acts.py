@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
@@ -22,12 +23,12 @@ from durable_workflow_sqlite.engine.places import StepName
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
 
 
-class Acts:
+class Acts(ABC):
     """What `DurableEngine` can do also where it has no code of any workflow."""
 
+    @abstractmethod
     def _working(self) -> Opened:
         """The open engine; raises if it is not open, or not to be used here."""
-        raise NotImplementedError
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""
@@ -48,8 +49,8 @@ class Acts:
     ) -> ExecutionHandle[Any]:
         """Store an execution for the workers, as `enqueue`, without the code of its workflow.
 
-        type: the name of the workflow; executions of it must have been stored before, or this
-            engine has it registered. version: by default the newest one.
+        type: the name of the workflow; executions of it must have been stored before, or a living
+            worker or this engine has it registered. version: by default the newest one.
         args: the list of the arguments, stored as JSON. If this engine has the workflow, they are
             checked. Otherwise a worker finds out: if its code cannot read them, the execution
             stops in trouble before it begins, and can be cancelled.

@@ -47,6 +47,11 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
+def definition_record(name: str, version: int) -> Workflow:
+    """What is stored of a workflow, by its type and version."""
+    return Workflow(workflow_id=f"{name}@{version}", workflow_type=name, version=version)
+
+
 class WorkflowDefinition(Generic[*Ts, R_co]):
     """What `@workflow` returns: an async function `(ctx, *args)`, a type name and a version."""
 
@@ -84,11 +89,7 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
     @functools.cached_property
     def record(self) -> Workflow:
         """The definition as a record of the store."""
-        return Workflow(
-            workflow_id=f"{self.name}@{self.version}",
-            workflow_type=self.name,
-            version=self.version,
-        )
+        return definition_record(self.name, self.version)
 
     @functools.cached_property
     def result_type(self) -> Any:

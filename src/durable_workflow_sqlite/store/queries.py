@@ -601,6 +601,14 @@ class WorkflowTimerRow(NamedTuple):
     created_at: str
 
 
+class LoadWorkflowsOfWorkersRow(NamedTuple):
+    """What load_workflows_of_workers gives."""
+
+    worker_id: str
+    workflow_type: str
+    version: int
+
+
 class LoadUnmarkedWorkersRow(NamedTuple):
     """What load_unmarked_workers gives."""
 
@@ -1755,6 +1763,12 @@ class Queries(Protocol):
         """A worker runs these workflows from now on: a JSON array of [type, version]."""
         ...
 
+    def load_workflows_of_workers(
+        self, connection: sqlite3.Connection
+    ) -> list[LoadWorkflowsOfWorkersRow]:
+        """What each worker runs, also of those that are dead: whether one lives, no row says."""
+        ...
+
     def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
         """Forgets what these workers (a JSON array of numbers) ran."""
         ...
@@ -1912,6 +1926,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
+    "load_workflows_of_workers": LoadWorkflowsOfWorkersRow,
     "load_unmarked_workers": LoadUnmarkedWorkersRow,
     "load_forgettable_workers": LoadForgettableWorkersRow,
     "load_workflow": WorkflowRow,

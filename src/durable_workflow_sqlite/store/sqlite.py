@@ -777,6 +777,9 @@ class SqliteCheckpointStore(CheckpointStore):
         await self._commit.write(lambda: tell(served, max_concurrent, now=at))
         self._membership.told(served, max_concurrent)
 
+    async def load_served(self) -> set[tuple[str, int]]:
+        return await self._membership.load_served()
+
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None
     ) -> WorkflowClaim | None:

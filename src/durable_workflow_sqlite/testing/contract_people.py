@@ -54,8 +54,10 @@ class PeopleContract(StoreContract):
     async def test_a_worker_may_say_what_it_runs_again_and_again(
         self, store: CheckpointStore
     ) -> None:
+        assert await store.load_served() == set()
         for workflows in ([("order", 1)], [("order", 1), ("order", 2)], []):
             await store.join(workflows, 5, NOON)
+        assert await store.load_served() == {("order", 1), ("order", 2)}
         for wrong in ([("order", 0)], [("", 1)]):
             with pytest.raises(ValueError, match="a workflow's"):
                 await store.join(wrong, 5)
