@@ -761,6 +761,21 @@ class Inspector:
         with self._reading() as connection:
             return list(gaps(connection, statuses, limit))
 
+    def open_of_completed(self, limit: int) -> list[tuple[str, str]]:
+        """Waits that have not ended, of executions that are COMPLETED: ids, and names."""
+        with self._reading() as connection:
+            rows = self._queries.load_open_of_completed(connection, row_limit=limit)
+            return [(row.workflow_execution_id, row.step_name) for row in rows]
+
+    def tokens_may_come_again(self) -> bool:
+        """Whether SQLite has lost which fencing tokens were given before."""
+        with self._reading() as connection:
+            row = self._queries.load_token_sequence(connection)
+        assert row is not None
+        if row.given is None:
+            return row.used is not None or bool(row.has_begun)
+        return row.given < (row.used or 0)
+
     def refused_signals(self, limit: int) -> list[UntakenSignal]:
         """The last signals that were refused where the execution still waits for one like it."""
         with self._reading() as connection:

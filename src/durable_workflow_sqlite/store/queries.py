@@ -348,6 +348,21 @@ class CountUnfinishedRow(NamedTuple):
     unfinished: int
 
 
+class LoadOpenOfCompletedRow(NamedTuple):
+    """What load_open_of_completed gives."""
+
+    workflow_execution_id: str
+    step_name: str
+
+
+class LoadTokenSequenceRow(NamedTuple):
+    """What load_token_sequence gives."""
+
+    given: int | None
+    used: int | None
+    has_begun: int
+
+
 class LoadAttemptWorkersRow(NamedTuple):
     """What load_attempt_workers gives."""
 
@@ -1027,6 +1042,21 @@ class Queries(Protocol):
     def count_unfinished(self, connection: sqlite3.Connection) -> list[CountUnfinishedRow]:
         """How many executions of each workflow are not over, as count_executions tells, too.
         Reads an index.
+        """
+        ...
+
+    def load_open_of_completed(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadOpenOfCompletedRow]:
+        """Sleeps and waits that have begun and not ended, of executions that are COMPLETED. One
+        that has come to its end by itself has none; a step that was in doubt may stay so.
+        Looks through all of them.
+        """
+        ...
+
+    def load_token_sequence(self, connection: sqlite3.Connection) -> LoadTokenSequenceRow | None:
+        """The highest fencing token that was ever given, as SQLite keeps it; the highest that
+        is in use; and whether a worker has begun a step, and so had one.
         """
         ...
 
@@ -1895,6 +1925,8 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
+    "load_open_of_completed": LoadOpenOfCompletedRow,
+    "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
     "load_problems": LoadProblemsRow,
     "load_queue_waits": LoadQueueWaitsRow,
