@@ -1385,20 +1385,26 @@ where
     and execution.status = 'COMPLETED'
 limit :row_limit;
 
--- name: load_token_sequence()^
+-- name: load_token_sequence()
 -- The highest fencing token that was ever given, as SQLite keeps it; the highest that
--- is in use; and whether a worker has begun a step, and so had one.
+-- is in use, each 0 if there is none; and whether a worker has begun a step, and so had
+-- one.
 -- @scan step_checkpoints: from the end, and one row of it
--- =given integer null
--- =used integer null
+-- =given integer
+-- =used integer
 -- =has_begun integer
 select
-    (
-        select max(sqlite_sequence.seq)
-        from sqlite_sequence
-        where sqlite_sequence.name = 'workflow_claims'
+    coalesce(
+        (
+            select max(sqlite_sequence.seq)
+            from sqlite_sequence
+            where sqlite_sequence.name = 'workflow_claims'
+        ),
+        0
     ) as given,
-    (select max(workflow_claims.fencing_token) from workflow_claims) as used,
+    coalesce(
+        (select max(workflow_claims.fencing_token) from workflow_claims), 0
+    ) as used,
     coalesce(
         (
             select newest.worker_number is not null

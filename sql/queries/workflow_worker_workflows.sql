@@ -21,9 +21,9 @@ select
     workflow_workers.worker_id,
     workflow_worker_workflows.workflow_type,
     workflow_worker_workflows.version
-from workflow_workers
-inner join workflow_worker_workflows
-    on workflow_workers.worker_number = workflow_worker_workflows.worker_number;
+from workflow_worker_workflows
+inner join workflow_workers
+    on workflow_worker_workflows.worker_number = workflow_workers.worker_number;
 
 -- name: delete_served(worker_numbers)!
 -- Forgets what these workers (a JSON array of numbers) ran.

@@ -770,11 +770,8 @@ class Inspector:
     def tokens_may_come_again(self) -> bool:
         """Whether SQLite has lost which fencing tokens were given before."""
         with self._reading() as connection:
-            row = self._queries.load_token_sequence(connection)
-        assert row is not None
-        if row.given is None:
-            return row.used is not None or bool(row.has_begun)
-        return row.given < (row.used or 0)
+            (row,) = self._queries.load_token_sequence(connection)
+        return row.given < row.used or (row.given == 0 and bool(row.has_begun))
 
     def refused_signals(self, limit: int) -> list[UntakenSignal]:
         """The last signals that were refused where the execution still waits for one like it."""

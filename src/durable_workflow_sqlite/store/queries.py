@@ -358,8 +358,8 @@ class LoadOpenOfCompletedRow(NamedTuple):
 class LoadTokenSequenceRow(NamedTuple):
     """What load_token_sequence gives."""
 
-    given: int | None
-    used: int | None
+    given: int
+    used: int
     has_begun: int
 
 
@@ -1054,9 +1054,10 @@ class Queries(Protocol):
         """
         ...
 
-    def load_token_sequence(self, connection: sqlite3.Connection) -> LoadTokenSequenceRow | None:
+    def load_token_sequence(self, connection: sqlite3.Connection) -> list[LoadTokenSequenceRow]:
         """The highest fencing token that was ever given, as SQLite keeps it; the highest that
-        is in use; and whether a worker has begun a step, and so had one.
+        is in use, each 0 if there is none; and whether a worker has begun a step, and so had
+        one.
         """
         ...
 
