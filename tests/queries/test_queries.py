@@ -772,7 +772,7 @@ def test_no_query_of_an_engine_reads_a_whole_table(empty: sqlite3.Connection) ->
         r"SCAN (TABLE )?(?!workflow_in_doubt)(workflow\w*|step_\w+)\b(?! USING)"
     )
     found = {query.name for query in QUERIES if any(map(whole_table.match, plan(query, empty)))}
-    # Definitions are few, and four ask for all, of those stored or of workers. The other is a question of an operator's.
+    # Definitions are few, and four ask for all. The other is a question of an operator's.
     definitions = {"load_workflows", "load_queues", "count_unfinished"}
     definitions.add("load_workflows_of_workers")
     assert found == {*definitions, "load_suspect_executions"}
