@@ -62,6 +62,7 @@ PRODUCED_BY: Final = (
     "test_a_disk_that_becomes_read_only_loses_nothing",
     "test_a_damaged_file_is_a_store_error",
     "test_a_deleted_row_stops_the_execution_and_is_named",
+    "test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored",
     "test_doctor_finds_what_was_changed_by_hand",
     "test_a_file_that_is_gone_takes_no_writes",
     "test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on",

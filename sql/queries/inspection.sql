@@ -1368,6 +1368,53 @@ select
     unfinished
 from workflow_queue;
 
+-- name: load_open_of_completed(row_limit)
+-- Sleeps and waits that have begun and not ended, of executions that are COMPLETED. One
+-- that has come to its end by itself has none; a step that was in doubt may stay so.
+-- Looks through all of them.
+-- :row_limit integer
+select
+    step.workflow_execution_id,
+    step.step_name
+from step_checkpoints as step
+inner join workflow_executions as execution
+    on step.workflow_execution_id = execution.workflow_execution_id
+where
+    step.status = 'INTENT'
+    and step.kind != 'STEP'
+    and execution.status = 'COMPLETED'
+limit :row_limit;
+
+-- name: load_token_sequence()
+-- The highest fencing token that was ever given, as SQLite keeps it; the highest that
+-- is in use, each 0 if there is none; and whether a worker has begun a step, and so had
+-- one.
+-- @scan step_checkpoints: from the end, and one row of it
+-- =given integer
+-- =used integer
+-- =has_begun integer
+select
+    coalesce(
+        (
+            select max(sqlite_sequence.seq)
+            from sqlite_sequence
+            where sqlite_sequence.name = 'workflow_claims'
+        ),
+        0
+    ) as given,
+    coalesce(
+        (select max(workflow_claims.fencing_token) from workflow_claims), 0
+    ) as used,
+    coalesce(
+        (
+            select newest.worker_number is not null
+            from step_checkpoints as newest
+            order by newest.id desc
+            limit 1
+        ),
+        0
+    ) as has_begun;
+
 -- name: load_attempt_workers(workflow_execution_id)
 -- Who began each attempt of an execution, as far as it is known.
 -- =checkpoint_id integer

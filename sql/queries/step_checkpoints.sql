@@ -221,6 +221,37 @@ where
     id in (select value from json_each(:checkpoint_ids))
     and workflow_execution_id = :workflow_execution_id;
 
+-- name: hasten_attempts(workflow_execution_id, now)!
+-- What waits for the time of its next attempt, a step or a compensation, does not wait
+-- any more; also if a worker has it, which must be told. Once that attempt has begun,
+-- it is another row, or has no such time: so this comes in nobody's way.
+-- :now text
+update step_checkpoints
+set due_at = :now
+where
+    workflow_execution_id = :workflow_execution_id
+    and kind = 'STEP'
+    and due_at > :now
+    and status = iif(attempt > 0, 'FAILED', 'INTENT')
+    and not exists (
+        select 1
+        from step_checkpoints as later
+        where
+            later.workflow_execution_id = step_checkpoints.workflow_execution_id
+            and later.branch = step_checkpoints.branch
+            and later.step_index = step_checkpoints.step_index
+            and later.attempt > step_checkpoints.attempt
+            and step_checkpoints.attempt > 0
+    )
+    and exists (
+        select 1
+        from workflow_executions
+        where
+            workflow_executions.workflow_execution_id
+            = step_checkpoints.workflow_execution_id
+            and workflow_executions.status in ('PENDING', 'RUNNING', 'COMPENSATING')
+    );
+
 -- name: acknowledge_not_undone(workflow_execution_id)!
 -- A person has undone by hand what the failed compensations of an execution that is
 -- over should have undone. Their errors stay.

@@ -284,7 +284,8 @@ order by created_at, workflow_execution_id;
 
 -- name: update_execution(workflow_execution_id, status, current_step, output_data, error_type, error_message, recovery_count, blocked_reason, last_event, updated_at, fencing_token)!
 -- Saves how far an execution has come, for the worker that has claimed it. What it
--- was started with stays: an input may be large, and is written once.
+-- was started with stays: an input may be large, and is written once. So does why it is
+-- blocked, until it is over: somebody has deleted a step of it meanwhile.
 -- Changing no row means that it is final, or that the claim is lost.
 update workflow_executions
 set
@@ -294,7 +295,11 @@ set
     error_type = :error_type,
     error_message = :error_message,
     recovery_count = :recovery_count,
-    blocked_reason = :blocked_reason,
+    blocked_reason = iif(
+        :status in ('COMPLETED', 'FAILED', 'CANCELLED'),
+        :blocked_reason,
+        coalesce(:blocked_reason, blocked_reason)
+    ),
     last_event = :last_event,
     updated_at = :updated_at,
     status_since = iif(status = :status, status_since, :updated_at),
@@ -698,7 +703,7 @@ set
     recovery_count = max(recovery_count, 0) + 1,
     blocked_reason = iif(
         recovery_count < :max_recoveries,
-        null,
+        blocked_reason,
         'its worker died ' || (recovery_count + 1) || ' times in a row'
     )
 where

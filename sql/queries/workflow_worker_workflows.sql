@@ -13,6 +13,18 @@ from json_each(:workflows) as served
 where true
 on conflict (worker_number, workflow_type, version) do nothing;
 
+-- name: load_workflows_of_workers()
+-- What each worker runs, also of those that are dead: whether one lives, no row says.
+-- @scan workflow_worker_workflows: a few for each worker
+-- @scan workflow_workers: all of them are meant
+select
+    workflow_workers.worker_id,
+    workflow_worker_workflows.workflow_type,
+    workflow_worker_workflows.version
+from workflow_worker_workflows
+inner join workflow_workers
+    on workflow_worker_workflows.worker_number = workflow_workers.worker_number;
+
 -- name: delete_served(worker_numbers)!
 -- Forgets what these workers (a JSON array of numbers) ran.
 -- :worker_numbers text

@@ -75,10 +75,12 @@ def cancel(file: Path, *, by: str | None = None) -> Deed:
             case Cancellation.ENDED:
                 return f"{execution_id} is CANCELLED: there was nothing to undo"
             case Cancellation.ASKED:
-                unblocked = ", and unblocked it" if was_blocked else ""
+                is_blocked = (await client.load(execution_id)).blocked_reason is not None
+                unblocked = ", and unblocked it" if was_blocked and not is_blocked else ""
+                then = f"; when `{command('unblock', file, execution_id)}` lets it go on,"
                 return (
-                    f"asked {execution_id} to cancel{unblocked}; a worker undoes what it did and"
-                    " ends it"
+                    f"asked {execution_id} to cancel{unblocked}{then if is_blocked else ';'} a"
+                    " worker undoes what it did and ends it"
                 )
             case Cancellation.REFUSED:
                 pass
@@ -106,11 +108,15 @@ def cancel(file: Path, *, by: str | None = None) -> Deed:
 def retry(file: Path, *, from_step: StepName | None = None, by: str | None = None) -> Deed:
     """Run failed or blocked executions again, or the compensations that failed.
 
-    from_step: from where; by default from what failed.
+    What waits for its next attempt is tried at once. from_step: from where; by default from what
+    failed.
     """
 
     async def ask(client: Client, execution_id: str) -> str:
+        before = await client.load(execution_id)
         await client.retry(execution_id, from_step=from_step, by=by)
+        if from_step is None and not before.status.is_terminal and before.blocked_reason is None:
+            return f"{execution_id} does not wait for its next attempt any more"
         if from_step is None:
             return f"{execution_id} goes on from what failed when a worker takes it"
         step = from_step if isinstance(from_step, str) else from_step[1]

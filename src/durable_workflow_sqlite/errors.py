@@ -281,7 +281,9 @@ class ExecutionConflictError(DurableWorkflowError):
 
 
 class ExecutionBlockedError(DurableWorkflowError):
-    """The workers of an execution died too often in a row, so no worker claims it any more.
+    """No worker claims an execution any more until a person has looked at it.
+
+    Its workers died too often in a row, or somebody deleted rows of its steps by hand.
 
     `reason` is the `blocked_reason` of the execution. `engine.unblock` unblocks it.
     """

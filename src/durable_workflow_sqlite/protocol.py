@@ -208,6 +208,10 @@ class CheckpointStore(Protocol):
         """
         ...
 
+    async def load_served(self) -> set[tuple[str, int]]:
+        """The workflows, by type and version, that living workers have said in `join`."""
+        ...
+
     # Claims. An execution is claimed by one worker, or in the queue from its `available_at` on, or
     # neither: blocked, waiting for a signal alone, FOREGROUND_ONLY, or final.
 
@@ -362,6 +366,17 @@ class CheckpointStore(Protocol):
 
         It saves records beside, in one transaction. False, and nothing written, if it is not
         blocked.
+        """
+        ...
+
+    async def hasten_attempts(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> int:
+        """Let steps and compensations that wait for their next attempt be tried at once.
+
+        Their `due_at` becomes `now`, whoever has the execution. If nobody has it, it may be claimed
+        from `now` on. It saves records beside, in one transaction. Returns how many there are; 0,
+        and nothing written, if none is due later.
         """
         ...
 

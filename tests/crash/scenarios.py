@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,11 @@ def undo_in_thread(journal: Journal, fails: bool, name: str) -> None:
 class Steps:
     """Short words for steps that write to the journal."""
 
-    def __init__(self, journal: Journal, *, in_threads: bool = False) -> None:
+    def __init__(
+        self, journal: Journal, *, in_threads: bool = False, undo_delay: timedelta = A_MOMENT
+    ) -> None:
         self.journal = journal
+        self._undo_delay = undo_delay
         self._act = act_in_thread if in_threads else act
         self._undo = undo_in_thread if in_threads else undo
 
@@ -84,7 +87,7 @@ class Steps:
         if options.pop("undone", False):
             fails_to_undo = options.pop("undo_fails", False)
             options["compensate"] = functools.partial(self._undo, self.journal, fails_to_undo)
-            options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=A_MOMENT)
+            options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=self._undo_delay)
         action = functools.partial(self._act, self.journal, name, fails=fails)
         return self._noted(name, ctx.step(name, action, **options))
 
@@ -374,6 +377,34 @@ async def run_and_retry(
     await run(engine, definition, journal)
 
 
+def patient(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal, undo_delay=timedelta(hours=1))
+    hourly = RetryPolicy.fixed(max_attempts=9, delay=timedelta(hours=1))
+
+    @workflow(name="patient")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "hotel", undone=True, undo_fails=True)
+        await steps.do(ctx, "pay", fails=1, retry=hourly)
+        await steps.do(ctx, "ship", fails=-1)
+
+    return body
+
+
+async def run_without_patience(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """Somebody has each next attempt made at once, of a step and of a compensation."""
+    ending = asyncio.create_task(run(engine, definition, journal))
+    store = engine._settings.store
+    while not ending.done():
+        steps = await store.load_checkpoints(EXECUTION)
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        if any(one.due_at is not None and one.due_at > soon for one in steps):
+            await engine.retry(EXECUTION)
+        await asyncio.sleep(0.001)
+    await ending
+
+
 def fails_at_last(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
@@ -630,6 +661,7 @@ SCENARIOS = [
     *(cancel_at(line, threads_side_by_side) for line in ("run one", "run three")),
     Scenario("actions that wait for a thread", threads, run, ("FAILED",), engine=ONE_THREAD),
     cancel_at("run one", threads_side_by_side, engine=ONE_THREAD),
+    Scenario("back-offs of hours that are cut short", patient, run_without_patience, ("FAILED",)),
     Scenario("again from a step", fails_at_last, run_again_from_a_step),
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),

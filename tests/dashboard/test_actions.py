@@ -102,6 +102,25 @@ def test_a_blocked_execution_is_let_go_on(file: Path, visit: Open) -> None:
     assert rows(file, query) == [(None,)]
 
 
+def test_what_waits_for_its_next_attempt_is_tried_at_once(file: Path, visit: Open) -> None:
+    later = "2099-01-01T00:00:00.000000Z"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for statement in (
+            f"update step_checkpoints set due_at = '{later}', event = null, output_data = null",
+            "update workflow_executions set status = 'RUNNING'",
+        ):
+            connection.execute(f"{statement} where workflow_execution_id = 'failed'")
+    client = visit()
+    assert "Retry…" in client.get("/execution?id=failed").text
+    answer = send(client, "retry", id="failed")
+    assert answer.headers["location"] == "/execution?id=failed&done=retried"
+    ((due_at,),) = rows(
+        file, "select due_at from step_checkpoints where workflow_execution_id = 'failed'"
+    )
+    assert str(due_at) < later
+    assert "Retry…" not in client.get("/execution?id=failed").text
+
+
 @pytest.mark.parametrize("name", ["undone", "done", "waiting"])
 def test_what_was_compensated_or_did_not_fail_is_not_retried(
     name: str, file: Path, visit: Open

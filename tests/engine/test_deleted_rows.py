@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    ExecutionBlockedError,
     NonDeterminismError,
     RetryPolicy,
     SqliteCheckpointStore,
@@ -23,6 +25,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from tests.commands import run_command
+from tests.databases import delete_unnoticed
 from tests.lives import Journal, die, live_and_die
 
 A_MOMENT = timedelta(milliseconds=1)
@@ -102,10 +106,13 @@ async def go_on(file: Path, *, cancel: bool = False, flow: Any = order) -> objec
 
 @contextmanager
 def edited(file: Path, statement: str) -> Generator[None]:
-    """The steps as somebody left them; afterwards they are put back as they were."""
+    """The steps as somebody left them, in a file without the trigger that blocks the execution.
+
+    Afterwards they are put back as they were.
+    """
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         before = connection.execute("select * from step_checkpoints").fetchall()
-        assert connection.execute(statement).rowcount > 0
+        assert delete_unnoticed(connection, statement) > 0
         yield
         connection.execute("delete from step_checkpoints")
         marks = ", ".join("?" * len(before[0]))
@@ -292,3 +299,128 @@ def test_a_failed_one_whose_row_is_gone_is_not_run_again(file: Path, journal: Jo
     with edited(file, "delete from step_checkpoints where step_name = 'charge'"):
         asyncio.run(retry())
         assert journal.lines == ["charge", "ship", "tell"]
+
+
+# As the trigger sees it
+
+
+LATE = {
+    "step_name = 'ship'": r"step 'ship' \(index 5, attempt 1\)",  # the last one that is over
+    "step_name = 'go'": r"signal 'go' \(index 6, attempt 1\)",  # an open wait
+    "step_name = 'pack'": r"step 'pack' \(index 0 of branch 'side', attempt 1\)",
+    "true": r"step '\w+' \(index 0",
+}
+
+
+@contextmanager
+def without(file: Path, rows: str) -> Generator[None]:
+    """Some rows deleted by hand, and afterwards put back by hand."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+        before = dba.execute(f"select * from step_checkpoints where {rows}").fetchall()
+        dba.execute(f"delete from step_checkpoints where {rows}")
+        yield
+        marks = ", ".join("?" * len(before[0]))
+        dba.executemany(f"insert into step_checkpoints values ({marks})", before)
+
+
+async def unblock(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        assert await engine.unblock("one")
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["goes on", "is cancelled"])
+@pytest.mark.parametrize("rows", LATE)
+def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(
+    file: Path, journal: Journal, rows: str, cancel: bool
+) -> None:
+    asyncio.run(begin(file))
+    with without(file, rows):
+        blocked = f"the row of {LATE[rows]}.* was deleted by hand .* restore"
+        with pytest.raises(ExecutionBlockedError, match=blocked):
+            asyncio.run(go_on(file, cancel=cancel))
+        found = " ".join(run_command("doctor", file, env={}).stdout.split())
+        assert re.search(r"blocked .*one \(the row of .* deleted by hand", found)
+    assert sorted(journal.lines) == sorted(DONE)
+    asyncio.run(unblock(file))
+    if cancel:
+        with pytest.raises(WorkflowCancelledError):
+            asyncio.run(go_on(file))
+        assert sorted(journal.lines[len(DONE) :]) == sorted(UNDONE)
+    else:
+        assert asyncio.run(go_on(file)) == "went"
+        assert sorted(journal.lines) == sorted(DONE)
+
+
+def test_a_compensation_whose_row_is_deleted_does_not_run_again(
+    file: Path, journal: Journal
+) -> None:
+    live_and_die(lambda: fail_and_die(file))
+    before = list(journal.lines)
+    with without(file, "attempt = 0"):
+        with pytest.raises(ExecutionBlockedError, match=r"step 'car:compensate' \(index 2, attem"):
+            asyncio.run(go_on(file, flow=trip))
+        assert journal.lines == before
+
+
+def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
+    file: Path, journal: Journal
+) -> None:
+    """It knows all that it has recorded, and may come to the end; whoever comes after it not."""
+
+    async def reason(store: SqliteCheckpointStore) -> str | None:
+        found = await store.load_execution("one")
+        assert found is not None
+        return found.blocked_reason
+
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order]) as engine:
+                handle = await engine.start(order, execution_id="one")
+                async with asyncio.timeout(30):
+                    while not await store.load_open_waits("one", "approved"):
+                        await asyncio.sleep(0.005)
+                with without(file, "step_name = 'flaky' and attempt = 2"):
+                    await handle.signal("approved")
+                    await until_it_waits(store)  # it has been RUNNING and SUSPENDED since
+                    assert "'flaky'" in (await reason(store) or "")
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order]) as engine:
+                with pytest.raises(ExecutionBlockedError, match="'flaky'"):
+                    await engine.handle("one").result()
+                await engine.unblock("one")
+                await engine.send_signal("one", "go", "went")
+                assert await asyncio.wait_for(engine.handle("one").result(), 30) == "went"
+            assert await reason(store) is None
+
+    asyncio.run(life())
+    assert sorted(journal.lines) == sorted(DONE)
+
+
+def test_what_dies_with_the_execution_stays_blocked(file: Path, journal: Journal) -> None:
+    async def delete_and_die() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order]) as engine:
+                await engine.start(order, execution_id="one")
+                async with asyncio.timeout(30):
+                    while not await store.load_open_waits("one", "approved"):
+                        await asyncio.sleep(0.005)
+                with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+                    dba.execute("delete from step_checkpoints where step_name = 'flaky'")
+                    dba.execute("update workflow_executions set status = 'RUNNING'")
+                die()
+
+    live_and_die(delete_and_die)
+    with pytest.raises(ExecutionBlockedError, match="step 'flaky'"):
+        asyncio.run(go_on(file))
+
+
+def test_an_execution_that_the_library_deletes_leaves_no_mark(file: Path) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            assert await store.delete_execution("one")
+            await engine.start(order, execution_id="one")
+            found = await store.load_execution("one")
+            assert found is not None and found.blocked_reason is None
+
+    asyncio.run(begin(file))
+    asyncio.run(life())

@@ -34,6 +34,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.commands import run_command
+from tests.databases import delete_unnoticed
 from tests.lives import Journal, die, live_and_die, until_over
 
 DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
@@ -262,7 +263,8 @@ def test_a_cancel_of_what_may_have_lost_rows_is_left_to_a_worker(
             async for state in engine.observe("one"):
                 if state.status is ExecutionStatus.SUSPENDED:
                     break
-        execute(file, "delete from step_checkpoints where step_name = 'charge'")
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            delete_unnoticed(connection, "delete from step_checkpoints where step_name = 'charge'")
         async with opened(file, order) as (engine, _):
             await engine.send_signal("one", "approved")
             with pytest.raises(NonDeterminismError):
@@ -659,8 +661,8 @@ def test_the_event_of_a_failure_that_is_taken_back_leaves_no_gap(
             if act == "retry":
                 await engine.retry("one")
             else:
-                await engine.resolve("one", "pay", "pay")
                 journal.note("pay")
+                await engine.resolve("one", "pay", "pay")
             with pytest.raises(WorkflowFailedError, match="ship is down"):
                 await engine.handle("one").result()
             after = [one for one in await store.load_checkpoints("one") if one.event is not None]
@@ -963,10 +965,17 @@ async def job_2(ctx: WorkflowContext, number: int) -> int:
 
 def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) -> None:
     async def life() -> None:
-        async with opened(file) as (client, _), opened(file, job, job_2) as (worker, store):
-            with pytest.raises(ValueError, match="the file knows none"):
+        async with opened(file) as (client, _):
+            with pytest.raises(ValueError, match="the file knows none, and no worker"):
                 await client.enqueue_named("job", [1])
-            await worker.run(job, 1)
+        async with opened(file) as (client, _), opened(file, job) as (_, store):
+            # Nothing was run yet; but whoever runs it lives.
+            while not await store.load_served():
+                await asyncio.sleep(0.005)
+            with pytest.raises(ValueError, match="no workflow type 'jop'; did you mean 'job'"):
+                await client.enqueue_named("jop", [1])
+            assert await (await client.enqueue_named("job", [1])).result() == 2
+        async with opened(file) as (client, _), opened(file, job, job_2) as (worker, store):
             start = client.enqueue_named
             assert (
                 await (await start("job", [4], execution_id="one", tags={"a": "b"})).result() == 8
@@ -1090,7 +1099,7 @@ def test_what_is_refused_says_what_to_do_instead(file: Path) -> None:
             )
             await says(
                 lambda: client.resolve("one", "pax", 5),
-                "did you mean 'pay'?; it has recorded 'pay', 'approved', 'rest'",
+                "'pax'; it has recorded 'pay', 'approved', 'rest'; did you mean 'pay'?",
             )
         async with opened(file, waits) as (engine, store):
             assert await engine.cancel("one") is Cancellation.ASKED

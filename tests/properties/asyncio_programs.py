@@ -201,6 +201,7 @@ class Surroundings(Protocol):
     async def act(self, name: str, args: tuple[object, ...], do: Do) -> str: ...
     def act_at_once(self, name: str, args: tuple[object, ...], do: Do) -> str: ...
     async def undo(self, name: str, do: Do, value: str) -> None: ...
+    def comes_by(self, way: Way, node: Node, number: int) -> None: ...
 
 
 class Way:
@@ -308,7 +309,9 @@ class Walk:
 
     async def _row(self, ctx: WorkflowContext, row: Row) -> str:
         for number in range(len(row.kids)):
+            self._world.comes_by(self._way, row, number)
             await self._kid(ctx, row, number)
+        self._world.comes_by(self._way, row, len(row.kids))
         return "row"
 
     async def _branch(self, ctx: WorkflowContext, branch: Branch) -> str:

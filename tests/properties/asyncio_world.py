@@ -94,10 +94,31 @@ class Death(NamedTuple):
     number: int = 0
 
 
+class Mistake(NamedTuple):
+    """An error of the code, at a place of the main line: after so many percent of it."""
+
+    kind: type[Exception]
+    percent: int
+
+
+MISTAKES = (
+    NameError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    IndexError,
+    AssertionError,
+    NotImplementedError,
+    RecursionError,
+    ImportError,
+)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A program, and all that happens to it.
 
+    mistakes: in each of the first lives, the one that the code of this life has, or None.
     parks: whether an execution that waits leaves memory at once.
     is_rigid: whether its result must not depend on when it dies.
     chance: of what is left open: how many turns a thread takes.
@@ -106,6 +127,7 @@ class Schedule:
     program: Node
     events: tuple[Event, ...] = ()
     deaths: tuple[Death, ...] = ()
+    mistakes: tuple[Mistake | None, ...] = ()
     ttl: int | None = None
     parks: bool = False
     is_rigid: bool = False
@@ -233,6 +255,12 @@ class World:
     lives: list[Life] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
     is_cancelled: bool = False
+    mistake: Mistake | None = None
+    """What is wrong with the code in this life."""
+    mistaken: int = 0
+    """How many lives have come to a mistake."""
+    before_mistake: int | None = None
+    """The length of the journal when this life came to it."""
     events_told: int = 0
     times: int = 0
 
@@ -260,6 +288,17 @@ class World:
     async def walk(self, ctx: WorkflowContext, way: Way) -> list[str]:
         await Walk(self, way).follow(ctx, self.schedule.program)
         return list(way.lines)
+
+    def comes_by(self, way: Way, node: Node, number: int) -> None:
+        """The program comes to a place of a row; in the main line, a mistake may be there."""
+        if self.mistake is None or node is not self.schedule.program:
+            return
+        if number == len(node.kids) * self.mistake.percent // 100:
+            way.is_closed = True
+            if self.before_mistake is None:
+                self.before_mistake = len(self.journal)
+                self.mistaken += 1
+            raise self.mistake.kind("a mistake")
 
     # What the program acts on
 
@@ -337,9 +376,12 @@ class World:
 
     # Lives
 
-    def live(self, death: Death | None = None, number: int = 0) -> bool:
+    def live(
+        self, death: Death | None = None, number: int = 0, mistake: Mistake | None = None
+    ) -> bool:
         """One life, until its `number`th event or so; whether the execution came to its end."""
         before = len(self.journal)
+        self.mistake, self.before_mistake = mistake, None
         connection = self.connection
         self.fatal, self.fatal_number = death, number
         is_at_commit = death is not None and death.at in ("before", "after")
@@ -363,6 +405,7 @@ class World:
             self._ways.clear()
             _bury(loop)
         self.clock = ManualClock(self.clock.now())
+        self.mistake = None
         connection.is_dead = False
         connection.fatal_commit = None
         if connection.in_transaction:
@@ -435,6 +478,8 @@ class World:
             await engine.start(self.definition, execution_id=EXECUTION, ttl=ttl)
             for _ in range(MOST_TIMES):
                 await self._until_quiet()
+                if self.before_mistake is not None and self._has_stopped():
+                    return False
                 if self._status() in FINAL:
                     return True
                 self.times += 1
@@ -449,6 +494,15 @@ class World:
                         await self._until_quiet()
             self.problems.append(f"it never came to an end: {self._where_it_stands()}")
         return False
+
+    def _has_stopped(self) -> bool:
+        """Whether the mistake that the program came to has stopped it, and has done no more."""
+        if any(line.startswith("undo ") for line in self.journal[self.before_mistake :]):
+            self.problems.append("something was undone after a mistake")
+        if self._status() in FINAL and not self.was_interrupted:
+            self.problems.append(f"a mistake has ended it: {self._where_it_stands()}")
+        _, trouble, *_ = self._where_it_stands() or (None, None)
+        return trouble is not None
 
     async def _until_quiet(self) -> None:
         """Let the engine do all that can be done at this time."""
@@ -751,13 +805,15 @@ def lives_of(schedule: Schedule, trial: Trial | None = None) -> Iterator[World]:
     units = _units(undisturbed)
     if schedule.deaths:
         world = World(schedule, trial)
+        mistakes = iter(schedule.mistakes)
         for death in schedule.deaths:
             number = death.number or 1 + max(units[death.at] - 1, 0) * death.percent // 100
-            if world.live(death, number):
+            if world.live(death, number, next(mistakes, None)):
                 break
             world.clock.set(world.clock.now() + timedelta(seconds=death.seconds_dead))
         else:
-            world.live()
+            while not world.live(mistake=next(mistakes, None)) and world.before_mistake is not None:
+                pass  # the next life has the code without this mistake
         yield world
 
 
@@ -781,18 +837,29 @@ def _what_it_saw(output: str | None) -> list[str]:
 # What is made up
 
 
+def _mistake(chance: random.Random) -> Mistake | None:
+    is_one = chance.random() < 0.5
+    return Mistake(chance.choice(MISTAKES), chance.randrange(101)) if is_one else None
+
+
 def schedule_of(seed: int, number: int) -> Schedule:
     """The schedule of this number: always the same one."""
     chance = random.Random(f"{seed}:{number}")
     pick = chance.choice
     is_rigid = chance.random() < 0.15
+    chance_of_mistakes = random.Random(f"mistakes {seed}:{number}")
+    mistakes: tuple[Mistake | None, ...] = ()
+    if chance_of_mistakes.random() < 0.3:
+        mistakes = tuple(_mistake(chance_of_mistakes) for _ in range(5))
     ats = ["before", "after", "after", "untold", "told", "disposed"]
     deaths = tuple(
         Death(pick(ats), chance.randrange(100), 0 if is_rigid else pick([0, 0, 0, 2, 10]))
         for _ in range(chance.randint(1, 4))
     )
     if is_rigid:
-        return Schedule(rigid_program_of(chance), (), deaths, is_rigid=True, chance=number)
+        return Schedule(
+            rigid_program_of(chance), (), deaths, mistakes, is_rigid=True, chance=number
+        )
     events = [
         Event(chance.randint(0, 12), pick(SIGNALS), pick([True, False, False]))
         for _ in range(chance.randint(0, 5))
@@ -805,6 +872,7 @@ def schedule_of(seed: int, number: int) -> Schedule:
         program_of(chance, pick([6, 12, 20])),
         tuple(events),
         deaths,
+        mistakes,
         ttl=chance.randint(1, 8) if chance.random() < 0.08 else None,
         parks=chance.random() < 0.5,
         chance=number,
@@ -816,7 +884,7 @@ def schedule_of(seed: int, number: int) -> Schedule:
 
 def smaller(schedule: Schedule) -> Iterator[Schedule]:
     """Schedules that are a little smaller."""
-    for name in ("deaths", "events"):
+    for name in ("deaths", "events", "mistakes"):
         of_it = getattr(schedule, name)
         for number in range(len(of_it)):
             yield replace(schedule, **{name: of_it[:number] + of_it[number + 1 :]})

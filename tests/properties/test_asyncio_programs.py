@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from durable_workflow_sqlite.engine import execution
+from durable_workflow_sqlite.engine import endings, execution
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.waits import Waits
@@ -187,6 +187,10 @@ def _undoes_another_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Saga, "_value_of", lambda _self, _call, _completed: "another")
 
 
+def _takes_a_mistake_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "mistake_in", lambda _error, _classes: None)
+
+
 @pytest.mark.parametrize(
     ("plant", "words", "met_by"),
     [
@@ -194,6 +198,7 @@ def _undoes_another_value(monkeypatch: pytest.MonkeyPatch) -> None:
         (_begins_before_it_has_heard_of_all, "ran again after it was COMPLETED", 21),
         (_takes_signals_for_waits_that_were_given_up, "the program never received it", 20),
         (_undoes_another_value, "was undone", 9),
+        (_takes_a_mistake_for_a_failure, "a mistake has ended it", 0),
     ],
 )
 def test_a_fault_that_is_planted_is_found(

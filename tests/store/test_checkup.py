@@ -188,6 +188,40 @@ def test_signals_that_nothing_will_take_are_named(file: Path, shell: sqlite3.Con
     ]
 
 
+def test_a_status_that_was_set_by_hand_is_named(file: Path, shell: sqlite3.Connection) -> None:
+    assert findings(file, "completed") == []
+    shell.execute("update workflow_executions set status = 'COMPLETED'")
+    (finding,) = findings(file, "completed")
+    assert finding.level is Level.WARNING
+    assert finding.message == "COMPLETED, with sleeps or waits that have not ended: waits (go)"
+    assert findings(file, "completed", quick=True) == []
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "delete from sqlite_sequence where name = 'workflow_claims'",
+        "update sqlite_sequence set seq = 1 where name = 'workflow_claims'",
+    ],
+)
+def test_fencing_tokens_that_come_again_are_an_error(
+    file: Path, shell: sqlite3.Connection, edit: str
+) -> None:
+    assert findings(file, "tokens") == []
+    shell.execute(
+        "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
+        " values ('waits', 'w', '2026-01-01T00:00:00.000000Z')"
+    )
+    assert findings(file, "tokens") == []
+    shell.execute(edit)
+    (finding,) = findings(file, "tokens", quick=True)
+    assert finding.level is Level.ERROR
+    assert "stop all workers" in (finding.hint or "")
+    if edit.startswith("delete"):
+        shell.execute("delete from workflow_claims")  # what has begun tells of it, too
+        assert findings(file, "tokens")[0].level is Level.ERROR
+
+
 def test_many_are_counted_and_a_few_are_named(file: Path, shell: sqlite3.Connection) -> None:
     for _ in range(9):
         shell.execute(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,18 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionNotFoundError,
     ExecutionStatus,
+    RetryPolicy,
     SignalTimeoutError,
     SqliteCheckpointStore,
+    TakenExecution,
     WorkflowContext,
+    WorkflowDefinition,
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.cli import timeline
+from durable_workflow_sqlite.store.inspection import Inspector
+from tests.commands import run_command
 from tests.lives import Journal
 
 
@@ -180,3 +187,174 @@ def test_what_was_compensated_or_did_not_fail_is_refused(file: Path) -> None:
             assert (await engine.load("undone")).status is ExecutionStatus.FAILED
 
     asyncio.run(life())
+
+
+# The next attempt, at once
+
+HOURLY = RetryPolicy.fixed(max_attempts=9, delay=timedelta(hours=1))
+
+
+async def until_paused(store: SqliteCheckpointStore, execution_id: str = "one") -> None:
+    async with asyncio.timeout(30):
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        while not any(
+            one.due_at is not None and one.due_at > soon
+            for one in await store.load_checkpoints(execution_id)
+        ):
+            await asyncio.sleep(0.005)
+
+
+def impatient(journal: Journal) -> WorkflowDefinition[Any]:
+    """Its payment fails once, and so does its refund: each is tried again an hour later."""
+
+    def once(what: str) -> str:
+        if journal.note(what) == 1:
+            raise ConnectionError(f"{what} is down")
+        return what
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        undone: Any = {"compensate": lambda _: once("refund"), "compensate_retry": HOURLY}
+        await ctx.step("charge", once, "charge", retry=HOURLY, **undone)
+        await ctx.step("ship", once, "ship")
+
+    return order
+
+
+PAID = ["charge", "charge", "ship", "refund", "refund"]
+
+
+def test_the_next_attempt_is_made_at_once_by_the_worker_that_waits_for_it(
+    file: Path, journal: Journal
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
+            async with DurableEngine(one) as client:
+                order = impatient(journal)
+                async with DurableEngine(two, workflows=[order]) as worker:
+                    handle = await worker.start(order, execution_id="one")
+                    for tried in (1, 4):
+                        await until_paused(one)
+                        assert len(journal.lines) == tried
+                        await client.retry("one", by="kim")
+                    with pytest.raises(WorkflowFailedError, match="ship is down"):
+                        await asyncio.wait_for(handle.result(), 30)
+            log = await one.load_audit_log("one")
+            assert [(entry.act, entry.actor, entry.details) for entry in log] == [
+                ("retry", "kim", """{"now":"step 'charge' (index 0)"}"""),
+                ("retry", "kim", """{"now":"step 'charge:compensate' (index 0)"}"""),
+            ]
+
+    asyncio.run(life())
+    assert journal.lines == PAID
+
+
+def test_the_next_attempt_is_made_at_once_by_whoever_comes_next(
+    file: Path, journal: Journal
+) -> None:
+    """No worker lives when it is asked for: what is stored does not wait either."""
+    order = impatient(journal)
+
+    async def worker(*, starts: bool) -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order]) as engine:
+                if starts:
+                    await engine.enqueue(order, execution_id="one")
+                await until_paused(store)
+
+    async def client() -> None:
+        with Inspector.open(file) as inspector:
+            details = inspector.execution("one")
+        assert details is not None
+        hint = timeline.hint(details, file)
+        assert hint == f"to try again at once: durable-workflow retry {file} one"
+        said = run_command("retry", file, "one", env={}).stdout
+        assert said == "one does not wait for its next attempt any more\n"
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store) as engine:
+                # Nothing waits any more: there is nothing to ask for, and nothing is written.
+                before = await store.take_execution("one")
+                with pytest.raises(ExecutionConflictError, match="waits for no later attempt"):
+                    await engine.retry("one")
+                assert await store.take_execution("one") == before
+                assert len(await store.load_audit_log("one")) == 1
+
+    async def last_worker() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order]) as engine:
+                async with asyncio.timeout(30):
+                    while "refund" not in journal.lines:
+                        await asyncio.sleep(0.005)
+                await until_paused(store)
+                await engine.retry("one")
+                with pytest.raises(WorkflowFailedError, match="ship is down"):
+                    await asyncio.wait_for(engine.handle("one").result(), 30)
+
+    asyncio.run(worker(starts=True))
+    asyncio.run(client())
+    asyncio.run(last_worker())
+    assert journal.lines == PAID
+
+
+def test_a_worker_without_room_makes_the_next_attempt_all_the_same(
+    file: Path, journal: Journal
+) -> None:
+    async def life() -> None:
+        until, began = asyncio.Event(), asyncio.Event()
+
+        async def hold() -> None:
+            began.set()
+            await until.wait()
+
+        @workflow
+        async def long(ctx: WorkflowContext) -> None:
+            await ctx.step("hold", hold)
+
+        order = impatient(journal)
+        async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
+            async with DurableEngine(one) as client:
+                async with DurableEngine(two, workflows=[order, long], max_concurrent=1):
+                    await client.enqueue(order, execution_id="one")
+                    await until_paused(one)
+                    await client.enqueue(long)
+                    await began.wait()  # the only slot
+                    await client.retry("one")
+                    async with asyncio.timeout(30):
+                        while journal.lines != PAID[:4]:
+                            await asyncio.sleep(0.005)
+                    until.set()
+
+    asyncio.run(life())
+
+
+def test_what_is_asked_for_while_a_worker_takes_it_on_is_not_lost(
+    file: Path, journal: Journal
+) -> None:
+    """Its records were loaded before, and whoever is told finds nothing that waits."""
+    order = impatient(journal)
+
+    class Slow(SqliteCheckpointStore):
+        async def take_execution(self, workflow_execution_id: str) -> TakenExecution | None:
+            taken = await super().take_execution(workflow_execution_id)
+            if journal.lines == ["charge"]:
+                await client.retry("one")
+            return taken
+
+    async def begin() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order]) as engine:
+                await engine.enqueue(order, execution_id="one")
+                await until_paused(store)
+
+    async def go_on() -> None:
+        nonlocal client
+        async with SqliteCheckpointStore.file(file) as one, Slow.file(file) as two:
+            async with DurableEngine(one) as client:
+                async with DurableEngine(two, workflows=[order]):
+                    async with asyncio.timeout(30):
+                        while journal.lines != PAID[:4]:
+                            await asyncio.sleep(0.005)
+
+    client: DurableEngine
+    asyncio.run(begin())
+    asyncio.run(go_on())

@@ -191,7 +191,8 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
 
     @on_database(
         application,
-        text="Run failed executions again from their failed step, or unblock some. Chosen by"
+        text="Run failed executions again from their failed step, unblock some, or let those that"
+        " wait for their next attempt try at once. Chosen by"
         " options: those FAILED, unless --status, --blocked, --in-trouble or --not-undone says"
         " otherwise.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -156,6 +156,8 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             return again
         resolve = command("resolve", file, summary.id)
         return f"{again}; if its step took effect, say what it returned: {resolve} STEP JSON"
+    if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
+        return f"to try again at once: {command('retry', file, summary.id)}"
     if summary.trouble is not None:
         if _is_to_cancel(details) and deeds.needs_code_that_fits(summary.trouble):
             return f"to let it be undone: {deeds.how_to_undo(file, summary.id)}"

@@ -214,8 +214,8 @@ _ACTIONS: Final = (
     Action(
         "retry",
         "Retry this execution?",
-        "It is opened again and goes on from what failed, a step or a compensation. What is"
-        " completed does not run again.",
+        "It is opened again and goes on from what failed, a step or a compensation. What waits for"
+        " its next attempt is tried at once. What is completed does not run again.",
         "Leave it",
         "Retry it",
         _retry,

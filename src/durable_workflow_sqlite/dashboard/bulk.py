@@ -55,8 +55,9 @@ ACTS: Final = {
             "Retry",
             "RETRY",
             "Retry",
-            "Each is opened again and goes on from what failed, a step or a compensation. What is"
-            " completed does not run again. One that was undone to the end refuses.",
+            "Each is opened again and goes on from what failed, a step or a compensation. What"
+            " waits for its next attempt is tried at once. What is completed does not run again."
+            " One that was undone to the end refuses.",
             "Retry them",
             "Retried",
             ("FAILED",),

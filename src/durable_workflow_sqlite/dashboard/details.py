@@ -54,6 +54,7 @@ def details_of(
         since=summary.status_since,
     )
     is_blocked = summary.blocked_reason is not None and not is_final
+    waits_for_next_attempt = summary.is_in_back_off(now)
     return {
         "found": found,
         "summary": summary,
@@ -68,6 +69,7 @@ def details_of(
         "can_cancel": not is_final and summary.status != ExecutionStatus.COMPENSATING,
         "can_retry": is_blocked
         or (summary.status == ExecutionStatus.FAILED and not found.compensations)
+        or (waits_for_next_attempt and not is_final)
         or found.is_not_undone,
         "can_acknowledge": is_final and (found.is_not_undone or found.steps_cut_off > 0),
         "announce": f"{summary.status.lower()}. {says.headline}",

@@ -60,6 +60,9 @@ class Access:
     def dispatch(self, signal: WorkflowSignal) -> None:
         """Tell the worker here of a signal that was sent through this, or a request to cancel."""
 
+    async def hasten(self, execution_id: str) -> None:
+        """Somebody has ended pauses of an execution before their time: tell the worker here."""
+
     def why_left(self, execution_id: str) -> BaseException | None:
         """Why the worker here will not come back to an execution; None if it will, or never had."""
         return None

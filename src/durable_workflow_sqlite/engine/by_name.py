@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from durable_workflow_sqlite.engine import audit, serialization, starting
 from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.workflow import definition_record
 from durable_workflow_sqlite.errors import ExecutionConflictError
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.records import (
@@ -47,19 +48,20 @@ async def enqueue_named(
 
 
 async def _known(access: Access, workflow_type: str, version: int | None) -> Workflow:
-    """The definition of that name, or its newest version. Raises ValueError for an unknown one."""
+    """The definition of that name, or its newest version: stored, or what a living worker has.
+
+    Raises ValueError for an unknown one.
+    """
     stored = await access.store.load_workflows()
     versions = {one.version: one for one in stored if one.workflow_type == workflow_type}
-    for name, number in access.registry.names_and_versions:
+    served = await access.store.load_served() | set(access.registry.names_and_versions)
+    for name, number in served:
         if name == workflow_type and number not in versions:
-            code = access.registry.find(name, number)
-            assert code is not None
-            versions[number] = code.record
+            versions[number] = definition_record(name, number)
     if not versions:
-        names = {one.workflow_type for one in stored}
-        names |= {name for name, _ in access.registry.names_and_versions}
+        names = {one.workflow_type for one in stored} | {name for name, _ in served}
         hint = nearest(workflow_type, names) or (
-            "" if names else "; the file knows none: a worker or program must have run one first"
+            "" if names else "; the file knows none, and no worker that has one lives: start one"
         )
         raise ValueError(f"nothing was started: no workflow type {workflow_type!r}{hint}")
     if version is not None and version not in versions:

@@ -40,6 +40,9 @@ from durable_workflow_sqlite.records import (
 _ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
 """Errors that a deleted row may cause."""
 
+_DELETED: Final = "was deleted by hand"
+"""In why an execution is blocked: nobody knows what is to be undone before the row is restored."""
+
 
 async def cancel(access: Access, execution_id: str, by: str | None) -> Cancellation:
     """See `DurableEngine.cancel`."""
@@ -68,6 +71,8 @@ async def _without_a_worker(
     execution_id = found.workflow_execution_id
     if execution_id in access.executions or not (found.current_step == 0 or _is_stopped(found)):
         return None
+    if _DELETED in (found.blocked_reason or ""):
+        return None  # it is undone once it is unblocked
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         if _is_over(seen.execution):

@@ -125,8 +125,8 @@ class Client:
     ) -> ExecutionHandle[Any]:
         """Store an execution for the workers, as `enqueue`, without the code of its workflow.
 
-        type: the name of the workflow; executions of it must have been stored before, or this
-            engine has it registered. version: by default the newest one.
+        type: the name of the workflow; executions of it must have been stored before, or a living
+            worker or this engine has it registered. version: by default the newest one.
         args: the list of the arguments, stored as JSON. If this engine has the workflow, they are
             checked. Otherwise a worker finds out: if its code cannot read them, the execution
             stops in trouble before it begins, and can be cancelled.
@@ -205,6 +205,9 @@ class Client:
     ) -> None:
         """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
 
+        A step or compensation that waits for its next attempt is tried at once, also where a
+        worker has the execution.
+
         Completed steps do not run again. A wait that timed out waits again, with the same timeout.
         The time to live is removed. If compensations of a FAILED or CANCELLED execution have
         failed, these run again, and nothing else; then it ends as it had ended. Signals that were
@@ -224,7 +227,8 @@ class Client:
         by: as for `cancel`.
 
         Raises ExecutionNotFoundError; ExecutionConflictError for an execution that a worker has;
-        without `from_step`, for one that is neither FAILED nor blocked, or is undone to the end;
+        without `from_step`, for one that is neither FAILED nor blocked nor waits for a next
+        attempt, or is undone to the end;
         with it, for one that cannot be run again from that step; ValueError for a step that is not
         there, or is there several times. Nothing is written then.
         """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit, payloads, serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
+from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
@@ -14,11 +16,16 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.places import StepName, check_step
+from durable_workflow_sqlite.engine.places import StepName, check_step, names_of
 from durable_workflow_sqlite.engine.reopening import reopened
-from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
+from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
+    SerializationError,
+    StoreCorruptError,
+)
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
+    StepCheckpoint,
     TakenExecution,
     WorkflowExecution,
     WorkflowSignal,
@@ -86,10 +93,36 @@ async def retry(access: Access, execution_id: str, by: str | None) -> None:
         return
     found = await access.load(execution_id)
     now = access.clock.now()
-    records = reopened(found, await access.store.load_checkpoints(execution_id), now)
+    checkpoints = await access.store.load_checkpoints(execution_id)
+    if not found.status.is_terminal and await _try_now(access, execution_id, checkpoints, by, now):
+        return
+    records = reopened(found, checkpoints, now)
     entry = audit.entry(execution_id, "retry", by, now, _what_ended(found))
     await access.store.reopen_execution(execution_id, *records, entry, now=now)
     await access.resume(await access.load(execution_id))
+
+
+async def _try_now(
+    access: Access,
+    execution_id: str,
+    checkpoints: Iterable[StepCheckpoint],
+    by: str | None,
+    now: datetime,
+) -> bool:
+    """Do not wait for the next attempt, whoever has the execution; False if nothing waits."""
+    try:
+        paused = list(History(checkpoints).paused())
+    except StoreCorruptError:
+        return False  # it is in trouble, which says why
+    waiting = [one for one in paused if one.due_at is not None and one.due_at > now]
+    if not waiting:
+        return False
+    entry = audit.entry(execution_id, "retry", by, now, {"now": names_of(waiting)})
+    mended = to_whoever_left_it(execution_id, now)
+    if not await access.store.hasten_attempts(execution_id, entry, mended, now=now):
+        return False
+    await access.hasten(execution_id)
+    return True
 
 
 async def retry_from(access: Access, execution_id: str, step: StepName, by: str | None) -> None:

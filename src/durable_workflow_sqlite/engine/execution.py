@@ -150,7 +150,7 @@ class Execution(Driver):
     async def _begin(self) -> None:
         self._working += 1
         try:
-            pauses = self.history.pauses
+            pauses = bool(self.pauses)
             await self._replay()
             if pauses and self.trouble is None:
                 # That it has come to this wait: until then, its worker may have died of it.

@@ -144,10 +144,11 @@ class History:
         """The number of the last event; 0 where there is none."""
         return max(map(_event, self.events), default=0)
 
-    @property
-    def pauses(self) -> bool:
-        """Whether something that has not been asked for waits for the time of its next attempt."""
-        return any(step.pauses for step in self._steps.values())
+    def paused(self) -> Iterator[StepCheckpoint]:
+        """Of what has not been asked for, the attempts that wait for the time of the next one."""
+        for step in self._steps.values():
+            if step.pauses and (last := step.compensation or step.last) is not None:
+                yield last
 
     def take(self, place: Place) -> StepHistory | None:
         """What is recorded at a place; each place is asked for once, and then forgotten."""

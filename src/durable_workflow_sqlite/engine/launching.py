@@ -151,6 +151,8 @@ class Launching:
             self._signalled.discard(execution_id)
             if await self._is_to_cancel(execution_id):
                 execution.interrupt(cancelled(execution_id))
+            if execution.pauses:
+                execution.pauses.hasten(await self._store.load_checkpoints(execution_id))
         return isinstance(interruption, WorkflowExpiredError)
 
     async def _is_to_cancel(self, execution_id: str) -> bool:

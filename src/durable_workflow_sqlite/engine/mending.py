@@ -83,7 +83,7 @@ def as_open(record: WorkflowExecution, now: datetime, **changes: Any) -> Workflo
 
 
 def to_whoever_left_it(execution_id: str, now: datetime) -> WorkflowSignal:
-    """What makes a worker come back that has left the execution as it was."""
+    """What tells the worker that has the execution, or has left it as it was, to look again."""
     return WorkflowSignal(
         workflow_execution_id=execution_id,
         signal_name=MENDED_SIGNAL,

@@ -8,22 +8,26 @@ from typing import Protocol
 from durable_workflow_sqlite.engine.changes import Changes
 from durable_workflow_sqlite.engine.intake import Intake
 from durable_workflow_sqlite.protocol import CheckpointStore
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, WorkflowSignal
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, MENDED_SIGNAL, WorkflowSignal
 
 
-class Signalled(Protocol):
-    """Told of a signal to the execution of this id, or of a request to cancel it."""
+class Worker(Protocol):
+    """What is told of signals, by the ids of their executions."""
 
-    def __call__(self, execution_id: str, /, *, is_to_cancel: bool) -> None: ...
+    def signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:
+        """A signal has come, or a request to cancel."""
+
+    async def hasten(self, execution_id: str) -> None:
+        """Somebody has perhaps ended pauses before their time."""
 
 
 class News(Changes):
     """Hears of signals, of work, of how executions elsewhere go on, and of workers that died."""
 
-    def __init__(self, store: CheckpointStore, intake: Intake, signalled: Signalled) -> None:
+    def __init__(self, store: CheckpointStore, intake: Intake, worker: Worker) -> None:
         super().__init__(store)
         self._intake = intake
-        self._signalled = signalled
+        self._worker = worker
         self._last_signal = 0
         self._dispatched: set[int] = set()
         """Of the signals after the last one, what this worker has been told of already."""
@@ -60,13 +64,17 @@ class News(Changes):
         told, self._dispatched = self._dispatched, set()
         new = [one for one in arrived if one.workflow_signal_id not in told]
         for execution_id in dict.fromkeys(one.workflow_execution_id for one in new):
-            self._signalled(execution_id, is_to_cancel=False)
+            self._worker.signalled(execution_id, is_to_cancel=False)
         for execution_id in dict.fromkeys(
             one.workflow_execution_id for one in new if one.signal_name == CANCEL_SIGNAL
         ):
             # An earlier life of the execution may have ended by it meanwhile.
             if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
-                self._signalled(execution_id, is_to_cancel=True)
+                self._worker.signalled(execution_id, is_to_cancel=True)
+        for execution_id in dict.fromkeys(
+            one.workflow_execution_id for one in new if one.signal_name == MENDED_SIGNAL
+        ):
+            await self._worker.hasten(execution_id)
         self._intake.look()
         await super()._take_in()
 

@@ -113,7 +113,7 @@ class Opened(Access):
             max_concurrent=settings.max_concurrent,
             max_recoveries=settings.max_recoveries,
         )
-        self.changes: News = News(settings.store, self.intake, self._signalled)
+        self.changes: News = News(settings.store, self.intake, self)
 
     async def begin(self) -> RecoveryResult:
         """Recover what was interrupted, and claim work from then on."""
@@ -191,12 +191,18 @@ class Opened(Access):
 
     def dispatch(self, signal: WorkflowSignal) -> None:
         self.changes.is_dispatched(signal)
-        self._signalled(
+        self.signalled(
             signal.workflow_execution_id, is_to_cancel=signal.signal_name == CANCEL_SIGNAL
         )
 
-    def _signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:
-        """A signal has come for an execution, or a request to cancel it."""
+    async def hasten(self, execution_id: str) -> None:
+        execution = self.executions.get(execution_id)
+        if execution is None:
+            self.intake.signalled(execution_id)
+        elif execution.pauses:
+            execution.pauses.hasten(await self.store.load_checkpoints(execution_id))
+
+    def signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:
         execution = self.executions.get(execution_id)
         if execution is None:
             self.intake.signalled(execution_id)

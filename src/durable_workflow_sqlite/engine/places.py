@@ -70,10 +70,8 @@ def _recorded(name: str, names: set[str]) -> str:
     )
     more = len(names) - NAMED_AT_MOST
     listed = ", ".join(map(repr, by_likeness[:NAMED_AT_MOST]))
-    return (
-        f"{nearest(name, names - {name})}; it has recorded {listed}"
-        f"{f', and {more} more' if more > 0 else ''}"
-    )
+    others = f", and {more} more" if more > 0 else ""
+    return f"; it has recorded {listed}{others}{nearest(name, names - {name})}"
 
 
 def in_words(checkpoint: StepCheckpoint) -> str:

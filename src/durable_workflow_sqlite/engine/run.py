@@ -11,6 +11,7 @@ import msgspec
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import History, event_of, is_outcome
 from durable_workflow_sqlite.engine.outcome import Interruption
+from durable_workflow_sqlite.engine.pauses import Pauses
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.threads import Turns
 from durable_workflow_sqlite.engine.trouble import Trouble
@@ -59,6 +60,7 @@ class Run:
         "id",
         "interruption",
         "is_finishing",
+        "pauses",
         "record",
         "slots",
         "steps_begun",
@@ -92,6 +94,7 @@ class Run:
         """Whether steps get no other attempt: the workflow function has ended."""
         self.under_way: dict[UnderWay, None] = {}
         """What runs functions of the user now, or is about to."""
+        self.pauses = Pauses(history.paused())
         self._last_event = history.last_event
         self._untold: dict[int, Pending] = {}
         self._last_completed_at = history.last_completed_at

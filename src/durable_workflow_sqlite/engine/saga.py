@@ -229,7 +229,7 @@ class Saga:
         if begun is not None:
             attempt = _attempts_of(begun) + 1
             if begun.due_at is not None:
-                await self._pause_until(begun.due_at)
+                await self._pause_after(begun)
         while True:
             self._check_may_begin()
             thread = None
@@ -277,7 +277,7 @@ class Saga:
                 self._log(outcome, attempt, delay)
                 if outcome.due_at is not None and delay is not None:
                     environment.observers.tell("on_compensation_retry", outcome, error, delay)
-                    await self._pause_until(outcome.due_at)
+                    await self._pause_after(outcome)
                     attempt += 1
                     continue
                 self._failed.append(outcome)
@@ -295,9 +295,10 @@ class Saga:
             environment.observers.tell("on_compensation_complete", outcome, elapsed)
             return
 
-    async def _pause_until(self, time: datetime) -> None:
+    async def _pause_after(self, failed: StepCheckpoint) -> None:
         self._check_may_begin()
-        await self._wait(self._run.environment.scheduler.at(time))
+        run = self._run
+        await self._wait(run.pauses.after(failed, run.environment.scheduler))
 
     async def _wait(self, what: Awaitable[T], *, for_thread: bool = False) -> T:
         run = self._run

@@ -259,8 +259,7 @@ def _next_attempt(failed: StepCheckpoint) -> StepCheckpoint:
 
 async def _pause(run: Run, call: StepCall, failed: StepCheckpoint) -> None:
     """Wait for the time of the next attempt."""
-    assert failed.due_at is not None
-    await _wait(run, call, failed, partial(run.environment.scheduler.at, failed.due_at))
+    await _wait(run, call, failed, partial(run.pauses.after, failed, run.environment.scheduler))
 
 
 async def _thread_for(run: Run, call: StepCall, last: StepCheckpoint | None) -> Thread:

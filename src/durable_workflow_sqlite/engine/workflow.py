@@ -55,6 +55,11 @@ class CalledWorkflow(Coroutine[Any, Any, R_co]):
     """For type checkers: what a workflow returns when it is called, and no other function does."""
 
 
+def definition_record(name: str, version: int) -> Workflow:
+    """What is stored of a workflow, by its type and version."""
+    return Workflow(workflow_id=f"{name}@{version}", workflow_type=name, version=version)
+
+
 class WorkflowDefinition(Generic[P, R_co]):
     """What `@workflow` returns: an async function `(ctx, *args)`, a type name and a version.
 
@@ -98,11 +103,7 @@ class WorkflowDefinition(Generic[P, R_co]):
     @functools.cached_property
     def record(self) -> Workflow:
         """The definition as a record of the store."""
-        return Workflow(
-            workflow_id=f"{self.name}@{self.version}",
-            workflow_type=self.name,
-            version=self.version,
-        )
+        return definition_record(self.name, self.version)
 
     @functools.cached_property
     def result_type(self) -> Any:

@@ -58,6 +58,7 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
 def _content(inspector: Inspector, now: datetime, *, quick: bool) -> Iterator[Finding]:
     yield from _rows(inspector)
     yield from _history(inspector, quick=quick)
+    yield from _edited(inspector, quick=quick)
     yield from _signals(inspector)
     staff = inspector.staff()
     yield from staff_findings(staff, now)
@@ -230,6 +231,28 @@ def _history(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
 
 
+def _edited(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
+    """What nobody but a person who edits the file can have brought about."""
+    opened = [] if quick else inspector.open_of_completed(_LOOKED_AT)
+    if opened:
+        yield Finding(
+            level=Level.WARNING,
+            check="completed",
+            message="COMPLETED, with sleeps or waits that have not ended: "
+            + _some([f"{one} ({step})" for one, step in opened]),
+            hint="somebody set the status by hand: restore a backup, or start them once more with"
+            " `durable-workflow rerun FILE ID`",
+        )
+    if inspector.tokens_may_come_again():
+        yield Finding(
+            level=Level.ERROR,
+            check="tokens",
+            message="the row of workflow_claims in sqlite_sequence was deleted or edited by hand:"
+            " fencing tokens come again, and a worker that was cut off may write beside another",
+            hint="stop all workers, and then start them again: tokens of before are nobody's then",
+        )
+
+
 def _signals(inspector: Inspector) -> Iterator[Finding]:
     refused = inspector.refused_signals(_LOOKED_AT)
     stray = inspector.stray_signals(_LOOKED_AT)
@@ -300,7 +323,8 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
                 f" next try {at(one.next_try_at)} ({one.error_message})"
                 for one in overview.undoing
             ),
-            hint="their compensations are tried until they succeed; correct what makes them fail",
+            hint="their compensations are tried until they succeed; correct what makes them fail,"
+            " and `durable-workflow retry FILE ID` tries at once",
         )
     if overview.cut_off_total:
         yield Finding(

@@ -121,6 +121,11 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | None
     started_at: datetime | None
 
+    def is_in_back_off(self, now: datetime) -> bool:
+        """Whether it waits until the time of its next attempt, which `retry` can make now."""
+        is_retry = (self.waiting_for or "").startswith("retry of ")
+        return is_retry and self.waiting_until is not None and self.waiting_until > now
+
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Some executions, the newest first; `next` asks for those after them, None if there are none.
@@ -755,6 +760,18 @@ class Inspector:
             statuses += [ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value]
         with self._reading() as connection:
             return list(gaps(connection, statuses, limit))
+
+    def open_of_completed(self, limit: int) -> list[tuple[str, str]]:
+        """Waits that have not ended, of executions that are COMPLETED: ids, and names."""
+        with self._reading() as connection:
+            rows = self._queries.load_open_of_completed(connection, row_limit=limit)
+            return [(row.workflow_execution_id, row.step_name) for row in rows]
+
+    def tokens_may_come_again(self) -> bool:
+        """Whether SQLite has lost which fencing tokens were given before."""
+        with self._reading() as connection:
+            (row,) = self._queries.load_token_sequence(connection)
+        return row.given < row.used or (row.given == 0 and bool(row.has_begun))
 
     def refused_signals(self, limit: int) -> list[UntakenSignal]:
         """The last signals that were refused where the execution still waits for one like it."""

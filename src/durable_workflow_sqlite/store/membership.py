@@ -106,6 +106,13 @@ class Membership:
         self._serves.update(workflows)
         self._told.update(self._serves)
 
+    async def load_served(self) -> set[tuple[str, int]]:
+        """What living workers run."""
+        load = self._queries.load_workflows_of_workers
+        found = await self._commit.read(lambda: load(self._connection))
+        living = {one for one in {row.worker_id for row in found} if self._is_alive(one)}
+        return {(row.workflow_type, row.version) for row in found if row.worker_id in living}
+
     def look_again(self) -> None:
         """The file may be another one: a backup that was restored."""
         self.number = self._written = self._queries.load_worker_number(

@@ -84,6 +84,12 @@ class Mending:
         return await self._commit.write(mend)
 
     def _change(self, becomes: WorkflowExecution, forget: Collection[StepCheckpoint]) -> None:
+        if forget:  # before the rest: a trigger takes it for a deletion by hand, and blocks it
+            self._queries.forget_attempts(
+                self._connection,
+                workflow_execution_id=becomes.workflow_execution_id,
+                checkpoint_ids=json_array([one.id for one in forget if one.id is not None]),
+            )
         self._queries.mend_execution(
             self._connection,
             workflow_execution_id=becomes.workflow_execution_id,
@@ -95,9 +101,3 @@ class Mending:
             last_event=becomes.last_event,
             updated_at=time_to_text(becomes.updated_at),
         )
-        if forget:
-            self._queries.forget_attempts(
-                self._connection,
-                workflow_execution_id=becomes.workflow_execution_id,
-                checkpoint_ids=json_array([one.id for one in forget if one.id is not None]),
-            )

@@ -348,6 +348,21 @@ class CountUnfinishedRow(NamedTuple):
     unfinished: int
 
 
+class LoadOpenOfCompletedRow(NamedTuple):
+    """What load_open_of_completed gives."""
+
+    workflow_execution_id: str
+    step_name: str
+
+
+class LoadTokenSequenceRow(NamedTuple):
+    """What load_token_sequence gives."""
+
+    given: int
+    used: int
+    has_begun: int
+
+
 class LoadAttemptWorkersRow(NamedTuple):
     """What load_attempt_workers gives."""
 
@@ -600,6 +615,14 @@ class WorkflowTimerRow(NamedTuple):
     fire_at: str
     status: str
     created_at: str
+
+
+class LoadWorkflowsOfWorkersRow(NamedTuple):
+    """What load_workflows_of_workers gives."""
+
+    worker_id: str
+    workflow_type: str
+    version: int
 
 
 class LoadUnmarkedWorkersRow(NamedTuple):
@@ -1023,6 +1046,22 @@ class Queries(Protocol):
         """
         ...
 
+    def load_open_of_completed(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadOpenOfCompletedRow]:
+        """Sleeps and waits that have begun and not ended, of executions that are COMPLETED. One
+        that has come to its end by itself has none; a step that was in doubt may stay so.
+        Looks through all of them.
+        """
+        ...
+
+    def load_token_sequence(self, connection: sqlite3.Connection) -> list[LoadTokenSequenceRow]:
+        """The highest fencing token that was ever given, as SQLite keeps it; the highest that
+        is in use, each 0 if there is none; and whether a worker has begun a step, and so had
+        one.
+        """
+        ...
+
     def load_attempt_workers(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> list[LoadAttemptWorkersRow]:
@@ -1166,6 +1205,15 @@ class Queries(Protocol):
     ) -> int:
         """Deletes some attempts of an execution (a JSON array of their ids), which is to run
         again from a step before them.
+        """
+        ...
+
+    def hasten_attempts(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, now: str
+    ) -> int:
+        """What waits for the time of its next attempt, a step or a compensation, does not wait
+        any more; also if a worker has it, which must be told. Once that attempt has begun,
+        it is another row, or has no such time: so this comes in nobody's way.
         """
         ...
 
@@ -1364,7 +1412,8 @@ class Queries(Protocol):
         fencing_token: int,
     ) -> int:
         """Saves how far an execution has come, for the worker that has claimed it. What it
-        was started with stays: an input may be large, and is written once.
+        was started with stays: an input may be large, and is written once. So does why it is
+        blocked, until it is over: somebody has deleted a step of it meanwhile.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
@@ -1759,6 +1808,12 @@ class Queries(Protocol):
         """A worker runs these workflows from now on: a JSON array of [type, version]."""
         ...
 
+    def load_workflows_of_workers(
+        self, connection: sqlite3.Connection
+    ) -> list[LoadWorkflowsOfWorkersRow]:
+        """What each worker runs, also of those that are dead: whether one lives, no row says."""
+        ...
+
     def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
         """Forgets what these workers (a JSON array of numbers) ran."""
         ...
@@ -1885,6 +1940,8 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
+    "load_open_of_completed": LoadOpenOfCompletedRow,
+    "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
     "load_problems": LoadProblemsRow,
     "load_queue_waits": LoadQueueWaitsRow,
@@ -1916,6 +1973,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
+    "load_workflows_of_workers": LoadWorkflowsOfWorkersRow,
     "load_unmarked_workers": LoadUnmarkedWorkersRow,
     "load_forgettable_workers": LoadForgettableWorkersRow,
     "load_workflow": WorkflowRow,

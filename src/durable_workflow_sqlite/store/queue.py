@@ -384,6 +384,27 @@ class Queue:
 
         return await self._commit.write(unblock)
 
+    async def hasten_attempts(
+        self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None = None
+    ) -> int:
+        """`save` is called in the same transaction, before it is in the queue."""
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        at = now or utc_now()
+
+        def hasten() -> int:
+            hastened = self._queries.hasten_attempts(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                now=time_to_text(at),
+            )
+            if hastened:
+                save()
+                if self._claims.load(workflow_execution_id) is None:
+                    self.put_now([workflow_execution_id], at)
+            return hastened
+
+        return await self._commit.write(hasten)
+
     async def reopen_execution(
         self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None = None
     ) -> None:
@@ -420,7 +441,8 @@ class Queue:
         elif found.status is ExecutionStatus.COMPLETED:
             why = "is COMPLETED: only one that FAILED can be run again; start it again with a rerun"
         else:
-            why = f"is {found.status}: only one that FAILED can be run again"
+            why = f"is {found.status}, and waits for no later attempt: only one that FAILED can be"
+            why += " run again"
             if found.trouble is not None:
                 kind = found.trouble.partition(":")[0]
                 why += (

@@ -788,6 +788,9 @@ class SqliteCheckpointStore(CheckpointStore):
         await self._commit.write(lambda: tell(served, max_concurrent, now=at))
         self._membership.told(served, max_concurrent)
 
+    async def load_served(self) -> set[tuple[str, int]]:
+        return await self._membership.load_served()
+
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None
     ) -> WorkflowClaim | None:
@@ -861,6 +864,13 @@ class SqliteCheckpointStore(CheckpointStore):
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> bool:
         return await self._queue.unblock_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), now
+        )
+
+    async def hasten_attempts(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> int:
+        return await self._queue.hasten_attempts(
             workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
 

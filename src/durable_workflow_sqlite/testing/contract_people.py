@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 import pytest
 
@@ -16,6 +18,7 @@ from durable_workflow_sqlite import (
     StepKind,
     StepStatus,
     TakenExecution,
+    WorkflowClaim,
     WorkflowExecution,
 )
 from durable_workflow_sqlite.records import CUT_OFF
@@ -54,8 +57,10 @@ class PeopleContract(StoreContract):
     async def test_a_worker_may_say_what_it_runs_again_and_again(
         self, store: CheckpointStore
     ) -> None:
+        assert await store.load_served() == set()
         for workflows in ([("order", 1)], [("order", 1), ("order", 2)], []):
             await store.join(workflows, 5, NOON)
+        assert await store.load_served() == {("order", 1), ("order", 2)}
         for wrong in ([("order", 0)], [("", 1)]):
             with pytest.raises(ValueError, match="a workflow's"):
                 await store.join(wrong, 5)
@@ -307,6 +312,44 @@ class PeopleContract(StoreContract):
             for one in ("old", "new"):
                 assert len(await store.load_audit_log(one)) == 1
         assert await store.load_workflows() == [WORKFLOW]
+
+    @over_a_store
+    async def test_what_waits_for_its_next_attempt_does_not_wait(
+        self, store: CheckpointStore
+    ) -> None:
+        now, later = NOON + MINUTE, NOON + 60 * MINUTE
+        await store.save_workflow(WORKFLOW)
+        for name, status in (("e", ExecutionStatus.RUNNING), ("over", ExecutionStatus.FAILED)):
+            await store.save_execution(queued(name, None, status=status))
+            tried = _failed(name, 0, due_at=later)
+            await store.save_checkpoints(
+                [
+                    tried,
+                    msgspec.structs.replace(tried, attempt=2, due_at=None),
+                    _failed(name, 1, due_at=later, started_at=NOON),
+                    _failed(name, 2, due_at=NOON),
+                    new_checkpoint(name, 3, attempt=0, due_at=later),
+                    new_checkpoint(name, 4, kind=StepKind.SLEEP, due_at=later),
+                ]
+            )
+        entry = _entry("retry")
+        assert await store.hasten_attempts("e", entry, now=now) == 2
+        due = [one.due_at for one in await store.load_checkpoints("e")]
+        assert due == [later, None, now, NOON, now, later]
+        assert [one.workflow_execution_id for one in await _claimed(store, now)] == ["e"]
+        # Again, there is nothing; nor for what is over, or unknown.
+        for name in ("e", "over", "unknown"):
+            assert await store.hasten_attempts(name, _entry("retry", "e"), now=now) == 0
+        assert await store.load_audit_log("e") == [entry]
+        # A worker has it: that is nobody else's matter.
+        await store.save_checkpoint(_failed("e", 1, due_at=later, started_at=NOON))
+        assert await store.hasten_attempts("e", now=now) == 1
+        assert await _claimed(store, now) == []
+
+
+async def _claimed(store: CheckpointStore, now: datetime) -> list[WorkflowClaim]:
+    workflows = [(WORKFLOW.workflow_type, WORKFLOW.version)]
+    return await store.claim_available(workflows, 9, now=now)
 
 
 async def _seen(store: CheckpointStore, execution_id: str) -> TakenExecution:
