@@ -2,7 +2,7 @@
 -- groups, what waits for workers, and what began and ended in each hour. Each reads an
 -- index, and no more of it than the span of time that it is asked for.
 
--- name: load_problems(failed_since, row_limit)
+-- name: load_problems
 -- As the view workflow_problems, but of the failures only those since a time: what
 -- happened last comes first.
 -- @scan workflow_executions: an index that holds only those in trouble
@@ -10,7 +10,6 @@
 -- :failed_since text
 -- :row_limit integer
 -- =problem text
--- =workflow_type text null
 -- =step_name text null
 -- =error_type text null
 -- =executions integer
@@ -94,7 +93,7 @@ left join workflow_executions as last_execution
 order by last_at desc, problem.executions desc
 limit :row_limit;
 
--- name: load_queue_waits(due_at, at_most)
+-- name: load_queue_waits
 -- For each workflow of which executions wait for a worker since they were due: since
 -- when the first, and how many, counted no further than to a limit. It goes from one
 -- pair of workflow and priority to the next in the index, past all that is not due.
@@ -186,7 +185,7 @@ where waits.waiting > 0
 group by workflow.workflow_type
 order by oldest_at;
 
--- name: count_by_hour(hours)
+-- name: count_by_hour
 -- How many executions began and ended in each of some hours (a JSON array of the
 -- beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, the one
 -- for what ended three times over, and sorts none of them.
@@ -279,7 +278,7 @@ select
     ) as cancelled
 from json_each(:hours) as hour;
 
--- name: count_failed_since(since)$
+-- name: count_failed_since$
 -- How many executions failed since a time. Reads what ended since then in an index.
 -- :since text
 -- =total integer
@@ -290,7 +289,7 @@ where
     and status_since >= :since
     and +status = 'FAILED';
 
--- name: count_overdue_timers(before, at_most)$
+-- name: count_overdue_timers$
 -- How many deadlines of before a time nobody has noticed, counted no further than to a
 -- limit.
 -- :before text

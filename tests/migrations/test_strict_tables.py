@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, open_in_memory
+from durable_workflow_sqlite.store.in_memory import open_in_memory
+from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate
 from tests.migrations.content import migrate_to
 
 NOON = "2026-01-01T12:00:00.000000Z"

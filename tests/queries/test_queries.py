@@ -30,7 +30,7 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     WorkflowTimer,
 )
-from durable_workflow_sqlite.store.migrations import open_in_memory
+from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
 from durable_workflow_sqlite.store.sql import QUERIES_DIR, load_queries
 from query_files import Query, read_queries

@@ -639,11 +639,11 @@ class Queries(Protocol):
         statuses: str | None,
         workflow_type: str | None,
         version: int | None,
-        id_from: str | None,
-        id_before: str | None,
         created_from: str,
         before_time: str,
         before_rowid: int,
+        id_from: str | None,
+        id_before: str | None,
         row_limit: int,
     ) -> list[PickNewestRow]:
         """The newest executions that come before a place in the order of creation. For each
@@ -662,11 +662,11 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
+        id_from: str,
+        id_before: str,
         statuses: str | None,
         workflow_type: str | None,
         version: int | None,
-        id_from: str,
-        id_before: str,
         created_from: str,
         before_time: str,
         before_rowid: int,
@@ -736,6 +736,8 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
+        tag_name: str,
+        tag_value: str,
         statuses: str | None,
         workflow_type: str | None,
         version: int | None,
@@ -744,8 +746,6 @@ class Queries(Protocol):
         created_from: str,
         before_time: str,
         before_rowid: int,
-        tag_name: str,
-        tag_value: str,
         row_limit: int,
     ) -> list[PickNewestRow]:
         """As pick_newest, but only executions with a tag, by the index of the tags. Looks at
@@ -757,6 +757,7 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
+        error_text: str,
         statuses: str | None,
         workflow_type: str | None,
         version: int | None,
@@ -765,7 +766,6 @@ class Queries(Protocol):
         created_from: str,
         before_time: str,
         before_rowid: int,
-        error_text: str,
         row_limit: int,
     ) -> list[PickNewestRow]:
         """As pick_newest, but only executions with a text in the class or the message of their
@@ -782,8 +782,8 @@ class Queries(Protocol):
         changed_before: str,
         step_name: str | None,
         error_text: str | None,
-        inputs: str,
         tags: str,
+        inputs: str,
     ) -> list[MatchRowsRow]:
         """Which of some executions (a JSON array of ids) last changed in a span of time, are at
         a step, or failed there, have a text in their error, some tags (a JSON object), and
@@ -1161,7 +1161,7 @@ class Queries(Protocol):
         ...
 
     def forget_attempts(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, checkpoint_ids: str
+        self, connection: sqlite3.Connection, *, checkpoint_ids: str, workflow_execution_id: str
     ) -> int:
         """Deletes some attempts of an execution (a JSON array of their ids), which is to run
         again from a step before them.
@@ -1177,7 +1177,7 @@ class Queries(Protocol):
         ...
 
     def acknowledge_cut_off(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, acknowledged_at: str
+        self, connection: sqlite3.Connection, *, acknowledged_at: str, workflow_execution_id: str
     ) -> int:
         """A person has found out what became of the steps that were cut off, of an execution
         that is over: of those that workflow_in_doubt shows.
@@ -1217,9 +1217,9 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         worker_id: str,
         claimed_at: str,
+        workflow_execution_id: str,
     ) -> int | None:
         """Claims an execution for a worker, and gives the token. No row means that it is
         unknown, final or blocked, or that a worker has it.
@@ -1249,7 +1249,7 @@ class Queries(Protocol):
         ...
 
     def delete_claim(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, fencing_token: int
+        self, connection: sqlite3.Connection, *, fencing_token: int, workflow_execution_id: str
     ) -> int:
         """Lets go of an execution; changing no row means that the claim is lost already."""
         ...
@@ -1327,7 +1327,7 @@ class Queries(Protocol):
         ...
 
     def take_execution(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, cancel_signal: str
+        self, connection: sqlite3.Connection, *, cancel_signal: str, workflow_execution_id: str
     ) -> TakeExecutionRow | None:
         """One execution by its id, for the worker that has claimed it: also whether timers
         of it are pending, and whether a signal asks it to cancel.
@@ -1350,7 +1350,6 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         status: str,
         current_step: int,
         output_data: str | None,
@@ -1360,6 +1359,7 @@ class Queries(Protocol):
         blocked_reason: str | None,
         last_event: int | None,
         updated_at: str,
+        workflow_execution_id: str,
         fencing_token: int,
     ) -> int:
         """Saves how far an execution has come, for the worker that has claimed it. What it
@@ -1369,7 +1369,7 @@ class Queries(Protocol):
         ...
 
     def take_from_queue(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
     ) -> int:
         """A worker has claimed an execution: it runs now, and is in the queue no more. What
         trouble the worker before had with it is over.
@@ -1377,7 +1377,7 @@ class Queries(Protocol):
         ...
 
     def put_into_queue(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, now: str
+        self, connection: sqlite3.Connection, *, now: str, workflow_execution_ids: str
     ) -> int:
         """Nobody has these executions any more (a JSON array of ids): says from when on each
         may be claimed. One that only waits has nothing to do before its earliest timer,
@@ -1392,9 +1392,9 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         trouble: str,
         updated_at: str,
+        workflow_execution_id: str,
     ) -> int:
         """A worker leaves an execution as it is, and says why. trouble_since stays until the
         execution makes progress (update_execution) or is over.
@@ -1412,11 +1412,11 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
+        suspect_at: int,
         workflow_id: str,
         priority: int,
         now: str,
         passed_over: str,
-        suspect_at: int,
         with_suspects: int,
         batch_size: int,
     ) -> list[LoadAvailableRow]:
@@ -1453,7 +1453,7 @@ class Queries(Protocol):
         ...
 
     def load_at_work(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, suspect_at: int
+        self, connection: sqlite3.Connection, *, suspect_at: int, workflow_execution_ids: str
     ) -> list[LoadAtWorkRow]:
         """Of the executions that a dead worker had (a JSON array of ids): those that it may
         have died of, since their code may have run then; and whether they are suspects. Two
@@ -1465,7 +1465,7 @@ class Queries(Protocol):
         ...
 
     def count_recoveries(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, max_recoveries: int
+        self, connection: sqlite3.Connection, *, max_recoveries: int, workflow_execution_ids: str
     ) -> list[CountRecoveriesRow]:
         """The worker of these executions (a JSON array of ids) died with them in its hands,
         and may have died of them. An execution to which this happened too often in a row is
@@ -1483,7 +1483,7 @@ class Queries(Protocol):
         ...
 
     def reopen_execution(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
     ) -> int:
         """Makes a failed execution one that is to be run again, by an operator's wish. Its
         time to live is over or may soon be, and counts no more.
@@ -1492,7 +1492,7 @@ class Queries(Protocol):
         ...
 
     def reopen_compensations(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
     ) -> int:
         """Opens an execution again whose compensations have failed, by an operator's wish, so
         that these can run again. Its error and its last event stay: it ends as before.
@@ -1504,7 +1504,6 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         status: str,
         current_step: int,
         error_type: str | None,
@@ -1512,6 +1511,7 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         last_event: int | None,
         updated_at: str,
+        workflow_execution_id: str,
     ) -> int:
         """Opens an execution again, or ends it, by an operator's wish. Nobody has it: the same
         transaction has looked. It is not blocked any more, nor in trouble, nor in the queue.
@@ -1534,8 +1534,8 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_id: str,
         status: str,
+        workflow_id: str,
         created_from: str,
         before: str,
         batch_size: int,
@@ -1580,10 +1580,10 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         signal_name: str,
         payload: str | None,
         created_at: str,
+        workflow_execution_id: str,
     ) -> int | None:
         """Keeps a signal for an execution that can still receive it, and gives its id.
         No row means that the execution is unknown or final.
@@ -1766,7 +1766,7 @@ class Queries(Protocol):
         ...
 
     def update_slots(
-        self, connection: sqlite3.Connection, *, worker_number: int, max_concurrent: int | None
+        self, connection: sqlite3.Connection, *, max_concurrent: int | None, worker_number: int
     ) -> int:
         """How many executions a worker runs at once, which was not known when it began."""
         ...
@@ -1780,7 +1780,7 @@ class Queries(Protocol):
         ...
 
     def mark_dead_workers(
-        self, connection: sqlite3.Connection, *, worker_numbers: str, seen_dead_at: str
+        self, connection: sqlite3.Connection, *, seen_dead_at: str, worker_numbers: str
     ) -> int:
         """These workers (a JSON array of numbers) are dead."""
         ...
