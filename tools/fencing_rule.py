@@ -18,9 +18,9 @@ FENCED = frozenset(
 _CLAIMED = (
     "exists ( select 1 from workflow_claims where fencing_token = :fencing_token"
     " and workflow_execution_id = :workflow_execution_id )"
-).split()
-_OPTIONAL = [*":fencing_token is null or".split(), *_CLAIMED]
-_TOKEN = "fencing_token = :fencing_token".split()
+)
+_OPTIONAL = f":fencing_token is null or {_CLAIMED}"
+_TOKEN = "fencing_token = :fencing_token"
 
 
 def problems(words: Sequence[Word], *, is_optional: bool, why_not: str | None) -> Iterator[Problem]:
@@ -45,11 +45,11 @@ def problems(words: Sequence[Word], *, is_optional: bool, why_not: str | None) -
     if why_not is not None:
         yield Problem(line, "it takes a :fencing_token; delete `-- @unfenced: ...`")
     wanted = _OPTIONAL if is_optional else _CLAIMED if table in FENCED else _TOKEN
-    if not _is_condition(texts, wanted):
+    if not _is_condition(texts, wanted.split()):
         yield Problem(
             line,
             "it takes a :fencing_token, and does not refuse one that is not the claim's; write it"
-            f" as a condition of its own: `{' '.join(wanted)}`",
+            f" as a condition of its own: `{wanted}`",
         )
 
 
@@ -67,20 +67,22 @@ def _is_condition(texts: Sequence[str], wanted: Sequence[str]) -> bool:
 
     It is the whole of a `where` that is no subquery's, or stands there with `and`.
     """
-    for start in range(len(texts) - len(wanted) + 1):
-        end = start + len(wanted)
-        if list(texts[start:end]) != list(wanted):
+    length = len(wanted)
+    for start in range(1, len(texts) - length):
+        if list(texts[start : start + length]) != list(wanted):
             continue
-        if "or" in wanted and texts[start - 1] == "(" and texts[end : end + 1] == [")"]:
-            start, end = start - 1, end + 1
-        elif "or" in wanted and (texts[start - 1] != "where" or texts[end] == "and"):
+        before, after = texts[:start], texts[start + length :]
+        if "or" in wanted and before[-1] == "(" and after[0] == ")":
+            before, after = before[:-1], after[1:]
+        elif "or" in wanted and (before[-1] != "where" or after[0] == "and"):
             continue
-        depth = sum({"(": 1, ")": -1}.get(text, 0) for text in texts[:start])
+        others = {*_outside(before[::-1], ("where",)), *_outside(after, _ENDS)}
+        depth = before.count("(") - before.count(")")
         if (
             depth == 0
-            and texts[start - 1] in ("where", "and")
-            and texts[end] in ("and", *_ENDS)
-            and "or" not in (*_others(texts[:start][::-1], ("where",)), *_others(texts[end:], _ENDS))
+            and before[-1] in ("where", "and")
+            and after[0] in ("and", *_ENDS)
+            and "or" not in others
         ):
             return True
     return False
@@ -90,7 +92,7 @@ _ENDS = (";", "on", "returning")
 """What ends a `where`."""
 
 
-def _others(texts: Sequence[str], ends: Sequence[str]) -> list[str]:
+def _outside(texts: Sequence[str], ends: Sequence[str]) -> list[str]:
     """What stands outside of parentheses up to an end."""
     depth = 0
     found: list[str] = []

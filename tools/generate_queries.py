@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import migration_folder
 from query_files import Query, QueryError, read_queries
 from query_module import QueryModule
 from query_types import Schema
@@ -24,7 +25,7 @@ def generate(queries: Path, migrations: Path) -> str:
     """The module for a folder of query files; raises `QueriesError`."""
     try:
         schema = Schema(migrations)
-    except ViewError as error:
+    except (ViewError, migration_folder.MigrationFileError) as error:
         raise QueriesError(str(error)) from None
     module = QueryModule(schema)
     first: dict[str, Query] = {}

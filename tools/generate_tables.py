@@ -95,7 +95,9 @@ def read_page(path: Path) -> str:
     """What the file says before its first table, but for its first paragraph, which is on it."""
     lines = path.read_text(encoding="utf-8").splitlines()
     start = lines.index("") + 1
-    end = next(number for number, line in enumerate(lines) if number > start and _is_title(lines, number))
+    end = next(
+        number for number, line in enumerate(lines) if number > start and _is_title(lines, number)
+    )
     return "\n".join(lines[start:end])
 
 
@@ -162,6 +164,8 @@ def _describe(meanings: dict[str, Meaning]) -> str:
             f"{meaning.text[0].upper()}{meaning.text[1:]}\n",
             "| column | meaning |\n|---|---|",
         ]
-        parts += [f"| `{column}` | {' '.join(words)} |" for column, words in meaning.columns.items()]
+        parts += [
+            f"| `{column}` | {' '.join(words)} |" for column, words in meaning.columns.items()
+        ]
         parts.append("")
     return "\n".join(parts)

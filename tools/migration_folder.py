@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from durable_workflow_sqlite.store.migration_files import FIRST as FIRST
     from durable_workflow_sqlite.store.migration_files import (
-        FIRST,
-        MigrationFileError,
-        read_migrations,
-        read_views,
+        MigrationFileError as MigrationFileError,
     )
+    from durable_workflow_sqlite.store.migration_files import read_migrations as read_migrations
+    from durable_workflow_sqlite.store.migration_files import read_views as read_views
 else:
     _PATH = Path(__file__).parents[1] / "src/durable_workflow_sqlite/store/migration_files.py"
     _SPEC = importlib.util.spec_from_file_location("migration_files", _PATH)

@@ -11,8 +11,8 @@ A file opens with a paragraph on its table. Each query then stands as
 
 where the lines with `:` and `=` are hints: the type of a parameter, or of a column of the result,
 that the schema does not tell. Types are text, integer, real and blob, and `null` says that it may
-be null. A line with `@` allows what would be refused: a scan of a table, `@sort: why`, or, of a write
-that checks no claim, `@unfenced: why`.
+be null. A line with `@` allows what would be refused: a scan of a table, `@sort: why`, or, of a
+write that checks no claim, `@unfenced: why`.
 """
 
 from __future__ import annotations
@@ -139,9 +139,9 @@ def _named_query(path: Path, number: int, line: str) -> Query:
         refuse(
             path,
             number,
-            f"{name}: `{operation}` is not used here; after the name stands nothing for rows, ^ for "
-            "one row, $ for one value (also of `returning`) or ! for a row count; its parameters "
-            "are those of the statement",
+            f"{name}: `{operation}` is not used here; after the name stands nothing for rows, ^ "
+            "for one row, $ for one value (also of `returning`) or ! for a row count; no list of "
+            "parameters, which are those of the statement",
         )
     return Query(path, number, name, operation)
 
@@ -217,7 +217,9 @@ def _check(query: Query) -> None:
         query.refuse(problem.message, problem.line)
     hint = query.parameter_hints.get("fencing_token")
     for problem in fencing_rule.problems(
-        lower, is_optional=hint is not None and hint.nullable, why_not=query.allowances.get("unfenced")
+        lower,
+        is_optional=hint is not None and hint.nullable,
+        why_not=query.allowances.get("unfenced"),
     ):
         query.refuse(problem.message, problem.line)
 
@@ -241,4 +243,3 @@ def _take_statements_as_aiosql_sends_them(path: Path, queries: list[Query]) -> N
         refuse(path, 1, f"aiosql does not accept it: {error}")
     for query in queries:
         query.statement = getattr(loaded, query.name).sql
-

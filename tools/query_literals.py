@@ -36,12 +36,16 @@ class _Scope:
     outer: _Scope | None
     tables: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
-    def column(self, qualifier: str | None, name: str, sources: Mapping[Column, Column]) -> set[Column]:
+    def column(
+        self, qualifier: str | None, name: str, sources: Mapping[Column, Column]
+    ) -> set[Column]:
         """What a name may stand for: columns of tables that have known values."""
         if qualifier is not None:
             tables = self.tables.get(qualifier)
             found = {sources[table, name] for table in tables or () if (table, name) in sources}
-            return found if tables or not self.outer else self.outer.column(qualifier, name, sources)
+            return (
+                found if tables or not self.outer else self.outer.column(qualifier, name, sources)
+            )
         all_here = set[str]().union(*self.tables.values())
         found = {sources[table, name] for table in all_here if (table, name) in sources}
         return found or (self.outer.column(None, name, sources) if self.outer else set())
@@ -97,8 +101,9 @@ class Values:
 
     def _of_json(self, word: Word) -> Iterator[Problem]:
         texts = tuple(json.loads(word.text.strip("'")))
+        known = {value for values in self._known.values() for value in values}
         lists = [one for of_column in self._lists.values() for one in of_column.values()]
-        if texts and texts not in lists:
+        if not known.isdisjoint(texts) and texts not in lists:
             yield _unlisted(word.line, texts, "any column", lists)
 
 
@@ -106,7 +111,9 @@ def _unlisted(
     line: int, texts: tuple[str, ...], of: str, lists: Sequence[tuple[str, ...]]
 ) -> Problem:
     alike = next((one for one in lists if set(one) == set(texts)), None)
-    hint = f"write it as {', '.join(alike)}" if alike else "use one from there, or add it with a name"
+    hint = (
+        f"write it as {', '.join(alike)}" if alike else "use one from there, or add it with a name"
+    )
     return Problem(line, f"{', '.join(texts)} is no list of {of} in sql/lists.sql; {hint}")
 
 

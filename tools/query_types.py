@@ -74,11 +74,11 @@ class Schema:
                 )
             }
         sources = {column: column for column in known}
-        for view in self.views:
-            info = apsw.ext.query_info(self._database, f"select * from {view}")
-            for name, _, _, table, column in info.description_full or ():
-                if (origin := (table or "", column or "")) in known:
-                    sources[view, name] = origin
+        for shown in self.views:
+            info = apsw.ext.query_info(self._database, f"select * from {shown}")
+            for name, _, _, from_table, column in info.description_full or ():
+                if (origin := (from_table or "", column or "")) in known:
+                    sources[shown, name] = origin
         self._values = Values(known, sources, read_lists(migrations.parent / "lists.sql"))
 
     def check_views(self) -> list[str]:
@@ -166,7 +166,7 @@ def _database(migrations: Path, *, with_views: bool = True) -> apsw.Connection:
 def _differences(view: ViewFile, names: list[str]) -> Iterator[str]:
     for name in names:
         if name not in view.columns:
-            yield f"{view.path}:1: say of the column {name} what it means: `-- {name}  TYPE  MEANING`"
+            yield f"{view.path}:1: say what {name} is, and means: `-- {name}  TYPE  MEANING`"
     for name, column in view.columns.items():
         if name not in names:
             yield f"{view.path}:{column.line}: the view has no column {name}; delete the line"
@@ -209,7 +209,9 @@ def _is_required(column: str, words: Sequence[str]) -> bool:
 
 
 def _is_only_left_joined(table: str, words: Sequence[str]) -> bool:
-    before = {tuple(words[at - 2 : at]) for at, word in enumerate(words) if word == table and at > 1}
+    before = {
+        tuple(words[at - 2 : at]) for at, word in enumerate(words) if word == table and at > 1
+    }
     return ("left", "join") in before and not any(
         first != "left" and last in ("from", "join") for first, last in before
     )

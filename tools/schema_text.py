@@ -115,12 +115,16 @@ def _rule_lines(rule: str) -> list[str]:
 def _object_lines(sql: str) -> list[str]:
     """An index, or a trigger."""
     first, rest = sql.split(maxsplit=1)
-    kind = "unique index" if rest.lower().startswith("unique") else rest.split(maxsplit=1)[0].lower()
+    kind = (
+        "unique index" if rest.lower().startswith("unique") else rest.split(maxsplit=1)[0].lower()
+    )
     if kind == "trigger":
         return [f"{first.lower()} trigger {rest.split(maxsplit=1)[1]};"]
     text = _tidy(re.sub(r"^CREATE (UNIQUE )?INDEX", f"create {kind}", sql))
     columns, _, condition = text.partition(" where ")
-    lines = textwrap.wrap(columns if condition else f"{columns};", _WIDTH, subsequent_indent=" " * 4)
+    lines = textwrap.wrap(
+        columns if condition else f"{columns};", _WIDTH, subsequent_indent=" " * 4
+    )
     if condition:
         lines += textwrap.wrap(f"where {condition};", _WIDTH, subsequent_indent=" " * 4)
     return lines
