@@ -78,7 +78,6 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     ],
     "load_unqueued": [{}],
     "load_unregistered": [{"workflow_ids": '["order:1"]', "row_limit": 99}],
-    "load_blocked": [{}],
     "load_claiming_workers": [{}],
     "load_claims_of": [{"worker_id": WHOEVER}],
     "load_at_work": [{"workflow_execution_ids": '["RUNNING, full"]', "suspect_at": 1}],
@@ -109,16 +108,19 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workflow": [{"workflow_id": "order:1"}],
     "count_executions": [{}],
     "pick_newest": [{**EVERYTHING, "statuses": None, "id_from": None, "id_before": None}],
-    "pick_in_range": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
     "pick_in_trouble": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
-    "pick_not_undone": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
-    "pick_tagged": [
-        {**EVERYTHING, "statuses": WHATEVER_STATUS, "tag_name": "customer", "tag_value": "7"}
+    "pick_among": [
+        {
+            **EVERYTHING,
+            "statuses": WHATEVER_STATUS,
+            "among": among,
+            "tag_name": "customer",
+            "tag_value": "7",
+        }
+        for among in ("blocked", "not undone", "tagged", "in range")
     ],
-    "pick_blocked": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
     "pick_with_error": [{**EVERYTHING, "statuses": WHATEVER_STATUS, "error_text": ""}],
     "load_problems": [{"failed_since": "", "row_limit": 99}],
-    "load_queue_waits": [{"due_at": "9999-12-31T00:00:00.000000Z", "at_most": 9}],
     "count_by_hour": [{"hours": '["2024-02-29T12"]'}],
     "match_rows": [
         {
@@ -155,7 +157,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
     "load_steps_cut_off": [{"row_limit": 99}],
-    "load_blocked_with_reasons": [{"row_limit": 99}],
+    "load_blocked": [{"row_limit": 99}],
     "load_taken_over": [{"least": 2, "row_limit": 99}],
     "load_in_trouble": [{"row_limit": 99}],
     "load_schema_objects": [{}],

@@ -1,7 +1,7 @@
 -- What people ask of a file: the command line and the dashboard read with these, and
 -- change nothing. They hold on a file of a million executions, so each reads as many
 -- rows as it gives, or an index alone; where one reads more, it says so. The views that
--- they read are in sql/schema.sql.
+-- they read are in sql/views.
 
 -- name: count_executions
 -- How many executions there are of each workflow in each status. Reads an index of
@@ -143,44 +143,6 @@ from (
     limit :at_most
 ) as counted;
 
--- name: pick_in_range
--- As pick_newest, for a range of ids that holds few executions: it looks at all of
--- these, and at nothing else.
--- @sort: the caller has counted that they are few
--- :statuses text null
--- :workflow_type text null
--- :version integer null
--- :id_from text
--- :id_before text
--- :created_from text
--- :before_time text
--- :before_rowid integer
--- :row_limit integer
--- =row_number integer
--- =workflow_execution_id text
--- =created_at text
-select
-    execution.rowid as row_number,
-    execution.workflow_execution_id,
-    execution.created_at
-from workflow_executions as execution
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
-where
-    execution.workflow_execution_id >= :id_from
-    and execution.workflow_execution_id < :id_before
-    -- The + keeps SQLite to the index of the ids.
-    and (
-        :statuses is null
-        or +execution.status in (select value from json_each(:statuses))
-    )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
-    and (:version is null or workflow.version = :version)
-    and execution.created_at >= :created_from
-    and (execution.created_at, execution.rowid) < (:before_time, :before_rowid)
-order by execution.created_at desc, execution.rowid desc
-limit :row_limit;
-
 -- name: pick_in_trouble
 -- As pick_newest, for those alone that their worker left as they are, by an index that
 -- holds no others. What else is asked for is looked at in these, one after the other.
@@ -224,10 +186,17 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: pick_blocked
--- As pick_newest, but only blocked executions, by an index that holds no others.
--- @scan workflow_executions: an index that holds only those
--- @sort: those are few
+-- name: pick_among
+-- As pick_newest, but only executions of one kind, by an index that holds no others:
+-- 'blocked', 'not undone' (a compensation failed for good), 'tagged', or 'in range',
+-- which is for a range of ids. Looks at all of these; the caller has counted those in
+-- the range. The + keeps SQLite to the id of each.
+-- @scan workflow_executions: an index that holds only those that are blocked
+-- @scan step_checkpoints: an index that holds only those that are not undone
+-- @sort: those that it looks at
+-- :among text
+-- :tag_name text null
+-- :tag_value text null
 -- :statuses text null
 -- :workflow_type text null
 -- :version integer null
@@ -240,114 +209,47 @@ limit :row_limit;
 -- =row_number integer
 -- =workflow_execution_id text
 -- =created_at text
-select
-    execution.rowid as row_number,
-    execution.workflow_execution_id,
-    execution.created_at
-from workflow_executions as execution
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
-where
-    execution.blocked_reason is not null
-    and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
-    and (
-        :statuses is null
-        or +execution.status in (select value from json_each(:statuses))
-    )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
-    and (:version is null or workflow.version = :version)
-    and (
-        :id_from is null
-        or (
-            +execution.workflow_execution_id >= :id_from
-            and +execution.workflow_execution_id < :id_before
-        )
-    )
-    and +execution.created_at >= :created_from
-    and (+execution.created_at, execution.rowid) < (:before_time, :before_rowid)
-order by execution.created_at desc, execution.rowid desc
-limit :row_limit;
+with candidate (workflow_execution_id) as (
+    select blocked.workflow_execution_id
+    from workflow_executions as blocked
+    where
+        :among = 'blocked'
+        and blocked.blocked_reason is not null
+        and +blocked.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    union all
+    select distinct not_undone.workflow_execution_id
+    from step_checkpoints as not_undone
+    where
+        :among = 'not undone'
+        and not_undone.attempt < 1
+        and not_undone.status = 'FAILED'
+    union all
+    select tag.workflow_execution_id
+    from workflow_tags as tag
+    where
+        :among = 'tagged'
+        and tag.name = :tag_name
+        and tag.value = :tag_value
+    union all
+    select in_range.workflow_execution_id
+    from workflow_executions as in_range
+    where
+        :among = 'in range'
+        and in_range.workflow_execution_id >= :id_from
+        and in_range.workflow_execution_id < :id_before
+)
 
--- name: pick_not_undone
--- As pick_newest, but only executions with a compensation that failed for good, by an
--- index that holds no others.
--- @scan step_checkpoints: an index that holds only those
--- @sort: those are few
--- :statuses text null
--- :workflow_type text null
--- :version integer null
--- :id_from text null
--- :id_before text null
--- :created_from text
--- :before_time text
--- :before_rowid integer
--- :row_limit integer
--- =row_number integer
--- =workflow_execution_id text
--- =created_at text
 select
     execution.rowid as row_number,
     execution.workflow_execution_id,
     execution.created_at
-from (
-    select distinct workflow_execution_id
-    from step_checkpoints
-    where attempt < 1 and status = 'FAILED'
-) as not_undone
+from candidate
 cross join workflow_executions as execution
-    on not_undone.workflow_execution_id = execution.workflow_execution_id
+    on candidate.workflow_execution_id = execution.workflow_execution_id
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
     (
-        :statuses is null
-        or +execution.status in (select value from json_each(:statuses))
-    )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
-    and (:version is null or workflow.version = :version)
-    and (
-        :id_from is null
-        or (
-            +execution.workflow_execution_id >= :id_from
-            and +execution.workflow_execution_id < :id_before
-        )
-    )
-    and +execution.created_at >= :created_from
-    and (+execution.created_at, execution.rowid) < (:before_time, :before_rowid)
-order by execution.created_at desc, execution.rowid desc
-limit :row_limit;
-
--- name: pick_tagged
--- As pick_newest, but only executions with a tag, by the index of the tags. Looks at
--- all that have it.
--- @sort: those that have the tag
--- :statuses text null
--- :workflow_type text null
--- :version integer null
--- :id_from text null
--- :id_before text null
--- :created_from text
--- :before_time text
--- :before_rowid integer
--- :tag_name text
--- :tag_value text
--- :row_limit integer
--- =row_number integer
--- =workflow_execution_id text
--- =created_at text
-select
-    execution.rowid as row_number,
-    execution.workflow_execution_id,
-    execution.created_at
-from workflow_tags as tag
-cross join workflow_executions as execution
-    on tag.workflow_execution_id = execution.workflow_execution_id
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
-where
-    tag.name = :tag_name
-    and tag.value = :tag_value
-    and (
         :statuses is null
         or +execution.status in (select value from json_each(:statuses))
     )
@@ -751,21 +653,35 @@ where
     workflow_execution_id = :workflow_execution_id
     and step_status = 'FAILED';
 
--- name: load_blocked_with_reasons
--- Executions that workers leave alone, and why, the oldest foremost.
+-- name: load_blocked
+-- Executions that workers leave alone, and why, the oldest foremost: all of them, if
+-- the limit is -1. As the view workflow_blocked, which an engine does without. The +
+-- keeps SQLite from looking through all that are unfinished for those few.
 -- @scan workflow_executions: an index that holds only those
 -- @sort: those are few
 -- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =version integer null
+-- =status text
+-- =blocked_reason text
+-- =created_at text
+-- =updated_at text
 select
-    workflow_execution_id,
-    workflow_type,
-    version,
-    status,
-    blocked_reason,
-    created_at,
-    updated_at
-from workflow_blocked
-order by created_at
+    execution.workflow_execution_id,
+    workflow.workflow_type,
+    workflow.version,
+    execution.status,
+    execution.blocked_reason,
+    execution.created_at,
+    execution.updated_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.blocked_reason is not null
+    and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+order by execution.created_at, execution.workflow_execution_id
 limit :row_limit;
 
 -- name: count_blocked$

@@ -612,18 +612,6 @@ where
 order by created_at, workflow_execution_id
 limit :row_limit;
 
--- name: load_blocked
--- The executions that workers leave alone until an operator has looked at them. The
--- + keeps SQLite from looking through all that are unfinished for those few.
--- @scan workflow_executions: an index of those that are blocked alone
--- @sort: as many as it gives
-select workflow_execution_id
-from workflow_executions
-where
-    blocked_reason is not null
-    and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-order by created_at, workflow_execution_id;
-
 -- name: load_at_work
 -- Of the executions that a dead worker had (a JSON array of ids): those that it may
 -- have died of, since their code may have run then; and whether they are suspects. Two

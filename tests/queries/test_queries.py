@@ -191,9 +191,9 @@ def test_rows_have_the_types_that_are_declared(original: sqlite3.Connection) -> 
         ),
         (
             "queries/overview.sql",
-            "-- =waiting integer\n",
-            "-- =waiting text\n",
-            "load_queue_waits: waiting is integer in a row; write `-- =waiting integer`",
+            "-- =completed integer\n",
+            "-- =completed text\n",
+            "count_by_hour: completed is integer in a row; write `-- =completed integer`",
         ),
         (
             "queries/workflow_executions.sql",

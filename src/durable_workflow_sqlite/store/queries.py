@@ -128,8 +128,8 @@ class LoadStepsCutOffRow(NamedTuple):
     worker_id: str | None
 
 
-class LoadBlockedWithReasonsRow(NamedTuple):
-    """What load_blocked_with_reasons gives."""
+class LoadBlockedRow(NamedTuple):
+    """What load_blocked gives."""
 
     workflow_execution_id: str
     workflow_type: str | None
@@ -368,14 +368,6 @@ class LoadProblemsRow(NamedTuple):
     last_at: str
     last_execution_id: str
     last_message: str | None
-
-
-class LoadQueueWaitsRow(NamedTuple):
-    """What load_queue_waits gives."""
-
-    workflow_type: str
-    waiting: int
-    oldest_at: str
 
 
 class CountByHourRow(NamedTuple):
@@ -658,25 +650,6 @@ class Queries(Protocol):
         """How many executions have an id in a range, counted no further than to a limit."""
         ...
 
-    def pick_in_range(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        id_from: str,
-        id_before: str,
-        statuses: str | None,
-        workflow_type: str | None,
-        version: int | None,
-        created_from: str,
-        before_time: str,
-        before_rowid: int,
-        row_limit: int,
-    ) -> list[PickNewestRow]:
-        """As pick_newest, for a range of ids that holds few executions: it looks at all of
-        these, and at nothing else.
-        """
-        ...
-
     def pick_in_trouble(
         self,
         connection: sqlite3.Connection,
@@ -696,60 +669,27 @@ class Queries(Protocol):
         """
         ...
 
-    def pick_blocked(
+    def pick_among(
         self,
         connection: sqlite3.Connection,
         *,
+        among: str,
+        tag_name: str | None,
+        tag_value: str | None,
+        id_from: str | None,
+        id_before: str | None,
         statuses: str | None,
         workflow_type: str | None,
         version: int | None,
-        id_from: str | None,
-        id_before: str | None,
         created_from: str,
         before_time: str,
         before_rowid: int,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, but only blocked executions, by an index that holds no others."""
-        ...
-
-    def pick_not_undone(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        statuses: str | None,
-        workflow_type: str | None,
-        version: int | None,
-        id_from: str | None,
-        id_before: str | None,
-        created_from: str,
-        before_time: str,
-        before_rowid: int,
-        row_limit: int,
-    ) -> list[PickNewestRow]:
-        """As pick_newest, but only executions with a compensation that failed for good, by an
-        index that holds no others.
-        """
-        ...
-
-    def pick_tagged(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        tag_name: str,
-        tag_value: str,
-        statuses: str | None,
-        workflow_type: str | None,
-        version: int | None,
-        id_from: str | None,
-        id_before: str | None,
-        created_from: str,
-        before_time: str,
-        before_rowid: int,
-        row_limit: int,
-    ) -> list[PickNewestRow]:
-        """As pick_newest, but only executions with a tag, by the index of the tags. Looks at
-        all that have it.
+        """As pick_newest, but only executions of one kind, by an index that holds no others:
+        'blocked', 'not undone' (a compensation failed for good), 'tagged', or 'in range',
+        which is for a range of ids. Looks at all of these; the caller has counted those in
+        the range. The + keeps SQLite to the id of each.
         """
         ...
 
@@ -860,10 +800,13 @@ class Queries(Protocol):
         """How many steps of an execution were cut off, and nobody has dealt with that."""
         ...
 
-    def load_blocked_with_reasons(
+    def load_blocked(
         self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadBlockedWithReasonsRow]:
-        """Executions that workers leave alone, and why, the oldest foremost."""
+    ) -> list[LoadBlockedRow]:
+        """Executions that workers leave alone, and why, the oldest foremost: all of them, if
+        the limit is -1. As the view workflow_blocked, which an engine does without. The +
+        keeps SQLite from looking through all that are unfinished for those few.
+        """
         ...
 
     def count_blocked(self, connection: sqlite3.Connection) -> int | None:
@@ -1035,15 +978,6 @@ class Queries(Protocol):
     ) -> list[LoadProblemsRow]:
         """As the view workflow_problems, but of the failures only those since a time: what
         happened last comes first.
-        """
-        ...
-
-    def load_queue_waits(
-        self, connection: sqlite3.Connection, *, due_at: str, at_most: int
-    ) -> list[LoadQueueWaitsRow]:
-        """For each workflow of which executions wait for a worker since they were due: since
-        when the first, and how many, counted no further than to a limit. It goes from one
-        pair of workflow and priority to the next in the index, past all that is not due.
         """
         ...
 
@@ -1446,12 +1380,6 @@ class Queries(Protocol):
         """
         ...
 
-    def load_blocked(self, connection: sqlite3.Connection) -> list[LoadUnregisteredRow]:
-        """The executions that workers leave alone until an operator has looked at them. The
-        + keeps SQLite from looking through all that are unfinished for those few.
-        """
-        ...
-
     def load_at_work(
         self, connection: sqlite3.Connection, *, suspect_at: int, workflow_execution_ids: str
     ) -> list[LoadAtWorkRow]:
@@ -1837,11 +1765,8 @@ class Queries(Protocol):
 ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "count_executions": CountExecutionsRow,
     "pick_newest": PickNewestRow,
-    "pick_in_range": PickNewestRow,
     "pick_in_trouble": PickNewestRow,
-    "pick_blocked": PickNewestRow,
-    "pick_not_undone": PickNewestRow,
-    "pick_tagged": PickNewestRow,
+    "pick_among": PickNewestRow,
     "pick_with_error": PickNewestRow,
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
@@ -1851,7 +1776,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
     "load_steps_cut_off": LoadStepsCutOffRow,
-    "load_blocked_with_reasons": LoadBlockedWithReasonsRow,
+    "load_blocked": LoadBlockedRow,
     "load_taken_over": LoadTakenOverRow,
     "load_in_trouble": LoadInTroubleRow,
     "load_undoing": LoadUndoingRow,
@@ -1873,7 +1798,6 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "count_unfinished": CountUnfinishedRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
     "load_problems": LoadProblemsRow,
-    "load_queue_waits": LoadQueueWaitsRow,
     "count_by_hour": CountByHourRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
@@ -1889,7 +1813,6 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_available": LoadAvailableRow,
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
-    "load_blocked": LoadUnregisteredRow,
     "load_at_work": LoadAtWorkRow,
     "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
