@@ -1,6 +1,6 @@
--- What the overview of a file reads, for the command line and the dashboard: problems in
--- groups, and what began and ended in each hour. Each reads an
--- index, and no more of it than the span of time that it is asked for.
+-- What the overview of a file reads, for the command line and the dashboard: problems
+-- in groups, and what began and ended in each hour. Each reads an index, and no more of
+-- it than the span of time that it is asked for.
 
 -- name: load_problems
 -- As the view workflow_problems, but of the failures only those since a time: what

@@ -1,6 +1,6 @@
--- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are
--- final: only reopen_execution, reopen_compensations and mend_execution change the status
--- of a row that has one.
+-- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are final: only
+-- reopen_execution, reopen_compensations and mend_execution change the status of a row
+-- that has one.
 --
 -- One that no worker has claimed is in a queue, that of its workflow and priority,
 -- from available_at on.

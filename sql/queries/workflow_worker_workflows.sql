@@ -1,5 +1,5 @@
--- Which workflows a worker runs, by type and version, as it looks for them. Nobody knows
--- a workflow that no living worker runs.
+-- Which workflows a worker runs, by type and version, as it looks for them. Nobody
+-- knows a workflow that no living worker runs.
 
 -- name: insert_served!
 -- A worker runs these workflows from now on: a JSON array of [type, version].

@@ -17,6 +17,7 @@ from durable_workflow_sqlite import (
     StoreError,
 )
 from durable_workflow_sqlite.store.in_memory import open_in_memory
+from durable_workflow_sqlite.store.migration_files import FIRST
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, load_queries
 from query_files import Query, read_queries
@@ -102,6 +103,20 @@ def test_a_query_names_its_columns(query: Query) -> None:
 def test_the_standard_library_prepares_a_query(query: Query, empty: sqlite3.Connection) -> None:
     sql = getattr(load_queries(), query.name).sql
     assert empty.execute(f"explain {sql}", dict.fromkeys(query.parameters)).fetchall()
+
+
+def test_what_landed_migrations_name_is_there_or_the_document_says_what_became_of_it() -> None:
+    """They are never edited, so their comments name queries and more as these once were."""
+    name = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
+    document = (QUERIES_DIR.parents[1] / "docs/sql.md").read_text(encoding="utf-8")
+    known = {query.name for query in QUERIES}
+    known |= set(name.findall((QUERIES_DIR.parent / "schema.sql").read_text(encoding="utf-8")))
+    known |= {path.stem for path in (QUERIES_DIR.parent / "views").glob("*.sql")}
+    known |= set(name.findall(document)) | {"durable_workflow", "user_version", *FIRST}
+    for path in sorted(MIGRATIONS_DIR.glob("*.sql")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.lstrip().startswith("--"):
+                assert known.issuperset(name.findall(line)), f"{path.name}: {line}"
 
 
 # Loading them
