@@ -95,9 +95,7 @@ def read_page(path: Path) -> str:
     """What the file says before its first table, but for its first paragraph, which is on it."""
     lines = path.read_text(encoding="utf-8").splitlines()
     start = lines.index("") + 1
-    end = next(
-        number for number, line in enumerate(lines) if number > start and _is_title(lines, number)
-    )
+    end = next(at for at in range(start + 1, len(lines)) if _is_title(lines, at))
     return "\n".join(lines[start:end])
 
 

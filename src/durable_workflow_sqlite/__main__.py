@@ -150,7 +150,7 @@ def migrate_file(
                 applied.append(migration)
                 _say(f"applied {migration.name}")
 
-            apply(connection, migrations, load_views(), adopt=adopt, on_applied=report)
+            apply(connection, migrations, load_views, adopt=adopt, on_applied=report)
             if is_new:
                 _say(f"created {file}")
             rebuilt = rebuild_views(connection)

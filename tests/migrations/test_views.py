@@ -14,9 +14,11 @@ from durable_workflow_sqlite import (
     MigrationError,
     SqliteCheckpointStore,
     StoreError,
+    __main__,
     migrate,
     validate_schema,
 )
+from durable_workflow_sqlite.store import migrations
 from durable_workflow_sqlite.store.connection import configure
 from durable_workflow_sqlite.store.migrations import (
     apply,
@@ -25,7 +27,7 @@ from durable_workflow_sqlite.store.migrations import (
     rebuild_views,
 )
 from tests.databases import new_database
-from tests.migrations.content import migrate_to
+from tests.migrations.content import content, migrate_to
 from tests.migrations.test_command import migrate as run_migrate
 
 VIEWS = [view.name for view in load_views()]
@@ -129,14 +131,14 @@ def test_a_file_whose_views_somebody_dropped_is_migrated_and_has_them_again(
 
 def test_the_last_migration_makes_the_views_that_differ(tmp_path: Path) -> None:
     """And those alone: in its own transaction, so a file of the newest version has the newest."""
-    migrations = load_migrations()
+    every = load_migrations()
     (blocked,) = (view for view in load_views() if view.name == "workflow_blocked")
     newer = blocked._replace(create=f"create view {blocked.name} as\nselect 1 as one;\n")
     with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
         connection.execute("create view mine as select 1 as one")
 
         def apply_to(version: int) -> None:
-            apply(connection, migrations[:version], [newer], adopt=True, on_applied=print)
+            apply(connection, every[:version], lambda: [newer], adopt=True, on_applied=print)
 
         apply_to(SCHEMA_VERSION - 1)
         assert connection.execute("select * from workflow_blocked").fetchall() == [(1,)]
@@ -145,11 +147,31 @@ def test_the_last_migration_makes_the_views_that_differ(tmp_path: Path) -> None:
         assert schema(connection) == before
         broken = newer._replace(create=f"create view {newer.name} as\nselect from;\n")
         with pytest.raises(StoreError):
-            apply(connection, migrations, [broken], on_applied=print)
+            apply(connection, every, lambda: [broken], on_applied=print)
         assert schema(connection) == before, "the migration is taken back with its views"
         apply_to(SCHEMA_VERSION)
         assert connection.execute("select * from workflow_blocked").fetchall() == [(1,)]
         assert ("mine", "CREATE VIEW mine as select 1 as one") in schema(connection)
+
+
+def test_a_dry_run_prints_the_views_that_the_last_migration_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (blocked,) = (view for view in load_views() if view.name == "workflow_blocked")
+    newer = blocked._replace(create=f"create view {blocked.name} as\nselect 1 as one;\n")
+    for module in (migrations, __main__):
+        monkeypatch.setattr(module, "load_views", lambda: [newer])
+    file, by_hand = tmp_path / "old.db", tmp_path / "by hand.db"
+    for one in (file, by_hand):
+        migrate_to(one, SCHEMA_VERSION - 1)
+    assert __main__.main(["migrate", str(file), "--dry-run"]) == 0
+    script = capsys.readouterr().out
+    assert script.count("create view workflow_blocked as") == 1
+    with closing(sqlite3.connect(by_hand, isolation_level=None)) as connection:
+        connection.executescript(script)
+        assert connection.execute("select one from workflow_blocked").fetchall() == [(1,)]
+    assert __main__.main(["migrate", str(file)]) == 0
+    assert content(by_hand) == content(file)
 
 
 @pytest.mark.parametrize("available_at", ["null", "'2998-01-01T00:00:00.000000Z'"])

@@ -61,7 +61,7 @@ class Migration(NamedTuple):
 
     def statements(self) -> list[Statement]:
         """The file's statements, each ending at the end of a line; or MigrationFileError."""
-        return _statements(self.path, self.version)
+        return _statements(self.path.name, self.sql(), self.version)
 
 
 class View(NamedTuple):
@@ -101,7 +101,8 @@ def read_views(directory: Path) -> list[View]:
     for path in sorted(directory.glob("*.sql")):
         name = path.stem
         beginnings = (f"drop view if exists {name};", f"create view {name} as\n")
-        texts = [statement.text for statement in _statements(path)]
+        sql = path.read_text(encoding="utf-8")
+        texts = [statement.text for statement in _statements(path.name, sql)]
         if len(texts) != 2 or not all(map(str.startswith, texts, beginnings)):
             raise MigrationFileError(
                 f"{path.name} should hold two statements: `{beginnings[0]}` and"
@@ -111,21 +112,21 @@ def read_views(directory: Path) -> list[View]:
     return views
 
 
-def _statements(path: Path, version: int | None = None) -> list[Statement]:
+def _statements(file: str, sql: str, version: int | None = None) -> list[Statement]:
     statements: list[Statement] = []
     text, first_line = "", 0
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(sql.split("\n"), 1):
         if not text and (not line.strip() or line.lstrip().startswith("--")):
             continue
         first_line = first_line if text else number
         if _ends_early(text, line):
-            raise _error(path, version, number, "holds more after a statement's end; part them")
+            raise _error(file, version, number, "holds more after a statement's end; part them")
         text += f"{line}\n"
         if sqlite3.complete_statement(text):
             found = _FIRST_WORD.match(text)
             if found and (word := found[1].lower()) in _OF_THE_RUNNER:
                 raise _error(
-                    path,
+                    file,
                     version,
                     first_line,
                     f"holds `{word}`; delete it: the whole file is one transaction, which begins"
@@ -134,12 +135,12 @@ def _statements(path: Path, version: int | None = None) -> list[Statement]:
             statements.append(Statement(first_line, text))
             text = ""
     if text.strip():
-        raise _error(path, version, first_line, "begins a statement that no semicolon ends")
+        raise _error(file, version, first_line, "begins a statement that no semicolon ends")
     return statements
 
 
-def _error(path: Path, version: int | None, line: int, problem: str) -> MigrationFileError:
-    return MigrationFileError(f"{path.name}, line {line}, {problem}", version)
+def _error(file: str, version: int | None, line: int, problem: str) -> MigrationFileError:
+    return MigrationFileError(f"{file}, line {line}, {problem}", version)
 
 
 def _ends_early(before: str, line: str) -> bool:

@@ -80,7 +80,7 @@ def apply_pending(connection: sqlite3.Connection, *, adopt: bool = False) -> lis
     apply(
         connection,
         load_migrations(),
-        load_views(),
+        load_views,
         adopt=adopt,
         on_applied=lambda migration: applied.append(migration.version),
     )
@@ -120,14 +120,15 @@ def views_after(migrations: Sequence[Migration]) -> list[View]:
 def apply(
     connection: sqlite3.Connection,
     migrations: Sequence[Migration],
-    views: Sequence[View] = (),
+    views: Callable[[], Sequence[View]] = tuple,
     *,
     adopt: bool = False,
     on_applied: Callable[[Migration], object],
 ) -> None:
     """`migrate`, with the migrations and views given.
 
-    `on_applied` is called after each migration is committed. The views are made with the last one.
+    `on_applied` is called after each migration is committed. The views are read, and made, with the
+    last one.
     """
     todo = pending(connection, migrations, adopt=adopt)
     if not todo:
@@ -148,7 +149,7 @@ def apply(
                     if before is not None:
                         before.restore(connection, migration)
                     if migration is todo[-1]:
-                        _make_views(connection, path, views)
+                        _make_views(connection, path, views())
                     _check_references(connection, migration, migrations)
                     connection.execute(f"pragma user_version = {migration.version}")
                 connection.execute("commit")
