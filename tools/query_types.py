@@ -30,6 +30,9 @@ _AGGREGATES = frozenset(
 )
 
 
+_OUTER_JOIN = "an outer join"
+
+
 class Types(NamedTuple):
     parameters: dict[str, SqlType]
     columns: dict[str, SqlType]
@@ -186,7 +189,7 @@ def _why_wrong(
     if declared.name != origin.type.name:
         return f"it is not {declared.name}: {place} is {origin.type.name}"
     if declared.nullable:
-        if not origin.type.nullable and reason is None:
+        if not origin.type.nullable and _is_sure(origin, words, reason):
             return f"it is never null, as {place} is; delete ` null`"
         return None
     if _is_required(origin.column, words):
@@ -224,23 +227,36 @@ def _hinted_columns(query: Query, origins: dict[str, Origin | None]) -> dict[str
     for name, hint in query.column_hints.items():
         if (origin := origins[name]) and (why := _why_wrong(hint, origin, words, risk)):
             query.refuse(f"the hint of {name}: {why}", query.hint_lines[f"={name}"])
-    at_risk = any(found and not found.nullable for found in columns.values())
-    if query.operation == "$":
-        at_risk = False  # one value is None anyway where there is no row
-    reason = risk if at_risk else None
-    if reason is None:
-        return _hinted(query, "=", columns, query.column_hints)
-    missing = [
-        f"-- ={name} {found or 'TYPE'}"
-        for name, found in columns.items()
-        if name not in query.column_hints
-    ]
-    if missing:
+    unsure = {
+        name
+        for name, origin in origins.items()
+        # One value is None anyway where there is no row.
+        if query.operation != "$" and origin and not _is_sure(origin, words, risk)
+    }
+    if unsure - query.column_hints.keys():
+        missing = [
+            f"-- ={name} {found or 'TYPE'}"
+            for name, found in columns.items()
+            if name not in query.column_hints and (name in unsure or found is None)
+        ]
         query.refuse(
-            f"{reason} can make columns null that never are in their table; say it of each column "
-            f"of the result, with ` null` or without. {_add_lines(missing)}"
+            f"{risk} can make columns null that never are in their table; say it of each of these, "
+            f"with ` null` or without. {_add_lines(missing)}"
         )
-    return {name: query.column_hints[name] for name in columns}
+    told = {name: None if name in unsure else found for name, found in columns.items()}
+    return _hinted(query, "=", told, query.column_hints)
+
+
+def _is_sure(origin: Origin, words: Sequence[str], risk: str | None) -> bool:
+    """Whether a column of a result is null only where it is in its table.
+
+    risk: what may make columns of this result null that never are in their table.
+    """
+    if risk is None or origin.type.nullable:
+        return True
+    joined = {words[at + 2] for at, word in enumerate(words) if word == "left"}
+    others = {"(", "outer", origin.table}  # a select, or perhaps this table
+    return risk == _OUTER_JOIN and "with" not in words and joined.isdisjoint(others)
 
 
 def _hinted(
@@ -283,12 +299,14 @@ def _why_not_null_is_unsure(statement: str) -> str | None:
 
     clause = ""
     enclosing: list[str] = []
+    found: set[str] = set()
     aggregate = grouped = False
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         grouped = grouped or word == "group"
         if word == "(":
-            if clause in _RESULT_CLAUSES and after in ("select", "values", "with"):
-                return "a scalar subquery"
+            is_select = after in ("select", "values", "with")
+            if clause in _RESULT_CLAUSES and is_select and before != "exists":
+                found.add("a scalar subquery")
             enclosing.append(clause)
         elif word == ")":
             clause = enclosing.pop()
@@ -296,8 +314,11 @@ def _why_not_null_is_unsure(statement: str) -> str | None:
             if word in _RESULT_CLAUSES or word in _OTHER_CLAUSES or word == "from":
                 clause = word
             elif word in ("left", "right", "full") and after in ("join", "outer"):
-                return "an outer join"
+                found.add(_OUTER_JOIN if word == "left" else f"a {word} join")
             elif word in ("union", "intersect", "except"):
-                return f"`{word}`"
+                found.add(f"`{word}`")
             aggregate = aggregate or (word in _AGGREGATES and after == "(")
-    return "an aggregate without `group by`" if aggregate and not grouped else None
+    if aggregate and not grouped:
+        found.add("an aggregate without `group by`")
+    # An outer join leaves some columns sure, and so counts only where it is alone.
+    return max(found - {_OUTER_JOIN}, default=_OUTER_JOIN if found else None)

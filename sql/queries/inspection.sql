@@ -8,10 +8,8 @@
 -- the table from end to end.
 -- @scan workflow_executions: an index alone, which is what counting costs
 -- @sort: a row for each workflow and status
--- =workflow_id text
 -- =workflow_type text null
 -- =version integer null
--- =status text
 -- =total integer
 select
     counted.workflow_id,
@@ -156,8 +154,6 @@ from (
 -- :before_rowid integer
 -- :row_limit integer
 -- =row_number integer
--- =workflow_execution_id text
--- =created_at text
 select
     execution.rowid as row_number,
     execution.workflow_execution_id,
@@ -660,13 +656,9 @@ where
 -- @scan workflow_executions: an index that holds only those
 -- @sort: those are few
 -- :row_limit integer
--- =workflow_execution_id text
 -- =workflow_type text null
 -- =version integer null
--- =status text
 -- =blocked_reason text
--- =created_at text
--- =updated_at text
 select
     execution.workflow_execution_id,
     workflow.workflow_type,
@@ -819,7 +811,6 @@ order by type, name;
 -- :before text
 -- =workflow_type text null
 -- =version integer null
--- =status text
 -- =total integer
 -- =oldest text
 select
@@ -1140,14 +1131,9 @@ group by worker_id;
 -- begun and not ended, and with those that wait (waiting_for is not null). One between
 -- two steps has neither.
 -- @scan workflow_claims: a row for each execution in a worker's hands
--- =worker_id text
--- =claimed_at text
--- =workflow_execution_id text
 -- =workflow_type text null
 -- =step_name text null
 -- =attempt integer null
--- =started_at text null
--- =waiting_for text null
 select
     claim.worker_id,
     claim.claimed_at,
