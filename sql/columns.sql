@@ -15,9 +15,9 @@
 --    COMPLETED or FAILED after it. `event` numbers the outcomes. A worker that takes the
 --    execution over runs its function again, and gives it these outcomes in their order.
 -- 4. A sleep, or a wait for a signal, is a row in step_checkpoints, too; workflow_timers
---    has its deadline. An execution that only waits is SUSPENDED, its claim is deleted,
---    and available_at is the earliest deadline. A signal is a row in workflow_signals;
---    the trigger trg_wf_signal_wakes sets available_at to now.
+--    has its deadline. An execution that only waits is SUSPENDED. If that takes long, its
+--    worker deletes the claim, and available_at is the earliest deadline. A signal is a
+--    row in workflow_signals; the trigger trg_wf_signal_wakes sets available_at to now.
 -- 5. It ends: COMPLETED, with output_data. If it fails or is cancelled, it is
 --    COMPENSATING until its steps are undone: each compensation is the attempt 0 of its
 --    step. Then it is FAILED or CANCELLED. Its claim is deleted, its timers are
