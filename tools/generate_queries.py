@@ -29,7 +29,7 @@ def generate(queries: Path, migrations: Path) -> str:
         raise QueriesError(str(error)) from None
     module = QueryModule(schema)
     first: dict[str, Query] = {}
-    problems = schema.check_views()
+    problems = schema.problems()
     for path in sorted(queries.glob("*.sql")):
         try:
             in_file = read_queries(path)

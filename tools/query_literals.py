@@ -65,6 +65,13 @@ class Values:
         self._lists = lists
         self._names = {name for _, name in sources}
 
+    def unknown(self) -> Iterator[str]:
+        """What is wrong with the lists themselves."""
+        for (table, name), lists in self._lists.items():
+            for of_list, values in lists.items():
+                if others := sorted(set(values) - set(self._known.get((table, name), ()))):
+                    yield f"{table}.{name}, `{of_list}`: {others[0]} is no {name} of {table}"
+
     def problems(self, words: Sequence[Word]) -> Iterator[Problem]:
         """What is wrong with the values in a statement, given without its comments."""
         scopes = list(_scopes(words))

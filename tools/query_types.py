@@ -82,11 +82,12 @@ class Schema:
             for name, _, _, from_table, column in info.description_full or ():
                 if (origin := (from_table or "", column or "")) in known:
                     sources[shown, name] = origin
-        self._values = Values(known, sources, read_lists(migrations.parent / "lists.sql"))
+        self._lists = migrations.parent / "lists.sql"
+        self._values = Values(known, sources, read_lists(self._lists))
 
-    def check_views(self) -> list[str]:
-        """What is wrong with the columns of the views, and with the values in them."""
-        problems: list[str] = []
+    def problems(self) -> list[str]:
+        """What is wrong with the lists of values, and with the columns and values of the views."""
+        problems = [f"{self._lists}: {problem}" for problem in self._values.unknown()]
         for view in self.views.values():
             words = words_of(view.statement, view.statement_line)
             problems += [

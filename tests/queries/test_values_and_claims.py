@@ -29,7 +29,13 @@ def refusal(sql: Path) -> str:
 
 
 def change(file: Path, name: str, right: str, wrong: str) -> int:
-    """Change a text in a query, or in a view; return the line that it stood in."""
+    """Change a text in a query, or in a view; return the line that it stood in.
+
+    The other files of queries, which are well, are deleted.
+    """
+    for other in file.parents[1].glob("queries/*.sql"):
+        if other != file:
+            other.unlink()
     text = file.read_text(encoding="utf-8")
     start = text.index(f"-- name: {name}\n" if file.parent.name == "queries" else "create view")
     place = text.index(right, start)
@@ -150,6 +156,13 @@ def test_the_lists_are_those_of_the_library() -> None:
     lists = read_lists(LISTS)["workflow_executions", "status"]
     assert set(lists["unfinished"]) == {one for one in ExecutionStatus if not one.is_terminal}
     assert set(lists["final"]) == {one for one in ExecutionStatus if one.is_terminal}
+
+
+def test_a_list_with_a_value_that_its_column_never_has_is_refused(sql: Path) -> None:
+    lists = sql / LISTS.name
+    lists.write_text(lists.read_text().replace("FIRED, CANCELLED:", "FIRED, CANCELED:"))
+    wrong = f"{lists}: workflow_timers.status, `past`: CANCELED is no status of workflow_timers"
+    assert wrong in refusal(sql)
 
 
 # Claims
