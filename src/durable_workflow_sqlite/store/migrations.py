@@ -146,10 +146,10 @@ def apply(
                     # Nobody has added to tables that are not there yet.
                     before = Additions.to(connection, older) if todo[0].version > 1 else None
                     _apply(connection, migration, statements)
-                    if before is not None:
-                        before.restore(connection, migration)
                     if migration is todo[-1]:
                         _make_views(connection, path, views())
+                    if before is not None:
+                        before.restore(connection, migration)
                     _check_references(connection, migration, migrations)
                     connection.execute(f"pragma user_version = {migration.version}")
                 connection.execute("commit")
