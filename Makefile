@@ -5,13 +5,16 @@
 PYTHON ?= python3
 DB     ?= workflows.db
 ARGS   ?=
-WORKERS ?= 4
+WORKERS ?= 3
 
 VENV  := .venv
 BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORE  := $(VENV)/core
 READY := $(VENV)/ready
+
+# Whoever wants none written: without them each process of the tests compiles all that it imports.
+test campaigns: export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 
@@ -62,7 +65,7 @@ $(FAULTS:%=fault-%): fault-%: $(READY)
 
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
-          check-imports check-plans check-types check-site
+          check-imports check-plans check-types check-prose check-site
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: check
@@ -98,6 +101,9 @@ check-types: $(READY)
 
 check-docs: $(READY)
 	@$(BIN)/python tools/check_docs.py
+
+check-prose: $(READY)
+	@$(BIN)/python tools/check_prose.py
 
 check-site: docs
 

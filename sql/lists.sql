@@ -8,6 +8,7 @@
 -- final        COMPLETED, FAILED, CANCELLED: it is over
 -- at work      RUNNING, COMPENSATING: what a worker does something about
 -- to be run    PENDING, RUNNING, COMPENSATING: all that is not over and does not only wait
+-- to be ended  PENDING, RUNNING, SUSPENDED: what can be asked to cancel
 -- waiting      PENDING, SUSPENDED: what has not begun, or only waits
 -- undone       FAILED, CANCELLED: the ends that compensations come before
 

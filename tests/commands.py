@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
@@ -25,8 +26,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
+from durable_workflow_sqlite import __main__
 from durable_workflow_sqlite.__main__ import console, main
-from durable_workflow_sqlite.store.sql import load_queries
+from tests.databases import new_database
 
 MAY_TAKE_S = 60
 COMMAND = [sys.executable, "-m", "durable_workflow_sqlite"]
@@ -108,7 +110,7 @@ def fork_command(
     before: Callable[[], object] | None = None,
 ) -> int:
     """Begin a command on stdin, stdout and stderr; the id of its process."""
-    _import_all()
+    _prepare()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
         pid = os.fork()
@@ -130,14 +132,33 @@ def fork_command(
 
 
 @functools.cache
-def _import_all() -> None:
-    """All that a command needs, also what is imported where it is used."""
-    load_queries()
+def _prepare() -> None:
+    """Let this process import and work out once what each command needs."""
     for name in ("acting", "looking", "output", "timeline", "upkeep"):
         importlib.import_module(f"durable_workflow_sqlite.cli.{name}")
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        assert main(["list", "/no/such/file"]) == 1
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(out), redirect_stderr(err):
+        file = new_database(Path(folder) / "new.db")
+        assert main(["list", str(file)]) == 0
+        assert main(["doctor", str(file)]) == 0
+
+
+def begin_command(
+    words: Sequence[str],
+    streams: Sequence[int],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> int:
+    """`fork_command`, or where that cannot be an interpreter of its own."""
+    if may_fork(words, cwd):
+        return fork_command(words, streams, env=env, cwd=cwd)
+    stdin, stdout, stderr = streams
+    process = subprocess.Popen(
+        [*COMMAND, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd
+    )
+    process.returncode = 0  # `exit_code` waits for it
+    return process.pid
 
 
 def exit_code(pid: int) -> int:
@@ -164,7 +185,8 @@ def _be_new(words: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> N
     os.environ.update(env)
     if cwd is not None:
         os.chdir(cwd)
-    sys.argv = ["-m", *words]
+    sys.argv = [__main__.__file__, *words]
+    sys.modules["__main__"] = __main__
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
     plain = sys.__stdout__
     assert plain is not None

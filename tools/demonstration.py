@@ -152,7 +152,7 @@ async def changed_invoice(ctx: WorkflowContext, number: str) -> str:
     return await ctx.step("file away", tell, number)
 
 
-WORKFLOWS = [order, subscription, import_catalogue, changed_invoice]
+WORKFLOWS: list[AnyWorkflow] = [order, subscription, import_catalogue, changed_invoice]
 
 
 async def make(file: Path) -> None:

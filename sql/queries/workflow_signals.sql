@@ -44,6 +44,30 @@ where
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
 returning workflow_signal_id;
 
+-- name: request_cancel$
+-- Keeps a request to cancel, and gives its id. No row means that the execution is
+-- unknown or final, that it is being undone, or that somebody has asked already.
+-- @unfenced: anybody may send one
+-- :cancel_signal text
+insert into workflow_signals (workflow_execution_id, signal_name, created_at)
+select
+    workflow_execution_id,
+    :cancel_signal,
+    :created_at
+from workflow_executions
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and not exists (
+        select 1
+        from workflow_signals as asked
+        where
+            asked.workflow_execution_id = :workflow_execution_id
+            and asked.signal_name = :cancel_signal
+            and asked.status = 'PENDING'
+    )
+returning workflow_signal_id;
+
 -- name: upsert_signal!
 -- Saves a signal under the id that it has; one that is there already is updated.
 -- Changing no row means that the claim is lost.
@@ -160,10 +184,11 @@ select max(workflow_signal_id) as last_signal_id
 from workflow_signals;
 
 -- name: load_signals_after
--- The executions that signals came for after that one, in order of arrival.
+-- What came after that signal, in order of arrival.
 select
     workflow_signal_id,
-    workflow_execution_id
+    workflow_execution_id,
+    signal_name
 from workflow_signals
 where workflow_signal_id > :workflow_signal_id
 order by workflow_signal_id;

@@ -1,5 +1,6 @@
 """Durable workflows in one SQLite file, with every SQL statement in a plain `.sql` file."""
 
+from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
@@ -43,6 +44,7 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
+    ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
     Record,
@@ -62,15 +64,18 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, validate_schema
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_store
 
 __all__ = [
     "CODE_ERRORS",
     "SCHEMA_VERSION",
     "AbandonedExecution",
+    "ArrivedSignal",
     "AuditEntry",
     "Cancellation",
     "CheckpointStore",
     "ClaimLostError",
+    "Client",
     "Clock",
     "CompensationError",
     "DurableEngine",
@@ -125,6 +130,7 @@ __all__ = [
     "WorkflowStuckError",
     "WorkflowTimer",
     "migrate",
+    "open_store",
     "validate_schema",
     "workflow",
 ]

@@ -1,8 +1,8 @@
 """`durable-workflow`, and `python -m durable_workflow_sqlite`: a database from a shell.
 
 `migrate` and `worker` need nothing but the library and stand here; the other commands are in `cli`.
-Exits with 0 when it did what was asked, with 1 and one line on stderr when it could not, and with
-2 for wrong usage.
+Exits with 0 when it did what was asked. Exits with 1 and one line on stderr when it could not, and
+with 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _describe_file(command: argparse.ArgumentParser, text: str) -> None:
 
 
 def _describe_worker(worker: argparse.ArgumentParser) -> None:
-    _describe_file(worker, "the database; it is created if need be")
+    _describe_file(worker, "the database; it is created if necessary")
     worker.add_argument(
         "--app",
         required=True,

@@ -18,7 +18,7 @@ import msgspec
 
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.database import command
-from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
     ExecutionNotFoundError,
@@ -53,7 +53,7 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     done: str
-    act: Callable[[DurableEngine, str], Awaitable[str]]
+    act: Callable[[Client, str], Awaitable[str]]
     statuses: Sequence[str] = ()
     is_for_blocked: bool = False
 
@@ -111,7 +111,7 @@ class Refusals(msgspec.Struct):
 
 
 class Outcome:
-    """What became of each, counted as it happens, so that it is known if it is interrupted.
+    """The result for each, counted at once, so that it is known after an interruption.
 
     reasons: of those that refused, with "…" in the place of their ids.
     """
@@ -165,7 +165,7 @@ def selection_of(
     *,
     only_blocked: bool = False,
 ) -> Selection:
-    """What a deed is done to. `statuses`: where neither one nor a state is chosen.
+    """What an action is done to. `statuses`: where neither one nor a state is chosen.
 
     Raises ValueError, as `Chosen.selection`.
     """
@@ -177,8 +177,8 @@ def selection_of(
 
 async def do_one(file: Path, deed: Deed, execution_id: str) -> str:
     """Do it to one, and return what to say. Raises what it refuses with."""
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        return await _do(file, deed, engine, execution_id)
+    async with SqliteCheckpointStore.file(file) as store:
+        return await _do(file, deed, Client(store), execution_id)
 
 
 async def do_all(
@@ -189,7 +189,7 @@ async def do_all(
     advance: Advance,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> StoreError | None:
-    """Do it to all, some at a time; the trouble with the file that ended it before, or None.
+    """Do it to all, some at a time; the error of the file that ended it before, or None.
 
     Each is judged when its turn comes: what has changed since it was chosen may refuse.
     is_stopped: asked before each; if it says so, no other is begun.
@@ -197,13 +197,13 @@ async def do_all(
     trouble: StoreError | None = None
     todo = iter(ids)
 
-    async def work(engine: DurableEngine) -> None:
+    async def work(client: Client) -> None:
         nonlocal trouble
         for one in todo:
             if trouble is not None or is_stopped():
                 return
             try:
-                outcome.is_done(await _do(file, deed, engine, one))
+                outcome.is_done(await _do(file, deed, client, one))
             except StoreError as error:
                 if not isinstance(error, StoreCorruptError):  # which may be about this row alone
                     trouble = error
@@ -213,8 +213,9 @@ async def do_all(
                 outcome.is_refused(one, str(error))
             advance(outcome.tried)
 
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-        await asyncio.gather(*(work(engine) for _ in range(AT_ONCE)))
+    async with SqliteCheckpointStore.file(file) as store:
+        client = Client(store)
+        await asyncio.gather(*(work(client) for _ in range(AT_ONCE)))
     return trouble
 
 
@@ -241,9 +242,9 @@ async def delete_all(
             advance(outcome.tried)
 
 
-async def _do(file: Path, deed: Deed, engine: DurableEngine, execution_id: str) -> str:
+async def _do(file: Path, deed: Deed, client: Client, execution_id: str) -> str:
     try:
-        return await deed.act(engine, execution_id)
+        return await deed.act(client, execution_id)
     except ExecutionNotFoundError:
         raise ExecutionNotFoundError(
             f"no execution has the id {execution_id!r}; find it with"

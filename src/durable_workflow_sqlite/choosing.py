@@ -58,8 +58,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Selection:
         """What to look for. `default`: the statuses, where none is given.
 
-        Raises ValueError for a status or a workflow that nobody knows, for what is no age, and for
-        what is empty.
+        Raises ValueError for an unknown status or workflow, for text that is not an age, and for
+        empty text.
         """
         for option, text in (
             ("--id", self.id_prefix),

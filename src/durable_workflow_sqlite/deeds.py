@@ -9,7 +9,7 @@ import msgspec
 
 from durable_workflow_sqlite.bulk import Deed
 from durable_workflow_sqlite.database import command
-from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.places import StepName
 from durable_workflow_sqlite.errors import (
@@ -46,13 +46,13 @@ def how_to_undo(file: Path, execution_id: str) -> str:
 def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Deed:
     """Send a signal. has_payload: whether somebody gave `value`, or it stands for nothing.
 
-    Raises ValueError for what is no name.
+    Raises ValueError for text that is not a name.
     """
     check_identifier("a signal's name", name)
 
-    async def send(engine: DurableEngine, execution_id: str) -> str:
+    async def send(client: Client, execution_id: str) -> str:
         try:
-            await engine.send_signal(execution_id, name, value)
+            await client.send_signal(execution_id, name, value)
         except SerializationError as error:
             if has_payload:
                 raise
@@ -69,9 +69,9 @@ def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: boo
 def cancel(file: Path, *, by: str | None = None) -> Deed:
     """Ask executions to stop. by: who asks, for the audit log; so for the others."""
 
-    async def ask(engine: DurableEngine, execution_id: str) -> str:
-        was_blocked = (await engine.load(execution_id)).blocked_reason is not None
-        match await engine.cancel(execution_id, by=by):
+    async def ask(client: Client, execution_id: str) -> str:
+        was_blocked = (await client.load(execution_id)).blocked_reason is not None
+        match await client.cancel(execution_id, by=by):
             case Cancellation.ENDED:
                 return f"{execution_id} is CANCELLED: there was nothing to undo"
             case Cancellation.ASKED:
@@ -82,7 +82,7 @@ def cancel(file: Path, *, by: str | None = None) -> Deed:
                 )
             case Cancellation.REFUSED:
                 pass
-        found = await engine.load(execution_id)
+        found = await client.load(execution_id)
         status = found.status
         if status.is_terminal:
             why = f"it is {status} already"
@@ -109,8 +109,8 @@ def retry(file: Path, *, from_step: StepName | None = None, by: str | None = Non
     from_step: from where; by default from what failed.
     """
 
-    async def ask(engine: DurableEngine, execution_id: str) -> str:
-        await engine.retry(execution_id, from_step=from_step, by=by)
+    async def ask(client: Client, execution_id: str) -> str:
+        await client.retry(execution_id, from_step=from_step, by=by)
         if from_step is None:
             return f"{execution_id} goes on from what failed when a worker takes it"
         step = from_step if isinstance(from_step, str) else from_step[1]
@@ -128,18 +128,18 @@ def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = Non
     once: refuse those that somebody has started once more before.
     """
 
-    async def ask(engine: DurableEngine, execution_id: str) -> str:
-        handle = await engine.rerun(execution_id, new_id=new_id, once=once, by=by)
+    async def ask(client: Client, execution_id: str) -> str:
+        handle = await client.rerun(execution_id, new_id=new_id, once=once, by=by)
         return f"{handle.execution_id} starts once more what {execution_id} was started with"
 
     return Deed(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))
 
 
 def unblock(file: Path, *, by: str | None = None) -> Deed:
-    """Let workers take on blocked executions again."""
+    """Let workers claim blocked executions again."""
 
-    async def ask(engine: DurableEngine, execution_id: str) -> str:
-        if await engine.unblock(execution_id, by=by):
+    async def ask(client: Client, execution_id: str) -> str:
+        if await client.unblock(execution_id, by=by):
             return f"{execution_id} is unblocked, and goes on when a worker takes it"
         raise ExecutionConflictError(
             f"execution {execution_id!r} is not blocked; see"
@@ -153,8 +153,8 @@ def unblock(file: Path, *, by: str | None = None) -> Deed:
 def acknowledge(file: Path, *, by: str | None = None) -> Deed:
     """Say that a person has dealt with what executions left."""
 
-    async def ask(engine: DurableEngine, execution_id: str) -> str:
-        if number := await engine.acknowledge(execution_id, by=by):
+    async def ask(client: Client, execution_id: str) -> str:
+        if number := await client.acknowledge(execution_id, by=by):
             steps = "1 step" if number == 1 else f"{number} steps"
             return f"{steps} of {execution_id} noted as dealt with"
         raise ExecutionConflictError(

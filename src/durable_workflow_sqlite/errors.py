@@ -8,7 +8,7 @@ DurableWorkflowError
 ├── StepTimeoutError           an attempt of a step took longer than its timeout
 ├── StepAmbiguousError         a step may or may not have run
 ├── SignalTimeoutError         no signal came before the deadline
-├── CompensationError          compensations that could not succeed
+├── CompensationError          compensations that failed
 ├── SerializationError         a value that JSON cannot hold, or JSON of another type
 ├── NonDeterminismError        a replay that does not match its history
 ├── StepNotAwaitedError        a workflow called a step, and never awaited it
@@ -18,7 +18,7 @@ DurableWorkflowError
 ├── ErrorClassNotFoundError    the class of a recorded error cannot be found any more
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
-├── ExecutionBlockedError      an execution killed its workers too often; no worker takes it on
+├── ExecutionBlockedError      an execution killed its workers too often; no worker claims it
 ├── ClaimLostError             another worker took the execution over
 ├── EngineStoppedError         the engine stopped before the execution finished
 └── StoreError                 the database
@@ -153,7 +153,7 @@ class SignalTimeoutError(DurableWorkflowError, TimeoutError):
 
 
 class CompensationError(DurableWorkflowError):
-    """Compensations did not succeed; `failures` has their errors."""
+    """Compensations failed; `failures` has their errors."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class NonDeterministicCallError(DurableWorkflowError):
 class WorkflowCodeError(DurableWorkflowError):
     """A workflow function raised an error that tells of a mistake in its code, not in its work.
 
-    No step raised it. The execution is left as it is: nothing is undone. It continues with mended
+    No step raised it. The execution is left as it is: nothing is undone. It continues with fixed
     code. `error_type` is the `module:name` of the error, which is the `__cause__` of this one. If
     a worker of another engine met it, both are None.
     """
@@ -281,7 +281,7 @@ class ExecutionConflictError(DurableWorkflowError):
 
 
 class ExecutionBlockedError(DurableWorkflowError):
-    """The workers of an execution died too often in a row, so no worker takes it on any more.
+    """The workers of an execution died too often in a row, so no worker claims it any more.
 
     `reason` is the `blocked_reason` of the execution. `engine.unblock` unblocks it.
     """

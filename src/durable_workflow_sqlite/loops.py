@@ -1,7 +1,7 @@
 """The event loop and the process that something belongs to: used elsewhere, it would never answer.
 
 What it writes is committed by callbacks of its loop, and its tasks run there. From another loop,
-nobody would wake whoever waits.
+nothing would wake the waiting task.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
+    ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
     Record,
@@ -30,7 +31,8 @@ class CheckpointStore(Protocol):
     raises. A write under a claim raises `ClaimLostError` when the claim is no longer held. A
     store that is one worker's has one `worker_id`; another worker's claims are respected for as
     long as that worker lives. What goes wrong in the database is a `StoreError`; a value that it
-    could never hold, such as one that is too long or data that is no JSON, a `SerializationError`.
+    could never hold, such as one that is too long or data that is not valid JSON, a
+    `SerializationError`.
     """
 
     @property
@@ -121,10 +123,20 @@ class CheckpointStore(Protocol):
         """Keep a signal for an execution that can still receive it; return it with its id.
 
         It saves records beside, in one transaction. Raises ValueError for a name that begins
-        with $, unless it is $cancel.
+        with $, unless it is $cancel; to cancel, there is `request_cancel`.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
         Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
+        """
+        ...
+
+    async def request_cancel(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> WorkflowSignal | None:
+        """Ask an execution to cancel, by a signal that is returned.
+
+        It saves records beside, in one transaction. None, and nothing written, if it is final or
+        COMPENSATING, or if somebody has asked already. Raises ExecutionNotFoundError.
         """
         ...
 
@@ -158,16 +170,17 @@ class CheckpointStore(Protocol):
     def news(self) -> int:
         """A number that changes when there may be something new.
 
-        This is so when another worker has written, or when a signal or a new execution for the
-        queue came through this store (more than one engine may use it). It is fast.
+        It changes when another worker has written. It also changes when a signal or a new
+        execution for the queue came through this store, which several engines may use. It is fast.
         """
         ...
 
-    async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:
-        """The executions that signals came for after the one of that id, and the id of the last.
+    async def load_last_signal_id(self) -> int:
+        """The id of the signal that came last; 0 where none did."""
+        ...
 
-        With None, no executions: only the id from which to go on.
-        """
+    async def load_signals_after(self, signal_id: int) -> list[ArrivedSignal]:
+        """What came after the signal of that id, in order of arrival."""
         ...
 
     async def load_statuses(
@@ -250,7 +263,7 @@ class CheckpointStore(Protocol):
         """Claim what may be claimed of some workflows: the highest priority first, then the oldest.
 
         workflows: their types and versions.
-        At most `limit`, and fewer where other live workers could take on their share. Executions
+        At most `limit`, and fewer where other live workers could claim their share. Executions
         whose ids are in `passed_over` are left where they are. Of those whose `recovery_count` is
         `suspect_at` or more, at most one is claimed, and none unless `takes_suspect`. Each is
         changed as `claim_execution` does.
@@ -275,8 +288,8 @@ class CheckpointStore(Protocol):
     ) -> None:
         """Release claims; claims that are lost already are ignored.
 
-        Each execution may be claimed again from `now` on. If it is SUSPENDED and no signal is
-        pending that may be for it, it may be claimed from its earliest pending timer or the end of
+        Each execution may be claimed again from `now` on. A SUSPENDED one for which no signal may
+        be pending is different: it may be claimed from its earliest pending timer or the end of
         its time to live on. A signal may be for it if it waits for that name (there is a SIGNAL
         checkpoint at INTENT), or if the name begins with $. `trouble` is stored in its record: why
         this worker leaves it as it is.
@@ -287,7 +300,7 @@ class CheckpointStore(Protocol):
         ...
 
     async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
-        """Release what a `create_execution` of this very record claimed, if it did.
+        """Release what a `create_execution` of this record claimed, if it did.
 
         For a caller that was cancelled meanwhile and did not hear of the claim.
         """
@@ -312,8 +325,8 @@ class CheckpointStore(Protocol):
         have died of every execution that it had, except
 
         - one that is SUSPENDED;
-        - one in which no step or compensation is under way, and one waits for its next attempt,
-          if it has come to this wait since it was claimed;
+        - one that only waits for the next attempt of a step or compensation, if this wait began
+          since it was claimed;
         - all of them, if the worker was told to stop: see `mark_as_stopping`;
         - where there are some whose `recovery_count` is `suspect_at` or more, all others.
         """
@@ -358,7 +371,7 @@ class CheckpointStore(Protocol):
         """Make a FAILED execution PENDING, and save records beside, in one transaction.
 
         Its error is forgotten, and its time to live and `last_event` with it. Its EXPIRED signals
-        are PENDING again, but for those whose names begin with $. A FAILED or CANCELLED
+        are PENDING again, except those whose names begin with $. A FAILED or CANCELLED
         one with a compensation that has FAILED becomes COMPENSATING instead; it keeps its error
         and `last_event`.
 
@@ -375,19 +388,19 @@ class CheckpointStore(Protocol):
         forget: Collection[StepCheckpoint] = (),
         now: datetime | None = None,
     ) -> bool:
-        """Change an execution that nobody has, and save records beside, in one transaction.
+        """Change an execution that no living worker has; save records beside, in one transaction.
 
         seen: what `take_execution` gave. becomes: its record from now on. What it was started with
-        (but for its time to live) and `started_at` stay as they are. It is neither blocked nor in
+        (except its time to live) and `started_at` stay as they are. It is neither blocked nor in
         trouble any more; it has no output, and its `recovery_count` is 0. Checkpoints in `forget`
         are deleted.
 
         One that becomes final is left as `save` leaves it. Any other may be claimed from `now` on,
-        as after `release_claims`; if it was final, its EXPIRED signals are PENDING again, but for
+        as after `release_claims`; if it was final, its EXPIRED signals are PENDING again, except
         those whose names begin with $.
 
         False, and nothing written, if it is no longer as it was seen. Raises
-        ExecutionConflictError if a worker has it.
+        ExecutionConflictError if a worker that lives has it; a dead one's claim is deleted.
         """
         ...
 

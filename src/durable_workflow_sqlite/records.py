@@ -132,12 +132,12 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `current_step` is the number of steps begun when the state was last written.
     `error_type` is `module:name` of the error that `error_message` describes.
     `recovery_count` is how often a worker died that may have died of the execution, with no
-    progress in between. While `blocked_reason` is set, no worker takes the execution on.
+    progress in between. While `blocked_reason` is set, no worker claims the execution.
     `trouble` is why the last worker left the execution as it is, if the reason does not go away by
     itself; None when a worker has the execution again.
     `available_at` is the time from which any worker may claim the execution, a higher `priority`
     first; None while no worker may claim it.
-    `started_at` is when a worker first took the execution on; None before that, and if an older
+    `started_at` is when a worker first claimed the execution; None before that, and if an older
     version of the library did it.
     `last_event` is the last event that the workflow function got before it ended by a failure, a
     cancel or its time to live; None before that, and if an older version wrote it.
@@ -195,8 +195,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload it takes; else None.
     `due_at` is when a SLEEP or the wait for a SIGNAL ends, and when a FAILED attempt is retried.
     `event` numbers the outcomes that reached the workflow function, from 1, in the order in which
-    they came. It is None before the outcome, for an attempt that is retried, for a compensation,
-    and for a step or wait that the workflow itself cancelled.
+    they came. It is None before the outcome. It stays None for an attempt that is retried, for a
+    compensation, and for a step or wait that the workflow cancelled.
     """
 
     workflow_execution_id: str
@@ -338,6 +338,14 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_time("created_at", self.created_at)
 
 
+class ArrivedSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What tells a worker of a signal: its id and its name, and which execution it is for."""
+
+    workflow_signal_id: int
+    workflow_execution_id: str
+    signal_name: str
+
+
 class TakenExecution(msgspec.Struct, frozen=True, kw_only=True):
     """All that an execution is resumed from.
 
@@ -364,7 +372,7 @@ class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UnqueuedExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An unfinished execution that no worker has, and that no running worker takes on by itself.
+    """An unfinished execution that no worker has, and that no running worker claims by itself.
 
     `wakes_at` is when it has something to do; None if it waits only for a signal.
     """
@@ -425,7 +433,7 @@ def check_step_name(value: object) -> None:
 
 
 def check_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
-    """Copy tags. Raises TypeError or ValueError for a name or a value that is no identifier."""
+    """Copy tags. Raises TypeError or ValueError for a name or value that is not valid."""
     if tags is None:
         return {}
     if not isinstance(tags, Mapping):

@@ -21,7 +21,7 @@ from durable_workflow_sqlite.store.connection import Synchronous
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
 HURRY_S: Final = 2.0
-"""How long after its grace a worker may still take to let go; then it leaves a sync step behind."""
+"""How long after its grace a worker may still take to stop; then it leaves a sync step."""
 
 _log = logging.getLogger("durable_workflow_sqlite.worker")
 
@@ -80,8 +80,8 @@ async def run_worker(
 ) -> None:
     """Run what is in a file, and what comes, until this process gets SIGTERM or SIGINT.
 
-    grace: how long steps that are under way may then take to end; what is left is let go of, to
-        be resumed by another worker. A second signal ends it at once.
+    grace: how long steps that are under way may then take to end; what is left is released, to be
+        resumed by another worker. A second signal ends it at once.
 
     Raises StoreError.
     """

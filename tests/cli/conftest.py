@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import durable_workflow_sqlite
-from tests.commands import COMMAND, exit_code, fork_command, may_fork, run_command
+from tests.commands import COMMAND, begin_command, exit_code, run_command
 
 ROOT = Path(durable_workflow_sqlite.__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
@@ -61,11 +61,7 @@ def on_terminal(*arguments: str | Path, answer: str = "", columns: int = 160) ->
     words = [*map(str, arguments)]
     environment = ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": str(columns)}
     main, side = pty.openpty()
-    streams = (side, side, side)
-    if may_fork(words):
-        process = fork_command(words, streams, env=environment)
-    else:
-        process = subprocess.Popen([*COMMAND, *words], 0, None, *streams, env=environment).pid
+    process = begin_command(words, (side, side, side), env=environment)
     os.close(side)
     if answer:
         os.write(main, answer.encode())
@@ -84,20 +80,17 @@ def on_terminal(*arguments: str | Path, answer: str = "", columns: int = 160) ->
 
 
 @contextmanager
-def a_worker(file: Path, code: str = "order") -> Iterator[subprocess.Popen[bytes]]:
-    """A process that works on a file."""
-    process = subprocess.Popen(
-        [*COMMAND, "worker", str(file), "--app", f"tests.cli.orders:{code}", "--grace", "0"],
-        env=ENVIRONMENT,
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
+def a_worker(file: Path, code: str = "order") -> Iterator[int]:
+    """A process that works on a file; its number."""
+    words = ["worker", str(file), "--app", f"tests.cli.orders:{code}", "--grace", "0"]
+    with Path(os.devnull).open("r+b") as null:
+        process = begin_command(words, [null.fileno()] * 3, env=ENVIRONMENT, cwd=ROOT)
     try:
         wait_until(lambda: any(file.parent.glob(f"{file.name}-worker-*")))
         yield process
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        os.kill(process, signal.SIGKILL)
+        exit_code(process)
 
 
 def wait_until(condition: object, seconds: float = 30) -> None:

@@ -151,7 +151,7 @@ def test_nobody_is_meant_when_nobody_is_named(stocks: Path, command: str) -> Non
         (["retry", "-", "stock-A-1"], "-"),
         (["retry", "--input", "id"], "KEY=VALUE"),
         (["retry", "--input", "0=A-1"], "number 1"),
-        (["retry", "--input", 'a"b=1'], "no key"),
+        (["retry", "--input", 'a"b=1'], "not a key"),
         (["retry", "--status", "faild"], "did you mean 'FAILED'?"),
         (["retry", "--status", "failed,"], "empty"),
         (["retry", "--type", "stok"], "no workflow type 'stok'; did you mean 'stock'?"),

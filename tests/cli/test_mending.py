@@ -35,7 +35,7 @@ def test_what_cannot_be_started_is_refused_and_nothing_is_there(file: Path) -> N
     assert "has no version 9; there are 1" in refusal("start", file, "order", "--version", "9")
     assert """'"A-1"'""" in refusal("start", file, "order", "A-1")
     assert "is not NAME=VALUE" in refusal("start", file, "order", "--tag", "x")
-    assert "--delay is no number" in refusal("start", file, "order", "--delay", "inf")
+    assert "--delay must be a number" in refusal("start", file, "order", "--delay", "inf")
     assert "ttl must not be" in refusal("start", file, "order", "--ttl", "-1")
     assert lines("list", file, "--all") == before
 
@@ -63,7 +63,7 @@ def test_orders_are_started_once_more(file: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "started once more: 1, refused 1\n")
     assert "'order-BAD-UNDONE' was started once more already" in done.stderr
     assert lines("rerun", file, "order-BAD-UNDONE")
-    assert "to start it anew: durable-workflow rerun" in on_terminal(
+    assert "to start it again: durable-workflow rerun" in on_terminal(
         "show", file, "order-BAD-UNDONE", columns=400
     )[1].replace("\n", " ")
 
@@ -114,7 +114,7 @@ def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:
     with a_worker(file):
         wait_until(lambda: ["claim", "alive"] in [one[:3:2] for one in shown(file, "order-SLOW-1")])
         said = refusal("resolve", file, "order-SLOW-1", "pack", "1")
-        assert "is in the hands of worker" in said
+        assert "is claimed by worker" in said
 
 
 def test_a_blocked_order_is_cancelled_without_a_worker(file: Path) -> None:

@@ -29,10 +29,10 @@ def test_a_dead_worker_with_claims_is_shown_as_dead(file: Path) -> None:
 
 
 def test_a_worker_that_lives_is_shown_with_what_it_does(file: Path) -> None:
-    with a_worker(file) as process:
+    with a_worker(file) as worker_id:
         wait_until(lambda: any(line[9] == "order-SLOW-1" for line in lines("workers", file)))
         (worker,) = lines("workers", file)
-        assert worker[1:4] == [socket.gethostname(), str(process.pid), "alive"]
+        assert worker[1:4] == [socket.gethostname(), str(worker_id), "alive"]
         assert worker[5:8] == ["order v1", "1", "100"]
         assert worker[9:11] == ["order-SLOW-1", "pack"]
         (wide,) = lines("workers", file, "-o", "wide")
@@ -45,7 +45,7 @@ def test_a_worker_that_lives_is_shown_with_what_it_does(file: Path) -> None:
         _, text = on_terminal("workers", file, "-o", "wide", columns=200)
         assert wide[-1] in text
         found = json.loads(run("workers", file, "--json").stdout)
-        assert [one["process_id"] for one in found["workers"]] == [process.pid]
+        assert [one["process_id"] for one in found["workers"]] == [worker_id]
         assert found["queues"][0]["living_workers"] == 1
         assert json.loads(run("status", file, "--json").stdout).keys() >= {"workers", "queues"}
         _, text = on_terminal("status", file)
@@ -55,9 +55,9 @@ def test_a_worker_that_lives_is_shown_with_what_it_does(file: Path) -> None:
             for line in lines("show", file, "order-SLOW-1")
             if line[0] == "step" and line[4] == "pack" and line[3] == "2"
         )
-        assert attempt[-1] == f"{socket.gethostname()}:{process.pid}"
+        assert attempt[-1] == f"{socket.gethostname()}:{worker_id}"
         _, text = on_terminal("show", file, "order-SLOW-1")
-        assert f"{socket.gethostname()}:{process.pid}, alive" in text
+        assert f"{socket.gethostname()}:{worker_id}, alive" in text
         assert "in the queue" in text
         _, text = on_terminal("show", file, "order-SLOW-1", columns=80)
         assert "#1" in text  # who began the first attempt

@@ -45,8 +45,8 @@ class Scenario:
     """A workflow, and what the world does to it; `drive` is called again in every life."""
 
     name: str
-    make: Callable[[Journal], WorkflowDefinition[Any]]
-    drive: Callable[[DurableEngine, WorkflowDefinition[Any], Journal], Awaitable[None]]
+    make: Callable[[Journal], WorkflowDefinition[..., Any]]
+    drive: Callable[[DurableEngine, WorkflowDefinition[..., Any], Journal], Awaitable[None]]
     ends: tuple[str, ...] = ("COMPLETED",)
     engine: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Options of the engine."""
@@ -133,7 +133,9 @@ class World:
             await self.scenario.drive(engine, definition, self.journal)
 
 
-async def run(engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal) -> None:
+async def run(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
     """Start the execution, or attach to it, and wait for its end, whatever that is."""
     try:
         await engine.run(definition, execution_id=EXECUTION)

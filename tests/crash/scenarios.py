@@ -94,7 +94,7 @@ class Steps:
         return result
 
 
-def ten_steps(journal: Journal) -> WorkflowDefinition[Any]:
+def ten_steps(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="ten steps")
@@ -104,7 +104,7 @@ def ten_steps(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def retries(journal: Journal) -> WorkflowDefinition[Any]:
+def retries(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="retries")
@@ -120,7 +120,7 @@ def retries(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def saga(journal: Journal) -> WorkflowDefinition[Any]:
+def saga(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="saga")
@@ -155,7 +155,7 @@ async def undo_typed(journal: Journal, expected: Paid | Owed, result: object) ->
     await undo(journal, False, expected.name)
 
 
-def typed(journal: Journal) -> WorkflowDefinition[Any]:
+def typed(journal: Journal) -> WorkflowDefinition[..., Any]:
     """Of two classes that look the same: a replay and a compensation must get the right one."""
 
     @workflow(name="typed")
@@ -177,7 +177,7 @@ def typed(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def threads(journal: Journal) -> WorkflowDefinition[Any]:
+def threads(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal, in_threads=True)
 
     @workflow(name="threads")
@@ -190,7 +190,7 @@ def threads(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def threads_side_by_side(journal: Journal) -> WorkflowDefinition[Any]:
+def threads_side_by_side(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps, hanging = Steps(journal, in_threads=True), Steps(journal)
 
     @workflow(name="threads side by side")
@@ -206,7 +206,7 @@ def threads_side_by_side(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def branches(journal: Journal) -> WorkflowDefinition[Any]:
+def branches(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     async def chain(ctx: WorkflowContext, name: str, depth: int) -> None:
@@ -225,7 +225,7 @@ def branches(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def branches_that_fail(journal: Journal) -> WorkflowDefinition[Any]:
+def branches_that_fail(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     async def chain(ctx: WorkflowContext, name: str, fails: int) -> None:
@@ -247,7 +247,7 @@ def branches_that_fail(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def plain_asyncio(journal: Journal) -> WorkflowDefinition[Any]:
+def plain_asyncio(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="plain asyncio")
@@ -272,7 +272,7 @@ def plain_asyncio(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def a_task_group_that_fails(journal: Journal) -> WorkflowDefinition[Any]:
+def a_task_group_that_fails(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps, threads = Steps(journal), Steps(journal, in_threads=True)
 
     @workflow(name="a task group that fails")
@@ -286,7 +286,7 @@ def a_task_group_that_fails(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def left_behind_by_a_failure(journal: Journal) -> WorkflowDefinition[Any]:
+def left_behind_by_a_failure(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps, threads = Steps(journal), Steps(journal, in_threads=True)
 
     @workflow(name="left behind by a failure")
@@ -301,7 +301,7 @@ def left_behind_by_a_failure(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def sleeps(journal: Journal) -> WorkflowDefinition[Any]:
+def sleeps(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     async def nap(ctx: WorkflowContext, name: str) -> None:
@@ -318,7 +318,7 @@ def sleeps(journal: Journal) -> WorkflowDefinition[Any]:
     return body
 
 
-def ends_with_its_own_cancelled_error(journal: Journal) -> WorkflowDefinition[Any]:
+def ends_with_its_own_cancelled_error(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="its own CancelledError")
@@ -332,7 +332,7 @@ def ends_with_its_own_cancelled_error(journal: Journal) -> WorkflowDefinition[An
     return body
 
 
-def stopped_by_a_mistake(journal: Journal) -> WorkflowDefinition[Any]:
+def stopped_by_a_mistake(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="stopped by a mistake")
@@ -349,7 +349,7 @@ def stopped_by_a_mistake(journal: Journal) -> WorkflowDefinition[Any]:
 
 
 async def mend_and_go_on(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """Once the code is mended, a signal makes the worker take the execution on again."""
     handle = await engine.start(definition, execution_id=EXECUTION)
@@ -362,7 +362,7 @@ async def mend_and_go_on(
 
 
 async def run_and_retry(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """An operator has what was not undone tried again, once in all lives."""
     await run(engine, definition, journal)
@@ -374,7 +374,7 @@ async def run_and_retry(
     await run(engine, definition, journal)
 
 
-def fails_at_last(journal: Journal) -> WorkflowDefinition[Any]:
+def fails_at_last(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="fails at last")
@@ -388,7 +388,7 @@ def fails_at_last(journal: Journal) -> WorkflowDefinition[Any]:
 
 
 async def run_again_from_a_step(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """What was undone runs again, from the step that somebody names."""
     await run(engine, definition, journal)
@@ -401,7 +401,7 @@ async def run_again_from_a_step(
     await run(engine, definition, journal)
 
 
-def cannot_pay(journal: Journal) -> WorkflowDefinition[Any]:
+def cannot_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="cannot pay")
@@ -414,7 +414,7 @@ def cannot_pay(journal: Journal) -> WorkflowDefinition[Any]:
 
 
 async def resolve_and_fail_later(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """A step that failed has returned, as a person says, and is undone with that in the end."""
     await run(engine, definition, journal)
@@ -426,7 +426,7 @@ async def resolve_and_fail_later(
     await run(engine, definition, journal)
 
 
-def quiet(_: Journal) -> WorkflowDefinition[Any]:
+def quiet(_: Journal) -> WorkflowDefinition[..., Any]:
     @workflow(name="quiet")
     async def body(ctx: WorkflowContext) -> int:
         return sum([await ctx.step(f"step {number}", lambda: 1) for number in range(4)])
@@ -435,7 +435,7 @@ def quiet(_: Journal) -> WorkflowDefinition[Any]:
 
 
 async def cancel_and_rerun(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], _: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
 ) -> None:
     """It is cancelled before it has begun, and started once more: both once, in all lives."""
     await engine.enqueue(definition, execution_id=EXECUTION, delay=timedelta(days=1))
@@ -455,7 +455,7 @@ async def cancel_and_rerun(
     ]
 
 
-def signals(journal: Journal) -> WorkflowDefinition[Any]:
+def signals(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="signals")
@@ -472,7 +472,7 @@ def signals(journal: Journal) -> WorkflowDefinition[Any]:
 
 
 async def send_signals(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """One signal before the wait, one while it is going on, and two more than are waited for."""
     handle = await engine.start(definition, execution_id=EXECUTION)
@@ -494,7 +494,7 @@ async def send_signals(
 
 
 async def send_misfits(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """Before each signal one that no wait can read: it takes no other's place."""
     handle = await engine.start(definition, execution_id=EXECUTION)
@@ -514,7 +514,7 @@ async def send_misfits(
     assert got == sorted(got), got
 
 
-def signal_timeout(journal: Journal) -> WorkflowDefinition[Any]:
+def signal_timeout(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="signal timeout")
@@ -530,7 +530,7 @@ def signal_timeout(journal: Journal) -> WorkflowDefinition[Any]:
 
 
 async def send_late(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     handle = await engine.start(definition, execution_id=EXECUTION)
     ending = asyncio.create_task(handle.result())
@@ -543,7 +543,7 @@ async def send_late(
     assert await ending == "late"
 
 
-def long_work(journal: Journal) -> WorkflowDefinition[Any]:
+def long_work(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
     @workflow(name="long work")
@@ -568,13 +568,13 @@ def long_work(journal: Journal) -> WorkflowDefinition[Any]:
 
 def cancel_at(
     line: str,
-    make: Callable[[Journal], WorkflowDefinition[Any]] = long_work,
+    make: Callable[[Journal], WorkflowDefinition[..., Any]] = long_work,
     engine: Mapping[str, Any] | None = None,
 ) -> Scenario:
     """Cancel the execution once the journal has a line, in whatever life that is."""
 
     async def drive(
-        engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+        engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
     ) -> None:
         handle = await engine.start(definition, execution_id=EXECUTION)
         ending = asyncio.create_task(handle.result())
@@ -592,7 +592,7 @@ def cancel_at(
 
 
 async def run_for_a_moment(
-    engine: DurableEngine, definition: WorkflowDefinition[Any], journal: Journal
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     handle = await engine.start(definition, execution_id=EXECUTION, ttl=timedelta(milliseconds=25))
     try:

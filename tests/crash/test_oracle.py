@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,19 @@ from tests.crash.scenarios import SCENARIOS
 from tests.oracle import DYING, Life, Note, lost, violations, violations_among_workers
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+Worlds = Callable[[str, Path], World]
 SAGA = BY_NAME["saga with a failing compensation"]
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
+    """Worlds of two lives, by the name of their scenario: each is lived through once."""
+
+    @cache
+    def lived_through(name: str) -> World:
+        return two_lives(tmp_path_factory.mktemp("lives") / "world", BY_NAME[name], Kill(6, False))
+
+    return lambda name, folder: lived_through(name).copy(folder)
 
 
 def two_lives(folder: Path, scenario: Scenario, kill: Kill) -> World:
@@ -211,9 +224,9 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
     ("name", "words", "plant"), PLANTED, ids=[words for _, words, _ in PLANTED]
 )
 def test_a_planted_violation_is_seen(
-    name: str, words: str, plant: Callable[[World], list[Life]], tmp_path: Path
+    name: str, words: str, plant: Callable[[World], list[Life]], worlds: Worlds, tmp_path: Path
 ) -> None:
-    world = two_lives(tmp_path / "world", BY_NAME[name], Kill(6, False))
+    world = worlds(name, tmp_path / "world")
     found = violations(plant(world))
     assert any(words in text for text in found), found
 
@@ -236,8 +249,8 @@ def test_work_after_the_compensation_began_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.crash
-def test_two_workers_in_one_step_at_once_are_seen(tmp_path: Path) -> None:
-    world = two_lives(tmp_path / "world", BY_NAME["ten steps"], Kill(6, False))
+def test_two_workers_in_one_step_at_once_are_seen(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds("ten steps", tmp_path / "world")
     first, second = world.lives
     notes = [
         *(Note("worker 1", line) for line in first.journal),
@@ -259,9 +272,9 @@ def test_two_workers_in_one_step_at_once_are_seen(tmp_path: Path) -> None:
 
 @pytest.mark.crash
 def test_what_a_power_cut_took_is_lost_and_breaks_no_promise_where_that_was_allowed(
-    tmp_path: Path,
+    worlds: Worlds, tmp_path: Path
 ) -> None:
-    world = two_lives(tmp_path / "world", BY_NAME["ten steps"], Kill(6, False))
+    world = worlds("ten steps", tmp_path / "world")
     first, second = world.lives
     more = replace(first, journal=(*first.journal, "run step 9", "over step 9", "done step 9"))
     assert lost(more) == ["done step 9"]

@@ -21,7 +21,7 @@ from durable_workflow_sqlite import bulk
 from durable_workflow_sqlite.bulk import Ids
 from durable_workflow_sqlite.dashboard import bulk as bulk_pages
 from durable_workflow_sqlite.dashboard.runs import KEPT, Run, Runs
-from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.store.rows import time_to_text
 from tests.dashboard.conftest import HOST, Open, token_in
 from tests.dashboard.conftest import send as send_action
@@ -106,7 +106,7 @@ def test_those_that_refuse_stand_in_groups_with_why(
     answer = send(client, "retry", page)
     wait()
     report = words(client.get(answer.headers["location"]).text)
-    assert "Done, but for those that refused" in report
+    assert "Done, except those that refused" in report
     assert "Retried 6 Refused 5 Not tried 0" in report
     assert "3 execution &#39;…&#39; is PENDING" in report
     assert "1 no execution has the id &#39;…&#39;" in report
@@ -231,19 +231,19 @@ def test_more_than_one_run_takes_are_said_to_be_more(
 def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """Each retry but the first waits for the second event; the first event says that one does."""
     begun, go_on = threading.Event(), threading.Event()
-    retry = DurableEngine.retry
+    retry = Client.retry
     count = 0
 
-    async def slow(engine: DurableEngine, execution_id: str, **how: Any) -> None:
+    async def slow(client: Client, execution_id: str, **how: Any) -> None:
         nonlocal count
         count += 1
         if count > 1:
             begun.set()
             await asyncio.to_thread(go_on.wait, 30)
             go_on.set()  # if a test has forgotten it, the others need not wait, too
-        await retry(engine, execution_id, **how)
+        await retry(client, execution_id, **how)
 
-    monkeypatch.setattr(DurableEngine, "retry", slow)
+    monkeypatch.setattr(Client, "retry", slow)
     monkeypatch.setattr(bulk, "AT_ONCE", 1)
     return begun, go_on
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.commands import run_command
 
 COMMAND = (sys.executable, "-m", "durable_workflow_sqlite", "dashboard")
 
@@ -44,9 +47,7 @@ def test_it_says_where_it_is_and_ends_when_it_is_told_to(file: Path, end: int) -
 def test_what_is_refused_is_one_line_and_exit_status_1(
     arguments: list[str], why: str, file: Path
 ) -> None:
-    done = subprocess.run(
-        [*COMMAND, str(file), *arguments], capture_output=True, text=True, check=False, timeout=30
-    )
+    done = run_command("dashboard", file, *arguments, env=os.environ)
     assert done.returncode == 1
     assert re.search(why, done.stderr)
     assert done.stderr.count("\n") == 1

@@ -94,9 +94,9 @@ def test_a_blocked_execution_gives_its_reason(file: Path, visit: Open) -> None:
             " where workflow_execution_id = 'waiting'"
         )
     client = visit()
-    assert "warning 1 blocked No worker takes them on until" in words(client.get("/").text)
+    assert "warning 1 blocked No worker claims them until" in words(client.get("/").text)
     text = words(client.get("/execution?id=waiting").text)
-    assert "Blocked: no worker takes it on it kills its workers" in text
+    assert "Blocked: no worker claims it it kills its workers" in text
 
 
 def test_one_that_its_worker_left_as_it_is_says_why(file: Path, visit: Open) -> None:
@@ -136,7 +136,7 @@ def test_a_row_that_somebody_broke_by_hand_is_shown_with_what_is_wrong(
     assert client.get("/execution?id=undone").status_code == 200
     page = client.get("/execution?id=waiting")
     assert page.status_code == 200
-    assert "is no ISO-8601 time" in page.text
+    assert "is not an ISO-8601 time" in page.text
 
 
 def test_a_page_that_asks_what_is_new_gets_a_short_answer_until_something_is(

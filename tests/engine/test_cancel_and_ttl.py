@@ -232,9 +232,11 @@ def test_cancelling_twice_or_too_late_is_harmless_and_says_so() -> None:
             done = await engine.start(waiter, execution_id="two")
             await done.signal("go", "gone")
             assert await done.result() == "gone"
+            completed = await engine.load("two")
+            assert completed.status is ExecutionStatus.COMPLETED
             assert not await done.cancel()
+            assert await engine.load("two") == completed
             assert await engine.load("one") == before
-            assert await done.status() is ExecutionStatus.COMPLETED
             with pytest.raises(ExecutionNotFoundError):
                 await engine.cancel("three")
 
@@ -405,6 +407,7 @@ def test_what_a_cancel_says_is_what_happens() -> None:
                     *(cancel_after(engine, turns) for turns in range(40))
                 )
                 assert all(said == cancelled for said, cancelled in outcomes)
+                assert outcomes[0] == (True, True), "it had not run yet"
 
     asyncio.run(life())
 

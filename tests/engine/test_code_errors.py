@@ -45,7 +45,7 @@ def refund(_: object) -> None:
     ran.append("refund")
 
 
-def order_that(ends: Body, **options: Any) -> WorkflowDefinition[Any]:
+def order_that(ends: Body, **options: Any) -> WorkflowDefinition[..., Any]:
     """An order that is paid, and then ends in some way."""
 
     @workflow(name="order", **options)
@@ -57,7 +57,7 @@ def order_that(ends: Body, **options: Any) -> WorkflowDefinition[Any]:
 
 
 async def live(
-    file: Path, definition: WorkflowDefinition[Any]
+    file: Path, definition: WorkflowDefinition[..., Any]
 ) -> tuple[Any, ExecutionStatus, str | None]:
     """What it gives or raises in one life, its status, and its trouble."""
     async with SqliteCheckpointStore.file(file) as store:

@@ -130,7 +130,19 @@ LIVES: dict[str, tuple[list[str], list[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("life", LIVES)
+FIRST_LIVES = (
+    "script twice",
+    "script, then module",
+    "module as main, then module",
+    "package as main, then a module that has the class",
+    "module, then nobody has imported it",
+)
+
+
+@pytest.mark.parametrize(
+    "life",
+    [one if one in FIRST_LIVES else pytest.param(one, marks=pytest.mark.campaign) for one in LIVES],
+)
 def test_a_class_is_found_whatever_its_file_is_run_as(life: str, folder: Path) -> None:
     first, second, expected = LIVES[life]
     assert run(folder, *second, stdin=stored(folder, *first)) == expected

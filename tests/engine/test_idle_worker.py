@@ -17,7 +17,7 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
     workflow,
 )
-from durable_workflow_sqlite.engine import news
+from durable_workflow_sqlite.engine import changes
 from durable_workflow_sqlite.testing import ManualClock
 
 
@@ -91,7 +91,7 @@ class ClockThatMoves(SqliteCheckpointStore):
 def test_what_comes_due_while_a_worker_looks_for_work_is_taken_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(news, "LOOK_FOR_THE_DEAD_S", 3600)  # it looks for work then, too
+    monkeypatch.setattr(changes, "LOOK_AROUND_S", 3600)  # it looks for work then, too
 
     async def story() -> None:
         store = ClockThatMoves.in_memory()

@@ -40,7 +40,7 @@ DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
 
 
 @asynccontextmanager
-async def opened(file: Path, *workflows: WorkflowDefinition[*tuple[Any, ...], Any]) -> Any:
+async def opened(file: Path, *workflows: WorkflowDefinition[..., Any]) -> Any:
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store, workflows=workflows) as engine:
             yield engine, store
@@ -211,7 +211,7 @@ def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: 
                 await handle.result()
             (day,) = [one for one in await store.load_timers("one") if one.step_name == "a day"]
             assert day.status is TimerStatus.CANCELLED
-        async with opened(file) as (engine, store):  # no worker takes it on
+        async with opened(file) as (engine, store):  # no worker claims it
             await engine.retry("one", from_step="check")
             assert [one.status for one in await store.load_signals("one")][:4] == [
                 SignalStatus.DELIVERED,
@@ -726,7 +726,7 @@ def test_a_step_in_doubt_and_a_sleep_are_resolved(file: Path, tmp_path: Path) ->
             await until_it_rests(engine)
             await refused(store, lambda: engine.resolve("one", "rest"), "runs in this engine")
             async with opened(file) as (other, _):
-                await refused(store, lambda: other.resolve("one", "rest"), "hands of worker")
+                await refused(store, lambda: other.resolve("one", "rest"), "claimed by worker")
         async with opened(file) as (engine, store):
             await refused(store, lambda: engine.resolve("one", "rest", 1), "give null")
             await refused(store, lambda: engine.resolve("one", "act", 8), "needs no value")

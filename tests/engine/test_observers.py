@@ -556,7 +556,7 @@ def test_the_log_tells_the_whole_story_over_a_restart(
     times = re.compile(r"(\d{4}-\d\d-\d\d )?\d+:\d\d:\d\d\.\d+(\+00:00)?")
     story = [(one.levelname, times.sub("T", one.getMessage())) for one in caplog.records]
     start, resume = (
-        ("DEBUG", f"execution 'one' of order@1 {what}") for what in ("starts", "is taken on again")
+        ("DEBUG", f"execution 'one' of order@1 {what}") for what in ("starts", "is claimed again")
     )
     assert story[: story.index(resume)] == [
         start,

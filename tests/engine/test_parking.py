@@ -132,7 +132,9 @@ async def send_from_a_shell(
 
 
 Sends = Callable[[DurableEngine, Path, str, str], Awaitable[None]]
-WAYS = pytest.mark.parametrize("sends", [send, insert, send_from_a_shell])
+WAYS = pytest.mark.parametrize(
+    "sends", [send, insert, pytest.param(send_from_a_shell, marks=pytest.mark.campaign)]
+)
 
 
 @WAYS

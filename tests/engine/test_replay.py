@@ -463,9 +463,8 @@ def test_steps_that_a_finished_body_left_in_the_middle_are_cut_off() -> None:
     asyncio.run(life())
 
 
-def test_a_history_of_ten_thousand_steps_replays_and_goes_on(file: Path) -> None:
-    count = 10_000
-
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.campaign)])
+def test_a_history_of_thousands_of_steps_replays_and_goes_on(file: Path, count: int) -> None:
     async def body(ctx: WorkflowContext, dies: bool) -> int:
         total = 0
         for number in range(count):

@@ -26,7 +26,7 @@ from durable_workflow_sqlite import (
 )
 
 
-def code(*, is_mended: bool) -> WorkflowDefinition[*tuple[Any, ...], Any]:
+def code(*, is_mended: bool) -> WorkflowDefinition[..., Any]:
     @workflow(name="order")
     async def order(ctx: WorkflowContext) -> str:
         await ctx.step("pay", lambda: "paid", compensate=lambda _: None)

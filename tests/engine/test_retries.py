@@ -144,7 +144,7 @@ def test_an_error_is_the_same_live_and_on_replay(action: Callable[[], None], fil
 
 async def live_twice(
     file: Path,
-    definition: WorkflowDefinition[Any],
+    definition: WorkflowDefinition[..., Any],
     error_formatter: Callable[[BaseException], str] = default_error_formatter,
 ) -> None:
     """Run it until it waits for the signal "go", and then, on a replay, to its end."""

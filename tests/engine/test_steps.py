@@ -431,7 +431,7 @@ def test_the_last_of_many_steps_costs_what_the_first_did(
                 await engine.run(long, "x" * input_size)
 
     asyncio.run(life())
-    # The least of five: in any of them there may be a look for news, or a checkpoint.
+    # The least of five: in any of them there may be a look for changes, or a checkpoint.
     first_calls, first_instructions = map(min, zip(*costs[:5], strict=True))
     last_calls, last_instructions = map(min, zip(*costs[5:], strict=True))
     assert first_calls > 20

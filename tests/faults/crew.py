@@ -43,7 +43,7 @@ from tests.oracle import DYING, Note, damage_of, look_through, violations_among_
 LIFE_LIMIT_S = 90
 HEAD_START_S = 0.03
 
-MAKERS: dict[str, Callable[[Any], WorkflowDefinition[Any]]] = {
+MAKERS: dict[str, Callable[[Any], WorkflowDefinition[..., Any]]] = {
     "ten steps": scenarios.ten_steps,
     "retries": scenarios.retries,
     "saga": scenarios.saga,
@@ -262,7 +262,7 @@ class Crew:
     async def _an_engine(
         self,
         store: SqliteCheckpointStore,
-        definitions: dict[str, WorkflowDefinition[Any]],
+        definitions: dict[str, WorkflowDefinition[..., Any]],
         name: str,
     ) -> AsyncIterator[DurableEngine]:
         while True:
@@ -286,7 +286,7 @@ class Crew:
     async def _see_through(
         self,
         engine: DurableEngine,
-        definition: WorkflowDefinition[Any],
+        definition: WorkflowDefinition[..., Any],
         execution_id: str,
         worker: str,
         number: int,
@@ -306,7 +306,7 @@ class Crew:
 
 async def see_through(
     engine: DurableEngine,
-    definition: WorkflowDefinition[Any],
+    definition: WorkflowDefinition[..., Any],
     execution_id: str,
     journal: Any,
     *,

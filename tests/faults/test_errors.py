@@ -160,7 +160,7 @@ async def _life(fault: Fault, folder: Path) -> Report:
     opened: Any = lambda path, **_: WatchedConnection(str(path), "faulty", watcher)  # noqa: E731
     checkpointer.open_existing = opened
     file = folder / "workflows.db"
-    definitions: dict[str, WorkflowDefinition[Any]] = {
+    definitions: dict[str, WorkflowDefinition[..., Any]] = {
         name: workflow(name=name)(maker(Journal(folder / f"{name}.journal")).function)
         for name, maker in MAKERS.items()
     }
@@ -212,7 +212,7 @@ async def _open(opened: Any, file: Path) -> SqliteCheckpointStore:
 
 
 async def _begin(
-    store: SqliteCheckpointStore, definitions: dict[str, WorkflowDefinition[Any]]
+    store: SqliteCheckpointStore, definitions: dict[str, WorkflowDefinition[..., Any]]
 ) -> DurableEngine:
     engine = DurableEngine(store, workflows=definitions.values())
     try:

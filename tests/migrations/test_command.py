@@ -336,7 +336,7 @@ def test_a_file_as_a_folder_is_refused(file: Path) -> None:
 def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
     file.write_text("Dear diary,\n" * 1000)
     before = file.read_bytes()
-    assert_refused(migrate(file), file, "no SQLite database", "another path")
+    assert_refused(migrate(file), file, "not a SQLite database", "another path")
     assert file.read_bytes() == before
     assert names_in(file.parent) == ["workflows.db"]
 

@@ -62,7 +62,7 @@ def test_migrations_come_in_the_order_of_their_numbers(folder: Path) -> None:
 )
 def test_a_name_out_of_order_is_refused(folder: Path, name: str) -> None:
     (folder / name).touch()
-    with pytest.raises(MigrationError, match="numbers go from 001 without gaps or twins"):
+    with pytest.raises(MigrationError, match="numbers go from 001 without gaps or repeats"):
         load_migrations(folder)
 
 

@@ -67,7 +67,7 @@ class Journal:
         return self.lines.count(line)
 
 
-def definition(program: Program, journal: Journal) -> WorkflowDefinition[Any]:
+def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., Any]:
     """The workflow that does what a program says, and returns what came of it."""
 
     async def act(name: str, failures: int) -> str:

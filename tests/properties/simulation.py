@@ -136,7 +136,9 @@ class World:
             ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
         )
         _migrated().backup(self.connection)  # the migrations are killed elsewhere
-        self.definition: WorkflowDefinition[Any] = definition(self.schedule.program, self.journal)
+        self.definition: WorkflowDefinition[..., Any] = definition(
+            self.schedule.program, self.journal
+        )
         self.to_come = sorted(self.schedule.events)
 
     def live(self, fatal_commit: int | None = None, is_before: bool = False) -> bool:

@@ -40,10 +40,9 @@ pytestmark = [
 ]
 
 PARTS = 8
-PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "800"))
-A_FEW = 200
-PARTS_OF_A_FEW = 2
-AT_EVERY_WRITE = 2
+PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "960"))
+A_FEW = 40
+AT_EVERY_WRITE = 1
 SLOW = 3
 TO_FIND_A_PLANT = 150
 BUSY_THREADS = 60
@@ -72,12 +71,10 @@ def test_programs_of_plain_asyncio_take_the_way_of_their_records(
     record_property("programs", live_through(A_FEW + part * number, number))
 
 
-@pytest.mark.parametrize("part", range(PARTS_OF_A_FEW))
 def test_a_few_programs_of_plain_asyncio_take_the_way_of_their_records(
-    part: int, record_property: Callable[[str, object], None]
+    record_property: Callable[[str, object], None],
 ) -> None:
-    number = A_FEW // PARTS_OF_A_FEW
-    record_property("programs", live_through(part * number, number))
+    record_property("programs", live_through(0, A_FEW))
 
 
 @pytest.mark.parametrize("number", range(1, 7))
@@ -191,21 +188,25 @@ def _undoes_another_value(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "words"),
+    ("plant", "words", "met_by"),
     [
-        (_tells_events_in_another_order, "took another way"),
-        (_begins_before_it_has_heard_of_all, "ran again after it was COMPLETED"),
-        (_takes_signals_for_waits_that_were_given_up, "the program never received it"),
-        (_undoes_another_value, "was undone"),
+        (_tells_events_in_another_order, "took another way", 4),
+        (_begins_before_it_has_heard_of_all, "ran again after it was COMPLETED", 21),
+        (_takes_signals_for_waits_that_were_given_up, "the program never received it", 20),
+        (_undoes_another_value, "was undone", 9),
     ],
 )
 def test_a_fault_that_is_planted_is_found(
-    plant: Callable[[pytest.MonkeyPatch], None], words: str, monkeypatch: pytest.MonkeyPatch
+    plant: Callable[[pytest.MonkeyPatch], None],
+    words: str,
+    met_by: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The schedule that is known to meet it is tried first: the others are for other generators."""
     plant(monkeypatch)
     found = (
         text
-        for number in range(TO_FIND_A_PLANT)
+        for number in (met_by, *range(TO_FIND_A_PLANT))
         for text in broken_promises(schedule_of(1, number))
     )
     assert any(words in text for text in found)

@@ -29,7 +29,7 @@ from tests.properties.simulation import (
 
 PARTS = 8
 SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "1600"))
-A_FEW = 50
+A_FEW = 25
 TO_FIND_A_PLANT = 2000
 
 unhurried = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -130,16 +130,20 @@ EVERY_PLANT_IS_MET_BY = [
 """A signal that must be sent, two steps that must be undone, and a death at any time of it."""
 
 
+def found_where_every_plant_is_met() -> Iterator[str]:
+    return (text for schedule in EVERY_PLANT_IS_MET_BY for text in broken_promises(schedule))
+
+
+def test_nothing_is_found_where_no_fault_is_planted() -> None:
+    assert list(found_where_every_plant_is_met()) == []
+
+
 @PLANTS
 def test_a_fault_that_is_planted_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def found() -> Iterator[str]:
-        return (text for schedule in EVERY_PLANT_IS_MET_BY for text in broken_promises(schedule))
-
-    assert list(found()) == []
     plant(monkeypatch)
-    assert any(words in text for text in found())
+    assert any(words in text for text in found_where_every_plant_is_met())
 
 
 @pytest.mark.campaign

@@ -199,7 +199,7 @@ def test_a_gap_or_a_twin_is_refused(project: Path, run: Run, name: str) -> None:
     number = f"{SCHEMA_VERSION + 1:03}"
     assert refusal(project, run) == (
         f"{MIGRATIONS}: {name} should be migration {number}, named {number}_verb_noun.sql:"
-        " numbers go from 001 without gaps or twins\n"
+        " numbers go from 001 without gaps or repeats\n"
     )
 
 

@@ -260,6 +260,10 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         sent = queries.send_signal(
             filled, workflow_execution_id=one, signal_name="go", payload=None, created_at=NOON_TEXT
         )
+        asked = queries.request_cancel(
+            filled, workflow_execution_id=one, cancel_signal="$stop", created_at=NOON_TEXT
+        )
+        values.setdefault("request_cancel", set()).add(type(asked))
         values.setdefault("insert_claim", set()).add(type(claim))
         values.setdefault("send_signal", set()).add(type(sent))
     assert type(queries.load_last_signal_id(filled)) is int

@@ -123,8 +123,8 @@ def test_what_is_beside_a_database_may_be_used_by_as_many(file: Path, mode: int)
             checkpoint(str(file))
             found = sorted(path for path in file.parent.iterdir() if path != file)
             kinds = [path.name.split("-")[1] for path in found]
-            assert kinds == ["mark", "shm", "wal", "worker"]
-            assert [rights_of(path) for path in found] == [rights_of(file)] * 4
+            assert kinds == ["shm", "wal", "worker"]
+            assert [rights_of(path) for path in found] == [rights_of(file)] * 3
 
     file.chmod(mode)
     before = os.umask(0o077)
@@ -175,29 +175,3 @@ def test_files_of_like_names_are_left_alone(file: Path) -> None:
     assert not dead.exists()
     assert notes.read_text() == "notes on a worker"
     assert set(file.parent.iterdir()) == {file, notes, *others, target, link, pipe, folder}
-
-
-@pytest.mark.parametrize("kind", ["text", "link", "pipe", "folder"])
-def test_a_file_that_is_no_mark_is_left_alone(file: Path, kind: str) -> None:
-    mark, target = file.with_name(f"{file.name}-mark"), file.with_name("target")
-    target.touch()
-    if kind == "text":
-        mark.write_text("marks of the pupils")
-    elif kind == "link":
-        mark.symlink_to(target)
-    elif kind == "pipe":
-        os.mkfifo(mark)
-    else:
-        mark.mkdir()
-
-    async def story() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            checkpoint(str(file), (0.0, 0.01), keep_bytes=0)
-            await store.save_checkpoint(new_checkpoint("e", 0))
-
-    asyncio.run(asyncio.wait_for(story(), 60))
-    assert os.path.lexists(mark)
-    assert target.read_bytes() == b""
-    if kind == "text":
-        assert mark.read_text() == "marks of the pupils"

@@ -74,6 +74,7 @@ WHATEVER: Mapping[str, Any] = {
     "version": 1,
     "workflow_timer_id": "a timer",
     "workflow_signal_id": 10**9,
+    "cancel_signal": "$cancel",
     "signal_name": "approved",
     "signal_names": '["approved", "refused"]',
     "payload": "1",

@@ -88,7 +88,9 @@ def log_of(file: Path) -> Path:
     return Path(f"{file}-wal")
 
 
-@pytest.mark.parametrize("synchronous", ["normal", "full"])
+@pytest.mark.parametrize(
+    "synchronous", ["normal", pytest.param("full", marks=pytest.mark.campaign)]
+)
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_worker_that_opens_and_closes_its_own_database_loses_nothing(
     file: Path, harm: Callable[[Path], None], synchronous: Synchronous
@@ -240,7 +242,7 @@ def test_a_store_that_closes_leaves_alone_a_log_that_others_have_begun(file: Pat
                 say("saved")
                 while not (file.parent / "look").exists():
                     await asyncio.sleep(0.01)
-                with pytest.raises(StoreGoneError, match="only in the log that is gone"):
+                with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
                     await store.save_checkpoint(new_checkpoint("e", 1))
             say("closed")
 

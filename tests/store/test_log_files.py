@@ -98,7 +98,7 @@ def test_a_log_that_is_gone_takes_no_writes(
             ) in said
             assert "End every process that has the database open" in said
             if suffix == "-wal":
-                assert "What was committed to it before is saved in the database" in said
+                assert "The commits to it before are saved in the database" in said
             for _ in range(5):  # also where a write has nobody to share a transaction with
                 with pytest.raises(StoreGoneError):
                     await store.save_checkpoint(new_checkpoint("e", 0))
@@ -141,7 +141,7 @@ def test_what_is_committed_as_the_log_is_deleted_is_refused_or_saved(
                     await store.save_checkpoint(new_checkpoint("e", n))
                     told.append(n)
             except StoreGoneError as error:
-                assert "is saved in the database" in str(error)
+                assert "are saved in the database" in str(error)
             store._connection.set_trace_callback(None)
             # As a process finds it that opens it now, whatever becomes of this one.
             copy = file.with_suffix(".copy")
@@ -192,7 +192,7 @@ def test_a_log_that_somebody_else_has_begun_is_not_written_over(file: Path) -> N
             await store.save(WORKFLOW, new_execution("e"))
             befall(beside(file, "-wal"), "moved")
             beside(file, "-wal").write_bytes(beside(file, "-wal.away").read_bytes())
-            with pytest.raises(StoreGoneError, match="only in the log that is gone"):
+            with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
                 await store.save_checkpoint(new_checkpoint("e", 0))
 
     asyncio.run(story())

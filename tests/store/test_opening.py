@@ -191,7 +191,7 @@ def test_a_folder_is_a_store_error(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_a_store_error(file: Path) -> None:
     file.write_text("orders, and no database\n" * 100)
-    with pytest.raises(StoreCorruptError, match="no SQLite database"):
+    with pytest.raises(StoreCorruptError, match="not a SQLite database"):
         SqliteCheckpointStore.file(file)
     assert file.read_text() == "orders, and no database\n" * 100
 

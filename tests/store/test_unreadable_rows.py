@@ -177,7 +177,7 @@ def test_a_workflow_that_cannot_be_read_is_named(file: Path) -> None:
     ("change", "says"),
     [
         ("workflow_executions set status = 'PAUSED'", "execution 'bad' cannot be read: 'PAUSED'"),
-        ("workflow_executions set available_at = 'soon'", "available_at 'soon' is no ISO-8601"),
+        ("workflow_executions set available_at = 'soon'", "available_at 'soon' is not an ISO-8601"),
         ("workflow_executions set available_at = '2030-02-30T00:00:00Z'", "2030-02-30"),
         ("workflow_executions set ttl_expires_at = 'now'", "ttl_expires_at 'now'"),
         ("workflow_executions set started_at = 'soon'", "started_at 'soon'"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import logging
 import os
 import sqlite3
 import struct
@@ -20,18 +19,13 @@ import pytest
 
 from durable_workflow_sqlite import SqliteCheckpointStore, StoreError
 from durable_workflow_sqlite.store import checkpointer
-from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
-from durable_workflow_sqlite.store.checkpointer import checkpoint, has_reset_bug
+from durable_workflow_sqlite.store.checkpointer import checkpoint
+from durable_workflow_sqlite.store.checkup import has_reset_bug
+from durable_workflow_sqlite.store.log_header import salt_of
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.store.processes import a_process
 
 LIMIT = 64_000_000
-
-
-@pytest.fixture
-def reset_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with an SQLite that has the bug, whatever this one is."""
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 40, 1))
 
 
 Say = Callable[[str], None]
@@ -41,7 +35,7 @@ Say = Callable[[str], None]
 
 
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.campaign), 50])
-@pytest.mark.parametrize("readers", [0, 3])
+@pytest.mark.parametrize("readers", [pytest.param(0, marks=pytest.mark.campaign), 3])
 def test_the_log_stays_short(file: Path, at_once: int, readers: int) -> None:
     async def story() -> int:
         async with SqliteCheckpointStore.file(file) as store:
@@ -78,7 +72,7 @@ def test_the_log_stays_short_while_two_processes_write_and_others_read(file: Pat
             time.sleep(600)
 
     asyncio.run(prepare())
-    largest, anew, salt, mark = 0, 0, None, CheckpointMark(str(file))
+    largest, anew, salt = 0, 0, None
     with a_process(reader) as one, a_process(reader) as other:
         assert one.hear() == other.hear() == "reads"
         with a_process(writer("0")) as first, a_process(writer("1")) as second:
@@ -96,7 +90,7 @@ def test_the_log_stays_short_while_two_processes_write_and_others_read(file: Pat
             listening.start()
             while not are_done.wait(0.002):
                 largest = max(largest, size_of(log_of(file)))
-                if (now := mark.salt()) != salt:
+                if (now := salt_of(str(log_of(file)))) != salt:
                     anew, salt = anew + 1, now
             listening.join()
             assert heard == ["done", "done"]
@@ -163,9 +157,9 @@ def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too
                 await save(store, "e", number := number + 1)
             assert checkpointer.LOG_BYTES < size_of(log_of(file)) < LIMIT
             may_go_on.set()
-            salt = CheckpointMark(str(file)).salt()
+            salt = salt_of(str(log_of(file)))
             give_up_at = time.monotonic() + 20
-            while CheckpointMark(str(file)).salt() == salt:
+            while salt_of(str(log_of(file))) == salt:
                 assert time.monotonic() < give_up_at, "the log has not begun anew"
                 await save(store, "e", number := number + 1)
 
@@ -186,12 +180,12 @@ def test_an_error_of_the_disk_is_told_and_copies_nothing(
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             monkeypatch.setattr(checkpointer.os, "fsync", failing_fsync)
-            salt, number = CheckpointMark(str(file)).salt(), 0
+            salt, number = salt_of(str(log_of(file))), 0
             while "could not checkpoint" not in caplog.text:
                 await save(store, "e", number := number + 1)
-            assert CheckpointMark(str(file)).salt() == salt
+            assert salt_of(str(log_of(file))) == salt
             monkeypatch.undo()
-            while CheckpointMark(str(file)).salt() == salt:
+            while salt_of(str(log_of(file))) == salt:
                 await save(store, "e", number := number + 1)
 
     async def within(seconds: float) -> None:
@@ -208,7 +202,7 @@ def test_the_last_store_that_closes_leaves_the_database_alone(file: Path) -> Non
         one = SqliteCheckpointStore.file(file)
         other = SqliteCheckpointStore.file(file)
         for store in (one, other):
-            await use(file, store)
+            await store.save(WORKFLOW)
         await one.close()
         assert log_of(file).name in names_beside(file)
         await other.close()
@@ -302,64 +296,6 @@ def test_a_store_checkpoints_only_under_the_write_lock(file: Path) -> None:
     assert unguarded == 0
 
 
-def test_a_foreign_checkpoint_is_warned_of_at_the_next_start(
-    file: Path, reset_bug: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    with closing(connected(file)) as foreign:
-        asyncio.run(use(file))
-        assert warnings_of(caplog, file) == 0
-        add_notes(foreign)
-        begin_the_log_anew(foreign)
-        asyncio.run(use(file))
-        assert warnings_of(caplog, file) == 1
-        assert "Set pragma wal_autocheckpoint = 0 there" in caplog.text
-
-
-def test_a_foreign_checkpoint_is_warned_of_once_while_a_store_works(
-    file: Path, reset_bug: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def story(foreign: sqlite3.Connection) -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await use(file, store)
-            add_notes(foreign)
-            assert warnings_of(caplog, file) == 0
-            for _ in range(3):
-                begin_the_log_anew(foreign)
-                await use(file, store)
-                assert warnings_of(caplog, file) == 1
-
-    with closing(connected(file)) as foreign:
-        asyncio.run(story(foreign))
-
-
-def test_automatic_checkpoints_of_another_program_are_warned_of(
-    file: Path, reset_bug: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def story(foreign: sqlite3.Connection) -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await use(file, store)
-            add_notes(foreign)
-            for _ in range(1200):
-                foreign.execute("update notes set words = words + 1")
-            await use(file, store)
-        assert warnings_of(caplog, file) == 1
-
-    with closing(connected(file, checkpoints=True)) as foreign:
-        asyncio.run(story(foreign))
-
-
-def test_an_sqlite_without_the_bug_is_not_warned_of(
-    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 3))
-    with closing(connected(file)) as foreign:
-        asyncio.run(use(file))
-        add_notes(foreign)
-        begin_the_log_anew(foreign)
-        asyncio.run(use(file))
-        assert warnings_of(caplog, file) == 0
-
-
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
@@ -382,56 +318,6 @@ def test_the_versions_with_the_bug(version: tuple[int, int, int], expected: bool
 
 
 @pytest.mark.campaign
-def test_our_own_checkpoints_are_never_taken_for_foreign_ones(file: Path) -> None:
-    """Processes write, checkpoint and are killed, again and again; somebody looks all the time."""
-    make_notes(file)
-
-    def writing_and_checkpointing(say: Say) -> None:
-        say("begins")
-        with closing(connected(file)) as connection:
-            while True:
-                for _ in range(5):
-                    connection.execute("update notes set words = words + 1")
-                checkpoint(str(file))
-
-    mark, salts = CheckpointMark(str(file)), set[int | None]()
-    with closing(connected(file)) as connection:
-        connection.execute("select count(*) from notes").fetchone()  # the log stays
-        lives = 0
-        while lives < 40 or len(salts) <= 100:  # on a busy machine a life may see no new log
-            lives += 1
-            assert lives < 400, f"in so many lives the log began anew {len(salts)} times"
-            with (
-                a_process(writing_and_checkpointing) as one,
-                a_process(writing_and_checkpointing) as other,
-            ):
-                assert one.hear() == other.hear() == "begins"
-                ends_at = time.monotonic() + 0.02 + 0.002 * (lives % 40)
-                while time.monotonic() < ends_at:
-                    assert not mark.sees_another()
-                    salts.add(mark.salt())
-        assert not mark.sees_another()
-        # The very same watch sees one that is not ours; the first may be the first of a new log,
-        # where the kill came while the log began anew.
-        begin_the_log_anew(connection)
-        mark.sees_another()
-        begin_the_log_anew(connection)
-        assert mark.sees_another()
-        assert not mark.sees_another()
-
-
-def test_a_log_that_was_deleted_and_made_again_is_no_foreign_checkpoint(file: Path) -> None:
-    mark = CheckpointMark(str(file))
-    salts = set[int | None]()
-    for _ in range(50):
-        with closing(connected(file)) as connection:
-            add_notes(connection)
-            assert not mark.sees_another()
-            salts.add(mark.salt())
-        assert mark.salt() is None
-    assert len(salts) == 50
-
-
 # What they need
 
 
@@ -449,16 +335,6 @@ async def write(
 
 async def save(store: SqliteCheckpointStore, execution_id: str, number: int) -> None:
     await store.save_checkpoint(new_checkpoint(execution_id, number, output_data=f'"{"x" * 3000}"'))
-
-
-async def use(file: Path, store: SqliteCheckpointStore | None = None) -> None:
-    """Commit a few times, with a store of its own or with one that is open."""
-    if store is None:
-        async with SqliteCheckpointStore.file(file) as opened:
-            await use(file, opened)
-    else:
-        for _ in range(checkpointer.LOOK_FOR_OTHERS_EVERY + 1):
-            await store.save(WORKFLOW)
 
 
 def connected(file: Path, *, checkpoints: bool = False) -> sqlite3.Connection:
@@ -558,15 +434,6 @@ def holder(file: int, byte: int) -> int:
     asked = lock.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
     kind, _, _, _, process = lock.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
     return 0 if kind == fcntl.F_UNLCK else int(process)
-
-
-def warnings_of(caplog: pytest.LogCaptureFixture, file: Path) -> int:
-    """How often it was said that somebody else checkpoints a file."""
-    words = f"somebody else checkpoints {file}"
-    return sum(
-        record.levelno == logging.WARNING and record.getMessage().startswith(words)
-        for record in caplog.records
-    )
 
 
 def log_of(file: Path) -> Path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, assert_type
 
 from durable_workflow_sqlite import (
     CheckpointStore,
+    Client,
     DurableEngine,
     ExecutionHandle,
     ExecutionStatus,
@@ -107,7 +108,21 @@ async def greet(ctx: WorkflowContext, *names: str) -> str:
     return ", ".join(names)
 
 
-assert_type(order, WorkflowDefinition[str, int, Receipt])
+@workflow
+async def choose(ctx: WorkflowContext, name: str, rank: int = 1) -> str:
+    amount = await ctx.wait_signal("amount", type=int | None)
+    assert_type(amount, int | None)
+    rows = await ctx.wait_signal("rows", type=list[int])
+    assert_type(rows, list[int])
+    assert_type(await choose(ctx, name, rank=rank - 1), str)
+    return name
+
+
+def take_any(workflows: list[WorkflowDefinition[..., Any]]) -> None:
+    pass
+
+
+take_any([order, greet, choose])
 
 
 async def use_the_engine(store: CheckpointStore) -> None:
@@ -123,6 +138,11 @@ async def use_the_engine(store: CheckpointStore) -> None:
         assert again == Receipt("A-1001", 550), again
         greeting = await engine.run(greet, "kim", "sam", ttl=timedelta(minutes=1))
         assert_type(greeting, str)
+        assert_type(await engine.result_of("order-A-1001", Receipt), Receipt)
+    client = Client(store)
+    chosen = await client.enqueue(choose, "kim")
+    assert_type(chosen, ExecutionHandle[str])
+    await client.enqueue(choose, "kim", 2)
     checkpoints = await store.load_checkpoints("order-A-1001")
     assert_type(checkpoints, list[StepCheckpoint])
     assert checkpoints[0].output_data == "600"
@@ -136,9 +156,11 @@ async def use_wrongly(ctx: WorkflowContext, engine: DurableEngine) -> None:
     await ctx.step("charge", charge, "A-1", 1, retry=3)  # type: ignore[call-arg, call-overload]
     await ctx.step("charge", charge, "A-1", 1, timeout=30)  # type: ignore[call-arg, call-overload]
     await ctx.sleep("for a while", 5)  # type: ignore[arg-type]
-    await engine.run(order, "A-1")  # type: ignore[misc]
-    await engine.run(order, "A-1", "50")  # type: ignore[misc]
-    await engine.start(greet, 1)  # type: ignore[misc]
+    await engine.run(order, "A-1")  # type: ignore[arg-type]
+    await engine.run(order, "A-1", "50")  # type: ignore[arg-type]
+    await engine.start(greet, 1)  # type: ignore[arg-type]
+    await engine.run(choose)  # type: ignore[arg-type]
+    await engine.run(choose, "kim", "1")  # type: ignore[arg-type]
     await engine.run(price, "A-1")  # type: ignore[arg-type]
     RetryPolicy.fixed(max_attempts=3)  # type: ignore[call-arg]
     DurableEngine(sqlite3.connect(":memory:"))  # type: ignore[arg-type]
@@ -160,10 +182,10 @@ def use_without_await(store: blocking.SqliteCheckpointStore) -> None:
 
 
 def use_wrongly_without_await(engine: blocking.DurableEngine, store: CheckpointStore) -> None:
-    engine.run(order, "A-1")  # type: ignore[misc]
-    engine.run(order, "A-1", "50")  # type: ignore[misc]
+    engine.run(order, "A-1")  # type: ignore[arg-type]
+    engine.run(order, "A-1", "50")  # type: ignore[arg-type]
     engine.run(order, "A-1", 50, execution_id=1)  # type: ignore[arg-type]
-    engine.start(greet, 1)  # type: ignore[misc]
+    engine.start(greet, 1)  # type: ignore[arg-type]
     engine.run(price, "A-1")  # type: ignore[arg-type]
     engine.send_signal("A-1")  # type: ignore[call-arg]
     engine.handle("A-1").result(5)  # type: ignore[arg-type]

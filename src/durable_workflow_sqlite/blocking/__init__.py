@@ -13,7 +13,19 @@ goes on until the engine is disposed of, and is resumed by the next one. A proce
 without closing its stores has them closed, as the main thread ends.
 """
 
-from durable_workflow_sqlite.blocking.engine import DurableEngine, ExecutionHandle
-from durable_workflow_sqlite.blocking.store import CheckpointStore, SqliteCheckpointStore
+from durable_workflow_sqlite.blocking.client import Client, ExecutionHandle
+from durable_workflow_sqlite.blocking.engine import DurableEngine
+from durable_workflow_sqlite.blocking.store import (
+    CheckpointStore,
+    SqliteCheckpointStore,
+    open_store,
+)
 
-__all__ = ["CheckpointStore", "DurableEngine", "ExecutionHandle", "SqliteCheckpointStore"]
+__all__ = [
+    "CheckpointStore",
+    "Client",
+    "DurableEngine",
+    "ExecutionHandle",
+    "SqliteCheckpointStore",
+    "open_store",
+]

@@ -7,7 +7,7 @@ import sqlite3
 from types import TracebackType
 from typing import Self
 
-from durable_workflow_sqlite import protocol
+from durable_workflow_sqlite import protocol, stores
 from durable_workflow_sqlite.blocking.loop_thread import LoopThread, blocking
 from durable_workflow_sqlite.protocol import CheckpointStore as Behind
 from durable_workflow_sqlite.store import sqlite
@@ -36,7 +36,7 @@ class CheckpointStore:
         self.close()
 
     def close(self) -> None:
-        """Dispose of the engines that use it, commit what was asked for, and let go.
+        """Dispose of the engines that use it, commit what was asked for, and close.
 
         Closing twice is harmless.
         """
@@ -66,7 +66,9 @@ class CheckpointStore:
     load_signals = blocking(Behind.load_signals)
     load_next_signals = blocking(Behind.load_next_signals)
     load_open_waits = blocking(Behind.load_open_waits)
+    load_last_signal_id = blocking(Behind.load_last_signal_id)
     load_signals_after = blocking(Behind.load_signals_after)
+    request_cancel = blocking(Behind.request_cancel)
     load_statuses = blocking(Behind.load_statuses)
     load_stopped = blocking(Behind.load_stopped)
     create_execution = blocking(Behind.create_execution)
@@ -117,15 +119,23 @@ class SqliteCheckpointStore(CheckpointStore):
     @classmethod
     def file(cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal") -> Self:
         """Open a file, or create it; its folder must exist."""
-        return cls._over(sqlite.SqliteCheckpointStore.file(path, synchronous=synchronous))
+        return cls.over(sqlite.SqliteCheckpointStore.file(path, synchronous=synchronous))
 
     @classmethod
     def in_memory(cls) -> Self:
         """A store that ends with the process, for tests."""
-        return cls._over(sqlite.SqliteCheckpointStore.in_memory())
+        return cls.over(sqlite.SqliteCheckpointStore.in_memory())
 
     @classmethod
-    def _over(cls, behind: sqlite.SqliteCheckpointStore) -> Self:
+    def over(cls, behind: sqlite.SqliteCheckpointStore) -> Self:
+        """A store that no event loop has used yet."""
         store = cls.__new__(cls)
         CheckpointStore.__init__(store, behind)
         return store
+
+
+def open_store(
+    url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
+) -> SqliteCheckpointStore:
+    """`durable_workflow_sqlite.open_store`, for `with`."""
+    return SqliteCheckpointStore.over(stores.open_store(url, synchronous=synchronous))

@@ -17,9 +17,8 @@ RunHere = Callable[[Sequence[str]], int]
 
 def main(arguments: Sequence[str], run_here: RunHere) -> int:
     """Run a command, and return the exit code. `run_here` runs `migrate` and `worker`."""
-    application = build(run_here)
     try:
-        application(list(arguments), prog_name="durable-workflow", standalone_mode=True)
+        build(run_here)(list(arguments), prog_name="durable-workflow", standalone_mode=True)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except WrongUsageError as error:

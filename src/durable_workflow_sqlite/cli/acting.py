@@ -55,7 +55,7 @@ def retry(
 
 
 def unblock(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
-    """Let workers take on blocked executions again."""
+    """Let workers claim blocked executions again."""
     perform(file, deeds.unblock(file), ids, chosen, how)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -72,8 +73,9 @@ _ELSEWHERE = {
 }
 
 
-def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
-    """The application; `run_here` runs the commands that need no extra."""
+@cache
+def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
+    """What runs a command; `run_here` runs the commands that need no extra."""
     application = typer.Typer(
         help="Look after durable workflows in a SQLite file, while workers run or without them."
         f" The first argument of each command is the file, unless --db or {database.VARIABLE}"
@@ -246,9 +248,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
             list[str] | None,
             typer.Option("--tag", metavar="NAME=VALUE", help="to find it by; more than once"),
         ] = None,
-        priority: Annotated[int, typer.Option(help="higher ones are taken on first")] = 0,
+        priority: Annotated[int, typer.Option(help="higher ones are claimed first")] = 0,
         delay: Annotated[
-            float | None, typer.Option(min=0, metavar="SECONDS", help="not taken on before that")
+            float | None, typer.Option(min=0, metavar="SECONDS", help="not claimed before that")
         ] = None,
         ttl: Annotated[
             float | None,
@@ -304,7 +306,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         mending.resolve(file, execution_id, mending.step_of(step, branch, index), value)
 
     @on_database(
-        application, text="Let workers take on executions again that are blocked; --all: all those."
+        application, text="Let workers claim executions again that are blocked; --all: all those."
     )
     def unblock(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
@@ -390,7 +392,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> typer.Typer:
         ("worker", "Run what is in a database, and what is enqueued there, until SIGTERM."),
     ):
         _pass_on(application, name, text, run_here)
-    return application
+    return typer.main.get_command(application)
 
 
 def _form(form: StrEnum | None, *, as_json: bool) -> str:

@@ -75,7 +75,7 @@ Inputs = Annotated[
         "--input",
         metavar="KEY=VALUE",
         help="a key of an argument that is an object (customer.id=7), or the number of an argument"
-        " (1=A-17 is the first); more than once: all of them",
+        " (1=A-17 is the first); repeat it for more, which must all match",
     ),
 ]
 
@@ -149,7 +149,7 @@ def _chosen(
         bool, typer.Option("--in-trouble", help="those that their worker left as they are")
     ] = False,
     is_blocked: Annotated[
-        bool, typer.Option("--blocked", help="those that workers leave alone until unblocked")
+        bool, typer.Option("--blocked", help="those that no worker claims until you unblock them")
     ] = False,
     is_not_undone: Annotated[
         bool, typer.Option("--not-undone", help="those of which a compensation failed for good")

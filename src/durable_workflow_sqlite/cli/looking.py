@@ -306,7 +306,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         parts += [
             "",
             output.make_table(
-                f"blocked: {overview.blocked_total} (workers leave these alone; `retry` them)",
+                f"blocked: {overview.blocked_total} (no worker claims them; `retry` them)",
                 ["id", "workflow", "why", "since"],
                 [
                     [
@@ -326,7 +326,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
             "",
             output.make_table(
                 f"in trouble: {overview.in_trouble_total} (left as they are, until what is wrong is"
-                " mended and workers are restarted)",
+                " corrected and workers are restarted)",
                 ["id", "workflow", "why", "since"],
                 [
                     [

@@ -15,7 +15,7 @@ from durable_workflow_sqlite.cli.bulk import FROM_PIPE, How, perform
 from durable_workflow_sqlite.cli.output import WrongUsageError, say
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine import payloads
-from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.places import StepName
 from durable_workflow_sqlite.records import StepKind
 from durable_workflow_sqlite.store.inspection import Inspector
@@ -38,8 +38,8 @@ def start(
     args = [] if text is None else _arguments(text)
 
     async def enqueue() -> str:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            handle = await engine.enqueue_named(
+        async with SqliteCheckpointStore.file(file) as store:
+            handle = await Client(store).enqueue_named(
                 workflow_type,
                 args,
                 version=version,
@@ -59,7 +59,7 @@ def _seconds(option: str, seconds: float | None) -> timedelta | None:
         return None if seconds is None else timedelta(seconds=seconds)
     except (OverflowError, ValueError):
         raise ValueError(
-            f"{option} is no number of seconds that can be waited: {seconds}"
+            f"{option} must be a number of seconds that can be waited, not {seconds}"
         ) from None
 
 
@@ -104,8 +104,8 @@ def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> 
         )
 
     async def ask() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.resolve(execution_id, step, value)
+        async with SqliteCheckpointStore.file(file) as store:
+            await Client(store).resolve(execution_id, step, value)
 
     asyncio.run(ask())
     became = "had ended" if text is None else "had returned that"

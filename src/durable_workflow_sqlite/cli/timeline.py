@@ -25,7 +25,7 @@ WIDE, NOT_NARROW = 106, 94
 DATA_LENGTH = 200
 
 UNREADABLE_RESULT = "SerializationError: the result of step "
-"""How the trouble with a result begins that the code cannot read."""
+"""How `trouble` begins if the code cannot read a result."""
 
 
 def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False) -> str:
@@ -135,7 +135,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
     summary = details.summary
     if details.problems and summary.status not in TERMINAL_STATUSES:
         return (
-            "to let it go on: mend what cannot be read, by hand (`doctor` says how a time is"
+            "to let it go on: correct what cannot be read, by hand (`doctor` says how a time is"
             " written), and restart the workers"
         )
     if details.is_not_undone:
@@ -147,7 +147,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return (
-                "it was compensated; to start it anew:"
+                "it was compensated; to start it again:"
                 f" {command('rerun', file, summary.id)}; to run it again from a step before"
                 f" what was undone: {command('retry', file, summary.id, '--from')} STEP"
             )

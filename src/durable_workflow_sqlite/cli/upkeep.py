@@ -119,7 +119,7 @@ def backup(file: Path, path: Path) -> None:
 
 
 def vacuum(file: Path, *, busy_timeout: float) -> None:
-    """Write a file anew, without what was deleted."""
+    """Rewrite a file, without what was deleted."""
     Inspector.open(file).close()
     real = Path(os.path.realpath(file))
     before = real.stat().st_size

@@ -32,7 +32,7 @@ def app(
 
     path: the database; the file may come later, pages say so until then.
     token: who opens a page must give it, in a login form or as `Authorization: Bearer`. At least
-        16 characters. Without one, whoever reaches the app may use it.
+        16 characters. Without one, anyone who reaches the app may use it.
     read_only: nothing can be changed from the pages; there are no addresses for it either.
     allowed_hosts: the names under which the app may be asked for, "*" for any. By default the
         names of this machine's loopback, and any name where a token is needed.

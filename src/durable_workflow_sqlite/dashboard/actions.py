@@ -15,7 +15,7 @@ from starlette.routing import Route
 from durable_workflow_sqlite.dashboard.reading import Reader
 from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
 from durable_workflow_sqlite.engine import payloads
-from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
@@ -41,7 +41,7 @@ class Action(NamedTuple):
     explanation: str
     keep: str
     do_it: str
-    run: Callable[[DurableEngine, dict[str, str], str], Awaitable[Done]]
+    run: Callable[[Client, dict[str, str], str], Awaitable[Done]]
     """Takes who asks for it, too. Raises ValueError for a form that cannot be done as it is."""
 
 
@@ -52,9 +52,9 @@ SAYS: Final = {
     "acknowledged": "It is noted that this is dealt with, and by whom.",
     "not_acknowledged": "There was nothing to deal with: somebody has said so before.",
     "cancelled": "It is cancelled: there was nothing to undo.",
-    "started": "This is the new execution; a worker takes it on.",
-    "resolved": "When a worker takes it on, it goes on as if the step had returned that.",
-    "retried": "The execution is open again; a worker takes it on from the step that failed.",
+    "started": "This is the new execution; a worker claims it.",
+    "resolved": "When a worker claims it, it goes on as if the step had returned that.",
+    "retried": "The execution is open again; a worker claims it from the step that failed.",
 }
 
 
@@ -96,8 +96,8 @@ def _doing(
             found = await reader.read(lambda inspector: inspector.execution(execution_id))
             if found is None:
                 raise ExecutionNotFoundError(f"no execution has the id {execution_id!r}")
-            async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-                done = await action.run(engine, form, who(request))
+            async with SqliteCheckpointStore.file(file) as store:
+                done = await action.run(Client(store), form, who(request))
             reader.forget()
         except ExecutionNotFoundError as error:
             return await pages.message(request, "No such execution", str(error), status=404)
@@ -153,8 +153,8 @@ def who(request: Request) -> str:
     return "dashboard" if request.client is None else f"dashboard, from {request.client.host}"
 
 
-async def _signal(engine: DurableEngine, form: dict[str, str], _: str) -> Done:
-    await engine.send_signal(form["id"], form.get("name", ""), json_in(form, "payload"))
+async def _signal(client: Client, form: dict[str, str], _: str) -> Done:
+    await client.send_signal(form["id"], form.get("name", ""), json_in(form, "payload"))
     return Done("signalled", form["id"])
 
 
@@ -166,30 +166,30 @@ def json_in(form: dict[str, str], what: str) -> msgspec.Raw | None:
         raise ValueError(f"The {what} is not JSON: {error}. Write text in quotes.") from None
 
 
-async def _cancel(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
-    return Done(_CANCELLED[await engine.cancel(form["id"], by=by)], form["id"])
+async def _cancel(client: Client, form: dict[str, str], by: str) -> Done:
+    return Done(_CANCELLED[await client.cancel(form["id"], by=by)], form["id"])
 
 
-async def _rerun(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
-    return Done("started", (await engine.rerun(form["id"], by=by)).execution_id)
+async def _rerun(client: Client, form: dict[str, str], by: str) -> Done:
+    return Done("started", (await client.rerun(form["id"], by=by)).execution_id)
 
 
-async def _resolve(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
+async def _resolve(client: Client, form: dict[str, str], by: str) -> Done:
     index = form.get("index", "")
     if not (index.isascii() and index.isdigit()):
         raise ValueError("The number of the step is missing.")
     step = (form.get("branch", ""), form.get("name", ""), int(index))
-    await engine.resolve(form["id"], step, json_in(form, "value"), by=by)
+    await client.resolve(form["id"], step, json_in(form, "value"), by=by)
     return Done("resolved", form["id"])
 
 
-async def _retry(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
-    await engine.retry(form["id"], by=by)
+async def _retry(client: Client, form: dict[str, str], by: str) -> Done:
+    await client.retry(form["id"], by=by)
     return Done("retried", form["id"])
 
 
-async def _acknowledge(engine: DurableEngine, form: dict[str, str], by: str) -> Done:
-    is_done = await engine.acknowledge(form["id"], by=by)
+async def _acknowledge(client: Client, form: dict[str, str], by: str) -> Done:
+    is_done = await client.acknowledge(form["id"], by=by)
     return Done("acknowledged" if is_done else "not_acknowledged", form["id"])
 
 

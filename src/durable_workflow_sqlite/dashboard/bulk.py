@@ -88,7 +88,7 @@ ACTS: Final = {
             "Unblock",
             "BLOCKED",
             "Unblock",
-            "Workers may take them on again. Find out first why their workers died.",
+            "Workers may claim them again. Find out first why their workers died.",
             "Unblock them",
             "Unblocked",
             only_blocked=True,
@@ -178,7 +178,7 @@ def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
         if run is None or run.act != act.name:
             # Forgotten, since the dashboard was restarted, or it belongs to another process.
             filters = Filters.of(QueryParams(parse_qsl(form.get("filters", ""))))
-            words = "This page was too old: the executions were looked up again. Confirm it anew."
+            words = "This page was too old: the executions were looked up again. Confirm once more."
             return await confirmation(request, act, filters, wrong=words, status=409)
         try:
             work = _work(file, run, form, who(request))
@@ -315,7 +315,7 @@ def _progress(run: Run) -> dict[str, Any]:
     elif left:
         headline = "Stopped"
     else:
-        headline = "Done" if outcome.is_whole else "Done, but for those that refused"
+        headline = "Done" if outcome.is_whole else "Done, except those that refused"
     return {
         "act": act,
         "run": run,

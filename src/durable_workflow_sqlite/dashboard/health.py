@@ -14,7 +14,7 @@ _LOOKS: Final = {Kind.ERROR: "FAILED", Kind.WARNING: "DOUBT", Kind.INFO: "INFO"}
 _WORDS: Final = {
     "not-undone": ("not undone", "The compensation failed for good"),
     "trouble": ("in trouble", "Their worker left them as they are"),
-    "blocked": ("blocked", "No worker takes them on until somebody unblocks them"),
+    "blocked": ("blocked", "No worker claims them until somebody unblocks them"),
     "undoing": ("not undone yet", "The compensation failed, and is tried again"),
     "cut-off": ("cut off", "Cancelled in a step that may have taken effect"),
     "in-doubt": ("in doubt", "Cut off in a step, with no living worker"),

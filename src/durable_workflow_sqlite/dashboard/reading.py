@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _READERS: Final = 4
 _SHARE: Final = 20
-"""What is kept takes a twentieth of the time at most, however fast the file changes."""
+"""Keeping it takes a twentieth of the time at most, however fast the file changes."""
 
 LOOK_AGAIN_S: Final = 5
 """How old an answer may get that nothing seems to change: time passes, and workers die."""
@@ -38,7 +38,7 @@ class _Kept(NamedTuple):
 
 
 class Reader:
-    """The file. Every page opens it anew: so it may come later, be moved away and be put back."""
+    """The file. Every page opens it again: so it may come later, be moved away and be put back."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -79,7 +79,7 @@ class Reader:
             return answer
 
     def forget(self) -> None:
-        """Answer anew: something was done from a page, and whoever did it looks at once.
+        """Answer again: a person has done something on a page, and looks at it at once.
 
         What is being asked for may be from before, so it is not kept either.
         """
@@ -103,7 +103,7 @@ class Reader:
         )
 
     async def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         await asyncio.get_running_loop().run_in_executor(self._watcher, self._watch.close)
         self._watcher.shutdown()
         self._readers.shutdown()

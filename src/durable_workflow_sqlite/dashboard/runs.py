@@ -22,7 +22,7 @@ KEPT: Final = 30
 """So many plans and runs are remembered; the oldest are forgotten, but none that still runs."""
 
 Work = Callable[[Ids, Outcome, Advance, Callable[[], bool]], Coroutine[Any, Any, StoreError | None]]
-"""Does it to all ids; gives the trouble that ended it before, or None."""
+"""Does it to all ids; gives the error that ended it before, or None."""
 
 
 class Run:

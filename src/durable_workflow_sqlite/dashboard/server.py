@@ -27,7 +27,7 @@ def run(
     if token is None and not is_loopback(host):
         raise ValueError(
             f"without a token, the dashboard is served on a loopback address only, not on {host}:"
-            " whoever reached it could cancel executions; give a token, or use 127.0.0.1"
+            " anyone who reaches it could cancel executions; give a token, or use 127.0.0.1"
         )
     if allowed_hosts is None and token is None:
         allowed_hosts = [*LOOPBACK, host]

@@ -57,7 +57,7 @@ def standing(
     if blocked_reason is not None:
         return Standing(
             "BLOCKED",
-            "Blocked: no worker takes it on",
+            "Blocked: no worker claims it",
             lines=[blocked_reason, "It stays so until it is retried."],
             error=error,
             is_trouble=True,
@@ -130,7 +130,7 @@ def _open(row: Row) -> Standing:
             f"In doubt: {step} was cut off",
             lines=[
                 "It had begun and no living worker runs it: it may have taken effect, or not."
-                " When a worker takes the execution on, it runs again, under the same"
+                " When a worker claims the execution, it runs again, under the same"
                 " idempotency key."
             ],
             is_trouble=True,

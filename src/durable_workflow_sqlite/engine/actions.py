@@ -38,7 +38,7 @@ async def call_function(
 ) -> Any:
     """What a function gives; `step` is told how it can be interrupted meanwhile.
 
-    thread: for a sync function. Whoever cancels the caller cancels an async function. A thread
+    thread: for a sync function. If the caller is cancelled, so is an async function. A thread
         cannot be interrupted: what runs in it is left behind.
     """
     if thread is None:

@@ -1,7 +1,7 @@
 """A workflow function at work: what it has asked for, and what it has heard of.
 
 It runs here and nowhere else: live, in a replay, and where a test checks one. It knows the records
-of before and no store. Whoever drives it takes what it asks for, and tells it one event at a time.
+of before and no store. Its driver takes what it asks for, and tells it one event at a time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Body:
 
     asked: of each of its branches, how many steps, sleeps and waits it has called there.
     new: what it has asked for since this was last emptied, in order.
-    given_up: what it no longer waits for, likewise.
+    given_up: what it no longer waits for since then, in order.
     undoable: the steps with a compensation that it has asked for.
     heard: the number of the last event that it has heard of.
     """

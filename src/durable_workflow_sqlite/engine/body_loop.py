@@ -1,8 +1,8 @@
 """The event loop that a workflow function runs on: a queue of what is ready, timers, nothing else.
 
-It knows no clock. Its time is the time of the last event that the workflow function heard of, and
-it runs only when it is told to, until nothing is ready. So what runs on it takes the same way each
-time. What depends on the machine (sockets, threads, subprocesses, signals) is refused at the call.
+It knows no clock. Its time is the time of the last event that the workflow function heard of. It
+runs only when it is told to, until nothing is ready. So code on it does the same each time. It
+refuses calls that depend on the machine: sockets, threads, subprocesses, signals.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from durable_workflow_sqlite.engine import audit, serialization, starting
-from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.errors import ExecutionConflictError
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.records import (
@@ -22,7 +22,7 @@ RERUN = "rerun"
 
 
 async def enqueue_named(
-    opened: Opened,
+    access: Access,
     workflow_type: str,
     args: Sequence[object],
     version: int | None,
@@ -37,27 +37,27 @@ async def enqueue_named(
     if isinstance(args, str | bytes) or not isinstance(args, Sequence):
         raise TypeError(f"args must be a list of the arguments, not {args!r}")
     text = serialization.to_json(list(args), f"the input of workflow {workflow_type!r}")
-    definition = await _known(opened, workflow_type, version)
-    if (code := opened.registry.find(workflow_type, definition.version)) is not None:
+    definition = await _known(access, workflow_type, version)
+    if (code := access.registry.find(workflow_type, definition.version)) is not None:
         code.check_arguments(args)
         code.decode_input(text)  # raises for what it does not take
     record = starting.queued_record(definition, text, execution_id, timing)
-    await starting.enqueue(opened, definition, record, tags)
+    await starting.enqueue(access, definition, record, tags)
     return record.workflow_execution_id
 
 
-async def _known(opened: Opened, workflow_type: str, version: int | None) -> Workflow:
+async def _known(access: Access, workflow_type: str, version: int | None) -> Workflow:
     """The definition of that name, or its newest version. Raises ValueError for an unknown one."""
-    stored = await opened.store.load_workflows()
+    stored = await access.store.load_workflows()
     versions = {one.version: one for one in stored if one.workflow_type == workflow_type}
-    for name, number in opened.registry.names_and_versions:
+    for name, number in access.registry.names_and_versions:
         if name == workflow_type and number not in versions:
-            code = opened.registry.find(name, number)
+            code = access.registry.find(name, number)
             assert code is not None
             versions[number] = code.record
     if not versions:
         names = {one.workflow_type for one in stored}
-        names |= {name for name, _ in opened.registry.names_and_versions}
+        names |= {name for name, _ in access.registry.names_and_versions}
         hint = nearest(workflow_type, names) or (
             "" if names else "; the file knows none: a worker or program must have run one first"
         )
@@ -72,36 +72,36 @@ async def _known(opened: Opened, workflow_type: str, version: int | None) -> Wor
 
 
 async def rerun(
-    opened: Opened, execution_id: str, new_id: str | None, by: str | None, *, once: bool
+    access: Access, execution_id: str, new_id: str | None, by: str | None, *, once: bool
 ) -> str:
     """See `DurableEngine.rerun`; the id."""
     new_id = str(uuid.uuid4()) if new_id is None else new_id
     check_identifier("new_id", new_id)
-    found = await opened.load(execution_id)
-    definition = await opened.store.load_workflow(found.workflow_id)
+    found = await access.load(execution_id)
+    definition = await access.store.load_workflow(found.workflow_id)
     if definition is None:
         raise ExecutionConflictError(
             f"execution {execution_id!r} is of workflow {found.workflow_id!r}, whose row is gone",
             workflow_execution_id=execution_id,
         )
     if once:
-        for one in await _log_of(opened, execution_id):
+        for one in await _log_of(access, execution_id):
             if one.act == RERUN and "as" in audit.details_of(one):
                 raise ExecutionConflictError(
                     f"execution {execution_id!r} was started once more already, by {one.actor}"
                     f" ({one.details}); nothing was started. To start it again, name its id",
                     workflow_execution_id=execution_id,
                 )
-    tags = await opened.store.load_tags(execution_id)
-    now = opened.clock.now()
+    tags = await access.store.load_tags(execution_id)
+    now = access.clock.now()
     record = _once_more(found, definition, new_id, now)
     entries = (
         audit.entry(execution_id, RERUN, by, now, {"as": new_id}),
         audit.entry(new_id, RERUN, by, now, {"of": execution_id}),
     )
-    if await opened.store.enqueue_execution(definition, record, tags, *entries):
-        opened.intake.look()
-    elif not any(_is_rerun_of(one, execution_id) for one in await _log_of(opened, new_id)):
+    if await access.store.enqueue_execution(definition, record, tags, *entries):
+        access.look()
+    elif not any(_is_rerun_of(one, execution_id) for one in await _log_of(access, new_id)):
         raise ExecutionConflictError(
             f"the id {new_id!r} is taken, and not by a rerun of execution {execution_id!r};"
             " nothing was started. Give another new_id",
@@ -110,8 +110,8 @@ async def rerun(
     return new_id
 
 
-async def _log_of(opened: Opened, execution_id: str) -> list[AuditEntry]:
-    return await opened.store.load_audit_log(execution_id)
+async def _log_of(access: Access, execution_id: str) -> list[AuditEntry]:
+    return await access.store.load_audit_log(execution_id)
 
 
 def _is_rerun_of(entry: AuditEntry, execution_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is known of a function of the user, remembered while the function lives and no longer.
+"""Facts about a function of the user, kept for as long as the function exists.
 
 A step is often a lambda or a bound method: to hold on to it is to hold on to all that it holds.
 """

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from durable_workflow_sqlite.engine import audit
+from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.mending import (
@@ -17,7 +18,6 @@ from durable_workflow_sqlite.engine.mending import (
     mend,
     missing_events,
 )
-from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
 from durable_workflow_sqlite.engine.steps import cut_off
 from durable_workflow_sqlite.engine.wait_records import given_up
@@ -38,16 +38,16 @@ from durable_workflow_sqlite.records import (
 )
 
 _ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
-"""Trouble of which a row that was deleted may be the cause."""
+"""Errors that a deleted row may cause."""
 
 
-async def cancel(opened: Opened, execution_id: str, by: str | None) -> Cancellation:
+async def cancel(access: Access, execution_id: str, by: str | None) -> Cancellation:
     """See `DurableEngine.cancel`."""
-    found = await opened.load(execution_id)
+    found = await access.load(execution_id)
     if _is_over(found):
         return Cancellation.REFUSED
-    done = await _without_a_worker(opened, found, by)
-    return await _ask(opened, execution_id, by) if done is None else done
+    done = await _without_a_worker(access, found, by)
+    return await _ask(access, execution_id, by) if done is None else done
 
 
 def _is_over(record: WorkflowExecution) -> bool:
@@ -62,11 +62,11 @@ class _NeedsAWorker(Exception):  # noqa: N818 - no error: nobody sees it but thi
 
 
 async def _without_a_worker(
-    opened: Opened, found: WorkflowExecution, by: str | None
+    access: Access, found: WorkflowExecution, by: str | None
 ) -> Cancellation | None:
-    """Cancel what no worker needs to take on first; None if one must be asked."""
+    """Cancel what no worker needs to claim first; None if one must be asked."""
     execution_id = found.workflow_execution_id
-    if execution_id in opened.executions or not (found.current_step == 0 or _is_stopped(found)):
+    if execution_id in access.executions or not (found.current_step == 0 or _is_stopped(found)):
         return None
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
@@ -76,19 +76,19 @@ async def _without_a_worker(
         is_ended = _has_left_nothing(seen, history)
         if not is_ended and seen.execution.blocked_reason is None:
             raise _NeedsAWorker
-        requests = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
+        requests = await access.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
         if is_ended:
             return _at_once(seen, history, requests, by, now)
         return _unblocked(seen.execution, requests, by, now)
 
     try:
-        before, after = await mend(opened, execution_id, plan)
+        before, after = await mend(access, execution_id, plan)
     except (_NeedsAWorker, ExecutionConflictError, StoreCorruptError):
         return None
     if after.status is ExecutionStatus.CANCELLED:
-        opened.ended_at_once(after, before.status)
+        access.ended_at_once(after, before.status)
         return Cancellation.ENDED
-    await opened.intake.resume(after)
+    await access.resume(after)
     return Cancellation.ASKED
 
 
@@ -152,7 +152,7 @@ def _answered(requests: list[WorkflowSignal]) -> list[WorkflowSignal]:
 def _unblocked(
     record: WorkflowExecution, requests: list[WorkflowSignal], by: str | None, now: datetime
 ) -> Change:
-    """It may be taken on again, to be undone."""
+    """It may be claimed again, to be undone."""
     execution_id = record.workflow_execution_id
     details: dict[str, object] = {"unblocked": record.blocked_reason}
     entry = audit.entry(execution_id, "cancel", by, now, details)
@@ -169,29 +169,22 @@ def _request(execution_id: str, now: datetime) -> WorkflowSignal:
     )
 
 
-async def _ask(opened: Opened, execution_id: str, by: str | None) -> Cancellation:
-    if await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+async def _ask(access: Access, execution_id: str, by: str | None) -> Cancellation:
+    now = access.clock.now()
+    entry = audit.entry(execution_id, "cancel", by, now)
+    request = await access.store.request_cancel(execution_id, entry, now=now)
+    if request is None:
         return Cancellation.REFUSED
-    now = opened.clock.now()
-    try:
-        request = await opened.store.send_signal(
-            _request(execution_id, now), audit.entry(execution_id, "cancel", by, now)
-        )
-    except ExecutionConflictError:
-        return Cancellation.REFUSED
-    pending = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
-    if pending and pending[0] != request:
-        return Cancellation.REFUSED  # of requests made at once, the first is the one that cancels
-    await opened.heed(execution_id)
-    execution = opened.executions.get(execution_id)
+    access.dispatch(request)
+    execution = access.executions.get(execution_id)
     if execution is not None and not execution.is_interrupted:
         # It was about to end by itself.
         await execution.its_outcome()
         execution = None
     if execution is None:
-        found = await opened.load(execution_id)
+        found = await access.load(execution_id)
         if found.status.is_terminal:
             is_cancelled = found.status is ExecutionStatus.CANCELLED
             return Cancellation.ENDED if is_cancelled else Cancellation.REFUSED
-        await opened.intake.resume(found)
+        await access.resume(found)
     return Cancellation.ASKED

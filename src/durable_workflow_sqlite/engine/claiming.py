@@ -37,22 +37,22 @@ class Claims:
         self._suspect_at = suspect_at
         self._look = look
         self._slots = Slots(max_concurrent, look)
-        """What was taken on and runs code takes up room."""
+        """What was claimed and runs code takes up room."""
         self._held: dict[str, WorkflowClaim] = {}
         """What is claimed and not launched yet."""
         self._claiming: set[asyncio.Task[list[WorkflowClaim]]] = set()
         self._foreground: dict[str, datetime | None] = {}
-        """FOREGROUND_ONLY ones that are this engine's to take on: when they are due."""
+        """FOREGROUND_ONLY ones that are this engine's to claim: when they are due."""
 
     # Before the claim
 
     @property
     def room(self) -> int:
-        """How many more may be taken on."""
+        """How many more may be claimed."""
         return self._slots.room
 
     def is_for_this_engine(self, execution_id: str, due_at: datetime | None) -> None:
-        """A FOREGROUND_ONLY execution is not in the queue: this engine takes it on when due."""
+        """A FOREGROUND_ONLY execution is not in the queue: this engine claims it when due."""
         self._foreground[execution_id] = due_at
 
     def signalled(self, execution_id: str) -> bool:
@@ -79,7 +79,7 @@ class Claims:
         return self._slots.has_suspect and record.recovery_count >= self._suspect_at
 
     def holds(self, execution_id: str) -> bool:
-        """Whether it is claimed, and not launched yet or just being given back."""
+        """Whether it is claimed, and not launched yet or just being released."""
         return execution_id in self._held
 
     # To claim
@@ -140,7 +140,7 @@ class Claims:
     async def _taken(
         self, claim: Callable[[], Coroutine[Any, Any, list[WorkflowClaim]]]
     ) -> list[WorkflowClaim]:
-        """What was claimed, known to this worker even where the caller is cancelled meanwhile."""
+        """The new claims; this worker knows them even if the caller is cancelled meanwhile."""
 
         async def claim_and_hold() -> list[WorkflowClaim]:
             # Within the task: a callback of it may come after whoever waits has gone on.
@@ -168,7 +168,7 @@ class Claims:
         execution.slots = self._slots
 
     def is_let_go(self, claim: WorkflowClaim) -> None:
-        """The claim has been given back."""
+        """The claim has been released."""
         self._held.pop(claim.workflow_execution_id, None)
         self._look()
 
@@ -182,5 +182,5 @@ class Claims:
             await asyncio.wait(self._claiming)
 
     def not_launched(self) -> list[WorkflowClaim]:
-        """The claims of what is not in memory, to be given back."""
+        """The claims of what is not in memory, to be released."""
         return list(self._held.values())

@@ -38,7 +38,7 @@ class SystemClock(Clock):
 
 
 class Scheduler:
-    """Wakes whoever waits for a time. One sleep, until the next deadline, serves all."""
+    """Wakes what waits for a time. One sleep, until the next deadline, serves all."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -58,7 +58,7 @@ class Scheduler:
         return future
 
     def _forget_those_that_have_gone(self) -> None:
-        """Whoever no longer waits would be held until its deadline, which may be years away."""
+        """A waiter that was cancelled would be held until its deadline, maybe for years."""
         self._waiting = [one for one in self._waiting if not one[2].done()]
         heapq.heapify(self._waiting)
         self._sweep_at = max(SWEPT_AT_LEAST, 2 * len(self._waiting))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit, payloads, serialization
+from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
 from durable_workflow_sqlite.engine.mending import (
     Change,
@@ -13,7 +14,6 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.places import StepName, check_step
 from durable_workflow_sqlite.engine.reopening import reopened
 from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
@@ -26,7 +26,7 @@ from durable_workflow_sqlite.records import (
 )
 
 
-async def send_signal(opened: Opened, execution_id: str, name: str, payload: object) -> None:
+async def send_signal(access: Access, execution_id: str, name: str, payload: object) -> None:
     """See `DurableEngine.send_signal`."""
     check_identifier("a signal's name", name)
     if name.startswith("$"):
@@ -35,31 +35,30 @@ async def send_signal(opened: Opened, execution_id: str, name: str, payload: obj
             " execution, call cancel()"
         )
     text = serialization.to_json(payload, f"the payload of signal {name!r}")
-    await _refuse_misfit(opened, execution_id, name, text)
+    await _refuse_misfit(access, execution_id, name, text)
     signal = WorkflowSignal(
         workflow_execution_id=execution_id,
         signal_name=name,
         payload=text,
-        created_at=opened.clock.now(),
+        created_at=access.clock.now(),
     )
-    await opened.store.send_signal(signal)
-    await opened.heed(execution_id)
+    access.dispatch(await access.store.send_signal(signal))
 
 
-async def _refuse_misfit(opened: Opened, execution_id: str, name: str, payload: str) -> None:
+async def _refuse_misfit(access: Access, execution_id: str, name: str, payload: str) -> None:
     """Raise SerializationError for a payload that what waits for it cannot read."""
 
     async def misfit() -> str | None:
-        execution = opened.executions.get(execution_id)
+        execution = access.executions.get(execution_id)
         if execution is not None:
             return execution.misfit(name, payload)
-        waits = await opened.store.load_open_waits(execution_id, name)
+        waits = await access.store.load_open_waits(execution_id, name)
         return payloads.misfit(waits, payload)
 
     # What was sent before comes first, so it is perhaps for another wait than is open now.
     if (
         await misfit() is not None
-        and not await opened.store.load_pending_signals(execution_id, name)
+        and not await access.store.load_pending_signals(execution_id, name)
         and (reason := await misfit()) is not None
     ):
         raise SerializationError(
@@ -69,31 +68,31 @@ async def _refuse_misfit(opened: Opened, execution_id: str, name: str, payload: 
         )
 
 
-async def unblock(opened: Opened, execution_id: str, by: str | None, act: str = "unblock") -> bool:
+async def unblock(access: Access, execution_id: str, by: str | None, act: str = "unblock") -> bool:
     """See `DurableEngine.unblock`."""
-    found = await opened.load(execution_id)
-    now = opened.clock.now()
+    found = await access.load(execution_id)
+    now = access.clock.now()
     details: dict[str, object] = {"blocked": found.blocked_reason}
     entry = audit.entry(execution_id, act, by, now, details)
-    if not await opened.store.unblock_execution(execution_id, entry, now=now):
+    if not await access.store.unblock_execution(execution_id, entry, now=now):
         return False
-    await opened.intake.resume(await opened.load(execution_id))
+    await access.resume(await access.load(execution_id))
     return True
 
 
-async def retry(opened: Opened, execution_id: str, by: str | None) -> None:
+async def retry(access: Access, execution_id: str, by: str | None) -> None:
     """See `DurableEngine.retry`."""
-    if await unblock(opened, execution_id, by, "retry"):
+    if await unblock(access, execution_id, by, "retry"):
         return
-    found = await opened.load(execution_id)
-    now = opened.clock.now()
-    records = reopened(found, await opened.store.load_checkpoints(execution_id), now)
+    found = await access.load(execution_id)
+    now = access.clock.now()
+    records = reopened(found, await access.store.load_checkpoints(execution_id), now)
     entry = audit.entry(execution_id, "retry", by, now, _what_ended(found))
-    await opened.store.reopen_execution(execution_id, *records, entry, now=now)
-    await opened.intake.resume(await opened.load(execution_id))
+    await access.store.reopen_execution(execution_id, *records, entry, now=now)
+    await access.resume(await access.load(execution_id))
 
 
-async def retry_from(opened: Opened, execution_id: str, step: StepName, by: str | None) -> None:
+async def retry_from(access: Access, execution_id: str, step: StepName, by: str | None) -> None:
     """See `DurableEngine.retry`, from a step that is named."""
     check_step(step)
 
@@ -102,7 +101,7 @@ async def retry_from(opened: Opened, execution_id: str, step: StepName, by: str 
         is_stopped = record.blocked_reason is not None or record.trouble is not None
         if why := can_run_again(record.status, is_stopped=is_stopped):
             raise refused(execution_id, why)
-        signals = await opened.store.load_signals(execution_id)
+        signals = await access.store.load_signals(execution_id)
         forgotten = forget_from(seen, signals, step, now)
         details = {**forgotten.details, **_what_ended(record)}
         if record.blocked_reason is not None:
@@ -127,23 +126,23 @@ async def retry_from(opened: Opened, execution_id: str, step: StepName, by: str 
             forgotten.attempts,
         )
 
-    _, after = await mend(opened, execution_id, plan)
-    await opened.intake.resume(after)
+    _, after = await mend(access, execution_id, plan)
+    await access.resume(after)
 
 
 def _what_ended(record: WorkflowExecution) -> dict[str, object]:
     return {"error": record.error_type, "message": record.error_message}
 
 
-async def acknowledge(opened: Opened, execution_id: str, by: str | None) -> int:
+async def acknowledge(access: Access, execution_id: str, by: str | None) -> int:
     """See `DurableEngine.acknowledge`."""
-    found = await opened.load(execution_id)
+    found = await access.load(execution_id)
     if not found.status.is_terminal:
         raise ExecutionConflictError(
             f"execution {execution_id!r} is {found.status}: acknowledge what is left of it when"
             " it is over",
             workflow_execution_id=execution_id,
         )
-    now = opened.clock.now()
+    now = access.clock.now()
     entry = audit.entry(execution_id, "acknowledge", by, now)
-    return await opened.store.acknowledge(execution_id, entry, now=now)
+    return await access.store.acknowledge(execution_id, entry, now=now)

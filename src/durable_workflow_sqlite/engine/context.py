@@ -8,7 +8,16 @@ from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, get_args, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    get_args,
+    overload,
+)
 
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body import Body
@@ -18,6 +27,9 @@ from durable_workflow_sqlite.engine.operations import OnCancel, Operation, StepC
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepKind, check_identifier, check_text, check_time
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -161,9 +173,9 @@ class WorkflowContext:
 
         Raises the action's own error when its attempts are used up: StepTimeoutError after a
         timeout, StepFailedError on a replay that cannot find the error's class. Raises
-        SerializationError for a result that would not come back as it is (at the call, for such a
-        type), NonDeterminismError if another step is recorded here. Bad arguments raise TypeError
-        or ValueError at the call.
+        SerializationError for a result that would not come back as it is; for such a type, at the
+        call. Raises NonDeterminismError if another step is recorded here. Bad arguments raise
+        TypeError or ValueError at the call.
         """
         check_identifier("a step's name", name)
         if not callable(action):
@@ -245,7 +257,7 @@ class WorkflowContext:
 
     @overload
     def wait_signal(
-        self, name: str, timeout: timedelta | None = None, *, type: type[T]
+        self, name: str, timeout: timedelta | None = None, *, type: TypeForm[T]
     ) -> Coroutine[Any, Any, T]: ...
 
     def wait_signal(

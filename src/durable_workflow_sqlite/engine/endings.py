@@ -45,14 +45,14 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
 class LeftAsItIs(Exception):  # noqa: N818 - it carries the error
-    """The execution did not end: what keeps it from that is its `trouble`."""
+    """The execution did not end; `trouble` is the reason."""
 
     def __init__(self, trouble: BaseException) -> None:
         self.trouble = trouble
 
 
 class Ending:
-    """The end of one execution, of which the workflow function has returned, raised or been told.
+    """The end of one execution, after its workflow function returned, raised, or was told to end.
 
     left_behind: the steps that it had asked for and that nobody waits for any more.
     unwound: those whose functions run, and that it gave up on the way to its end, as a TaskGroup
@@ -76,7 +76,7 @@ class Ending:
         self._marks = marks
 
     async def to_the_end(self) -> Outcome:
-        """Bring it there. Raises LeftAsItIs for what is to be resumed."""
+        """End the execution. Raises LeftAsItIs if it is to be resumed instead."""
         run = self._run
         if run.interruption is not None:
             return await self._undo(run.interruption)
@@ -109,9 +109,9 @@ class Ending:
         return await self._undo(error)
 
     async def _leave(self, trouble: BaseException) -> NoReturn:
-        """The code is wrong, and nobody failed: what runs beside it is recorded, and nothing more.
+        """The code has a mistake: the steps that run are recorded, and nothing is undone.
 
-        With mended code the execution continues, and that is not to run again.
+        With corrected code the execution continues, and that is not to run again.
         """
         run, environment = self._run, self._run.environment
         run.stop_after_steps(trouble)
@@ -140,7 +140,7 @@ class Ending:
         trouble = WorkflowCodeError(
             f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}"
             f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution"
-            " was left as it is, nothing was undone, and with mended code it continues"
+            " was left as it is, nothing was undone, and with corrected code it continues"
             + ("" if _is_of_this_library(mistake) or not _is_failure(mistake) else otherwise),
             workflow_execution_id=execution_id,
             error_type=failures.error_type(mistake),
@@ -174,7 +174,7 @@ class Ending:
                 )
 
     def _check_all_was_awaited(self) -> None:
-        """Raise if the body ended well, and yet called what it never awaited: that never ran."""
+        """Raise if the body returned, and had called a step that it never awaited."""
         if calls := self._body.calls.take_unawaited():
             names = ", ".join(call.describe() for call in calls)
             branch, index = calls[0].place
@@ -208,7 +208,7 @@ class Ending:
             raise LeftAsItIs(run.trouble)
 
     async def _let_come_to_an_end(self) -> None:
-        """What is under way gets no other attempt, and goes on to its end for a while."""
+        """Running steps get no other attempt, and have some time to end."""
         run = self._run
         run.is_finishing = True
         for step in self._left_behind:
@@ -293,7 +293,7 @@ class Ending:
         )
 
     async def _requests_to_cancel(self) -> list[WorkflowSignal]:
-        """What asked for it to be cancelled, to be marked as answered by how it ends."""
+        """The requests to cancel it, which its last record marks as answered."""
         run = self._run
         pending = await run.environment.store.load_pending_signals(run.id, CANCEL_SIGNAL)
         return [msgspec.structs.replace(one, status=SignalStatus.DELIVERED) for one in pending]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from asyncio import events
 from collections.abc import Iterable, Mapping
 from contextvars import Context
@@ -11,8 +10,9 @@ from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite.engine import starting
-from durable_workflow_sqlite.engine.acts import Acts
-from durable_workflow_sqlite.engine.clock import Clock, SystemClock
+from durable_workflow_sqlite.engine.access import refuse_in_a_workflow_function
+from durable_workflow_sqlite.engine.client import Client
+from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec, ErrorFunctions
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import (
@@ -27,14 +27,12 @@ from durable_workflow_sqlite.engine.opened import (
     Opened,
     Settings,
     disposed_of,
-    refuse_in_a_workflow_function,
 )
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.workflow import (
     AnyWorkflow,
-    WorkflowDefinition,
+    Startable,
     WorkflowRegistry,
-    check_workflow,
 )
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
@@ -49,29 +47,28 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class DurableEngine(Acts):
+class DurableEngine(Client):
     """Runs workflows over a store; entering it recovers what was interrupted.
 
-    store: any `CheckpointStore`. The engine uses it and does not close it.
-    workflows: the workflows that this engine can run and recover; `run` and `start` add theirs. An
-        engine without workflows can signal, cancel, observe and await executions of other engines.
+    store: any `CheckpointStore`. The engine does not close it.
+    workflows: the workflows that this engine can run and recover; `run` and `start` add theirs.
     observers: hooks for metrics and tracing.
     error_formatter: makes the text that is stored of an error; for example, to redact it.
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
         `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
-    max_concurrent: how many executions are taken on at once, from the queue or from workers that
-        died. Executions that only wait, for a time, a signal, a thread or the next attempt of a
-        step, and those that `run` and `start` begin here, do not count. Also how many sync actions
-        run at once, and how many sync compensations beside them.
-    max_recoveries: if the worker of an execution died more often than this in a row, with no
-        progress in between, the execution is blocked until `unblock` is called.
+    max_concurrent: how many executions are claimed at once, from the queue or from workers that
+        died. Two kinds do not count: those that only wait (for a time, a signal, a thread or the
+        next attempt of a step), and those that `run` and `start` begin here. Also how many sync
+        actions run at once, and how many sync compensations beside them.
+    max_recoveries: an execution is blocked if its workers died more often than this in a row, with
+        no progress in between. `unblock` lets workers claim it again.
     cancel_grace: how long running async actions may continue when their execution fails, is
         cancelled or expires, or when the code has a mistake; then they are cancelled. The engine
         always waits for sync actions.
     context: the context variables that workflow functions see; by default each sees those of the
         place where it was defined. It never sees those of the code that starts or signals it.
     park_after: how long an execution that only waits stays in memory. After that, it is only in
-        the file, until its time or signal comes. None: it stays in memory for ever.
+        the file, until its time or signal comes. None: it stays in memory forever.
     max_resident: how many executions may be in memory. Above that, the executions that have only
         waited for the longest time leave memory at once.
     clock: where the time comes from.
@@ -95,11 +92,7 @@ class DurableEngine(Acts):
         max_resident: int = 10_000,
         clock: Clock | None = None,
     ) -> None:
-        if not inspect.iscoroutinefunction(getattr(store, "save", None)):
-            raise TypeError(
-                "store must be a CheckpointStore, whose methods are async, as"
-                f" SqliteCheckpointStore.file(path) is; not {store!r}"
-            )
+        super().__init__(store, clock=clock)
         check_integer("max_concurrent", max_concurrent, minimum=1)
         check_integer("max_recoveries", max_recoveries, minimum=0)
         registry = WorkflowRegistry(workflows)
@@ -130,7 +123,7 @@ class DurableEngine(Acts):
             context=context,
             park_after=park_after,
             max_resident=max_resident,
-            clock=clock or SystemClock(),
+            clock=self._clock,
         )
         self._opened: Opened | None = None
         self._is_disposed = False
@@ -186,7 +179,7 @@ class DurableEngine(Acts):
 
     async def run(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
@@ -201,7 +194,7 @@ class DurableEngine(Acts):
 
     async def start(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
@@ -217,58 +210,27 @@ class DurableEngine(Acts):
         tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
             An execution that has this id already keeps its old tags.
 
-        Raises ExecutionConflictError if the id belongs to another workflow or input,
-        SerializationError for input that would not come back as it is, or such a type of the
-        result, TypeError for arguments that the workflow does not take. Nothing is written then.
+        Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
+        SerializationError for input, or a type of result, that would not come back as it is.
+        Raises TypeError for arguments that the workflow does not take. Nothing is written then.
         """
         check_member("guarantee", guarantee, WorkflowGuarantee)
         tags = check_tags(tags)
         opened = self._working()
         now = opened.clock.now()
-        self._settings.registry.add(workflow)
+        definition = self._settings.registry.add(workflow)
         ttl_expires_at = None if ttl is None else starting.after("ttl", ttl, now)
         record = starting.running_record(
-            workflow, args, execution_id, now, ttl_expires_at, guarantee
+            definition, args, execution_id, now, ttl_expires_at, guarantee
         )
         handle: ExecutionHandle[R] = ExecutionHandle(
-            self, record.workflow_execution_id, workflow.result_type
+            self, record.workflow_execution_id, definition.result_type
         )
-        await starting.start(opened, workflow, record, tags)
-        return handle
-
-    async def enqueue(
-        self,
-        workflow: WorkflowDefinition[*Ts, R],
-        *args: *Ts,
-        execution_id: str | None = None,
-        delay: timedelta | None = None,
-        priority: int = 0,
-        ttl: timedelta | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> ExecutionHandle[R]:
-        """Store an execution for whichever worker has the workflow registered: this one or another.
-
-        execution_id, ttl, tags: as for `start`; an enqueue can be repeated, too.
-        delay: no worker takes the execution on before this time has passed.
-        priority: executions with a higher number are taken on first; then older executions.
-
-        Raises what `start` raises; nothing is written then.
-        """
-        opened = self._working()
-        timing = starting.timing(opened.clock.now(), delay=delay, priority=priority, ttl=ttl)
-        tags = check_tags(tags)
-        check_workflow(workflow)
-        record = starting.queued_record(
-            workflow.record, workflow.encode_input(args), execution_id, timing
-        )
-        handle: ExecutionHandle[R] = ExecutionHandle(
-            self, record.workflow_execution_id, workflow.result_type
-        )
-        await starting.enqueue(opened, workflow.record, record, tags)
+        await starting.start(opened, definition, record, tags)
         return handle
 
     async def recover(self) -> RecoveryResult:
-        """Take on every unfinished execution that can be run here and that nobody works on."""
+        """Claim every unfinished execution that can be run here and that nobody works on."""
         return await self._working().intake.recover()
 
     @property

@@ -24,7 +24,7 @@ def name_of(named: Any) -> str:
 
 
 def name_of_main() -> str | None:
-    """What the module `__main__` would be imported as; None if it is no file, as in a shell."""
+    """What the module `__main__` would be imported as; None if it is not a file, as in a shell."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None:

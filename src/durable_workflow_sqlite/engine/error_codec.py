@@ -68,7 +68,7 @@ class ErrorCodec:
         kind = type(error)
         try:
             found = names.error_class(name_of(kind))
-            # One that was defined anew, as in a shell, has taken the place of its former self.
+            # One that was defined again, as in a shell, has taken the place of its former self.
             if found is kind or name_of(found) == name_of(kind):
                 record["kept"] = "text"
         except ErrorClassNotFoundError:

@@ -1,4 +1,4 @@
-"""One execution in the hands of this worker: its body is driven from event to event, to its end.
+"""One execution that this worker has claimed: its body is driven from event to event, to its end.
 
 The body (the workflow function) asks; steps and waits bring outcomes; each outcome is recorded as
 an event and told to the body, one at a time, in the order of the records. That goes on until
@@ -83,7 +83,7 @@ class Execution(Driver):
         return True
 
     def stop(self, trouble: BaseException) -> None:
-        """Leave it as it is, to be resumed by whoever can."""
+        """Leave it as it is, to be resumed by a worker that can."""
         if self.trouble is not None or self.outcome.done():
             return
         self.trouble = trouble
@@ -105,7 +105,7 @@ class Execution(Driver):
     def stop_after_steps(self, trouble: BaseException) -> None:
         """`stop`, once the functions that run have ended; no other begins.
 
-        What waits for its next attempt, or for a thread, does so in the next life.
+        A step that waits for its next attempt, or for a thread, waits again after the replay.
         """
         self.stops_after_steps = trouble
         self._is_going = False
@@ -119,7 +119,7 @@ class Execution(Driver):
         self._ring()
 
     def misfit(self, name: str, payload: str) -> str | None:
-        """Why the waits for a signal that are open here take no such payload; None if one may."""
+        """Why no open wait for this signal takes the payload; None if one may take it."""
         return self._waits.misfit(name, payload)
 
     async def its_outcome(self) -> Outcome:
@@ -134,7 +134,7 @@ class Execution(Driver):
         return await waiter
 
     def tell_whoever_waits(self, error: StoreError) -> None:
-        """Whoever waits for the outcome must not wait in the dark; who asks again waits again."""
+        """A caller that waits for the outcome gets an error; it may ask again, and wait."""
         waiting, self._awaiting_outcome = self._awaiting_outcome, None
         for waiter in waiting or ():
             if not waiter.done():

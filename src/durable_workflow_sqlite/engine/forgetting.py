@@ -1,4 +1,4 @@
-"""What is forgotten of an execution that is to run again from a step, as if it had never been.
+"""The records to delete before an execution runs again from a step.
 
 The outcome of that step has a number. All that the workflow function heard from then on is
 forgotten, and so is every step that was not over by then. A wait that was open by then is open
@@ -65,7 +65,7 @@ class _Cut(msgspec.Struct, frozen=True):
         return is_over and last.completed_at is not None and last.completed_at < self.at
 
     def is_within(self, last: StepCheckpoint, place: Place) -> bool:
-        """Whether it is a wait that was open then; one that timed out since waits anew."""
+        """Whether it is a wait that was open then; one that timed out since waits again."""
         has_timed_out = last.status is StepStatus.FAILED and last.event is not None
         return (
             last.kind is not StepKind.STEP
@@ -151,7 +151,7 @@ def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistor
         raise refused(
             execution_id,
             f"cannot be run again from {name}: event {missing[0]} before it is missing, so what is"
-            " recorded may not be all. `durable-workflow doctor` says more; a rerun starts anew",
+            " recorded may not be all. `durable-workflow doctor` says more; a rerun starts again",
         )
     failed = what_failed(seen.execution, seen.checkpoints)
     if failed is not None and failed.event is not None and failed.event < cut.event:
@@ -177,14 +177,15 @@ def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[St
             execution_id,
             f"cannot be run again from there: what {names_of(undone)} did before is undone, or"
             " should have been. Run it"
-            f" again from {in_words(undone[0])} or an earlier step, or start it anew with a rerun",
+            f" again from {in_words(undone[0])} or an earlier step, or start it again with a rerun",
         )
     if standing := [one.last for one in forgotten if one.last and may_need_undoing(one)]:
         raise refused(
             execution_id,
-            f"cannot be run again from there: what {names_of(standing)} did stands, or may stand,"
-            " and would be done twice. If a compensation of it failed, let it succeed (retry), or"
-            " undo it by hand (acknowledge); else cancel the execution first, which undoes it",
+            f"cannot be run again from there: what {names_of(standing)} did is not undone, or"
+            " may not be, and would be done twice. If a compensation of it failed, let it succeed"
+            " (retry), or undo it by hand (acknowledge); else cancel the execution first, which"
+            " undoes it",
         )
 
 
@@ -275,7 +276,7 @@ def can_run_again(status: ExecutionStatus, *, is_stopped: bool) -> str:
     ):
         return ""
     if status is ExecutionStatus.COMPLETED:
-        return "is COMPLETED: others may use its result. A rerun starts it anew under another id"
+        return "is COMPLETED: others may use its result. A rerun starts it again under another id"
     if status is ExecutionStatus.COMPENSATING:
         return "is COMPENSATING: it can be run again from a step once it is over"
     return (

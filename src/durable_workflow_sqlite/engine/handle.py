@@ -10,8 +10,8 @@ from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Engine(Protocol):
-    """What a handle asks of its engine, which makes handles."""
+class Commands(Protocol):
+    """What a handle asks of the client that made it."""
 
     async def result_of(self, execution_id: str, result_type: Any) -> Any: ...
 
@@ -23,10 +23,10 @@ class Engine(Protocol):
 
 
 class ExecutionHandle(Generic[R_co]):
-    """What `engine.start` and `engine.handle` return."""
+    """What `engine.start`, `client.enqueue` and `client.handle` return."""
 
-    def __init__(self, engine: Engine, execution_id: str, result_type: Any) -> None:
-        self._engine = engine
+    def __init__(self, client: Commands, execution_id: str, result_type: Any) -> None:
+        self._client = client
         self._execution_id = execution_id
         self._result_type = result_type
 
@@ -45,22 +45,22 @@ class ExecutionHandle(Generic[R_co]):
         WorkflowCancelledError if the execution ended FAILED or CANCELLED. If the execution is left
         unfinished, raises what stopped it: for example EngineStoppedError, StoreError,
         ClaimLostError, NonDeterminismError or ExecutionBlockedError; the
-        same if another process had the execution and left it in trouble, unless this engine takes
-        it on again. After a StoreBusyError or
+        same if another process had the execution and left it in trouble, unless this engine claims
+        it again. After a StoreBusyError or
         StoreFullError the execution continues by itself, and you may call this again. If no worker
         has the workflow registered, this waits until one has.
         """
-        result: R_co = await self._engine.result_of(self._execution_id, self._result_type)
+        result: R_co = await self._client.result_of(self._execution_id, self._result_type)
         return result
 
     async def status(self) -> ExecutionStatus:
         """As stored now. Raises ExecutionNotFoundError if it has been deleted."""
-        return (await self._engine.load(self._execution_id)).status
+        return (await self._client.load(self._execution_id)).status
 
     async def cancel(self) -> Cancellation:
         """As `engine.cancel`."""
-        return await self._engine.cancel(self._execution_id)
+        return await self._client.cancel(self._execution_id)
 
     async def signal(self, name: str, payload: object = None) -> None:
         """As `engine.send_signal`."""
-        await self._engine.send_signal(self._execution_id, name, payload)
+        await self._client.send_signal(self._execution_id, name, payload)

@@ -1,4 +1,4 @@
-"""What is recorded of an execution, looked up by the place of a step, or in the order of events."""
+"""The records of an execution, found by the place of a step, or in the order of events."""
 
 from __future__ import annotations
 
@@ -199,11 +199,11 @@ def mismatch(
 
 def _corrupt(checkpoint: StepCheckpoint, what_is_wrong: str) -> StoreCorruptError:
     event = f"is event {checkpoint.event}, {what_is_wrong}"
-    return _broken(checkpoint, f"{event}: its row was edited by hand; mend it")
+    return _broken(checkpoint, f"{event}: its row was edited by hand; correct it")
 
 
 def _lost(checkpoint: StepCheckpoint, what_is_wrong: str) -> StoreCorruptError:
-    return _broken(checkpoint, f"{what_is_wrong}: a row was deleted or edited by hand; mend it")
+    return _broken(checkpoint, f"{what_is_wrong}: a row was deleted or edited by hand; correct it")
 
 
 def _broken(checkpoint: StepCheckpoint, what_is_wrong: str) -> StoreCorruptError:

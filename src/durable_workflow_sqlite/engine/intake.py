@@ -1,7 +1,8 @@
-"""Which executions this worker takes on: as many as it has room for, of those that have work to do.
+"""Which executions this worker claims: as many as it has room for, of those that have work to do.
 
-What nobody has claimed is in the store's queue, from the time on at which there is something to do
-for it. One that sleeps or waits for a signal is in no worker's hands, and costs nothing until then.
+An execution that no worker has claimed is in the store's queue, from the time on at which there is
+something to do for it. No worker holds one that sleeps or waits for a signal, so it costs nothing
+until then.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 class Intake:
     """Claims executions and launches them, as there is room.
 
-    changed: told of an execution that whoever waits for it is to look at.
+    changed: told of an execution that its waiting callers are to look at.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Intake:
         self._taking = asyncio.Lock()
         self._is_closed = False
         self._resuming: Counter[str] = Counter()
-        """How many callers want an execution to be taken on at once."""
+        """How many callers want an execution to be claimed at once."""
         suspect_at = max(1, max_recoveries // 2)
         self._claims = Claims(environment, registry, max_concurrent, suspect_at, self.look)
         self._left_alone = LeftAlone(
@@ -94,25 +95,25 @@ class Intake:
         )
 
     def begin(self) -> None:
-        """Take on what there is from now on, as there is room."""
+        """Claim what there is from now on, as there is room."""
         self._loop_task = asyncio.create_task(self._run(), name="durable-workflow-intake")
 
     def look(self) -> None:
-        """There may be something to take on, or room for it."""
+        """There may be something to claim, or room for it."""
         self._something_to_do.set()
 
     async def recover(self) -> RecoveryResult:
-        """Take on what dead workers left, and what only an engine that starts up takes on."""
+        """Claim what dead workers left, and what only an engine that starts up claims."""
         result = await self._recovery.recover()
         self.look()
         return result
 
     async def release_the_dead(self) -> list[str]:
-        """Let whoever has room take on what dead workers had in their hands; what is blocked."""
+        """Release the claims of dead workers; returns what is blocked."""
         return await self._recovery.release_the_dead()
 
     async def resume(self, record: WorkflowExecution) -> None:
-        """Take on one execution now, room or not, if that can be done here."""
+        """Claim one execution now, room or not, if that can be done here."""
         execution_id = record.workflow_execution_id
         self._resuming[execution_id] += 1
         try:
@@ -138,13 +139,12 @@ class Intake:
         for claim in await self._claims.take_one(execution_id):
             await self._launching.load_and_launch(claim)
 
-    async def free(self, execution_id: str) -> None:
-        """See to it that no worker has an execution that is in no living one's hands any more."""
+    async def until_let_go_of(self, execution_id: str) -> None:
+        """Wait until the claim of an execution is given back that is about to be."""
         await self._left_alone.until_let_go(execution_id)
-        await self.release_the_dead()
 
     def take_back(self, record: WorkflowExecution) -> None:
-        """Whoever was starting it was cancelled meanwhile: it is in the queue, if it is stored."""
+        """The caller that started it was cancelled: if it is stored, it is in the queue."""
         self._spawn(self._take_back(record))
 
     async def _take_back(self, record: WorkflowExecution) -> None:
@@ -178,11 +178,11 @@ class Intake:
         return self._left_alone.why_left(execution_id)
 
     def takes_on(self, execution_id: str) -> bool:
-        """Whether this worker takes an execution on once it is due and in nobody's hands."""
+        """Whether this worker claims an execution once it is due and no worker has it."""
         return self._claims.room > 0 and self.why_left(execution_id) is None
 
     async def is_to_try(self, record: WorkflowExecution) -> bool:
-        """Whether this worker takes on one that was left as it is, without being told."""
+        """Whether this worker claims one that was left as it is, without being told."""
         execution_id = record.workflow_execution_id
         if self._resuming[execution_id] or self._claims.holds(execution_id):
             return True
@@ -195,11 +195,11 @@ class Intake:
         return record.available_at is not None and record.available_at <= self._clock.now()
 
     def due_in_foreground(self) -> list[str]:
-        """The FOREGROUND_ONLY ones that this worker is to take on now, and has not yet."""
+        """The FOREGROUND_ONLY ones that this worker is to claim now, and has not yet."""
         return self._claims.due_in_foreground()
 
     async def close(self) -> list[WorkflowClaim]:
-        """Stop, and give back the claims of what was not launched."""
+        """Stop, and release the claims of what was not launched."""
         self._is_closed = True
         self._left_alone.close()
         tasks = list(self._tasks - self._left_alone.letting_go)
@@ -214,12 +214,12 @@ class Intake:
         return self._claims.not_launched()
 
     async def until_let_go(self) -> None:
-        """Wait until the claims of what was left are given back."""
+        """Wait until the claims of what was left are released."""
         if letting_go := self._left_alone.letting_go:
             await asyncio.wait(letting_go)
 
     async def _run(self) -> None:
-        """Take on what there is, then wait until there may be more."""
+        """Claim what there is, then wait until there may be more."""
         trouble = Trouble("look for work")
         while True:
             self._something_to_do.clear()
@@ -244,11 +244,11 @@ class Intake:
                     alarm.cancel()
 
     def _ring(self, alarm: asyncio.Future[None]) -> None:
-        if not alarm.cancelled():  # else the next look would wake itself, for ever
+        if not alarm.cancelled():  # else the next look would wake itself, forever
             self._something_to_do.set()
 
     async def _next_due_at(self, looked_at: datetime) -> datetime | None:
-        """When there will be something to take on; None while there is no room for it anyway."""
+        """When there will be something to claim; None while there is no room for it anyway."""
         if self._claims.room <= 0 or not self._registry:
             return None
         times = self._claims.foreground_times()
@@ -260,7 +260,7 @@ class Intake:
         return min((at if at > looked_at else again_at for at in times), default=None)
 
     async def _take_to_the_end(self) -> tuple[list[str], list[str]]:
-        """`_take`, whoever is cancelled meanwhile: what is claimed must be launched."""
+        """`_take`, even if the caller is cancelled: what is claimed must be launched."""
         return await asyncio.shield(self._spawn(self._take()))
 
     async def _take(self) -> tuple[list[str], list[str]]:

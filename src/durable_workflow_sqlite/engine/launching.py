@@ -1,6 +1,6 @@
 """From a claim to an execution in memory: its records are loaded, and it begins to run.
 
-What cannot be launched is left alone, and the others go on.
+What cannot be launched is released, and the others go on.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Launch(Protocol):
 class Launching:
     """Launches what was claimed.
 
-    changed: told of what was not launched: whoever waits for it has something to hear.
+    changed: told of what was not launched, since callers may wait for it.
     """
 
     def __init__(

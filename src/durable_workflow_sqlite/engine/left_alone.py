@@ -1,4 +1,5 @@
-"""What a worker had and leaves as it is: until when, why, and that others may have it."""
+"""Executions that this worker leaves as they are: why, until when, and the release of the
+claim."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ TRY_AGAIN_AFTER_S: Final = 1.0
 
 
 class Spawn(Protocol):
-    """Runs a coroutine in a task of the intake's."""
+    """Runs a coroutine in a task of the dispatcher."""
 
     def __call__(self, work: Coroutine[Any, Any, T], /) -> asyncio.Task[T]: ...
 
@@ -63,7 +64,7 @@ class LeftAlone:
             self._leave(claim, math.inf, trouble, reason)
 
     def parked(self, claim: WorkflowClaim) -> None:
-        """It only waits, and is for whoever is there when its time or signal comes."""
+        """It only waits; any worker may claim it when its time or signal comes."""
         self._let_go(claim, None)
 
     def forget(self, execution_id: str | None = None) -> None:
@@ -84,17 +85,17 @@ class LeftAlone:
         return None if left is None or left.again_at != math.inf else left.trouble
 
     async def until_let_go(self, execution_id: str) -> None:
-        """Wait until the claim of an execution has been given back, if it is to be."""
+        """Wait until the claim of an execution has been released, if it is to be."""
         if (letting_go := self._letting_go.get(execution_id)) is not None:
             await asyncio.wait([letting_go])
 
     @property
     def letting_go(self) -> set[asyncio.Task[None]]:
-        """What gives claims back now, to be waited for: else why they were left is not known."""
+        """The releases that run now; before they end, the file does not have the reasons."""
         return set(self._letting_go.values())
 
     def close(self) -> None:
-        """What cannot be given back is not tried again."""
+        """A release that failed is not tried again."""
         self._is_closed = True
 
     def _leave(

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.history import StepHistory
-from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.results import not_found
 from durable_workflow_sqlite.engine.saga import UNSTORABLE
 from durable_workflow_sqlite.errors import ExecutionConflictError
@@ -34,7 +34,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 async def mend(
-    opened: Opened,
+    access: Access,
     execution_id: str,
     plan: Callable[[TakenExecution, datetime], Awaitable[Change]],
 ) -> tuple[WorkflowExecution, WorkflowExecution]:
@@ -42,8 +42,8 @@ async def mend(
 
     Raises ExecutionConflictError if a worker has it, ExecutionNotFoundError, and what `plan` does.
     """
-    opened.check_open()
-    execution = opened.executions.get(execution_id)
+    access.check_open()
+    execution = access.executions.get(execution_id)
     if execution is not None and (
         execution.trouble is not None or execution.record.status.is_terminal
     ):
@@ -54,17 +54,17 @@ async def mend(
             "runs in this engine, or waits in its memory: nothing was changed. Dispose of the"
             " engine, and repeat this from another program",
         )
-    await opened.intake.free(execution_id)
+    await access.until_let_go(execution_id)
     while True:
-        seen = await opened.store.take_execution(execution_id)
+        seen = await access.store.take_execution(execution_id)
         if seen is None:
             raise not_found(execution_id)
-        now = max(opened.clock.now(), seen.execution.updated_at)
+        now = max(access.clock.now(), seen.execution.updated_at)
         change = await plan(seen, now)
-        if await opened.store.mend_execution(
+        if await access.store.mend_execution(
             seen, change.becomes, *change.records, forget=change.forget, now=now
         ):
-            opened.news.changed(execution_id)
+            access.changes.changed(execution_id)
             return seen.execution, change.becomes
 
 

@@ -1,129 +1,77 @@
-"""What other workers do with the records: noticed within milliseconds, at hardly any cost."""
+"""Changes that other workers write: noticed within milliseconds, at little cost."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Protocol
 
+from durable_workflow_sqlite.engine.changes import Changes
 from durable_workflow_sqlite.engine.intake import Intake
-from durable_workflow_sqlite.engine.trouble import Trouble
-from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
-from durable_workflow_sqlite.records import ExecutionStatus
-
-SLOWEST_S: Final = 0.02
-FASTEST_S: Final = 0.004
-"""How often the store is asked for news: often while there is some, less often when it is quiet."""
-
-BREATHING_SPACE: Final = 5
-"""How many times longer than taking in the news the pause after it is, at least."""
-
-LOOK_FOR_THE_DEAD_S: Final = 0.5
-TRY_AGAIN_AFTER_S: Final = 1.0
-
-_log = logging.getLogger("durable_workflow_sqlite.engine")
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, WorkflowSignal
 
 
-class News:
-    """Hears of signals, of work, of how executions elsewhere go on, and of workers that died.
+class Signalled(Protocol):
+    """Told of a signal to the execution of this id, or of a request to cancel it."""
 
-    heed: what to do about a signal to the execution of this id.
-    """
+    def __call__(self, execution_id: str, /, *, is_to_cancel: bool) -> None: ...
 
-    def __init__(
-        self, store: CheckpointStore, intake: Intake, heed: Callable[[str], Awaitable[None]]
-    ) -> None:
-        self._store = store
+
+class News(Changes):
+    """Hears of signals, of work, of how executions elsewhere go on, and of workers that died."""
+
+    def __init__(self, store: CheckpointStore, intake: Intake, signalled: Signalled) -> None:
+        super().__init__(store)
         self._intake = intake
-        self._heed = heed
+        self._signalled = signalled
         self._last_signal = 0
-        self._heard = 0
-        self._awaited: dict[str, tuple[ExecutionStatus, asyncio.Future[None]]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._dispatched: set[int] = set()
+        """Of the signals after the last one, what this worker has been told of already."""
+        self._is_closed = False
 
     async def begin(self) -> None:
-        _, self._last_signal = await self._store.load_signals_after(None)
-        self._heard = self._store.news()
-        self._task = asyncio.create_task(self._watch(), name="durable-workflow-news")
+        self._last_signal = await self._store.load_last_signal_id()
+        self._seen = self._store.news()
+        self._begin_to_watch()
 
     async def close(self) -> None:
-        """Hear of nothing any more; whoever waits for a change is told that there is one."""
+        """Stop listening; callers that wait for a change are woken."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         for execution_id in list(self._awaited):
             self.changed(execution_id)
 
-    def change_of(self, execution_id: str, known: ExecutionStatus) -> asyncio.Future[None]:
-        """Done once an execution may have another status than the one known; shared, so shielded.
+    def is_dispatched(self, signal: WorkflowSignal) -> None:
+        """It was sent through this worker, which has been told of it."""
+        signal_id = signal.workflow_signal_id
+        if signal_id is not None and signal_id > self._last_signal:
+            self._dispatched.add(signal_id)
 
-        Also when it is launched here, or leaves this worker.
-        """
-        if execution_id in self._awaited:
-            before, change = self._awaited[execution_id]
-            if before is not known:
-                # Somebody knows more than the others, who have something to hear then.
-                self.changed(execution_id)
-        if execution_id not in self._awaited:
-            change = asyncio.get_running_loop().create_future()
-            self._awaited[execution_id] = known, change
-        return asyncio.shield(self._awaited[execution_id][1])
-
-    def changed(self, execution_id: str) -> None:
-        """Tell whoever waits for it that an execution may have changed."""
-        awaited = self._awaited.pop(execution_id, None)
-        if awaited is not None:
-            awaited[1].set_result(None)
-
-    async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        looked_for_the_dead_at = loop.time()
-        pause = SLOWEST_S
-        trouble = Trouble("look for news")
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                news = self._store.news()
-                if news != self._heard:
-                    began = loop.time()
-                    await self._take_in()
-                    self._heard = news
-                    # Where thousands of results are awaited, each look at them takes its time.
-                    pause = max(FASTEST_S, BREATHING_SPACE * (loop.time() - began))
-                else:
-                    pause = min(pause * 1.5, SLOWEST_S)
-                if loop.time() - looked_for_the_dead_at >= LOOK_FOR_THE_DEAD_S:
-                    looked_for_the_dead_at = loop.time()
-                    for execution_id in await self._intake.release_the_dead():
-                        self.changed(execution_id)
-                    self._intake.look()
-                    await self._look_at_the_awaited()  # another engine may use the same store
-                    await self._look_at_the_stopped()
-                trouble.is_over()
-            except Exception as error:  # noqa: BLE001 - whatever the store raises
-                if isinstance(error, StoreError) and not error.may_pass:
-                    for execution_id in list(self._awaited):
-                        self.changed(execution_id)  # whoever waits looks, and meets the error
-                pause = trouble.met(error, TRY_AGAIN_AFTER_S)
+    @property
+    def _is_over(self) -> bool:
+        return self._is_closed
 
     async def _take_in(self) -> None:
-        signalled, self._last_signal = await self._store.load_signals_after(self._last_signal)
-        for execution_id in signalled:
-            await self._heed(execution_id)
+        arrived = await self._store.load_signals_after(self._last_signal)
+        if arrived:
+            self._last_signal = arrived[-1].workflow_signal_id
+        told, self._dispatched = self._dispatched, set()
+        new = [one for one in arrived if one.workflow_signal_id not in told]
+        for execution_id in dict.fromkeys(one.workflow_execution_id for one in new):
+            self._signalled(execution_id, is_to_cancel=False)
+        for execution_id in dict.fromkeys(
+            one.workflow_execution_id for one in new if one.signal_name == CANCEL_SIGNAL
+        ):
+            # An earlier life of the execution may have ended by it meanwhile.
+            if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+                self._signalled(execution_id, is_to_cancel=True)
         self._intake.look()
-        await self._look_at_the_awaited()
+        await super()._take_in()
 
-    async def _look_at_the_awaited(self) -> None:
-        if self._awaited:
-            statuses = await self._store.load_statuses(self._awaited)
-            for execution_id, (known, _) in list(self._awaited.items()):
-                if statuses.get(execution_id) is not known:
-                    self.changed(execution_id)
-
-    async def _look_at_the_stopped(self) -> None:
-        """Whoever waits hears of a worker that left it as it is: the status does not tell that."""
-        if self._awaited:
-            for execution_id in await self._store.load_stopped(self._awaited):
-                self.changed(execution_id)
+    async def _look_around(self) -> None:
+        for execution_id in await self._intake.release_the_dead():
+            self.changed(execution_id)
+        self._intake.look()
+        await super()._look_around()

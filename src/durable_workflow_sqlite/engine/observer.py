@@ -31,7 +31,7 @@ class DurableEngineObserver:
         """An execution starts to run for the first time."""
 
     def on_execution_resume(self, execution: WorkflowExecution) -> None:
-        """A worker takes an execution on again: after a restart, a crash or a long wait."""
+        """A worker claims an execution again: after a restart, a crash or a long wait."""
 
     def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
         """An execution has reached a final status."""
@@ -67,7 +67,7 @@ class DurableEngineObserver:
         """A recovery begins; `count` unfinished executions were found."""
 
     def on_recovery_complete(self, result: Any, elapsed: timedelta) -> None:
-        """A recovery has taken on what it could; `result` is its `RecoveryResult`."""
+        """A recovery has claimed what it could; `result` is its `RecoveryResult`."""
 
     def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
         """An execution has another status now."""
@@ -121,7 +121,7 @@ class _Log(DurableEngineObserver):
         self._of_execution(execution, "execution %r of %s starts")
 
     def on_execution_resume(self, execution: WorkflowExecution) -> None:
-        self._of_execution(execution, "execution %r of %s is taken on again")
+        self._of_execution(execution, "execution %r of %s is claimed again")
 
     def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
         if execution.status is ExecutionStatus.SUSPENDED:

@@ -1,4 +1,4 @@
-"""How executions stand, and how they end, for whoever waits for that here; wherever they run."""
+"""The states and ends of executions, for callers that wait here; wherever these run."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from durable_workflow_sqlite.engine import results
-from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, WorkflowExecution
 
 
-async def states(opened: Opened, execution_id: str) -> AsyncGenerator[WorkflowExecution, None]:
+async def states(access: Access, execution_id: str) -> AsyncGenerator[WorkflowExecution, None]:
     """Every state of an execution; see `DurableEngine.observe`."""
-    coming_in = opened.listen(execution_id)
+    coming_in = access.listen(execution_id)
     try:
-        state = await opened.load(execution_id)
+        state = await access.load(execution_id)
         yield state
         while not state.status.is_terminal:
-            before, state = state, await _next_state(opened, state, coming_in)
+            before, state = state, await _next_state(access, state, coming_in)
             if state.status is not before.status:
                 yield state
     finally:
-        opened.listen_no_more(execution_id, coming_in)
+        access.listen_no_more(execution_id, coming_in)
 
 
 async def _next_state(
-    opened: Opened, state: WorkflowExecution, coming_in: asyncio.Queue[WorkflowExecution]
+    access: Access, state: WorkflowExecution, coming_in: asyncio.Queue[WorkflowExecution]
 ) -> WorkflowExecution:
     execution_id = state.workflow_execution_id
     coming = asyncio.ensure_future(coming_in.get())
     either: list[asyncio.Future[Any]] = [
         coming,
-        opened.news.change_of(execution_id, state.status),
+        access.changes.change_of(execution_id, state.status),
     ]
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -41,33 +41,33 @@ async def _next_state(
             return coming.result()
     finally:
         coming.cancel()
-    return await opened.load(execution_id)
+    return await access.load(execution_id)
 
 
-async def result_of(opened: Opened, execution_id: str, result_type: Any) -> Any:
+async def result_of(access: Access, execution_id: str, result_type: Any) -> Any:
     """Wait for the end of an execution; see `ExecutionHandle.result`."""
     while True:
-        if (execution := opened.executions.get(execution_id)) is not None:
+        if (execution := access.executions.get(execution_id)) is not None:
             outcome = await execution.its_outcome()
             if not outcome.is_parked:
                 return results.result(outcome, result_type)
-        state = await opened.load(execution_id)
+        state = await access.load(execution_id)
         if state.status.is_terminal:
             return results.result(Outcome(state), result_type)
-        if (trouble := opened.intake.why_left(execution_id)) is not None:
+        if (trouble := access.why_left(execution_id)) is not None:
             raise trouble
         if state.blocked_reason is not None:
             raise results.blocked(state)
-        if state.trouble is not None and not await _is_tried_again(opened, state):
+        if state.trouble is not None and not await _is_tried_again(access, state):
             raise results.left_as_it_is(state)
-        await opened.news.change_of(execution_id, state.status)
-        opened.check_open()
+        await access.changes.change_of(execution_id, state.status)
+        access.check_open()
 
 
-async def _is_tried_again(opened: Opened, state: WorkflowExecution) -> bool:
-    """Whether this worker takes it on now, or nobody has heard since that it is to be cancelled."""
+async def _is_tried_again(access: Access, state: WorkflowExecution) -> bool:
+    """Whether this worker claims it now, or nobody has heard since that it is to be cancelled."""
     execution_id = state.workflow_execution_id
-    if await opened.intake.is_to_try(state) or execution_id in opened.executions:
+    if await access.is_to_try(state) or execution_id in access.executions:
         return True
-    requests = await opened.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
+    requests = await access.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
     return any(one.created_at >= state.updated_at for one in requests)

@@ -1,4 +1,4 @@
-"""An engine between its opening and its end: what it has in its hands, and who minds that."""
+"""An open engine: its executions, and its background tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
@@ -26,12 +26,11 @@ from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, cancelled
 from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
-from durable_workflow_sqlite.engine.results import not_found
 from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
-from durable_workflow_sqlite.errors import EngineStoppedError, NonDeterministicCallError
+from durable_workflow_sqlite.errors import EngineStoppedError
 from durable_workflow_sqlite.loops import Place
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
@@ -39,6 +38,7 @@ from durable_workflow_sqlite.records import (
     ExecutionStatus,
     WorkflowClaim,
     WorkflowExecution,
+    WorkflowSignal,
 )
 
 TELL_AFTER_S: Final = 1.0
@@ -74,23 +74,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
 
 
-class Opened:
+class Opened(Access):
     """One engine at work.
 
-    place: the event loop and the process that it works in.
     new_execution: what `Execution` is; a test makes its own.
-    executions: those in memory, by their ids.
     """
 
     def __init__(self, settings: Settings, new_execution: NewExecution) -> None:
-        self.place = Place("this engine")
-        self.store = settings.store
-        self.clock = settings.clock
-        self.registry = settings.registry
+        super().__init__(Place("this engine"), settings.store, settings.clock, settings.registry)
         self._new_execution = new_execution
-        self.executions: dict[str, Execution] = {}
         self._observers = settings.observers
-        self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
         self._closing: asyncio.Task[None] | None = None
         self._held: list[tuple[Execution, Context]] | None = []
         """What is launched while the engine opens, and begins after that: in `async with ... as
@@ -120,13 +113,13 @@ class Opened:
             max_concurrent=settings.max_concurrent,
             max_recoveries=settings.max_recoveries,
         )
-        self.news = News(settings.store, self.intake, self.heed)
+        self.changes: News = News(settings.store, self.intake, self._signalled)
 
     async def begin(self) -> RecoveryResult:
-        """Recover what was interrupted, and take on work from then on."""
+        """Recover what was interrupted, and claim work from then on."""
         # Now, and not with the first body: to start a thread may fail, or hang, for want of memory.
         self._environment.watchdog.start()
-        await self.news.begin()
+        await self.changes.begin()
         self.check_open()
         result = await self.intake.recover()
         self.intake.begin()
@@ -152,17 +145,8 @@ class Opened:
         return self._closing is not None and self._closing.done()
 
     def check_open(self) -> None:
-        """Raise EngineStoppedError once `close` was called."""
         if self.is_closed:
             raise disposed_of()
-
-    async def load(self, execution_id: str) -> WorkflowExecution:
-        """The record as stored. Raises ExecutionNotFoundError."""
-        self.check_open()
-        found = await self.store.load_execution(execution_id)
-        if found is None:
-            raise not_found(execution_id)
-        return found
 
     # The executions in its hands
 
@@ -183,7 +167,7 @@ class Opened:
             execution.interrupt(interruption)
         if claim.status_before is not record.status:
             self._status_changed(record, claim.status_before)
-        self.news.changed(execution.id)
+        self.changes.changed(execution.id)
         if self._held is None:
             execution.begin()
         else:
@@ -191,7 +175,7 @@ class Opened:
         return execution
 
     def _not_launched(self, execution_id: str) -> None:
-        self.news.changed(execution_id)
+        self.changes.changed(execution_id)
 
     def _ended(self, execution: Execution, done: asyncio.Future[Outcome]) -> None:
         outcome = done.result()
@@ -203,31 +187,38 @@ class Opened:
             self.intake.parked(execution)
         elif outcome.trouble is not None and not (self.is_closed and _is_stopped(outcome)):
             self.intake.left(execution, outcome.trouble)
-        self.news.changed(execution.id)
+        self.changes.changed(execution.id)
 
-    async def heed(self, execution_id: str) -> None:
+    def dispatch(self, signal: WorkflowSignal) -> None:
+        self.changes.is_dispatched(signal)
+        self._signalled(
+            signal.workflow_execution_id, is_to_cancel=signal.signal_name == CANCEL_SIGNAL
+        )
+
+    def _signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:
         """A signal has come for an execution, or a request to cancel it."""
         execution = self.executions.get(execution_id)
         if execution is None:
             self.intake.signalled(execution_id)
-            return
-        if await self.store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+        elif is_to_cancel:
             execution.interrupt(cancelled(execution_id))
-        execution.signals_came()
+        else:
+            execution.signals_came()
 
-    # Whoever hears of how they stand
+    def look(self) -> None:
+        self.intake.look()
 
-    def listen(self, execution_id: str) -> asyncio.Queue[WorkflowExecution]:
-        """Where the states of an execution come in from now on, while it is in this worker."""
-        states: asyncio.Queue[WorkflowExecution] = asyncio.Queue()
-        self._listeners.setdefault(execution_id, set()).add(states)
-        return states
+    async def resume(self, record: WorkflowExecution) -> None:
+        await self.intake.resume(record)
 
-    def listen_no_more(self, execution_id: str, states: asyncio.Queue[WorkflowExecution]) -> None:
-        listeners = self._listeners[execution_id]
-        listeners.discard(states)
-        if not listeners:
-            del self._listeners[execution_id]
+    async def until_let_go(self, execution_id: str) -> None:
+        await self.intake.until_let_go_of(execution_id)
+
+    def why_left(self, execution_id: str) -> BaseException | None:
+        return self.intake.why_left(execution_id)
+
+    async def is_to_try(self, record: WorkflowExecution) -> bool:
+        return await self.intake.is_to_try(record)
 
     def _status_changed(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
         self._observers.tell("on_status_change", record, before)
@@ -235,11 +226,10 @@ class Opened:
             states.put_nowait(record)
 
     def ended_at_once(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
-        """An execution that no worker had was ended by a caller of this engine."""
         self._status_changed(record, before)
         self._observers.tell("on_execution_complete", record, record.updated_at - record.created_at)
         self.intake.signalled(record.workflow_execution_id)
-        self.news.changed(record.workflow_execution_id)
+        super().ended_at_once(record, before)
 
     # To its end
 
@@ -255,7 +245,7 @@ class Opened:
         return bool(self._environment.threads.running)
 
     async def close(self, grace: timedelta) -> None:
-        """Let go of everything; see `DurableEngine.dispose`."""
+        """Stop and release everything; see `DurableEngine.dispose`."""
         if self._closing is None:
             # In a task of its own: whoever asks may be cancelled, or be an action that this stops.
             loop = asyncio.get_running_loop()
@@ -268,7 +258,7 @@ class Opened:
         running = list(self.executions.values())
         if running:
             await _stop(running, grace)
-        await self.news.close()
+        await self.changes.close()
         await marking
         await self.intake.until_let_go()
         stopped = [one.claim for one in running if _is_stopped(one.outcome.result())]
@@ -279,7 +269,7 @@ class Opened:
         self._environment.threads.close()
 
     async def _mark_as_stopping(self) -> None:
-        """If the worker is killed before it has let go of them, it did not die of them."""
+        """If the worker is killed before it has released them, it did not die of them."""
         claims = [
             one.claim
             for one in self.executions.values()
@@ -368,16 +358,3 @@ def _left_by_disposal(execution: Execution) -> EngineStoppedError:
         f"the engine was disposed of; execution {execution.id!r} is left to be resumed",
         workflow_execution_id=execution.id,
     )
-
-
-def refuse_in_a_workflow_function() -> None:
-    """Raise where a workflow function asks for the engine."""
-    loop = asyncio.events._get_running_loop()
-    if isinstance(loop, BodyLoop):
-        raise loop.refuse(
-            NonDeterministicCallError(
-                "a workflow function cannot use an engine or a handle: a replay could not repeat"
-                " the call. Do it in a step: `await ctx.step(name, function, ...)`",
-                call="the engine",
-            )
-        )

@@ -70,7 +70,7 @@ class StepCall(Operation, eq=False, kw_only=True):
     on_cancel: OnCancel
     idempotency_key: str | None
     variables: Context
-    """The context variables of whoever called it."""
+    """The context variables of its caller."""
 
     task: asyncio.Task[Any] | None = None
     """Which performs it now."""

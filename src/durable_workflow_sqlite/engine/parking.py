@@ -22,7 +22,7 @@ class Restful(Protocol):
 class Parking:
     """Of one engine.
 
-    park_after: for how long an execution waits in memory; None for ever.
+    park_after: for how long an execution waits in memory; None: forever.
     max_resident: how many executions may be in memory before the longest waiting leave it.
     resident: how many there are now.
     """

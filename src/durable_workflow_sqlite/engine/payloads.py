@@ -1,4 +1,4 @@
-"""What payload a wait for a signal takes, as its record tells it to whoever sends one."""
+"""What payload a wait for a signal takes, as its record tells it to the sender."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class ErrorWriter(PlainWriter):
             raise NotPlainError(f"what {name_of(kind)} makes of it is not equal")
         if type(error) is not kind or not self._looks_equal(error, again):
             if is_plain_class and self.is_exact:
-                raise NotPlainError("it holds what is no plain data")
+                raise NotPlainError("it holds data that JSON cannot hold")
             self.is_exact = False  # its class says that this is a copy of it
         return plain
 
@@ -181,7 +181,9 @@ class ErrorReader(PlainReader):
             _, from_plain = self._pairs[plain["by"]]
             given: object = from_plain(plain["data"])
             if not isinstance(given, Exception):
-                raise NotPlainError(f"it was made a {type(given).__qualname__}, which is no error")
+                raise NotPlainError(
+                    f"it was made a {type(given).__qualname__}, which is not an error"
+                )
             return given
         kind = self.names.error_class(plain["type"])
         if "text" in plain:
@@ -199,7 +201,7 @@ class ErrorReader(PlainReader):
             )
             builtin.__init__(error, *arguments)  # type: ignore[misc]
         if not isinstance(error, Exception):
-            raise NotPlainError(f"a {type(error).__qualname__} is no error")
+            raise NotPlainError(f"{type(error).__qualname__} is not a class of errors")
         state = self.value(plain["state"])
         if state is not None:
             error.__setstate__(state)
@@ -279,7 +281,7 @@ def _may_be_called(function: Any, kind: type[Exception]) -> bool:
     """Whether an error's class says that it is made by this function.
 
     That is the class or a base of it, a class method of these, or what its `__reduce__` names in
-    its code. Nothing else is called: whoever writes the file has no say in it.
+    its code. Nothing else is called, whatever the file says.
     """
     if isinstance(function, type):
         return issubclass(function, Exception) and function in kind.__mro__

@@ -37,7 +37,7 @@ _BY_NAME: Final = {kind.__name__: back for kind, (_, back) in _AS_TEXT.items()}
 
 
 class NotPlainError(TypeError):
-    """A value that is no plain data."""
+    """A value that JSON cannot hold, and that this library does not know."""
 
 
 class PlainWriter:
@@ -49,7 +49,7 @@ class PlainWriter:
 
     def error(self, error: Exception) -> dict[str, Any]:
         """An error within a value."""
-        raise NotPlainError(f"a {type(error).__qualname__} is no plain data")
+        raise NotPlainError(f"JSON cannot hold a value of type {type(error).__qualname__}")
 
     def value(self, value: object) -> Any:
         kind = type(value)
@@ -93,7 +93,7 @@ class PlainWriter:
         elif kind.__module__ in _HTTP and kind.__name__ in ("Request", "Response"):
             self.is_exact = False
             return {kind.__name__: self._http(value)}
-        raise NotPlainError(f"a {kind.__qualname__} is no plain data")
+        raise NotPlainError(f"JSON cannot hold a value of type {kind.__qualname__}")
 
     def _http(self, http: Any) -> dict[str, Any]:
         """What a workflow asks of a request or a response; no headers that may hold secrets."""
@@ -127,7 +127,7 @@ class PlainReader:
 
     def error(self, plain: dict[str, Any]) -> Exception:
         """An error within a value."""
-        raise NotPlainError(f"{plain} is no plain data")
+        raise NotPlainError(f"{plain} is not a recorded value")
 
     def value(self, plain: Any) -> Any:
         if isinstance(plain, list):

@@ -1,4 +1,4 @@
-"""What dead workers left is for others to take on; what they left again and again is blocked."""
+"""Executions of dead workers: they go back into the queue, or are blocked after many deaths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.records import WorkflowGuarantee
 
 UNREGISTERED_AT_MOST: Final = 1000
-"""Of the executions that no workflow is known for here: others may have a million of them."""
+"""How many executions without a registered workflow are listed: there may be a million."""
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -24,12 +24,12 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 class RecoveryResult(msgspec.Struct, frozen=True):
     """The ids of the unfinished executions that no worker had, by what a recovery did with them.
 
-    resumed: taken on, and running. If there is no room for more, other executions follow when some
+    resumed: claimed, and running. If there is no room for more, other executions follow when some
         end or wait. Executions whose workers died repeatedly follow one at a time. Executions that
-        wait for a time or a signal are taken on when it comes.
+        wait for a time or a signal are claimed when it comes.
     expired: their time to live had run out; they are being compensated.
-    unregistered: no workflow of that type and version is registered here; they were left alone.
-        These are the oldest, a thousand at most.
+    unregistered: no workflow of that type and version is registered here; they were not changed.
+    These are the oldest, a thousand at most.
     blocked: they killed their workers too often; see `DurableEngine.unblock`.
     """
 
@@ -65,7 +65,7 @@ class Recovery:
         self._suspect_at = suspect_at
 
     async def recover(self) -> RecoveryResult:
-        """Take on what dead workers left, and what only an engine that starts up takes on."""
+        """Claim what dead workers left, and what only an engine that starts up claims."""
         clock, observers = self._environment.clock, self._environment.observers
         started_at = clock.now()
         self._left_alone.forget()
@@ -94,8 +94,8 @@ class Recovery:
         observers.tell("on_recovery_complete", result, clock.now() - started_at)
         if result != RecoveryResult():
             _log.info(
-                "recovery took on %d executions and %d expired ones; left alone: %d unregistered,"
-                " %d blocked",
+                "recovery claimed %d executions, and %d whose time to live was over; it did not"
+                " claim %d whose workflow is not registered, and %d that are blocked",
                 len(result.resumed),
                 len(result.expired),
                 len(result.unregistered),
@@ -104,7 +104,7 @@ class Recovery:
         return result
 
     async def release_the_dead(self) -> list[str]:
-        """Let whoever has room take on what dead workers had in their hands; what is blocked."""
+        """Release the claims of dead workers; returns what is blocked."""
         now = self._environment.clock.now()
         blocked: list[str] = []
         released = await self._store.release_claims_of_the_dead(

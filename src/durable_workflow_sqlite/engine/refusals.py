@@ -1,8 +1,8 @@
 """What a workflow function cannot have of an event loop: all that depends on the machine.
 
-Most of it is met where it is called, by a method of the event loop. What asyncio itself refuses
-inside of a running event loop, and what is of another one, it refuses by an error of its own: that
-is known by its text.
+Most of it is met where it is called, by a method of the event loop. asyncio refuses some calls
+itself, with its own error: those that it refuses in any running event loop, and those with objects
+of another loop. Such an error is recognized by its text.
 """
 
 from __future__ import annotations

@@ -71,8 +71,9 @@ def replay_event(
 
     before: what `enter` of its event loop gave, if that is the running one.
 
-    Raises NonDeterminismError where the body has not asked for what the event is the outcome of,
-    SerializationError or what rebuilds a stored error where the record cannot be read any more.
+    Raises NonDeterminismError if the body has not asked for the step whose outcome the event is.
+    Raises SerializationError, or an error of rebuilding an error, for a record that it cannot
+    read.
     """
     if checkpoint.branch == TIMERS:
         body.let_time_pass(checkpoint)  # what is due by then wakes, as it did
@@ -143,7 +144,7 @@ def check_rest_was_asked_for(body: Body, events: list[StepCheckpoint]) -> None:
 
 
 def note_unheard(body: Body, checkpoint: StepCheckpoint) -> None:
-    """An outcome reaches nobody; it may have to be undone all the same."""
+    """An outcome reaches nobody; it may still have to be undone."""
     call = body.undoable.get((checkpoint.branch, checkpoint.step_index))
     if call is not None:
         call.checkpoint = checkpoint

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from durable_workflow_sqlite.engine import audit, serialization
+from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
 from durable_workflow_sqlite.engine.mending import (
     Change,
@@ -16,7 +17,6 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.places import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.reopening import what_failed, without_event
 from durable_workflow_sqlite.engine.wait_records import timer_of
@@ -37,19 +37,19 @@ ACT = "resolve"
 
 
 async def resolve(
-    opened: Opened, execution_id: str, step: StepName, value: object, by: str | None
+    access: Access, execution_id: str, step: StepName, value: object, by: str | None
 ) -> None:
     """See `DurableEngine.resolve`."""
     check_step(step)
     text = serialization.to_json(value, "the value")
-    if execution_id in opened.executions:
-        await _check_needs_no_signal(opened, execution_id, step)
+    if execution_id in access.executions:
+        await _check_needs_no_signal(access, execution_id, step)
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         record = seen.execution
         history = History(seen.checkpoints, seen.pending_timers)
         place, found = find_step(execution_id, history, step)
-        log = await opened.store.load_audit_log(execution_id)
+        log = await access.store.load_audit_log(execution_id)
         was = _standing(seen, place, found, log)
         last = found.last
         assert last is not None
@@ -69,13 +69,13 @@ async def resolve(
             ],
         )
 
-    _, after = await mend(opened, execution_id, plan)
-    await opened.intake.resume(after)
+    _, after = await mend(access, execution_id, plan)
+    await access.resume(after)
 
 
-async def _check_needs_no_signal(opened: Opened, execution_id: str, step: StepName) -> None:
+async def _check_needs_no_signal(access: Access, execution_id: str, step: StepName) -> None:
     """Say of a wait what it needs, and not that this engine has the execution."""
-    history = History(await opened.store.load_checkpoints(execution_id), [])
+    history = History(await access.store.load_checkpoints(execution_id), [])
     with suppress(ValueError):
         last = find_step(execution_id, history, step)[1].last
         if last is not None and last.kind is StepKind.SIGNAL and last.status is StepStatus.INTENT:
@@ -103,7 +103,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
     if status is ExecutionStatus.FAILED and any(one.attempt == 0 for one in seen.checkpoints):
         raise refused(
             execution_id,
-            "was compensated: what its steps did is undone. Start it anew with a rerun, or run it"
+            "was compensated: what its steps did is undone. Start it again with a rerun, or run it"
             " again from a step before what was undone",
         )
     if step.compensation is not None:

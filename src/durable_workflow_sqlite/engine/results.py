@@ -1,4 +1,4 @@
-"""How an execution ended, as a value or an error for whoever asks."""
+"""How an execution ended, as a value or an error for the caller."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def result(outcome: Outcome, result_type: Any) -> Any:
 def blocked(state: WorkflowExecution) -> ExecutionBlockedError:
     execution_id = state.workflow_execution_id
     return ExecutionBlockedError(
-        f"execution {execution_id!r} is blocked: {state.blocked_reason}. No worker takes it on."
+        f"execution {execution_id!r} is blocked: {state.blocked_reason}. No worker claims it."
         " Find out why its workers died, then call engine.unblock(id)",
         workflow_execution_id=execution_id,
         reason=state.blocked_reason,

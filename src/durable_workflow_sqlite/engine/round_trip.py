@@ -148,14 +148,14 @@ def _inside(model: Any, what: str) -> dict[str, Any]:
 def _of_others(
     attributes: dict[str, Any], back: Any, known: set[str], at: str
 ) -> Iterable[Triple | str]:
-    """Attributes that are no fields: what is not computed must be there again."""
+    """Attributes that are not fields: what is not computed must be there again."""
     for name, one in attributes.items():
         if name in known or _is_a(type(getattr(_class(back), name, None)), cached_property):
             continue
         try:
             other = getattr(back, name)
         except AttributeError:
-            yield f"{at}.{name} is no field, and does not come back"
+            yield f"{at}.{name} is not a field, and does not come back"
             continue
         # A lock, say: each has its own, and they are as good as each other.
         if type(one) is not type(other) or not _is_opaque(type(one)):

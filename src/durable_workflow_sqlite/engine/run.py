@@ -37,7 +37,7 @@ SAVE_AGAIN_AFTER_S: Final = 0.25
 
 
 class Run:
-    """One execution in the hands of this worker.
+    """One execution that this worker has claimed.
 
     Every write is made under its claim. An outcome takes the next event number as it is written,
     and is told to the workflow function in the order of these numbers.
@@ -80,7 +80,7 @@ class Run:
         self.id = record.workflow_execution_id
         self.history = history
         self.slots: Slots | None = None
-        """Where it holds one while its code runs; None if it was started here, and not taken on."""
+        """Where it holds one while its code runs; None if it was started here, and not claimed."""
         self._is_without_slot = False
         self.steps_begun = 0
         self.interruption: Interruption | None = None
@@ -104,11 +104,11 @@ class Run:
     # Overridden by what drives it
 
     def stop(self, trouble: BaseException) -> None:
-        """Leave it as it is, to be resumed by whoever can."""
+        """Leave it as it is, to be resumed by a worker that can."""
         raise NotImplementedError
 
     def tell_whoever_waits(self, error: StoreError) -> None:
-        """Whoever waits for the outcome must not wait in the dark."""
+        """Tell the callers that wait for the outcome why it does not come."""
         raise NotImplementedError
 
     def stop_after_steps(self, trouble: BaseException) -> None:
@@ -157,9 +157,9 @@ class Run:
     # Writing
 
     async def save(self, *records: Record) -> None:
-        """Write under the claim; if that fails, this worker leaves the execution alone.
+        """Write under the claim; if that fails, this worker leaves the execution as it is.
 
-        Raises SerializationError for what no store can hold; that is no trouble of the worker.
+        Raises SerializationError for what no store can hold; that is not a problem of the worker.
         """
         try:
             await self.environment.store.save(*records, claim=self.claim)
@@ -207,7 +207,7 @@ class Run:
         self._untold.pop(outcome.event, None)
 
     async def save_undone(self, outcome: StepCheckpoint) -> None:
-        """As `save_outcome`, of a compensation: it is no event."""
+        """As `save_outcome`, of a compensation: it is not an event."""
         try:
             await self.environment.store.save(outcome, claim=self.claim)
         except BaseException as error:
@@ -310,7 +310,7 @@ class Run:
         self.take_slot()
 
     def lend_slot(self) -> None:
-        """If all that is under way only waits, others may be taken on in its place."""
+        """If all that is under way only waits, others may be claimed in its place."""
         if self.slots is None or not all(one.is_pausing for one in self.under_way):
             return
         if any(one.waits_for_thread for one in self.under_way):
@@ -333,7 +333,7 @@ class Run:
         self.slots = None
 
     def let_go_of_slot(self) -> None:
-        """It only waits: others may be taken on in its place."""
+        """It only waits: others may be claimed in its place."""
         self._is_without_slot = True
         if self.slots is not None:
             self.slots.lend(self.id)
@@ -343,7 +343,7 @@ class Run:
     def running(self, *, progressed: bool = False) -> tuple[WorkflowExecution, ...]:
         """The execution's record to save along, where it must say that it is RUNNING.
 
-        progressed: a step has its outcome, so what killed its worker before was not for ever.
+        progressed: a step has its outcome, so what killed its worker before was not forever.
         """
         if progressed and not self._progressed:
             self._progressed = True

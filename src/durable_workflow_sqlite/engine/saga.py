@@ -50,7 +50,7 @@ UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qual
 
 
 class Saga:
-    """The compensations of one execution, of which nothing else is under way any more.
+    """The compensations of one execution. No step of it is under way any more.
 
     calls: the steps with a compensation that its workflow function has asked for.
     """
@@ -152,9 +152,9 @@ class Saga:
             raise StoreCorruptError(
                 f"execution {self._run.id!r} is to be undone, and {call.describe()} has a"
                 " compensation in the code and none in its record: its compensate_ref was deleted"
-                " by hand, or the code has got `compensate=` since. Nothing is undone before that"
-                f" is settled: set its compensate_ref to {reference(call.compensate)!r} to undo it,"
-                " or run code without the compensation to leave it as it is",
+                " by hand, or the code has got `compensate=` since. Nothing is undone until you"
+                f" correct this: set its compensate_ref to {reference(call.compensate)!r} to undo"
+                " it, or run code without the compensation to leave it as it is",
                 workflow_execution_id=self._run.id,
                 step_name=call.name,
                 step_index=place[1],
@@ -198,7 +198,7 @@ class Saga:
         call.task = self.task
         run.under_way[call] = None
         is_finishing, run.is_finishing = run.is_finishing, False
-        self.is_pausing = True  # but for the step, nothing of it runs
+        self.is_pausing = True  # except the step, nothing of it runs
         try:
             with suppress(CutOff):
                 await perform_step(run, call)

@@ -2,8 +2,8 @@
 
 msgspec does the work: it reads and writes dataclasses, Structs, TypedDicts, named tuples, enums,
 datetimes, UUIDs, Decimals and the plain types. Pydantic models are written and read by their own
-methods, found by name, so that pydantic need not be installed. What is written is read again at
-once, so that a value that would come back as something else is refused.
+methods, found by name, so that pydantic need not be installed. Each value is read again at once
+after it was written. If it would come back as another value, it is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The room of an engine for executions that it takes on: one slot for each whose code runs."""
+"""The room of an engine for executions that it claims: one slot for each whose code runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 class Slots:
     """Which executions hold a slot.
 
-    number: how many may be taken on at once. One that goes on after a wait takes its slot again
-    without waiting for one: nothing more is taken on until there is room.
+    number: how many may be claimed at once. One that goes on after a wait takes its slot again
+    without waiting for one: nothing more is claimed until there is room.
     when_free: called when a slot is free again, or code of a suspect runs no more.
     """
 
@@ -24,7 +24,7 @@ class Slots:
 
     @property
     def room(self) -> int:
-        """How many more may be taken on."""
+        """How many more may be claimed."""
         return self._number - len(self._taken)
 
     @property
@@ -37,7 +37,7 @@ class Slots:
         self._suspects.add(execution_id)
 
     def clear(self, execution_id: str) -> None:
-        """It is no suspect any more, or has left."""
+        """It is not a suspect any more, or has left."""
         if execution_id in self._suspects:
             self._suspects.discard(execution_id)
             self._when_free()
@@ -48,21 +48,21 @@ class Slots:
         self._waits_for_no_thread(execution_id)
 
     def free(self, execution_id: str) -> None:
-        """It only waits from now on, or has ended, or was let go of."""
+        """It only waits from now on, or has ended, or was released."""
         self._taken.pop(execution_id, None)
         self._suspects.discard(execution_id)
         self._waits_for_no_thread(execution_id)
         self._when_free()
 
     def lend(self, execution_id: str) -> None:
-        """`free`, for a while: others may be taken on if they could not be before."""
+        """`free`, for a while: others may be claimed if they could not be before."""
         self._waits_for_no_thread(execution_id)
         self._lend(execution_id)
 
     def lend_for_thread(self, execution_id: str) -> None:
         """`lend`, while it waits for a thread.
 
-        What is taken on in its place may need a thread, too. So only as many lend theirs as there
+        What is claimed in its place may need a thread, too. So only as many lend theirs as there
         are slots; the others keep theirs until one of these has its thread.
         """
         if len(self._lent_for_threads) < self._number:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.opened import Opened
@@ -44,25 +45,25 @@ async def start(
         return
     found = await _attach(opened, workflow.name, record)
     if not found.status.is_terminal and found.workflow_execution_id not in opened.executions:
-        await opened.intake.resume(found)
+        await opened.resume(found)
 
 
 async def enqueue(
-    opened: Opened, workflow: Workflow, record: WorkflowExecution, tags: Mapping[str, str]
+    access: Access, workflow: Workflow, record: WorkflowExecution, tags: Mapping[str, str]
 ) -> None:
-    """Store a new execution for whoever has room; or attach to the one that is there already."""
-    if await opened.store.enqueue_execution(workflow, record, tags):
-        opened.intake.look()
+    """Store a new execution for any worker that has room; or attach to the one that is there already."""
+    if await access.store.enqueue_execution(workflow, record, tags):
+        access.look()
     else:
-        await _attach(opened, workflow.workflow_type, record)
+        await _attach(access, workflow.workflow_type, record)
 
 
 async def _attach(
-    opened: Opened, workflow_type: str, wanted: WorkflowExecution
+    access: Access, workflow_type: str, wanted: WorkflowExecution
 ) -> WorkflowExecution:
     """Make sure that an execution that is there already is the one meant."""
-    found = await opened.load(wanted.workflow_execution_id)
-    definition = await opened.store.load_workflow(found.workflow_id)
+    found = await access.load(wanted.workflow_execution_id)
+    definition = await access.store.load_workflow(found.workflow_id)
     found_type = None if definition is None else definition.workflow_type
     if found_type != workflow_type:
         raise ExecutionConflictError(
@@ -81,7 +82,7 @@ async def _attach(
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """When an execution in the queue is taken on, and until when."""
+    """When an execution in the queue is claimed, and until when."""
 
     now: datetime
     available_at: datetime
@@ -152,7 +153,7 @@ def _id_or_new(execution_id: str | None) -> str:
 def after(
     what: str, duration: timedelta, now: datetime, minimum: timedelta = timedelta(microseconds=1)
 ) -> datetime:
-    """That long from now. Raises, in the name of `what`, for what is no such duration."""
+    """That long from now. Raises an error that names `what` if the duration cannot be used."""
     if not isinstance(duration, timedelta):
         raise TypeError(f"{what} must be a timedelta, as timedelta(hours=1), not {duration!r}")
     if duration < minimum:

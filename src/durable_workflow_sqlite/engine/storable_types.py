@@ -84,7 +84,7 @@ def _is_complete(kind: Any) -> bool:
 
 
 def _check_aliases(kind: Any, name: str, field: Any) -> None:
-    """What a field is called when it is written must be what it is called when it is read."""
+    """A field must have the same name when it is written and when it is read."""
     config: dict[str, Any] = getattr(kind, "model_config", {})
     read_as = set[str]()
     if field.validation_alias is None:

@@ -1,7 +1,7 @@
 """Unions of classes that msgspec cannot tell apart: each value is stored with its class's name.
 
-`Card | Cash` is stored as `{"$type": "Card", ...}`. What was stored without a name, when the
-annotation named one class, is read as the one class that it fits.
+`Card | Cash` is stored as `{"$type": "Card", ...}`. A value may be stored without a name, since
+the annotation named one class then. It is read as the one class that it fits.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class TaggedCodec:
         kind = cast("Any", type(value))
         if is_record(kind) or is_model(kind):
             names = ", ".join(class_of(bare(one)).__name__ for one in options if _is_object(one))
-            raise TypeError(f"a {kind.__qualname__} is none of {names}; name its class, too")
+            raise TypeError(f"{kind.__qualname__} is not one of {names}; name its class, too")
         return value
 
     # And back
@@ -122,7 +122,7 @@ class TaggedCodec:
         origin: Any = typing.get_origin(type_)
         args = typing.get_args(type_)
         if not isinstance(data, dict if origin is dict else list):
-            raise TypeError(f"it is no {'object' if origin is dict else 'array'} of JSON")
+            raise TypeError(f"it is not {'an object' if origin is dict else 'an array'} of JSON")
         if origin is dict:
             given = cast("dict[str, Any]", data)
             as_keys: Any = types.GenericAlias(dict, (args[0], None))
@@ -150,8 +150,8 @@ class TaggedCodec:
             rest = {name: one for name, one in data.items() if name != TAG}
             if data[TAG] not in objects:
                 raise TypeError(
-                    f"it is a {data[TAG]!r}, which is none of {', '.join(objects)}; a class that is"
-                    " stored must keep its name"
+                    f"it is a {data[TAG]!r}, which is not one of {', '.join(objects)}; a class"
+                    " that is stored must keep its name"
                 )
             return self._read(objects[data[TAG]], rest)
         fitting: list[Any] = []

@@ -48,7 +48,7 @@ class Described(Protocol):
 
 
 class Threads:
-    """Of one engine. But for the functions, all of this happens on the engine's event loop.
+    """Of one engine. Except the functions, all of this happens on the engine's event loop.
 
     number: how many functions of a kind run at once. Steps and compensations are two kinds: so no
         step keeps a compensation from its thread.
@@ -101,7 +101,7 @@ class Threads:
 
 
 class Turns:
-    """So many functions of a kind run at once; whoever came first has the first turn."""
+    """So many functions of a kind run at once; the first to come has the first turn."""
 
     def __init__(self, number: int, threads: Threads) -> None:
         self._free = number
@@ -123,7 +123,7 @@ class Turns:
     async def wait(self, execution_id: str, what: Described) -> Thread:
         """Wait for a thread. Raises RuntimeError if there will be none: the interpreter is ending.
 
-        Whoever is cancelled meanwhile has lost its turn, and nothing else.
+        A caller that is cancelled loses its turn, and nothing else.
         """
         await self._my_turn()
         try:
@@ -174,7 +174,7 @@ class Turns:
         self._watch()
 
     def _watch(self) -> None:
-        """Say so if no thread comes free for long; asked again, the time begins anew."""
+        """Say so if no thread comes free for long; asked again, the time starts again."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

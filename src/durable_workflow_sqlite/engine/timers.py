@@ -1,7 +1,7 @@
 """The timers of a body's event loop: `asyncio.sleep`, `asyncio.timeout` and the like.
 
 One that fires is an event, and recorded as such. One that does not costs no write. The earliest is
-stored while the execution only waits, so that it wakes whoever has it then.
+stored while the execution only waits, so that it wakes the worker that has it then.
 """
 
 from __future__ import annotations

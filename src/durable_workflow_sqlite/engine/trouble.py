@@ -8,10 +8,10 @@ from typing import Final
 from durable_workflow_sqlite.errors import StoreError
 
 SLOWEST: Final = 4
-"""How many times longer than the first pause the longest is, where the trouble may pass."""
+"""How many times longer than the first pause the longest is, if the problem may pass."""
 
 SLOWEST_IF_NOBODY_ACTS: Final = 32
-"""Likewise where it does not pass by itself; what is put right is still noticed."""
+"""The same where it does not pass by itself; a repair is still noticed."""
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 

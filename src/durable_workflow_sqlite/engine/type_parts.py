@@ -34,7 +34,7 @@ def members(type_: Any) -> tuple[Any, ...]:
 
 
 def class_of(type_: Any) -> Any:
-    """The class that a type names, be it generic: `Box` of `Box[int]`."""
+    """The class that a type names, also for a generic type: `Box` of `Box[int]`."""
     return typing.get_origin(type_) or type_
 
 

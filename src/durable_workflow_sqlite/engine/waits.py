@@ -1,7 +1,7 @@
 """Durable sleeps and waits for signals, and when the timers of a body's event loop are due.
 
-What comes is taken one at a time, the earliest first, and only when the workflow function has heard
-of everything before it: so what was taken always reaches the wait that it was taken for.
+Timers and signals are taken one at a time, the earliest first, and only when the workflow function
+has heard of everything before: so what was taken always reaches the wait that it was taken for.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Waits:
         return False
 
     async def _next_due(self, body: Body) -> _Due | None:
-        """What came first of all that has come and is waited for."""
+        """The first of what has come and is waited for."""
         run = self._run
         found: list[_Due] = []
         while self._by_deadline and self._by_deadline[0][2] not in self._open:

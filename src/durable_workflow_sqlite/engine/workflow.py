@@ -9,12 +9,15 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
+    Concatenate,
     Final,
     Generic,
+    ParamSpec,
     TypeAlias,
     TypeVar,
     TypeVarTuple,
     Unpack,
+    cast,
     overload,
 )
 
@@ -42,17 +45,26 @@ CODE_ERRORS: Final[tuple[type[Exception], ...]] = (
 They are what `@workflow(stops_on=...)` is by default.
 """
 
+P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class WorkflowDefinition(Generic[*Ts, R_co]):
-    """What `@workflow` returns: an async function `(ctx, *args)`, a type name and a version."""
+class CalledWorkflow(Coroutine[Any, Any, R_co]):
+    """For type checkers: what a workflow returns when it is called, and no other function does."""
+
+
+class WorkflowDefinition(Generic[P, R_co]):
+    """What `@workflow` returns: an async function `(ctx, *args)`, a type name and a version.
+
+    As a type, it has the parameters after `ctx` and the result: `WorkflowDefinition[[str], int]`,
+    or `WorkflowDefinition[..., Any]` for any workflow.
+    """
 
     def __init__(
         self,
-        function: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R_co]],
+        function: Callable[Concatenate[WorkflowContext, P], Coroutine[Any, Any, R_co]],
         name: str,
         version: int,
         stops_on: tuple[type[Exception], ...] = CODE_ERRORS,
@@ -77,9 +89,11 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
     def __repr__(self) -> str:
         return f"<workflow {self.name!r} version {self.version}>"
 
-    async def __call__(self, ctx: WorkflowContext, *args: *Ts) -> R_co:
+    def __call__(
+        self, ctx: WorkflowContext, *args: P.args, **kwargs: P.kwargs
+    ) -> CalledWorkflow[R_co]:
         """Call the function itself, as a plain part of the workflow that `ctx` belongs to."""
-        return await self.function(ctx, *args)
+        return cast("CalledWorkflow[R_co]", self.function(ctx, *args, **kwargs))
 
     @functools.cached_property
     def record(self) -> Workflow:
@@ -182,21 +196,24 @@ class WorkflowDefinition(Generic[*Ts, R_co]):
                 )
 
 
-AnyWorkflow: TypeAlias = "WorkflowDefinition[*tuple[Any, ...], Any]"
+AnyWorkflow: TypeAlias = WorkflowDefinition[..., Any]
+
+Startable: TypeAlias = "Callable[[WorkflowContext, Unpack[Ts]], CalledWorkflow[R]]"
+"""A workflow that takes these arguments, as what starts it sees it: some may have defaults."""
 
 
 @overload
 def workflow(
-    function: Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]], /
-) -> WorkflowDefinition[*Ts, R]: ...
+    function: Callable[Concatenate[WorkflowContext, P], Coroutine[Any, Any, R]], /
+) -> WorkflowDefinition[P, R]: ...
 
 
 @overload
 def workflow(
     *, name: str | None = None, version: int = 1, stops_on: Iterable[type[Exception]] = CODE_ERRORS
 ) -> Callable[
-    [Callable[[WorkflowContext, Unpack[Ts]], Coroutine[Any, Any, R]]],
-    WorkflowDefinition[*Ts, R],
+    [Callable[Concatenate[WorkflowContext, P], Coroutine[Any, Any, R]]],
+    WorkflowDefinition[P, R],
 ]: ...
 
 
@@ -215,21 +232,19 @@ def workflow(
         So use a higher version if the changed function cannot replay unfinished executions.
     stops_on: the classes of errors that tell of a mistake in the code. If the function itself
         raises one, and no step did, the execution is left as it is, with `WorkflowCodeError`:
-        nothing is undone, and it continues with mended code. `CODE_ERRORS` by default;
+        nothing is undone, and it continues with corrected code. `CODE_ERRORS` by default;
         `(*CODE_ERRORS, ValueError)` adds a class. With `()`, only errors of this library (a
         wrong call, a result that cannot be stored) stop the execution.
 
     The other parameters are the input. They are stored as JSON and come back as the types that
     their annotations name; so does the result.
 
-    Raises TypeError if it is no such function.
+    Raises TypeError for any other function.
     """
 
     def define(function: Callable[..., Coroutine[Any, Any, Any]]) -> AnyWorkflow:
         own_name = getattr(function, "__name__", "") if name is None else name
-        return WorkflowDefinition[*tuple[Any, ...], Any](
-            function, own_name, version, tuple(stops_on)
-        )
+        return WorkflowDefinition(function, own_name, version, tuple(stops_on))
 
     return define if function is None else define(function)
 
@@ -245,10 +260,10 @@ def _checked_stops_on(
     return stops_on
 
 
-def check_workflow(candidate: object) -> None:
-    """Raise TypeError for what is no workflow, and say what it may have been meant to be."""
+def check_workflow(candidate: object) -> AnyWorkflow:
+    """Raise TypeError for anything but a workflow, and say what was perhaps meant."""
     if isinstance(candidate, WorkflowDefinition):
-        return
+        return cast("AnyWorkflow", candidate)
     if inspect.iscoroutine(candidate):
         candidate.close()
         raise TypeError(
@@ -268,9 +283,9 @@ class WorkflowRegistry:
         for definition in workflows:
             self.add(definition)
 
-    def add(self, definition: AnyWorkflow) -> None:
+    def add(self, workflow: object) -> AnyWorkflow:
         """Know a workflow from now on. Raises ValueError if another has its name and version."""
-        check_workflow(definition)
+        definition = check_workflow(workflow)
         known = self._definitions.setdefault((definition.name, definition.version), definition)
         if known is not definition and known.function is not definition.function:
             raise ValueError(
@@ -278,6 +293,7 @@ class WorkflowRegistry:
                 f" {definition.version}: {known.function!r} and {definition.function!r}; give"
                 " one of them another: `@workflow(name=..., version=...)`"
             )
+        return definition
 
     def find(self, workflow_type: str, version: int) -> AnyWorkflow | None:
         return self._definitions.get((workflow_type, version))

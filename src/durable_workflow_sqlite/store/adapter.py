@@ -1,8 +1,8 @@
 """How aiosql runs a query here: at once, on the connection itself, into the generated row classes.
 
-aiosql's own adapters give lazy generators (an `update ... returning` would do nothing until it is
-iterated) and plain tuples, and open a cursor by hand for each call. They bind by name, which takes
-three times as long as by number: for a checkpoint, as long as writing it.
+aiosql's own adapters give lazy generators and plain tuples, and open a cursor for each call. With
+them, an `update ... returning` would do nothing until it is iterated. They bind by name, which
+takes three times as long as by number: for a checkpoint, as long as writing it.
 """
 
 from __future__ import annotations
@@ -104,13 +104,13 @@ def _values_of(names: list[str]) -> _Values:
 
 
 def _is_of_text(error: OperationalError) -> bool:
-    """Whether text that is no UTF-8 was met; SQLite keeps any bytes, and sqlite3 has no code."""
+    """Whether text was met that is not UTF-8; SQLite keeps any bytes, and sqlite3 has no code."""
     return "Could not decode to UTF-8" in str(error)
 
 
 @contextmanager
 def _whatever_the_text(connection: Connection) -> Generator[None]:
-    """Give text that is no UTF-8 as bytes, so that its row alone cannot be read."""
+    """Give text that is not UTF-8 as bytes, so that its row alone cannot be read."""
     before = connection.text_factory
     connection.text_factory = _text_or_bytes
     try:

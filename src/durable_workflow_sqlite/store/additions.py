@@ -1,4 +1,4 @@
-"""What others have added to our tables, kept by a migration that rebuilds a table."""
+"""Indexes and triggers that others have added, kept by a migration that rebuilds a table."""
 
 from __future__ import annotations
 

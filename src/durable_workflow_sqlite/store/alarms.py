@@ -70,7 +70,7 @@ def alarms(
 
 
 def in_doubt_among(inspector: Inspector, rows: Sequence[ExecutionSummary]) -> set[str]:
-    """Those that are in a step, and in the hands of no living worker."""
+    """Those that are in a step, and that no living worker has."""
     in_a_step = [
         row
         for row in rows

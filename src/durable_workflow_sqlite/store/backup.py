@@ -1,4 +1,4 @@
-"""Copying a database while others write to it, writing it anew, and opening files for that."""
+"""Copying a database while others write to it, rewriting it, and opening files for that."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def back_up(
     if not create_file(copy, stat.S_IMODE(file.stat().st_mode)):
         raise StoreError(f"{copy} is there already, and a backup overwrites no file; use another")
     try:
-        # The copying itself would wait for a lock for ever; this waits for the busy timeout. It
+        # The copying itself would wait for a lock forever; this waits for the busy timeout. It
         # also holds the moment: what others commit from here on is not in the copy.
         connection.execute("begin")
         connection.execute("pragma user_version").fetchone()
@@ -53,7 +53,7 @@ def back_up(
 
 
 def vacuum(file: Path, busy_timeout: float) -> None:
-    """Write a file anew, without the room that deleted rows have left.
+    """Rewrite a file, without the room that deleted rows have left.
 
     Nobody else can write meanwhile. It takes as much room again while it runs. Raises StoreError.
     """

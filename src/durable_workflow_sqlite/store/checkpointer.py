@@ -13,19 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Final
 
-from durable_workflow_sqlite.store.checkpoint_mark import CheckpointMark
 from durable_workflow_sqlite.store.connection import LOG_BYTES, open_existing
 from durable_workflow_sqlite.store.lock_guard import LockGuard
+from durable_workflow_sqlite.store.log_header import salt_of
 from durable_workflow_sqlite.store.open_files import OpenFiles
 
 LOOK_EVERY: Final = 16
 """Commits between two looks at the log's size."""
 
-LOOK_FOR_OTHERS_EVERY: Final = 16 * LOOK_EVERY
-"""Commits between two looks at who else has checkpointed it."""
-
 GROWTH_BYTES: Final = LOG_BYTES // 4
-"""How much a log that could not begin anew grows before the next try."""
+"""How much a log that could not be reset grows before the next try."""
 
 SYNCS_BEFORE: Final = 2
 """How often the log is put on the disk before: what is written during one is left for the next."""
@@ -34,16 +31,15 @@ READERS_MAY_TAKE_S: Final[tuple[tuple[float, ...], ...]] = ((), (0.01, 0.04, 0.2
 """For how long writers are held up in each try, now and then, so that readers leave the log."""
 
 _log = logging.getLogger("durable_workflow_sqlite.store")
-_warned: set[str] = set()
 
 
 class Checkpointer:
     """Runs a checkpoint in a thread when the log has grown, under the write lock.
 
-    SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a commit that
-    resets the log on another (sqlite.org/wal.html, "The WAL-reset bug"). While one connection
-    here holds the write lock, nobody can commit, and a second one may checkpoint. Somebody else
-    who checkpoints brings the bug back, and is warned of.
+    SQLite up to 3.51.2 has the WAL-reset bug (sqlite.org/wal.html): a checkpoint that runs during a
+    commit of another connection can corrupt the file. While one connection
+    here holds the write lock, nobody can commit, and a second one may checkpoint. A checkpoint by
+    another program brings the bug back; docs/store.md says so.
 
     A checkpoint begins by putting the log on the disk, which takes ten times as long as the rest of
     it. That is done before the lock is taken, while others commit.
@@ -53,7 +49,6 @@ class Checkpointer:
         self._files = files
         self._path = files.database
         self._log = files.log
-        self._mark = CheckpointMark(self._path)
         self._commits = 0
         self._due_at = LOG_BYTES
         self._tries = 0
@@ -63,15 +58,12 @@ class Checkpointer:
         self.wants_lock = False
         """Whether a checkpoint has the write lock, or asks for it: who goes on writing then may
         keep it from that. Also where the log grows faster than it gets to the disk."""
-        self._look_for_others()
 
     def after_commit(self) -> None:
         """Cheap; called after every commit."""
         self._commits += 1
         if self._commits % LOOK_EVERY == 0:
             self._look()
-            if self._commits % LOOK_FOR_OTHERS_EVERY == 0:
-                self._look_for_others()
 
     def wait(self, seconds: float) -> None:
         """Wait for a checkpoint that wants the lock, for so long at most."""
@@ -113,7 +105,6 @@ class Checkpointer:
                 checkpoint(self._path, waits_s, keep_bytes=0, is_ours=is_ours)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one will do it
                 _log.info("could not empty the log of %s: %s", self._path, error)
-        self._mark.remove_if_over()
 
     def _look(self) -> None:
         size = self._log_size()
@@ -125,7 +116,7 @@ class Checkpointer:
             self._due_at = LOG_BYTES
             self._tries = 0
         elif size > self._due_at and not self._is_running:
-            # It begins anew when all of it has been copied and nobody reads from it. Where there
+            # It is reset when all of it has been copied and nobody reads from it. Where there
             # is always somebody who does, writers must wait for that; where one reader stays,
             # they wait in vain, and so ever more rarely.
             is_hopeless = self._tries >= len(READERS_MAY_TAKE_S)
@@ -175,22 +166,6 @@ class Checkpointer:
             with self._guard:
                 self._is_syncing = self.wants_lock = False
 
-    def _look_for_others(self) -> None:
-        if (
-            has_reset_bug(sqlite3.sqlite_version_info)
-            and self._mark.sees_another()
-            and self._path not in _warned
-        ):
-            _warned.add(self._path)
-            _log.warning(
-                "somebody else checkpoints %s: a connection that is not of this library has"
-                " automatic checkpoints, or a tool makes them. SQLite %s can corrupt the file when"
-                " such a checkpoint runs during a commit (sqlite.org/wal.html, the WAL-reset bug)."
-                " Set pragma wal_autocheckpoint = 0 there, or use SQLite 3.51.3 or later",
-                self._path,
-                sqlite3.sqlite_version,
-            )
-
 
 def _sync(path: str) -> None:
     """Put a file on the disk. Raises OSError, which the disk may tell only once."""
@@ -203,14 +178,6 @@ def _sync(path: str) -> None:
         os.fsync(file.fileno())
 
 
-def has_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Whether a version of SQLite can corrupt a file when a checkpoint races a commit."""
-    is_mended = version >= (3, 51, 3) or any(
-        branch <= version < (3, branch[1] + 1, 0) for branch in ((3, 44, 6), (3, 50, 7))
-    )
-    return version >= (3, 7, 0) and not is_mended
-
-
 def checkpoint(
     path: str,
     waits_s: tuple[float, ...] = (),
@@ -221,13 +188,12 @@ def checkpoint(
     """Copy the whole log into the database, while nobody can commit. Raises sqlite3.Error.
 
     waits_s: how long to hold up writers, in one try after another, so that readers leave and the
-    log can begin anew here; without any, the next commit begins it anew if it can.
-    keep_bytes: to which length a log that begins anew here is cut.
+    log can be reset here; without any, the next commit resets it if it can.
+    keep_bytes: to which length a log that is reset here is cut.
     is_ours: whether what is at that path is what it was: the log of a file that was replaced does
     not belong to what is there now, and would ruin it.
     """
-    mark = CheckpointMark(path)
-    salt = mark.salt()
+    salt = salt_of(f"{path}-wal")
     with closing(open_existing(path)) as lock, closing(open_existing(path)) as worker:
         if not is_ours():
             return  # nothing has been read through these connections
@@ -239,9 +205,8 @@ def checkpoint(
         for wait_s in waits_s or (0.0,):
             lock.execute("begin immediate")
             try:
-                if mark.salt() != salt:
+                if salt_of(f"{path}-wal") != salt:
                     return  # another process was first, and it has begun anew
-                mark.note()
                 _copy_log(worker, wait_s)
             finally:
                 lock.execute("rollback")
@@ -259,8 +224,8 @@ def _copy_log(worker: sqlite3.Connection, wait_s: float) -> None:
 
 
 def _begin_anew(lock: sqlite3.Connection) -> None:
-    """Write, so that a log that is copied and read by nobody begins anew, and is cut."""
-    # A new transaction: only one that needs no log itself may begin it anew.
+    """Write, so that a log that is copied and read by nobody is reset, and cut."""
+    # A new transaction: only one that needs no log itself may reset it.
     lock.execute("begin immediate")
     try:
         (version,) = lock.execute("pragma user_version").fetchone()

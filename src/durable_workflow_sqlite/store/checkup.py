@@ -24,8 +24,6 @@ from durable_workflow_sqlite.store.worker_lock import lock_files
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
 
-_FIRST_WITH_RESET_BUG: Final = (3, 7, 0)
-_FIRST_WITHOUT_RESET_BUG: Final = (3, 51, 3)
 _LOOKED_AT: Final = 1000
 """So many of a kind are looked at, at most."""
 
@@ -87,7 +85,7 @@ def disk(inspector: Inspector) -> Finding:
 def _sqlite_version() -> Finding:
     version = sqlite3.sqlite_version_info
     text = f"SQLite {sqlite3.sqlite_version}"
-    if not _FIRST_WITH_RESET_BUG <= version < _FIRST_WITHOUT_RESET_BUG:
+    if not has_reset_bug(version):
         return Finding(level=Level.OK, check="sqlite", message=text)
     return Finding(
         level=Level.NOTE,
@@ -97,6 +95,14 @@ def _sqlite_version() -> Finding:
         hint="let no other program checkpoint this file: in the sqlite3 shell, say"
         " `pragma wal_autocheckpoint = 0` before writing",
     )
+
+
+def has_reset_bug(version: tuple[int, int, int]) -> bool:
+    """Whether a checkpoint that races a commit can corrupt a file (sqlite.org/wal.html)."""
+    is_mended = version >= (3, 51, 3) or any(
+        branch <= version < (3, branch[1] + 1, 0) for branch in ((3, 44, 6), (3, 50, 7))
+    )
+    return version >= (3, 7, 0) and not is_mended
 
 
 def _integrity(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
@@ -190,7 +196,7 @@ def _rows(inspector: Inspector) -> Iterator[Finding]:
             level=Level.ERROR,
             check="rows",
             message="; ".join(unreadable[:SHOWN]) + (f"; and {more} more" if more > 0 else ""),
-            hint="workers leave these alone: mend the columns by hand (a time is"
+            hint="no worker claims these: correct the columns by hand (a time is"
             " 2030-01-01T00:00:00.000000Z), then restart the workers",
         )
     else:
@@ -310,7 +316,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
         yield Finding(
             level=Level.WARNING,
             check="blocked",
-            message=f"{many(overview.blocked_total, 'execution')} left alone: "
+            message=f"{many(overview.blocked_total, 'execution')} blocked: "
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
             hint="find out why, then `durable-workflow retry FILE ID`",
         )
@@ -323,7 +329,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
                 f"{one.id} ({_in_a_word(one.trouble)}, since {at(one.trouble_since)})"
                 for one in overview.in_trouble
             ),
-            hint="`durable-workflow show FILE ID` says why: mend that, or deploy code that fits;"
+            hint="`durable-workflow show FILE ID` says why: correct that, or deploy code that fits;"
             " then restart the workers",
             details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
         )
@@ -339,7 +345,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
             + (f"; and {more} more" if more else ""),
             hint="each worker runs one of these at a time, and blocks what it dies of too often."
             " `durable-workflow show FILE ID` names the step that runs: find out whether it ends"
-            " its worker (memory, a crash in C) and mend it, or cancel the execution",
+            " its worker (memory, a crash in C) and correct it, or cancel the execution",
         )
     late = [
         one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now

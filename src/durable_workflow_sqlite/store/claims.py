@@ -1,8 +1,8 @@
 """Which worker has which execution, and which workers live.
 
-A worker remembers what it holds, and what it saved last under each claim. A database that was
-restored from a backup, by SQLite's backup API, while the worker lives, may hold the very claim and
-not what was saved under it since: a fencing token does not tell.
+A worker remembers what it holds, and what it saved last under each claim. SQLite's backup API can
+restore a database while the worker lives. The restored database may hold the same claim, but not
+what was saved under it since: a fencing token does not tell.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Claims:
         self._held[claim.workflow_execution_id] = (claim, records)
 
     def releases(self, workflow_execution_id: str) -> None:
-        """It will be released, and nobody may hear when."""
+        """It will be released; no caller may hear when."""
         self._held[workflow_execution_id] = None
 
     def let_go(self, workflow_execution_ids: Iterable[str]) -> None:

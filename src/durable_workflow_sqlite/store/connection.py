@@ -53,10 +53,10 @@ def _connect(path: str | Path, *, is_uri: bool) -> sqlite3.Connection:
 def configure(connection: sqlite3.Connection, synchronous: Synchronous = "normal") -> None:
     """Set the PRAGMAs and verify each; after `wait_for_locks`, since setting WAL needs one.
 
-    Automatic checkpoints are
-    off: SQLite up to 3.51.2 can corrupt a file when a checkpoint on one connection races a
-    commit that resets the WAL on another, so checkpoints run where no one can commit. A log
-    that begins anew is cut to the length at which the next checkpoint is due, so its size tells.
+    Automatic checkpoints are off: SQLite up to 3.51.2 can corrupt a file when a checkpoint on one
+    connection races a commit on another that resets the WAL. So checkpoints run where no one can
+    commit. A log that is reset is cut to the length at which the next checkpoint is due, so its
+    size tells.
 
     Raises StoreError.
     """
@@ -99,8 +99,8 @@ def _set_and_verify(
 def _set(connection: sqlite3.Connection, name: str, value: str | int) -> None:
     """Set a PRAGMA; where SQLite does not wait for a lock by itself, wait here.
 
-    To make a file WAL, a connection must have it alone, and when two try at once SQLite tells one
-    of them that it is busy without calling the busy handler (sqlite.org/c3ref/busy_handler.html).
+    To make a file WAL, a connection must have it alone. When two try at once, SQLite tells one of
+    them that it is busy, and calls no busy handler (sqlite.org/c3ref/busy_handler.html).
     """
     give_up_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:

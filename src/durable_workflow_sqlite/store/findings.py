@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 LATE: Final = timedelta(minutes=1)
-"""What has waited for so long says that no worker runs it, or that none has room."""
+"""Work that has waited for so long has no worker that runs it, or none with room."""
 
 SHOWN: Final = 5
 
@@ -28,9 +28,9 @@ class Level(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at, in a word, and what was found; `hint` says what to do.
+    """What was looked at, in one word, and what was found; `hint` says what to do.
 
-    details: in full, what the message names in a word.
+    details: in full, what the message only names.
     """
 
     level: Level

@@ -2,8 +2,8 @@
 
 Writes queue up while the tasks of a turn run; then they are flushed together, and each caller's
 `await` returns after the commit. An operation that raises fails alone. The event loop never waits
-for the database: a lock that someone else holds is asked for again a little later, and where a
-commit must wait for the disk, it does so in a thread.
+for the database: if someone else holds the lock, the store asks for it again a little later. If a
+commit must wait for the disk, it waits in a thread.
 
 Where turn after turn brings one write alone, a write has nobody to wait for: it is committed at
 once, for up to two milliseconds, before the event loop has its turn again.
@@ -50,7 +50,7 @@ ALONE_AFTER: Final = 3
 
 CHECKPOINT_FIRST_TIMES: Final = 10
 CHECKPOINT_FIRST_S: Final = 0.1
-"""For how long a checkpoint is let go first: writers in a hurry would keep it from the lock."""
+"""For how long a checkpoint goes first: else busy writers would keep it from the lock."""
 
 
 _forks = 0
@@ -75,7 +75,7 @@ class _NewSchemaError(Exception):
 
 
 class _SchemaMayBeNew:
-    """Whether SQLite has compiled a statement, as it does once, and anew for a new schema version.
+    """Whether SQLite has compiled a statement, as it does once, and again for a new schema version.
 
     To ask for the version in each transaction would take a tenth of it. SQLite compares it before
     it runs a statement, and calls an authorizer when it has to compile one.
@@ -102,8 +102,8 @@ class GroupCommit:
     """The one way to a connection: writes in groups, reads between them.
 
     `operation`s run on the connection, in the loop's thread or in another, never two at a time.
-    One that writes may run again (when another of its group failed the first time), so it must
-    do nothing but send statements and return what they gave.
+    One that writes may run again, when another of its group failed the first time. So it may only
+    send statements and return what they gave.
     """
 
     def __init__(
@@ -555,7 +555,7 @@ class GroupCommit:
                 self._rollback_failed = True
 
     def _roll_back_what_is_left(self) -> None:
-        """Whoever wrote in it was told that it failed: nobody may read of it, or commit it."""
+        """Its writers were told that it failed: nobody may read of it, or commit it."""
         if self._rollback_failed:
             if self._connection.in_transaction:
                 self._connection.execute("rollback")

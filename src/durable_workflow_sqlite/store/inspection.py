@@ -86,12 +86,12 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     step_error_type, step_error_message: of the last attempt of the current step.
     steps_not_undone: how many compensations have failed for good, and nobody has acknowledged.
     signals_pending: signals that came and that nothing has waited for yet.
-    blocked_reason: why workers leave it alone; None when they do not.
+    blocked_reason: why no worker may claim it; None if it is not blocked.
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
         trouble_since: since when each worker that had it left it.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
-    started_at: when a worker first took it on.
+    started_at: when a worker first claimed it.
     """
 
     id: str
@@ -145,7 +145,7 @@ class StepInDoubt(msgspec.Struct, frozen=True, kw_only=True):
     """A step that began and did not end, and that no living worker runs.
 
     It may have taken effect or not; when a worker takes the execution over, it runs again.
-    `worker_id` is the dead worker's, None if it let go.
+    `worker_id` is the dead worker's; None if it released the claim.
     """
 
     execution_id: str
@@ -160,7 +160,7 @@ class StepInDoubt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockedExecution(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution that workers leave alone until an operator retries it."""
+    """An execution that no worker claims until an operator retries it."""
 
     id: str
     workflow_type: str | None
@@ -174,8 +174,8 @@ class BlockedExecution(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionInTrouble(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that its worker left as it is, for a reason that does not pass by itself.
 
-    Any worker may take it on, and leaves it likewise if the reason is still there. `updated_at` is
-    when it was left the last time, `trouble_since` when the first time.
+    Any worker may claim it, and leaves it in the same way if the reason is still there.
+    `updated_at` is when it was left the last time, `trouble_since` when the first time.
     """
 
     id: str
@@ -340,11 +340,11 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the file knows of one execution.
 
-    queued_seconds: from its creation until a worker first took it on, or until now.
+    queued_seconds: from its creation until a worker first claimed it, or until now.
     running_seconds: from then to its end, or until now; its waits count.
-    steps: every attempt, in the order of their beginnings. compensations: those, likewise.
+    steps: every attempt, in the order of their beginnings. compensations: the same for them.
     steps_cut_off: how many steps were cut off, and nobody has dealt with that.
-    tags: what it was given to find it by. audit_log: what people did to it, but for signals.
+    tags: what it was given to find it by. audit_log: what people did to it, except signals.
     problems: what in its rows no engine can read, in short sentences.
     """
 
@@ -414,7 +414,7 @@ class Inspector:
         return cls(file, connection, is_immutable=is_immutable)
 
     def close(self) -> None:
-        """Let go of the file. Closing twice is harmless."""
+        """Close the file. Closing twice is harmless."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -868,7 +868,7 @@ class _Problems:
 
     def integer(self, column: str, number: object) -> None:
         if not isinstance(number, int):
-            self.found.append(f"{column} {number!r} is no integer")
+            self.found.append(f"{column} {number!r} is not an integer")
 
     def json(self, column: str, text: str | None) -> None:
         if (problem := json_problem(column, text)) is not None:
@@ -882,9 +882,9 @@ class _Problems:
 def _connect(file: Path) -> tuple[sqlite3.Connection, bool]:
     """Open a file read-only; say whether it is taken to be one that nobody can change.
 
-    A file in WAL mode is read with the help of a file beside it, which cannot be made in a folder
-    that is read-only, or on a disk that is full. Where there is no log, SQLite may be told that the
-    file does not change.
+    To read a file in WAL mode, SQLite makes a file beside it. It cannot do so in a folder that is
+    read-only, or on a full disk. Where there is no log, SQLite may be told that the file does not
+    change.
     """
     for is_immutable in (False, True):
         uri = f"{file.as_uri()}?mode=ro{'&immutable=1' if is_immutable else ''}"

@@ -1,9 +1,10 @@
 """Locks on an open database that the rest of the process cannot drop by accident.
 
-SQLite's locks belong to the process. When any code in it closes the database, having opened it to
-read it or with another copy of SQLite, the kernel drops them all (sqlite.org/howtocorrupt.html,
-2.2). Other processes then take the database for one that nobody has open: the next one that closes
-it deletes the log, and the next one that opens it empties the index.
+SQLite's locks belong to the process. Any code in it may open the database itself, or with another
+copy of SQLite. When it closes the database, the kernel drops all locks
+(sqlite.org/howtocorrupt.html, 2.2). Other processes then take the database for one that nobody has
+open: the next one that closes it deletes the log, and the next one that opens it empties the
+index.
 
 So a store also holds locks of an open file (Linux' fcntl(2), "open file description locks"), which
 only go with that file. They say the same as SQLite's: somebody has this database open, and this

@@ -116,8 +116,8 @@ class Membership:
     async def forget_the_dead(self, before: datetime, batch_size: int) -> None:
         """Delete the rows of those that were found dead before a time; note who is dead now.
 
-        A worker's row stays until then, and while it has a claim, so that executions that it
-        worked on and that are kept tell who that was.
+        A worker's row stays until then, and while it has a claim. So executions that are kept
+        still tell who worked on them.
         """
         before_text = time_to_text(before)
 

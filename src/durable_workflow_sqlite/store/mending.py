@@ -57,15 +57,17 @@ class Mending:
 
         def mend() -> bool:
             claim = self._claims.load(execution_id)
-            if claim is not None:
+            if claim is not None and self._claims.is_alive(claim.worker_id):
                 raise ExecutionConflictError(
-                    f"execution {execution_id!r} is in the hands of worker {claim.worker_id!r}:"
+                    f"execution {execution_id!r} is claimed by worker {claim.worker_id!r}:"
                     " nothing was changed. Stop that worker, and repeat this before you start it"
                     " again",
                     workflow_execution_id=execution_id,
                 )
             if self._take(execution_id) != seen:
                 return False
+            if claim is not None:
+                self._claims.delete(execution_id, claim.fencing_token)
             self._commit.make_news()
             self._change(becomes, forget)
             save()

@@ -1,7 +1,7 @@
 """The files of `sql/migrations` and `sql/views`: how they are named, and what stands in one.
 
-This module needs nothing of the package, so that the tools that write parts of the package can read
-the files by the same rules as whoever applies them.
+This module needs nothing of the package. So the tools that write parts of the package read
+the files by the same rules as the runner that applies them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ FIRST: Final = {
 }
 """The pragmas that migrations run under, so that a table can be dropped and another take its name.
 
-No table that others refer to can be dropped while foreign keys are enforced, and SQLite gives no
-table the name that a view reads from, unless tables are renamed as before version 3.25. Both are
-set outside of a transaction.
+While foreign keys are enforced, a table that others refer to cannot be dropped. SQLite also
+refuses to rename a table to a name that a view reads from, unless tables are renamed as before
+version 3.25. Both are set outside of a transaction.
 """
 
 
@@ -79,7 +79,7 @@ class View(NamedTuple):
 
 
 def read_migrations(directory: Path) -> list[Migration]:
-    """The migrations of a folder, numbered from 1 without gaps or twins; or MigrationFileError."""
+    """The migrations of a folder, numbered from 1 without gaps. Raises MigrationFileError."""
     migrations: list[Migration] = []
     for path in sorted(directory.glob("*.sql")):
         number = len(migrations) + 1
@@ -87,7 +87,7 @@ def read_migrations(directory: Path) -> list[Migration]:
         if match is None or int(match[1]) != number:
             raise MigrationFileError(
                 f"{path.name} should be migration {number:03}, named {number:03}_verb_noun.sql:"
-                " numbers go from 001 without gaps or twins"
+                " numbers go from 001 without gaps or repeats"
             )
         migrations.append(Migration(number, path))
     if not migrations:
@@ -120,7 +120,9 @@ def _statements(file: str, sql: str, version: int | None = None) -> list[Stateme
             continue
         first_line = first_line if text else number
         if _ends_early(text, line):
-            raise _error(file, version, number, "holds more after a statement's end; part them")
+            raise _error(
+                file, version, number, "holds more after a statement's end; begin a new line"
+            )
         text += f"{line}\n"
         if sqlite3.complete_statement(text):
             found = _FIRST_WORD.match(text)

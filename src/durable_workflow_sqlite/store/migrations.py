@@ -75,7 +75,7 @@ def migrate(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]
 
 
 def apply_pending(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]:
-    """`migrate`, for whoever opens a file: the views of one that is up to date stay as they are."""
+    """`migrate`, when a file is opened: the views of one that is up to date stay as they are."""
     applied: list[int] = []
     apply(
         connection,
@@ -180,7 +180,7 @@ def validate_schema(connection: sqlite3.Connection) -> list[str]:
 
     Looks for missing tables, columns, indexes and views, for views that were edited, and for
     PRAGMAs that do not hold.
-    Raises StoreError, and StoreCorruptError if it is no database.
+    Raises StoreError, and StoreCorruptError if it is not a database.
     """
     problems: list[str] = []
     with _plain(connection, "read the schema of") as path:

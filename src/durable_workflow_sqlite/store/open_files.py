@@ -101,8 +101,8 @@ class OpenFiles:
         return bool(self._saved)
 
 
-_SAVED: Final = "What was committed to it before is saved in the database."
-_NOT_SAVED: Final = "What was committed since the last checkpoint is only in the log that is gone."
+_SAVED: Final = "The commits to it before are saved in the database."
+_NOT_SAVED: Final = "The commits since the last checkpoint were only in the log, which is gone."
 _WHAT_TO_DO: Final = (
     "End every process that has the database open, then start them again; only SQLite may delete"
     " that file"

@@ -572,6 +572,7 @@ class LoadSignalsAfterRow(NamedTuple):
 
     workflow_signal_id: int
     workflow_execution_id: str
+    signal_name: str
 
 
 class WorkflowTagRow(NamedTuple):
@@ -1518,6 +1519,19 @@ class Queries(Protocol):
         """
         ...
 
+    def request_cancel(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        cancel_signal: str,
+        created_at: str,
+        workflow_execution_id: str,
+    ) -> int | None:
+        """Keeps a request to cancel, and gives its id. No row means that the execution is
+        unknown or final, that it is being undone, or that somebody has asked already.
+        """
+        ...
+
     def upsert_signal(
         self,
         connection: sqlite3.Connection,
@@ -1573,7 +1587,7 @@ class Queries(Protocol):
     def load_signals_after(
         self, connection: sqlite3.Connection, *, workflow_signal_id: int
     ) -> list[LoadSignalsAfterRow]:
-        """The executions that signals came for after that one, in order of arrival."""
+        """What came after that signal, in order of arrival."""
         ...
 
     def expire_pending_signals(

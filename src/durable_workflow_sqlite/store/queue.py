@@ -1,4 +1,4 @@
-"""The queue: what may be claimed, when, and by whom; what nobody may take on."""
+"""The queue: what may be claimed, when, and by whom; what nobody may claim."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("durable_workflow_sqlite.store")
 
 
 class Queue:
-    """The executions that nobody has, those that are claimed, and the ways between."""
+    """The executions that no worker has, the claimed ones, and the changes between the two."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Queue:
         self._claims = claims
         self._said: set[str] = set()
         self._to_release: dict[int, tuple[WorkflowClaim, str | None]] = {}
-        """By token, the claims that are not known to be released, and their trouble."""
+        """By token, the claims that may not be released yet, and the trouble to store."""
 
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None
@@ -63,7 +63,7 @@ class Queue:
         return claims[0] if claims else None
 
     def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
-        """Claim what is unfinished, and in nobody's hands."""
+        """Claim what is unfinished, and what no worker has."""
         statuses = executions.load_statuses(self._connection, self._queries, workflow_execution_ids)
         claims: list[WorkflowClaim] = []
         for execution_id in workflow_execution_ids:
@@ -411,23 +411,23 @@ class Queue:
             return executions.not_found(workflow_execution_id)
         if found.status is ExecutionStatus.FAILED:
             why = (
-                "was compensated: all that its steps did is undone; start it anew with a rerun,"
+                "was compensated: all that its steps did is undone; start it again with a rerun,"
                 " under another id"
             )
         elif found.status is ExecutionStatus.CANCELLED:
             why = (
                 "is CANCELLED: name a step, and it runs again from there (from_step, in a command"
-                " --from); or start it anew with a rerun"
+                " --from); or start it again with a rerun"
             )
         elif found.status is ExecutionStatus.COMPLETED:
-            why = "is COMPLETED: only one that FAILED can be run again; start it anew with a rerun"
+            why = "is COMPLETED: only one that FAILED can be run again; start it again with a rerun"
         else:
             why = f"is {found.status}: only one that FAILED can be run again"
             if found.trouble is not None:
                 kind = found.trouble.partition(":")[0]
                 why += (
-                    f". Its worker left it as it is, because of a {kind}; once that is mended,"
-                    " restarted workers take it on by themselves"
+                    f". Its worker left it as it is, because of a {kind}; once that is corrected,"
+                    " restarted workers claim it by themselves"
                 )
         return ExecutionConflictError(
             f"execution {workflow_execution_id!r} {why}",

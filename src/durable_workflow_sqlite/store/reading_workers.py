@@ -24,7 +24,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, order=True):
 class WorkUnderWay(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that holds a slot of a worker, and the step that has run for longest.
 
-    step_name: None between two steps; then `since` is when the worker took the execution on.
+    step_name: None between two steps; then `since` is when the worker claimed the execution.
     """
 
     execution_id: str

@@ -58,7 +58,7 @@ def text_to_time(column: str, text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except (ValueError, TypeError):
-        raise ValueError(f"{column} {text!r} is no ISO-8601 time") from None
+        raise ValueError(f"{column} {text!r} is not an ISO-8601 time") from None
     if time.tzinfo is UTC:  # as all that this library writes
         return time
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -69,7 +69,7 @@ def optional_text_to_time(column: str, text: str | None) -> datetime | None:
 
 
 def readable_time(text: str | None) -> datetime | None:
-    """As `text_to_time`; None for what is no time, where people look at what somebody broke."""
+    """As `text_to_time`; None if it is not a time, where people look at what somebody broke."""
     try:
         return optional_text_to_time("", text)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import cache, lru_cache
 
 from durable_workflow_sqlite.errors import MigrationError
 from durable_workflow_sqlite.store.migration_files import (
@@ -51,8 +51,14 @@ def statements_of(connection: sqlite3.Connection) -> dict[str, str]:
     }
 
 
-def our_tables(migrations: Sequence[Migration]) -> set[str]:
-    return {name for kind, name in expected_objects(tuple(migrations)) if kind == "table"}
+def our_tables(migrations: Sequence[Migration]) -> frozenset[str]:
+    return _expected_tables(tuple(migrations))
+
+
+@cache
+def _expected_tables(migrations: tuple[Migration, ...]) -> frozenset[str]:
+    with new_database(migrations) as connection:
+        return frozenset(name for name, kind in tables_of(connection).items() if kind == "table")
 
 
 @cache
@@ -87,15 +93,28 @@ def normal(sql: str) -> str:
 @contextmanager
 def new_database(migrations: tuple[Migration, ...]) -> Generator[sqlite3.Connection]:
     """A database in memory that migrations made. Raises MigrationError."""
-    with (
-        closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
-        under_first_pragmas(connection),
-        migration_errors(),
-    ):
-        for migration in migrations:
-            for statement in migration.statements():
-                connection.execute(statement.text)
+    with migration_errors(), closing(_in_memory(migrations)) as connection:
         yield connection
+
+
+def _in_memory(migrations: tuple[Migration, ...]) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    if migrations:
+        connection.deserialize(_bytes_of(migrations))
+    return connection
+
+
+@lru_cache(maxsize=2)
+def _bytes_of(migrations: tuple[Migration, ...]) -> bytes:
+    """A database that was migrated: the one before it, and the last migration.
+
+    A file is migrated one version after the other, so each of these is made once.
+    """
+    *before, last = migrations
+    with closing(_in_memory(tuple(before))) as connection, under_first_pragmas(connection):
+        for statement in last.statements():
+            connection.execute(statement.text)
+        return connection.serialize()
 
 
 @contextmanager

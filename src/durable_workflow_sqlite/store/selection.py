@@ -40,16 +40,16 @@ class InputFilter(msgspec.Struct, frozen=True):
                 raise ValueError(f"{text!r}: the first argument has the number 1")
             return cls(None, int(key) - 1, value)
         if '"' in key or "" in key.split("."):
-            raise ValueError(f"{key!r} is no key; write the keys with a . between: customer.id")
+            raise ValueError(f"{key!r} is not a key; write the keys with a . between: customer.id")
         return cls("$" + "".join(f'."{one}"' for one in key.split(".")), None, value)
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Executions with all of these properties; what is not given chooses all.
 
-    statuses: of any of them. created_before: before that time. created_after: at it, or later;
-        likewise changed_before and changed_after, when they last changed: of finished ones, ended.
-    in_trouble: those that their worker left as they are. is_blocked: that workers leave alone.
+    statuses: of any of them. created_before: before that time. created_after: at it, or later.
+    changed_before, changed_after: when they last changed; of finished ones, ended.
+    in_trouble: those that their worker left as they are. is_blocked: that no worker may claim.
     error: a text in the class or the message of the error, or in the trouble of an unfinished one;
         ASCII letters are the same in upper and lower case.
     is_not_undone: those of which a compensation failed for good.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection
+from datetime import datetime
 
 import msgspec
 
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
+    ArrivedSignal,
     SignalStatus,
     StepCheckpoint,
     WorkflowClaim,
     WorkflowSignal,
     check_identifier,
+    utc_now,
 )
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
@@ -53,6 +56,41 @@ class Signals:
 
         signal_id = await self._commit.write(send_and_save)
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
+
+    async def request_cancel(
+        self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None
+    ) -> WorkflowSignal | None:
+        """`save` is called in the same transaction."""
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        at = now or utc_now()
+
+        def request() -> int | None:
+            signal_id = self._queries.request_cancel(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                cancel_signal=CANCEL_SIGNAL,
+                created_at=time_to_text(at),
+            )
+            if signal_id is None:
+                found = executions.load_execution(
+                    self._connection, self._queries, workflow_execution_id
+                )
+                if found is None:
+                    raise executions.not_found(workflow_execution_id)
+                return None
+            self._commit.make_news()
+            save()
+            return signal_id
+
+        signal_id = await self._commit.write(request)
+        if signal_id is None:
+            return None
+        return WorkflowSignal(
+            workflow_signal_id=signal_id,
+            workflow_execution_id=workflow_execution_id,
+            signal_name=CANCEL_SIGNAL,
+            created_at=at,
+        )
 
     async def load_pending(
         self, workflow_execution_id: str, signal_name: str | None = None
@@ -105,16 +143,22 @@ class Signals:
         found.sort(key=lambda row: (row.branch, row.step_index))
         return [rows.checkpoint_from(row) for row in found]
 
-    async def load_after(self, signal_id: int | None) -> tuple[list[str], int]:
-        def load() -> tuple[list[str], int]:
-            if signal_id is None:
-                last = self._queries.load_last_signal_id(self._connection)
-                return [], last or 0
-            found = self._queries.load_signals_after(self._connection, workflow_signal_id=signal_id)
-            ids = dict.fromkeys(row.workflow_execution_id for row in found)
-            return list(ids), found[-1].workflow_signal_id if found else signal_id
+    async def load_last_id(self) -> int:
+        last = await self._commit.read(lambda: self._queries.load_last_signal_id(self._connection))
+        return last or 0
 
-        return await self._commit.read(load)
+    async def load_after(self, signal_id: int) -> list[ArrivedSignal]:
+        found = await self._commit.read(
+            lambda: self._queries.load_signals_after(self._connection, workflow_signal_id=signal_id)
+        )
+        return [
+            ArrivedSignal(
+                workflow_signal_id=row.workflow_signal_id,
+                workflow_execution_id=row.workflow_execution_id,
+                signal_name=row.signal_name,
+            )
+            for row in found
+        ]
 
     def upsert(self, signal: WorkflowSignal, claim: WorkflowClaim | None) -> int:
         if signal.workflow_signal_id is None:
@@ -179,6 +223,6 @@ def _check_name(signal: WorkflowSignal) -> None:
     name = signal.signal_name
     if name.startswith("$") and name != CANCEL_SIGNAL:
         raise ValueError(
-            f"signal names that begin with $ are reserved for the library, which knows"
-            f" {CANCEL_SIGNAL!r} alone, not {name!r}"
+            f"signal names that begin with $ are reserved for the library; the only one is"
+            f" {CANCEL_SIGNAL!r}, and not {name!r}"
         )

@@ -22,6 +22,7 @@ from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     TERMINAL_STATUSES,
     AbandonedExecution,
+    ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
     Record,
@@ -670,6 +671,13 @@ class SqliteCheckpointStore(CheckpointStore):
     async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
         return await self._signals.send(signal, lambda: self._save_all(records, None, []))
 
+    async def request_cancel(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> WorkflowSignal | None:
+        return await self._signals.request_cancel(
+            workflow_execution_id, lambda: self._save_all(records, None, []), now
+        )
+
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
     ) -> list[WorkflowSignal]:
@@ -693,7 +701,10 @@ class SqliteCheckpointStore(CheckpointStore):
     def news(self) -> int:
         return self._commit.news()
 
-    async def load_signals_after(self, signal_id: int | None) -> tuple[list[str], int]:
+    async def load_last_signal_id(self) -> int:
+        return await self._signals.load_last_id()
+
+    async def load_signals_after(self, signal_id: int) -> list[ArrivedSignal]:
         return await self._signals.load_after(signal_id)
 
     async def load_statuses(

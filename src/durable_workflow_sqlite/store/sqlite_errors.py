@@ -17,7 +17,7 @@ from durable_workflow_sqlite.errors import (
 FAILURES: Final = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 """What sqlite3 raises for an error of SQLite; the last two have no code.
 
-A UnicodeDecodeError comes from a name in the schema that is no UTF-8: the file is damaged.
+A UnicodeDecodeError comes from a name in the schema that is not UTF-8: the file is damaged.
 """
 
 _PRIMARY_CODE: Final = 0xFF
@@ -35,7 +35,7 @@ _CAUSES: Final[dict[int, tuple[type[StoreError], str]]] = {
     ),
     sqlite3.SQLITE_NOTADB: (
         StoreCorruptError,
-        "it is no SQLite database; give another path",
+        "it is not a SQLite database; give another path",
     ),
     sqlite3.SQLITE_CORRUPT: (
         StoreCorruptError,

@@ -28,7 +28,7 @@ def staff_findings(staff: Staff, now: datetime) -> Iterator[Finding]:
         yield Finding(
             level=Level.NOTE,
             check="claims",
-            message=f"{many(left, 'execution')} in the hands of {many(len(dead), 'dead worker')}:"
+            message=f"{many(left, 'execution')} claimed by {many(len(dead), 'dead worker')}:"
             " a living worker takes them over",
         )
     for queue in staff.unknown:
@@ -55,7 +55,7 @@ def _nobody_lives(staff: Staff, left: int) -> Finding:
         )
         parts.append(f"{many(due, 'execution')} due, the first since {at(first)}")
     if left:
-        parts.append(f"{many(left, 'execution')} in the hands of dead workers")
+        parts.append(f"{many(left, 'execution')} claimed by dead workers")
     return Finding(
         level=Level.WARNING,
         check="workers",

@@ -5,8 +5,8 @@ lives. The kernel drops the lock when the process ends, however it ends: there i
 miss and no clock to trust. Linux' flock(2): the lock belongs to the open file description, so two
 workers in one process see each other too. Windows has a lock that does the same.
 
-The file is empty, and its name ends with the id of the worker: 32 hexadecimal digits. What is not
-like that is somebody else's: no worker has it, and it is left alone.
+The file is empty, and its name ends with the id of the worker: 32 hexadecimal digits. A file of
+another name is somebody else's: no worker has it, and it is not touched.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class OpenTelemetryObserver(DurableEngineObserver):
         self._record(self._instruments.compensation_duration, checkpoint, elapsed)
 
     def _trace(self, execution: WorkflowExecution) -> ExecutionTrace:
-        """The trace of an execution; a new one where this worker takes it on again."""
+        """The trace of an execution; a new one where this worker claims it again."""
         self._waiting.pop(execution.workflow_execution_id, None)
         found = self._traces.get(execution.workflow_execution_id)
         if found is None:
@@ -193,7 +193,7 @@ class _Instruments:
             "execution.started", "{execution}", "Executions that began to run for the first time."
         )
         self.resumed = counter(
-            "execution.resumed", "{execution}", "Executions that a worker took on again."
+            "execution.resumed", "{execution}", "Executions that a worker claimed again."
         )
         self.queue_time = seconds(
             "execution.queue_time", "From the creation of an execution to its first run."

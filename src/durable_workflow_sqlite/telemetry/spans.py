@@ -1,9 +1,9 @@
 """The spans of an execution: one trace, over any number of workers and restarts.
 
-The ids of the trace, of its root span and of its steps are made of what is stored anyway (the
-execution's id and the time of its creation; a step's branch and index), so that workers that know
-nothing of each other tell one story. A span is exported by the worker that sees its end: what was
-open when a process died is not, and is told by the next worker as in doubt.
+The ids of the trace, of its root span and of its steps are made of stored values: the execution's
+id and the time of its creation, a step's branch and index. So workers that know nothing of each
+other write one trace. A span is exported by the worker that sees its end: what was open when a
+process died is not, and is told by the next worker as in doubt.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class ExecutionTrace:
         self._context = trace.set_span_in_context(self._root, Context())
 
     def tell_start(self, execution: WorkflowExecution) -> None:
-        """A point in time: it is exported now, and says who asked for the execution."""
+        """A span without a length: it is exported now, and says who asked for the execution."""
         caller = trace.get_current_span().get_span_context()
         self._tell("start", execution, [Link(caller)] if caller.is_valid else [])
 
     def tell_resume(self, execution: WorkflowExecution) -> None:
-        """A point in time: another life of the execution begins, maybe in another process."""
+        """A span without a length: the execution is resumed, maybe in another process."""
         self._tell("resume", execution, [])
 
     def end(self, execution: WorkflowExecution) -> None:
@@ -93,7 +93,7 @@ class ExecutionTrace:
         root.end(_ns(execution.updated_at))
 
     def begin_attempt(self, checkpoint: StepCheckpoint) -> None:
-        """What the action starts from now on, in this task, is part of the attempt."""
+        """Spans that the action starts from now on, in this task, belong to the attempt."""
         span = self._start_attempt(checkpoint)
         token = contexts.attach(trace.set_span_in_context(span))
         self._attempts[_place(checkpoint)] = _Attempt(span, token)
@@ -239,8 +239,8 @@ class _ChosenIds:
 def _can_choose_ids(tracer: Any) -> bool:
     """Make a tracer take ids from here, if it is of an SDK that has generators of ids.
 
-    It is this library's tracer, which nobody else has. Without it, the spans are in one trace all
-    the same, below a root that is never exported.
+    It is this library's tracer, which nobody else has. Without it, the spans are still in one
+    trace, below a root that is never exported.
     """
     ids = getattr(tracer, "id_generator", None)
     if ids is not None and not isinstance(ids, _ChosenIds):

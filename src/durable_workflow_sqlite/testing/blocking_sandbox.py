@@ -12,10 +12,9 @@ from durable_workflow_sqlite import (
     Cancellation,
     DurableEngine,
     ExecutionStatus,
-    WorkflowDefinition,
     WorkflowGuarantee,
 )
-from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.plans import Plannable
 from durable_workflow_sqlite.testing.sandbox import AsyncSandbox
@@ -80,7 +79,7 @@ class Sandbox(Plannable):
 
     def run(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
@@ -97,7 +96,7 @@ class Sandbox(Plannable):
 
     def start(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
@@ -110,11 +109,11 @@ class Sandbox(Plannable):
                 workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
             )
         )
-        return SandboxExecution(self, execution.execution_id, workflow.result_type)
+        return SandboxExecution(self, execution.execution_id, check_workflow(workflow).result_type)
 
     def enqueue(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         delay: timedelta | None = None,
@@ -134,7 +133,7 @@ class Sandbox(Plannable):
                 tags=tags,
             )
         )
-        return SandboxExecution(self, execution.execution_id, workflow.result_type)
+        return SandboxExecution(self, execution.execution_id, check_workflow(workflow).result_type)
 
     def ask(self, call: Callable[[DurableEngine], Awaitable[T]]) -> T:
         """Ask the engine for anything else: `durable.ask(lambda engine: engine.retry("one"))`."""

@@ -7,12 +7,14 @@ import asyncio
 import pytest
 
 from durable_workflow_sqlite import (
+    ArrivedSignal,
     CheckpointStore,
     ClaimLostError,
     ExecutionConflictError,
     ExecutionNotFoundError,
     ExecutionStatus,
     Workflow,
+    WorkflowSignal,
 )
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
@@ -52,7 +54,9 @@ class ClaimsContract(StoreContract):
             assert await store.load_pending_signals(status, "go") == [signal]
             sent.append(signal.workflow_signal_id)
         assert len(set(sent) - {None}) == len(UNFINISHED)
-        assert await store.load_signals_after(0) == (list(UNFINISHED), sent[-1])
+        arrived = await store.load_signals_after(0)
+        assert [one.workflow_execution_id for one in arrived] == list(UNFINISHED)
+        assert [one.workflow_signal_id for one in arrived] == sent
 
     @over_a_store
     async def test_a_signal_to_an_unknown_or_final_execution_is_refused(
@@ -67,20 +71,20 @@ class ClaimsContract(StoreContract):
                 await store.send_signal(new_signal(status, "go"))
             assert final.value.workflow_execution_id == status
             assert await store.load_pending_signals(status) == []
-        assert await store.load_signals_after(0) == ([], 0)
+        assert await store.load_signals_after(0) == []
 
     @over_a_store
     async def test_each_signal_is_news_once(self, store: CheckpointStore) -> None:
         await store.save(new_execution("e"), new_execution("f"))
-        assert await store.load_signals_after(None) == ([], 0)
-        await store.send_signal(new_signal("e", "go"))
-        last = await store.send_signal(new_signal("e", "go"))
-        ids, seen = await store.load_signals_after(0)
-        assert (ids, seen) == (["e"], last.workflow_signal_id)
-        await store.send_signal(new_signal("f", "go"))
-        last = await store.send_signal(new_signal("e", "go"))
-        assert await store.load_signals_after(seen) == (["f", "e"], last.workflow_signal_id)
-        assert await store.load_signals_after(None) == ([], last.workflow_signal_id)
+        assert await store.load_last_signal_id() == 0
+        first = await store.send_signal(new_signal("e", "go"))
+        second = await store.send_signal(new_signal("e", "on"))
+        assert await store.load_signals_after(0) == [_arrived(first), _arrived(second)]
+        third = await store.send_signal(new_signal("f", "go"))
+        seen = second.workflow_signal_id
+        assert seen is not None
+        assert await store.load_signals_after(seen) == [_arrived(third)]
+        assert await store.load_last_signal_id() == third.workflow_signal_id
 
     @over_a_store
     async def test_statuses_are_loaded_of_many_at_once(self, store: CheckpointStore) -> None:
@@ -560,3 +564,12 @@ class ClaimsContract(StoreContract):
         assert await other.claim_execution("e") is not None
         await is_refused_everything(store, lost)
         await nothing_belongs_to(other, "e")
+
+
+def _arrived(signal: WorkflowSignal) -> ArrivedSignal:
+    assert signal.workflow_signal_id is not None
+    return ArrivedSignal(
+        workflow_signal_id=signal.workflow_signal_id,
+        workflow_execution_id=signal.workflow_execution_id,
+        signal_name=signal.signal_name,
+    )

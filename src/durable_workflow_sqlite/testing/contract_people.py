@@ -9,6 +9,7 @@ from durable_workflow_sqlite import (
     AuditEntry,
     CheckpointStore,
     ExecutionConflictError,
+    ExecutionNotFoundError,
     ExecutionStatus,
     SignalStatus,
     StepCheckpoint,
@@ -23,6 +24,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     MINUTE,
     NOON,
     WORKFLOW,
+    OpenAnother,
     StoreContract,
     execution_with_everything,
     new_checkpoint,
@@ -30,6 +32,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_signal,
     new_timer,
     over_a_store,
+    over_workers,
     queued,
 )
 
@@ -236,6 +239,44 @@ class PeopleContract(StoreContract):
         assert await store.load_audit_log("e") == []
         with pytest.raises(ValueError, match="is not"):
             await store.mend_execution(seen, new_execution("f"))
+
+    @over_workers
+    async def test_what_a_dead_worker_had_is_mended_without_its_claim(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        claim = await store.create_execution(WORKFLOW, new_execution("e"))
+        assert claim is not None
+        seen = await _seen(other, "e")
+        with pytest.raises(ExecutionConflictError, match=store.worker_id):
+            await other.mend_execution(seen, _open(seen.execution), now=NOON)
+        await store.close()
+        assert await other.mend_execution(seen, _open(seen.execution), now=NOON)
+        assert await other.release_claims_of_the_dead(10) == []
+        assert (await _seen(other, "e")).execution.recovery_count == 0
+        taken = await other.claim_execution("e")
+        assert taken is not None
+        assert taken.fencing_token > claim.fencing_token
+
+    @over_a_store
+    async def test_a_cancel_is_requested_once_and_only_of_what_can_be_cancelled(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in ExecutionStatus:
+            entry = _entry("cancel", status)
+            await store.save(new_execution(status, status=status))
+            request = await store.request_cancel(status, entry, now=NOON)
+            may_be = status not in (*FINAL, ExecutionStatus.COMPENSATING)
+            assert (request is not None) is may_be
+            pending = await store.load_pending_signals(status)
+            assert pending == ([] if request is None else [request])
+            if request is not None:
+                assert (request.signal_name, request.created_at) == ("$cancel", NOON)
+            assert len(await store.load_audit_log(status)) == may_be
+            assert await store.request_cancel(status, entry, now=NOON) is None
+            assert len(await store.load_audit_log(status)) == may_be
+        with pytest.raises(ExecutionNotFoundError):
+            await store.request_cancel("unknown", now=NOON)
 
     @over_a_store
     async def test_an_execution_that_is_opened_again_may_take_what_it_had_not(

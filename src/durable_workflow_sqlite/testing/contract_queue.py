@@ -208,7 +208,7 @@ class QueueContract(StoreContract):
             ("signalled", [MINUTE], None, ["other", "go"], NOON),
             ("cancelled", [MINUTE], None, [CANCEL_SIGNAL], NOON),
             ("not for it", [MINUTE], None, NOT_FOR_IT, NOON + MINUTE),
-            ("for ever", [], None, [], None),
+            ("forever", [], None, [], None),
         ):
             suspended = new_execution(
                 name, status=ExecutionStatus.SUSPENDED, ttl_expires_at=ttl, guarantee=BACKGROUND

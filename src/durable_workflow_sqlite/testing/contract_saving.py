@@ -126,8 +126,8 @@ class SavingContract(StoreContract):
         assert await store.load_pending_signals("unknown", "go") == []
         assert await store.load_next_signals("unknown", ["go"]) == []
         assert await store.load_open_waits("unknown", "go") == []
-        assert await store.load_signals_after(None) == ([], 0)
-        assert await store.load_signals_after(0) == ([], 0)
+        assert await store.load_last_signal_id() == 0
+        assert await store.load_signals_after(0) == []
         assert await store.load_executions_by_status(list(ExecutionStatus)) == []
         assert await store.load_unqueued_executions() == []
         assert await store.load_blocked() == []
@@ -445,7 +445,7 @@ class SavingContract(StoreContract):
             payload="7",
             created_at=NOON,
             status=SignalStatus.REFUSED,
-            refused_reason="it is no string",
+            refused_reason="it is not a string",
             id=sent.workflow_signal_id,
         )
         assert await store.save_signal(refused) == refused

@@ -1,4 +1,4 @@
-"""The store contract: which executions a worker may have died of, and who takes these on."""
+"""The store contract: which executions a worker may have died of, and who claims these."""
 
 from __future__ import annotations
 

@@ -245,14 +245,14 @@ class ExecutionOfALife(Execution):
 
 
 class EngineOfALife(DurableEngine):
-    """What it is asked to do from outside is done by tasks of its life, so that it ends with it."""
+    """Tasks of its life do what it is asked from outside, so that this ends with the life."""
 
     def __init__(self, life: Life, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.life = life
 
     def takes_on(self, execution_ids: Iterable[str]) -> bool:
-        """Whether it takes one of these on by itself, which are due and in nobody's hands."""
+        """Whether it takes one of these on by itself, which are due and which no worker has."""
         assert self._opened is not None
         intake = self._opened.intake
         return any(map(intake.takes_on, (*execution_ids, *intake.due_in_foreground())))
@@ -298,4 +298,4 @@ def _place(step: StepCheckpoint) -> Place:
 
 
 def _stopped() -> EngineStoppedError:
-    return EngineStoppedError("this engine's worker crashed; the next one takes its executions on")
+    return EngineStoppedError("this engine's worker crashed; the next one claims its executions")

@@ -30,9 +30,9 @@ class _Recorded(msgspec.Struct):
 class ReplayChecks:
     """What is recorded, and what of it has been replayed.
 
-    A replay runs all from the beginning. So that a year of nights does not take a year squared,
-    an execution with a long history is replayed when that has grown by an eighth, not at each rest;
-    and at its end, or the test's, in any case.
+    A replay runs all from the beginning. At each wait, this would take too long for a long
+    history. So such an execution is replayed when its history has grown by an eighth, and at its
+    end or the end of the test.
     """
 
     def __init__(self, *, is_on: bool) -> None:

@@ -12,10 +12,9 @@ from durable_workflow_sqlite import (
     Cancellation,
     DurableEngine,
     ExecutionStatus,
-    WorkflowDefinition,
     WorkflowGuarantee,
 )
-from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.story import BEGINNING, Story, never
 
@@ -24,7 +23,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 LEFT_ALONE_S: Final = 0.1
-"""Within this time the engine says that it has left an execution alone, and why."""
+"""Within this time the engine says that it left an execution as it is, and why."""
 
 
 class AsyncSandbox(Story):
@@ -81,7 +80,7 @@ class AsyncSandbox(Story):
 
     async def run(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
@@ -97,7 +96,7 @@ class AsyncSandbox(Story):
 
     async def start(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         ttl: timedelta | None = None,
@@ -105,18 +104,19 @@ class AsyncSandbox(Story):
         tags: Mapping[str, str] | None = None,
     ) -> AsyncSandboxExecution[R]:
         """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
-        self._workflows[workflow.name, workflow.version] = workflow
-        execution_id = execution_id or self._new_id(workflow)
+        definition = check_workflow(workflow)
+        self._workflows[definition.name, definition.version] = definition
+        execution_id = execution_id or self._new_id(definition)
         await self.ask(
             lambda engine: engine.start(
                 workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
             )
         )
-        return AsyncSandboxExecution(self, execution_id, workflow.result_type)
+        return AsyncSandboxExecution(self, execution_id, definition.result_type)
 
     async def enqueue(
         self,
-        workflow: WorkflowDefinition[*Ts, R],
+        workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
         delay: timedelta | None = None,
@@ -125,9 +125,10 @@ class AsyncSandbox(Story):
         tags: Mapping[str, str] | None = None,
     ) -> AsyncSandboxExecution[R]:
         """As `engine.enqueue`; the default ids are as in `start`."""
-        if self._workflows.get((workflow.name, workflow.version)) is not workflow:
-            await self.restart(*self._workflows.values(), workflow)
-        execution_id = execution_id or self._new_id(workflow)
+        definition = check_workflow(workflow)
+        if self._workflows.get((definition.name, definition.version)) is not definition:
+            await self.restart(*self._workflows.values(), definition)
+        execution_id = execution_id or self._new_id(definition)
         await self.ask(
             lambda engine: engine.enqueue(
                 workflow,
@@ -139,7 +140,7 @@ class AsyncSandbox(Story):
                 tags=tags,
             )
         )
-        return AsyncSandboxExecution(self, execution_id, workflow.result_type)
+        return AsyncSandboxExecution(self, execution_id, definition.result_type)
 
     def execution(self, execution_id: str) -> AsyncSandboxExecution[Any]:
         """An execution by its id; its result comes as plain JSON data."""
@@ -166,7 +167,7 @@ class AsyncSandbox(Story):
             nonlocal result
             if result.done() or (await self._load(execution_id)).status.is_terminal:
                 return True
-            # Who asks anew is told that the execution was left alone, and why.
+            # Who asks again is told that the execution was left alone, and why.
             result.cancel()
             result = ask_for_it()
             return False

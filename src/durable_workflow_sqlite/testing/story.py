@@ -31,7 +31,7 @@ from durable_workflow_sqlite.testing.tasks import LAST_TURNS, LoopWatch
 T = TypeVar("T")
 
 TAKES_ON_WITHIN_S: Final = 0.5
-"""An engine waits for a few milliseconds of real time now and then, before it takes more on."""
+"""An engine waits for a few milliseconds of real time now and then, before it claims more."""
 
 MOST_STOPS: Final = 10_000
 MOST_OUTCOMES: Final = 10_000
@@ -62,7 +62,7 @@ class Story(Plannable):
         self._options = options
         self._workflows = {(one.name, one.version): one for one in workflows}
         self._left_alone: set[str] = set()
-        """The executions that are due, and that the engine of this life does not take on."""
+        """The executions that are due, and that the engine of this life does not claim."""
         self._life: Life | None = None
         self._past: list[Life] = []
         self._watch: LoopWatch | None = None
@@ -259,7 +259,7 @@ class Story(Plannable):
         return min((one for one in times if one is not None), default=None)
 
     async def _queued_until(self) -> datetime | None:
-        """When the engine is to take on the next execution that is in nobody's hands."""
+        """When the engine is to claim the next execution that no worker has."""
         return await self.store.load_next_available_at(list(self._workflows))
 
     async def _settle(self) -> None:
@@ -291,7 +291,7 @@ class Story(Plannable):
                 await life.until_it_stirs(STIRS_WITHIN_S)
 
     async def _takes_more_on(self, life: Life, is_late: bool) -> bool:
-        """Whether the engine is about to take on something that is due and in nobody's hands."""
+        """Whether the engine is about to claim something that is due and that no worker has."""
         assert life.engine is not None
         queued_until = await self._queued_until()
         due: list[str] = []

@@ -1,11 +1,13 @@
-"""`Acts`: what an engine does with executions that are named, whoever runs them."""
+"""`Client`: starts, signals, awaits and repairs executions, in whatever process they run."""
 
 from __future__ import annotations
 
+import inspect
+from asyncio import events
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from durable_workflow_sqlite.engine import (
     by_name,
@@ -15,19 +17,94 @@ from durable_workflow_sqlite.engine import (
     resolving,
     starting,
 )
+from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
+from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
-from durable_workflow_sqlite.engine.opened import Opened
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.engine.workflow import (
+    Startable,
+    WorkflowRegistry,
+    check_workflow,
+)
+from durable_workflow_sqlite.loops import Place
+from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
-class Acts:
-    """What `DurableEngine` can do also where it has no code of any workflow."""
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
 
-    def _working(self) -> Opened:
-        """The open engine; raises if it is not open, or not to be used here."""
-        raise NotImplementedError
+
+class Client:
+    """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
+
+    It costs nothing to create one: nothing is read, and nothing is recovered. It needs no closing.
+    It is used from one event loop, as its store is. `DurableEngine` is a client that also works.
+
+    store: any `CheckpointStore`. The client does not close it.
+    clock: where the time comes from.
+
+    Raises TypeError for anything but a store.
+    """
+
+    def __init__(self, store: CheckpointStore, *, clock: Clock | None = None) -> None:
+        check_store(store)
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._access: Access | None = None
+
+    def _working(self) -> Access:
+        """What everything is done with; raises if it cannot be done here."""
+        access = self._access
+        if access is not None and events._get_running_loop() is access.place.loop:
+            return access
+        refuse_in_a_workflow_function()
+        if access is None:
+            access = Access(Place("this client"), self._store, self._clock, WorkflowRegistry(()))
+            self._access = access
+        access.place.check()
+        return access
+
+    async def enqueue(
+        self,
+        workflow: Startable[*Ts, R],
+        *args: *Ts,
+        execution_id: str | None = None,
+        delay: timedelta | None = None,
+        priority: int = 0,
+        ttl: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ExecutionHandle[R]:
+        """Store an execution for whichever worker has the workflow registered.
+
+        execution_id: an id that you choose; by default a new UUID. If an execution has this id
+            already, this attaches to it. So you can repeat an enqueue until it has worked.
+        delay: no worker claims the execution before this time has passed.
+        priority: executions with a higher number are claimed first; then older executions.
+        ttl: how long the execution may take; then it is compensated and FAILED.
+        tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
+            An execution that has this id already keeps its old tags.
+
+        Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
+        SerializationError for input that would not come back as it is, or such a type of the
+        result; TypeError for arguments that the workflow does not take. Nothing is written then.
+        """
+        access = self._working()
+        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
+        tags = check_tags(tags)
+        definition = check_workflow(workflow)
+        record = starting.queued_record(
+            definition.record, definition.encode_input(args), execution_id, timing
+        )
+        handle: ExecutionHandle[R] = ExecutionHandle(
+            self, record.workflow_execution_id, definition.result_type
+        )
+        await starting.enqueue(access, definition.record, record, tags)
+        return handle
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""
@@ -58,11 +135,11 @@ class Acts:
         not known, and names the nearest type; ExecutionConflictError, SerializationError and, if
         this engine has the workflow, TypeError as `enqueue` does. Nothing is written then.
         """
-        opened = self._working()
-        timing = starting.timing(opened.clock.now(), delay=delay, priority=priority, ttl=ttl)
+        access = self._working()
+        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
         tags = check_tags(tags)
         stored = await by_name.enqueue_named(
-            opened, type, args, version, execution_id, timing, tags
+            access, type, args, version, execution_id, timing, tags
         )
         return self.handle(stored)
 
@@ -85,10 +162,11 @@ class Acts:
 
         Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
         ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
-        already. An execution ends at once if no worker has it and it has not begun, or if it is
-        blocked or in trouble and its records have nothing to undo. A blocked one with something to
-        undo is unblocked; its function does not continue. To undo one in trouble, a worker needs
-        code that fits what is recorded: the old code, or `retry` from the first step that differs.
+        already. An execution ends at once if no worker has it and it has not begun. So does one
+        that is blocked or in trouble, if its records have nothing to undo. A blocked one with
+        something to undo is unblocked; its function does not continue. To undo one in trouble, a
+        worker needs code that fits what is recorded: the old code, or `retry` from the first step
+        that differs.
 
         The request is stored, so it is kept if this process ends. An execution that runs in another
         process may still end before it gets the request. Raises ExecutionNotFoundError.
@@ -98,19 +176,25 @@ class Acts:
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.
 
-        For an execution in another process, the file is read from time to time, so a very short
-        state may be missed. Raises ExecutionNotFoundError.
+        For an execution in another process, the file is read from time to time, so a state that
+        lasts only a moment may be missed. Raises ExecutionNotFoundError.
         """
         async with aclosing(observing.states(self._working(), execution_id)) as states:
             async for state in states:
                 yield state
+
+    @overload
+    async def result_of(self, execution_id: str) -> Any: ...
+
+    @overload
+    async def result_of(self, execution_id: str, result_type: TypeForm[T]) -> T: ...
 
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
         """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
         return await observing.result_of(self._working(), execution_id, result_type)
 
     async def unblock(self, execution_id: str, *, by: str | None = None) -> bool:
-        """Unblock an execution, so that workers take it on again; False if it was not blocked.
+        """Unblock an execution, so that workers claim it again; False if it was not blocked.
 
         by: as for `cancel`. Raises ExecutionNotFoundError.
         """
@@ -130,7 +214,7 @@ class Acts:
             after it. Its name, or `(branch, name)` or `(branch, name, index)` where the name
             occurs several times. The execution must be FAILED, CANCELLED, blocked or in trouble.
             All that was recorded from that outcome on is forgotten, in one transaction; the audit
-            log names it. A step that was not over by then begins anew, with all of its attempts,
+            log names it. A step that was not over by then begins again, with all of its attempts,
             and with the same idempotency key. A wait that was open by then is open again, until
             the same deadline. The signals of waits that are forgotten can be taken again. Refused
             if what was undone would stay, or what stands would be done twice.
@@ -144,19 +228,19 @@ class Acts:
         with it, for one that cannot be run again from that step; ValueError for a step that is not
         there, or is there several times. Nothing is written then.
         """
-        opened = self._working()
+        access = self._working()
         if from_step is None:
-            await commands.retry(opened, execution_id, by)
+            await commands.retry(access, execution_id, by)
         else:
-            await commands.retry_from(opened, execution_id, from_step, by)
+            await commands.retry_from(access, execution_id, from_step, by)
 
     async def resolve(
         self, execution_id: str, step: StepName, value: object = None, *, by: str | None = None
     ) -> None:
         """Let an execution go on as if a step had returned a value, without running it.
 
-        step: named as `from_step` of `retry`. It has failed its execution (which is FAILED and was
-            not undone), or is in doubt or in a back-off, or its stored result cannot be read. The
+        step: named as `from_step` of `retry`. One that failed its execution (if nothing was
+            undone), that is in doubt or in a back-off, or whose stored result cannot be read. The
             execution may be blocked, or in trouble. A sleep ends now.
         value: stored as JSON, and read as the type of the step when the execution goes on. If it
             does not fit, the execution stops in trouble, and you may resolve the step again. For a
@@ -207,3 +291,12 @@ class Acts:
         Raises ExecutionNotFoundError, or ExecutionConflictError for one that is not over.
         """
         return await commands.acknowledge(self._working(), execution_id, by)
+
+
+def check_store(store: object) -> None:
+    """Raise TypeError for anything but a store."""
+    if not inspect.iscoroutinefunction(getattr(store, "save", None)):
+        raise TypeError(
+            "store must be a CheckpointStore, whose methods are async, as"
+            f" SqliteCheckpointStore.file(path) is; not {store!r}"
+        )

@@ -1,0 +1,131 @@
+"""The client and its handles without `await`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
+from queue import SimpleQueue
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from durable_workflow_sqlite.blocking.loop_thread import LoopThread, blocking
+from durable_workflow_sqlite.blocking.store import CheckpointStore
+from durable_workflow_sqlite.engine import handle
+from durable_workflow_sqlite.engine.client import Client as Behind
+from durable_workflow_sqlite.engine.clock import Clock
+from durable_workflow_sqlite.records import WorkflowExecution
+
+P = ParamSpec("P")
+R = TypeVar("R")
+B = TypeVar("B", bound=Behind)
+R_co = TypeVar("R_co", covariant=True)
+
+
+class ExecutionHandle(Generic[R_co]):
+    """What `engine.start`, `client.enqueue` and `client.handle` return."""
+
+    def __init__(self, behind: handle.ExecutionHandle[R_co], loop: LoopThread) -> None:
+        self.behind = behind
+        self.loop = loop
+
+    def __repr__(self) -> str:
+        return repr(self.behind)
+
+    @property
+    def execution_id(self) -> str:
+        return self.behind.execution_id
+
+    def result(self, timeout: timedelta | None = None) -> R_co:
+        """Wait for the end, and return what the workflow returned; errors as in the async API.
+
+        Raises TimeoutError if it has not ended by then. The execution goes on, and this can be
+        asked again.
+        """
+        waiting = self.loop.post(self.behind.result)
+        try:
+            return self.loop.outcome(waiting, None if timeout is None else timeout.total_seconds())
+        except TimeoutError as error:
+            if waiting.done():
+                raise
+            raise TimeoutError(
+                f"execution {self.execution_id!r} has not ended after {timeout}; it continues"
+            ) from error
+        finally:
+            waiting.cancel()
+
+    status = blocking(handle.ExecutionHandle[Any].status)
+    cancel = blocking(handle.ExecutionHandle[Any].cancel)
+    signal = blocking(handle.ExecutionHandle[Any].signal)
+
+
+def starting(
+    method: Callable[Concatenate[B, P], Coroutine[Any, Any, handle.ExecutionHandle[R]]],
+) -> Callable[Concatenate[Any, P], ExecutionHandle[R]]:
+    """As `blocking`, for a method that returns a handle."""
+
+    @functools.wraps(method)
+    def start(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> ExecutionHandle[R]:
+        loop: LoopThread = self.loop
+        return ExecutionHandle(loop.call(method, self.behind, *args, **kwargs), loop)
+
+    return start
+
+
+class Client:
+    """`durable_workflow_sqlite.Client` without `await`; its arguments are the same.
+
+    store: of this package.
+    """
+
+    behind: Behind
+
+    def __init__(self, store: CheckpointStore, *, clock: Clock | None = None) -> None:
+        check_store(store)
+        self.loop = store.loop
+        self.behind = Behind(store.behind, clock=clock)
+
+    def handle(self, execution_id: str) -> ExecutionHandle[Any]:
+        """A handle to any execution; its result comes as plain JSON data."""
+        return ExecutionHandle(self.behind.handle(execution_id), self.loop)
+
+    def observe(self, execution_id: str) -> Iterator[WorkflowExecution]:
+        """Every state of an execution: the current one first, the last one final.
+
+        Executions that run elsewhere are looked at now and then, so a state that is left again
+        at once may be missed. Raises ExecutionNotFoundError.
+        """
+        states: SimpleQueue[WorkflowExecution | None] = SimpleQueue()
+
+        async def forward() -> None:
+            async for state in self.behind.observe(execution_id):
+                states.put(state)
+
+        observing = self.loop.post(forward)
+        observing.add_done_callback(lambda _: states.put(None))
+        try:
+            while (state := states.get()) is not None:
+                yield state
+            self.loop.outcome(observing)
+        finally:
+            observing.cancel()
+
+    enqueue = starting(Behind.enqueue)
+    enqueue_named = starting(Behind.enqueue_named)
+    load = blocking(Behind.load)
+    send_signal = blocking(Behind.send_signal)
+    cancel = blocking(Behind.cancel)
+    result_of = blocking(Behind.result_of)
+    unblock = blocking(Behind.unblock)
+    retry = blocking(Behind.retry)
+    acknowledge = blocking(Behind.acknowledge)
+    resolve = blocking(Behind.resolve)
+    rerun = starting(Behind.rerun)
+
+
+def check_store(store: object) -> None:
+    """Raise TypeError for anything but a store of this package."""
+    if not isinstance(store, CheckpointStore):
+        raise TypeError(
+            "store must be of durable_workflow_sqlite.blocking: its SqliteCheckpointStore, or"
+            f" its CheckpointStore over one of your own; not {store!r}"
+        )

@@ -1,0 +1,100 @@
+"""`Access`: what a client reaches of a store, and of the worker beside it where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.changes import Changes
+from durable_workflow_sqlite.engine.clock import Clock
+from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.results import not_found
+from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
+from durable_workflow_sqlite.errors import NonDeterministicCallError
+from durable_workflow_sqlite.loops import Place
+from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution, WorkflowSignal
+
+
+class Access:
+    """A client's: no worker is beside it. `Opened` is an engine's.
+
+    place: the event loop and the process that it is used in.
+    registry: the workflows whose code is known here.
+    executions: those in memory here, by their ids.
+    """
+
+    def __init__(
+        self, place: Place, store: CheckpointStore, clock: Clock, registry: WorkflowRegistry
+    ) -> None:
+        self.place = place
+        self.store = store
+        self.clock = clock
+        self.registry = registry
+        self.changes = Changes(store)
+        self.executions: dict[str, Execution] = {}
+        self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
+
+    def check_open(self) -> None:
+        """Raise EngineStoppedError if nothing may be done here any more."""
+
+    async def load(self, execution_id: str) -> WorkflowExecution:
+        """The record as stored. Raises ExecutionNotFoundError."""
+        self.check_open()
+        found = await self.store.load_execution(execution_id)
+        if found is None:
+            raise not_found(execution_id)
+        return found
+
+    # The worker beside it
+
+    def look(self) -> None:
+        """There may be something to claim."""
+
+    async def resume(self, record: WorkflowExecution) -> None:
+        """Claim one execution now, if that can be done here."""
+
+    async def until_let_go(self, execution_id: str) -> None:
+        """Wait until the worker here has given back an execution that it is about to leave."""
+
+    def dispatch(self, signal: WorkflowSignal) -> None:
+        """Tell the worker here of a signal that was sent through this, or a request to cancel."""
+
+    def why_left(self, execution_id: str) -> BaseException | None:
+        """Why the worker here will not come back to an execution; None if it will, or never had."""
+        return None
+
+    async def is_to_try(self, record: WorkflowExecution) -> bool:
+        """Whether the worker here claims one that it had left as it is, without being told."""
+        return False
+
+    def ended_at_once(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
+        """An execution that no worker had was ended by a caller."""
+        self.changes.changed(record.workflow_execution_id)
+
+    # Whoever hears of how they stand
+
+    def listen(self, execution_id: str) -> asyncio.Queue[WorkflowExecution]:
+        """Where the states of an execution come in from now on, while it is in memory here."""
+        states: asyncio.Queue[WorkflowExecution] = asyncio.Queue()
+        self._listeners.setdefault(execution_id, set()).add(states)
+        return states
+
+    def listen_no_more(self, execution_id: str, states: asyncio.Queue[WorkflowExecution]) -> None:
+        listeners = self._listeners[execution_id]
+        listeners.discard(states)
+        if not listeners:
+            del self._listeners[execution_id]
+
+
+def refuse_in_a_workflow_function() -> None:
+    """Raise where a workflow function asks for the engine."""
+    loop = asyncio.events._get_running_loop()
+    if isinstance(loop, BodyLoop):
+        raise loop.refuse(
+            NonDeterministicCallError(
+                "a workflow function cannot use an engine or a handle: a replay could not repeat"
+                " the call. Do it in a step: `await ctx.step(name, function, ...)`",
+                call="the engine",
+            )
+        )

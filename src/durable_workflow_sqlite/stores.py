@@ -1,0 +1,69 @@
+"""`open_store`: the one place that knows which store a URL means."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from durable_workflow_sqlite.store.connection import Synchronous
+from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # C: is a drive
+
+
+def open_store(
+    url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
+) -> SqliteCheckpointStore:
+    """Open the store that a path or a URL names, or create it; use it in `async with`.
+
+    url: the path of a SQLite file, as `workflows.db`, or its URL: `sqlite:///workflows.db` for a
+        file in the current folder, `sqlite:////var/lib/workflows.db` for an absolute path. What
+        is percent-encoded in a URL is decoded. `sqlite://` alone, `sqlite:///:memory:` and
+        `:memory:` are a store in memory, for tests.
+    synchronous: as for `SqliteCheckpointStore.file`.
+
+    Raises ValueError for a URL that names no such store, and what `SqliteCheckpointStore` raises.
+    """
+    path = path_of(url)
+    if path is None:
+        return SqliteCheckpointStore.in_memory()
+    return SqliteCheckpointStore.file(path, synchronous=synchronous)
+
+
+def path_of(url: str | os.PathLike[str]) -> str | None:
+    """The file that a path or a URL names; None for a store in memory. Raises ValueError."""
+    text = os.fspath(url)
+    if not isinstance(text, str):
+        raise TypeError(f"url must be a path or a URL as text, not {url!r}")
+    named = _URL.match(text) if isinstance(url, str) else None
+    if named is not None:
+        text = _in_url(text, named[1].lower())
+    if text == "" and named is None:
+        raise ValueError("the path of the database is empty")
+    return None if text in ("", ":memory:") else text
+
+
+def _in_url(url: str, scheme: str) -> str:
+    if scheme != "sqlite":
+        raise ValueError(
+            f"{_without_password(url)!r} names no store: {scheme} is not known; give the path of a"
+            " SQLite file, or sqlite:///PATH"
+        )
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        raise ValueError(
+            f"{url!r} names no store: a SQLite URL has neither ? nor #; where they are in the name"
+            " of the file, write %3F and %23"
+        )
+    if parts.netloc:
+        raise ValueError(
+            f"{url!r} names no store: a SQLite URL has three slashes before the path, as in"
+            f" sqlite:///{parts.netloc}{parts.path}"
+        )
+    return unquote(parts.path.removeprefix("/"))
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//...@", url)
