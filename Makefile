@@ -65,7 +65,7 @@ $(FAULTS:%=fault-%): fault-%: $(READY)
 
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \
-          check-imports check-plans check-prose check-site
+          check-imports check-plans check-types check-prose check-site
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: check
@@ -96,6 +96,9 @@ check-generated: $(READY)
 check-plans: $(READY)
 	@PYTHONPATH=. $(BIN)/python tools/query_plans.py --check
 
+check-types: $(READY)
+	@$(BIN)/python tools/check_types.py
+
 check-docs: $(READY)
 	@$(BIN)/python tools/check_docs.py
 
@@ -112,7 +115,7 @@ docs: $(READY) ## Build the site of the docs into .site/, with every link checke
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .PHONY: generate
-generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums.txt, docs/sql.md
+generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums, docs/sql.md
 	@$(BIN)/python tools/generate.py
 
 .PHONY: plans
@@ -131,7 +134,7 @@ screenshots: $(READY) ## Make docs/images from a real file (needs chromium and c
 format: $(READY) ## Format the Python and the SQL
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
-	@$(BIN)/sqlfluff fix --quiet --disable-progress-bar sql/queries
+	@$(BIN)/sqlfluff fix --quiet --disable-progress-bar sql/queries sql/views
 
 .PHONY: build
 build: $(READY) ## Build the wheel and the sdist into dist/

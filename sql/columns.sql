@@ -1,7 +1,37 @@
--- What every column means. `make generate` checks that none is missing here, and
--- writes docs/sql.md from it. Times are UTC in ISO-8601 text with six digits and a Z, so
--- that they sort as text: strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'). Data columns hold
--- JSON text.
+-- What every column of a table means; what those of a view mean stands in sql/views.
+-- `make generate` checks that none is missing, and writes sql/schema.sql and docs/sql.md
+-- from it.
+
+-- How an execution goes through the tables
+--
+-- 1. It is started. workflows has its definition, a type and a version.
+--    workflow_executions gets a row: PENDING, with the arguments in input_data.
+--    workflow_tags gets its tags. If any worker may run it, available_at says from when.
+-- 2. A worker claims it: a row in workflow_claims, with the next fencing_token. It is
+--    RUNNING now, and available_at is null. workflow_workers says who the worker is, and
+--    workflow_worker_workflows which workflows it runs. Each later write of that worker
+--    checks the token, so a worker that has lost its claim changes nothing.
+-- 3. Each attempt of a step is a row in step_checkpoints: INTENT before the step runs,
+--    COMPLETED or FAILED after it. `event` numbers the outcomes. A worker that takes the
+--    execution over runs its function again, and gives it these outcomes in their order.
+-- 4. A sleep, or a wait for a signal, is a row in step_checkpoints, too; workflow_timers
+--    has its deadline. An execution that only waits is SUSPENDED. If that takes long, its
+--    worker deletes the claim, and available_at is the earliest deadline. A signal is a
+--    row in workflow_signals; the trigger trg_wf_signal_wakes sets available_at to now.
+-- 5. It ends: COMPLETED, with output_data. If it fails or is cancelled, it is
+--    COMPENSATING until its steps are undone: each compensation is the attempt 0 of its
+--    step. Then it is FAILED or CANCELLED. Its claim is deleted, its timers are
+--    CANCELLED, and its pending signals EXPIRED.
+-- 6. If its worker dies, the claim stays. Another worker finds it, deletes it, and sets
+--    available_at. If the worker may have died of the execution, recovery_count grows;
+--    after too many deaths in a row, blocked_reason says so, and workers leave the
+--    execution alone. A worker that cannot run it says so in `trouble`, and gives the
+--    claim back.
+-- 7. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
+--    finished executions, and all rows that refer to them.
+--
+-- Times are UTC in ISO-8601 text with six digits and a Z, so that they sort as text:
+-- strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'). Data columns hold JSON text.
 
 -- workflows: a definition that executions were started from.
 --
@@ -157,213 +187,3 @@
 -- worker_number  the worker
 -- workflow_type  the name of the workflow
 -- version        the version of its code
-
--- workflow_overview: a view of all executions, a row for each: its current step, what it
--- waits for, and until when.
---
--- workflow_execution_id  the execution
--- workflow_type          the name of its workflow
--- version                the version of its workflow
--- status                 as in workflow_executions
--- steps_begun            how many steps had begun when its row was last written
--- steps_completed        how many attempts are COMPLETED
--- current_step           a step that runs, else the wait that ends first; of a FAILED
---                        one, the step that failed last
--- current_branch         the branch of that step
--- attempts               at which attempt that step is
--- waiting_for            signal NAME, time, retry of STEP, or worker; null when a
---                        step has begun and not ended, whether its worker lives or not
--- waiting_until          when that wait ends by itself, or a timer of asyncio wakes it;
---                        null if neither will
--- waiting_since          since when it waits; of a compensation that is to be tried again,
---                        when its last try began; null when it does not wait
--- step_error_type        the class of the error of the last attempt of that step
--- step_error_message     what that error said: why it is tried again
--- steps_not_undone       how many compensations have failed for good
--- signals_pending        signals that nothing has waited for yet
--- blocked_reason         why workers leave it alone
--- trouble                why its last worker left it as it is; null once a worker has it
---                        again, and when it is over
--- trouble_since          when the first worker left it so; null where trouble is null
--- error_type             the class of the error that ended it
--- error_message          what that error said
--- recovery_count         as in workflow_executions
--- worker_id              who has claimed it, and may be dead
--- claimed_at             when that was
--- available_at           the time from which any worker may claim it
--- created_at             when it was started, or enqueued
--- started_at             when a worker first took it on
--- updated_at             when its row was last written
--- status_since           since when it has its status
--- ttl_expires_at         when it must be over
--- age_seconds            since it was started
--- took_seconds           from its start to its end; null while it is not over
--- queued_seconds         from its start until a worker first took it on, or until now; a
---                        delay that it was enqueued with counts. Null if an older
---                        version took it on
--- running_seconds        from then to its end, or until now; its waits count. Null where
---                        no worker has taken it on
-
--- workflow_queue: a view of the workflows that have unfinished executions. The numbers
--- in due, running, waiting, in_trouble and blocked add up to unfinished.
---
--- workflow_type     the name of the workflow
--- version           the version of its code
--- unfinished        how many of its executions are not over
--- unfinished_since  when the oldest of them was started
--- due               how many any worker that has this workflow may take on now
--- due_since         since when the first of them has been due
--- due_age_seconds   how long ago that was: the age of the queue
--- running           how many are in the hands of a worker, and not SUSPENDED
--- waiting           how many wait for a time or a signal. Also those FOREGROUND_ONLY
---                   ones that wait for an engine to start up
--- in_trouble        how many their worker left as they are
--- blocked           how many workers leave alone
-
--- workflow_not_undone: a view of what steps did that should be undone and is not: their
--- compensations failed for good.
---
--- workflow_execution_id  the execution
--- workflow_type          the name of its workflow
--- version                the version of its workflow
--- status                 of the execution
--- branch                 where the step is
--- step_index             where the step is
--- step_name              the step that is not undone
--- error_type             the class of the error of its compensation
--- error_message          what that error said
--- failed_at              when the compensation failed for good
--- age_seconds            since then
--- checkpoint_id          the id of the compensation in step_checkpoints
-
--- workflow_undoing: a view of the compensations that have failed, and are tried again.
---
--- workflow_execution_id  the execution, which is COMPENSATING
--- workflow_type          the name of its workflow
--- version                the version of its workflow
--- undoing_since          since when it is COMPENSATING
--- branch                 where the step is
--- step_index             where the step is
--- step_name              the step that is being undone
--- attempts               how often its compensation was tried
--- error_type             the class of the error of the last try
--- error_message          what that error said
--- next_try_at            when it is tried again
--- checkpoint_id          the id of the compensation in step_checkpoints
-
--- workflow_open_steps: a view of the attempts that have begun and not ended, the
--- waits, and the failed attempts that are to be tried again.
---
--- id                     as in step_checkpoints, and so are the other columns that have
---                        their names from there
--- workflow_execution_id  whose step it is
--- branch                 '' on the main line
--- step_index             the number of the step in its branch
--- attempt                from 1; 0 for the compensation
--- step_name              as the workflow names it
--- kind                   STEP, SLEEP or SIGNAL
--- status                 INTENT, or FAILED with a retry to come
--- idempotency_key        the key that the step passes to an outside service
--- started_at             when it began
--- waiting_for            signal NAME, time, or retry of STEP; null for a step that runs
--- waiting_until          when that ends by itself
-
--- workflow_timeline: a view of every attempt of every step, with the time it took.
---
--- workflow_execution_id  whose step it is
--- workflow_type          the name of its workflow
--- branch                 '' on the main line
--- step_index             the number of the step in its branch
--- attempt                from 1; 0 for the compensation
--- step_name              as the workflow names it
--- kind                   STEP, SLEEP or SIGNAL
--- status                 INTENT, COMPLETED, FAILED or COMPENSATED
--- event                  the number of this outcome, as in step_checkpoints
--- started_at             when it began
--- completed_at           when it ended
--- due_at                 when a wait ends, and when a failed attempt is tried again
--- took_seconds           from its start to its end; null while it is not over
--- error_type             the class of the error that ended it
--- error_message          what that error said
--- checkpoint_id          the id in step_checkpoints
--- worker_number          the worker that began it; null if an older version wrote it
--- worker                 that worker, as HOST:PROCESS_ID; `worker NUMBER` if its row is
---                        deleted
-
--- workflow_in_doubt: a view of the steps that have begun and not ended, and the steps
--- that were cut off: the workflow cancelled them while they ran. They are not undone, and
--- no person has dealt with them. A living worker still runs the former. For all others it
--- is unknown whether they took effect.
---
--- workflow_execution_id  whose step it is
--- workflow_type          the name of its workflow
--- status                 of the execution
--- branch                 '' on the main line
--- step_index             the number of the step in its branch
--- attempt                from 1; 0 for the compensation
--- step_name              as the workflow names it
--- step_status            INTENT: it has begun and not ended; FAILED: it was cut off, and
---                        runs again only to be undone
--- idempotency_key        the key that the step passes to an outside service
--- started_at             when it began
--- worker_id              who has claimed the execution; null if nobody has
--- claimed_at             when
--- age_seconds            since it began
--- checkpoint_id          the id in step_checkpoints
-
--- workflow_due_timers: a view of the deadlines that are to come, or to be noticed.
---
--- workflow_execution_id  whose deadline it is
--- workflow_type          the name of its workflow
--- status                 of the execution
--- step_name              the sleep, or the signal that is waited for
--- fire_at                the deadline
--- due_in_seconds         until then; negative for one that should have been noticed
--- workflow_timer_id      the id in workflow_timers
-
--- workflow_blocked: a view of the executions that workers leave alone.
---
--- workflow_execution_id  the execution
--- workflow_type          the name of its workflow
--- version                the version of its workflow
--- status                 as in workflow_executions
--- blocked_reason         why
--- recovery_count         as in workflow_executions
--- created_at             when it was started
--- updated_at             when its row was last written
-
--- workflow_in_trouble: a view of the executions that their worker left as they are, for
--- a reason that a person must correct. Any worker may still take them on.
---
--- workflow_execution_id  the execution
--- workflow_type          the name of its workflow
--- version                the version of its workflow
--- status                 as in workflow_executions
--- trouble                the reason
--- trouble_since          when the first worker left it so
--- created_at             when it was started
--- updated_at             when its last worker left it
-
--- workflow_throughput: a view of how many executions began and ended in each hour. It
--- reads every execution.
---
--- hour                   the hour, in UTC, as 2030-01-01T00:00Z
--- workflow_type          the name of the workflow
--- began                  how many were started in it
--- completed              how many ended COMPLETED
--- failed                 how many ended FAILED
--- cancelled              how many ended CANCELLED
-
--- workflow_problems: a view of what failed and what is in trouble, in groups: a row for
--- each error of a workflow at a step. It reads all that FAILED.
---
--- problem                FAILED, or IN TROUBLE
--- workflow_type          the name of the workflow
--- step_name              the step that failed; null where no step did, and for what is in
---                        trouble
--- error_type             the class of the error
--- executions             how many executions have it
--- first_at               when the first of them failed, or got into trouble
--- last_at                when the last one did
--- last_execution_id      which one that is
--- last_message           what its error, or its trouble, says

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from durable_workflow_sqlite.store.migration_files import Migration
-from durable_workflow_sqlite.store.migrations import load_migrations
+from durable_workflow_sqlite.store.migrations import load_migrations, load_views
 from durable_workflow_sqlite.store.sql import load_queries
 
 NOBODY = 65534
@@ -22,6 +22,7 @@ def become_another_user(user: int = NOBODY, groups: Sequence[int] = ()) -> None:
     if os.getuid() != 0:
         return
     load_queries()
+    load_views()
     loaded = load_migrations()
     texts = {migration.path: migration.sql() for migration in loaded}
     Migration.sql = lambda self: texts[self.path]  # type: ignore[method-assign]

@@ -17,17 +17,21 @@ import generate_queries
 import generate_schema
 import generate_tables
 import migration_folder
+import view_files
 
 ROOT = Path(__file__).parents[1]
 MIGRATIONS = Path("sql/migrations")
 QUERIES = Path("sql/queries")
 COLUMNS = Path("sql/columns.sql")
+VIEW_CHECKSUMS = Path("sql/views/checksums.txt")
 
 _REFUSALS = (
     migration_folder.MigrationsError,
     generate_schema.LandedMigrationError,
+    generate_schema.LandedViewError,
     generate_queries.QueriesError,
     generate_tables.ColumnsError,
+    view_files.ViewError,
 )
 
 
@@ -60,11 +64,12 @@ def generated() -> tuple[dict[Path, str], list[str]]:
     more_texts, more_problems = _made(
         {
             generate_queries.OUTPUT: lambda: generate_queries.generate(QUERIES, MIGRATIONS),
-            generate_schema.SCHEMA: lambda: generate_schema.schema(MIGRATIONS),
+            generate_schema.SCHEMA: lambda: generate_schema.schema(MIGRATIONS, COLUMNS),
+            VIEW_CHECKSUMS: lambda: generate_schema.view_checksums(MIGRATIONS),
             tables: lambda: generate_tables.generate(MIGRATIONS, COLUMNS, tables),
         }
     )
-    return {**texts, **more_texts}, [*problems, *more_problems]
+    return {**texts, **more_texts}, list(dict.fromkeys([*problems, *more_problems]))
 
 
 def _made(files: dict[Path, Callable[[], str]]) -> tuple[dict[Path, str], list[str]]:

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import migration_folder
 from query_files import Query, QueryError, read_queries
 from query_module import QueryModule
 from query_types import Schema
+from view_files import ViewError
 
 OUTPUT = Path("src/durable_workflow_sqlite/store/queries.py")
 
 
 class QueriesError(Exception):
-    """All that must be changed in the query files."""
+    """All that must be changed in the query files and the views."""
 
 
 def generate(queries: Path, migrations: Path) -> str:
     """The module for a folder of query files; raises `QueriesError`."""
-    module = QueryModule(Schema(migrations))
+    try:
+        schema = Schema(migrations)
+    except (ViewError, migration_folder.MigrationFileError) as error:
+        raise QueriesError(str(error)) from None
+    module = QueryModule(schema)
     first: dict[str, Query] = {}
-    problems: list[str] = []
+    problems = schema.problems()
     for path in sorted(queries.glob("*.sql")):
         try:
             in_file = read_queries(path)

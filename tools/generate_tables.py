@@ -1,6 +1,7 @@
 """The parts of docs/sql.md that the schema tells: a diagram, and what every column means.
 
-The meanings stand in sql/columns.sql; a column that is missing there, or is none, is refused.
+The meanings stand in sql/columns.sql, and those of views in sql/views. A column that is missing
+there, or is none, is refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import migration_folder
+from view_files import read_view_files
 
 OUTPUT = Path("docs/sql.md")
 
@@ -35,7 +37,7 @@ class Column(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """Of a table or a view, and of its columns."""
+    """Of a table, and of its columns."""
 
     words: list[str]
     columns: dict[str, list[str]]
@@ -47,14 +49,14 @@ class Meaning(NamedTuple):
 
 def generate(migrations: Path, meanings: Path, document: Path) -> str:
     """The document with its generated parts anew; raises `ColumnsError`."""
-    tables, views = read_schema(migrations)
+    tables = read_schema(migrations)
     meaning = read_meanings(meanings)
-    _compare(meanings, {**tables, **views}, meaning)
-    parts = {
-        "diagram": _diagram(tables),
-        "tables": _describe(tables, meaning),
-        "views": _describe(views, meaning),
+    compare(meanings, tables, meaning)
+    views = {
+        view.name: Meaning(view.words, {name: one.words for name, one in view.columns.items()})
+        for view in read_view_files(migration_folder.views_of(migrations)).values()
     }
+    parts = {"diagram": _diagram(tables), "tables": _describe(meaning), "views": _describe(views)}
     text, count = _PART.subn(
         lambda part: f"{part[1]}\n{parts[part[2]]}\n{part[3]}",
         document.read_text(encoding="utf-8"),
@@ -64,15 +66,14 @@ def generate(migrations: Path, meanings: Path, document: Path) -> str:
     return text
 
 
-def read_schema(migrations: Path) -> tuple[dict[str, list[Column]], dict[str, list[Column]]]:
-    """The tables and the views that all migrations add up to."""
+def read_schema(migrations: Path) -> dict[str, list[Column]]:
+    """The tables that all migrations add up to."""
     tables: dict[str, list[Column]] = {}
-    views: dict[str, list[Column]] = {}
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for statement in migration_folder.statements(migrations):
             connection.execute(statement)
-        for name, kind in connection.execute(
-            "select name, type from sqlite_schema where type in ('table', 'view')"
+        for (name,) in connection.execute(
+            "select name from sqlite_schema where type = 'table'"
             " and substr(name, 1, 7) != 'sqlite_' order by rowid"
         ).fetchall():
             referred = {
@@ -81,13 +82,26 @@ def read_schema(migrations: Path) -> tuple[dict[str, list[Column]], dict[str, li
                     f"pragma foreign_key_list({name})"
                 )
             }
-            (tables if kind == "table" else views)[name] = [
+            tables[name] = [
                 Column(column, sql_type.lower(), bool(key), referred.get(column))
                 for _, column, sql_type, _, _, key in connection.execute(
                     f"pragma table_info({name})"
                 )
             ]
-    return tables, views
+    return tables
+
+
+def read_page(path: Path) -> str:
+    """What the file says before its first table, but for its first paragraph, which is on it."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    start = lines.index("") + 1
+    end = next(at for at in range(start + 1, len(lines)) if _is_title(lines, at))
+    return "\n".join(lines[start:end])
+
+
+def _is_title(lines: list[str], number: int) -> bool:
+    """Whether a line begins the section of a table."""
+    return lines[number - 1] == "" and _TABLE.fullmatch(lines[number]) is not None
 
 
 def read_meanings(path: Path) -> dict[str, Meaning]:
@@ -108,8 +122,8 @@ def read_meanings(path: Path) -> dict[str, Meaning]:
     return meanings
 
 
-def _compare(path: Path, schema: dict[str, list[Column]], meanings: dict[str, Meaning]) -> None:
-    problems = [f"{path}: {name} is no table or view" for name in meanings.keys() - schema.keys()]
+def compare(path: Path, schema: dict[str, list[Column]], meanings: dict[str, Meaning]) -> None:
+    problems = [f"{path}: {name} is no table" for name in meanings.keys() - schema.keys()]
     for name, columns in schema.items():
         if name not in meanings:
             problems.append(f"{path}: {name} is not described")
@@ -140,18 +154,16 @@ def _diagram(tables: dict[str, list[Column]]) -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def _describe(tables: dict[str, list[Column]], meanings: dict[str, Meaning]) -> str:
+def _describe(meanings: dict[str, Meaning]) -> str:
     parts: list[str] = []
-    for name, columns in tables.items():
-        meaning = meanings[name]
-        text = meaning.text.replace("a view of ", "", 1)
+    for name, meaning in meanings.items():
         parts += [
             f"### {name}\n",
-            f"{text[0].upper()}{text[1:]}\n",
+            f"{meaning.text[0].upper()}{meaning.text[1:]}\n",
             "| column | meaning |\n|---|---|",
         ]
         parts += [
-            f"| `{column.name}` | {' '.join(meaning.columns[column.name])} |" for column in columns
+            f"| `{column}` | {' '.join(words)} |" for column, words in meaning.columns.items()
         ]
         parts.append("")
     return "\n".join(parts)

@@ -2,7 +2,7 @@
 
 A file opens with a paragraph on its table. Each query then stands as
 
-    -- name: load_execution(workflow_execution_id)^
+    -- name: load_execution^
     -- One line that says what it is for, and more where it is not obvious.
     -- :some_parameter integer null
     -- =some_result_column text
@@ -11,7 +11,8 @@ A file opens with a paragraph on its table. Each query then stands as
 
 where the lines with `:` and `=` are hints: the type of a parameter, or of a column of the result,
 that the schema does not tell. Types are text, integer, real and blob, and `null` says that it may
-be null. A line with `@` allows what `query_plans` would refuse: a scan of a table, or `@sort: why`.
+be null. A line with `@` allows what would be refused: a scan of a table, `@sort: why`, or, of a
+write that checks no claim, `@unfenced: why`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import aiosql
 
+import fencing_rule
 import query_rules
 
 MAX_COMMENT_LENGTH = 88
 
 SQL_TYPES = ("text", "integer", "real", "blob")
 
-_NAME_LINE = re.compile(r"-- name: (?P<name>[a-z]\w*)\((?P<parameters>[\w, ]*)\)(?P<operation>.*)")
+_NAME_LINE = re.compile(r"-- name: (?P<name>[a-z]\w*)(?P<operation>.*)")
 _AIOSQL_NAME = re.compile(r"--\s*name\s*:")  # wherever it stands, aiosql begins a query there
 _HINT = re.compile(rf"([:=])(\w+) ({'|'.join(SQL_TYPES)})( null)?")
-_ALLOWANCE = re.compile(r"@(scan \w+|sort): (\S.*)")
+_ALLOWANCE = re.compile(r"@(scan \w+|sort|unfenced): (\S.*)")
 _TOKEN = re.compile(r"""'(?:''|[^'])*'|"(?:""|[^"])*"|--[^\n]*|/\*|:?\w+|[^\s\w]""")
 
 
@@ -55,18 +57,25 @@ class Query:
     path: Path
     line: int
     name: str
-    parameters: tuple[str, ...]
     operation: str
-    """What follows the parameters: nothing for rows, ^ for a row, $ a value, ! a row count."""
+    """What follows the name: nothing for rows, ^ for a row, $ a value, ! a row count."""
+
+    parameters: tuple[str, ...] = ()
+    """In the order in which the statement has them."""
 
     purpose: list[str] = field(default_factory=list[str])
     parameter_hints: dict[str, SqlType] = field(default_factory=dict[str, SqlType])
     column_hints: dict[str, SqlType] = field(default_factory=dict[str, SqlType])
     allowances: dict[str, str] = field(default_factory=dict[str, str])
-    """Why it may `scan some_table`, or `sort`."""
+    """Why it may `scan some_table`, `sort`, or write `unfenced`."""
+
+    hint_lines: dict[str, int] = field(default_factory=dict[str, int])
+    """Where the hints stand, by sign and name."""
 
     statement: str = ""
     statement_line: int = 0
+    words: list[query_rules.Word] = field(default_factory=list[query_rules.Word])
+    """Of the statement, without its comments."""
 
     def refuse(self, message: str, line: int | None = None) -> NoReturn:
         refuse(self.path, line or self.line, f"{self.name}: {message}")
@@ -123,19 +132,18 @@ def _named_query(path: Path, number: int, line: str) -> Query:
         refuse(
             path,
             number,
-            "a query begins with `-- name: query_name(parameter, parameter)`, on one line, with () "
-            "when it has none; no other comment may hold `-- name:`",
+            "a query begins with `-- name: query_name`, and no other comment may hold `-- name:`",
         )
     name, operation = match["name"], match["operation"]
     if operation not in ("", "^", "$", "!"):
         refuse(
             path,
             number,
-            f"{name}: `{operation}` is not used here; after the parameters stands nothing for "
-            "rows, ^ for one row, $ for one value (also of `returning`) or ! for a row count",
+            f"{name}: `{operation}` is not used here; after the name stands nothing for rows, ^ "
+            "for one row, $ for one value (also of `returning`) or ! for a row count; no list of "
+            "parameters, which are those of the statement",
         )
-    parameters = tuple(part.strip() for part in match["parameters"].split(",") if part.strip())
-    return Query(path, number, name, parameters, operation)
+    return Query(path, number, name, operation)
 
 
 def _refuse_after_statement(query: Query, number: int, text: str) -> None:
@@ -171,13 +179,16 @@ def _read_comment(query: Query, number: int, line: str) -> None:
     if name in hints:
         query.refuse(f"a second hint for {sign}{name}; delete one", number)
     hints[name] = SqlType(sql_type, nullable=null is not None)
+    query.hint_lines[f"{sign}{name}"] = number
 
 
 def _read_allowance(query: Query, number: int, line: str, text: str) -> None:
     match = _ALLOWANCE.fullmatch(text)
     if match is None:
         query.refuse(
-            f"`{line}` allows nothing; write `-- @scan TABLE: WHY` or `-- @sort: WHY`", number
+            f"`{line}` allows nothing; write `-- @scan TABLE: WHY`, `-- @sort: WHY` or"
+            " `-- @unfenced: WHY`",
+            number,
         )
     cost, why = match.groups()
     if cost in query.allowances:
@@ -190,7 +201,7 @@ def _check(query: Query) -> None:
         query.refuse("say in a comment below the `-- name:` line what the query is for")
 
     code = [line for line in query.statement.splitlines() if not line.lstrip().startswith("--")]
-    used: list[str] = []
+    used: dict[str, None] = {}
     for token in tokens("\n".join(code)):
         if token.startswith(("--", "/*")):
             query.refuse(
@@ -198,37 +209,37 @@ def _check(query: Query) -> None:
                 "elsewhere aiosql reads a :word or a quote in it as SQL"
             )
         if token.startswith(":"):
-            used.append(token.removeprefix(":"))
-
-    declared = query.parameters
-    if len(set(declared)) < len(declared):
-        query.refuse("a parameter is declared twice")
-    if undeclared := [name for name in dict.fromkeys(used) if name not in declared]:
-        query.refuse(f"declare {_names(undeclared)} between the parentheses of its name")
-    if unused := [name for name in declared if name not in used]:
-        query.refuse(f"{_names(unused)} is declared, but the statement does not use it")
-    for problem in query_rules.problems(_words(query)):
+            used[token.removeprefix(":")] = None
+    query.parameters = tuple(used)
+    query.words = words_of(query.statement, query.statement_line)
+    lower = [word.lower() for word in query.words]
+    for problem in query_rules.problems(lower):
+        query.refuse(problem.message, problem.line)
+    hint = query.parameter_hints.get("fencing_token")
+    for problem in fencing_rule.problems(
+        lower,
+        is_optional=hint is not None and hint.nullable,
+        why_not=query.allowances.get("unfenced"),
+    ):
         query.refuse(problem.message, problem.line)
 
 
-def _words(query: Query) -> list[query_rules.Word]:
-    """The statement's tokens but for its comments."""
+def words_of(statement: str, first_line: int) -> list[query_rules.Word]:
+    """The tokens of a statement but for its comments, and the line that each stands in."""
     found: list[query_rules.Word] = []
-    for match in _TOKEN.finditer(query.statement):
+    for match in _TOKEN.finditer(statement):
         if not match.group().startswith("--"):
-            line = query.statement_line + query.statement.count("\n", 0, match.start())
-            found.append(query_rules.Word(line, match.group().lower()))
+            line = first_line + statement.count("\n", 0, match.start())
+            found.append(query_rules.Word(line, match.group()))
     return found
 
 
 def _take_statements_as_aiosql_sends_them(path: Path, queries: list[Query]) -> None:
     try:
-        loaded = cast("Any", aiosql).from_path(path, "sqlite3", attribute=None, encoding="utf-8")
+        loaded = cast("Any", aiosql).from_path(
+            path, "sqlite3", attribute=None, encoding="utf-8", mandatory_parameters=False
+        )
     except (aiosql.SQLLoadException, aiosql.SQLParseException) as error:
         refuse(path, 1, f"aiosql does not accept it: {error}")
     for query in queries:
         query.statement = getattr(loaded, query.name).sql
-
-
-def _names(parameters: list[str]) -> str:
-    return ", ".join(f":{name}" for name in parameters)

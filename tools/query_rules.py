@@ -15,10 +15,13 @@ _NOW = re.compile(r"""(['"])(now|subsec|subsecond)\1""")
 
 
 class Word(NamedTuple):
-    """A token of a statement, in lower case, and the line of the file that it stands in."""
+    """A token of a statement, and the line of the file that it stands in."""
 
     line: int
     text: str
+
+    def lower(self) -> Word:
+        return Word(self.line, self.text.lower())
 
 
 class Problem(NamedTuple):
@@ -27,7 +30,7 @@ class Problem(NamedTuple):
 
 
 def problems(words: Sequence[Word]) -> Iterator[Problem]:
-    """What breaks the rules in a statement, given without its comments."""
+    """What breaks the rules in a statement, given in lower case and without its comments."""
     yield from _replaced_rows(words)
     yield from _own_clock(words)
     yield from _all_rows(words)

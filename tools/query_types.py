@@ -9,6 +9,7 @@ result comes from, which the standard library does not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,10 @@ import apsw
 import apsw.ext
 
 import migration_folder
-from query_files import SQL_TYPES, Query, SqlType, tokens
+from list_file import read_lists
+from query_files import SQL_TYPES, Query, SqlType, tokens, words_of
+from query_literals import Column, Values, known_values
+from view_files import ViewFile, read_view_files
 
 _RESULT_CLAUSES = frozenset({"select", "returning"})
 _OTHER_CLAUSES = frozenset({"where", "group", "having", "window", "order", "limit", "on"})
@@ -26,38 +30,81 @@ _AGGREGATES = frozenset(
 )
 
 
+_OUTER_JOIN = "an outer join"
+
+
 class Types(NamedTuple):
     parameters: dict[str, SqlType]
     columns: dict[str, SqlType]
     """The result's columns in order; none for a statement that gives no rows."""
 
 
+class Origin(NamedTuple):
+    """The column of a table or a view that a column of a result is."""
+
+    table: str
+    column: str
+    type: SqlType
+
+
 class Schema:
-    """What all migrations add up to."""
+    """What all migrations and views add up to."""
 
     def __init__(self, migrations: Path) -> None:
-        self._database = apsw.Connection(":memory:")
-        for statement in migration_folder.statements(migrations):
-            self._database.execute(statement)
+        self._database = _database(migrations)
+        self.views = read_view_files(migration_folder.views_of(migrations))
+        # Where SQLite says which column of a view a column comes from, each view is a table.
+        self._typed = _database(migrations, with_views=False)
+        for view in self.views.values():
+            columns = (
+                f"{name} {column.type.name}{'' if column.type.nullable else ' not null'}"
+                for name, column in view.columns.items()
+            )
+            self._typed.execute(f"create table {view.name} ({', '.join(columns)})")
 
         self.tables: dict[str, dict[str, SqlType]] = {}
-        for table, column, declared, not_null in self._database.execute(
-            """
-            select schema.name, info.name, lower(info.type), info."notnull" or info.pk
-            from sqlite_schema as schema, pragma_table_info(schema.name) as info
-            where schema.type = 'table' and schema.name not like 'sqlite_%'
-            order by schema.rowid, info.cid
-            """
+        known: dict[Column, tuple[str, ...]] = {}
+        for table, sql in self._database.execute(
+            "select name, sql from sqlite_schema where type = 'table' and name not like 'sqlite_%'"
+            " order by rowid"
         ):
-            columns = self.tables.setdefault(str(table), {})
-            columns[str(column)] = SqlType(str(declared), nullable=not not_null)
+            known |= known_values(str(table), str(sql))
+            self.tables[str(table)] = {
+                str(column): SqlType(str(declared), nullable=not not_null)
+                for column, declared, not_null in self._database.execute(
+                    """select name, lower(type), "notnull" or pk from pragma_table_info(?)""",
+                    (table,),
+                )
+            }
+        sources = {column: column for column in known}
+        for shown in self.views:
+            info = apsw.ext.query_info(self._database, f"select * from {shown}")
+            for name, _, _, from_table, column in info.description_full or ():
+                if (origin := (from_table or "", column or "")) in known:
+                    sources[shown, name] = origin
+        self._lists = migrations.parent / "lists.sql"
+        self._values = Values(known, sources, read_lists(self._lists))
 
-        self.views = {
-            str(name)
-            for (name,) in self._database.execute(
-                "select name from sqlite_schema where type = 'view'"
-            )
-        }
+    def problems(self) -> list[str]:
+        """What is wrong with the lists of values, and with the columns and values of the views."""
+        problems = [f"{self._lists}: {problem}" for problem in self._values.unknown()]
+        for view in self.views.values():
+            words = words_of(view.statement, view.statement_line)
+            problems += [
+                f"{view.path}:{problem.line}: {problem.message}"
+                for problem in self._values.problems(words)
+            ]
+            select = view.statement.partition(" as\n")[2]
+            found = self._origins(select)
+            problems += _differences(view, list(found))
+            texts = [word.text for word in words]
+            reason = _why_not_null_is_unsure(select)
+            for name, column in view.columns.items():
+                if (origin := found.get(name)) and (
+                    why := _why_wrong(column.type, origin, texts, reason)
+                ):
+                    problems.append(f"{view.path}:{column.line}: {name}: {why}")
+        return problems
 
     def types_of(self, query: Query) -> Types:
         """The types of a query; raises `QueryError` for one that needs other hints, or fewer."""
@@ -67,22 +114,42 @@ class Schema:
             query.refuse(f"SQLite does not accept it: {error}")
         if set(prepared.bindings_names) != set(query.parameters):
             query.refuse("write every parameter as :name")
+        for problem in self._values.problems(query.words):
+            query.refuse(problem.message, problem.line)
 
         parameters = {name: self._type_by_name(query, name) for name in query.parameters}
-        columns: dict[str, SqlType | None] = {}
-        for name, _, _, table, column in prepared.description_full or ():
-            if name in columns:
-                query.refuse(f"two columns of the result are named {name}")
-            columns[name] = self.tables.get(table or "", {}).get(column or "")
+        names = [name for name, *_ in prepared.description_full or ()]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            query.refuse(f"two columns of the result are named {twice}")
+        origins = self._origins(query.statement)
 
         for name in query.parameter_hints.keys() - parameters.keys():
             query.refuse(f"the hint `-- :{name}` is for no parameter of the query; delete it")
-        for name in query.column_hints.keys() - columns.keys():
+        for name in query.column_hints.keys() - origins.keys():
             query.refuse(f"the hint `-- ={name}` is for no column of the result; delete it")
+        for name, hint in query.parameter_hints.items():
+            if (found := parameters[name]) and found.name != hint.name:
+                query.refuse(
+                    f"the hint of :{name} says {hint.name}, and the column is {found.name}",
+                    query.hint_lines[f":{name}"],
+                )
         return Types(
             _hinted(query, ":", parameters, query.parameter_hints),
-            _hinted_columns(query, columns, self.views),
+            _hinted_columns(query, origins),
         )
+
+    def _origins(self, statement: str) -> dict[str, Origin | None]:
+        """Which column of which table or view each column of a result is, if it is one."""
+        origins: dict[str, Origin | None] = {}
+        prepared = apsw.ext.query_info(self._typed, statement)
+        for name, _, _, table, column in prepared.description_full or ():
+            if table in self.views:
+                of_view = self.views[table].columns.get(column or "")
+                found = of_view and of_view.type
+            else:
+                found = self.tables.get(table or "", {}).get(column or "")
+            origins[name] = Origin(table or "", column or "", found) if found else None
+        return origins
 
     def _type_by_name(self, query: Query, name: str) -> SqlType | None:
         """The type of the column of that name: in the query's own table, or wherever it is."""
@@ -93,26 +160,104 @@ class Schema:
         return found.pop() if len(found) == 1 else None
 
 
-def _hinted_columns(
-    query: Query, columns: dict[str, SqlType | None], views: set[str]
-) -> dict[str, SqlType]:
-    at_risk = any(found and not found.nullable for found in columns.values())
-    if query.operation == "$":
-        at_risk = False  # one value is None anyway where there is no row
-    reason = _why_not_null_is_unsure(query.statement, views) if at_risk else None
-    if reason is None:
-        return _hinted(query, "=", columns, query.column_hints)
-    missing = [
-        f"-- ={name} {found or 'TYPE'}"
-        for name, found in columns.items()
-        if name not in query.column_hints
-    ]
-    if missing:
+def _database(migrations: Path, *, with_views: bool = True) -> apsw.Connection:
+    database = apsw.Connection(":memory:")
+    for statement in migration_folder.statements(migrations, with_views=with_views):
+        database.execute(statement)
+    return database
+
+
+def _differences(view: ViewFile, names: list[str]) -> Iterator[str]:
+    for name in names:
+        if name not in view.columns:
+            yield f"{view.path}:1: say what {name} is, and means: `-- {name}  TYPE  MEANING`"
+    for name, column in view.columns.items():
+        if name not in names:
+            yield f"{view.path}:{column.line}: the view has no column {name}; delete the line"
+    described = [name for name in view.columns if name in names]
+    if described != [name for name in names if name in described]:
+        yield f"{view.path}:1: describe the columns in the order of the view: {', '.join(names)}"
+
+
+def _why_wrong(
+    declared: SqlType, origin: Origin, words: Sequence[str], reason: str | None
+) -> str | None:
+    """What is wrong with the type that is declared for a column of a result.
+
+    reason: what may make columns of this result null that never are in their table.
+    """
+    place = f"{origin.table}.{origin.column}"
+    if declared.name != origin.type.name:
+        return f"it is not {declared.name}: {place} is {origin.type.name}"
+    if declared.nullable:
+        if not origin.type.nullable and _is_sure(origin, words, reason):
+            return f"it is never null, as {place} is; delete ` null`"
+        return None
+    if _is_required(origin.column, words):
+        return None
+    add = f"write `{declared.name} null`, or the condition `{origin.column} is not null`"
+    if origin.type.nullable:
+        return f"{place} may be null; {add}"
+    if _is_only_left_joined(origin.table, words):
+        return f"{origin.table} is left joined, and all of it is null where no row fits; {add}"
+    return None
+
+
+def _is_required(column: str, words: Sequence[str]) -> bool:
+    """Whether a condition of a statement leaves out rows where a column is null."""
+    return any(
+        word == column
+        and (tuple(words[at + 1 : at + 4]) == ("is", "not", "null") or words[at + 1] in "<>")
+        for at, word in enumerate(words[:-1])
+    )
+
+
+def _is_only_left_joined(table: str, words: Sequence[str]) -> bool:
+    before = {
+        tuple(words[at - 2 : at]) for at, word in enumerate(words) if word == table and at > 1
+    }
+    return ("left", "join") in before and not any(
+        first != "left" and last in ("from", "join") for first, last in before
+    )
+
+
+def _hinted_columns(query: Query, origins: dict[str, Origin | None]) -> dict[str, SqlType]:
+    columns = {name: origin and origin.type for name, origin in origins.items()}
+    words = [word.text for word in query.words]
+    risk = _why_not_null_is_unsure(query.statement)
+    for name, hint in query.column_hints.items():
+        if (origin := origins[name]) and (why := _why_wrong(hint, origin, words, risk)):
+            query.refuse(f"the hint of {name}: {why}", query.hint_lines[f"={name}"])
+    unsure = {
+        name
+        for name, origin in origins.items()
+        # One value is None anyway where there is no row.
+        if query.operation != "$" and origin and not _is_sure(origin, words, risk)
+    }
+    if unsure - query.column_hints.keys():
+        missing = [
+            f"-- ={name} {found or 'TYPE'}"
+            for name, found in columns.items()
+            if name not in query.column_hints and (name in unsure or found is None)
+        ]
         query.refuse(
-            f"{reason} can make columns null that never are in their table; say it of each column "
-            f"of the result, with ` null` or without. {_add_lines(missing)}"
+            f"{risk} can make columns null that never are in their table; say it of each of these, "
+            f"with ` null` or without. {_add_lines(missing)}"
         )
-    return {name: query.column_hints[name] for name in columns}
+    told = {name: None if name in unsure else found for name, found in columns.items()}
+    return _hinted(query, "=", told, query.column_hints)
+
+
+def _is_sure(origin: Origin, words: Sequence[str], risk: str | None) -> bool:
+    """Whether a column of a result is null only where it is in its table.
+
+    risk: what may make columns of this result null that never are in their table.
+    """
+    if risk is None or origin.type.nullable:
+        return True
+    joined = {words[at + 2] for at, word in enumerate(words) if word == "left"}
+    others = {"(", "outer", origin.table}  # a select, or perhaps this table
+    return risk == _OUTER_JOIN and "with" not in words and joined.isdisjoint(others)
 
 
 def _hinted(
@@ -143,7 +288,7 @@ def _add_lines(lines: list[str]) -> str:
     return f"Add to its comment, TYPE being one of {choice}:{text}"
 
 
-def _why_not_null_is_unsure(statement: str, views: set[str]) -> str | None:
+def _why_not_null_is_unsure(statement: str) -> str | None:
     """What in a statement can make a column of its result null that is NOT NULL in its table.
 
     Only what the result is made of counts: not a condition, a sort order or an assigned value.
@@ -155,12 +300,14 @@ def _why_not_null_is_unsure(statement: str, views: set[str]) -> str | None:
 
     clause = ""
     enclosing: list[str] = []
+    found: set[str] = set()
     aggregate = grouped = False
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         grouped = grouped or word == "group"
         if word == "(":
-            if clause in _RESULT_CLAUSES and after in ("select", "values", "with"):
-                return "a scalar subquery"
+            is_select = after in ("select", "values", "with")
+            if clause in _RESULT_CLAUSES and is_select and before != "exists":
+                found.add("a scalar subquery")
             enclosing.append(clause)
         elif word == ")":
             clause = enclosing.pop()
@@ -168,10 +315,11 @@ def _why_not_null_is_unsure(statement: str, views: set[str]) -> str | None:
             if word in _RESULT_CLAUSES or word in _OTHER_CLAUSES or word == "from":
                 clause = word
             elif word in ("left", "right", "full") and after in ("join", "outer"):
-                return "an outer join"
+                found.add(_OUTER_JOIN if word == "left" else f"a {word} join")
             elif word in ("union", "intersect", "except"):
-                return f"`{word}`"
-            elif word in views:
-                return f"the view {word}"
+                found.add(f"`{word}`")
             aggregate = aggregate or (word in _AGGREGATES and after == "(")
-    return "an aggregate without `group by`" if aggregate and not grouped else None
+    if aggregate and not grouped:
+        found.add("an aggregate without `group by`")
+    # An outer join leaves some columns sure, and so counts only where it is alone.
+    return max(found - {_OUTER_JOIN}, default=_OUTER_JOIN if found else None)

@@ -1,17 +1,15 @@
 -- What people ask of a file: the command line and the dashboard read with these, and
 -- change nothing. They hold on a file of a million executions, so each reads as many
 -- rows as it gives, or an index alone; where one reads more, it says so. The views that
--- they read are in sql/schema.sql.
+-- they read are in sql/views.
 
--- name: count_executions()
+-- name: count_executions
 -- How many executions there are of each workflow in each status. Reads an index of
 -- the table from end to end.
 -- @scan workflow_executions: an index alone, which is what counting costs
 -- @sort: a row for each workflow and status
--- =workflow_id text
 -- =workflow_type text null
 -- =version integer null
--- =status text
 -- =total integer
 select
     counted.workflow_id,
@@ -31,7 +29,7 @@ left join workflows as workflow
     on counted.workflow_id = workflow.workflow_id
 order by workflow.workflow_type, workflow.version, counted.status;
 
--- name: pick_newest(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- name: pick_newest
 -- The newest executions that come before a place in the order of creation. For each
 -- pair of status and workflow that there is, one after the other in the index, it
 -- takes the newest, and of those the newest: so every page costs the same.
@@ -129,7 +127,7 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: count_ids(id_from, id_before, at_most)$
+-- name: count_ids$
 -- How many executions have an id in a range, counted no further than to a limit.
 -- :id_from text
 -- :id_before text
@@ -143,45 +141,7 @@ from (
     limit :at_most
 ) as counted;
 
--- name: pick_in_range(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
--- As pick_newest, for a range of ids that holds few executions: it looks at all of
--- these, and at nothing else.
--- @sort: the caller has counted that they are few
--- :statuses text null
--- :workflow_type text null
--- :version integer null
--- :id_from text
--- :id_before text
--- :created_from text
--- :before_time text
--- :before_rowid integer
--- :row_limit integer
--- =row_number integer
--- =workflow_execution_id text
--- =created_at text
-select
-    execution.rowid as row_number,
-    execution.workflow_execution_id,
-    execution.created_at
-from workflow_executions as execution
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
-where
-    execution.workflow_execution_id >= :id_from
-    and execution.workflow_execution_id < :id_before
-    -- The + keeps SQLite to the index of the ids.
-    and (
-        :statuses is null
-        or +execution.status in (select value from json_each(:statuses))
-    )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
-    and (:version is null or workflow.version = :version)
-    and execution.created_at >= :created_from
-    and (execution.created_at, execution.rowid) < (:before_time, :before_rowid)
-order by execution.created_at desc, execution.rowid desc
-limit :row_limit;
-
--- name: pick_in_trouble(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
+-- name: pick_in_trouble
 -- As pick_newest, for those alone that their worker left as they are, by an index that
 -- holds no others. What else is asked for is looked at in these, one after the other.
 -- :statuses text null
@@ -194,8 +154,6 @@ limit :row_limit;
 -- :before_rowid integer
 -- :row_limit integer
 -- =row_number integer
--- =workflow_execution_id text
--- =created_at text
 select
     execution.rowid as row_number,
     execution.workflow_execution_id,
@@ -224,10 +182,17 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: pick_blocked(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
--- As pick_newest, but only blocked executions, by an index that holds no others.
--- @scan workflow_executions: an index that holds only those
--- @sort: those are few
+-- name: pick_among
+-- As pick_newest, but only executions of one kind, by an index that holds no others:
+-- 'blocked', 'not undone' (a compensation failed for good), 'tagged', or 'in range',
+-- which is for a range of ids. Looks at all of these; the caller has counted those in
+-- the range. The + keeps SQLite to the id of each.
+-- @scan workflow_executions: an index that holds only those that are blocked
+-- @scan step_checkpoints: an index that holds only those that are not undone
+-- @sort: those that it looks at
+-- :among text
+-- :tag_name text null
+-- :tag_value text null
 -- :statuses text null
 -- :workflow_type text null
 -- :version integer null
@@ -240,62 +205,43 @@ limit :row_limit;
 -- =row_number integer
 -- =workflow_execution_id text
 -- =created_at text
-select
-    execution.rowid as row_number,
-    execution.workflow_execution_id,
-    execution.created_at
-from workflow_executions as execution
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
-where
-    execution.blocked_reason is not null
-    and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
-    and (
-        :statuses is null
-        or +execution.status in (select value from json_each(:statuses))
-    )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
-    and (:version is null or workflow.version = :version)
-    and (
-        :id_from is null
-        or (
-            +execution.workflow_execution_id >= :id_from
-            and +execution.workflow_execution_id < :id_before
-        )
-    )
-    and +execution.created_at >= :created_from
-    and (+execution.created_at, execution.rowid) < (:before_time, :before_rowid)
-order by execution.created_at desc, execution.rowid desc
-limit :row_limit;
+with candidate (workflow_execution_id) as (
+    select blocked.workflow_execution_id
+    from workflow_executions as blocked
+    where
+        :among = 'blocked'
+        and blocked.blocked_reason is not null
+        and +blocked.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    union all
+    select distinct not_undone.workflow_execution_id
+    from step_checkpoints as not_undone
+    where
+        :among = 'not undone'
+        and not_undone.attempt < 1
+        and not_undone.status = 'FAILED'
+    union all
+    select tag.workflow_execution_id
+    from workflow_tags as tag
+    where
+        :among = 'tagged'
+        and tag.name = :tag_name
+        and tag.value = :tag_value
+    union all
+    select in_range.workflow_execution_id
+    from workflow_executions as in_range
+    where
+        :among = 'in range'
+        and in_range.workflow_execution_id >= :id_from
+        and in_range.workflow_execution_id < :id_before
+)
 
--- name: pick_not_undone(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, row_limit)
--- As pick_newest, but only executions with a compensation that failed for good, by an
--- index that holds no others.
--- @scan step_checkpoints: an index that holds only those
--- @sort: those are few
--- :statuses text null
--- :workflow_type text null
--- :version integer null
--- :id_from text null
--- :id_before text null
--- :created_from text
--- :before_time text
--- :before_rowid integer
--- :row_limit integer
--- =row_number integer
--- =workflow_execution_id text
--- =created_at text
 select
     execution.rowid as row_number,
     execution.workflow_execution_id,
     execution.created_at
-from (
-    select distinct workflow_execution_id
-    from step_checkpoints
-    where attempt < 1 and status = 'FAILED'
-) as not_undone
+from candidate
 cross join workflow_executions as execution
-    on not_undone.workflow_execution_id = execution.workflow_execution_id
+    on candidate.workflow_execution_id = execution.workflow_execution_id
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
@@ -317,55 +263,7 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: pick_tagged(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, tag_name, tag_value, row_limit)
--- As pick_newest, but only executions with a tag, by the index of the tags. Looks at
--- all that have it.
--- @sort: those that have the tag
--- :statuses text null
--- :workflow_type text null
--- :version integer null
--- :id_from text null
--- :id_before text null
--- :created_from text
--- :before_time text
--- :before_rowid integer
--- :tag_name text
--- :tag_value text
--- :row_limit integer
--- =row_number integer
--- =workflow_execution_id text
--- =created_at text
-select
-    execution.rowid as row_number,
-    execution.workflow_execution_id,
-    execution.created_at
-from workflow_tags as tag
-cross join workflow_executions as execution
-    on tag.workflow_execution_id = execution.workflow_execution_id
-left join workflows as workflow
-    on execution.workflow_id = workflow.workflow_id
-where
-    tag.name = :tag_name
-    and tag.value = :tag_value
-    and (
-        :statuses is null
-        or +execution.status in (select value from json_each(:statuses))
-    )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
-    and (:version is null or workflow.version = :version)
-    and (
-        :id_from is null
-        or (
-            +execution.workflow_execution_id >= :id_from
-            and +execution.workflow_execution_id < :id_before
-        )
-    )
-    and +execution.created_at >= :created_from
-    and (+execution.created_at, execution.rowid) < (:before_time, :before_rowid)
-order by execution.created_at desc, execution.rowid desc
-limit :row_limit;
-
--- name: pick_with_error(statuses, workflow_type, version, id_from, id_before, created_from, before_time, before_rowid, error_text, row_limit)
+-- name: pick_with_error
 -- As pick_newest, but only executions with a text in the class or the message of their
 -- error, or in the trouble of an unfinished one, by two indexes that hold no others.
 -- @sort: a page from each of the two
@@ -451,7 +349,7 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
--- name: match_rows(workflow_execution_ids, changed_from, changed_before, step_name, error_text, inputs, tags)
+-- name: match_rows
 -- Which of some executions (a JSON array of ids) last changed in a span of time, are at
 -- a step, or failed there, have a text in their error, some tags (a JSON object), and
 -- some values in their input. Of an input, a JSON array of arguments, :inputs asks for
@@ -552,7 +450,7 @@ where
             )
     );
 
--- name: pick_oldest_unfinished(row_limit)
+-- name: pick_oldest_unfinished
 -- The executions that are unfinished for longest.
 -- @sort: a page for each workflow and status
 -- :row_limit integer
@@ -584,38 +482,10 @@ where
 order by execution.created_at asc, execution.rowid asc
 limit :row_limit;
 
--- name: load_summaries(workflow_execution_ids)
+-- name: load_summaries
 -- Where each of some executions is (a JSON array of ids), and what it waits for.
 -- @sort: the steps of one execution
 -- :workflow_execution_ids text
--- =workflow_execution_id text
--- =workflow_type text null
--- =version integer null
--- =status text
--- =steps_begun integer
--- =steps_completed integer
--- =current_step text null
--- =current_branch text null
--- =attempts integer null
--- =waiting_for text null
--- =waiting_until text null
--- =waiting_since text null
--- =step_error_type text null
--- =step_error_message text null
--- =steps_not_undone integer
--- =signals_pending integer
--- =blocked_reason text null
--- =trouble text null
--- =trouble_since text null
--- =error_type text null
--- =error_message text null
--- =worker_id text null
--- =created_at text
--- =updated_at text
--- =started_at text null
--- =status_since text
--- =queued_seconds real null
--- =running_seconds real null
 select
     workflow_execution_id,
     workflow_type,
@@ -649,7 +519,7 @@ from workflow_overview
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
--- name: load_execution_data(workflow_execution_id)^
+-- name: load_execution_data^
 -- Of one execution, what a summary leaves out.
 select
     input_data,
@@ -664,7 +534,7 @@ select
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
--- name: load_signals(workflow_execution_id)
+-- name: load_signals
 -- Every signal of one execution, delivered or not, in order of arrival.
 -- @sort: the signals of one execution
 select
@@ -679,13 +549,9 @@ from workflow_signals
 where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
 
--- name: load_next_timers(row_limit)
+-- name: load_next_timers
 -- The deadlines that are due next.
 -- :row_limit integer
--- =workflow_execution_id text
--- =workflow_type text null
--- =step_name text
--- =fire_at text
 select
     workflow_execution_id,
     workflow_type,
@@ -695,29 +561,20 @@ from workflow_due_timers
 order by fire_at
 limit :row_limit;
 
--- name: count_pending_timers()$
+-- name: count_pending_timers$
 -- How many deadlines are still to come, or to be noticed.
 -- =total integer
 select count(*) as total
 from workflow_timers
 where status = 'PENDING';
 
--- name: load_steps_in_doubt(living, row_limit)
+-- name: load_steps_in_doubt
 -- Steps that began and did not end, with no living worker to run them (:living is a
 -- JSON array of the ids of those that live). Those that were cut off are over: no
 -- worker does anything about them.
 -- @scan step_checkpoints: it is left out, as the literals of the view tell SQLite
 -- :living text
 -- :row_limit integer
--- =workflow_execution_id text
--- =workflow_type text null
--- =branch text
--- =step_index integer
--- =attempt integer
--- =step_name text
--- =idempotency_key text null
--- =started_at text null
--- =worker_id text null
 select
     workflow_execution_id,
     workflow_type,
@@ -737,7 +594,7 @@ where
     )
 limit :row_limit;
 
--- name: count_steps_in_doubt(living)$
+-- name: count_steps_in_doubt$
 -- How many rows load_steps_in_doubt has to give.
 -- @scan step_checkpoints: it is left out, as there
 -- :living text
@@ -751,21 +608,13 @@ where
         or worker_id not in (select value from json_each(:living))
     );
 
--- name: load_steps_cut_off(row_limit)
+-- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, that may have taken effect, and that
 -- nothing has undone; but for those of COMPLETED executions, which went on without
 -- them. People find out what became of them.
 -- @scan step_checkpoints: an index that holds only those
 -- :row_limit integer
--- =workflow_execution_id text
--- =workflow_type text null
--- =branch text
--- =step_index integer
--- =attempt integer
--- =step_name text
--- =idempotency_key text null
 -- =started_at text
--- =worker_id text null
 select
     workflow_execution_id,
     workflow_type,
@@ -777,10 +626,13 @@ select
     started_at,
     worker_id
 from workflow_in_doubt
-where step_status = 'FAILED' and status != 'COMPLETED'
+where
+    step_status = 'FAILED'
+    and status != 'COMPLETED'
+    and started_at is not null
 limit :row_limit;
 
--- name: count_steps_cut_off()$
+-- name: count_steps_cut_off$
 -- How many rows load_steps_cut_off has to give.
 -- @scan step_checkpoints: an index that holds only those
 -- =total integer
@@ -788,7 +640,7 @@ select count(*) as total
 from workflow_in_doubt
 where step_status = 'FAILED' and status != 'COMPLETED';
 
--- name: count_cut_off_of(workflow_execution_id)$
+-- name: count_cut_off_of$
 -- How many steps of an execution were cut off, and nobody has dealt with that.
 -- =total integer
 select count(*) as total
@@ -797,38 +649,41 @@ where
     workflow_execution_id = :workflow_execution_id
     and step_status = 'FAILED';
 
--- name: load_blocked_with_reasons(row_limit)
--- Executions that workers leave alone, and why, the oldest foremost.
+-- name: load_blocked
+-- Executions that workers leave alone, and why, the oldest foremost: all of them, if
+-- the limit is -1. As the view workflow_blocked, which an engine does without. The +
+-- keeps SQLite from looking through all that are unfinished for those few.
 -- @scan workflow_executions: an index that holds only those
 -- @sort: those are few
 -- :row_limit integer
--- =workflow_execution_id text
 -- =workflow_type text null
 -- =version integer null
--- =status text
 -- =blocked_reason text
--- =created_at text
--- =updated_at text
 select
-    workflow_execution_id,
-    workflow_type,
-    version,
-    status,
-    blocked_reason,
-    created_at,
-    updated_at
-from workflow_blocked
-order by created_at
+    execution.workflow_execution_id,
+    workflow.workflow_type,
+    workflow.version,
+    execution.status,
+    execution.blocked_reason,
+    execution.created_at,
+    execution.updated_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.blocked_reason is not null
+    and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+order by execution.created_at, execution.workflow_execution_id
 limit :row_limit;
 
--- name: count_blocked()$
+-- name: count_blocked$
 -- How many executions workers leave alone.
 -- @scan workflow_executions: an index that holds only those
 -- =total integer
 select count(*) as total
 from workflow_blocked;
 
--- name: load_taken_over(least, row_limit)
+-- name: load_taken_over
 -- Executions that dead workers may have died of at least :least times, with no progress
 -- in between, the most often first. Blocked ones are left out, and so are those that
 -- only wait.
@@ -846,7 +701,7 @@ where
 order by recovery_count desc, created_at asc
 limit :row_limit;
 
--- name: count_taken_over(least)$
+-- name: count_taken_over$
 -- How many rows load_taken_over has to give.
 -- :least integer
 -- =total integer
@@ -857,18 +712,10 @@ where
     and recovery_count >= :least
     and blocked_reason is null;
 
--- name: load_in_trouble(row_limit)
+-- name: load_in_trouble
 -- Executions that their worker left as they are, the oldest foremost.
 -- @scan workflow_executions: an index that holds only those
 -- :row_limit integer
--- =workflow_execution_id text
--- =workflow_type text null
--- =version integer null
--- =status text
--- =trouble text
--- =trouble_since text null
--- =created_at text
--- =updated_at text
 select
     workflow_execution_id,
     workflow_type,
@@ -882,7 +729,7 @@ from workflow_in_trouble
 order by created_at
 limit :row_limit;
 
--- name: count_in_trouble()$
+-- name: count_in_trouble$
 -- How many executions their worker left as they are.
 -- @scan workflow_executions: an index that holds only those
 -- =total integer
@@ -892,18 +739,11 @@ where
     trouble is not null
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- name: load_undoing(row_limit)
+-- name: load_undoing
 -- Compensations that have failed and are tried again. Looks at the steps of all that is
 -- COMPENSATING.
 -- @sort: those are few
 -- :row_limit integer
--- =workflow_execution_id text
--- =workflow_type text null
--- =undoing_since text
--- =step_name text
--- =attempts integer null
--- =error_message text null
--- =next_try_at text null
 select
     workflow_execution_id,
     workflow_type,
@@ -916,27 +756,18 @@ from workflow_undoing
 order by undoing_since
 limit :row_limit;
 
--- name: count_undoing()$
+-- name: count_undoing$
 -- How many rows load_undoing has to give.
 -- =total integer
 select count(*) as total
 from workflow_undoing;
 
--- name: load_not_undone(row_limit)
+-- name: load_not_undone
 -- What should be undone and is not, since a compensation failed for good: what failed
 -- last comes first.
 -- @scan step_checkpoints: an index that holds only those
 -- @sort: those are few
 -- :row_limit integer
--- =workflow_execution_id text
--- =workflow_type text null
--- =status text
--- =branch text
--- =step_index integer
--- =step_name text
--- =error_type text null
--- =error_message text null
--- =failed_at text null
 select
     workflow_execution_id,
     workflow_type,
@@ -951,7 +782,7 @@ from workflow_not_undone
 order by failed_at desc
 limit :row_limit;
 
--- name: count_not_undone()$
+-- name: count_not_undone$
 -- How many rows load_not_undone has to give.
 -- @scan step_checkpoints: an index that holds only those
 -- =total integer
@@ -959,7 +790,7 @@ select count(*) as total
 from step_checkpoints
 where attempt < 1 and status = 'FAILED';
 
--- name: load_schema_objects()
+-- name: load_schema_objects
 -- The tables, indexes, views and triggers of a database, as SQLite keeps them.
 -- =type text
 -- =name text
@@ -972,7 +803,7 @@ from sqlite_schema
 where substr(name, 1, 7) != 'sqlite_'
 order by type, name;
 
--- name: count_prunable(statuses, before)
+-- name: count_prunable
 -- How many finished executions were begun and last changed before a time, by workflow
 -- and status: what delete_completed_before deletes. Reads all of those statuses.
 -- @sort: a row for each workflow and status
@@ -980,7 +811,6 @@ order by type, name;
 -- :before text
 -- =workflow_type text null
 -- =version integer null
--- =status text
 -- =total integer
 -- =oldest text
 select
@@ -999,7 +829,7 @@ where
 group by execution.status, execution.workflow_id
 order by workflow.workflow_type, workflow.version, execution.status;
 
--- name: load_suspect_executions(row_limit)
+-- name: load_suspect_executions
 -- Executions that the engine perhaps cannot read, since somebody wrote there what is
 -- no status, time, number or JSON, or refers to no workflow. A time is suspect when
 -- SQLite writes it otherwise ('+0 days' turns the 30th of February into March); it may
@@ -1064,7 +894,7 @@ where
     )
 limit :row_limit;
 
--- name: load_suspect_checkpoints(row_limit)
+-- name: load_suspect_checkpoints
 -- As load_suspect_executions: checkpoints of the executions that are not over.
 -- @scan workflow_executions: with statistics, the whole table, as the one before
 -- :row_limit integer
@@ -1113,7 +943,7 @@ where
     )
 limit :row_limit;
 
--- name: load_suspect_timers(row_limit)
+-- name: load_suspect_timers
 -- As load_suspect_executions: timers of the executions that are not over.
 -- @scan workflow_executions: with statistics, the whole table, as the one before
 -- :row_limit integer
@@ -1138,7 +968,7 @@ where
     )
 limit :row_limit;
 
--- name: load_suspect_signals(row_limit)
+-- name: load_suspect_signals
 -- As load_suspect_executions: signals that the executions which are not over may still
 -- take.
 -- @scan workflow_executions: with statistics, the whole table, as the one before
@@ -1168,7 +998,7 @@ where
     )
 limit :row_limit;
 
--- name: load_gaps(statuses, row_limit)
+-- name: load_gaps
 -- Executions of some statuses (a JSON array) whose steps have a gap: the number of an
 -- event is left out or there twice, an attempt is missing, or the step of a
 -- compensation. Such rows were deleted or edited by hand; but a number is also left out
@@ -1203,7 +1033,7 @@ where
     )
 limit :row_limit;
 
--- name: load_refused_signals(row_limit)
+-- name: load_refused_signals
 -- Executions that wait for a signal while the last one of that name was refused.
 -- @scan step_checkpoints: an index that holds only the waits
 -- :row_limit integer
@@ -1236,7 +1066,7 @@ where
     )
 limit :row_limit;
 
--- name: load_stray_signals(cancel_signal, row_limit)
+-- name: load_stray_signals
 -- Signals that are pending, and that nothing will take: their execution is final, or
 -- their name begins with $ and is none of the library's.
 -- @scan workflow_signals: an index from end to end, when an operator asks
@@ -1258,7 +1088,7 @@ where
     )
 limit :row_limit;
 
--- name: load_workers(worker_ids)
+-- name: load_workers
 -- Who some workers are (a JSON array of ids). The ids of living ones are known from
 -- their lock files.
 -- @sort: those that are asked for
@@ -1275,7 +1105,7 @@ from workflow_workers
 where worker_id in (select value from json_each(:worker_ids))
 order by worker_number;
 
--- name: load_served(worker_numbers)
+-- name: load_served
 -- What some workers run (a JSON array of numbers).
 -- :worker_numbers text
 select
@@ -1286,7 +1116,7 @@ from workflow_worker_workflows
 where worker_number in (select value from json_each(:worker_numbers))
 order by worker_number, workflow_type, version;
 
--- name: count_claims_by_worker()
+-- name: count_claims_by_worker
 -- How many executions each worker has claimed. Reads all claims, by their index.
 -- @scan workflow_claims: an index alone, a row for each execution in a worker's hands
 -- =total integer
@@ -1296,19 +1126,14 @@ select
 from workflow_claims
 group by worker_id;
 
--- name: load_work_under_way()
+-- name: load_work_under_way
 -- What workers do now: the claimed executions that run, each with its steps that have
 -- begun and not ended, and with those that wait (waiting_for is not null). One between
 -- two steps has neither.
 -- @scan workflow_claims: a row for each execution in a worker's hands
--- =worker_id text
--- =claimed_at text
--- =workflow_execution_id text
 -- =workflow_type text null
 -- =step_name text null
 -- =attempt integer null
--- =started_at text null
--- =waiting_for text null
 select
     claim.worker_id,
     claim.claimed_at,
@@ -1327,20 +1152,12 @@ left join workflow_open_steps as step
     on execution.workflow_execution_id = step.workflow_execution_id
 where execution.status in ('RUNNING', 'COMPENSATING');
 
--- name: load_queues()
+-- name: load_queues
 -- The workflows that have unfinished executions: how many of these are due, run, or are
 -- left alone. How many there are, and so how many wait, count_unfinished tells.
 -- @scan workflow_executions: the indexes of those that are left alone
 -- @scan workflow_claims: a row for each execution in a worker's hands
 -- @sort: a row for each workflow
--- =workflow_type text
--- =version integer
--- =unfinished_since text
--- =due integer
--- =due_since text null
--- =running integer
--- =in_trouble integer
--- =blocked integer
 select
     workflow_type,
     version,
@@ -1353,22 +1170,19 @@ select
 from workflow_queue
 order by workflow_type, version;
 
--- name: count_unfinished()
+-- name: count_unfinished
 -- How many executions of each workflow are not over, as count_executions tells, too.
 -- Reads an index.
 -- @scan workflow_executions: the indexes of those that are left alone
 -- @scan workflow_claims: a row for each execution in a worker's hands
 -- @sort: a row for each workflow
--- =workflow_type text
--- =version integer
--- =unfinished integer
 select
     workflow_type,
     version,
     unfinished
 from workflow_queue;
 
--- name: load_open_of_completed(row_limit)
+-- name: load_open_of_completed
 -- Sleeps and waits that have begun and not ended, of executions that are COMPLETED. One
 -- that has come to its end by itself has none; a step that was in doubt may stay so.
 -- Looks through all of them.
@@ -1385,7 +1199,7 @@ where
     and execution.status = 'COMPLETED'
 limit :row_limit;
 
--- name: load_token_sequence()
+-- name: load_token_sequence
 -- The highest fencing token that was ever given, as SQLite keeps it; the highest that
 -- is in use, each 0 if there is none; and whether a worker has begun a step, and so had
 -- one.
@@ -1415,9 +1229,8 @@ select
         0
     ) as has_begun;
 
--- name: load_attempt_workers(workflow_execution_id)
+-- name: load_attempt_workers
 -- Who began each attempt of an execution, as far as it is known.
--- =checkpoint_id integer
 -- =worker_number integer
 -- =worker text
 select
@@ -1425,4 +1238,7 @@ select
     worker_number,
     worker
 from workflow_timeline
-where workflow_execution_id = :workflow_execution_id and worker_number is not null;
+where
+    workflow_execution_id = :workflow_execution_id
+    and worker_number is not null
+    and worker is not null;

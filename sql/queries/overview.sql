@@ -1,8 +1,8 @@
--- What the overview of a file reads, for the command line and the dashboard: problems in
--- groups, what waits for workers, and what began and ended in each hour. Each reads an
--- index, and no more of it than the span of time that it is asked for.
+-- What the overview of a file reads, for the command line and the dashboard: problems
+-- in groups, and what began and ended in each hour. Each reads an index, and no more of
+-- it than the span of time that it is asked for.
 
--- name: load_problems(failed_since, row_limit)
+-- name: load_problems
 -- As the view workflow_problems, but of the failures only those since a time: what
 -- happened last comes first.
 -- @scan workflow_executions: an index that holds only those in trouble
@@ -10,7 +10,6 @@
 -- :failed_since text
 -- :row_limit integer
 -- =problem text
--- =workflow_type text null
 -- =step_name text null
 -- =error_type text null
 -- =executions integer
@@ -94,99 +93,7 @@ left join workflow_executions as last_execution
 order by last_at desc, problem.executions desc
 limit :row_limit;
 
--- name: load_queue_waits(due_at, at_most)
--- For each workflow of which executions wait for a worker since they were due: since
--- when the first, and how many, counted no further than to a limit. It goes from one
--- pair of workflow and priority to the next in the index, past all that is not due.
--- @scan workflow_executions: the first entry of an index
--- @sort: a row for each workflow and priority
--- :due_at text
--- :at_most integer
--- =workflow_type text
--- =waiting integer
--- =oldest_at text
-with recursive lanes (workflow_id, priority) as (
-    select
-        execution.workflow_id,
-        execution.priority
-    from workflow_executions as execution
-    where
-        execution.rowid = (
-            select foremost.rowid
-            from workflow_executions as foremost
-            where foremost.available_at is not null
-            order by foremost.workflow_id asc, foremost.priority asc
-            limit 1
-        )
-    union all
-    select
-        execution.workflow_id,
-        execution.priority
-    from lanes
-    cross join workflow_executions as execution
-    where
-        execution.rowid = coalesce(
-            (
-                select next_one.rowid
-                from workflow_executions as next_one
-                where
-                    next_one.available_at is not null
-                    and next_one.workflow_id = lanes.workflow_id
-                    and next_one.priority > lanes.priority
-                order by next_one.priority asc
-                limit 1
-            ),
-            (
-                select next_one.rowid
-                from workflow_executions as next_one
-                where
-                    next_one.available_at is not null
-                    and next_one.workflow_id > lanes.workflow_id
-                order by next_one.workflow_id asc, next_one.priority asc
-                limit 1
-            )
-        )
-),
-
-waits (workflow_id, waiting, oldest_at) as (
-    select
-        lanes.workflow_id,
-        (
-            select count(*)
-            from (
-                select due.rowid
-                from workflow_executions as due
-                where
-                    due.workflow_id = lanes.workflow_id
-                    and due.priority = lanes.priority
-                    and due.available_at is not null
-                    and due.available_at <= :due_at
-                limit :at_most
-            ) as counted
-        ) as waiting,
-        (
-            select min(oldest.available_at)
-            from workflow_executions as oldest
-            where
-                oldest.workflow_id = lanes.workflow_id
-                and oldest.priority = lanes.priority
-                and oldest.available_at is not null
-        ) as oldest_at
-    from lanes
-)
-
-select
-    workflow.workflow_type,
-    sum(waits.waiting) as waiting,
-    min(waits.oldest_at) as oldest_at
-from waits
-inner join workflows as workflow
-    on waits.workflow_id = workflow.workflow_id
-where waits.waiting > 0
-group by workflow.workflow_type
-order by oldest_at;
-
--- name: count_by_hour(hours)
+-- name: count_by_hour
 -- How many executions began and ended in each of some hours (a JSON array of the
 -- beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, the one
 -- for what ended three times over, and sorts none of them.
@@ -279,7 +186,7 @@ select
     ) as cancelled
 from json_each(:hours) as hour;
 
--- name: count_failed_since(since)$
+-- name: count_failed_since$
 -- How many executions failed since a time. Reads what ended since then in an index.
 -- :since text
 -- =total integer
@@ -290,7 +197,7 @@ where
     and status_since >= :since
     and +status = 'FAILED';
 
--- name: count_overdue_timers(before, at_most)$
+-- name: count_overdue_timers$
 -- How many deadlines of before a time nobody has noticed, counted no further than to a
 -- limit.
 -- :before text

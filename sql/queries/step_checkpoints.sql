@@ -5,7 +5,7 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: upsert_checkpoint(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, input_data, output_data, error_type, error_message, idempotency_key, compensate_ref, started_at, completed_at, due_at, event, worker_number, fencing_token)!
+-- name: upsert_checkpoint!
 -- Saves an attempt; one that is there already is updated in place, and keeps its id and
 -- the worker that began it. Changing no row means that the claim is lost.
 -- :fencing_token integer null
@@ -77,7 +77,7 @@ on conflict (workflow_execution_id, branch, step_index, attempt) do update set
         step_checkpoints.worker_number
     );
 
--- name: insert_intent(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, started_at, worker_number, fencing_token)!
+-- name: insert_intent!
 -- Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
 -- the time, for the statement that is sent most. Changing no row means that the
 -- attempt is there already, or that the claim is lost.
@@ -114,7 +114,7 @@ where
     )
 on conflict (workflow_execution_id, branch, step_index, attempt) do nothing;
 
--- name: update_outcome(status, output_data, completed_at, event, workflow_execution_id, branch, step_index, attempt, step_name, started_at, fencing_token)!
+-- name: update_outcome!
 -- Ends an attempt that insert_intent began, without an error: upsert_checkpoint in
 -- half the time. Changing no row means that the attempt was begun otherwise, or that
 -- the claim is lost.
@@ -151,7 +151,7 @@ where
         )
     );
 
--- name: load_checkpoints(workflow_execution_id)
+-- name: load_checkpoints
 -- Every attempt of every step of an execution: branch by branch, in step order.
 select
     id,
@@ -176,7 +176,7 @@ from step_checkpoints
 where workflow_execution_id = :workflow_execution_id
 order by branch, step_index, attempt;
 
--- name: load_open_waits(workflow_execution_id, signal_name)
+-- name: load_open_waits
 -- The waits for a signal of some name that an execution has begun and not ended, in no
 -- order: SQLite would read all steps of the execution to sort them.
 select
@@ -205,26 +205,29 @@ where
     and kind = 'SIGNAL'
     and status = 'INTENT';
 
--- name: delete_checkpoints(workflow_execution_ids)!
+-- name: delete_checkpoints!
 -- Deletes the checkpoints of a batch of executions (a JSON array of ids).
+-- @unfenced: of executions that are over
 -- :workflow_execution_ids text
 delete from step_checkpoints
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
--- name: forget_attempts(workflow_execution_id, checkpoint_ids)!
+-- name: forget_attempts!
 -- Deletes some attempts of an execution (a JSON array of their ids), which is to run
 -- again from a step before them.
+-- @unfenced: nobody has the execution: the same transaction has looked
 -- :checkpoint_ids text
 delete from step_checkpoints
 where
     id in (select value from json_each(:checkpoint_ids))
     and workflow_execution_id = :workflow_execution_id;
 
--- name: hasten_attempts(workflow_execution_id, now)!
+-- name: hasten_attempts!
 -- What waits for the time of its next attempt, a step or a compensation, does not wait
 -- any more; also if a worker has it, which must be told. Once that attempt has begun,
 -- it is another row, or has no such time: so this comes in nobody's way.
+-- @unfenced: it changes only what waits, and a worker's own write follows it
 -- :now text
 update step_checkpoints
 set due_at = :now
@@ -252,9 +255,10 @@ where
             and workflow_executions.status in ('PENDING', 'RUNNING', 'COMPENSATING')
     );
 
--- name: acknowledge_not_undone(workflow_execution_id)!
+-- name: acknowledge_not_undone!
 -- A person has undone by hand what the failed compensations of an execution that is
 -- over should have undone. Their errors stay.
+-- @unfenced: of an execution that is over
 update step_checkpoints
 set status = 'COMPENSATED'
 where
@@ -270,9 +274,10 @@ where
             and workflow_executions.status in ('COMPLETED', 'FAILED', 'CANCELLED')
     );
 
--- name: acknowledge_cut_off(workflow_execution_id, acknowledged_at)!
+-- name: acknowledge_cut_off!
 -- A person has found out what became of the steps that were cut off, of an execution
 -- that is over: of those that workflow_in_doubt shows.
+-- @unfenced: of executions that are over
 -- :acknowledged_at text
 update step_checkpoints
 set acknowledged_at = :acknowledged_at

@@ -1,7 +1,7 @@
 -- The audit log says what people did to executions: who, what and when. An entry is
 -- written in the transaction that does what it says.
 
--- name: insert_audit_entry(workflow_execution_id, act, actor, details, created_at)!
+-- name: insert_audit_entry!
 -- Notes what somebody did to an execution.
 insert into workflow_audit_log (
     workflow_execution_id,
@@ -18,7 +18,7 @@ values (
     :created_at
 );
 
--- name: load_audit_log(workflow_execution_id)
+-- name: load_audit_log
 -- What people did to one execution, in order.
 select
     workflow_audit_id,
@@ -31,7 +31,7 @@ from workflow_audit_log
 where workflow_execution_id = :workflow_execution_id
 order by workflow_audit_id;
 
--- name: delete_audit_log(workflow_execution_ids)!
+-- name: delete_audit_log!
 -- Deletes the entries of a batch of executions (a JSON array of ids).
 -- :workflow_execution_ids text
 delete from workflow_audit_log

@@ -2,7 +2,7 @@
 -- token is checked by every write that is made under it. No row means that
 -- nobody works on the execution.
 
--- name: insert_claim(workflow_execution_id, worker_id, claimed_at)$
+-- name: insert_claim$
 -- Claims an execution for a worker, and gives the token. No row means that it is
 -- unknown, final or blocked, or that a worker has it.
 insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)
@@ -18,7 +18,7 @@ where
 on conflict (workflow_execution_id) do nothing
 returning fencing_token;
 
--- name: load_claim(workflow_execution_id)^
+-- name: load_claim^
 -- Who works on an execution, and since when.
 select
     worker_id,
@@ -27,14 +27,14 @@ select
 from workflow_claims
 where workflow_execution_id = :workflow_execution_id;
 
--- name: mark_claims(fencing_tokens)!
+-- name: mark_claims!
 -- Says that the worker of these claims (a JSON array of tokens) was told to stop.
 -- :fencing_tokens text
 update workflow_claims
 set is_stopping = 1
 where fencing_token in (select value from json_each(:fencing_tokens));
 
--- name: load_claiming_workers()
+-- name: load_claiming_workers
 -- Every worker that has claims. It hops from one to the next, so it costs the same
 -- however many claims each has.
 -- =worker_id text
@@ -54,7 +54,7 @@ select worker_id
 from workers
 where worker_id is not null;
 
--- name: load_claims_of(worker_id)
+-- name: load_claims_of
 -- What one worker works on, the oldest claim first.
 select
     fencing_token,
@@ -64,19 +64,19 @@ from workflow_claims
 where worker_id = :worker_id
 order by fencing_token;
 
--- name: delete_claim(workflow_execution_id, fencing_token)!
+-- name: delete_claim!
 -- Lets go of an execution; changing no row means that the claim is lost already.
 delete from workflow_claims
 where
     fencing_token = :fencing_token
     and workflow_execution_id = :workflow_execution_id;
 
--- name: delete_claim_of(workflow_execution_id)!
+-- name: delete_claim_of!
 -- Lets go of an execution that is final, whoever had it.
 delete from workflow_claims
 where workflow_execution_id = :workflow_execution_id;
 
--- name: delete_claims(workflow_execution_ids)!
+-- name: delete_claims!
 -- Deletes the claims of a batch of executions (a JSON array of ids).
 -- :workflow_execution_ids text
 delete from workflow_claims

@@ -1,6 +1,6 @@
--- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are
--- final: only reopen_execution, reopen_compensations and mend_execution change the status
--- of a row that has one.
+-- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are final: only
+-- reopen_execution, reopen_compensations and mend_execution change the status of a row
+-- that has one.
 --
 -- One that no worker has claimed is in a queue, that of its workflow and priority,
 -- from available_at on.
@@ -8,7 +8,7 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: upsert_execution(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, trouble, available_at, last_event, started_at, created_at, updated_at, fencing_token)!
+-- name: upsert_execution!
 -- Saves an execution; one that is there already is updated, unless it is final.
 -- Changing no row means that it is final, or that the claim is lost.
 -- :fencing_token integer null
@@ -97,8 +97,9 @@ on conflict (workflow_execution_id) do update set
     )
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- name: insert_execution_if_absent(workflow_execution_id, workflow_id, status, current_step, input_data, output_data, error_type, error_message, ttl_expires_at, guarantee, priority, recovery_count, blocked_reason, available_at, last_event, started_at, created_at, updated_at)!
+-- name: insert_execution_if_absent!
 -- Starts an execution; changing no row means that the id is taken.
+-- @unfenced: nobody has it yet
 insert into workflow_executions (
     workflow_execution_id,
     workflow_id,
@@ -143,7 +144,7 @@ values (
 )
 on conflict (workflow_execution_id) do nothing;
 
--- name: load_execution(workflow_execution_id)^
+-- name: load_execution^
 -- One execution by its id.
 select
     workflow_execution_id,
@@ -168,29 +169,10 @@ select
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
--- name: take_execution(workflow_execution_id, cancel_signal)^
+-- name: take_execution^
 -- One execution by its id, for the worker that has claimed it: also whether timers
 -- of it are pending, and whether a signal asks it to cancel.
 -- :cancel_signal text
--- =workflow_execution_id text
--- =workflow_id text
--- =status text
--- =current_step integer
--- =input_data text null
--- =output_data text null
--- =error_type text null
--- =error_message text null
--- =ttl_expires_at text null
--- =guarantee text
--- =priority integer
--- =recovery_count integer
--- =blocked_reason text null
--- =trouble text null
--- =available_at text null
--- =last_event integer null
--- =started_at text null
--- =created_at text
--- =updated_at text
 -- =has_timers integer
 -- =is_to_cancel integer
 select
@@ -231,7 +213,7 @@ select
 from workflow_executions as e
 where e.workflow_execution_id = :workflow_execution_id;
 
--- name: load_pending(workflow_execution_id)^
+-- name: load_pending^
 -- Whether timers of an execution are pending, and whether signals are.
 -- =has_timers integer
 -- =has_signals integer
@@ -253,7 +235,7 @@ select
 from workflow_executions as e
 where e.workflow_execution_id = :workflow_execution_id;
 
--- name: load_executions_by_status(statuses)
+-- name: load_executions_by_status
 -- The executions in any of the given statuses (a JSON array), oldest first.
 -- :statuses text
 -- @scan workflow_executions: who asks for finished ones asks for the history
@@ -282,7 +264,7 @@ from workflow_executions
 where status in (select value from json_each(:statuses))
 order by created_at, workflow_execution_id;
 
--- name: update_execution(workflow_execution_id, status, current_step, output_data, error_type, error_message, recovery_count, blocked_reason, last_event, updated_at, fencing_token)!
+-- name: update_execution!
 -- Saves how far an execution has come, for the worker that has claimed it. What it
 -- was started with stays: an input may be large, and is written once. So does why it is
 -- blocked, until it is over: somebody has deleted a step of it meanwhile.
@@ -315,9 +297,10 @@ where
             and workflow_execution_id = :workflow_execution_id
     );
 
--- name: take_from_queue(workflow_execution_id, updated_at)!
+-- name: take_from_queue!
 -- A worker has claimed an execution: it runs now, and is in the queue no more. What
 -- trouble the worker before had with it is over.
+-- @unfenced: in the transaction of the claim
 update workflow_executions
 set
     status = iif(status = 'COMPENSATING', status, 'RUNNING'),
@@ -332,13 +315,14 @@ where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- name: put_into_queue(workflow_execution_ids, now)!
+-- name: put_into_queue!
 -- Nobody has these executions any more (a JSON array of ids): says from when on each
 -- may be claimed. One that only waits has nothing to do before its earliest timer,
 -- the end of its time to live, or a signal, whose trigger says so then: a signal that
 -- it waits for, or one of the library's own. The + keeps SQLite from looking for the
 -- earliest in the index of all timers (the timers of one execution are few), and for
 -- the executions among all that are unfinished.
+-- @unfenced: nobody has them
 -- :workflow_execution_ids text
 -- :now text
 update workflow_executions
@@ -395,9 +379,10 @@ where
     and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and blocked_reason is null;
 
--- name: note_trouble(workflow_execution_id, trouble, updated_at)!
+-- name: note_trouble!
 -- A worker leaves an execution as it is, and says why. trouble_since stays until the
 -- execution makes progress (update_execution) or is over.
+-- @unfenced: in the transaction that gives the claim back
 -- :trouble text
 update workflow_executions
 set
@@ -408,7 +393,7 @@ where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- name: load_queue_heads()
+-- name: load_queue_heads
 -- Of each queue (a workflow and a priority) the time at which its first execution
 -- may be claimed, the highest priority of a workflow first. It hops from one queue
 -- to the next, so it costs the same however many executions are in them.
@@ -461,7 +446,7 @@ inner join workflows
     on queues.workflow_id = workflows.workflow_id
 where queues.priority is not null;
 
--- name: load_available(workflow_id, priority, now, passed_over, suspect_at, with_suspects, batch_size)
+-- name: load_available
 -- The next executions of one queue that may be claimed, the longest waiting first,
 -- but for some that this worker leaves alone (a JSON array of ids). A suspect was in
 -- the hands of workers that died, so often that it may be the cause. If :with_suspects
@@ -487,7 +472,7 @@ where
 order by available_at
 limit :batch_size;
 
--- name: load_unqueued()
+-- name: load_unqueued
 -- What only an engine that starts up takes over: FOREGROUND_ONLY executions that
 -- nobody has, with the time at which there is something to do for them; and those
 -- that were written by hand without a time at which they may be claimed. Those that
@@ -584,7 +569,7 @@ where
             = workflow_executions.workflow_execution_id
     );
 
--- name: load_unregistered(workflow_ids, row_limit)
+-- name: load_unregistered
 -- The unfinished executions of workflows that an engine does not have (a JSON array
 -- of ids), the oldest first, and no more of them than that. It takes the oldest of
 -- each workflow and status, so it costs the same however many there are.
@@ -613,19 +598,7 @@ where
 order by created_at, workflow_execution_id
 limit :row_limit;
 
--- name: load_blocked()
--- The executions that workers leave alone until an operator has looked at them. The
--- + keeps SQLite from looking through all that are unfinished for those few.
--- @scan workflow_executions: an index of those that are blocked alone
--- @sort: as many as it gives
-select workflow_execution_id
-from workflow_executions
-where
-    blocked_reason is not null
-    and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-order by created_at, workflow_execution_id;
-
--- name: load_at_work(workflow_execution_ids, suspect_at)
+-- name: load_at_work
 -- Of the executions that a dead worker had (a JSON array of ids): those that it may
 -- have died of, since their code may have run then; and whether they are suspects. Two
 -- kinds are left out. One that is SUSPENDED only waited. One of which no step and no
@@ -691,11 +664,12 @@ where
         )
     );
 
--- name: count_recoveries(workflow_execution_ids, max_recoveries)
+-- name: count_recoveries
 -- The worker of these executions (a JSON array of ids) died with them in its hands,
 -- and may have died of them. An execution to which this happened too often in a row is
 -- blocked, with the reason. The + keeps SQLite from looking for them among all that are
 -- unfinished.
+-- @unfenced: in the transaction that deletes the claims of the dead
 -- :workflow_execution_ids text
 -- :max_recoveries integer
 update workflow_executions
@@ -713,9 +687,10 @@ returning
     workflow_execution_id,
     blocked_reason;
 
--- name: unblock_execution(workflow_execution_id)!
+-- name: unblock_execution!
 -- Lets workers take on an execution again; changing no row means that it was not
 -- blocked.
+-- @unfenced: no worker has what is blocked
 update workflow_executions
 set
     blocked_reason = null,
@@ -725,10 +700,11 @@ where
     and blocked_reason is not null
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
 
--- name: reopen_execution(workflow_execution_id, updated_at)!
+-- name: reopen_execution!
 -- Makes a failed execution one that is to be run again, by an operator's wish. Its
 -- time to live is over or may soon be, and counts no more.
 -- Changing no row means that it is unknown, not failed, or was compensated.
+-- @unfenced: it is over
 update workflow_executions
 set
     status = 'PENDING',
@@ -751,10 +727,11 @@ where
             and step_checkpoints.attempt = 0
     );
 
--- name: reopen_compensations(workflow_execution_id, updated_at)!
+-- name: reopen_compensations!
 -- Opens an execution again whose compensations have failed, by an operator's wish, so
 -- that these can run again. Its error and its last event stay: it ends as before.
 -- Changing no row means that it is unknown, not ended, or that no compensation failed.
+-- @unfenced: it is over
 update workflow_executions
 set
     status = 'COMPENSATING',
@@ -775,9 +752,10 @@ where
             and step_checkpoints.status = 'FAILED'
     );
 
--- name: mend_execution(workflow_execution_id, status, current_step, error_type, error_message, ttl_expires_at, last_event, updated_at)!
+-- name: mend_execution!
 -- Opens an execution again, or ends it, by an operator's wish. Nobody has it: the same
 -- transaction has looked. It is not blocked any more, nor in trouble, nor in the queue.
+-- @unfenced: nobody has it: the same transaction has looked
 update workflow_executions
 set
     status = :status,
@@ -796,7 +774,7 @@ set
     status_since = iif(status = :status, status_since, :updated_at)
 where workflow_execution_id = :workflow_execution_id;
 
--- name: load_statuses(workflow_execution_ids)
+-- name: load_statuses
 -- How some executions stand (a JSON array of ids), without their data.
 -- :workflow_execution_ids text
 select
@@ -806,7 +784,7 @@ from workflow_executions
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
--- name: load_stopped(workflow_execution_ids)
+-- name: load_stopped
 -- Which of some executions (a JSON array of ids) are blocked or in trouble.
 -- :workflow_execution_ids text
 select workflow_execution_id
@@ -815,7 +793,7 @@ where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and (blocked_reason is not null or trouble is not null);
 
--- name: load_ids_to_prune(workflow_id, status, created_from, before, batch_size)
+-- name: load_ids_to_prune
 -- The next finished executions of one workflow, in one status, that were begun and
 -- last changed before a time. They come in the order of the index, from the time at
 -- which the batch before ended, so that one that is kept is passed over once.
@@ -836,7 +814,7 @@ where
 order by created_at
 limit :batch_size;
 
--- name: load_finished(workflow_execution_ids, before)
+-- name: load_finished
 -- Which of some executions (a JSON array of ids) are finished, and last changed before
 -- a time. The + keeps SQLite from looking for them among all that are finished.
 -- :workflow_execution_ids text
@@ -848,8 +826,9 @@ where
     and +status in ('COMPLETED', 'FAILED', 'CANCELLED')
     and updated_at < :before;
 
--- name: delete_executions(workflow_execution_ids)!
+-- name: delete_executions!
 -- Deletes a batch of executions (a JSON array of ids), after all that refers to them.
+-- @unfenced: they are over, as load_finished says in the same transaction
 -- :workflow_execution_ids text
 delete from workflow_executions
 where

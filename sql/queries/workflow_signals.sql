@@ -7,8 +7,9 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: insert_signal(workflow_execution_id, signal_name, payload, status, created_at, refused_reason)$
+-- name: insert_signal$
 -- Saves a signal that has no id yet, and gives it one.
+-- @unfenced: anybody may send one
 insert into workflow_signals (
     workflow_execution_id,
     signal_name,
@@ -27,9 +28,10 @@ values (
 )
 returning workflow_signal_id;
 
--- name: send_signal(workflow_execution_id, signal_name, payload, created_at)$
+-- name: send_signal$
 -- Keeps a signal for an execution that can still receive it, and gives its id.
 -- No row means that the execution is unknown or final.
+-- @unfenced: anybody may send one
 insert into workflow_signals (workflow_execution_id, signal_name, payload, created_at)
 select
     workflow_execution_id,
@@ -42,9 +44,10 @@ where
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
 returning workflow_signal_id;
 
--- name: request_cancel(workflow_execution_id, cancel_signal, created_at)$
+-- name: request_cancel$
 -- Keeps a request to cancel, and gives its id. No row means that the execution is
 -- unknown or final, that it is being undone, or that somebody has asked already.
+-- @unfenced: anybody may send one
 -- :cancel_signal text
 insert into workflow_signals (workflow_execution_id, signal_name, created_at)
 select
@@ -65,7 +68,7 @@ where
     )
 returning workflow_signal_id;
 
--- name: upsert_signal(workflow_signal_id, workflow_execution_id, signal_name, payload, status, created_at, refused_reason, fencing_token)!
+-- name: upsert_signal!
 -- Saves a signal under the id that it has; one that is there already is updated.
 -- Changing no row means that the claim is lost.
 -- :fencing_token integer null
@@ -103,7 +106,7 @@ on conflict (workflow_signal_id) do update set
     created_at = excluded.created_at,
     refused_reason = excluded.refused_reason;
 
--- name: refuse_signal(refused_reason, workflow_signal_id, workflow_execution_id, fencing_token)!
+-- name: refuse_signal!
 -- A wait cannot read a signal. Its payload stays as it is, and may be no JSON: a row of
 -- an older version is not checked anew. Changing no row means that the claim is lost.
 -- :fencing_token integer null
@@ -126,7 +129,7 @@ where
         )
     );
 
--- name: load_pending_signals(workflow_execution_id, signal_name)
+-- name: load_pending_signals
 -- The signals that wait for an execution, in order of arrival: those of one name,
 -- or all of them where the name is null.
 -- :signal_name text null
@@ -146,7 +149,7 @@ where
     and status = 'PENDING'
 order by workflow_signal_id;
 
--- name: load_next_signals(workflow_execution_id, signal_names)
+-- name: load_next_signals
 -- Of each of some names (a JSON array) the first signal that waits for an execution, in
 -- order of arrival. It costs the same however many wait.
 -- :signal_names text
@@ -174,13 +177,13 @@ where
     )
 order by workflow_signal_id;
 
--- name: load_last_signal_id()$
+-- name: load_last_signal_id$
 -- The signal that came last, whatever became of it; null where there is none.
 -- =last_signal_id integer null
 select max(workflow_signal_id) as last_signal_id
 from workflow_signals;
 
--- name: load_signals_after(workflow_signal_id)
+-- name: load_signals_after
 -- What came after that signal, in order of arrival.
 select
     workflow_signal_id,
@@ -190,15 +193,17 @@ from workflow_signals
 where workflow_signal_id > :workflow_signal_id
 order by workflow_signal_id;
 
--- name: expire_pending_signals(workflow_execution_id)!
+-- name: expire_pending_signals!
 -- Nobody will wait any more for the signals of an execution that is final.
+-- @unfenced: in the transaction in which the execution ends
 update workflow_signals
 set status = 'EXPIRED'
 where workflow_execution_id = :workflow_execution_id and status = 'PENDING';
 
--- name: expect_signals_again(workflow_execution_id)!
+-- name: expect_signals_again!
 -- An execution that was final runs again, and may wait for the signals that it had not
 -- taken; but for those of the library.
+-- @unfenced: in the transaction that opens the execution again
 update workflow_signals
 set status = 'PENDING'
 where
@@ -206,16 +211,18 @@ where
     and status = 'EXPIRED'
     and signal_name not glob '$*';
 
--- name: delete_signals(workflow_execution_ids)!
+-- name: delete_signals!
 -- Deletes the signals of a batch of executions (a JSON array of ids).
+-- @unfenced: of executions that are over
 -- :workflow_execution_ids text
 delete from workflow_signals
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
--- name: delete_old_signals(before, batch_size)!
+-- name: delete_old_signals!
 -- Deletes a batch of signals that were delivered, expired or refused, and came before a
 -- time.
+-- @unfenced: no wait takes them any more
 -- :before text
 -- :batch_size integer
 delete from workflow_signals

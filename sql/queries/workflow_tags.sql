@@ -1,7 +1,7 @@
 -- A tag is a name and a value that the caller gave to an execution when it was
 -- started, to find it by.
 
--- name: insert_tags(workflow_execution_id, tags)!
+-- name: insert_tags!
 -- Gives an execution its tags (a JSON object).
 -- :tags text
 insert into workflow_tags (workflow_execution_id, name, value)
@@ -11,7 +11,7 @@ select
     tag.value
 from json_each(:tags) as tag;
 
--- name: load_tags(workflow_execution_ids)
+-- name: load_tags
 -- The tags of some executions (a JSON array of ids).
 -- :workflow_execution_ids text
 select
@@ -23,7 +23,7 @@ where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
 order by workflow_execution_id, name;
 
--- name: delete_tags(workflow_execution_ids)!
+-- name: delete_tags!
 -- Deletes the tags of a batch of executions (a JSON array of ids).
 -- :workflow_execution_ids text
 delete from workflow_tags

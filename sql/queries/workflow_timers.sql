@@ -4,7 +4,7 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: upsert_timer(workflow_timer_id, workflow_execution_id, step_name, fire_at, status, created_at, fencing_token)!
+-- name: upsert_timer!
 -- Saves a timer; one that is there already is updated.
 -- Changing no row means that the claim is lost.
 -- :fencing_token integer null
@@ -39,7 +39,7 @@ on conflict (workflow_timer_id) do update set
     status = excluded.status,
     created_at = excluded.created_at;
 
--- name: load_pending_timers()
+-- name: load_pending_timers
 -- Every deadline still to come or to be noticed, the earliest first.
 -- @sort: those alone that are due at the very same time
 select
@@ -53,7 +53,7 @@ from workflow_timers
 where status = 'PENDING'
 order by fire_at, workflow_timer_id;
 
--- name: load_timers(workflow_execution_id)
+-- name: load_timers
 -- The timers of one execution, the earliest first.
 -- @sort: the timers of one execution are few
 select
@@ -67,21 +67,24 @@ from workflow_timers
 where workflow_execution_id = :workflow_execution_id
 order by fire_at, workflow_timer_id;
 
--- name: cancel_pending_timers(workflow_execution_id)!
+-- name: cancel_pending_timers!
 -- Nothing is due any more for an execution that is final.
+-- @unfenced: in the transaction in which the execution ends
 update workflow_timers
 set status = 'CANCELLED'
 where workflow_execution_id = :workflow_execution_id and status = 'PENDING';
 
--- name: delete_timers(workflow_execution_ids)!
+-- name: delete_timers!
 -- Deletes the timers of a batch of executions (a JSON array of ids).
+-- @unfenced: of executions that are over
 -- :workflow_execution_ids text
 delete from workflow_timers
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
--- name: delete_old_timers(before, batch_size)!
+-- name: delete_old_timers!
 -- Deletes a batch of timers that fired or were cancelled, and were due before a time.
+-- @unfenced: nothing is due any more
 -- :before text
 -- :batch_size integer
 delete from workflow_timers

@@ -1,7 +1,7 @@
--- Which workflows a worker runs, by type and version, as it looks for them. Nobody knows
--- a workflow that no living worker runs.
+-- Which workflows a worker runs, by type and version, as it looks for them. Nobody
+-- knows a workflow that no living worker runs.
 
--- name: insert_served(worker_number, workflows)!
+-- name: insert_served!
 -- A worker runs these workflows from now on: a JSON array of [type, version].
 -- :workflows text
 insert into workflow_worker_workflows (worker_number, workflow_type, version)
@@ -13,7 +13,7 @@ from json_each(:workflows) as served
 where true
 on conflict (worker_number, workflow_type, version) do nothing;
 
--- name: load_workflows_of_workers()
+-- name: load_workflows_of_workers
 -- What each worker runs, also of those that are dead: whether one lives, no row says.
 -- @scan workflow_worker_workflows: a few for each worker
 -- @scan workflow_workers: all of them are meant
@@ -25,7 +25,7 @@ from workflow_worker_workflows
 inner join workflow_workers
     on workflow_worker_workflows.worker_number = workflow_workers.worker_number;
 
--- name: delete_served(worker_numbers)!
+-- name: delete_served!
 -- Forgets what these workers (a JSON array of numbers) ran.
 -- :worker_numbers text
 delete from workflow_worker_workflows

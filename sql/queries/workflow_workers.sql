@@ -1,7 +1,7 @@
 -- A worker is one store of one process: who it is, and which workflows it runs. Whether
 -- it lives is known from its lock file alone.
 
--- name: insert_worker(worker_id, host, process_id, program, started_at, max_concurrent)$
+-- name: insert_worker$
 -- Makes the row of a worker, and gives its number.
 insert into workflow_workers (
     worker_id,
@@ -21,19 +21,19 @@ values (
 )
 returning worker_number;
 
--- name: update_slots(worker_number, max_concurrent)!
+-- name: update_slots!
 -- How many executions a worker runs at once, which was not known when it began.
 update workflow_workers
 set max_concurrent = :max_concurrent
 where worker_number = :worker_number;
 
--- name: load_worker_number(worker_id)$
+-- name: load_worker_number$
 -- The number of a worker; no row if it has none.
 select worker_number
 from workflow_workers
 where worker_id = :worker_id;
 
--- name: load_unmarked_workers()
+-- name: load_unmarked_workers
 -- The workers that retention has not found dead yet.
 select
     worker_number,
@@ -41,7 +41,7 @@ select
 from workflow_workers
 where seen_dead_at is null;
 
--- name: mark_dead_workers(worker_numbers, seen_dead_at)!
+-- name: mark_dead_workers!
 -- These workers (a JSON array of numbers) are dead.
 -- :worker_numbers text
 -- :seen_dead_at text
@@ -51,7 +51,7 @@ where
     worker_number in (select value from json_each(:worker_numbers))
     and seen_dead_at is null;
 
--- name: load_forgettable_workers(before, batch_size)
+-- name: load_forgettable_workers
 -- Workers that were found dead before a time, and from which nothing is to be taken
 -- over any more.
 -- :before text
@@ -67,7 +67,7 @@ where
     )
 limit :batch_size;
 
--- name: delete_workers(worker_numbers)!
+-- name: delete_workers!
 -- Forgets workers (a JSON array of numbers).
 -- :worker_numbers text
 delete from workflow_workers

@@ -28,8 +28,10 @@ from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
     apply,
     load_migrations,
+    load_views,
     pending,
     rebuild_views,
+    views_after,
     views_to_rebuild,
 )
 
@@ -103,19 +105,23 @@ def print_pending(file: Path, *, create: bool, adopt: bool, busy_timeout: float)
     migrations = load_migrations()
     with closing(open_file(file, busy_timeout) if file.exists() else _nothing()) as connection:
         todo = pending(connection, migrations, adopt=adopt)
-        views = [] if todo or not file.exists() else views_to_rebuild(connection)
+        views = views_after(migrations) if todo else views_to_rebuild(connection)
     if not (todo or views):
         _say("-- nothing is pending")
         return
-    for view in views:
-        _say(f"\n-- the view {view.name}, which is missing or was edited\n")
-        _say(f"{view.drop}\n{view.create}")
+    made = "".join(
+        f"\n-- the view {view.name}, which is missing or another one\n\n{view.drop}\n{view.create}"
+        for view in views
+    )
     if not todo:
+        _say(made)
         return
     for name, value in FIRST.items():
         _say(f"pragma {name} = {value};")
     for migration in todo:
-        _say(f"\n-- {migration.name}\n\n{_script(migration)}")
+        _say(
+            f"\n-- {migration.name}\n\n{_script(migration, made if migration is todo[-1] else '')}"
+        )
 
 
 def migrate_file(
@@ -144,7 +150,7 @@ def migrate_file(
                 applied.append(migration)
                 _say(f"applied {migration.name}")
 
-            apply(connection, migrations, adopt=adopt, on_applied=report)
+            apply(connection, migrations, load_views, adopt=adopt, on_applied=report)
             if is_new:
                 _say(f"created {file}")
             rebuilt = rebuild_views(connection)
@@ -300,10 +306,10 @@ def _nothing() -> sqlite3.Connection:
     return sqlite3.connect(":memory:", isolation_level=None)
 
 
-def _script(migration: Migration) -> str:
+def _script(migration: Migration, views: str) -> str:
     """What `apply` does for one migration."""
     return (
-        f"begin immediate;\n\n{migration.sql()}\n"
+        f"begin immediate;\n\n{migration.sql()}{views}\n"
         f"pragma user_version = {migration.version};\n\ncommit;"
     )
 

@@ -1,4 +1,4 @@
-"""A view of the library that somebody dropped or edited is made again by `migrate`."""
+"""The views: made with the last migration; `migrate` makes one again that was dropped or edited."""
 
 from __future__ import annotations
 
@@ -13,18 +13,30 @@ from durable_workflow_sqlite import (
     SCHEMA_VERSION,
     MigrationError,
     SqliteCheckpointStore,
+    StoreError,
+    __main__,
     migrate,
     validate_schema,
 )
+from durable_workflow_sqlite.store import migrations
 from durable_workflow_sqlite.store.connection import configure
-from durable_workflow_sqlite.store.migrations import load_migrations, rebuild_views
-from durable_workflow_sqlite.store.schema import expected_objects
+from durable_workflow_sqlite.store.migrations import (
+    apply,
+    load_migrations,
+    load_views,
+    rebuild_views,
+)
 from tests.databases import new_database
-from tests.migrations.content import migrate_to
+from tests.migrations.content import content, migrate_to
 from tests.migrations.test_command import migrate as run_migrate
 
-VIEWS = sorted(name for kind, name in expected_objects(tuple(load_migrations())) if kind == "view")
+VIEWS = [view.name for view in load_views()]
 EDITED = "create view workflow_blocked as select 1 as workflow_execution_id"
+
+THEIRS = (
+    "create trigger theirs instead of delete on workflow_blocked"
+    " begin delete from workflow_claims where worker_id = 'w'; end"
+)
 
 
 @pytest.fixture
@@ -59,8 +71,8 @@ def test_what_is_missing_or_edited_is_named_and_made_again(connection: sqlite3.C
     connection.execute(EDITED)
     connection.execute("create view mine as select 1 as one")  # stays as it is
     assert validate_schema(connection) == [
-        "the view workflow_queue is missing; `durable-workflow migrate` makes it again",
         "the view workflow_blocked is another one; `durable-workflow migrate` makes it again",
+        "the view workflow_queue is missing; `durable-workflow migrate` makes it again",
     ]
     assert migrate(connection) == []
     assert validate_schema(connection) == []
@@ -120,6 +132,54 @@ def test_a_file_whose_views_somebody_dropped_is_migrated_and_has_them_again(
         assert migrate(connection) == list(range(version + 1, SCHEMA_VERSION + 1))
         assert rebuild_views(connection) == []
         assert validate_schema(connection) == []
+
+
+def test_the_last_migration_makes_the_views_that_differ(tmp_path: Path) -> None:
+    """And those alone: in its own transaction, so a file of the newest version has the newest."""
+    every = load_migrations()
+    (blocked,) = (view for view in load_views() if view.name == "workflow_blocked")
+    newer = blocked._replace(create=f"create view {blocked.name} as\nselect 1 as one;\n")
+    with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
+        connection.execute("create view mine as select 1 as one")
+
+        def apply_to(version: int) -> None:
+            apply(connection, every[:version], lambda: [newer], adopt=True, on_applied=print)
+
+        apply_to(SCHEMA_VERSION - 1)
+        assert connection.execute("select * from workflow_blocked").fetchall() == [(1,)]
+        connection.execute("drop view workflow_blocked")
+        connection.execute(blocked.create)
+        connection.execute(THEIRS)
+        before = schema(connection)
+        apply_to(SCHEMA_VERSION - 1)
+        assert schema(connection) == before, "what has the version is left alone"
+        broken = newer._replace(create=f"create view {newer.name} as\nselect from;\n")
+        with pytest.raises(StoreError):
+            apply(connection, every, lambda: [broken], on_applied=print)
+        assert schema(connection) == before, "the migration is taken back with its views"
+        apply_to(SCHEMA_VERSION)
+        assert connection.execute("select * from workflow_blocked").fetchall() == [(1,)]
+        assert {name for name, _ in schema(connection)} >= {"mine", "theirs"}
+
+
+def test_a_dry_run_prints_the_views_that_the_last_migration_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (blocked,) = (view for view in load_views() if view.name == "workflow_blocked")
+    newer = blocked._replace(create=f"create view {blocked.name} as\nselect 1 as one;\n")
+    for module in (migrations, __main__):
+        monkeypatch.setattr(module, "load_views", lambda: [newer])
+    file, by_hand = tmp_path / "old.db", tmp_path / "by hand.db"
+    for one in (file, by_hand):
+        migrate_to(one, SCHEMA_VERSION - 1)
+    assert __main__.main(["migrate", str(file), "--dry-run"]) == 0
+    script = capsys.readouterr().out
+    assert script.count("create view workflow_blocked as") == 1
+    with closing(sqlite3.connect(by_hand, isolation_level=None)) as connection:
+        connection.executescript(script)
+        assert connection.execute("select one from workflow_blocked").fetchall() == [(1,)]
+    assert __main__.main(["migrate", str(file)]) == 0
+    assert content(by_hand) == content(file)
 
 
 @pytest.mark.parametrize("available_at", ["null", "'2998-01-01T00:00:00.000000Z'"])

@@ -12,13 +12,13 @@ import pytest
 
 import generate
 from durable_workflow_sqlite import SCHEMA_VERSION
-from generate import COLUMNS, MIGRATIONS, QUERIES, ROOT, generated
+from generate import COLUMNS, MIGRATIONS, QUERIES, ROOT, VIEW_CHECKSUMS, generated
 from generate_queries import OUTPUT
 from generate_schema import SCHEMA
 from generate_tables import OUTPUT as DOCUMENT
 
 CHECKSUMS = MIGRATIONS / "checksums.txt"
-WRITTEN = (OUTPUT, SCHEMA, CHECKSUMS, DOCUMENT)
+WRITTEN = (OUTPUT, SCHEMA, CHECKSUMS, VIEW_CHECKSUMS, DOCUMENT)
 NEXT = f"{SCHEMA_VERSION + 1:03}_add_notes.sql"
 NOTES = "-- What people say.\ncreate table notes (words text);\n"
 NOTES_MEANING = "\n-- notes: what people say\n-- words  what one said\n"
@@ -108,8 +108,10 @@ def test_a_new_migration_is_written_everywhere_at_once(project: Path, run: Run) 
         columns.write(NOTES_MEANING)
     assert run().returncode == 0
     assert run("--check").returncode == 0
-    assert "CREATE TABLE notes" in (project / SCHEMA).read_text()
-    assert f"schema version {SCHEMA_VERSION + 1}," in (project / SCHEMA).read_text()
+    assert (
+        "create table notes (\n    words text  -- what one said\n" in (project / SCHEMA).read_text()
+    )
+    assert f"schema of version {SCHEMA_VERSION + 1}," in (project / SCHEMA).read_text()
     assert (project / CHECKSUMS).read_text().endswith(f"  {NEXT}\n")
     assert "| `words` | what one said |" in (project / DOCUMENT).read_text()
 
@@ -119,6 +121,71 @@ def test_a_generated_module_in_pieces_is_written_anew(project: Path, run: Run) -
     (project / OUTPUT).write_text("<<<<<<< ours\n")
     assert run().returncode == 0
     assert written(project) == before
+
+
+# Views
+
+
+def blocked_of(project: Path) -> Path:
+    return project / "sql/views/workflow_blocked.sql"
+
+
+def test_a_view_that_changes_needs_a_migration_and_a_comment_of_it_does_not(
+    project: Path, run: Run
+) -> None:
+    view = blocked_of(project)
+    text = view.read_text()
+    view.write_text(text.replace("  why\n", "  why they do\n"))
+    assert run().returncode == 0
+    view.write_text(text.replace("    execution.recovery_count,", "    recovery_count,"))
+    message = refusal(project, run)
+    assert (
+        f"sql/views/workflow_blocked.sql: changed, and files of version {SCHEMA_VERSION}" in message
+    )
+    assert f"write {SCHEMA_VERSION - 1} into the first line of {VIEW_CHECKSUMS}" in message
+
+    (project / MIGRATIONS / NEXT).write_text("-- workflow_blocked reads the same otherwise.\n")
+    assert run().returncode == 0
+    assert (
+        (project / VIEW_CHECKSUMS).read_text().startswith(f"# schema version {SCHEMA_VERSION + 1}")
+    )
+    assert run("--check").returncode == 0
+    view.write_text(text)
+    assert "workflow_blocked.sql: changed" in refusal(project, run)
+
+
+def test_a_new_view_needs_a_migration(project: Path, run: Run) -> None:
+    (project / "sql/views/notes.sql").write_text(
+        "-- notes: what people say.\n--\n-- one  integer  one\n\n"
+        "drop view if exists notes;\n\ncreate view notes as\nselect 1 as one;\n"
+    )
+    refused = run()
+    assert refused.returncode == 1
+    assert "sql/views/notes.sql: is new, and files of version" in refused.stdout
+    (project / MIGRATIONS / NEXT).write_text("-- The view notes.\n")
+    assert run().returncode == 0
+    assert "### notes\n\nWhat people say.\n" in (project / DOCUMENT).read_text()
+
+
+def test_a_view_that_goes_is_dropped_by_a_migration(project: Path, run: Run) -> None:
+    blocked_of(project).unlink()
+    said = run().stdout
+    assert "the migrations make the view workflow_blocked, and it has no file" in said
+    assert "`drop view if exists workflow_blocked;` to a new migration" in said
+    (project / MIGRATIONS / NEXT).write_text(
+        "-- Nobody asks.\n\ndrop view if exists workflow_blocked;\n"
+    )
+    queries = project / QUERIES / "inspection.sql"
+    queries.write_text(queries.read_text().replace("workflow_blocked", "workflow_in_trouble"))
+    said = run().stdout
+    assert "workflow_blocked.sql" not in said, said
+
+
+def test_a_view_that_cannot_be_made_is_refused(project: Path, run: Run) -> None:
+    view = blocked_of(project)
+    view.write_text(view.read_text().replace("execution.recovery_count,", "execution.recoveries,"))
+    message = refusal(project, run)
+    assert "sql/views/workflow_blocked.sql: no such column: execution.recoveries" in message
 
 
 # What is refused before anything is written

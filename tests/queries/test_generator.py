@@ -29,9 +29,22 @@ create table replies (
     note_id  integer not null references notes (note_id),
     weight   real
 );
+"""
+
+VIEW = """\
+-- heavy_notes: the notes that weigh much.
+--
+-- note_id  integer    which note
+-- author   text null  who said it
+-- times    integer    how often it weighs more
+
+drop view if exists heavy_notes;
 
 create view heavy_notes as
-select note_id, words
+select
+    note_id,
+    author,
+    cast(weight / 10 as integer) as times
 from notes
 where weight > 10;
 """
@@ -46,6 +59,8 @@ def generated(tmp_path: Path) -> Generate:
     """Generate from query files given as notes="text of notes.sql"; each gets its paragraph."""
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations" / "001_create_tables.sql").write_text(TABLES)
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "heavy_notes.sql").write_text(VIEW)
     (tmp_path / "queries").mkdir()
 
     def generated(**files: str) -> str:
@@ -82,7 +97,7 @@ def refusal(generated: Generate, **files: str) -> str:
 
 def test_a_row_of_a_table_has_the_table_s_types(module: Callable[..., Any]) -> None:
     made = module(
-        notes="-- name: load_notes()\n"
+        notes="-- name: load_notes\n"
         "-- Every note.\n"
         "select note_id, words, author, weight, picture, created_at from notes;\n"
     )
@@ -102,7 +117,7 @@ def test_a_row_of_a_table_has_the_table_s_types(module: Callable[..., Any]) -> N
 def test_a_row_of_a_table_may_lack_what_may_be_null(module: Callable[..., Any]) -> None:
     """So that a column which a migration adds renames no class."""
     made = module(
-        notes="-- name: load_notes()\n"
+        notes="-- name: load_notes\n"
         "-- Every note.\n"
         "select note_id, words, weight, picture, created_at from notes;\n"
     )
@@ -112,17 +127,17 @@ def test_a_row_of_a_table_may_lack_what_may_be_null(module: Callable[..., Any]) 
 
 def test_each_operation_has_its_result(module: Callable[..., Any]) -> None:
     made = module(
-        notes="-- name: load_words(note_id)^\n"
+        notes="-- name: load_words^\n"
         "-- What a note says.\n"
         "select note_id, words from notes where note_id = :note_id;\n"
         "\n"
-        "-- name: add_note(words, weight, created_at)$\n"
+        "-- name: add_note$\n"
         "-- Adds a note and gives its id.\n"
         "insert into notes (words, weight, created_at)\n"
         "values (:words, :weight, :created_at)\n"
         "returning note_id;\n"
         "\n"
-        "-- name: delete_note(note_id)!\n"
+        "-- name: delete_note!\n"
         "-- Deletes a note.\n"
         "delete from notes where note_id = :note_id;\n"
     )
@@ -143,7 +158,7 @@ def test_a_parameter_has_the_type_of_its_column_and_is_named_in_the_call(
     module: Callable[..., Any],
 ) -> None:
     made = module(
-        notes="-- name: add_note(words, author, picture, weight, created_at)!\n"
+        notes="-- name: add_note!\n"
         "-- Adds a note.\n"
         "insert into notes (words, author, picture, weight, created_at)\n"
         "values (:words, :author, :picture, :weight, :created_at);\n"
@@ -167,11 +182,10 @@ def test_a_parameter_has_the_type_of_its_column_and_is_named_in_the_call(
 
 def test_hints_give_the_types_that_the_schema_does_not_tell(module: Callable[..., Any]) -> None:
     made = module(
-        notes="-- name: weigh(least, most)\n"
+        notes="-- name: weigh\n"
         "-- Notes by weight.\n"
         "-- :least real\n"
         "-- :most real null\n"
-        "-- =words text\n"
         "-- =pounds real\n"
         "-- =reply_id integer null\n"
         "select notes.words, notes.weight * 2 as pounds, replies.reply_id\n"
@@ -188,13 +202,23 @@ def test_hints_give_the_types_that_the_schema_does_not_tell(module: Callable[...
     }
 
 
+def test_a_column_of_a_view_has_the_type_that_its_file_says(module: Callable[..., Any]) -> None:
+    made = module(
+        notes="-- name: load_heavy\n"
+        "-- The heavy ones.\n"
+        "select times, note_id, author from heavy_notes where times > 2;\n"
+    )
+    hints = get_type_hints(made.LoadHeavyRow)
+    assert hints == {"times": int, "note_id": int, "author": str | None}
+
+
 def test_queries_with_the_same_columns_share_a_row_class(module: Callable[..., Any]) -> None:
     made = module(
-        notes="-- name: load_light()\n"
+        notes="-- name: load_light\n"
         "-- The light ones.\n"
         "select note_id, words from notes where weight < 1;\n"
         "\n"
-        "-- name: load_heavy()\n"
+        "-- name: load_heavy\n"
         "-- The heavy ones.\n"
         "select note_id, words from notes where weight > 9;\n"
     )
@@ -206,7 +230,7 @@ def test_queries_with_the_same_columns_share_a_row_class(module: Callable[..., A
 
 def test_the_purpose_is_the_docstring_as_it_is_written(module: Callable[..., Any]) -> None:
     made = module(
-        notes="-- name: delete_notes()!\n"
+        notes="-- name: delete_notes!\n"
         '-- Deletes "all", \\notes too.\n'
         "-- Nothing is asked.\n"
         "delete from notes where true;\n"
@@ -224,7 +248,7 @@ def test_the_purpose_is_the_docstring_as_it_is_written(module: Callable[..., Any
 def test_a_parameter_without_a_column_needs_a_hint(generated: Generate) -> None:
     message = refusal(
         generated,
-        notes="-- name: delete_old(before)!\n"
+        notes="-- name: delete_old!\n"
         "-- Deletes old notes.\n"
         "delete from notes where created_at < :before;\n",
     )
@@ -235,7 +259,7 @@ def test_a_parameter_without_a_column_needs_a_hint(generated: Generate) -> None:
 def test_a_parameter_whose_columns_differ_in_type_needs_a_hint(generated: Generate) -> None:
     message = refusal(
         generated,
-        heaps="-- name: delete_light(weight)!\n"
+        heaps="-- name: delete_light!\n"
         "-- Deletes what is light.\n"
         "delete from notes where weight < :weight;\n",
     )
@@ -246,7 +270,7 @@ def test_a_parameter_whose_columns_differ_in_type_needs_a_hint(generated: Genera
 def test_an_expression_needs_a_hint(generated: Generate) -> None:
     message = refusal(
         generated,
-        notes="-- name: count_notes()$\n-- How many.\nselect count(*) as total from notes;\n",
+        notes="-- name: count_notes$\n-- How many.\nselect count(*) as total from notes;\n",
     )
     assert "notes.sql:3: count_notes:" in message
     assert "text, integer, real, blob" in message
@@ -262,21 +286,30 @@ left join replies on notes.note_id = replies.note_id"""
 @pytest.mark.parametrize(
     ("statement", "why", "lines"),
     [
-        (JOINED, "an outer join", ["=note_id integer", "=words text", "=reply_id integer"]),
+        (JOINED, "an outer join", ["=reply_id integer"]),
+        (
+            f"{JOINED.replace('replies on', '(select * from replies) as replies on')}",
+            "an outer join",
+            ["=note_id integer", "=words text", "=reply_id integer"],
+        ),
         ("select words from notes union select author from notes", "`union`", ["=words text"]),
-        ("select note_id, words from heavy_notes", "the view", ["=note_id integer", "=words text"]),
         ("select max(weight) as most, words from notes", "an aggregate", ["=most TYPE"]),
         (
             "select note_id, (select reply_id from replies limit 1) as reply from notes",
             "a scalar subquery",
             ["=note_id integer", "=reply integer"],
         ),
+        (
+            f"{JOINED} where (select 1) union {JOINED}",
+            "`union`",
+            ["=note_id integer", "=words text", "=reply_id integer"],
+        ),
     ],
 )
 def test_where_not_null_is_unsure_each_column_needs_a_hint(
     generated: Generate, statement: str, why: str, lines: list[str]
 ) -> None:
-    message = refusal(generated, notes=f"-- name: look()\n-- A look.\n{statement};\n")
+    message = refusal(generated, notes=f"-- name: look\n-- A look.\n{statement};\n")
     assert f"notes.sql:3: look: {why}" in message
     for line in lines:
         assert f"\n    -- {line}" in message
@@ -294,7 +327,7 @@ def test_where_not_null_is_unsure_each_column_needs_a_hint(
 def test_a_hint_that_tells_nothing_is_refused(generated: Generate, hint: str, why: str) -> None:
     message = refusal(
         generated,
-        notes=f"-- name: load_author(note_id)$\n-- Who said it.\n{hint}\n"
+        notes=f"-- name: load_author$\n-- Who said it.\n{hint}\n"
         "select author from notes where note_id = :note_id;\n",
     )
     assert f"notes.sql:3: load_author: {why}" in message
@@ -313,7 +346,7 @@ def test_a_hint_that_tells_nothing_is_refused(generated: Generate, hint: str, wh
 def test_a_hint_that_cannot_be_read_is_refused(generated: Generate, hint: str, why: str) -> None:
     message = refusal(
         generated,
-        notes=f"-- name: delete_light(least)!\n-- Deletes what is light.\n{hint}\n"
+        notes=f"-- name: delete_light!\n-- Deletes what is light.\n{hint}\n"
         "delete from notes where weight < :least;\n",
     )
     line = 4 + hint.count("\n") + 1
@@ -321,34 +354,110 @@ def test_a_hint_that_cannot_be_read_is_refused(generated: Generate, hint: str, w
     assert why in message
 
 
+LEFT = "select notes.words, replies.reply_id from notes left join replies using (note_id)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "hints", "why"),
+    [
+        (
+            "select author from notes",
+            ["=author text"],
+            "the hint of author: notes.author may be null; write `text null`, or the condition"
+            " `author is not null`",
+        ),
+        ("select author from heavy_notes", ["=author text"], "heavy_notes.author may be null"),
+        ("select words from notes", ["=words integer"], "it is not integer: notes.words is text"),
+        ("select words from notes", ["=words text null"], "it is never null, as notes.words is"),
+        (LEFT, ["=reply_id integer null", "=words text null"], "it is never null, as notes.words"),
+        (
+            LEFT,
+            ["=reply_id integer"],
+            "the hint of reply_id: replies is left joined, and all of it is null where no row fits",
+        ),
+        (
+            "delete from notes where words = :words returning note_id",
+            [":words blob"],
+            "the hint of :words says blob, and the column is text",
+        ),
+    ],
+)
+def test_a_hint_that_the_schema_contradicts_is_refused(
+    generated: Generate, statement: str, hints: list[str], why: str
+) -> None:
+    lines = "".join(f"-- {hint}\n" for hint in hints)
+    message = refusal(generated, notes=f"-- name: look\n-- A look.\n{lines}{statement};\n")
+    assert f"notes.sql:{4 + len(hints)}: look: " in message
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    ("statement", "hints"),
+    [
+        ("select author from notes where author is not null", ["=author text"]),
+        ("select author from notes where author > 'a'", ["=author text"]),
+        (LEFT, ["=reply_id integer null"]),
+        (f"{LEFT} where replies.reply_id is not null", ["=reply_id integer"]),
+    ],
+)
+def test_a_hint_that_a_condition_makes_true_is_taken(
+    generated: Generate, statement: str, hints: list[str]
+) -> None:
+    lines = "".join(f"-- {hint}\n" for hint in hints)
+    generated(notes=f"-- name: look\n-- A look.\n{lines}{statement};\n")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "why"),
+    [
+        ("author   text null ", "author   text ", 4, "author: notes.author may be null; write"),
+        (
+            "author   text null ",
+            "author   blob ",
+            4,
+            "author: it is not blob: notes.author",
+        ),
+        ("note_id  integer ", "note_id  integer null ", 3, "note_id: it is never null"),
+        (
+            "-- times    integer    how often it weighs more\n",
+            "",
+            1,
+            "say what times is",
+        ),
+        ("-- times ", "-- time  ", 5, "the view has no column time; delete the line"),
+        ("-- times    integer  ", "-- times    number   ", 5, "write a column as `-- NAME  TYPE"),
+        ("-- heavy_notes:", "-- Heavy notes:", 1, "open it with `-- heavy_notes: what it is of`"),
+        ("drop view if exists heavy_notes;\n", "", None, "should hold two statements"),
+    ],
+)
+def test_a_view_whose_file_is_wrong_is_refused(
+    tmp_path: Path, generated: Generate, right: str, wrong: str, line: int | None, why: str
+) -> None:
+    (tmp_path / "views" / "heavy_notes.sql").write_text(VIEW.replace(right, wrong, 1))
+    message = refusal(generated)
+    assert why in message
+    assert line is None or f"heavy_notes.sql:{line}: " in message
+
+
 # Parameters
 
 
-def test_a_parameter_that_is_not_declared_is_refused(generated: Generate) -> None:
+def test_parameters_are_those_of_the_statement_and_are_not_listed(generated: Generate) -> None:
     message = refusal(
         generated,
         notes="-- name: delete_note(note_id)!\n"
-        "-- Deletes a note, and only of this author.\n"
-        "delete from notes where note_id = :note_id and author = :author;\n",
-    )
-    assert "notes.sql:3: delete_note: declare :author between the parentheses" in message
-
-
-def test_a_parameter_that_is_not_used_is_refused(generated: Generate) -> None:
-    message = refusal(
-        generated,
-        notes="-- name: delete_note(note_id, author)!\n"
-        "-- Deletes a note, of :author or not.\n"
+        "-- Deletes a note.\n"
         "delete from notes where note_id = :note_id;\n",
     )
-    assert "notes.sql:3: delete_note: :author is declared, but" in message
+    assert "notes.sql:3: delete_note: `(note_id)!` is not used here" in message
+    assert "no list of parameters" in message
 
 
 def test_a_parameter_that_is_not_named_is_refused(generated: Generate) -> None:
     for sign in ("?", "@note_id", "$note_id"):
         message = refusal(
             generated,
-            notes="-- name: delete_note()!\n"
+            notes="-- name: delete_note!\n"
             "-- Deletes a note.\n"
             f"delete from notes where note_id = {sign};\n",
         )
@@ -371,8 +480,8 @@ def test_a_query_that_does_not_prepare_is_refused_with_file_and_line(
 ) -> None:
     message = refusal(
         generated,
-        notes="-- name: delete_notes()!\n-- Deletes all.\ndelete from notes where true;\n\n"
-        f"-- name: delete_again()!\n-- Deletes more.\n{statement}\n",
+        notes="-- name: delete_notes!\n-- Deletes all.\ndelete from notes where true;\n\n"
+        f"-- name: delete_again!\n-- Deletes more.\n{statement}\n",
     )
     assert "notes.sql:7: delete_again: SQLite does not accept it" in message
     assert why in message
@@ -405,7 +514,7 @@ def test_a_query_that_does_not_prepare_is_refused_with_file_and_line(
 def test_a_query_that_would_be_misread_is_refused(
     generated: Generate, operation: str, statement: str, why: str
 ) -> None:
-    message = refusal(generated, notes=f"-- name: do(){operation}\n-- Does it.\n{statement}\n")
+    message = refusal(generated, notes=f"-- name: do{operation}\n-- Does it.\n{statement}\n")
     assert "notes.sql:" in message
     assert why in message
 
@@ -468,7 +577,7 @@ def test_a_query_that_would_be_misread_is_refused(
 def test_a_query_that_harms_or_asks_the_time_is_refused_with_file_query_and_line(
     generated: Generate, statement: str, line: int, why: str
 ) -> None:
-    message = refusal(generated, notes=f"-- name: do()!\n-- Does it.\n{statement}\n")
+    message = refusal(generated, notes=f"-- name: do!\n-- Does it.\n{statement}\n")
     assert f"notes.sql:{line}: do: {why}" in message
 
 
@@ -484,18 +593,18 @@ def test_a_query_that_harms_or_asks_the_time_is_refused_with_file_query_and_line
     ],
 )
 def test_a_query_that_only_looks_like_it_is_taken(generated: Generate, statement: str) -> None:
-    parameters, hint = ("before", "-- :before text\n") if ":before" in statement else ("", "")
-    generated(notes=f"-- name: do({parameters})!\n-- Does it.\n{hint}{statement}\n")
+    hint = "-- :before text\n" if ":before" in statement else ""
+    generated(notes=f"-- name: do!\n-- Does it.\n{hint}{statement}\n")
 
 
 def test_a_query_without_a_purpose_is_refused(generated: Generate) -> None:
-    message = refusal(generated, notes="-- name: delete_notes()!\ndelete from notes where true;\n")
+    message = refusal(generated, notes="-- name: delete_notes!\ndelete from notes where true;\n")
     assert "notes.sql:3: delete_notes: say in a comment" in message
 
 
 def test_a_file_without_a_paragraph_is_refused(tmp_path: Path, generated: Generate) -> None:
     (tmp_path / "queries" / "replies.sql").write_text(
-        "-- name: delete_replies()!\n-- Deletes all.\ndelete from replies where true;\n"
+        "-- name: delete_replies!\n-- Deletes all.\ndelete from replies where true;\n"
     )
     assert "replies.sql:1: a file of queries opens with a paragraph" in refusal(generated)
 
@@ -503,8 +612,8 @@ def test_a_file_without_a_paragraph_is_refused(tmp_path: Path, generated: Genera
 def test_a_name_that_is_taken_is_refused(generated: Generate) -> None:
     message = refusal(
         generated,
-        notes="-- name: delete_all()!\n-- Deletes all notes.\ndelete from notes where true;\n",
-        replies="-- name: delete_all()!\n-- All replies.\ndelete from replies where true;\n",
+        notes="-- name: delete_all!\n-- Deletes all notes.\ndelete from notes where true;\n",
+        replies="-- name: delete_all!\n-- All replies.\ndelete from replies where true;\n",
     )
     assert "replies.sql:3: delete_all:" in message
     assert "notes.sql:3 has a query of this name already" in message
@@ -513,8 +622,8 @@ def test_a_name_that_is_taken_is_refused(generated: Generate) -> None:
 def test_everything_that_is_wrong_is_said_at_once(generated: Generate) -> None:
     message = refusal(
         generated,
-        notes="-- name: delete_notices()!\n-- Deletes all.\ndelete from notices where true;\n",
-        replies="-- name: delete_replies()!\ndelete from replies where true;\n",
+        notes="-- name: delete_notices!\n-- Deletes all.\ndelete from notices where true;\n",
+        replies="-- name: delete_replies!\ndelete from replies where true;\n",
     )
     assert "notes.sql:3" in message
     assert "replies.sql:3" in message

@@ -37,6 +37,14 @@ create table notes (
 create index idx_note_author on notes (author);
 
 create index idx_note_words on notes (words);
+"""
+
+VIEW = """\
+-- sad_notes: the notes that are sad.
+--
+-- note_id  integer  which note
+
+drop view if exists sad_notes;
 
 create view sad_notes as
 select note.note_id
@@ -51,20 +59,17 @@ Planned = Callable[..., str]
 
 @pytest.fixture
 def planned(tmp_path: Path) -> Planned:
-    """The plans of one query, load_notes(author), of notes."""
+    """The plans of one query, load_notes, of notes."""
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations" / "001_create_tables.sql").write_text(TABLES)
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "sad_notes.sql").write_text(VIEW)
     (tmp_path / "queries").mkdir()
 
-    def planned(
-        statement: str,
-        *allowances: str,
-        statistics: tuple[Statistic, ...] = (),
-        parameters: str = "",
-    ) -> str:
+    def planned(statement: str, *allowances: str, statistics: tuple[Statistic, ...] = ()) -> str:
         lines = "".join(f"-- {allowance}\n" for allowance in allowances)
         (tmp_path / "queries" / "notes.sql").write_text(
-            f"{PARAGRAPH}-- name: load_notes({parameters})\n-- Some notes.\n{lines}{statement};\n"
+            f"{PARAGRAPH}-- name: load_notes\n-- Some notes.\n{lines}{statement};\n"
         )
         return plans(tmp_path / "queries", tmp_path / "migrations", statistics)
 
@@ -79,7 +84,7 @@ def refusal(planned: Planned, *arguments: str, **more: object) -> str:
 
 
 def test_a_plan_is_written_with_its_query(planned: Planned) -> None:
-    text = planned("select words from notes where author = :author", parameters="author")
+    text = planned("select words from notes where author = :author")
     assert text.startswith(f"How SQLite {sqlite3.sqlite_version} ")
     assert (
         "\n# notes.sql\n\nload_notes\n"
@@ -244,7 +249,7 @@ def test_a_check_says_what_differs_and_writes_nothing(
     query = tmp_path / QUERIES / "notes.sql"
     query.parent.mkdir()
     query.write_text(
-        f"{PARAGRAPH}-- name: load_notes(author)\n-- Some notes.\n-- @sort: they are few\n"
+        f"{PARAGRAPH}-- name: load_notes\n-- Some notes.\n-- @sort: they are few\n"
         "select words from notes where author = :author order by words;\n"
     )
     monkeypatch.setattr(query_plans, "ROOT", tmp_path)

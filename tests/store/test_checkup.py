@@ -236,9 +236,9 @@ def test_many_are_counted_and_a_few_are_named(file: Path, shell: sqlite3.Connect
 def test_of_a_view_that_cannot_be_read_the_schema_is_named_and_the_rest_left(
     file: Path, shell: sqlite3.Connection
 ) -> None:
-    shell.execute("drop view workflow_blocked")
-    shell.execute("create view workflow_blocked as select 1 as one")
+    shell.execute("drop view workflow_in_trouble")
+    shell.execute("create view workflow_in_trouble as select 1 as one")
     edited, rest = findings(file, "schema")
     assert (edited.level, rest.level) == (Level.WARNING, Level.ERROR)
-    assert "workflow_blocked" in edited.message
+    assert "workflow_in_trouble" in edited.message
     assert rest.message.startswith("the rest was not looked at: ")

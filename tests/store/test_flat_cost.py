@@ -37,6 +37,7 @@ FEW, MANY = 300, 6_000
 READ_HISTORY = {
     "count_executions",
     "count_prunable",
+    "load_open_of_completed",
     "load_stray_signals",
     "load_suspect_executions",
     "pick_with_error",

@@ -175,6 +175,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_next_signals("e", ["go"])
             await store.load_open_waits("e", "go")
             await store.request_cancel("e")
+            await store.hasten_attempts("e")
+            await store.load_served()
             await store.load_last_signal_id()
             await store.load_signals_after(0)
             await store.load_statuses(["e"])

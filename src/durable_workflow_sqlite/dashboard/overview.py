@@ -15,7 +15,7 @@ from durable_workflow_sqlite.dashboard.text import duration
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.store.inspection import Inspector, beginning
 from durable_workflow_sqlite.store.problems import Problem, problems
-from durable_workflow_sqlite.store.throughput import COUNTED, QueueWait, queue_waits, throughput
+from durable_workflow_sqlite.store.throughput import QueueWait, queue_waits, throughput
 
 SPANS: Final = {
     "24h": ("the last 24 hours", timedelta(hours=24)),
@@ -67,7 +67,7 @@ def overview_of(
     """What the template of the first page shows."""
     counts = reader.counts(inspector, version)
     hours = reader.kept("hours", version, lambda: throughput(inspector, now))
-    waits = reader.kept("waits", version, lambda: queue_waits(inspector, now))
+    waits = reader.kept("waits", version, lambda: queue_waits(inspector))
     length = SPANS[span][1]
     since = None if length is None else now - length
     groups = reader.kept(
@@ -112,7 +112,7 @@ def _wait_lines(waits: Sequence[QueueWait], now: datetime, at: str) -> list[Wait
     return [
         WaitLine(
             workflow_type=one.workflow_type,
-            number=f"{one.waiting:,}{'+' if one.waiting >= COUNTED else ''}",
+            number=f"{one.waiting:,}",
             age=duration(age),
             share=round(max(age / longest * 100, 1), 1),
             is_late=age > timedelta(minutes=1),

@@ -109,7 +109,7 @@ async def _try_now(
     by: str | None,
     now: datetime,
 ) -> bool:
-    """Do not wait for the next attempt, whoever has the execution; False if nothing waits."""
+    """Do not wait for the next attempt, whether or not a worker has it; False if nothing waits."""
     try:
         paused = list(History(checkpoints).paused())
     except StoreCorruptError:

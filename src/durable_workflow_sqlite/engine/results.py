@@ -63,7 +63,7 @@ def blocked(state: WorkflowExecution) -> ExecutionBlockedError:
     execution_id = state.workflow_execution_id
     return ExecutionBlockedError(
         f"execution {execution_id!r} is blocked: {state.blocked_reason}. No worker claims it."
-        " Find out why and mend that, then call engine.unblock(id)",
+        " Find out why and correct that, then call engine.unblock(id)",
         workflow_execution_id=execution_id,
         reason=state.blocked_reason,
     )

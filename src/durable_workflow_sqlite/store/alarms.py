@@ -16,7 +16,9 @@ from durable_workflow_sqlite.store.findings import LATE, Level
 from durable_workflow_sqlite.store.inspection import ExecutionCount, ExecutionSummary, Inspector
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
-from durable_workflow_sqlite.store.throughput import COUNTED, queue_waits
+
+COUNTED: Final = 10_000
+"""So many late deadlines are counted; more are said to be so many."""
 
 EXAMPLES: Final = 4
 
@@ -103,7 +105,7 @@ def _of_executions(
             Kind.WARNING,
             "blocked",
             queries.count_blocked(connection),
-            lambda: queries.load_blocked_with_reasons(connection, row_limit=EXAMPLES),
+            lambda: queries.load_blocked(connection, row_limit=EXAMPLES),
         ),
         (
             Kind.WARNING,
@@ -153,9 +155,7 @@ def _of_workers(
     unknown = sum(one.unfinished - one.blocked for one in staff.unknown)
     yield Alarm(kind=Kind.WARNING, name="unknown", count=unknown)
     waiting = sum(
-        one.waiting
-        for one in queue_waits(inspector, now)
-        if one.oldest_at is not None and one.oldest_at < now - LATE
+        one.due for one in staff.queues if one.due_since is not None and one.due_since < now - LATE
     )
     yield Alarm(kind=Kind.WARNING, name="queue", count=waiting)
 

@@ -474,7 +474,7 @@ class Inspector:
             if in_doubt_total == limit:  # else these are all, and were looked for everywhere
                 in_doubt_total = self._queries.count_steps_in_doubt(connection, living=living)
             cut_off = self._queries.load_steps_cut_off(connection, row_limit=limit)
-            blocked = self._queries.load_blocked_with_reasons(connection, row_limit=limit)
+            blocked = self._queries.load_blocked(connection, row_limit=limit)
             in_trouble = self._queries.load_in_trouble(connection, row_limit=limit)
             not_undone = self._queries.load_not_undone(connection, row_limit=limit)
             undoing = self._queries.load_undoing(connection, row_limit=limit)
@@ -1001,7 +1001,7 @@ def _step_in_doubt(row: q.LoadStepsInDoubtRow | q.LoadStepsCutOffRow) -> StepInD
     )
 
 
-def _blocked(row: q.LoadBlockedWithReasonsRow) -> BlockedExecution:
+def _blocked(row: q.LoadBlockedRow) -> BlockedExecution:
     return BlockedExecution(
         id=row.workflow_execution_id,
         workflow_type=row.workflow_type,

@@ -1,7 +1,7 @@
-"""The files of `sql/migrations`: how they are numbered, and what stands in one.
+"""The files of `sql/migrations` and `sql/views`: how they are named, and what stands in one.
 
 This module needs nothing of the package. So the tools that write parts of the package read
-migrations by the same rules as the runner that applies them.
+the files by the same rules as the runner that applies them.
 """
 
 from __future__ import annotations
@@ -61,35 +61,21 @@ class Migration(NamedTuple):
 
     def statements(self) -> list[Statement]:
         """The file's statements, each ending at the end of a line; or MigrationFileError."""
-        statements: list[Statement] = []
-        text, first_line = "", 0
-        for number, line in enumerate(self.sql().split("\n"), 1):
-            if not text and (not line.strip() or line.lstrip().startswith("--")):
-                continue
-            first_line = first_line if text else number
-            if _ends_early(text, line):
-                raise self._error(number, "holds more after a statement's end; begin a new line")
-            text += f"{line}\n"
-            if sqlite3.complete_statement(text):
-                self._refuse_what_the_runner_does(first_line, text)
-                statements.append(Statement(first_line, text))
-                text = ""
-        if text.strip():
-            raise self._error(first_line, "begins a statement that no semicolon ends")
-        return statements
+        return _statements(self.path.name, self.sql(), self.version)
 
-    def _refuse_what_the_runner_does(self, line: int, statement: str) -> None:
-        found = _FIRST_WORD.match(statement)
-        word = found[1].lower() if found else ""
-        if word in _OF_THE_RUNNER:
-            raise self._error(
-                line,
-                f"holds `{word}`; delete it: the whole file is one transaction, which begins and"
-                " ends, and sets what pragmas it needs, when it is applied",
-            )
 
-    def _error(self, line: int, problem: str) -> MigrationFileError:
-        return MigrationFileError(f"{self.path.name}, line {line}, {problem}", self.version)
+class View(NamedTuple):
+    """One file of `sql/views`: it drops a view, and makes it."""
+
+    name: str
+    path: Path
+    drop: str
+    create: str
+
+    @property
+    def kept(self) -> str:
+        """The text of the view as SQLite keeps it in `sqlite_schema`."""
+        return self.create.replace("create view", "CREATE VIEW", 1).rstrip().removesuffix(";")
 
 
 def read_migrations(directory: Path) -> list[Migration]:
@@ -107,6 +93,56 @@ def read_migrations(directory: Path) -> list[Migration]:
     if not migrations:
         raise MigrationFileError(f"{directory} holds no migrations; install the package again")
     return migrations
+
+
+def read_views(directory: Path) -> list[View]:
+    """The views of a folder, by name; or MigrationFileError."""
+    views: list[View] = []
+    for path in sorted(directory.glob("*.sql")):
+        name = path.stem
+        beginnings = (f"drop view if exists {name};", f"create view {name} as\n")
+        sql = path.read_text(encoding="utf-8")
+        texts = [statement.text for statement in _statements(path.name, sql)]
+        if len(texts) != 2 or not all(map(str.startswith, texts, beginnings)):
+            raise MigrationFileError(
+                f"{path.name} should hold two statements: `{beginnings[0]}` and"
+                f" `{beginnings[1].rstrip()} ...;`"
+            )
+        views.append(View(name, path, *texts))
+    return views
+
+
+def _statements(file: str, sql: str, version: int | None = None) -> list[Statement]:
+    statements: list[Statement] = []
+    text, first_line = "", 0
+    for number, line in enumerate(sql.split("\n"), 1):
+        if not text and (not line.strip() or line.lstrip().startswith("--")):
+            continue
+        first_line = first_line if text else number
+        if _ends_early(text, line):
+            raise _error(
+                file, version, number, "holds more after a statement's end; begin a new line"
+            )
+        text += f"{line}\n"
+        if sqlite3.complete_statement(text):
+            found = _FIRST_WORD.match(text)
+            if found and (word := found[1].lower()) in _OF_THE_RUNNER:
+                raise _error(
+                    file,
+                    version,
+                    first_line,
+                    f"holds `{word}`; delete it: the whole file is one transaction, which begins"
+                    " and ends, and sets what pragmas it needs, when it is applied",
+                )
+            statements.append(Statement(first_line, text))
+            text = ""
+    if text.strip():
+        raise _error(file, version, first_line, "begins a statement that no semicolon ends")
+    return statements
+
+
+def _error(file: str, version: int | None, line: int, problem: str) -> MigrationFileError:
+    return MigrationFileError(f"{file}, line {line}, {problem}", version)
 
 
 def _ends_early(before: str, line: str) -> bool:

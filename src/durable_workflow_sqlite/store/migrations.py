@@ -1,5 +1,8 @@
 """Bringing a database to the schema of this library, one numbered file of `sql/` at a time.
 
+The last migration also makes the views of `sql/views` that differ, in its own transaction. So a
+file that has the newest version has the newest views; who only opens it makes none.
+
 Nothing here writes SQL but PRAGMAs and transaction control: the rest is in the files, and in the
 database itself, where others have added to it.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,19 +22,21 @@ from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, database_p
 from durable_workflow_sqlite.store.migration_files import (
     Migration,
     Statement,
+    View,
     read_migrations,
+    read_views,
 )
 from durable_workflow_sqlite.store.schema import (
-    View,
     expected_objects,
     migration_errors,
+    new_database,
     objects_of,
     our_tables,
     tables_of,
     under_first_pragmas,
     views_that_differ,
 )
-from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR
+from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, VIEWS_DIR
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_of_the_statement, translate
 
 
@@ -38,6 +44,13 @@ def load_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
     """The migrations of a folder, numbered from 1 without gaps or twins, or MigrationError."""
     with migration_errors():
         return read_migrations(directory)
+
+
+@cache
+def load_views() -> tuple[View, ...]:
+    """The views of the library, or MigrationError."""
+    with migration_errors():
+        return tuple(read_views(VIEWS_DIR))
 
 
 SCHEMA_VERSION: Final = len(load_migrations())
@@ -62,11 +75,12 @@ def migrate(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]
 
 
 def apply_pending(connection: sqlite3.Connection, *, adopt: bool = False) -> list[int]:
-    """`migrate`, when a file is opened: the views stay as they are."""
+    """`migrate`, when a file is opened: the views of one that is up to date stay as they are."""
     applied: list[int] = []
     apply(
         connection,
         load_migrations(),
+        load_views,
         adopt=adopt,
         on_applied=lambda migration: applied.append(migration.version),
     )
@@ -74,7 +88,7 @@ def apply_pending(connection: sqlite3.Connection, *, adopt: bool = False) -> lis
 
 
 def rebuild_views(connection: sqlite3.Connection) -> list[str]:
-    """Make the views of the library again that are missing or were edited; return their names.
+    """Make the views of the library that are missing or were edited; return their names.
 
     Of a database that is up to date. Raises as `migrate` does.
     """
@@ -83,42 +97,39 @@ def rebuild_views(connection: sqlite3.Connection) -> list[str]:
     with _plain(connection, "make the views of") as path:
         connection.execute("begin immediate")
         try:
-            todo = _views_to_rebuild(connection)
-            found = tables_of(connection)
-            for view in todo:
-                if found.get(view.name, "view") != "view":
-                    raise MigrationError(
-                        f"{path or 'the database in memory'} has a table {view.name}, where the"
-                        " library has a view; give the table another name"
-                    )
-                connection.execute(view.drop)
-                connection.execute(view.create)
+            made = _make_views(connection, path, load_views())
             connection.execute("commit")
         except BaseException:
             _roll_back(connection)
             raise
-    return [view.name for view in todo]
+    return made
 
 
 def views_to_rebuild(connection: sqlite3.Connection) -> list[View]:
     """The views that `rebuild_views` would make now. Only reads."""
     with _plain(connection, "read the schema of"):
-        return _views_to_rebuild(connection)
+        return views_that_differ(connection, load_views())
 
 
-def _views_to_rebuild(connection: sqlite3.Connection) -> list[View]:
-    with migration_errors():
-        return views_that_differ(connection, load_migrations())
+def views_after(migrations: Sequence[Migration]) -> list[View]:
+    """The views that migrations leave otherwise, and that are made with the last of them."""
+    with new_database(tuple(migrations)) as connection:
+        return views_that_differ(connection, load_views())
 
 
 def apply(
     connection: sqlite3.Connection,
     migrations: Sequence[Migration],
+    views: Callable[[], Sequence[View]] = tuple,
     *,
     adopt: bool = False,
     on_applied: Callable[[Migration], object],
 ) -> None:
-    """`migrate`, with the migrations given; `on_applied` is called after each is committed."""
+    """`migrate`, with the migrations and views given.
+
+    `on_applied` is called after each migration is committed. The views are read, and made, with the
+    last one.
+    """
     todo = pending(connection, migrations, adopt=adopt)
     if not todo:
         return
@@ -135,6 +146,8 @@ def apply(
                     # Nobody has added to tables that are not there yet.
                     before = Additions.to(connection, older) if todo[0].version > 1 else None
                     _apply(connection, migration, statements)
+                    if migration is todo[-1]:
+                        _make_views(connection, path, views())
                     if before is not None:
                         before.restore(connection, migration)
                     _check_references(connection, migration, migrations)
@@ -176,16 +189,13 @@ def validate_schema(connection: sqlite3.Connection) -> list[str]:
             problems.append(f"the schema has version {version}, not {SCHEMA_VERSION}")
         found = objects_of(connection)
         missing = expected_objects(tuple(load_migrations())) - found
-        again = "; `durable-workflow migrate` makes it again"
-        problems += [
-            f"the {kind} {name} is missing{again if kind == 'view' else ''}"
-            for kind, name in sorted(missing)
-        ]
+        problems += [f"the {kind} {name} is missing" for kind, name in sorted(missing)]
         if version == SCHEMA_VERSION:
             problems += [
-                f"the view {view.name} is another one{again}"
-                for view in _views_to_rebuild(connection)
-                if ("view", view.name) in found
+                f"the view {view.name} is"
+                f" {'another one' if ('view', view.name) in found else 'missing'};"
+                " `durable-workflow migrate` makes it again"
+                for view in views_that_differ(connection, load_views())
             ]
         problems += [
             f"pragma {name} is {value!r}, and should be {wanted}"
@@ -250,6 +260,23 @@ def _apply(
                 " the database is as it was before it",
                 version=migration.version,
             ) from error
+
+
+def _make_views(
+    connection: sqlite3.Connection, path: str | None, views: Sequence[View]
+) -> list[str]:
+    """Make those that differ, in the transaction that is open; return their names."""
+    todo = views_that_differ(connection, views)
+    found = tables_of(connection) if todo else {}
+    for view in todo:
+        if found.get(view.name, "view") != "view":
+            raise MigrationError(
+                f"{path or 'the database in memory'} has a table {view.name}, where the library"
+                " has a view; give the table another name"
+            )
+        connection.execute(view.drop)
+        connection.execute(view.create)
+    return [view.name for view in todo]
 
 
 def _check_references(

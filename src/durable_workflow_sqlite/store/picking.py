@@ -64,19 +64,25 @@ def _index_of(
     if selection.in_trouble:
         return queries.pick_in_trouble, selection
     if selection.is_blocked:
-        return queries.pick_blocked, selection
+        return _among("blocked"), selection
     if selection.is_not_undone:
-        return queries.pick_not_undone, selection
+        return _among("not undone"), selection
     if selection.tags:
         (name, value), *others = selection.tags.items()
         left = msgspec.structs.replace(selection, tags=dict(others))
-        return partial(queries.pick_tagged, tag_name=name, tag_value=value), left
+        return _among("tagged", name, value), left
     if prefix is not None and _are_few(connection, prefix):
-        return queries.pick_in_range, selection
+        return _among("in range"), selection
     if selection.error:
         left = msgspec.structs.replace(selection, error=None)
         return partial(queries.pick_with_error, error_text=selection.error), left
     return queries.pick_newest, selection
+
+
+def _among(
+    among: str, tag_name: str | None = None, tag_value: str | None = None
+) -> Callable[..., list[Any]]:
+    return partial(load_queries().pick_among, among=among, tag_name=tag_name, tag_value=tag_value)
 
 
 def _pick(

@@ -128,8 +128,8 @@ class LoadStepsCutOffRow(NamedTuple):
     worker_id: str | None
 
 
-class LoadBlockedWithReasonsRow(NamedTuple):
-    """What load_blocked_with_reasons gives."""
+class LoadBlockedRow(NamedTuple):
+    """What load_blocked gives."""
 
     workflow_execution_id: str
     workflow_type: str | None
@@ -383,14 +383,6 @@ class LoadProblemsRow(NamedTuple):
     last_at: str
     last_execution_id: str
     last_message: str | None
-
-
-class LoadQueueWaitsRow(NamedTuple):
-    """What load_queue_waits gives."""
-
-    workflow_type: str
-    waiting: int
-    oldest_at: str
 
 
 class CountByHourRow(NamedTuple):
@@ -663,11 +655,11 @@ class Queries(Protocol):
         statuses: str | None,
         workflow_type: str | None,
         version: int | None,
-        id_from: str | None,
-        id_before: str | None,
         created_from: str,
         before_time: str,
         before_rowid: int,
+        id_from: str | None,
+        id_before: str | None,
         row_limit: int,
     ) -> list[PickNewestRow]:
         """The newest executions that come before a place in the order of creation. For each
@@ -680,25 +672,6 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, id_from: str, id_before: str, at_most: int
     ) -> int | None:
         """How many executions have an id in a range, counted no further than to a limit."""
-        ...
-
-    def pick_in_range(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        statuses: str | None,
-        workflow_type: str | None,
-        version: int | None,
-        id_from: str,
-        id_before: str,
-        created_from: str,
-        before_time: str,
-        before_rowid: int,
-        row_limit: int,
-    ) -> list[PickNewestRow]:
-        """As pick_newest, for a range of ids that holds few executions: it looks at all of
-        these, and at nothing else.
-        """
         ...
 
     def pick_in_trouble(
@@ -720,60 +693,27 @@ class Queries(Protocol):
         """
         ...
 
-    def pick_blocked(
+    def pick_among(
         self,
         connection: sqlite3.Connection,
         *,
+        among: str,
+        tag_name: str | None,
+        tag_value: str | None,
+        id_from: str | None,
+        id_before: str | None,
         statuses: str | None,
         workflow_type: str | None,
         version: int | None,
-        id_from: str | None,
-        id_before: str | None,
         created_from: str,
         before_time: str,
         before_rowid: int,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, but only blocked executions, by an index that holds no others."""
-        ...
-
-    def pick_not_undone(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        statuses: str | None,
-        workflow_type: str | None,
-        version: int | None,
-        id_from: str | None,
-        id_before: str | None,
-        created_from: str,
-        before_time: str,
-        before_rowid: int,
-        row_limit: int,
-    ) -> list[PickNewestRow]:
-        """As pick_newest, but only executions with a compensation that failed for good, by an
-        index that holds no others.
-        """
-        ...
-
-    def pick_tagged(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        statuses: str | None,
-        workflow_type: str | None,
-        version: int | None,
-        id_from: str | None,
-        id_before: str | None,
-        created_from: str,
-        before_time: str,
-        before_rowid: int,
-        tag_name: str,
-        tag_value: str,
-        row_limit: int,
-    ) -> list[PickNewestRow]:
-        """As pick_newest, but only executions with a tag, by the index of the tags. Looks at
-        all that have it.
+        """As pick_newest, but only executions of one kind, by an index that holds no others:
+        'blocked', 'not undone' (a compensation failed for good), 'tagged', or 'in range',
+        which is for a range of ids. Looks at all of these; the caller has counted those in
+        the range. The + keeps SQLite to the id of each.
         """
         ...
 
@@ -781,6 +721,7 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
+        error_text: str,
         statuses: str | None,
         workflow_type: str | None,
         version: int | None,
@@ -789,7 +730,6 @@ class Queries(Protocol):
         created_from: str,
         before_time: str,
         before_rowid: int,
-        error_text: str,
         row_limit: int,
     ) -> list[PickNewestRow]:
         """As pick_newest, but only executions with a text in the class or the message of their
@@ -806,8 +746,8 @@ class Queries(Protocol):
         changed_before: str,
         step_name: str | None,
         error_text: str | None,
-        inputs: str,
         tags: str,
+        inputs: str,
     ) -> list[MatchRowsRow]:
         """Which of some executions (a JSON array of ids) last changed in a span of time, are at
         a step, or failed there, have a text in their error, some tags (a JSON object), and
@@ -884,10 +824,13 @@ class Queries(Protocol):
         """How many steps of an execution were cut off, and nobody has dealt with that."""
         ...
 
-    def load_blocked_with_reasons(
+    def load_blocked(
         self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadBlockedWithReasonsRow]:
-        """Executions that workers leave alone, and why, the oldest foremost."""
+    ) -> list[LoadBlockedRow]:
+        """Executions that workers leave alone, and why, the oldest foremost: all of them, if
+        the limit is -1. As the view workflow_blocked, which an engine does without. The +
+        keeps SQLite from looking through all that are unfinished for those few.
+        """
         ...
 
     def count_blocked(self, connection: sqlite3.Connection) -> int | None:
@@ -1078,15 +1021,6 @@ class Queries(Protocol):
         """
         ...
 
-    def load_queue_waits(
-        self, connection: sqlite3.Connection, *, due_at: str, at_most: int
-    ) -> list[LoadQueueWaitsRow]:
-        """For each workflow of which executions wait for a worker since they were due: since
-        when the first, and how many, counted no further than to a limit. It goes from one
-        pair of workflow and priority to the next in the index, past all that is not due.
-        """
-        ...
-
     def count_by_hour(self, connection: sqlite3.Connection, *, hours: str) -> list[CountByHourRow]:
         """How many executions began and ended in each of some hours (a JSON array of the
         beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, the one
@@ -1201,7 +1135,7 @@ class Queries(Protocol):
         ...
 
     def forget_attempts(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, checkpoint_ids: str
+        self, connection: sqlite3.Connection, *, checkpoint_ids: str, workflow_execution_id: str
     ) -> int:
         """Deletes some attempts of an execution (a JSON array of their ids), which is to run
         again from a step before them.
@@ -1209,7 +1143,7 @@ class Queries(Protocol):
         ...
 
     def hasten_attempts(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, now: str
+        self, connection: sqlite3.Connection, *, now: str, workflow_execution_id: str
     ) -> int:
         """What waits for the time of its next attempt, a step or a compensation, does not wait
         any more; also if a worker has it, which must be told. Once that attempt has begun,
@@ -1226,7 +1160,7 @@ class Queries(Protocol):
         ...
 
     def acknowledge_cut_off(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, acknowledged_at: str
+        self, connection: sqlite3.Connection, *, acknowledged_at: str, workflow_execution_id: str
     ) -> int:
         """A person has found out what became of the steps that were cut off, of an execution
         that is over: of those that workflow_in_doubt shows.
@@ -1266,9 +1200,9 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         worker_id: str,
         claimed_at: str,
+        workflow_execution_id: str,
     ) -> int | None:
         """Claims an execution for a worker, and gives the token. No row means that it is
         unknown, final or blocked, or that a worker has it.
@@ -1298,7 +1232,7 @@ class Queries(Protocol):
         ...
 
     def delete_claim(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, fencing_token: int
+        self, connection: sqlite3.Connection, *, fencing_token: int, workflow_execution_id: str
     ) -> int:
         """Lets go of an execution; changing no row means that the claim is lost already."""
         ...
@@ -1376,7 +1310,7 @@ class Queries(Protocol):
         ...
 
     def take_execution(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, cancel_signal: str
+        self, connection: sqlite3.Connection, *, cancel_signal: str, workflow_execution_id: str
     ) -> TakeExecutionRow | None:
         """One execution by its id, for the worker that has claimed it: also whether timers
         of it are pending, and whether a signal asks it to cancel.
@@ -1399,7 +1333,6 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         status: str,
         current_step: int,
         output_data: str | None,
@@ -1409,6 +1342,7 @@ class Queries(Protocol):
         blocked_reason: str | None,
         last_event: int | None,
         updated_at: str,
+        workflow_execution_id: str,
         fencing_token: int,
     ) -> int:
         """Saves how far an execution has come, for the worker that has claimed it. What it
@@ -1419,7 +1353,7 @@ class Queries(Protocol):
         ...
 
     def take_from_queue(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
     ) -> int:
         """A worker has claimed an execution: it runs now, and is in the queue no more. What
         trouble the worker before had with it is over.
@@ -1427,7 +1361,7 @@ class Queries(Protocol):
         ...
 
     def put_into_queue(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, now: str
+        self, connection: sqlite3.Connection, *, now: str, workflow_execution_ids: str
     ) -> int:
         """Nobody has these executions any more (a JSON array of ids): says from when on each
         may be claimed. One that only waits has nothing to do before its earliest timer,
@@ -1442,9 +1376,9 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         trouble: str,
         updated_at: str,
+        workflow_execution_id: str,
     ) -> int:
         """A worker leaves an execution as it is, and says why. trouble_since stays until the
         execution makes progress (update_execution) or is over.
@@ -1462,11 +1396,11 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
+        suspect_at: int,
         workflow_id: str,
         priority: int,
         now: str,
         passed_over: str,
-        suspect_at: int,
         with_suspects: int,
         batch_size: int,
     ) -> list[LoadAvailableRow]:
@@ -1496,14 +1430,8 @@ class Queries(Protocol):
         """
         ...
 
-    def load_blocked(self, connection: sqlite3.Connection) -> list[LoadUnregisteredRow]:
-        """The executions that workers leave alone until an operator has looked at them. The
-        + keeps SQLite from looking through all that are unfinished for those few.
-        """
-        ...
-
     def load_at_work(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, suspect_at: int
+        self, connection: sqlite3.Connection, *, suspect_at: int, workflow_execution_ids: str
     ) -> list[LoadAtWorkRow]:
         """Of the executions that a dead worker had (a JSON array of ids): those that it may
         have died of, since their code may have run then; and whether they are suspects. Two
@@ -1515,7 +1443,7 @@ class Queries(Protocol):
         ...
 
     def count_recoveries(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, max_recoveries: int
+        self, connection: sqlite3.Connection, *, max_recoveries: int, workflow_execution_ids: str
     ) -> list[CountRecoveriesRow]:
         """The worker of these executions (a JSON array of ids) died with them in its hands,
         and may have died of them. An execution to which this happened too often in a row is
@@ -1533,7 +1461,7 @@ class Queries(Protocol):
         ...
 
     def reopen_execution(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
     ) -> int:
         """Makes a failed execution one that is to be run again, by an operator's wish. Its
         time to live is over or may soon be, and counts no more.
@@ -1542,7 +1470,7 @@ class Queries(Protocol):
         ...
 
     def reopen_compensations(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, updated_at: str
+        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
     ) -> int:
         """Opens an execution again whose compensations have failed, by an operator's wish, so
         that these can run again. Its error and its last event stay: it ends as before.
@@ -1554,7 +1482,6 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         status: str,
         current_step: int,
         error_type: str | None,
@@ -1562,6 +1489,7 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         last_event: int | None,
         updated_at: str,
+        workflow_execution_id: str,
     ) -> int:
         """Opens an execution again, or ends it, by an operator's wish. Nobody has it: the same
         transaction has looked. It is not blocked any more, nor in trouble, nor in the queue.
@@ -1584,8 +1512,8 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_id: str,
         status: str,
+        workflow_id: str,
         created_from: str,
         before: str,
         batch_size: int,
@@ -1630,10 +1558,10 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         signal_name: str,
         payload: str | None,
         created_at: str,
+        workflow_execution_id: str,
     ) -> int | None:
         """Keeps a signal for an execution that can still receive it, and gives its id.
         No row means that the execution is unknown or final.
@@ -1644,9 +1572,9 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
-        workflow_execution_id: str,
         cancel_signal: str,
         created_at: str,
+        workflow_execution_id: str,
     ) -> int | None:
         """Keeps a request to cancel, and gives its id. No row means that the execution is
         unknown or final, that it is being undone, or that somebody has asked already.
@@ -1835,7 +1763,7 @@ class Queries(Protocol):
         ...
 
     def update_slots(
-        self, connection: sqlite3.Connection, *, worker_number: int, max_concurrent: int | None
+        self, connection: sqlite3.Connection, *, max_concurrent: int | None, worker_number: int
     ) -> int:
         """How many executions a worker runs at once, which was not known when it began."""
         ...
@@ -1849,7 +1777,7 @@ class Queries(Protocol):
         ...
 
     def mark_dead_workers(
-        self, connection: sqlite3.Connection, *, worker_numbers: str, seen_dead_at: str
+        self, connection: sqlite3.Connection, *, seen_dead_at: str, worker_numbers: str
     ) -> int:
         """These workers (a JSON array of numbers) are dead."""
         ...
@@ -1906,11 +1834,8 @@ class Queries(Protocol):
 ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "count_executions": CountExecutionsRow,
     "pick_newest": PickNewestRow,
-    "pick_in_range": PickNewestRow,
     "pick_in_trouble": PickNewestRow,
-    "pick_blocked": PickNewestRow,
-    "pick_not_undone": PickNewestRow,
-    "pick_tagged": PickNewestRow,
+    "pick_among": PickNewestRow,
     "pick_with_error": PickNewestRow,
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
@@ -1920,7 +1845,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
     "load_steps_cut_off": LoadStepsCutOffRow,
-    "load_blocked_with_reasons": LoadBlockedWithReasonsRow,
+    "load_blocked": LoadBlockedRow,
     "load_taken_over": LoadTakenOverRow,
     "load_in_trouble": LoadInTroubleRow,
     "load_undoing": LoadUndoingRow,
@@ -1944,7 +1869,6 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
     "load_problems": LoadProblemsRow,
-    "load_queue_waits": LoadQueueWaitsRow,
     "count_by_hour": CountByHourRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
@@ -1960,7 +1884,6 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_available": LoadAvailableRow,
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
-    "load_blocked": LoadUnregisteredRow,
     "load_at_work": LoadAtWorkRow,
     "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,

@@ -363,7 +363,9 @@ class Queue:
         return await self._commit.read(load)
 
     async def load_blocked(self) -> list[str]:
-        found = await self._commit.read(lambda: self._queries.load_blocked(self._connection))
+        found = await self._commit.read(
+            lambda: self._queries.load_blocked(self._connection, row_limit=-1)  # all of them
+        )
         return [row.workflow_execution_id for row in found]
 
     async def unblock_execution(

@@ -1,27 +1,20 @@
-"""The schema of a database, and the one that migrations add up to."""
+"""The schema of a database, and the one that migrations and views add up to."""
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache, lru_cache
-from typing import Final, NamedTuple
 
 from durable_workflow_sqlite.errors import MigrationError
-from durable_workflow_sqlite.store.migration_files import FIRST, Migration, MigrationFileError
+from durable_workflow_sqlite.store.migration_files import (
+    FIRST,
+    Migration,
+    MigrationFileError,
+    View,
+)
 from durable_workflow_sqlite.store.sql import load_queries
-
-_ABOUT_A_VIEW: Final = re.compile(r"(create view|drop view if exists) (\w+)\b")
-
-
-class View(NamedTuple):
-    """A view of the library: the statements that make it and drop it, as the newest has them."""
-
-    name: str
-    create: str
-    drop: str
 
 
 def tables_of(connection: sqlite3.Connection) -> dict[str, str]:
@@ -64,51 +57,32 @@ def our_tables(migrations: Sequence[Migration]) -> frozenset[str]:
 
 @cache
 def _expected_tables(migrations: tuple[Migration, ...]) -> frozenset[str]:
-    with _new_database(migrations) as connection:
+    with new_database(migrations) as connection:
         return frozenset(name for name, kind in tables_of(connection).items() if kind == "table")
 
 
 @cache
 def expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str, str]]:
-    """What migrations add up to."""
-    with _new_database(migrations) as connection:
-        return frozenset(objects_of(connection))
+    """The tables, columns and indexes that migrations add up to."""
+    with new_database(migrations) as connection:
+        return frozenset(one for one in objects_of(connection) if one[0] != "view")
 
 
 @cache
 def expected_statements(migrations: tuple[Migration, ...]) -> frozenset[str]:
     """The indexes and triggers that migrations add up to."""
-    with _new_database(migrations) as connection:
+    with new_database(migrations) as connection:
         return frozenset(statements_of(connection))
 
 
-def views_that_differ(
-    connection: sqlite3.Connection, migrations: Sequence[Migration]
-) -> list[View]:
-    """The views of the library that a database lacks, or that somebody edited in it."""
-    expected = _expected_views(tuple(migrations))
+def views_that_differ(connection: sqlite3.Connection, views: Sequence[View]) -> list[View]:
+    """Which of these views a database lacks, or has with another text."""
     found = {
         row.name: normal(row.sql)
         for row in load_queries().load_schema_objects(connection)
         if row.type == "view"
     }
-    return [view for view, sql in expected if found.get(view.name) != normal(sql)]
-
-
-@cache
-def _expected_views(migrations: tuple[Migration, ...]) -> tuple[tuple[View, str], ...]:
-    """The views that migrations add up to, each with its text as SQLite keeps it."""
-    made: dict[tuple[str, str], str] = {}
-    for migration in migrations:
-        for statement in migration.statements():
-            if about := _ABOUT_A_VIEW.match(statement.text):
-                made[about[1], about[2]] = statement.text
-    with _new_database(migrations) as connection:
-        return tuple(
-            (View(row.name, made["create view", row.name], made[drop]), row.sql)
-            for row in load_queries().load_schema_objects(connection)
-            if row.type == "view" and (drop := ("drop view if exists", row.name)) in made
-        )
+    return [view for view in views if found.get(view.name) != normal(view.kept)]
 
 
 def normal(sql: str) -> str:
@@ -117,8 +91,9 @@ def normal(sql: str) -> str:
 
 
 @contextmanager
-def _new_database(migrations: tuple[Migration, ...]) -> Generator[sqlite3.Connection]:
-    with closing(_in_memory(migrations)) as connection, migration_errors():
+def new_database(migrations: tuple[Migration, ...]) -> Generator[sqlite3.Connection]:
+    """A database in memory that migrations made. Raises MigrationError."""
+    with migration_errors(), closing(_in_memory(migrations)) as connection:
         yield connection
 
 

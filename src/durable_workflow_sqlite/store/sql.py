@@ -15,6 +15,7 @@ _SHIPPED = _PACKAGE / "sql"  # a wheel ships sql/ inside the package; a checkout
 _SQL = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parents[1] / "sql"
 
 MIGRATIONS_DIR: Final = _SQL / "migrations"
+VIEWS_DIR: Final = _SQL / "views"
 QUERIES_DIR: Final = _SQL / "queries"
 
 
@@ -26,7 +27,7 @@ def load_queries(directory: Path = QUERIES_DIR) -> Queries:
     from aiosql.query_loader import QueryLoader
 
     adapter = cast("Any", RowClassAdapter(ROW_CLASSES))
-    loader = QueryLoader(adapter, record_classes=None)
+    loader = QueryLoader(adapter, record_classes=None, mandatory_parameters=False)
     loaded = LoadedQueries(adapter)
     files: dict[str, Path] = {}
     for path in sorted(directory.glob("*.sql")):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
 
 import msgspec
 
@@ -11,9 +10,6 @@ from durable_workflow_sqlite.records import check_integer, check_time
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
-
-COUNTED: Final = 10_000
-"""So many that wait are counted of each workflow and priority; more are said to be so many."""
 
 
 class Hour(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,8 +25,7 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
 class QueueWait(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for a worker although it is due.
 
-    waiting: how many; at least so many where it is `COUNTED` or more. oldest_at: when the first of
-    them was due.
+    waiting: how many. oldest_at: when the first of them was due.
     """
 
     workflow_type: str
@@ -62,20 +57,24 @@ def throughput(inspector: Inspector, now: datetime, *, hours: int = 24) -> list[
         ]
 
 
-def queue_waits(inspector: Inspector, now: datetime) -> list[QueueWait]:
+def queue_waits(inspector: Inspector) -> list[QueueWait]:
     """What waits for a worker, by workflow, the one that has waited for longest first.
 
     Raises StoreError.
     """
-    check_time("now", now)
+    waiting: dict[str, int] = {}
+    oldest: dict[str, str] = {}
     with inspector.reading() as connection:
-        return [
-            QueueWait(
-                workflow_type=row.workflow_type,
-                waiting=row.waiting,
-                oldest_at=readable_time(row.oldest_at),
-            )
-            for row in load_queries().load_queue_waits(
-                connection, due_at=time_to_text(now), at_most=COUNTED
-            )
-        ]
+        for row in load_queries().load_queues(connection):
+            if row.due_since is not None:
+                waiting[row.workflow_type] = waiting.get(row.workflow_type, 0) + row.due
+                before = oldest.get(row.workflow_type, row.due_since)
+                oldest[row.workflow_type] = min(row.due_since, before)
+    return [
+        QueueWait(
+            workflow_type=workflow_type,
+            waiting=waiting[workflow_type],
+            oldest_at=readable_time(oldest_at),
+        )
+        for workflow_type, oldest_at in sorted(oldest.items(), key=lambda one: one[1])
+    ]

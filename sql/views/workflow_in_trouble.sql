@@ -1,0 +1,30 @@
+-- workflow_in_trouble: the executions that their worker left as they are, for a reason
+-- that a person must correct. Any worker may still take them on.
+--
+-- workflow_execution_id  text          the execution
+-- workflow_type          text null     the name of its workflow
+-- version                integer null  the version of its workflow
+-- status                 text          as in workflow_executions
+-- trouble                text          the reason
+-- trouble_since          text null     when the first worker left it so
+-- created_at             text          when it was started
+-- updated_at             text          when its last worker left it
+
+drop view if exists workflow_in_trouble;
+
+create view workflow_in_trouble as
+select
+    execution.workflow_execution_id,
+    workflow.workflow_type,
+    workflow.version,
+    execution.status,
+    execution.trouble,
+    execution.trouble_since,
+    execution.created_at,
+    execution.updated_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.trouble is not null
+    and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED');

@@ -1,0 +1,220 @@
+-- workflow_overview: all executions, a row for each: its current step, what it waits
+-- for, and until when.
+--
+-- workflow_execution_id  text          the execution
+-- workflow_type          text null     the name of its workflow
+-- version                integer null  the version of its workflow
+-- status                 text          as in workflow_executions
+-- steps_begun            integer       how many steps had begun when its row was last
+--                                      written
+-- steps_completed        integer       how many attempts are COMPLETED
+-- current_step           text null     a step that runs, else the wait that ends first;
+--                                      of a FAILED one, the step that failed last
+-- current_branch         text null     the branch of that step
+-- attempts               integer null  at which attempt that step is
+-- waiting_for            text null     signal NAME, time, retry of STEP, or worker;
+--                                      null when a step has begun and not ended,
+--                                      whether its worker lives or not
+-- waiting_until          text null     when that wait ends by itself, or a timer of
+--                                      asyncio wakes it; null if neither will
+-- waiting_since          text null     since when it waits; of a compensation that is
+--                                      to be tried again, when its last try began; null
+--                                      when it does not wait
+-- step_error_type        text null     the class of the error of the last attempt of
+--                                      that step
+-- step_error_message     text null     what that error said: why it is tried again
+-- steps_not_undone       integer       how many compensations have failed for good
+-- signals_pending        integer       signals that nothing has waited for yet
+-- blocked_reason         text null     why workers leave it alone
+-- trouble                text null     why its last worker left it as it is; null once
+--                                      a worker has it again, and when it is over
+-- trouble_since          text null     when the first worker left it so; null where
+--                                      trouble is null
+-- error_type             text null     the class of the error that ended it
+-- error_message          text null     what that error said
+-- recovery_count         integer       as in workflow_executions
+-- worker_id              text null     who has claimed it, and may be dead
+-- claimed_at             text null     when that was
+-- available_at           text null     the time from which any worker may claim it
+-- created_at             text          when it was started, or enqueued
+-- started_at             text null     when a worker first took it on
+-- updated_at             text          when its row was last written
+-- status_since           text          since when it has its status
+-- ttl_expires_at         text null     when it must be over
+-- age_seconds            real null     since it was started
+-- took_seconds           real null     from its start to its end; null while it is not
+--                                      over
+-- queued_seconds         real null     from its start until a worker first took it on,
+--                                      or until now; a delay that it was enqueued with
+--                                      counts. Null if an older version took it on
+-- running_seconds        real null     from then to its end, or until now; its waits
+--                                      count. Null where no worker has taken it on
+
+drop view if exists workflow_overview;
+
+create view workflow_overview as
+select
+    execution.workflow_execution_id,
+    workflow.workflow_type,
+    workflow.version,
+    execution.status,
+    execution.current_step as steps_begun,
+    (
+        select count(*)
+        from step_checkpoints as done
+        where
+            done.workflow_execution_id = execution.workflow_execution_id
+            and done.status = 'COMPLETED'
+    ) as steps_completed,
+    step.step_name as current_step,
+    step.branch as current_branch,
+    step.attempt as attempts,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when open_step.id is not null then open_step.waiting_for
+        when execution.status = 'PENDING' then 'worker'
+        when execution.status = 'SUSPENDED' then 'time'
+    end as waiting_for,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.status = 'PENDING' then execution.available_at
+        when execution.status = 'SUSPENDED'
+            then (
+                select min(deadline.due_at)
+                from (
+                    select open_step.waiting_until as due_at
+                    union all
+                    select timer.fire_at as due_at
+                    from workflow_timers as timer
+                    where
+                        timer.workflow_execution_id = execution.workflow_execution_id
+                        and timer.status = 'PENDING'
+                ) as deadline
+            )
+        else open_step.waiting_until
+    end as waiting_until,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when open_step.id is not null
+            then
+                iif(
+                    open_step.waiting_for is null,
+                    null,
+                    coalesce(step.completed_at, open_step.started_at)
+                )
+        when execution.status in ('PENDING', 'SUSPENDED') then execution.status_since
+    end as waiting_since,
+    step.error_type as step_error_type,
+    step.error_message as step_error_message,
+    (
+        select count(*)
+        from step_checkpoints as not_undone
+        where
+            not_undone.workflow_execution_id = execution.workflow_execution_id
+            and not_undone.attempt < 1
+            and not_undone.status = 'FAILED'
+    ) as steps_not_undone,
+    (
+        select count(*)
+        from workflow_signals as signal
+        where
+            signal.workflow_execution_id = execution.workflow_execution_id
+            and signal.status = 'PENDING'
+    ) as signals_pending,
+    execution.blocked_reason,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        else execution.trouble
+    end as trouble,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.trouble is not null then execution.trouble_since
+    end as trouble_since,
+    execution.error_type,
+    execution.error_message,
+    execution.recovery_count,
+    claim.worker_id,
+    claim.claimed_at,
+    execution.available_at,
+    execution.created_at,
+    execution.started_at,
+    execution.updated_at,
+    execution.status_since,
+    execution.ttl_expires_at,
+    round((julianday('now') - julianday(execution.created_at)) * 86400, 1)
+        as age_seconds,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+            then
+                round(
+                    (
+                        julianday(execution.status_since)
+                        - julianday(execution.created_at)
+                    ) * 86400,
+                    3
+                )
+    end as took_seconds,
+    case
+        when execution.started_at is not null
+            then
+                round(
+                    (
+                        julianday(execution.started_at)
+                        - julianday(execution.created_at)
+                    ) * 86400,
+                    3
+                )
+        when execution.status = 'PENDING'
+            then
+                round(
+                    (julianday('now') - julianday(execution.created_at)) * 86400, 3
+                )
+    end as queued_seconds,
+    round(
+        (
+            julianday(
+                iif(
+                    execution.status in ('COMPLETED', 'FAILED', 'CANCELLED'),
+                    execution.status_since,
+                    'now'
+                )
+            )
+            - julianday(execution.started_at)
+        ) * 86400,
+        3
+    ) as running_seconds
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+left join workflow_claims as claim
+    on execution.workflow_execution_id = claim.workflow_execution_id
+left join workflow_open_steps as open_step
+    on open_step.id = (
+        select candidate.id
+        from workflow_open_steps as candidate
+        where
+            candidate.workflow_execution_id = execution.workflow_execution_id
+            and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+        order by
+            candidate.waiting_for is not null asc,
+            candidate.waiting_until is null asc,
+            candidate.waiting_until asc,
+            candidate.id desc
+        limit 1
+    )
+left join step_checkpoints as step
+    on step.id = coalesce(
+        open_step.id,
+        (
+            select failed.id
+            from step_checkpoints as failed
+            where
+                failed.workflow_execution_id = execution.workflow_execution_id
+                and execution.status = 'FAILED'
+                and failed.status = 'FAILED'
+                and (failed.due_at is null or failed.kind != 'STEP')
+                and failed.attempt > 0
+            order by failed.id desc
+            limit 1
+        )
+    );

@@ -1,0 +1,62 @@
+-- workflow_problems: what failed and what is in trouble, in groups: a row for each
+-- error of a workflow at a step. It reads all that FAILED.
+--
+-- problem            text       FAILED, or IN TROUBLE
+-- workflow_type      text null  the name of the workflow
+-- step_name          text null  the step that failed; null where no step did, and for
+--                               what is in trouble
+-- error_type         text null  the class of the error
+-- executions         integer    how many executions have it
+-- first_at           text       when the first of them failed, or got into trouble
+-- last_at            text       when the last one did
+-- last_execution_id  text       which one that is
+-- last_message       text null  what its error, or its trouble, says
+
+drop view if exists workflow_problems;
+
+create view workflow_problems as
+select
+    problem.problem,
+    problem.workflow_type,
+    problem.step_name,
+    problem.error_type,
+    problem.executions,
+    problem.first_at,
+    substr(problem.last_one, 1, 27) as last_at,
+    substr(problem.last_one, 28) as last_execution_id,
+    case problem.problem
+        when 'FAILED' then last_execution.error_message
+        else last_execution.trouble
+    end as last_message
+from (
+    select
+        'FAILED' as problem,
+        failed.workflow_type,
+        failed.current_step as step_name,
+        failed.error_type,
+        count(*) as executions,
+        min(failed.status_since) as first_at,
+        max(failed.status_since || failed.workflow_execution_id) as last_one
+    from workflow_overview as failed
+    where failed.status = 'FAILED'
+    group by failed.workflow_type, failed.current_step, failed.error_type
+    union all
+    select
+        'IN TROUBLE' as problem,
+        left_alone.workflow_type,
+        null as step_name,
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+            as error_type,
+        count(*) as executions,
+        min(coalesce(left_alone.trouble_since, left_alone.updated_at)) as first_at,
+        max(
+            coalesce(left_alone.trouble_since, left_alone.updated_at)
+            || left_alone.workflow_execution_id
+        ) as last_one
+    from workflow_in_trouble as left_alone
+    group by
+        left_alone.workflow_type,
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+) as problem
+left join workflow_executions as last_execution
+    on substr(problem.last_one, 28) = last_execution.workflow_execution_id;

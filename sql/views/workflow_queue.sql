@@ -1,0 +1,191 @@
+-- workflow_queue: the workflows that have unfinished executions. The numbers in due,
+-- running, waiting, in_trouble and blocked add up to unfinished.
+--
+-- workflow_type     text       the name of the workflow
+-- version           integer    the version of its code
+-- unfinished        integer    how many of its executions are not over
+-- unfinished_since  text       when the oldest of them was started
+-- due               integer    how many any worker that has this workflow may take on
+--                              now
+-- due_since         text null  since when the first of them has been due
+-- due_age_seconds   real null  how long ago that was: the age of the queue
+-- running           integer    how many are in the hands of a worker, and not SUSPENDED
+-- waiting           integer    how many wait for a time or a signal. Also those
+--                              FOREGROUND_ONLY ones that wait for an engine to start up
+-- in_trouble        integer    how many their worker left as they are
+-- blocked           integer    how many workers leave alone
+
+drop view if exists workflow_queue;
+
+create view workflow_queue as
+with recursive queues (workflow_id, priority) as (
+    select
+        workflow.workflow_id,
+        (
+            select max(execution.priority)
+            from workflow_executions as execution
+            where
+                execution.workflow_id = workflow.workflow_id
+                and execution.available_at is not null
+        ) as priority
+    from workflows as workflow
+    union all
+    select
+        queues.workflow_id,
+        (
+            select max(execution.priority)
+            from workflow_executions as execution
+            where
+                execution.workflow_id = queues.workflow_id
+                and execution.available_at is not null
+                and execution.priority < queues.priority
+        ) as priority
+    from queues
+    where queues.priority is not null
+),
+
+left_alone as (
+    select
+        execution.rowid as row_number,
+        execution.workflow_id,
+        execution.blocked_reason is not null as is_blocked
+    from workflow_executions as execution
+    where
+        execution.blocked_reason is not null
+        and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    union
+    select
+        execution.rowid as row_number,
+        execution.workflow_id,
+        execution.blocked_reason is not null as is_blocked
+    from workflow_executions as execution
+    where
+        execution.trouble is not null
+        and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+),
+
+due as (
+    select
+        of_priority.workflow_id,
+        sum(of_priority.total) as total,
+        min(of_priority.since) as since
+    from (
+        select
+            queues.workflow_id,
+            (
+                select count(*)
+                from workflow_executions as execution
+                where
+                    execution.workflow_id = queues.workflow_id
+                    and execution.priority = queues.priority
+                    and execution.available_at
+                    <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+                    and execution.rowid not in (
+                        select left_alone.row_number from left_alone
+                    )
+            ) as total,
+            (
+                select execution.available_at
+                from workflow_executions as execution
+                where
+                    execution.workflow_id = queues.workflow_id
+                    and execution.priority = queues.priority
+                    and execution.available_at
+                    <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+                    and execution.rowid not in (
+                        select left_alone.row_number from left_alone
+                    )
+                order by execution.available_at asc
+                limit 1
+            ) as since
+        from queues
+        where queues.priority is not null
+    ) as of_priority
+    group by of_priority.workflow_id
+),
+
+running as (
+    select
+        execution.workflow_id,
+        count(*) as total
+    from workflow_claims as claim
+    cross join workflow_executions as execution
+        on claim.workflow_execution_id = execution.workflow_execution_id
+    where execution.status in ('RUNNING', 'COMPENSATING')
+    group by execution.workflow_id
+),
+
+counted as (
+    select
+        workflow.workflow_type,
+        workflow.version,
+        (
+            select count(*)
+            from workflow_executions as execution
+            where
+                execution.workflow_id = workflow.workflow_id
+                and execution.status in (
+                    'PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING'
+                )
+        ) as unfinished,
+        (
+            select min(oldest.created_at)
+            from (
+                select 'PENDING' as status
+                union all
+                select 'RUNNING' as status
+                union all
+                select 'SUSPENDED' as status
+                union all
+                select 'COMPENSATING' as status
+            ) as known
+            cross join workflow_executions as oldest
+                on
+                    oldest.rowid = (
+                        select execution.rowid
+                        from workflow_executions as execution
+                        where
+                            execution.status = known.status
+                            and execution.workflow_id = workflow.workflow_id
+                        order by execution.created_at asc
+                        limit 1
+                    )
+        ) as unfinished_since,
+        coalesce(due.total, 0) as due,
+        due.since as due_since,
+        coalesce(running.total, 0) as running,
+        (
+            select count(*)
+            from left_alone
+            where
+                left_alone.workflow_id = workflow.workflow_id
+                and left_alone.is_blocked = 0
+        ) as in_trouble,
+        (
+            select count(*)
+            from left_alone
+            where
+                left_alone.workflow_id = workflow.workflow_id
+                and left_alone.is_blocked = 1
+        ) as blocked
+    from workflows as workflow
+    left join running
+        on workflow.workflow_id = running.workflow_id
+    left join due
+        on workflow.workflow_id = due.workflow_id
+)
+
+select
+    workflow_type,
+    version,
+    unfinished,
+    unfinished_since,
+    due,
+    due_since,
+    round((julianday('now') - julianday(due_since)) * 86400, 1) as due_age_seconds,
+    running,
+    unfinished - due - running - in_trouble - blocked as waiting,
+    in_trouble,
+    blocked
+from counted
+where unfinished_since is not null;
