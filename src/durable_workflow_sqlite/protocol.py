@@ -374,9 +374,9 @@ class CheckpointStore(Protocol):
     ) -> int:
         """Let steps and compensations that wait for their next attempt be tried at once.
 
-        Their `due_at` becomes `now`, also if a worker has the execution. If none has it, it may be claimed
-        from `now` on. It saves records beside, in one transaction. Returns how many there are; 0,
-        and nothing written, if none is due later.
+        Their `due_at` becomes `now`, also if a worker has the execution. If none has it, it may be
+        claimed from `now` on. It saves records beside, in one transaction. Returns how many there
+        are; 0, and nothing written, if none is due later.
         """
         ...
 
