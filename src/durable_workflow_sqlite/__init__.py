@@ -42,6 +42,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowStuckError,
 )
 from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
@@ -64,7 +65,7 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, validate_schema
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
-from durable_workflow_sqlite.stores import open_store
+from durable_workflow_sqlite.stores import open_reader, open_store
 
 __all__ = [
     "CODE_ERRORS",
@@ -91,6 +92,7 @@ __all__ = [
     "MigrationError",
     "NonDeterminismError",
     "NonDeterministicCallError",
+    "Reader",
     "Record",
     "RecoveryResult",
     "RetryPolicy",
@@ -130,6 +132,7 @@ __all__ = [
     "WorkflowStuckError",
     "WorkflowTimer",
     "migrate",
+    "open_reader",
     "open_store",
     "validate_schema",
     "workflow",

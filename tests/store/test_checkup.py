@@ -19,8 +19,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from durable_workflow_sqlite.store.checkup import Finding, Level, check_up
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.reading.findings import Finding, Level
+from durable_workflow_sqlite.stores import open_reader
 from tests.databases import new_database
 
 begun: set[str] = set()
@@ -82,8 +82,8 @@ def shell(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def findings(file: Path, check: str, *, quick: bool = False) -> list[Finding]:
-    with Inspector.open(file) as inspector:
-        found = check_up(inspector, datetime.now(UTC), quick=quick)
+    with open_reader(file) as reader:
+        found = reader.check_up(datetime.now(UTC), quick=quick)
         return [finding for finding in found if finding.check == check]
 
 

@@ -12,7 +12,7 @@ from durable_workflow_sqlite.cli.mending import json_of
 from durable_workflow_sqlite.cli.output import WrongUsageError, say
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.places import StepName
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.stores import open_reader
 
 
 def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
@@ -32,8 +32,8 @@ def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
     perform(file, deed, ids, chosen, how)
     if not ids or ids[0] == FROM_PIPE or how.dry_run:
         return
-    with Inspector.open(file) as inspector:
-        details = inspector.execution(ids[0])
+    with open_reader(file) as reader:
+        details = reader.execution(ids[0])
     waits_for = None if details is None else details.summary.waiting_for
     if waits_for is not None and waits_for.startswith("signal ") and waits_for != f"signal {name}":
         say(f"note: it waits for {waits_for}; {name} is kept until it is waited for")

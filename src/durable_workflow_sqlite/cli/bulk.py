@@ -16,7 +16,8 @@ from durable_workflow_sqlite.bulk import SHOWN, Deed, Ids, Outcome, do_all, do_o
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.cli.progress import progress
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.stores import open_reader
 
 FROM_PIPE: Final = "-"
 
@@ -55,9 +56,9 @@ def perform(file: Path, deed: Deed, ids: Sequence[str], chosen: Chosen, how: How
     Raises StoreError, ValueError; if one alone is named, what is raised for it.
     """
     with Ids() as found:
-        with Inspector.open(file) as inspector:
-            collect(found, inspector, ids, chosen, deed.statuses, only_blocked=deed.is_for_blocked)
-            if not is_wanted(found, inspector, deed.name, how, is_named=bool(ids)):
+        with open_reader(file) as reader:
+            collect(found, reader, ids, chosen, deed.statuses, only_blocked=deed.is_for_blocked)
+            if not is_wanted(found, reader, deed.name, how, is_named=bool(ids)):
                 return
         if len(ids) == 1 and ids[0] != FROM_PIPE:
             output.say(asyncio.run(do_one(file, deed, ids[0])))
@@ -77,7 +78,7 @@ def perform(file: Path, deed: Deed, ids: Sequence[str], chosen: Chosen, how: How
 
 def collect(
     found: Ids,
-    inspector: Inspector,
+    reader: Reader,
     ids: Sequence[str],
     chosen: Chosen,
     statuses: Sequence[str],
@@ -105,13 +106,13 @@ def collect(
         found.add(dict.fromkeys(ids))
     else:
         selection = selection_of(
-            inspector, chosen, datetime.now(UTC), statuses, only_blocked=only_blocked
+            reader, chosen, datetime.now(UTC), statuses, only_blocked=only_blocked
         )
-        for some in inspector.execution_ids(selection):
+        for some in reader.execution_ids(selection):
             found.add(some)
 
 
-def is_wanted(found: Ids, inspector: Inspector, name: str, how: How, *, is_named: bool) -> bool:
+def is_wanted(found: Ids, reader: Reader, name: str, how: How, *, is_named: bool) -> bool:
     """Show what would be done, and ask. What is named by its ids needs no question.
 
     Without a terminal nobody can be asked, and it ends with exit status 1 unless `how.yes`.
@@ -126,7 +127,7 @@ def is_wanted(found: Ids, inspector: Inspector, name: str, how: How, *, is_named
     if is_named and not how.dry_run:
         return True
     if not how.yes or how.dry_run:
-        _show(found, inspector, name)
+        _show(found, reader, name)
     if how.dry_run:
         output.say("nothing was done")
         return False
@@ -139,7 +140,7 @@ def is_wanted(found: Ids, inspector: Inspector, name: str, how: How, *, is_named
     return True
 
 
-def _show(found: Ids, inspector: Inspector, name: str) -> None:
+def _show(found: Ids, reader: Reader, name: str) -> None:
     now = datetime.now(UTC)
     some = f"; the first {len(found.sample)}:" if len(found) > len(found.sample) else ":"
     output.write_table(
@@ -153,7 +154,7 @@ def _show(found: Ids, inspector: Inspector, name: str) -> None:
                 output.ago(row.created_at, now),
                 row.blocked_reason or row.trouble or row.error_message,
             ]
-            for row in inspector.summaries(found.sample)
+            for row in reader.summaries(found.sample)
         ],
     )
 

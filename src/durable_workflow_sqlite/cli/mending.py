@@ -18,8 +18,7 @@ from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.places import StepName
 from durable_workflow_sqlite.records import StepKind
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_reader, open_store
 
 
 def start(
@@ -38,7 +37,7 @@ def start(
     args = [] if text is None else _arguments(text)
 
     async def enqueue() -> str:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             handle = await Client(store).enqueue_named(
                 workflow_type,
                 args,
@@ -104,7 +103,7 @@ def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> 
         )
 
     async def ask() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             await Client(store).resolve(execution_id, step, value)
 
     asyncio.run(ask())
@@ -118,8 +117,8 @@ def _name(step: StepName) -> str:
 
 def _is_sleep(file: Path, execution_id: str, step: StepName) -> bool:
     """Whether nothing else of that name is recorded: a sleep returns nothing."""
-    with Inspector.open(file) as inspector:
-        details = inspector.execution(execution_id)
+    with open_reader(file) as reader:
+        details = reader.execution(execution_id)
     kinds = {one.kind for one in details.steps if one.step_name == _name(step)} if details else None
     return kinds is None or kinds <= {StepKind.SLEEP}
 

@@ -11,15 +11,15 @@ from rich.text import Text
 
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.database import for_file
-from durable_workflow_sqlite.store.findings import Finding
-from durable_workflow_sqlite.store.reading_workers import QueueState, Staff, WorkerState
-from durable_workflow_sqlite.store.worker_checkup import lives, staff_findings
+from durable_workflow_sqlite.reading.findings import Finding
+from durable_workflow_sqlite.reading.worker_findings import lives, worker_findings
+from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
 
 DOING, DOING_WIDE = 3, 20
 """Of what a worker does, how much a table shows."""
 
 
-def page(staff: Staff, file: Path, now: datetime, *, is_wide: bool) -> RenderableType:
+def page(staff: Workers, file: Path, now: datetime, *, is_wide: bool) -> RenderableType:
     """The workers, for a terminal."""
     wide = ["program", "id"] if is_wide else []
     table = output.make_table(
@@ -43,7 +43,7 @@ def page(staff: Staff, file: Path, now: datetime, *, is_wide: bool) -> Renderabl
     return Group(table, *warnings(staff, file, now))
 
 
-def lines(staff: Staff, *, is_wide: bool) -> Iterator[list[output.Cell]]:
+def lines(staff: Workers, *, is_wide: bool) -> Iterator[list[output.Cell]]:
     """The workers, for a pipe: of what each does, only the longest."""
     for one in staff.workers:
         first = one.doing[0] if one.doing else None
@@ -64,7 +64,7 @@ def lines(staff: Staff, *, is_wide: bool) -> Iterator[list[output.Cell]]:
         ]
 
 
-def warnings(staff: Staff, file: Path, now: datetime) -> Iterator[RenderableType]:
+def warnings(staff: Workers, file: Path, now: datetime) -> Iterator[RenderableType]:
     """What is wrong with them, each with the command that helps."""
     for finding in found(staff, now):
         yield ""
@@ -73,11 +73,11 @@ def warnings(staff: Staff, file: Path, now: datetime) -> Iterator[RenderableType
             yield Text(output.printable(for_file(finding.hint, file)), "italic")
 
 
-def found(staff: Staff, now: datetime) -> list[Finding]:
-    return [one for one in staff_findings(staff, now) if one.level.needs_somebody]
+def found(staff: Workers, now: datetime) -> list[Finding]:
+    return [one for one in worker_findings(staff, now) if one.level.needs_somebody]
 
 
-def in_a_word(staff: Staff) -> str:
+def in_a_word(staff: Workers) -> str:
     """How many live, and how many of their slots are in use."""
     living = staff.living
     if not living:
@@ -89,7 +89,7 @@ def in_a_word(staff: Staff) -> str:
     return f"{lives(len(living))}; {in_use:,} of {slots:,} slots in use"
 
 
-def queue_table(staff: Staff, now: datetime) -> RenderableType:
+def queue_table(staff: Workers, now: datetime) -> RenderableType:
     """What there is to do of each workflow."""
     return output.make_table(
         "queue",
@@ -109,7 +109,7 @@ def queue_table(staff: Staff, now: datetime) -> RenderableType:
     )
 
 
-def status_lines(staff: Staff, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
+def status_lines(staff: Workers, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
     """For a pipe: each line begins with what it is."""
     for cells in lines(staff, is_wide=False):
         yield ["worker", *cells]

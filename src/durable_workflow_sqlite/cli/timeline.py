@@ -12,12 +12,12 @@ from rich.text import Text
 from durable_workflow_sqlite import deeds
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.database import command
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
-from durable_workflow_sqlite.store.inspection import (
+from durable_workflow_sqlite.reading.executions import (
     ExecutionDetails,
     ExecutionSummary,
     StepAttempt,
 )
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
 
 WIDE, NOT_NARROW = 106, 94
 """Columns of a terminal that has room for bars of 24, or of 12."""

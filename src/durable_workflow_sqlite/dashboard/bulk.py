@@ -18,11 +18,10 @@ from durable_workflow_sqlite.bulk import Deed, Ids, delete_all, do_all, selectio
 from durable_workflow_sqlite.dashboard.actions import json_in, who
 from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.dashboard.listing import Line, lines_of
-from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix, to_page
 from durable_workflow_sqlite.dashboard.runs import Run, Runs, Work
-from durable_workflow_sqlite.store.alarms import in_doubt_among
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.reading.reader import Reader
 
 AT_MOST: Final = 100_000
 """So many are chosen for one run; the page says so where there are more."""
@@ -121,7 +120,7 @@ ACTS: Final = {
 }
 
 
-def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
+def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
     async def ask(request: Request) -> Response:
         act = ACTS.get(request.path_params["act"])
         if act is None:
@@ -142,14 +141,14 @@ def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
     ) -> Response:
         """Show whom it is done to, and ask."""
 
-        def look(inspector: Inspector) -> tuple[Run, list[Line]]:
-            found = run if run is not None else _plan(inspector, runs, act, filters)
-            rows = inspector.summaries(found.ids.sample)
-            return found, lines_of(rows, in_doubt_among(inspector, rows), datetime.now(UTC))
+        def look(reader: Reader) -> tuple[Run, list[Line]]:
+            found = run if run is not None else _plan(reader, runs, act, filters)
+            rows = reader.summaries(found.ids.sample)
+            return found, lines_of(rows, reader.in_doubt_among(rows), datetime.now(UTC))
 
         at = quote(prefix(request))
         try:
-            found, lines = await reader.read(look)
+            found, lines = await source.read(look)
         except ValueError as error:
             title = "These filters make no sense"
             return await pages.message(request, title, str(error), status=400)
@@ -240,15 +239,15 @@ def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
 _NOTHING: Final = "Nothing is at this address."
 
 
-def _plan(inspector: Inspector, runs: Runs, act: Act, filters: Filters) -> Run:
+def _plan(reader: Reader, runs: Runs, act: Act, filters: Filters) -> Run:
     """Choose the executions. Raises ValueError for filters that make no sense."""
     chosen = filters.chosen()
     selection = selection_of(
-        inspector, chosen, datetime.now(UTC), act.statuses, only_blocked=act.only_blocked
+        reader, chosen, datetime.now(UTC), act.statuses, only_blocked=act.only_blocked
     )
     ids, is_cut = Ids(), False
     try:
-        for some in inspector.execution_ids(selection):
+        for some in reader.execution_ids(selection):
             is_cut = len(ids) + len(some) > AT_MOST
             ids.add(some[: AT_MOST - len(ids)])
             if is_cut:

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from durable_workflow_sqlite.dashboard.standing import error_text, standing
 from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
+from durable_workflow_sqlite.reading.executions import ExecutionDetails
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
-from durable_workflow_sqlite.store.inspection import ExecutionDetails
 
 SIGNALS_SHOWN = 100
 

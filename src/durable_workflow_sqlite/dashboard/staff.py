@@ -5,25 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.database import for_file
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.worker_checkup import staff_findings
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.worker_findings import worker_findings
 
 _DOING: Final = 20
 """Of what a worker does, how much is shown."""
 
 
-def staff_of(reader: Reader, inspector: Inspector, version: str, now: datetime) -> dict[str, Any]:
+def staff_of(source: Source, reader: Reader, version: str, now: datetime) -> dict[str, Any]:
     """What the template of the workers shows."""
-    counts = reader.counts(inspector, version)
-    staff = reader.kept("staff", version, lambda: inspector.staff(counts, limit=_DOING))
+    counts = source.counts(reader, version)
+    staff = source.kept("staff", version, lambda: reader.workers(counts, limit=_DOING))
     return {
         "workers": staff.workers,
         "queues": staff.queues,
         "findings": [
-            (one.message, for_file(one.hint or "", inspector.path).replace("`", ""))
-            for one in staff_findings(staff, now)
+            (one.message, for_file(one.hint or "", reader.path).replace("`", ""))
+            for one in worker_findings(staff, now)
             if one.level.needs_somebody
         ],
     }

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.page_places import LAST_CHARACTER, Place
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
-from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
 
 AT_ONCE: Final = 1_000
