@@ -77,11 +77,10 @@ on conflict (workflow_execution_id, branch, step_index, attempt) do update set
         step_checkpoints.worker_number
     );
 
--- name: insert_intent(workflow_execution_id, branch, step_index, attempt, step_name, kind, status, started_at, worker_number, fencing_token)!
--- Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
--- the time, for the statement that is sent most. Changing no row means that the
--- attempt is there already, or that the claim is lost.
--- :fencing_token integer null
+-- name: begin_step(workflow_execution_id, branch, step_index, attempt, step_name, kind, input_data, idempotency_key, compensate_ref, started_at, worker_number, fencing_token)!
+-- Records that an attempt begins: upsert_checkpoint in half the time, for the
+-- statement that is sent most. Changing no row means that the attempt is there
+-- already, or that the claim is lost.
 insert into step_checkpoints (
     workflow_execution_id,
     branch,
@@ -90,6 +89,9 @@ insert into step_checkpoints (
     step_name,
     kind,
     status,
+    input_data,
+    idempotency_key,
+    compensate_ref,
     started_at,
     worker_number
 )
@@ -100,12 +102,14 @@ select
     :attempt,
     :step_name,
     :kind,
-    :status,
+    'INTENT',
+    :input_data,
+    :idempotency_key,
+    :compensate_ref,
     :started_at,
     :worker_number
 where
-    :fencing_token is null
-    or exists (
+    exists (
         select 1
         from workflow_claims
         where
@@ -114,11 +118,9 @@ where
     )
 on conflict (workflow_execution_id, branch, step_index, attempt) do nothing;
 
--- name: update_outcome(status, output_data, completed_at, event, workflow_execution_id, branch, step_index, attempt, step_name, started_at, fencing_token)!
--- Ends an attempt that insert_intent began, without an error: upsert_checkpoint in
--- half the time. Changing no row means that the attempt was begun otherwise, or that
--- the claim is lost.
--- :fencing_token integer null
+-- name: complete_step(status, output_data, completed_at, event, workflow_execution_id, branch, step_index, attempt, fencing_token)!
+-- Records that an attempt that has begun has succeeded: upsert_checkpoint in half the
+-- time. Changing no row means that it has not begun, or that the claim is lost.
 update step_checkpoints
 set
     status = :status,
@@ -130,25 +132,12 @@ where
     and branch = :branch
     and step_index = :step_index
     and attempt = :attempt
-    and step_name = :step_name
-    and started_at = :started_at
-    and status = 'INTENT'
-    and kind = 'STEP'
-    and input_data is null
-    and error_type is null
-    and error_message is null
-    and idempotency_key is null
-    and compensate_ref is null
-    and due_at is null
-    and (
-        :fencing_token is null
-        or exists (
-            select 1
-            from workflow_claims
-            where
-                fencing_token = :fencing_token
-                and workflow_execution_id = :workflow_execution_id
-        )
+    and exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
     );
 
 -- name: load_checkpoints(workflow_execution_id)

@@ -41,12 +41,13 @@ from durable_workflow_sqlite.errors import (
     WorkflowFailedError,
     WorkflowStuckError,
 )
-from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
+    NewExecution,
     Record,
     SignalStatus,
     StepCheckpoint,
@@ -88,7 +89,9 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
+    "Maintenance",
     "MigrationError",
+    "NewExecution",
     "NonDeterminismError",
     "NonDeterministicCallError",
     "Record",

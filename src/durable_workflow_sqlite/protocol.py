@@ -12,6 +12,7 @@ from durable_workflow_sqlite.records import (
     ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
+    NewExecution,
     Record,
     StepCheckpoint,
     TakenExecution,
@@ -65,8 +66,20 @@ class Records(Protocol):
         """
         ...
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+    async def save(
+        self,
+        *records: Record,
+        claim: WorkflowClaim | None = None,
+        start: Collection[NewExecution] = (),
+        send: Collection[WorkflowSignal] = (),
+    ) -> None:
         """Save any mix of records in one transaction, all or nothing, updating those known.
+
+        start, send: other executions to start, as `enqueue_execution` does, and signals for others,
+        in the same transaction, after the records. A claim does not cover these, but nothing is
+        written if it is lost. Raises ExecutionConflictError for an id that is taken, and ValueError
+        for the name of a signal as `send_signal` does. A signal for an execution that is unknown or
+        final is left out.
 
         An execution whose stored status is final is not changed: `ExecutionConflictError`,
         unless what is saved equals what is stored. One that becomes final loses its claim; its
@@ -75,6 +88,26 @@ class Records(Protocol):
         stays as it is, and so do `started_at` and `available_at`.
         """
         ...
+
+    async def begin_step(
+        self, intent: StepCheckpoint, *beside: Record, claim: WorkflowClaim
+    ) -> None:
+        """Save that an attempt of a step, or of its compensation, is about to begin.
+
+        As `save(intent, *beside, claim=claim)`, which it is unless a store has a faster way. It is
+        asked for before every attempt.
+        """
+        await self.save(intent, *beside, claim=claim)
+
+    async def finish_step(
+        self, outcome: StepCheckpoint, *beside: Record, claim: WorkflowClaim
+    ) -> None:
+        """Save the outcome of a step, or of its compensation, that `begin_step` has saved.
+
+        As `begin_step`. What the attempt began with has not changed: its name, kind, input, start,
+        idempotency key and compensation.
+        """
+        await self.save(outcome, *beside, claim=claim)
 
     async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
         """Keep a signal for an execution that can still receive it; return it with its id.
