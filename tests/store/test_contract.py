@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite import CheckpointStore, SqliteCheckpointStore
 from durable_workflow_sqlite.testing import CheckpointStoreContract, MaintenanceContract
 from tests.databases import new_database
+from tests.dict_store import Dicts, DictStore
 
 
 def made(path: Path) -> Path:
@@ -49,3 +50,14 @@ class TestMemory(CheckpointStoreContract, MaintenanceContract):
 
     async def open_store(self, path: Path) -> SqliteCheckpointStore:
         return SqliteCheckpointStore.in_memory()
+
+
+class TestDicts(CheckpointStoreContract):
+    """A store that is not ours, and that cannot delete."""
+
+    async def open_store(self, path: Path) -> CheckpointStore:
+        return DictStore(self._dicts.setdefault(path, Dicts()))
+
+    @pytest.fixture(autouse=True)
+    def _nothing_kept(self) -> None:
+        self._dicts: dict[Path, Dicts] = {}

@@ -59,7 +59,7 @@ from durable_workflow_sqlite.store.executions import (
     load_statuses,
     load_stopped,
 )
-from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
+from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.mending import Mending
@@ -272,8 +272,12 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         for record in records:
             if type(record) not in self._savers:
                 raise TypeError(f"save() takes records, not {record!r}")
-            if claim is not None:
-                _check_covers(claim, record)
+            if (
+                claim is not None
+                and not isinstance(record, Workflow)
+                and record.workflow_execution_id != claim.workflow_execution_id
+            ):
+                raise _not_covered(claim, record.workflow_execution_id)
             if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
                 final.append(record.workflow_execution_id)
         for signal in send:
@@ -296,7 +300,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         if beside:
             await self.save(intent, *beside, claim=claim)
             return
-        _check_covers(claim, intent)
+        if intent.workflow_execution_id != claim.workflow_execution_id:
+            raise _not_covered(claim, intent.workflow_execution_id)
         statement, in_order = self._begin_step
         values = (
             intent.workflow_execution_id,
@@ -312,7 +317,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             optional_time_to_text(intent.started_at),
             self._membership.number,
         )
-        await self._save_step(intent, claim, (statement, in_order(values)))
+        await self._commit.write(
+            lambda: self._save_all((intent,), claim, []), (statement, in_order(values))
+        )
+        self._claims.saved(claim, (intent,))
 
     async def finish_step(
         self, outcome: StepCheckpoint, *beside: Record, claim: WorkflowClaim
@@ -320,7 +328,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         if beside or outcome.status is _FAILED:
             await self.save(outcome, *beside, claim=claim)
             return
-        _check_covers(claim, outcome)
+        if outcome.workflow_execution_id != claim.workflow_execution_id:
+            raise _not_covered(claim, outcome.workflow_execution_id)
         statement, in_order = self._complete_step
         values = (
             outcome.workflow_execution_id,
@@ -333,15 +342,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             optional_time_to_text(outcome.completed_at),
             outcome.event,
         )
-        await self._save_step(outcome, claim, (statement, in_order(values)))
-
-    async def _save_step(
-        self, checkpoint: StepCheckpoint, claim: WorkflowClaim, shortcut: Shortcut
-    ) -> None:
-        """Save what is saved most. Nothing is beside it that would have to be undone."""
-        records = (checkpoint,)
-        await self._commit.write(lambda: self._save_all(records, claim, []), shortcut)
-        self._claims.saved(claim, records)
+        await self._commit.write(
+            lambda: self._save_all((outcome,), claim, []), (statement, in_order(values))
+        )
+        self._claims.saved(claim, (outcome,))
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
@@ -950,14 +954,10 @@ def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:
     return timers
 
 
-def _check_covers(claim: WorkflowClaim, record: Record) -> None:
-    if not isinstance(record, Workflow) and (
-        record.workflow_execution_id != claim.workflow_execution_id
-    ):
-        raise ValueError(
-            f"a claim on {claim.workflow_execution_id!r} does not cover a record of"
-            f" {record.workflow_execution_id!r}"
-        )
+def _not_covered(claim: WorkflowClaim, execution_id: str) -> ValueError:
+    return ValueError(
+        f"a claim on {claim.workflow_execution_id!r} does not cover a record of {execution_id!r}"
+    )
 
 
 def _claim_lost(claim: WorkflowClaim) -> ClaimLostError:
