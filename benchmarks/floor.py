@@ -99,7 +99,7 @@ def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
 
 
 def intent_values(one: str, number: int, token: int) -> tuple[Any, ...]:
-    return (one, "", number, 1, "step", "STEP", None, None, None, _NOW, 1, token, one)
+    return (one, "", number, 1, "step", "STEP", _NOW, 1, token, one)
 
 
 def outcome_values(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
@@ -178,9 +178,6 @@ INTENT: Final = _sql_of(
     "attempt",
     "step_name",
     "kind",
-    "input_data",
-    "idempotency_key",
-    "compensate_ref",
     "started_at",
     "worker_number",
     "fencing_token",

@@ -77,10 +77,10 @@ on conflict (workflow_execution_id, branch, step_index, attempt) do update set
         step_checkpoints.worker_number
     );
 
--- name: begin_step(workflow_execution_id, branch, step_index, attempt, step_name, kind, input_data, idempotency_key, compensate_ref, started_at, worker_number, fencing_token)!
--- Records that an attempt begins: upsert_checkpoint in half the time, for the
--- statement that is sent most. Changing no row means that the attempt is there
--- already, or that the claim is lost.
+-- name: begin_step(workflow_execution_id, branch, step_index, attempt, step_name, kind, started_at, worker_number, fencing_token)!
+-- Records that an attempt begins of which there is no more to say: upsert_checkpoint in
+-- half the time, for the statement that is sent most. Changing no row means that the
+-- attempt is there already, or that the claim is lost.
 insert into step_checkpoints (
     workflow_execution_id,
     branch,
@@ -89,9 +89,6 @@ insert into step_checkpoints (
     step_name,
     kind,
     status,
-    input_data,
-    idempotency_key,
-    compensate_ref,
     started_at,
     worker_number
 )
@@ -103,9 +100,6 @@ select
     :step_name,
     :kind,
     'INTENT',
-    :input_data,
-    :idempotency_key,
-    :compensate_ref,
     :started_at,
     :worker_number
 where

@@ -27,7 +27,7 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.selection import Selection
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_store
 
 SHOWN: Final = 10
 """So many are shown before anything is done."""
@@ -177,7 +177,7 @@ def selection_of(
 
 async def do_one(file: Path, deed: Deed, execution_id: str) -> str:
     """Do it to one, and return what to say. Raises what it refuses with."""
-    async with SqliteCheckpointStore.file(file) as store:
+    async with open_store(file) as store:
         return await _do(file, deed, Client(store), execution_id)
 
 
@@ -213,7 +213,7 @@ async def do_all(
                 outcome.is_refused(one, str(error))
             advance(outcome.tried)
 
-    async with SqliteCheckpointStore.file(file) as store:
+    async with open_store(file) as store:
         client = Client(store)
         await asyncio.gather(*(work(client) for _ in range(AT_ONCE)))
     return trouble
@@ -231,7 +231,7 @@ async def delete_all(
 ) -> None:
     """Delete those that are finished, and have not changed since `before`. Raises StoreError."""
     todo = iter(ids)
-    async with SqliteCheckpointStore.file(file) as store:
+    async with open_store(file) as store:
         while not is_stopped() and (batch := list(islice(todo, batch_size))):
             deleted = set(await store.delete_finished(batch, before))
             for one in batch:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowDefinition
 from durable_workflow_sqlite.store.connection import Synchronous
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_store
 
 HURRY_S: Final = 2.0
 """How long after its grace a worker may still take to let go; then it leaves a sync step behind."""
@@ -95,7 +95,7 @@ async def run_worker(
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop)
     try:
-        async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
+        async with open_store(file, synchronous=synchronous) as store:
             engine = DurableEngine(store, workflows, max_concurrent=max_concurrent)
             await engine.open()
             _log.info("worker %s runs %s", store.worker_id, Path(file))

@@ -964,7 +964,7 @@ async def job_2(ctx: WorkflowContext, number: int) -> int:
 def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) -> None:
     async def life() -> None:
         async with opened(file) as (client, _), opened(file, job, job_2) as (worker, store):
-            with pytest.raises(ValueError, match="the file knows none"):
+            with pytest.raises(ValueError, match="the store knows none"):
                 await client.enqueue_named("job", [1])
             await worker.run(job, 1)
             start = client.enqueue_named

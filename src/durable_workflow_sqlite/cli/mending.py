@@ -19,7 +19,7 @@ from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.places import StepName
 from durable_workflow_sqlite.records import StepKind
 from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_store
 
 
 def start(
@@ -38,7 +38,7 @@ def start(
     args = [] if text is None else _arguments(text)
 
     async def enqueue() -> str:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             handle = await Client(store).enqueue_named(
                 workflow_type,
                 args,
@@ -104,7 +104,7 @@ def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> 
         )
 
     async def ask() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             await Client(store).resolve(execution_id, step, value)
 
     asyncio.run(ask())

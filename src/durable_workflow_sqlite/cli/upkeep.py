@@ -25,7 +25,7 @@ from durable_workflow_sqlite.store import backup as copying
 from durable_workflow_sqlite.store.checkup import check_up
 from durable_workflow_sqlite.store.findings import Finding, Level
 from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_store
 
 _LEVEL_STYLES = {
     Level.OK: "green",
@@ -97,7 +97,7 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
         typer.confirm(f"delete {total:,} executions and all that belongs to them?", abort=True)
 
     async def delete() -> int:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             with progress("deleting", total) as advance:
                 return await store.delete_completed_before(
                     before,

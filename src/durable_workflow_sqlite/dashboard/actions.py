@@ -23,7 +23,7 @@ from durable_workflow_sqlite.errors import (
     ExecutionNotFoundError,
     StoreError,
 )
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_store
 
 
 class Done(NamedTuple):
@@ -96,7 +96,7 @@ def _doing(
             found = await reader.read(lambda inspector: inspector.execution(execution_id))
             if found is None:
                 raise ExecutionNotFoundError(f"no execution has the id {execution_id!r}")
-            async with SqliteCheckpointStore.file(file) as store:
+            async with open_store(file) as store:
                 done = await action.run(Client(store), form, who(request))
             reader.forget()
         except ExecutionNotFoundError as error:

@@ -59,7 +59,7 @@ async def _known(access: Access, workflow_type: str, version: int | None) -> Wor
         names = {one.workflow_type for one in stored}
         names |= {name for name, _ in access.registry.names_and_versions}
         hint = nearest(workflow_type, names) or (
-            "" if names else "; the file knows none: a worker or program must have run one first"
+            "" if names else "; the store knows none: a worker or program must have run one first"
         )
         raise ValueError(f"nothing was started: no workflow type {workflow_type!r}{hint}")
     if version is not None and version not in versions:

@@ -1108,16 +1108,13 @@ class Queries(Protocol):
         attempt: int,
         step_name: str,
         kind: str,
-        input_data: str | None,
-        idempotency_key: str | None,
-        compensate_ref: str | None,
         started_at: str | None,
         worker_number: int | None,
         fencing_token: int,
     ) -> int:
-        """Records that an attempt begins: upsert_checkpoint in half the time, for the
-        statement that is sent most. Changing no row means that the attempt is there
-        already, or that the claim is lost.
+        """Records that an attempt begins of which there is no more to say: upsert_checkpoint in
+        half the time, for the statement that is sent most. Changing no row means that the
+        attempt is there already, or that the claim is lost.
         """
         ...
 

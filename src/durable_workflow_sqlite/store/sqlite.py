@@ -145,9 +145,6 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             *_PLACE,
             "step_name",
             "kind",
-            "input_data",
-            "idempotency_key",
-            "compensate_ref",
             "started_at",
             "worker_number",
         )
@@ -268,18 +265,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         start: Collection[NewExecution] = (),
         send: Collection[WorkflowSignal] = (),
     ) -> None:
-        final: list[str] = []
-        for record in records:
-            if type(record) not in self._savers:
-                raise TypeError(f"save() takes records, not {record!r}")
-            if (
-                claim is not None
-                and not isinstance(record, Workflow)
-                and record.workflow_execution_id != claim.workflow_execution_id
-            ):
-                raise _not_covered(claim, record.workflow_execution_id)
-            if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
-                final.append(record.workflow_execution_id)
+        final = self._check(records, claim)
         for signal in send:
             check_name(signal)
         if not (records or start or send):
@@ -294,10 +280,31 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             self._claims.saved(claim, records)
         self._claims.let_go(final)
 
+    def _check(self, records: Iterable[Record], claim: WorkflowClaim | None) -> list[str]:
+        """Whether they may be saved; return the ids of the executions that become final."""
+        final: list[str] = []
+        for record in records:
+            if type(record) not in self._savers:
+                raise TypeError(f"save() takes records, not {record!r}")
+            if (
+                claim is not None
+                and not isinstance(record, Workflow)
+                and record.workflow_execution_id != claim.workflow_execution_id
+            ):
+                raise _not_covered(claim, record.workflow_execution_id)
+            if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
+                final.append(record.workflow_execution_id)
+        return final
+
     async def begin_step(
         self, intent: StepCheckpoint, *beside: Record, claim: WorkflowClaim
     ) -> None:
-        if beside:
+        if (
+            intent.input_data is not None
+            or intent.idempotency_key is not None
+            or intent.compensate_ref is not None
+        ):
+            # Not a wider statement for all: to bind a null takes longer than all of this.
             await self.save(intent, *beside, claim=claim)
             return
         if intent.workflow_execution_id != claim.workflow_execution_id:
@@ -311,21 +318,20 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim.fencing_token,
             intent.step_name,
             intent.kind._value_,
-            intent.input_data,
-            intent.idempotency_key,
-            intent.compensate_ref,
             optional_time_to_text(intent.started_at),
             self._membership.number,
         )
-        await self._commit.write(
-            lambda: self._save_all((intent,), claim, []), (statement, in_order(values))
-        )
+        shortcut = statement, in_order(values)
+        if beside:
+            await self._save_step(intent, beside, claim, shortcut)
+            return
+        await self._commit.write(lambda: self._save_all((intent,), claim, []), shortcut)
         self._claims.saved(claim, (intent,))
 
     async def finish_step(
         self, outcome: StepCheckpoint, *beside: Record, claim: WorkflowClaim
     ) -> None:
-        if beside or outcome.status is _FAILED:
+        if outcome.status is _FAILED:
             await self.save(outcome, *beside, claim=claim)
             return
         if outcome.workflow_execution_id != claim.workflow_execution_id:
@@ -342,10 +348,30 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             optional_time_to_text(outcome.completed_at),
             outcome.event,
         )
-        await self._commit.write(
-            lambda: self._save_all((outcome,), claim, []), (statement, in_order(values))
-        )
+        shortcut = statement, in_order(values)
+        if beside:
+            await self._save_step(outcome, beside, claim, shortcut)
+            return
+        await self._commit.write(lambda: self._save_all((outcome,), claim, []), shortcut)
         self._claims.saved(claim, (outcome,))
+
+    async def _save_step(
+        self,
+        step: StepCheckpoint,
+        beside: tuple[Record, ...],
+        claim: WorkflowClaim,
+        shortcut: Shortcut,
+    ) -> None:
+        final = self._check(beside, claim)
+
+        def save() -> None:
+            if not self._connection.execute(*shortcut).rowcount:
+                self._save_all((step,), claim, [])
+            self._save_all(beside, claim, final)
+
+        await self._commit.write(save)
+        self._claims.saved(claim, (step, *beside))
+        self._claims.let_go(final)
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
