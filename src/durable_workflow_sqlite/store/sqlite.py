@@ -59,7 +59,7 @@ from durable_workflow_sqlite.store.executions import (
     load_statuses,
     load_stopped,
 )
-from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.group_commit import GroupCommit, Shortcut
 from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.mending import Mending
@@ -323,9 +323,9 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         )
         shortcut = statement, in_order(values)
         if beside:
-            await self._save_step(intent, beside, claim, shortcut)
+            await self._save_beside(intent, beside, claim, shortcut)
             return
-        await self._commit.write(lambda: self._save_all((intent,), claim, []), shortcut)
+        await self._commit.write(lambda: self._save_step(intent, claim, shortcut), shortcut)
         self._claims.saved(claim, (intent,))
 
     async def finish_step(
@@ -350,12 +350,16 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         )
         shortcut = statement, in_order(values)
         if beside:
-            await self._save_step(outcome, beside, claim, shortcut)
+            await self._save_beside(outcome, beside, claim, shortcut)
             return
-        await self._commit.write(lambda: self._save_all((outcome,), claim, []), shortcut)
+        await self._commit.write(lambda: self._save_step(outcome, claim, shortcut), shortcut)
         self._claims.saved(claim, (outcome,))
 
-    async def _save_step(
+    def _save_step(self, step: StepCheckpoint, claim: WorkflowClaim, shortcut: Shortcut) -> None:
+        if not self._connection.execute(*shortcut).rowcount:
+            self._save_all((step,), claim, [])
+
+    async def _save_beside(
         self,
         step: StepCheckpoint,
         beside: tuple[Record, ...],
@@ -365,8 +369,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         final = self._check(beside, claim)
 
         def save() -> None:
-            if not self._connection.execute(*shortcut).rowcount:
-                self._save_all((step,), claim, [])
+            self._save_step(step, claim, shortcut)
             self._save_all(beside, claim, final)
 
         await self._commit.write(save)

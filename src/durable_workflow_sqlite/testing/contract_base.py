@@ -311,12 +311,8 @@ def new_signal(
 def new_audit_entry(
     act: str, workflow_execution_id: str = "e", *, actor: str = "ops", **fields: Any
 ) -> AuditEntry:
-    return AuditEntry(
-        workflow_execution_id=workflow_execution_id,
-        act=act,
-        actor=actor,
-        **{"created_at": NOON, **fields},
-    )
+    fields.setdefault("created_at", NOON)
+    return AuditEntry(workflow_execution_id=workflow_execution_id, act=act, actor=actor, **fields)
 
 
 def without_ids(checkpoints: Iterable[StepCheckpoint]) -> list[StepCheckpoint]:
