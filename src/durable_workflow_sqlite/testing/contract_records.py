@@ -274,24 +274,33 @@ class RecordsContract(StoreContract):
             "idempotency_key": "key",
             "compensate_ref": "shop:refund",
         }
-        beside = new_execution("e", status=ExecutionStatus.RUNNING, updated_at=NOON)
         outcomes: list[StepCheckpoint] = []
         alone: dict[str, Any] = {"started_at": NOON}
         for fields in (alone, begun):
             for status, ended in WAYS_TO_END:
-                for records in ((), (beside,)):
+                for is_beside in (False, True):
                     index = len(outcomes)
+                    beside = [
+                        new_execution(
+                            "e", status=ExecutionStatus.RUNNING, current_step=2 * index + n
+                        )
+                        for n in (1, 2)
+                        if is_beside
+                    ]
                     intent = new_checkpoint("e", index, **fields)
-                    await store.begin_step(intent, *records, claim=claim)
-                    assert without_ids(await store.load_checkpoints("e")) == [*outcomes, intent]
+                    await store.begin_step(intent, *beside[:1], claim=claim)
+                    found = await taken(store, "e")
+                    assert without_ids(found.checkpoints) == [*outcomes, intent]
+                    assert not is_beside or found.execution.current_step == 2 * index + 1
                     outcomes.append(
                         msgspec.structs.replace(
                             intent, status=status, completed_at=NOON + MINUTE, **ended
                         )
                     )
-                    await store.finish_step(outcomes[-1], *records, claim=claim)
-                    assert without_ids(await store.load_checkpoints("e")) == outcomes
-        assert (await loaded(store, "e")).status is ExecutionStatus.RUNNING
+                    await store.finish_step(outcomes[-1], *beside[1:], claim=claim)
+                    found = await taken(store, "e")
+                    assert without_ids(found.checkpoints) == outcomes
+                    assert not is_beside or found.execution.current_step == 2 * index + 2
         # An attempt of a compensation begins again under the same key.
         again = msgspec.structs.replace(outcomes[0], status=StepStatus.INTENT, due_at=NOON)
         await store.save(again, claim=claim)
