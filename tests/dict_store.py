@@ -145,6 +145,13 @@ def check_signal(signal):
         raise ValueError(f"{signal.signal_name!r} is reserved")
 
 
+def of_one(load):
+    async def load_of_one(self, one, *more):
+        return load(self._row(one), *more)
+
+    return load_of_one
+
+
 class DictStore(d.CheckpointStore):
     worker_id = ""
 
@@ -287,9 +294,6 @@ class DictStore(d.CheckpointStore):
                 self._save(t, records)
             return is_new
 
-    async def take_execution(self, one):
-        return self._row(one).taken()
-
     async def send_signal(self, signal, *records):
         check_signal(signal)
         one = signal.workflow_execution_id
@@ -310,17 +314,8 @@ class DictStore(d.CheckpointStore):
             self._save(t, records)
             return sent
 
-    async def load_execution(self, one):
-        return self._row(one).execution
-
     async def load_workflow(self, workflow_id):
         return self._read(workflow_id).workflows.get(workflow_id)
-
-    async def load_checkpoints(self, one):
-        return self._row(one).in_order()
-
-    async def load_pending_signals(self, one, signal_name=None):
-        return self._row(one).pending(*filter(None, [signal_name]))
 
     async def load_next_signals(self, one, signal_names):
         found = [self._row(one).pending(name)[:1] for name in set(signal_names)]
@@ -329,6 +324,14 @@ class DictStore(d.CheckpointStore):
     async def load_open_waits(self, one, signal_name):
         check_identifier("signal_name", signal_name)
         return self._row(one).waits(signal_name)
+
+    load_execution = of_one(lambda row: row.execution)
+    take_execution = of_one(Row.taken)
+    load_checkpoints = of_one(Row.in_order)
+    load_pending_signals = of_one(lambda row, *name: row.pending(*filter(None, name)))
+    load_signals = of_one(lambda row: list(row.signals.values()))
+    load_tags = of_one(lambda row: dict(row.tags))
+    load_audit_log = of_one(lambda row: list(row.log.values()))
 
     # Queue
 
@@ -571,18 +574,9 @@ class DictStore(d.CheckpointStore):
             self._save(t, records if changed else ())
             return len(changed)
 
-    async def load_signals(self, one):
-        return list(self._row(one).signals.values())
-
     async def load_workflows(self):
         found = self._read().workflows.values()
         return sorted(found, key=lambda one: (one.workflow_type, one.version))
-
-    async def load_tags(self, one):
-        return dict(self._row(one).tags)
-
-    async def load_audit_log(self, one):
-        return list(self._row(one).log.values())
 
 
 def _at(now):
