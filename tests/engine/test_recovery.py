@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
     workflow,
 )
-from durable_workflow_sqlite.engine import intake, news
+from durable_workflow_sqlite.engine import changes, intake
 from durable_workflow_sqlite.store import group_commit
 from tests.lives import Journal, die, live_and_die, until_over
 
@@ -610,7 +610,7 @@ def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
 def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
     file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "TRY_AGAIN_AFTER_S", 0.005)
+    monkeypatch.setattr(changes, "TRY_AGAIN_AFTER_S", 0.005)
     monkeypatch.setattr(intake, "TRY_AGAIN_AFTER_S", 0.005)
 
     @workflow
@@ -636,8 +636,8 @@ def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
     with caplog.at_level(logging.INFO, "durable_workflow_sqlite.engine"):
         asyncio.run(life())
     said = [(one.levelname, one.getMessage()) for one in caplog.records]
-    (error,) = [text for level, text in said if level == "ERROR" and "look for news" in text]
+    (error,) = [text for level, text in said if level == "ERROR" and "look for changes" in text]
     assert "until somebody acts" in error
     assert "open a new store and a new engine" in error
-    assert ("INFO", "can look for news again") in said
+    assert ("INFO", "can look for changes again") in said
     assert len([text for _, text in said if "look for work until" in text]) <= 1
