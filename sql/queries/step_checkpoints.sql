@@ -77,11 +77,10 @@ on conflict (workflow_execution_id, branch, step_index, attempt) do update set
         step_checkpoints.worker_number
     );
 
--- name: insert_intent!
--- Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
--- the time, for the statement that is sent most. Changing no row means that the
+-- name: begin_step!
+-- Records that an attempt begins of which there is no more to say: upsert_checkpoint in
+-- half the time, for the statement that is sent most. Changing no row means that the
 -- attempt is there already, or that the claim is lost.
--- :fencing_token integer null
 insert into step_checkpoints (
     workflow_execution_id,
     branch,
@@ -100,12 +99,11 @@ select
     :attempt,
     :step_name,
     :kind,
-    :status,
+    'INTENT',
     :started_at,
     :worker_number
 where
-    :fencing_token is null
-    or exists (
+    exists (
         select 1
         from workflow_claims
         where
@@ -114,11 +112,9 @@ where
     )
 on conflict (workflow_execution_id, branch, step_index, attempt) do nothing;
 
--- name: update_outcome!
--- Ends an attempt that insert_intent began, without an error: upsert_checkpoint in
--- half the time. Changing no row means that the attempt was begun otherwise, or that
--- the claim is lost.
--- :fencing_token integer null
+-- name: complete_step!
+-- Records that an attempt that has begun has succeeded: upsert_checkpoint in half the
+-- time. Changing no row means that it has not begun, or that the claim is lost.
 update step_checkpoints
 set
     status = :status,
@@ -130,25 +126,12 @@ where
     and branch = :branch
     and step_index = :step_index
     and attempt = :attempt
-    and step_name = :step_name
-    and started_at = :started_at
-    and status = 'INTENT'
-    and kind = 'STEP'
-    and input_data is null
-    and error_type is null
-    and error_message is null
-    and idempotency_key is null
-    and compensate_ref is null
-    and due_at is null
-    and (
-        :fencing_token is null
-        or exists (
-            select 1
-            from workflow_claims
-            where
-                fencing_token = :fencing_token
-                and workflow_execution_id = :workflow_execution_id
-        )
+    and exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
     );
 
 -- name: load_checkpoints

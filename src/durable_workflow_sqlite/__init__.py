@@ -41,13 +41,14 @@ from durable_workflow_sqlite.errors import (
     WorkflowFailedError,
     WorkflowStuckError,
 )
-from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
+    NewExecution,
     Record,
     SignalStatus,
     StepCheckpoint,
@@ -89,7 +90,9 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
+    "Maintenance",
     "MigrationError",
+    "NewExecution",
     "NonDeterminismError",
     "NonDeterministicCallError",
     "Reader",

@@ -132,14 +132,19 @@ class World:
     started_in: int = MOST_LIVES
 
     def __post_init__(self) -> None:
-        self.connection = sqlite3.connect(
-            ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
-        )
-        _migrated().backup(self.connection)  # the migrations are killed elsewhere
+        self.connection: Any = self.new_memory()
         self.definition: WorkflowDefinition[..., Any] = definition(
             self.schedule.program, self.journal
         )
         self.to_come = sorted(self.schedule.events)
+
+    def new_memory(self) -> Any:
+        """What the stores are opened on."""
+        connection = sqlite3.connect(
+            ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
+        )
+        _migrated().backup(connection)  # the migrations are killed elsewhere
+        return connection
 
     def live(self, fatal_commit: int | None = None, is_before: bool = False) -> bool:
         """One life; whether the execution came to its end in it."""
@@ -171,8 +176,11 @@ class World:
     def look(self) -> Snapshot:
         return look_through(self.connection, EXECUTION)
 
+    def open_store(self) -> Any:
+        return SqliteCheckpointStore(self.connection)
+
     async def _life(self) -> None:
-        store = SqliteCheckpointStore(self.connection)
+        store = self.open_store()
         ttl = None if self.schedule.ttl is None else timedelta(seconds=self.schedule.ttl)
         engine = DurableEngine(store, workflows=[self.definition], clock=self.clock)
         async with store, engine:
@@ -247,12 +255,12 @@ def _bury(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def broken_promises(schedule: Schedule) -> list[str]:
+def broken_promises(schedule: Schedule, kind: type[World] = World) -> list[str]:
     """Live through a schedule, and say what did not hold."""
-    undisturbed = World(schedule)
+    undisturbed = kind(schedule)
     undisturbed.live()
     left = undisturbed.connection.commits
-    world = World(schedule)
+    world = kind(schedule)
     for crash in schedule.crashes:
         commit = 1 + max(left, 3) * crash.percent // 100
         left -= commit

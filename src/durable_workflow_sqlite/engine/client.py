@@ -176,7 +176,7 @@ class Client:
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.
 
-        For an execution in another process, the file is read from time to time, so a state that
+        For an execution in another process, the store is read from time to time, so a state that
         lasts only a moment may be missed. Raises ExecutionNotFoundError.
         """
         async with aclosing(observing.states(self._working(), execution_id)) as states:
@@ -301,6 +301,6 @@ def check_store(store: object) -> None:
     """Raise TypeError for anything but a store."""
     if not inspect.iscoroutinefunction(getattr(store, "save", None)):
         raise TypeError(
-            "store must be a CheckpointStore, whose methods are async, as"
-            f" SqliteCheckpointStore.file(path) is; not {store!r}"
+            "store must be a CheckpointStore, whose methods are async, as that of open_store(path)"
+            f" is; not {store!r}"
         )

@@ -68,7 +68,7 @@ class DurableEngine(Client):
     context: the context variables that workflow functions see; by default each sees those of the
         place where it was defined. It never sees those of the code that starts or signals it.
     park_after: how long an execution that only waits stays in memory. After that, it is only in
-        the file, until its time or signal comes. None: it stays in memory forever.
+        the store, until its time or signal comes. None: it stays in memory forever.
     max_resident: how many executions may be in memory. Above that, the executions that have only
         waited for the longest time leave memory at once.
     clock: where the time comes from.

@@ -91,7 +91,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
         )
         first_started_at = first_started_at or intent.started_at
         try:
-            await run.save(intent, *run.running())
+            await run.begin_step(intent, *run.running())
             if call.is_given_up or run.trouble is not None:
                 # What an attempt of a former life may have done, it may have done still.
                 await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
@@ -122,7 +122,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
             try:
                 output, call.value = call.encode(result)
                 completed = intent.completed(output, run.completion_time(), run.next_event(call))
-                completed = await run.save_outcome(call, completed, *run.running(progressed=True))
+                completed = await run.finish_step(call, completed, *run.running(progressed=True))
             except SerializationError as error:
                 # The side effect has happened: never again, and undone with what is at hand.
                 failure = _with_ids(error, run, call)
@@ -188,7 +188,7 @@ async def _record_failure(
         # The body must not see more of it now than it will on a replay.
         call.error = error_of(run.id, call, failed, codec)
         call.error.__cause__ = failure
-    failed = await run.save_outcome(call, failed, *run.running(progressed=True))
+    failed = await run.finish_step(call, failed, *run.running(progressed=True))
     tell_complete(run, failed, first_started_at, replayed=False)
     tell_failure(run, failed, failure)
 

@@ -1071,7 +1071,7 @@ class Queries(Protocol):
         """
         ...
 
-    def insert_intent(
+    def begin_step(
         self,
         connection: sqlite3.Connection,
         *,
@@ -1081,18 +1081,17 @@ class Queries(Protocol):
         attempt: int,
         step_name: str,
         kind: str,
-        status: str,
         started_at: str | None,
         worker_number: int | None,
-        fencing_token: int | None,
+        fencing_token: int,
     ) -> int:
-        """Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
-        the time, for the statement that is sent most. Changing no row means that the
+        """Records that an attempt begins of which there is no more to say: upsert_checkpoint in
+        half the time, for the statement that is sent most. Changing no row means that the
         attempt is there already, or that the claim is lost.
         """
         ...
 
-    def update_outcome(
+    def complete_step(
         self,
         connection: sqlite3.Connection,
         *,
@@ -1104,13 +1103,10 @@ class Queries(Protocol):
         branch: str,
         step_index: int,
         attempt: int,
-        step_name: str,
-        started_at: str | None,
-        fencing_token: int | None,
+        fencing_token: int,
     ) -> int:
-        """Ends an attempt that insert_intent began, without an error: upsert_checkpoint in
-        half the time. Changing no row means that the attempt was begun otherwise, or that
-        the claim is lost.
+        """Records that an attempt that has begun has succeeded: upsert_checkpoint in half the
+        time. Changing no row means that it has not begun, or that the claim is lost.
         """
         ...
 

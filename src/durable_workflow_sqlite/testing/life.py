@@ -201,6 +201,9 @@ class _WatchedStore:
             if isinstance(one, WorkflowExecution) and one.status in ENDING:
                 self._acts_no_more(one.workflow_execution_id)
 
+    begin_step = CheckpointStore.begin_step
+    finish_step = CheckpointStore.finish_step
+
     async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
         sent = await self._store.send_signal(signal, *records)
         self._life.signals_sent += 1
