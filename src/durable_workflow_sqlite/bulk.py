@@ -42,7 +42,7 @@ _REASONS: Final = 100
 """So many reasons of refusals are told apart."""
 
 
-class Deed(msgspec.Struct, frozen=True, kw_only=True):
+class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What is done to an execution.
 
     act: does it, and returns what to say of it. Raises DurableWorkflowError or ValueError if it
@@ -175,15 +175,15 @@ def selection_of(
     return chosen.selection(reader, now, () if by_state else statuses)
 
 
-async def do_one(file: Path, deed: Deed, execution_id: str) -> str:
+async def do_one(file: Path, wanted: Command, execution_id: str) -> str:
     """Do it to one, and return what to say. Raises what it refuses with."""
     async with open_store(file) as store:
-        return await _do(file, deed, Client(store), execution_id)
+        return await _do(file, wanted, Client(store), execution_id)
 
 
 async def do_all(
     file: Path,
-    deed: Deed,
+    wanted: Command,
     ids: Iterable[str],
     outcome: Outcome,
     advance: Advance,
@@ -203,7 +203,7 @@ async def do_all(
             if trouble is not None or is_stopped():
                 return
             try:
-                outcome.is_done(await _do(file, deed, client, one))
+                outcome.is_done(await _do(file, wanted, client, one))
             except StoreError as error:
                 if not isinstance(error, StoreCorruptError):  # which may be about this row alone
                     trouble = error
@@ -242,9 +242,9 @@ async def delete_all(
             advance(outcome.tried)
 
 
-async def _do(file: Path, deed: Deed, client: Client, execution_id: str) -> str:
+async def _do(file: Path, wanted: Command, client: Client, execution_id: str) -> str:
     try:
-        return await deed.act(client, execution_id)
+        return await wanted.act(client, execution_id)
     except ExecutionNotFoundError:
         raise ExecutionNotFoundError(
             f"no execution has the id {execution_id!r}; find it with"

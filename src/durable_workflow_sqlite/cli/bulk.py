@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import typer
 
-from durable_workflow_sqlite.bulk import SHOWN, Deed, Ids, Outcome, do_all, do_one, selection_of
+from durable_workflow_sqlite.bulk import SHOWN, Command, Ids, Outcome, do_all, do_one, selection_of
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.cli.progress import progress
@@ -50,26 +50,26 @@ class Said(Outcome):
             output.fail(f"{execution_id}: {why}")
 
 
-def perform(file: Path, deed: Deed, ids: Sequence[str], chosen: Chosen, how: How) -> None:
+def perform(file: Path, wanted: Command, ids: Sequence[str], chosen: Chosen, how: How) -> None:
     """Do it to the executions that are named, or chosen. Ends with exit status 1 if one refuses.
 
     Raises StoreError, ValueError; if one alone is named, what is raised for it.
     """
     with Ids() as found:
         with open_reader(file) as reader:
-            collect(found, reader, ids, chosen, deed.statuses, only_blocked=deed.is_for_blocked)
-            if not is_wanted(found, reader, deed.name, how, is_named=bool(ids)):
+            collect(found, reader, ids, chosen, wanted.statuses, only_blocked=wanted.is_for_blocked)
+            if not is_wanted(found, reader, wanted.name, how, is_named=bool(ids)):
                 return
         if len(ids) == 1 and ids[0] != FROM_PIPE:
-            output.say(asyncio.run(do_one(file, deed, ids[0])))
+            output.say(asyncio.run(do_one(file, wanted, ids[0])))
             return
         outcome = Said(len(found), says_each=len(ids) > 1)
         try:
-            with progress(deed.name, len(found)) as advance:
-                trouble = asyncio.run(do_all(file, deed, found, outcome, advance))
+            with progress(wanted.name, len(found)) as advance:
+                trouble = asyncio.run(do_all(file, wanted, found, outcome, advance))
         except KeyboardInterrupt:
             trouble = None
-    output.say(outcome.summary(deed.done))
+    output.say(outcome.summary(wanted.done))
     if trouble is not None:
         raise trouble
     if not outcome.is_whole:

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from durable_workflow_sqlite import deeds
-from durable_workflow_sqlite.bulk import Deed, Ids, delete_all, do_all, selection_of
+from durable_workflow_sqlite import commands
+from durable_workflow_sqlite.bulk import Command, Ids, delete_all, do_all, selection_of
 from durable_workflow_sqlite.dashboard.actions import json_in, who
 from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.dashboard.listing import Line, lines_of
@@ -70,7 +70,7 @@ ACTS: Final = {
             " be taken back.",
             "Cancel them",
             "Asked to cancel:",
-            deeds.GOING_ON,
+            commands.GOING_ON,
             is_danger=True,
         ),
         Act(
@@ -81,7 +81,7 @@ ACTS: Final = {
             "Each gets the message. It is stored, and kept until the workflow waits for it.",
             "Send it to them",
             "Sent to",
-            deeds.GOING_ON,
+            commands.GOING_ON,
         ),
         Act(
             "unblock",
@@ -102,7 +102,7 @@ ACTS: Final = {
             " out what became of steps that were cut off. They go off the lists.",
             "They are dealt with",
             "Acknowledged",
-            deeds.OVER,
+            commands.OVER,
         ),
         Act(
             "prune",
@@ -267,26 +267,26 @@ def _work(file: Path, run: Run, form: dict[str, str], by: str) -> Work:
             await delete_all(file, ids, before, *rest)
 
         return delete
-    deed = _deed(file, run.act, form, by)
+    wanted = _command(file, run.act, form, by)
 
     async def each(ids: Ids, *rest: Any) -> Any:
-        return await do_all(file, deed, ids, *rest)
+        return await do_all(file, wanted, ids, *rest)
 
     return each
 
 
-def _deed(file: Path, act: str, form: dict[str, str], by: str) -> Deed:
+def _command(file: Path, act: str, form: dict[str, str], by: str) -> Command:
     if act == "signal":
         name = form.get("name", "")
         if not name or name.startswith("$"):
             raise ValueError("Give the name of the signal; it does not begin with $.")
         has_payload = bool(form.get("payload", "").strip())
-        return deeds.signal(file, name, json_in(form, "payload"), has_payload=has_payload)
-    make: dict[str, Callable[[], Deed]] = {
-        "retry": lambda: deeds.retry(file, by=by),
-        "cancel": lambda: deeds.cancel(file, by=by),
-        "unblock": lambda: deeds.unblock(file, by=by),
-        "acknowledge": lambda: deeds.acknowledge(file, by=by),
+        return commands.signal(file, name, json_in(form, "payload"), has_payload=has_payload)
+    make: dict[str, Callable[[], Command]] = {
+        "retry": lambda: commands.retry(file, by=by),
+        "cancel": lambda: commands.cancel(file, by=by),
+        "unblock": lambda: commands.unblock(file, by=by),
+        "acknowledge": lambda: commands.acknowledge(file, by=by),
     }
     return make[act]()
 

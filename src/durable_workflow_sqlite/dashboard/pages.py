@@ -23,8 +23,8 @@ from durable_workflow_sqlite.dashboard.listing import (
 from durable_workflow_sqlite.dashboard.overview import DEFAULT_SPAN, SPANS, overview_of
 from durable_workflow_sqlite.dashboard.reading import LOOK_AGAIN_S, Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix
-from durable_workflow_sqlite.dashboard.staff import staff_of
 from durable_workflow_sqlite.dashboard.text import SHOWN_ALONE, payload
+from durable_workflow_sqlite.dashboard.workers import workers_of
 from durable_workflow_sqlite.reading.executions import ExecutionCount
 from durable_workflow_sqlite.reading.reader import Reader
 
@@ -113,7 +113,7 @@ def routes(source: Source, pages: Pages) -> list[Route]:
         version, now = await source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
-        content = await source.read(lambda reader: staff_of(source, reader, version, now))
+        content = await source.read(lambda reader: workers_of(source, reader, version, now))
         return await pages.page(
             request, "workers.html", etag=_etag(version, now), place="workers", **content
         )

@@ -115,15 +115,17 @@ def _of_executions(
 def _of_workers(
     file: ReadOnlyFile, now: datetime, counts: Sequence[ExecutionCount] | None
 ) -> Iterator[Alarm]:
-    staff = read_workers(file, counts, limit=0)
-    if not staff.living:
-        waiting = sum(one.due for one in staff.queues) + staff.left_behind
+    workers = read_workers(file, counts, limit=0)
+    if not workers.living:
+        waiting = sum(one.due for one in workers.queues) + workers.left_behind
         yield Alarm(kind=Kind.WARNING, name="workers", count=waiting)
         return
-    unknown = sum(one.unfinished - one.blocked for one in staff.unknown)
+    unknown = sum(one.unfinished - one.blocked for one in workers.unknown)
     yield Alarm(kind=Kind.WARNING, name="unknown", count=unknown)
     waiting = sum(
-        one.due for one in staff.queues if one.due_since is not None and one.due_since < now - LATE
+        one.due
+        for one in workers.queues
+        if one.due_since is not None and one.due_since < now - LATE
     )
     yield Alarm(kind=Kind.WARNING, name="queue", count=waiting)
 

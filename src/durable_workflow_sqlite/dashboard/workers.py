@@ -14,16 +14,16 @@ _DOING: Final = 20
 """Of what a worker does, how much is shown."""
 
 
-def staff_of(source: Source, reader: Reader, version: str, now: datetime) -> dict[str, Any]:
+def workers_of(source: Source, reader: Reader, version: str, now: datetime) -> dict[str, Any]:
     """What the template of the workers shows."""
     counts = source.counts(reader, version)
-    staff = source.kept("staff", version, lambda: reader.workers(counts, limit=_DOING))
+    workers = source.kept("workers", version, lambda: reader.workers(counts, limit=_DOING))
     return {
-        "workers": staff.workers,
-        "queues": staff.queues,
+        "workers": workers.workers,
+        "queues": workers.queues,
         "findings": [
             (one.message, for_file(one.hint or "", reader.path).replace("`", ""))
-            for one in worker_findings(staff, now)
+            for one in worker_findings(workers, now)
             if one.level.needs_somebody
         ],
     }

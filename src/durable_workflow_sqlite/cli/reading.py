@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.cli import output, staff, timeline
+from durable_workflow_sqlite.cli import output, timeline
 from durable_workflow_sqlite.cli import problems as problem_groups
+from durable_workflow_sqlite.cli import workers as worker_tables
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.reading.executions import (
@@ -46,7 +47,7 @@ class _Status(msgspec.Struct, frozen=True):
     queues: tuple[QueueState, ...]
 
     @property
-    def staff(self) -> Workers:
+    def all_workers(self) -> Workers:
         return Workers(workers=self.workers, queues=self.queues)
 
 
@@ -69,13 +70,13 @@ def workers(file: Path, *, form: str) -> None:
     is_wide = form == "wide"
     with open_reader(file) as reader:
         now = datetime.now(UTC)
-        found = reader.workers(limit=staff.DOING_WIDE)
+        found = reader.workers(limit=worker_tables.DOING_WIDE)
     if form == "json":
         output.write_json(found)
     elif output.is_terminal():
-        output.console().print(staff.page(found, file, now, is_wide=is_wide))
+        output.console().print(worker_tables.page(found, file, now, is_wide=is_wide))
     else:
-        output.write_lines(staff.lines(found, is_wide=is_wide))
+        output.write_lines(worker_tables.lines(found, is_wide=is_wide))
 
 
 def status(file: Path, *, as_json: bool) -> None:
@@ -246,11 +247,11 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
             ],
         ),
         "",
-        Text(staff.in_a_word(found.staff), "bold"),
-        *staff.warnings(found.staff, file, now),
+        Text(worker_tables.in_a_word(found.all_workers), "bold"),
+        *worker_tables.warnings(found.all_workers, file, now),
     ]
     if found.queues:
-        parts += ["", staff.queue_table(found.staff, now)]
+        parts += ["", worker_tables.queue_table(found.all_workers, now)]
     for one in sorted({one.status for one in counts} - _ORDER.keys()):
         which = output.printable(command("list", file, "--status", one))
         parts += [
@@ -392,7 +393,7 @@ def _steps(title: str, steps: Sequence[StepInDoubt], now: datetime) -> Renderabl
 def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
-    yield from staff.status_lines(found.staff, file, now)
+    yield from worker_tables.status_lines(found.all_workers, file, now)
     yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]
