@@ -157,7 +157,7 @@ class DictStore(d.CheckpointStore):
 
     def __init__(self, dicts=None):
         self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(_numbers)}"
-        self._is_closed, self._news, self._pending = False, 0, 0
+        self._is_closed, self._news = False, 0
 
     async def __aenter__(self):
         return self
@@ -167,8 +167,6 @@ class DictStore(d.CheckpointStore):
 
     async def close(self):
         self._is_closed = True
-        while self._pending:
-            await asyncio.sleep(0)
         self.dicts.living.discard(self.worker_id)
 
     def _read(self, *ids):
@@ -184,13 +182,7 @@ class DictStore(d.CheckpointStore):
     @asynccontextmanager
     async def _write(self, *ids, news=False, lives=False, known=False):
         """A copy of the tables, to be changed."""
-        self._read(*ids)
-        self._pending += 1
-        try:
-            await asyncio.sleep(0)  # others have their turn, as with any store
-        finally:
-            self._pending -= 1
-        now = self.dicts.tables
+        now = self._read(*ids)
         if lives:
             self.dicts.living.add(self.worker_id)
         if known and ids[0] not in now.rows:
@@ -201,6 +193,7 @@ class DictStore(d.CheckpointStore):
         yield new
         self.dicts.commit(new, self.worker_id)
         self._news += news
+        await asyncio.sleep(0)  # others have their turn, as with any store
 
     # Records
 
