@@ -19,7 +19,7 @@ from durable_workflow_sqlite import MigrationError, SchemaTooNewError, StoreErro
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.selection import InputFilter, Selection
 from durable_workflow_sqlite.store import picking
-from durable_workflow_sqlite.store.page_places import Place
+from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.stores import open_reader
 
@@ -272,8 +272,8 @@ def test_a_page_that_is_none_is_refused(reader: Reader) -> None:
     ],
 )
 def test_a_place_is_read_as_it_was_written(created_at: str, row_number: int) -> None:
-    place = Place(created_at, row_number)
-    assert Place.from_text(place.to_text()) == place
+    place = Cursor(created_at, row_number)
+    assert Cursor.from_text(place.to_text()) == place
 
 
 def test_nobody_is_none(reader: Reader) -> None:

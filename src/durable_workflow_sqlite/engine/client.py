@@ -27,7 +27,7 @@ from durable_workflow_sqlite.engine.workflow import (
     WorkflowRegistry,
     check_workflow,
 )
-from durable_workflow_sqlite.loops import Place
+from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
 
@@ -60,13 +60,15 @@ class Client:
     def _working(self) -> Access:
         """What everything is done with; raises if it cannot be done here."""
         access = self._access
-        if access is not None and events._get_running_loop() is access.place.loop:
+        if access is not None and events._get_running_loop() is access.binding.loop:
             return access
         refuse_in_a_workflow_function()
         if access is None:
-            access = Access(Place("this client"), self._store, self._clock, WorkflowRegistry(()))
+            access = Access(
+                LoopBinding("this client"), self._store, self._clock, WorkflowRegistry(())
+            )
             self._access = access
-        access.place.check()
+        access.binding.check()
         return access
 
     async def enqueue(

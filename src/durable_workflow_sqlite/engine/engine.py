@@ -170,7 +170,7 @@ class DurableEngine(Client):
             raise TypeError(f"grace must be a timedelta, not {grace!r}")
         opened = self._opened
         if opened is not None and not opened.is_over:
-            opened.place.check()
+            opened.binding.check()
         self._is_disposed = True
         if opened is not None and not opened.is_over:
             await opened.close(grace)
@@ -252,7 +252,7 @@ class DurableEngine(Client):
         if (
             opened is not None
             and not self._is_disposed
-            and events._get_running_loop() is opened.place.loop
+            and events._get_running_loop() is opened.binding.loop
         ):
             return opened
         refuse_in_a_workflow_function()
@@ -260,5 +260,5 @@ class DurableEngine(Client):
             raise disposed_of()
         if opened is None:
             raise RuntimeError("this engine is not open: use `async with DurableEngine(...)`")
-        opened.place.check()
+        opened.binding.check()
         return opened

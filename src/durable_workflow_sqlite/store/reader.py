@@ -20,7 +20,7 @@ from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import check_integer, check_time
 from durable_workflow_sqlite.store import alarms, checkup, details, overview, problems, throughput
 from durable_workflow_sqlite.store.backup import Progress, back_up
-from durable_workflow_sqlite.store.page_places import Place
+from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.reading_workers import read_workers
@@ -51,9 +51,9 @@ class SqliteReader(ReadOnlyFile, Reader):
     ) -> Page:
         check_integer("limit", limit, minimum=1)
         selection = Selection() if selection is None else selection
-        place = Place.first(selection)
+        place = Cursor.first(selection)
         if after is not None:
-            place = min(place, Place.from_text(after))
+            place = min(place, Cursor.from_text(after))
         with self.reading() as connection:
             picked = pick(connection, selection, place, limit + 1)
             page = picked[:limit]
@@ -63,7 +63,7 @@ class SqliteReader(ReadOnlyFile, Reader):
             )
 
     def execution_ids(self, selection: Selection) -> Iterator[list[str]]:
-        place = Place.first(selection)
+        place = Cursor.first(selection)
         while True:
             with self.reading() as connection:
                 picked = pick(connection, selection, place, AT_ONCE)

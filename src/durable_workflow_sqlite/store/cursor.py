@@ -15,14 +15,14 @@ from durable_workflow_sqlite.store.rows import time_to_text
 LAST_CHARACTER: Final = "\U0010ffff"
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """Between two executions in the order of their creation; the later ones come first."""
 
     created_at: str
     row_number: int
 
     @classmethod
-    def first(cls, selection: Selection) -> Place:
+    def first(cls, selection: Selection) -> Cursor:
         """Before the newest."""
         if selection.created_before is None:
             return cls(LAST_CHARACTER, 0)
@@ -39,7 +39,7 @@ class Place(NamedTuple):
         return base64.b32encode(what + _checksum(what)).decode().rstrip("=").lower()
 
     @classmethod
-    def from_text(cls, text: str) -> Place:
+    def from_text(cls, text: str) -> Cursor:
         """Raises ValueError for what `to_text` did not make, or what is only a part of it."""
         try:
             place = cls._read(base64.b32decode(text.upper() + "=" * (-len(text) % 8)))
@@ -52,7 +52,7 @@ class Place(NamedTuple):
         )
 
     @classmethod
-    def _read(cls, raw: bytes) -> Place:
+    def _read(cls, raw: bytes) -> Cursor:
         what = raw[:-2]
         if what[:1] != b"\0":
             return msgspec.json.decode(what, type=cls)
