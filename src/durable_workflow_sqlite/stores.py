@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.store import backup
 from durable_workflow_sqlite.store.connection import Synchronous
-from durable_workflow_sqlite.store.reader import SqliteReader
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
@@ -52,6 +51,9 @@ def open_reader(url: str | os.PathLike[str]) -> Reader:
     path = path_of(url)
     if path is None:
         raise ValueError("a store in memory cannot be read from elsewhere; give the path of a file")
+    # Programs that run workflows read nothing, and need not wait for this import.
+    from durable_workflow_sqlite.store.reader import SqliteReader
+
     return SqliteReader.open(path)
 
 
