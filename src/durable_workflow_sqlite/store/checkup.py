@@ -238,10 +238,11 @@ def _edited(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="completed",
-            message="COMPLETED, with sleeps or waits that have not ended: "
+            message="COMPLETED, with steps, sleeps or waits that have not ended: "
             + _some([f"{one} ({step})" for one, step in opened]),
             hint="somebody set the status by hand: restore a backup, or start them once more with"
-            " `durable-workflow rerun FILE ID`",
+            " `durable-workflow rerun FILE ID`. An earlier version left a step so that ran when its"
+            " worker was killed: find out whether it took effect",
         )
     if inspector.tokens_may_come_again():
         yield Finding(

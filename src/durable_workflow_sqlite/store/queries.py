@@ -992,8 +992,8 @@ class Queries(Protocol):
     def load_open_of_completed(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadOpenOfCompletedRow]:
-        """Sleeps and waits that have begun and not ended, of executions that are COMPLETED. One
-        that has come to its end by itself has none; a step that was in doubt may stay so.
+        """Steps, sleeps and waits that have begun and not ended, of executions that are
+        COMPLETED: the last attempt of each. One that has come to its end by itself has none.
         Looks through all of them.
         """
         ...
