@@ -1366,9 +1366,10 @@ class Queries(Protocol):
         """Nobody has these executions any more (a JSON array of ids): says from when on each
         may be claimed. One that only waits has nothing to do before its earliest timer,
         the end of its time to live, or a signal, whose trigger says so then: a signal that
-        it waits for, or one of the library's own. The + keeps SQLite from looking for the
-        earliest in the index of all timers (the timers of one execution are few), and for
-        the executions among all that are unfinished.
+        it waits for, or one of the library's own. If neither a timer nor a wait is there,
+        somebody has deleted the timer, and a worker is to record it anew. The + keeps
+        SQLite from looking for the earliest in the index of all timers (the timers of one
+        execution are few), and for the executions among all that are unfinished.
         """
         ...
 
