@@ -254,9 +254,13 @@ class Ending:
                 step.give_up()
         status, error_type, error_message = self._why(cause)
         requests = await self._requests_to_cancel()
-        # What has a compensation is run to its outcome, to be undone.
-        not_undone = [step for step in self._left_by_a_former_life if step.compensate is None]
-        marks: list[Record] = [*self._marks, *self._given_up(not_undone)]
+        # What is in doubt and has a compensation is run to its outcome, to be undone.
+        given_up = [
+            step
+            for step in self._left_by_a_former_life
+            if step.compensate is None or not step.may_need_undoing
+        ]
+        marks: list[Record] = [*self._marks, *self._given_up(given_up)]
         compensation_error = None
         if run.under_way or self._needs_undoing or cause is None:
             if cause is not None:
