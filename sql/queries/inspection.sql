@@ -1071,6 +1071,7 @@ limit :row_limit;
 -- their name begins with $ and is none of the library's.
 -- @scan workflow_signals: an index from end to end, when an operator asks
 -- :cancel_signal text
+-- :resolved_signal text
 -- :row_limit integer
 select
     signal.workflow_signal_id,
@@ -1084,7 +1085,10 @@ where
     signal.status = 'PENDING'
     and (
         execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
-        or (signal.signal_name glob '$*' and signal.signal_name != :cancel_signal)
+        or (
+            signal.signal_name glob '$*'
+            and signal.signal_name not in (:cancel_signal, :resolved_signal)
+        )
     )
 limit :row_limit;
 

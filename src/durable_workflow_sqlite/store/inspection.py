@@ -22,6 +22,7 @@ from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     COMPENSATION_SUFFIX,
+    RESOLVED_SIGNAL,
     TERMINAL_STATUSES,
     ExecutionStatus,
     SignalStatus,
@@ -799,7 +800,10 @@ class Inspector:
                     else "no such name is known",
                 )
                 for row in self._queries.load_stray_signals(
-                    connection, cancel_signal=CANCEL_SIGNAL, row_limit=limit
+                    connection,
+                    cancel_signal=CANCEL_SIGNAL,
+                    resolved_signal=RESOLVED_SIGNAL,
+                    row_limit=limit,
                 )
             ]
 

@@ -943,7 +943,12 @@ class Queries(Protocol):
         ...
 
     def load_stray_signals(
-        self, connection: sqlite3.Connection, *, cancel_signal: str, row_limit: int
+        self,
+        connection: sqlite3.Connection,
+        *,
+        cancel_signal: str,
+        resolved_signal: str,
+        row_limit: int,
     ) -> list[LoadStraySignalsRow]:
         """Signals that are pending, and that nothing will take: their execution is final, or
         their name begins with $ and is none of the library's.
@@ -1143,11 +1148,17 @@ class Queries(Protocol):
         ...
 
     def hasten_attempts(
-        self, connection: sqlite3.Connection, *, now: str, workflow_execution_id: str
+        self,
+        connection: sqlite3.Connection,
+        *,
+        now: str,
+        workflow_execution_id: str,
+        checkpoint_id: int | None,
     ) -> int:
         """What waits for the time of its next attempt, a step or a compensation, does not wait
-        any more; also if a worker has it, which must be told. Once that attempt has begun,
-        it is another row, or has no such time: so this comes in nobody's way.
+        any more: all of an execution or, where an id is given, that one alone. Also if a
+        worker has it, which must be told. Once that attempt has begun, it is another row, or
+        has no such time: so this comes in nobody's way.
         """
         ...
 

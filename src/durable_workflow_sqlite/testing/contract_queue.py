@@ -166,9 +166,28 @@ class QueueContract(StoreContract):
             await store.release_claims([claim], NOON)
             released = await store.load_execution(status)
             assert released is not None
-            is_waiting = status is ExecutionStatus.SUSPENDED
-            assert released.available_at == (None if is_waiting else NOON)
+            assert released.available_at == NOON
             assert released.status is status
+
+    @over_a_store
+    async def test_what_waits_may_be_claimed_at_its_time_even_without_a_timer(
+        self, store: CheckpointStore
+    ) -> None:
+        for kind in (StepKind.SIGNAL, StepKind.SLEEP):
+            for number, due_at in enumerate((None, NOON, NOON + MINUTE)):
+                claim = await store.create_execution(
+                    WORKFLOW,
+                    new_execution(
+                        f"{kind} {number}",
+                        status=ExecutionStatus.SUSPENDED,
+                        guarantee=BACKGROUND,
+                    ),
+                )
+                assert claim is not None
+                wait = new_checkpoint(claim.workflow_execution_id, 0, kind=kind, due_at=due_at)
+                await store.save_checkpoint(wait)
+                await store.release_claims([claim], NOON)
+                assert await _available_at(store, claim.workflow_execution_id) == due_at
 
     @over_a_store
     async def test_what_was_left_in_trouble_is_in_the_queue_and_claimed_without_it(

@@ -41,6 +41,7 @@ class SuspectsContract(StoreContract):
         await store.save_execution(
             queued("waits", None, status=ExecutionStatus.SUSPENDED, recovery_count=9)
         )
+        await store.save_checkpoint(new_checkpoint("waits", 0, kind=StepKind.SIGNAL))
         for deaths in range(1, 4):
             worker = await open_another()
             assert claimed_ids(await worker.claim_available(ORDER, 9, now=NOON)) == ["e"]
