@@ -53,8 +53,11 @@ class Row(SimpleNamespace):
         pending = [one for one in self.timers.values() if one.status == "PENDING"]
         return sorted(pending, key=lambda timer: timer.fire_at)
 
-    def wakes_at(self):
-        times = [*(timer.fire_at for timer in self.due()), self.execution.ttl_expires_at]
+    def wakes_at(self, now=None):
+        steps = self.steps.values()
+        waits = [one for one in steps if one.kind != "STEP" and one.status == "INTENT"]
+        times = [timer.fire_at for timer in self.due()] + [one.due_at for one in waits]
+        times += [self.execution.ttl_expires_at, None if self.due() or waits else now]
         return min(filter(None, times), default=None)
 
     def taken(self):
@@ -80,7 +83,7 @@ class Row(SimpleNamespace):
         if self.is_free():
             is_waiting = self.execution.status == "SUSPENDED"
             if is_waiting and not any(map(self.is_for_it, self.pending())):
-                now = self.wakes_at()
+                now = self.wakes_at(now)
             self.set(available_at=now)
 
     def let_rest(self):
@@ -520,7 +523,7 @@ class DictStore(d.CheckpointStore):
             row.put_into_queue(_at(now))
             return True
 
-    async def hasten_attempts(self, one, *records, now=None):
+    async def hasten_attempts(self, one, *records, only=None, now=None):
         async with self._write(one) as t:
             row, at = t.rows.get(one, Row()), _at(now)
             may_be = row.execution and row.execution.status in (
@@ -536,11 +539,12 @@ class DictStore(d.CheckpointStore):
             due = [
                 key
                 for key in last.values()
-                if (row.steps[key].due_at or at) > at
+                if (row.steps[key].id == only.id if only else (row.steps[key].due_at or at) > at)
+                and row.steps[key].due_at
                 and row.steps[key].status == ("FAILED" if row.steps[key].attempt else "INTENT")
             ]
             for key in due:
-                row.steps[key] = change(row.steps[key], due_at=at)
+                row.steps[key] = change(row.steps[key], due_at=min(at, row.steps[key].due_at))
             self._save(t, records if due else ())
             if due:
                 row.put_into_queue(at)

@@ -208,16 +208,18 @@ where
 
 -- name: hasten_attempts!
 -- What waits for the time of its next attempt, a step or a compensation, does not wait
--- any more; also if a worker has it, which must be told. Once that attempt has begun,
--- it is another row, or has no such time: so this comes in nobody's way.
+-- any more: all of an execution or, where an id is given, that one alone. Also if a
+-- worker has it, which must be told. Once that attempt has begun, it is another row, or
+-- has no such time: so this comes in nobody's way.
 -- @unfenced: it changes only what waits, and a worker's own write follows it
+-- :checkpoint_id integer null
 -- :now text
 update step_checkpoints
-set due_at = :now
+set due_at = min(due_at, :now)
 where
     workflow_execution_id = :workflow_execution_id
     and kind = 'STEP'
-    and due_at > :now
+    and iif(:checkpoint_id is null, due_at > :now, id = :checkpoint_id and due_at != '')
     and status = iif(attempt > 0, 'FAILED', 'INTENT')
     and not exists (
         select 1

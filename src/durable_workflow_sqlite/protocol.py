@@ -228,10 +228,12 @@ class Queue(Protocol):
         """Release claims; claims that are lost already are ignored.
 
         Each execution may be claimed again from `now` on. A SUSPENDED one for which no signal may
-        be pending is different: it may be claimed from its earliest pending timer or the end of
-        its time to live on. A signal may be for it if it waits for that name (there is a SIGNAL
-        checkpoint at INTENT), or if the name begins with $. `trouble` is stored in its record: why
-        this worker leaves it as it is.
+        be pending is different: it may be claimed from the earliest of three times on: its pending
+        timers, the `due_at` of its sleeps and waits at INTENT, and the end of its time to live. If
+        it has neither a pending timer nor such a sleep or wait, it may be claimed from `now` on. A
+        signal may be for it if it waits for that name (there is a SIGNAL checkpoint at INTENT), or
+        if the name begins with $. `trouble` is stored in its record: why this worker leaves it as
+        it is.
 
         If this raises StoreError, the claims are still held; the next
         `release_claims_of_the_dead` of this store releases them, and stores their trouble.
@@ -369,9 +371,15 @@ class Mending(Protocol):
         ...
 
     async def hasten_attempts(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        only: StepCheckpoint | None = None,
+        now: datetime | None = None,
     ) -> int:
         """Let steps and compensations that wait for their next attempt be tried at once.
+
+        only: the one whose attempt this was, also if its time has come; None for all.
 
         Their `due_at` becomes `now`, also if a worker has the execution. If none has it, it may be
         claimed from `now` on. It saves records beside, in one transaction. Returns how many there

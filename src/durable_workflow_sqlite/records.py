@@ -29,6 +29,9 @@ MENDED_SIGNAL: Final = "$mended"
 """Name of a signal that is DELIVERED from its beginning: a worker that has left an execution as it
 is looks at it again."""
 
+RESOLVED_SIGNAL: Final = "$resolved"
+"""Name of a signal that holds a value in place of the next attempt of a step, and says of which."""
+
 
 class ExecutionStatus(StrEnum):
     """Where an execution stands; COMPLETED, FAILED and CANCELLED are final."""

@@ -253,12 +253,16 @@ class Client:
             sleep: None.
         by: as for `cancel`.
 
+        If a worker waits for the time of the step's next attempt, it takes the value instead. Else
+        no worker may have the execution.
+
         The step counts as completed: if the execution is undone later, its compensation is called
         with that value. A blocked execution is unblocked.
 
-        Raises ExecutionNotFoundError; ExecutionConflictError if a worker has the execution, this
-        engine included, or if the step needs no value; ValueError as `retry` does;
-        SerializationError for what cannot be written as JSON. Nothing is written then.
+        Raises ExecutionNotFoundError; ValueError as `retry` does; SerializationError for a value
+        that cannot be written as JSON. Raises ExecutionConflictError if the step needs no value,
+        or if a worker has the execution, this engine included, and does not take the value.
+        Nothing is written then.
         """
         await resolving.resolve(self._working(), execution_id, step, value, by)
 

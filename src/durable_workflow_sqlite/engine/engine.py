@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import events
 from collections.abc import Iterable, Mapping
 from contextvars import Context
@@ -34,6 +35,7 @@ from durable_workflow_sqlite.engine.workflow import (
     Startable,
     WorkflowRegistry,
 )
+from durable_workflow_sqlite.errors import StoreGoneError
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
@@ -240,6 +242,12 @@ class DurableEngine(Client):
     def _what_runs(self) -> str:
         """What a program leaves behind that ends now, for people; from any thread."""
         return "nothing" if self._opened is None else self._opened.what_runs()
+
+    async def _until_store_is_gone(self) -> StoreGoneError:
+        """Wait until the file that this engine works on was deleted or replaced."""
+        changes = self._working().changes
+        changes.gone = changes.gone or asyncio.get_running_loop().create_future()
+        return await asyncio.shield(changes.gone)
 
     @property
     def _executions(self) -> dict[str, Execution]:

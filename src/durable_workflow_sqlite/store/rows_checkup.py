@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from durable_workflow_sqlite.reading.findings import SHOWN, Finding, Level
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    RESOLVED_SIGNAL,
+    TERMINAL_STATUSES,
+    ExecutionStatus,
+)
 from durable_workflow_sqlite.store.lost_rows import Gap, gaps
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.sql import load_queries
@@ -65,9 +70,10 @@ def edited(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="completed",
-            message="COMPLETED, with sleeps or waits that have not ended: " + _some(opened),
+            message="COMPLETED, with steps, sleeps or waits that have not ended: " + _some(opened),
             hint="somebody set the status by hand: restore a backup, or start them once more with"
-            " `durable-workflow rerun FILE ID`",
+            " `durable-workflow rerun FILE ID`. An earlier version left a step so that ran when its"
+            " worker was killed: find out whether it took effect",
         )
     if _tokens_may_come_again(file):
         yield Finding(
@@ -150,7 +156,10 @@ def _stray_signals(file: ReadOnlyFile) -> list[str]:
             )
             + ")"
             for row in load_queries().load_stray_signals(
-                connection, cancel_signal=CANCEL_SIGNAL, row_limit=_LOOKED_AT
+                connection,
+                cancel_signal=CANCEL_SIGNAL,
+                resolved_signal=RESOLVED_SIGNAL,
+                row_limit=_LOOKED_AT,
             )
         ]
 

@@ -928,10 +928,14 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         )
 
     async def hasten_attempts(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        only: StepCheckpoint | None = None,
+        now: datetime | None = None,
     ) -> int:
         return await self._queue.hasten_attempts(
-            workflow_execution_id, lambda: self._save_all(records, None, []), now
+            workflow_execution_id, lambda: self._save_all(records, None, []), only, now
         )
 
     async def reopen_execution(

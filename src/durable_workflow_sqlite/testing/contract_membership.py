@@ -116,6 +116,7 @@ class MembershipContract(StoreContract):
     ) -> None:
         await store.enqueue_execution(WORKFLOW, queued("e", NOON))
         await store.save(queued("waits", None, status=ExecutionStatus.SUSPENDED, recovery_count=9))
+        await store.save(new_checkpoint("waits", 0, kind=StepKind.SIGNAL))
         for deaths in range(1, 4):
             worker = await open_another()
             assert claimed_ids(await worker.claim_available(ORDER, 9, now=NOON)) == ["e"]

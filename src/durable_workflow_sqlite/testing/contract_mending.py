@@ -174,6 +174,14 @@ class MendingContract(StoreContract):
         for name in ("e", "over", "unknown"):
             assert await store.hasten_attempts(name, new_audit_entry("retry"), now=now) == 0
         assert await store.load_audit_log("e") == [entry]
+        # One alone, also when its time has come, and not once a later attempt is there.
+        first, _, other, *_ = await store.load_checkpoints("e")
+        await store.save(_failed("e", 2, due_at=later))
+        assert await store.hasten_attempts("e", only=first, now=later) == 0
+        assert await store.hasten_attempts("e", only=other, now=later) == 1
+        due = [one.due_at for one in await store.load_checkpoints("e")]
+        assert due == [later, None, now, later, now, later]
+        await store.save(_failed("e", 2, due_at=NOON))
         # A worker has it: that is nobody else's matter.
         await store.save(_failed("e", 1, due_at=later, started_at=NOON))
         assert await store.hasten_attempts("e", now=now) == 1

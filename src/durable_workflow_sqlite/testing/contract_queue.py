@@ -284,9 +284,22 @@ class QueueContract(StoreContract):
             claim = await created(store, queued(status, None, status=status))
             await store.release_claims([claim], NOON)
             released = await loaded(store, status)
-            is_waiting = status is ExecutionStatus.SUSPENDED
-            assert released.available_at == (None if is_waiting else NOON)
+            assert released.available_at == NOON
             assert released.status is status
+
+    @over_a_store
+    async def test_what_waits_may_be_claimed_at_its_time_even_without_a_timer(
+        self, store: CheckpointStore
+    ) -> None:
+        for kind in (StepKind.SIGNAL, StepKind.SLEEP):
+            for number, due_at in enumerate((None, NOON, NOON + MINUTE)):
+                one = queued(f"{kind} {number}", None, status=ExecutionStatus.SUSPENDED)
+                claim = await created(store, one)
+                wait = new_checkpoint(claim.workflow_execution_id, 0, kind=kind, due_at=due_at)
+                await store.save(wait)
+                await store.release_claims([claim], NOON)
+                released = await loaded(store, claim.workflow_execution_id)
+                assert released.available_at == due_at
 
     @over_a_store
     async def test_what_was_left_in_trouble_is_in_the_queue_and_claimed_without_it(
