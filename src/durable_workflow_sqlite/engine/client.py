@@ -258,8 +258,9 @@ class Client:
         with that value. A blocked execution is unblocked.
 
         Raises ExecutionNotFoundError; ExecutionConflictError if a worker has the execution, this
-        engine included, and does not take the value, or if the step needs none; ValueError as `retry` does; SerializationError for what cannot be written as JSON.
-        Nothing is written then.
+        engine included, and does not take the value, or if the step needs none; ValueError as
+        `retry` does; SerializationError for what cannot be written as JSON. Nothing is written
+        then.
         """
         await resolving.resolve(self._working(), execution_id, step, value, by)
 
