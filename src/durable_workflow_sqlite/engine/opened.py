@@ -201,7 +201,7 @@ class Opened(Access):
         execution = self.executions.get(execution_id)
         if execution is None:
             self.intake.signalled(execution_id)
-        elif execution.pauses:
+        else:
             execution.pauses.hasten(await self.store.load_checkpoints(execution_id))
 
     def signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:

@@ -42,7 +42,11 @@ class Pauses:
         return pause
 
     def hasten(self, stored: Iterable[StepCheckpoint]) -> None:
-        """End those that somebody has hastened since they began, by what is stored."""
+        """End those that somebody has hastened, by what is stored.
+
+        One that is about to begin is told so then: the attempt before it is recorded, and the task
+        that waits for that may not have had its turn yet.
+        """
         for one in stored:
             if one.due_at is None:
                 continue
@@ -51,7 +55,8 @@ class Pauses:
                 due_at, pause = self._waiting[attempt]
                 if one.due_at < due_at and not pause.done():
                     pause.set_result(None)
-            elif self._expected is not None and attempt in self._expected:
+            else:
+                self._expected = {} if self._expected is None else self._expected
                 self._expected[attempt] = one.due_at
 
 
