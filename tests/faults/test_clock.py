@@ -27,8 +27,9 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.faults.crew import Crew, Harm, needs_linux, run_until_done
+from tests.faults.crew import Crew, run_until_done
 from tests.faults.reliability import FULL
+from tests.lives import Harm
 from tests.oracle import violations
 from tests.properties.simulation import (
     Event,
@@ -118,7 +119,6 @@ class ShiftedClock(SystemClock):
 
 
 @pytest.mark.faults
-@needs_linux
 def test_workers_whose_clocks_differ_and_jump_take_over_from_one_another(
     tmp_path: Path, counts: Counter[str]
 ) -> None:

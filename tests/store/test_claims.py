@@ -32,8 +32,8 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_checkpoint,
     new_execution,
 )
+from tests.lives import a_process
 from tests.other_user import become_another_user
-from tests.store.processes import a_process
 
 
 def live_on() -> NoReturn:

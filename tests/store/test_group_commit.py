@@ -26,7 +26,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import connection as opening
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.store.processes import a_process
+from tests.lives import a_process
 
 
 class Recording(sqlite3.Connection):

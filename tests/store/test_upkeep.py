@@ -26,7 +26,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_signal,
     new_timer,
 )
-from tests.store.processes import a_process
+from tests.lives import a_process
 
 
 async def fill(file: Path, executions: int) -> None:

@@ -29,7 +29,7 @@ from durable_workflow_sqlite.store.findings import LATE, Finding, Level
 from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.reading_workers import Staff
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.store.processes import a_process
+from tests.lives import a_process
 from tests.store.test_restored import copy
 
 Say = Callable[[str], None]

@@ -25,8 +25,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine import changes
 from durable_workflow_sqlite.worker import AppError, find_workflows
 from tests.commands import run_command
-from tests.lives import Journal, live_and_die
-from tests.store.processes import a_process
+from tests.lives import Journal, a_process, live_and_die
 from tests.workers import app
 from tests.workers.conftest import Workers, wait_for
 
