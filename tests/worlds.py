@@ -175,14 +175,22 @@ class World:
         self.lives: list[Life] = []
         self.problems: list[str] = []
         self.clock = ManualClock(BEGINNING)
-        self.connection = sqlite3.connect(
-            ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
-        )
-        _migrated().backup(self.connection)  # the migrations are killed elsewhere
+        self.connection: Any = self.new_memory()
         self.to_come = sorted(events)
         self.chance = random.Random(chance)
 
     # What a world is of
+
+    def new_memory(self) -> Any:
+        """What the stores of all lives are opened on: it dies as a MortalConnection does."""
+        connection = sqlite3.connect(
+            ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
+        )
+        _migrated().backup(connection)  # the migrations are killed elsewhere
+        return connection
+
+    def open_store(self) -> Any:
+        return SqliteCheckpointStore(self.connection)
 
     async def _life(self) -> bool:
         """What a worker does in its life; whether the execution came to its end."""
@@ -229,6 +237,7 @@ class World:
     def die(self) -> NoReturn:
         """End this life, here and now."""
         self.connection.befall()
+        raise AssertionError("unreachable")
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         return WorldLoop(self.chance)

@@ -316,7 +316,7 @@ class World(worlds.World):
 
     async def _life(self) -> bool:
         schedule = self.schedule
-        store = SqliteCheckpointStore(self.connection)
+        store = self.open_store()
         ttl = None if schedule.ttl is None else timedelta(seconds=schedule.ttl)
         engine = DurableEngine(
             store,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
+from durable_workflow_sqlite import DurableEngine
 from tests import worlds
 from tests.lives import Harm
 from tests.oracle import violations
@@ -45,7 +45,7 @@ class World(worlds.World):
         self.definition = definition(schedule.program, self)
 
     async def _life(self) -> bool:
-        store = SqliteCheckpointStore(self.connection)
+        store = self.open_store()
         ttl = None if self.schedule.ttl is None else timedelta(seconds=self.schedule.ttl)
         engine = DurableEngine(store, workflows=[self.definition], clock=self.clock)
         async with store, engine:
@@ -62,12 +62,12 @@ class World(worlds.World):
             self.acknowledged.append("cancel")
 
 
-def broken_promises(schedule: Schedule) -> list[str]:
+def broken_promises(schedule: Schedule, kind: type[World] = World) -> list[str]:
     """Live through a schedule, and say what did not hold."""
-    undisturbed = World(schedule)
+    undisturbed = kind(schedule)
     undisturbed.live()
     left = undisturbed.connection.commits
-    world = World(schedule)
+    world = kind(schedule)
     for death in schedule.deaths:
         commit = 1 + max(left, 3) * death.percent // 100
         left -= commit
