@@ -19,7 +19,7 @@ import logging
 import random
 import selectors
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
@@ -151,6 +151,12 @@ def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -
         future.set_result(result)
     else:
         future.set_exception(error)
+
+
+def in_virtual_time(life: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run it in a loop whose time goes on when nothing else is to do, however slow the machine."""
+    with asyncio.Runner(loop_factory=lambda: WorldLoop(random.Random(0))) as runner:
+        runner.run(life())
 
 
 @functools.cache

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +37,7 @@ from durable_workflow_sqlite.engine import changes, intake
 from durable_workflow_sqlite.store import group_commit
 from tests.databases import delete_unnoticed
 from tests.lives import Child, Journal, a_process, die, live_and_die, until_over
-from tests.worlds import WorldLoop
+from tests.worlds import in_virtual_time
 
 
 def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
@@ -361,12 +360,6 @@ def first_worker(
     with a_process(lambda say: asyncio.run(life(say))) as process:
         assert process.hear() == "began"
         yield process.kill
-
-
-def in_virtual_time(life: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run it in a loop whose time goes on when nothing else is to do, however slow the machine."""
-    with asyncio.Runner(loop_factory=lambda: WorldLoop(random.Random(0))) as runner:
-        runner.run(life())
 
 
 def test_a_running_worker_takes_over_within_a_second_once_the_other_is_dead(
