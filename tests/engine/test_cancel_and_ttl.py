@@ -95,7 +95,7 @@ def test_cancelling_interrupts_and_undoes_whatever_it_is_at(
             assert await handle.cancel()
             with pytest.raises(WorkflowCancelledError):
                 await handle.result()
-            assert time.monotonic() - began < 10  # and not an hour
+            assert time.monotonic() - began < 60  # and not an hour
             assert await handle.status() is ExecutionStatus.CANCELLED
             assert not await store.load_pending_timers()
             assert not await store.load_pending_signals("one")

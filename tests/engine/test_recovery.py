@@ -7,7 +7,6 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import timedelta
@@ -65,7 +64,6 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
 
     async def second_life() -> None:
         journal.note("second life")
-        began = time.monotonic()
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[one_of_many]) as engine,
@@ -75,7 +73,6 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
             assert (await engine.load("0")).status is ExecutionStatus.SUSPENDED
             # It costs no task while it sleeps.
             assert not [task for task in asyncio.all_tasks() if "execution 0" in task.get_name()]
-        assert time.monotonic() - began < 5
 
     live_and_die(first_life)
     asyncio.run(second_life())
