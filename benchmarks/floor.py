@@ -99,14 +99,11 @@ def run_many(connection: sqlite3.Connection, count: int, steps: int) -> None:
 
 
 def intent_values(one: str, number: int, token: int) -> tuple[Any, ...]:
-    return (one, "", number, 1, "step", "STEP", "INTENT", _NOW, 1, token, token, one)
+    return (one, "", number, 1, "step", "STEP", _NOW, 1, token, one)
 
 
 def outcome_values(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
-    return (
-        *("COMPLETED", output, _NOW, number + 1, one, "", number, 1, "step", _NOW),
-        *(token, token, one),
-    )
+    return ("COMPLETED", output, _NOW, number + 1, one, "", number, 1, token, one)
 
 
 def start(connection: sqlite3.Connection) -> tuple[str, int]:
@@ -174,22 +171,20 @@ def _statement(query: str) -> Callable[[sqlite3.Connection, dict[str, Any]], sql
 
 
 INTENT: Final = _sql_of(
-    "insert_intent",
+    "begin_step",
     "workflow_execution_id",
     "branch",
     "step_index",
     "attempt",
     "step_name",
     "kind",
-    "status",
     "started_at",
     "worker_number",
-    "fencing_token",
     "fencing_token",
     "workflow_execution_id",
 )
 OUTCOME: Final = _sql_of(
-    "update_outcome",
+    "complete_step",
     "status",
     "output_data",
     "completed_at",
@@ -198,9 +193,6 @@ OUTCOME: Final = _sql_of(
     "branch",
     "step_index",
     "attempt",
-    "step_name",
-    "started_at",
-    "fencing_token",
     "fencing_token",
     "workflow_execution_id",
 )

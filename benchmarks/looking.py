@@ -24,7 +24,8 @@ from typing import Any
 from benchmarks.dashboard_pages import SERVE, Dashboard
 from benchmarks.report import machine, number, spread, table, write_section
 from benchmarks.rounds import file_with_history
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.reading.selection import Selection
+from durable_workflow_sqlite.stores import open_reader
 
 TIMES, PAGES, LIMIT_MS = 20, 1000, 200.0
 
@@ -48,35 +49,35 @@ def measure(file: Path) -> str:
         rows.append((what, f"{number(median(taken))} ms", spread(taken), met))
         print(*rows[-1], flush=True)
 
-    with Inspector.open(file) as inspector:
-        page = inspector.list_executions()
-        add("list, first page", timed(inspector.list_executions))
+    with open_reader(file) as reader:
+        page = reader.page()
+        add("list, first page", timed(reader.page))
         filters: dict[str, Any]
         for name, filters in (
             ("status FAILED", {"statuses": ["FAILED"]}),
             ("one workflow", {"workflow_type": page.rows[0].workflow_type}),
             ("an id prefix", {"id_prefix": page.rows[0].id[:6]}),
         ):
-            add(f"list, {name}", timed(partial(inspector.list_executions, **filters)))
+            add(f"list, {name}", timed(partial(reader.page, Selection(**filters))))
         following: list[float] = []
         while page.next is not None and len(following) < PAGES:
             began = time.perf_counter()
-            page = inspector.list_executions(after=page.next)
+            page = reader.page(after=page.next)
             following.append(1000 * (time.perf_counter() - began))
         add("list, pages 2 to 101", following[:100])
         add("list, pages 902 to 1001", following[-100:])
         one = page.rows[-1].id
-        add("show", timed(lambda: inspector.execution(one)))
+        add("show", timed(lambda: reader.execution(one)))
 
         def status() -> object:
-            overview = inspector.overview(datetime.now(UTC))
-            return overview, inspector.staff(inspector.counts())
+            overview = reader.overview(datetime.now(UTC))
+            return overview, reader.workers(reader.counts())
 
         add(
             "status",
             timed(status, TIMES // 2),
         )
-        add("workers", timed(inspector.staff))
+        add("workers", timed(reader.workers))
     # Compiled once, as pip leaves it, also where the environment forbids to write that down.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for command in (

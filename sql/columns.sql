@@ -127,7 +127,9 @@
 -- workflow_signal_id     gives the order of arrival
 -- workflow_execution_id  to whom it was sent
 -- signal_name            its name; $cancel asks the execution to cancel; $mended tells
---                        workers that somebody has mended it, and is DELIVERED at once
+--                        workers that somebody has mended it, and is DELIVERED at once;
+--                        $resolved holds what a step in a back-off returns instead of its
+--                        next attempt
 -- payload                its data, as JSON; null is the same as 'null'
 -- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
 --                        taken it; EXPIRED: the execution ended before that; REFUSED: its

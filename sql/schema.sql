@@ -268,7 +268,10 @@ create table workflow_signals (
     signal_name           text    not null,                   -- its name; $cancel asks the
                                                               -- execution to cancel; $mended tells
                                                               -- workers that somebody has mended
-                                                              -- it, and is DELIVERED at once
+                                                              -- it, and is DELIVERED at once;
+                                                              -- $resolved holds what a step in a
+                                                              -- back-off returns instead of its
+                                                              -- next attempt
     payload               text,                               -- its data, as JSON; null is the same
                                                               -- as 'null'
     status                text    not null                    -- PENDING: nothing has waited for it

@@ -134,7 +134,7 @@ def fork_command(
 @functools.cache
 def _prepare() -> None:
     """Let this process import and work out once what each command needs."""
-    for name in ("acting", "looking", "output", "timeline", "upkeep"):
+    for name in ("actions", "maintenance", "output", "reading", "timeline"):
         importlib.import_module(f"durable_workflow_sqlite.cli.{name}")
     out, err = io.StringIO(), io.StringIO()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(out), redirect_stderr(err):

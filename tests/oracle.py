@@ -421,6 +421,9 @@ def _of_the_end(end: Snapshot) -> Iterator[str]:
         yield f"it is {end.status} with the output {end.output_data}"
     if (end.error_type is None) != (end.status == "COMPLETED"):
         yield f"it is {end.status} with the error {end.error_type}"
+    for step in end.last_attempts().values():
+        if step.status == "INTENT" or (step.kind == "STEP" and step.due_at is not None):
+            yield f"it is {end.status}, and {step.step_name} is {step.status}, still to be done"
     if end.pending_timers:
         yield "timers are pending for a finished execution"
     if end.claims:

@@ -37,7 +37,7 @@ def problems(words: Sequence[Word], *, is_optional: bool, why_not: str | None) -
             yield Problem(
                 line,
                 f"it writes {table} and checks no claim; add the condition on :fencing_token as in"
-                " update_outcome, or say in its comment why it needs none: `-- @unfenced: WHY`",
+                " complete_step, or say in its comment why it needs none: `-- @unfenced: WHY`",
             )
         if table not in FENCED and why_not is not None:
             yield Problem(line, "no write here is under a claim; delete `-- @unfenced: ...`")

@@ -168,7 +168,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_suspect_signals": [{"row_limit": 99}],
     "load_gaps": [{"statuses": WHATEVER_STATUS, "row_limit": 99}],
     "load_refused_signals": [{"row_limit": 99}],
-    "load_stray_signals": [{"cancel_signal": "$cancel", "row_limit": 99}],
+    "load_stray_signals": [
+        {"cancel_signal": "$cancel", "resolved_signal": "$resolved", "row_limit": 99}
+    ],
     "load_workflows": [{}],
     "load_workflows_of_workers": [{}],
     "load_token_sequence": [{}],

@@ -1071,6 +1071,7 @@ limit :row_limit;
 -- their name begins with $ and is none of the library's.
 -- @scan workflow_signals: an index from end to end, when an operator asks
 -- :cancel_signal text
+-- :resolved_signal text
 -- :row_limit integer
 select
     signal.workflow_signal_id,
@@ -1084,7 +1085,10 @@ where
     signal.status = 'PENDING'
     and (
         execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
-        or (signal.signal_name glob '$*' and signal.signal_name != :cancel_signal)
+        or (
+            signal.signal_name glob '$*'
+            and signal.signal_name not in (:cancel_signal, :resolved_signal)
+        )
     )
 limit :row_limit;
 
@@ -1183,8 +1187,8 @@ select
 from workflow_queue;
 
 -- name: load_open_of_completed
--- Sleeps and waits that have begun and not ended, of executions that are COMPLETED. One
--- that has come to its end by itself has none; a step that was in doubt may stay so.
+-- Steps, sleeps and waits that have begun and not ended, of executions that are
+-- COMPLETED: the last attempt of each. One that has come to its end by itself has none.
 -- Looks through all of them.
 -- :row_limit integer
 select
@@ -1195,8 +1199,16 @@ inner join workflow_executions as execution
     on step.workflow_execution_id = execution.workflow_execution_id
 where
     step.status = 'INTENT'
-    and step.kind != 'STEP'
     and execution.status = 'COMPLETED'
+    and not exists (
+        select 1
+        from step_checkpoints as later
+        where
+            later.workflow_execution_id = step.workflow_execution_id
+            and later.branch = step.branch
+            and later.step_index = step.step_index
+            and later.attempt > step.attempt
+    )
 limit :row_limit;
 
 -- name: load_token_sequence

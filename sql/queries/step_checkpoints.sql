@@ -77,11 +77,10 @@ on conflict (workflow_execution_id, branch, step_index, attempt) do update set
         step_checkpoints.worker_number
     );
 
--- name: insert_intent!
--- Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
--- the time, for the statement that is sent most. Changing no row means that the
+-- name: begin_step!
+-- Records that an attempt begins of which there is no more to say: upsert_checkpoint in
+-- half the time, for the statement that is sent most. Changing no row means that the
 -- attempt is there already, or that the claim is lost.
--- :fencing_token integer null
 insert into step_checkpoints (
     workflow_execution_id,
     branch,
@@ -100,12 +99,11 @@ select
     :attempt,
     :step_name,
     :kind,
-    :status,
+    'INTENT',
     :started_at,
     :worker_number
 where
-    :fencing_token is null
-    or exists (
+    exists (
         select 1
         from workflow_claims
         where
@@ -114,11 +112,9 @@ where
     )
 on conflict (workflow_execution_id, branch, step_index, attempt) do nothing;
 
--- name: update_outcome!
--- Ends an attempt that insert_intent began, without an error: upsert_checkpoint in
--- half the time. Changing no row means that the attempt was begun otherwise, or that
--- the claim is lost.
--- :fencing_token integer null
+-- name: complete_step!
+-- Records that an attempt that has begun has succeeded: upsert_checkpoint in half the
+-- time. Changing no row means that it has not begun, or that the claim is lost.
 update step_checkpoints
 set
     status = :status,
@@ -130,25 +126,12 @@ where
     and branch = :branch
     and step_index = :step_index
     and attempt = :attempt
-    and step_name = :step_name
-    and started_at = :started_at
-    and status = 'INTENT'
-    and kind = 'STEP'
-    and input_data is null
-    and error_type is null
-    and error_message is null
-    and idempotency_key is null
-    and compensate_ref is null
-    and due_at is null
-    and (
-        :fencing_token is null
-        or exists (
-            select 1
-            from workflow_claims
-            where
-                fencing_token = :fencing_token
-                and workflow_execution_id = :workflow_execution_id
-        )
+    and exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
     );
 
 -- name: load_checkpoints
@@ -225,16 +208,18 @@ where
 
 -- name: hasten_attempts!
 -- What waits for the time of its next attempt, a step or a compensation, does not wait
--- any more; also if a worker has it, which must be told. Once that attempt has begun,
--- it is another row, or has no such time: so this comes in nobody's way.
+-- any more: all of an execution or, where an id is given, that one alone. Also if a
+-- worker has it, which must be told. Once that attempt has begun, it is another row, or
+-- has no such time: so this comes in nobody's way.
 -- @unfenced: it changes only what waits, and a worker's own write follows it
+-- :checkpoint_id integer null
 -- :now text
 update step_checkpoints
-set due_at = :now
+set due_at = min(due_at, :now)
 where
     workflow_execution_id = :workflow_execution_id
     and kind = 'STEP'
-    and due_at > :now
+    and iif(:checkpoint_id is null, due_at > :now, id = :checkpoint_id and due_at != '')
     and status = iif(attempt > 0, 'FAILED', 'INTENT')
     and not exists (
         select 1

@@ -319,9 +319,10 @@ where
 -- Nobody has these executions any more (a JSON array of ids): says from when on each
 -- may be claimed. One that only waits has nothing to do before its earliest timer,
 -- the end of its time to live, or a signal, whose trigger says so then: a signal that
--- it waits for, or one of the library's own. The + keeps SQLite from looking for the
--- earliest in the index of all timers (the timers of one execution are few), and for
--- the executions among all that are unfinished.
+-- it waits for, or one of the library's own. If neither a timer nor a wait is there,
+-- somebody has deleted the timer, and a worker is to record it anew. The + keeps
+-- SQLite from looking for the earliest in the index of all timers (the timers of one
+-- execution are few), and for the executions among all that are unfinished.
 -- @unfenced: nobody has them
 -- :workflow_execution_ids text
 -- :now text
@@ -366,6 +367,35 @@ set
                     workflow_timers.workflow_execution_id
                     = workflow_executions.workflow_execution_id
                     and workflow_timers.status = 'PENDING'
+                union all
+                -- Somebody may have deleted its timer by hand.
+                select +waiting.due_at as due_at
+                from step_checkpoints as waiting
+                where
+                    waiting.workflow_execution_id
+                    = workflow_executions.workflow_execution_id
+                    and waiting.kind != 'STEP'
+                    and waiting.status = 'INTENT'
+                union all
+                select :now as due_at
+                where
+                    not exists (
+                        select 1
+                        from workflow_timers
+                        where
+                            workflow_timers.workflow_execution_id
+                            = workflow_executions.workflow_execution_id
+                            and workflow_timers.status = 'PENDING'
+                    )
+                    and not exists (
+                        select 1
+                        from step_checkpoints as waiting
+                        where
+                            waiting.workflow_execution_id
+                            = workflow_executions.workflow_execution_id
+                            and waiting.kind != 'STEP'
+                            and waiting.status = 'INTENT'
+                    )
                 union all
                 select workflow_executions.ttl_expires_at as due_at
             ) as deadlines
@@ -508,6 +538,14 @@ select
                 workflow_timers.workflow_execution_id
                 = workflow_executions.workflow_execution_id
                 and workflow_timers.status = 'PENDING'
+            union all
+            select +waiting.due_at as due_at
+            from step_checkpoints as waiting
+            where
+                waiting.workflow_execution_id
+                = workflow_executions.workflow_execution_id
+                and waiting.kind != 'STEP'
+                and waiting.status = 'INTENT'
             union all
             select workflow_executions.ttl_expires_at as due_at
         ) as deadlines

@@ -41,12 +41,14 @@ from durable_workflow_sqlite.errors import (
     WorkflowFailedError,
     WorkflowStuckError,
 )
-from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
+from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
+    NewExecution,
     Record,
     SignalStatus,
     StepCheckpoint,
@@ -64,7 +66,7 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, validate_schema
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
-from durable_workflow_sqlite.stores import open_store
+from durable_workflow_sqlite.stores import open_reader, open_store
 
 __all__ = [
     "CODE_ERRORS",
@@ -88,9 +90,12 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
+    "Maintenance",
     "MigrationError",
+    "NewExecution",
     "NonDeterminismError",
     "NonDeterministicCallError",
+    "Reader",
     "Record",
     "RecoveryResult",
     "RetryPolicy",
@@ -130,6 +135,7 @@ __all__ = [
     "WorkflowStuckError",
     "WorkflowTimer",
     "migrate",
+    "open_reader",
     "open_store",
     "validate_schema",
     "workflow",

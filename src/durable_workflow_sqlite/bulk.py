@@ -25,9 +25,9 @@ from durable_workflow_sqlite.errors import (
     StoreCorruptError,
     StoreError,
 )
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.selection import Selection
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.selection import Selection
+from durable_workflow_sqlite.stores import open_store
 
 SHOWN: Final = 10
 """So many are shown before anything is done."""
@@ -42,7 +42,7 @@ _REASONS: Final = 100
 """So many reasons of refusals are told apart."""
 
 
-class Deed(msgspec.Struct, frozen=True, kw_only=True):
+class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What is done to an execution.
 
     act: does it, and returns what to say of it. Raises DurableWorkflowError or ValueError if it
@@ -158,7 +158,7 @@ Advance = Callable[[int], object]
 
 
 def selection_of(
-    inspector: Inspector,
+    reader: Reader,
     chosen: Chosen,
     now: datetime,
     statuses: Sequence[str],
@@ -172,18 +172,18 @@ def selection_of(
     if only_blocked:
         chosen = msgspec.structs.replace(chosen, is_blocked=True)
     by_state = chosen.is_blocked or chosen.in_trouble or chosen.is_not_undone
-    return chosen.selection(inspector, now, () if by_state else statuses)
+    return chosen.selection(reader, now, () if by_state else statuses)
 
 
-async def do_one(file: Path, deed: Deed, execution_id: str) -> str:
+async def do_one(file: Path, wanted: Command, execution_id: str) -> str:
     """Do it to one, and return what to say. Raises what it refuses with."""
-    async with SqliteCheckpointStore.file(file) as store:
-        return await _do(file, deed, Client(store), execution_id)
+    async with open_store(file) as store:
+        return await _do(file, wanted, Client(store), execution_id)
 
 
 async def do_all(
     file: Path,
-    deed: Deed,
+    wanted: Command,
     ids: Iterable[str],
     outcome: Outcome,
     advance: Advance,
@@ -203,7 +203,7 @@ async def do_all(
             if trouble is not None or is_stopped():
                 return
             try:
-                outcome.is_done(await _do(file, deed, client, one))
+                outcome.is_done(await _do(file, wanted, client, one))
             except StoreError as error:
                 if not isinstance(error, StoreCorruptError):  # which may be about this row alone
                     trouble = error
@@ -213,7 +213,7 @@ async def do_all(
                 outcome.is_refused(one, str(error))
             advance(outcome.tried)
 
-    async with SqliteCheckpointStore.file(file) as store:
+    async with open_store(file) as store:
         client = Client(store)
         await asyncio.gather(*(work(client) for _ in range(AT_ONCE)))
     return trouble
@@ -231,7 +231,7 @@ async def delete_all(
 ) -> None:
     """Delete those that are finished, and have not changed since `before`. Raises StoreError."""
     todo = iter(ids)
-    async with SqliteCheckpointStore.file(file) as store:
+    async with open_store(file) as store:
         while not is_stopped() and (batch := list(islice(todo, batch_size))):
             deleted = set(await store.delete_finished(batch, before))
             for one in batch:
@@ -242,9 +242,9 @@ async def delete_all(
             advance(outcome.tried)
 
 
-async def _do(file: Path, deed: Deed, client: Client, execution_id: str) -> str:
+async def _do(file: Path, wanted: Command, client: Client, execution_id: str) -> str:
     try:
-        return await deed.act(client, execution_id)
+        return await wanted.act(client, execution_id)
     except ExecutionNotFoundError:
         raise ExecutionNotFoundError(
             f"no execution has the id {execution_id!r}; find it with"

@@ -14,10 +14,10 @@ import msgspec
 from durable_workflow_sqlite.ages import time_before
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.nearest import nearest
+from durable_workflow_sqlite.reading.overview import Problem
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.selection import InputFilter, Selection
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.problems import Problem
-from durable_workflow_sqlite.store.selection import InputFilter, Selection
 
 STATUSES: Final = tuple(status.value for status in ExecutionStatus)
 _OVER: Final = tuple(sorted(status.value for status in TERMINAL_STATUSES))
@@ -53,9 +53,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         """Whether anything was asked for."""
         return self != Chosen()
 
-    def selection(
-        self, inspector: Inspector, now: datetime, default: Collection[str] = ()
-    ) -> Selection:
+    def selection(self, reader: Reader, now: datetime, default: Collection[str] = ()) -> Selection:
         """What to look for. `default`: the statuses, where none is given.
 
         Raises ValueError for an unknown status or workflow, for text that is not an age, and for
@@ -78,9 +76,9 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError("--failed-since and --ended-since say the same; give one of them")
             statuses = ("FAILED",)
         for one in self.statuses:
-            self._check_status(inspector, one)
+            self._check_status(reader, one)
         if self.workflow_type is not None:
-            _check_type(inspector, self.workflow_type)
+            _check_type(reader, self.workflow_type)
         ended_before = _time(self.ended_before, now)
         return Selection(
             statuses=statuses,
@@ -103,8 +101,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @staticmethod
-    def _check_status(inspector: Inspector, status: str) -> None:
-        if status in STATUSES or status in {one.status for one in inspector.counts()}:
+    def _check_status(reader: Reader, status: str) -> None:
+        if status in STATUSES or status in {one.status for one in reader.counts()}:
             return
         raise ValueError(
             f"no status is named {status}{nearest(status, STATUSES)};"
@@ -143,13 +141,13 @@ def options_of(problem: Problem) -> list[str]:
     return named if problem.problem == "FAILED" else ["--in-trouble", *named]
 
 
-def _check_type(inspector: Inspector, wanted: str) -> None:
-    known = inspector.workflow_types()
+def _check_type(reader: Reader, wanted: str) -> None:
+    known = reader.workflow_types()
     if wanted in known:
         return
     hint = nearest(wanted, known)
     if not hint:
-        hint = f"; see `{command('status', inspector.path)}`" if known else "; the file knows none"
+        hint = f"; see `{command('status', reader.path)}`" if known else "; the file knows none"
     raise ValueError(f"no workflow type {wanted!r}{hint}")
 
 

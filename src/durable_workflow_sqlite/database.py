@@ -11,6 +11,8 @@ import shlex
 from pathlib import Path
 from typing import Final
 
+from durable_workflow_sqlite import stores
+
 VARIABLE: Final = "DURABLE_WORKFLOW_DB"
 
 HELP: Final = f"the database, instead of FILE; {VARIABLE} names it for all commands"
@@ -51,13 +53,21 @@ def path_of(first: str | None, db: str | None, *, takes_others: bool = False) ->
             raise ValueError(
                 f"no database is named; give FILE first, or --db FILE, or set {VARIABLE}"
             )
-        return first
+        return _file_of(first)
     if first is not None and (not takes_others or _is_database(first)):
         raise ValueError(
             f"{origin(db)} names the database ({database}), so FILE is not given; leave out"
             f" {first!r}, or give --db {first}"
         )
-    return database
+    return _file_of(database)
+
+
+def _file_of(name: str) -> str:
+    """The file that a path or a URL names. Raises ValueError."""
+    file = stores.path_of(name)
+    if file is None:
+        raise ValueError(f"{name} is in memory, so no other process has it; give a file")
+    return file
 
 
 def command(name: str, file: Path, *words: str) -> str:

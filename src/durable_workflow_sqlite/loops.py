@@ -30,7 +30,7 @@ def running_loop(*, of: str) -> asyncio.AbstractEventLoop:
     return loop
 
 
-class Place:
+class LoopBinding:
     """The running event loop, and this process.
 
     of: what belongs there, with its article.

@@ -29,6 +29,9 @@ MENDED_SIGNAL: Final = "$mended"
 """Name of a signal that is DELIVERED from its beginning: a worker that has left an execution as it
 is looks at it again."""
 
+RESOLVED_SIGNAL: Final = "$resolved"
+"""Name of a signal that holds a value in place of the next attempt of a step, and says of which."""
+
 
 class ExecutionStatus(StrEnum):
     """Where an execution stands; COMPLETED, FAILED and CANCELLED are final."""
@@ -369,6 +372,34 @@ class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     worker_id: str
     fencing_token: int
     status_before: ExecutionStatus = ExecutionStatus.RUNNING
+
+
+class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that is to be started, its definition, and the tags to find it by.
+
+    Raises ValueError for an execution of another workflow, and for one that is final, blocked or
+    in trouble; TypeError or ValueError for tags that are not valid.
+    """
+
+    workflow: Workflow
+    execution: WorkflowExecution
+    tags: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        one = self.execution
+        if one.workflow_id != self.workflow.workflow_id:
+            raise ValueError(
+                f"execution {one.workflow_execution_id!r} is of workflow {one.workflow_id!r}, not"
+                f" {self.workflow.workflow_id!r}"
+            )
+        for state, is_so in (
+            ("final already", one.status in TERMINAL_STATUSES),
+            ("blocked", one.blocked_reason is not None),
+            ("in trouble", one.trouble is not None),
+        ):
+            if is_so:
+                raise ValueError(f"execution {one.workflow_execution_id!r} is {state}")
+        msgspec.structs.force_setattr(self, "tags", check_tags(self.tags))
 
 
 class UnqueuedExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):

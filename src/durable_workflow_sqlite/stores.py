@@ -1,14 +1,20 @@
-"""`open_store`: the one place that knows which store a URL means."""
+"""`open_store` and `open_reader`: the one place that knows which store a URL means."""
 
 from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.store import backup
 from durable_workflow_sqlite.store.connection import Synchronous
+from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+
+__all__ = ["Synchronous", "get_ready", "open_reader", "open_store", "path_of", "vacuum"]
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # C: is a drive
 
@@ -30,6 +36,38 @@ def open_store(
     if path is None:
         return SqliteCheckpointStore.in_memory()
     return SqliteCheckpointStore.file(path, synchronous=synchronous)
+
+
+def open_reader(url: str | os.PathLike[str]) -> Reader:
+    """Open what a path or a URL names to be read; it is neither created nor migrated.
+
+    url: as for `open_store`, except a store in memory, which nobody else can read. Use it in
+        `with`.
+
+    Raises ValueError for a URL that names no such store. Raises StoreError for a file that is not
+    there or has an older schema, SchemaTooNewError for a newer one, MigrationError for another
+    application's, StoreCorruptError.
+    """
+    path = path_of(url)
+    if path is None:
+        raise ValueError("a store in memory cannot be read from elsewhere; give the path of a file")
+    # Programs that run workflows read nothing, and need not wait for this import.
+    from durable_workflow_sqlite.store.reader import SqliteReader
+
+    return SqliteReader.open(path)
+
+
+def vacuum(path: Path, busy_timeout_s: float) -> None:
+    """Rewrite a SQLite file, without the room that deleted rows have left.
+
+    busy_timeout_s: for how long to wait for others that write. Raises StoreError.
+    """
+    backup.vacuum(path, busy_timeout_s)
+
+
+def get_ready() -> None:
+    """Load now what the first store or reader would load."""
+    load_queries()
 
 
 def path_of(url: str | os.PathLike[str]) -> str | None:

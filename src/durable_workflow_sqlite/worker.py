@@ -17,8 +17,7 @@ from typing import Any, Final
 
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowDefinition
-from durable_workflow_sqlite.store.connection import Synchronous
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import Synchronous, open_store
 
 HURRY_S: Final = 2.0
 """How long after its grace a worker may still take to stop; then it leaves a sync step."""
@@ -83,7 +82,7 @@ async def run_worker(
     grace: how long steps that are under way may then take to end; what is left is released, to be
         resumed by another worker. A second signal ends it at once.
 
-    Raises StoreError.
+    Raises StoreError; StoreGoneError if the file is deleted or replaced meanwhile.
     """
     loop = asyncio.get_running_loop()
     told_to_stop = asyncio.Event()
@@ -95,14 +94,23 @@ async def run_worker(
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop)
     try:
-        async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
+        async with open_store(file, synchronous=synchronous) as store:
             engine = DurableEngine(store, workflows, max_concurrent=max_concurrent)
             await engine.open()
             _log.info("worker %s runs %s", store.worker_id, Path(file))
-            await told_to_stop.wait()
-            _log.info("worker %s was told to stop", store.worker_id)
+            told = asyncio.create_task(told_to_stop.wait())
+            until_gone = engine._until_store_is_gone  # pyright: ignore[reportPrivateUsage]
+            gone = asyncio.create_task(until_gone())
+            await asyncio.wait([told, gone], return_when=asyncio.FIRST_COMPLETED)
+            is_gone = gone.done()
+            if is_gone:
+                grace = timedelta(0)  # nothing can be recorded of what still runs
+                _log.error("worker %s ends: %s", store.worker_id, gone.result())
+            else:
+                _log.info("worker %s was told to stop", store.worker_id)
+            told.cancel()
             what_runs = engine._what_runs  # pyright: ignore[reportPrivateUsage]
-            deadline = _Deadline(grace.total_seconds() + HURRY_S, what_runs)
+            deadline = _Deadline(grace.total_seconds() + HURRY_S, what_runs, int(is_gone))
             disposing = asyncio.create_task(engine.dispose(grace))
             hurry = asyncio.create_task(at_once.wait())
             await asyncio.wait([disposing, hurry], return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +119,9 @@ async def run_worker(
             hurry.cancel()
             await disposing
             deadline.lift()
+            if is_gone:
+                raise gone.result()
+            gone.cancel()
     finally:
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(one)
@@ -122,8 +133,9 @@ class _Deadline:
     Nothing is lost by that: it is as if the process were killed, and its claims end with it.
     """
 
-    def __init__(self, seconds: float, what_runs: Callable[[], str]) -> None:
+    def __init__(self, seconds: float, what_runs: Callable[[], str], status: int) -> None:
         self._what_runs = what_runs
+        self._status = status
         self._timer = threading.Timer(seconds, self.come)
         self._timer.daemon = True
         self._timer.start()
@@ -131,7 +143,7 @@ class _Deadline:
     def come(self) -> None:
         _log.warning("exiting without waiting for %s: in doubt, it runs again", self._what_runs())
         logging.shutdown()
-        os._exit(0)
+        os._exit(self._status)
 
     def lift(self) -> None:
         self._timer.cancel()

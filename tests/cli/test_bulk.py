@@ -301,9 +301,9 @@ async def hang(engine, execution_id):
     print("hangs", flush=True)
     await asyncio.Event().wait()
 
-deed = bulk.Deed(name="hang", done="hung", act=hang)
+wanted = bulk.Command(name="hang", done="hung", act=hang)
 how = bulk.How(yes=True, dry_run=False)
-bulk.perform(Path(sys.argv[1]), deed, ["stock-A-1", "stock-A-2"], Chosen(), how)
+bulk.perform(Path(sys.argv[1]), wanted, ["stock-A-1", "stock-A-2"], Chosen(), how)
 """
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore, WorkflowContext, workflow
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.problems import Problem, problems
+from durable_workflow_sqlite.reading.overview import Problem
 from durable_workflow_sqlite.store.rows import time_to_text
+from durable_workflow_sqlite.stores import open_reader
 from tests.cli.conftest import lines, on_terminal, run
 
 CHARGED, SHIPPED, REFUNDED = 4, 2, 3
@@ -126,13 +126,13 @@ def shortly(one: Problem) -> tuple[object, ...]:
 
 
 def test_problems_are_grouped_by_error_workflow_and_step(shop: Path) -> None:
-    with Inspector.open(shop) as inspector:
-        found = problems(inspector)
+    with open_reader(shop) as reader:
+        found = reader.problems()
         assert [shortly(one) for one in found] == GROUPS
         assert found[0].last_message == "no answer about 3"
-        assert problems(inspector, limit=2) == found[:2]
+        assert reader.problems(limit=2) == found[:2]
         since = datetime(2030, 1, 1, 0, 3, tzinfo=UTC)
-        late = problems(inspector, since)
+        late = reader.problems(since)
         assert [shortly(one)[:5] for one in late] == [
             GROUPS[0][:5],
             ("FAILED", "order", "ship", CONNECTION, 1),
@@ -146,7 +146,7 @@ def test_the_view_says_the_same(shop: Path) -> None:
             "select problem, workflow_type, step_name, error_type, executions, first_at, last_at,"
             " last_execution_id, last_message from workflow_problems order by last_at desc"
         ).fetchall()
-    with Inspector.open(shop) as inspector:
+    with open_reader(shop) as reader:
         assert rows == [
             (
                 one.problem,
@@ -159,7 +159,7 @@ def test_the_view_says_the_same(shop: Path) -> None:
                 one.last_execution_id,
                 one.last_message,
             )
-            for one in problems(inspector)
+            for one in reader.problems()
         ]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite.dashboard import charts
-from durable_workflow_sqlite.dashboard.reading import Reader
-from durable_workflow_sqlite.store.throughput import Hour
+from durable_workflow_sqlite.dashboard.reading import Source
+from durable_workflow_sqlite.reading.overview import Hour
 from tests.dashboard.conftest import Open
 from tests.dashboard.test_filters import PAID, ids_in
 from tests.dashboard.test_pages import words
@@ -193,14 +193,14 @@ def test_an_empty_file_has_an_overview(tmp_path: Path, visit: Open) -> None:
 
 
 def test_what_was_asked_before_something_was_done_is_not_kept(file: Path) -> None:
-    reader = Reader(file)
+    source = Source(file)
 
     def ask() -> str:
-        reader.forget()  # somebody has done something meanwhile
+        source.forget()  # somebody has done something meanwhile
         return "before"
 
-    assert reader.kept("x", "version 1", ask) == "before"
-    assert reader.kept("x", "version 1", lambda: "after") == "after"
+    assert source.kept("x", "version 1", ask) == "before"
+    assert source.kept("x", "version 1", lambda: "after") == "after"
 
 
 def test_an_answer_that_costs_much_is_kept_for_longer(
@@ -208,7 +208,7 @@ def test_an_answer_that_costs_much_is_kept_for_longer(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("durable_workflow_sqlite.dashboard.reading.time.monotonic", lambda: now)
-    reader = Reader(file)
+    source = Source(file)
     asked: list[int] = []
 
     def ask() -> int:
@@ -217,11 +217,11 @@ def test_an_answer_that_costs_much_is_kept_for_longer(
         now += 0.5
         return len(asked)
 
-    assert reader.kept("x", "version 1", ask) == 1
+    assert source.kept("x", "version 1", ask) == 1
     now += 9
-    assert reader.kept("x", "version 2", ask) == 1  # it took half a second
+    assert source.kept("x", "version 2", ask) == 1  # it took half a second
     now += 2
-    assert reader.kept("x", "version 2", ask) == 2
-    assert reader.kept("y", "version 2", ask) == 3
+    assert source.kept("x", "version 2", ask) == 2
+    assert source.kept("y", "version 2", ask) == 3
     now += 12
-    assert reader.kept("x", "version 2", ask) == 4  # nothing was written; but time has passed
+    assert source.kept("x", "version 2", ask) == 4  # nothing was written; but time has passed

@@ -29,6 +29,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine import left_alone, run, waits
 from tests.lives import until_over
+from tests.stores import SavesAll
 
 pytestmark = pytest.mark.usefixtures("soon")
 
@@ -42,7 +43,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
 
 
-class RefusingOutcomes(SqliteCheckpointStore):
+class RefusingOutcomes(SavesAll):
     """Refuses a few of the records that say what a step did."""
 
     refuses = 0
@@ -231,7 +232,7 @@ def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file: Path
         lines.append(line)
         await asyncio.sleep(0.02 if line == "look" else 0)
 
-    class RefusingLater(SqliteCheckpointStore):
+    class RefusingLater(SavesAll):
         """Refuses everything from the first outcome on, for a while."""
 
         until: float | None = None

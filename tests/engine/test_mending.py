@@ -15,24 +15,30 @@ import pytest
 
 from durable_workflow_sqlite import (
     Cancellation,
+    Client,
     DurableEngine,
     DurableEngineObserver,
     ExecutionConflictError,
     ExecutionStatus,
     NonDeterminismError,
+    Record,
     RetryPolicy,
     SerializationError,
     SignalStatus,
     SqliteCheckpointStore,
+    StepCheckpoint,
     StepStatus,
     TimerStatus,
     WorkflowCancelledError,
+    WorkflowClaim,
     WorkflowContext,
     WorkflowDefinition,
     WorkflowExecution,
     WorkflowFailedError,
+    WorkflowSignal,
     workflow,
 )
+from durable_workflow_sqlite.records import RESOLVED_SIGNAL
 from tests.commands import run_command
 from tests.databases import delete_unnoticed
 from tests.lives import Journal, die, live_and_die, until_over
@@ -842,6 +848,146 @@ def test_a_step_in_a_back_off_is_resolved_and_a_signal_is_to_be_sent(
     assert journal.lines == ["pay"]
 
 
+HOURLY = RetryPolicy.fixed(max_attempts=9, delay=timedelta(hours=1))
+
+
+def order_that_cannot_pay(journal: Journal, *, in_thread: bool = False) -> Any:
+    @workflow
+    async def order(ctx: WorkflowContext) -> int:
+        async def pay() -> int:
+            journal.note("pay")
+            raise ConnectionError("down")
+
+        def pay_in_thread() -> int:
+            journal.note("pay")
+            raise ConnectionError("down")
+
+        how = pay_in_thread if in_thread else pay
+        undone = journal.note
+        return await ctx.step("pay", how, retry=HOURLY, compensate=undone)
+
+    return order
+
+
+async def until_it_pauses(store: SqliteCheckpointStore) -> None:
+    async with asyncio.timeout(10):
+        while not any(one.due_at for one in await store.load_checkpoints("one")):
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("by_itself", [True, False], ids=["its engine", "a client"])
+@pytest.mark.parametrize("in_thread", [False, True], ids=["async", "thread"])
+def test_a_step_in_the_back_off_of_a_living_worker_is_resolved_at_once(
+    in_thread: bool, by_itself: bool, file: Path, journal: Journal
+) -> None:
+    order = order_that_cannot_pay(journal, in_thread=in_thread)
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store):
+            await engine.start(order, execution_id="one")
+            await until_it_pauses(store)
+            async with SqliteCheckpointStore.file(file) as others, asyncio.timeout(10):
+                mends: Client = engine if by_itself else Client(others)
+                await mends.resolve("one", "pay", 5, by="kim")
+                assert await engine.handle("one").result() == 5
+            first, second = await store.load_checkpoints("one")
+            assert (first.status, second.attempt, second.event) == (StepStatus.FAILED, 2, 1)
+            (entry,) = await store.load_audit_log("one")
+            assert (entry.act, entry.actor) == ("resolve", "kim")
+            assert (await details(store))["was"] == "in a back-off"
+            statuses = {one.status for one in await store.load_signals("one")}
+            assert statuses == {SignalStatus.DELIVERED}
+
+    asyncio.run(life())
+    assert journal.lines == ["pay"]
+
+
+def test_a_worker_whose_next_attempt_has_begun_meanwhile_takes_the_value_all_the_same(
+    file: Path, journal: Journal
+) -> None:
+    """It is resolved between the end of the pause and the record of the next attempt."""
+    order = order_that_cannot_pay(journal)
+
+    class Late(SqliteCheckpointStore):
+        is_resolved = False
+
+        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+            step = records[0]
+            is_next = isinstance(step, StepCheckpoint) and step.attempt == 2
+            if is_next and not self.is_resolved:
+                self.is_resolved = True
+                async with SqliteCheckpointStore.file(file) as others:
+                    await Client(others).resolve("one", "pay", 4)
+                    await Client(others).resolve("one", "pay", 5)  # the last one counts
+            await super().save(*records, claim=claim)
+
+    async def life() -> None:
+        async with (
+            Late.file(file) as store,
+            DurableEngine(store, workflows=[order]) as engine,
+            asyncio.timeout(10),
+        ):
+            await engine.start(order, execution_id="one")
+            await until_it_pauses(store)
+            await engine.retry("one")
+            assert await engine.handle("one").result() == 5
+            await refused(store, lambda: engine.resolve("one", "pay", 6), "is COMPLETED")
+
+    asyncio.run(life())
+    assert journal.lines == ["pay"]
+
+
+def test_a_value_that_a_worker_cannot_read_leaves_the_execution_in_trouble(
+    file: Path, journal: Journal
+) -> None:
+    order = order_that_cannot_pay(journal)
+
+    async def life() -> None:
+        async with opened(file, order) as (engine, store), asyncio.timeout(10):
+            await engine.start(order, execution_id="one")
+            await until_it_pauses(store)
+            await engine.resolve("one", "pay", "five")
+            with pytest.raises(SerializationError, match="say with `resolve`"):
+                await engine.handle("one").result()
+            await once_it_is_left(lambda: engine.resolve("one", "pay", 5))
+            assert await engine.handle("one").result() == 5
+
+    asyncio.run(life())
+    assert journal.lines == ["pay"]
+
+
+def test_a_worker_that_dies_before_it_takes_the_value_leaves_it_to_the_next_one(
+    file: Path, journal: Journal
+) -> None:
+    order = order_that_cannot_pay(journal)
+    lives = {"one": 1}
+
+    class Mortal(SqliteCheckpointStore):
+        async def load_pending_signals(
+            self, workflow_execution_id: str, signal_name: str
+        ) -> list[WorkflowSignal]:
+            if lives["one"] == 1 and signal_name == RESOLVED_SIGNAL:
+                die()
+            return await super().load_pending_signals(workflow_execution_id, signal_name)
+
+    async def life() -> None:
+        async with (
+            Mortal.file(file) as store,
+            DurableEngine(store, workflows=[order]) as engine,
+            asyncio.timeout(10),
+        ):
+            if lives["one"] == 1:
+                await engine.start(order, execution_id="one")
+                await until_it_pauses(store)
+                await engine.resolve("one", "pay", 5)
+            assert await engine.handle("one").result() == 5
+
+    live_and_die(life)
+    lives["one"] = 2
+    asyncio.run(life())
+    assert journal.lines == ["pay"]
+
+
 # cancel, without a worker
 
 
@@ -966,7 +1112,7 @@ async def job_2(ctx: WorkflowContext, number: int) -> int:
 def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) -> None:
     async def life() -> None:
         async with opened(file) as (client, _):
-            with pytest.raises(ValueError, match="the file knows none, and no worker"):
+            with pytest.raises(ValueError, match="the store knows none, and no worker"):
                 await client.enqueue_named("job", [1])
         async with opened(file) as (client, _), opened(file, job) as (_, store):
             # Nothing was run yet; but whoever runs it lives.

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from durable_workflow_sqlite import (
+    Client,
     DurableEngine,
+    Record,
+    RetryPolicy,
     SqliteCheckpointStore,
+    StepCheckpoint,
+    StepKind,
+    WorkflowCancelledError,
+    WorkflowClaim,
     WorkflowContext,
     WorkflowFailedError,
     workflow,
@@ -146,3 +155,73 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
     lives["one"] = 2
     asyncio.run(life())
     assert journal.lines == ["booked", "booked", "undid booking"]
+
+
+@pytest.mark.parametrize("how", ["ends", "fails", "is cancelled"])
+def test_what_a_killed_worker_left_running_and_nobody_awaits_is_recorded_as_cut_off(
+    how: str, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lives = {"one": 1}
+
+    async def runs() -> None:
+        await asyncio.Event().wait()
+
+    def is_refused() -> None:
+        raise ConnectionError
+
+    hourly = RetryPolicy(type="fixed", max_attempts=9, initial_delay=timedelta(hours=1))
+
+    @workflow
+    async def body(ctx: WorkflowContext) -> str:
+        tasks = {
+            asyncio.create_task(ctx.step("mail", runs)),
+            asyncio.create_task(ctx.step("call", is_refused, retry=hourly)),
+        }
+        await ctx.wait_signal("go")
+        if how == "fails":
+            raise ValueError(how)
+        if how == "is cancelled":
+            await ctx.sleep("long", timedelta(days=1))
+        assert not any(task.done() for task in tasks)
+        return "done"
+
+    class Mortal(SqliteCheckpointStore):
+        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+            await super().save(*records, claim=claim)
+            is_go = any(isinstance(one, StepCheckpoint) and one.event == 1 for one in records)
+            if lives["one"] == 1 and is_go:
+                die()
+
+    async def life() -> None:
+        async with Mortal.file(file) as store, DurableEngine(store) as engine:
+            if lives["one"] == 2 and how == "is cancelled":
+                await Client(store).cancel("one")
+            handle = await engine.start(body, execution_id="one")
+            if lives["one"] == 1:
+                open_steps = 2
+                while open_steps:
+                    await asyncio.sleep(0.01)
+                    records = await store.load_checkpoints("one")
+                    open_steps = 2 - sum(one.kind is StepKind.STEP for one in records)
+                    open_steps += not any(one.due_at for one in records)
+                await handle.signal("go")
+            with suppress(WorkflowFailedError, WorkflowCancelledError):
+                assert await handle.result() == "done"
+
+    live_and_die(life)
+    lives["one"] = 2
+    asyncio.run(life())
+    with sqlite3.connect(file) as connection:
+        found = connection.execute(
+            "select step_name, attempt, status, error_type, error_message from step_checkpoints"
+            " where kind = 'STEP' order by step_name, attempt"
+        ).fetchall()
+        in_doubt = connection.execute("select step_name from workflow_in_doubt").fetchall()
+    cancelled = "asyncio.exceptions:CancelledError"
+    assert found[0][:4] == ("call", 1, "FAILED", "builtins:ConnectionError")
+    assert found[1:] == [
+        ("call", 2, "FAILED", cancelled, "it never began"),
+        ("mail", 1, "FAILED", cancelled, "it was cut off and may have taken effect"),
+    ]
+    assert in_doubt == [("mail",)]
+    assert "step 'mail' of execution 'one' was cut off at attempt 1" in caplog.text

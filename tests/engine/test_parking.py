@@ -6,8 +6,8 @@ import asyncio
 import logging
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     DurableEngineObserver,
     ExecutionStatus,
+    SignalTimeoutError,
     SqliteCheckpointStore,
     TimerStatus,
     WorkflowCancelledError,
@@ -27,6 +28,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.clock import SWEPT_AT_LEAST
+from durable_workflow_sqlite.testing import ManualClock
 from tests.lives import Journal, until_over
 
 SOON = timedelta(milliseconds=50)
@@ -411,3 +413,131 @@ def test_none_is_parked_before_its_time(file: Path) -> None:
             assert await handle.result() == "yes"
 
     asyncio.run(life())
+
+
+# A timer that somebody deletes by hand
+
+
+async def sleep(ctx: WorkflowContext) -> None:
+    await ctx.sleep("rest", LONG)
+
+
+async def wait(ctx: WorkflowContext) -> None:
+    with suppress(SignalTimeoutError):
+        await ctx.wait_signal("never", timeout=LONG)
+
+
+async def nap(ctx: WorkflowContext) -> None:
+    await asyncio.sleep(LONG.total_seconds())
+
+
+LONG = timedelta(hours=1)
+
+
+def delete_timer(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        assert connection.execute("delete from workflow_timers").rowcount == 1
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["this life", "after a restart"])
+@pytest.mark.parametrize(
+    ("rests", "guarantee"),
+    [
+        (sleep, WorkflowGuarantee.BEST_EFFORT_BACKGROUND),
+        (sleep, WorkflowGuarantee.FOREGROUND_ONLY),
+        (wait, WorkflowGuarantee.BEST_EFFORT_BACKGROUND),
+        (nap, WorkflowGuarantee.BEST_EFFORT_BACKGROUND),
+    ],
+)
+def test_a_sleep_whose_timer_is_deleted_ends_at_its_time(
+    rests: Callable[[WorkflowContext], Awaitable[None]],
+    dies: bool,
+    guarantee: WorkflowGuarantee,
+    file: Path,
+) -> None:
+    @workflow
+    async def rests_and_hears(ctx: WorkflowContext) -> None:
+        async def hears() -> None:
+            while True:
+                await ctx.wait_signal("poke")
+                await ctx.step("heard", heard.set)
+
+        hearing = asyncio.create_task(hears())
+        await rests(ctx)
+        hearing.cancel()
+
+    async def poke(engine: DurableEngine) -> None:
+        heard.clear()
+        await engine.send_signal("one", "poke")
+        async with asyncio.timeout(10):
+            await heard.wait()
+            while await engine.handle("one").status() is not ExecutionStatus.SUSPENDED:
+                await asyncio.sleep(0.005)
+
+    clock = ManualClock()
+
+    @asynccontextmanager
+    async def engine_of() -> AsyncIterator[DurableEngine]:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(
+                store, workflows=[rests_and_hears], clock=clock, park_after=timedelta(0)
+            ) as engine,
+        ):
+            yield engine
+
+    async def ends(engine: DurableEngine) -> None:
+        await until_parked_or_bound(engine)
+        await clock.advance(LONG - timedelta(seconds=1))
+        assert await engine.handle("one").status() is ExecutionStatus.SUSPENDED
+        await clock.advance(timedelta(seconds=1))
+        assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
+
+    async def until_parked_or_bound(engine: DurableEngine) -> None:
+        if guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:
+            await until_parked(engine, "one")
+
+    async def lives() -> None:
+        async with engine_of() as engine:
+            await engine.start(rests_and_hears, execution_id="one", guarantee=guarantee)
+            await poke(engine)
+            await until_parked_or_bound(engine)
+            delete_timer(file)
+            await poke(engine)
+            if not dies:
+                await ends(engine)
+        async with engine_of() as engine:
+            if dies:
+                await ends(engine)
+
+    heard = asyncio.Event()
+    asyncio.run(lives())
+
+
+def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_it_anew(
+    file: Path,
+) -> None:
+    clock = ManualClock()
+    comings = Comings()
+    just_naps = workflow(name="nap")(nap)
+
+    async def life(*, is_first: bool) -> None:
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[just_naps], clock=clock, observers=[comings]) as engine,
+            asyncio.timeout(10),
+        ):
+            if is_first:
+                await engine.start(just_naps, execution_id="one")
+            while not await store.load_pending_timers():
+                await asyncio.sleep(0.005)
+            if is_first:
+                delete_timer(file)
+            else:
+                assert await engine.handle("one").status() is ExecutionStatus.SUSPENDED
+                await clock.advance(LONG)
+                assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
+
+    asyncio.run(life(is_first=True))
+    asyncio.run(life(is_first=False))
+    assert comings.started + comings.resumed == 2  # nothing is recorded of it but its timer

@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     ExecutionHandle,
     ExecutionStatus,
     SqliteCheckpointStore,
+    StepStatus,
     StoreError,
     WorkflowContext,
     blocking,
@@ -95,6 +96,10 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         await store.mark_as_stopping([claim])
         await store.release_claims([claim])
 
+    async def step(write: Callable[..., Awaitable[None]], status: StepStatus) -> None:
+        claim = await store.create_execution(WORKFLOW, new_execution(f"step {status}"))
+        await write(new_checkpoint(f"step {status}", 0, status=status), claim=claim)
+
     async def mend() -> None:
         seen = await store.take_execution("waits")
         assert seen is not None
@@ -102,6 +107,8 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
 
     return {
         "save": lambda: store.save(execution),
+        "begin_step": lambda: step(store.begin_step, StepStatus.INTENT),
+        "finish_step": lambda: step(store.finish_step, StepStatus.COMPLETED),
         "save_workflow": lambda: store.save_workflow(WORKFLOW),
         "load_workflow": lambda: store.load_workflow("order:1"),
         "save_execution": lambda: store.save_execution(execution),
@@ -129,6 +136,8 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "enqueue_execution": lambda: store.enqueue_execution(WORKFLOW, queued),
         "claim_execution": lambda: store.claim_execution("waits"),
         "join": lambda: store.join([("order", 1)], 9),
+        "load_served": lambda: store.load_served(),
+        "hasten_attempts": lambda: store.hasten_attempts("waits"),
         "claim_available": lambda: store.claim_available([("order", 1)], 9),
         "load_next_available_at": lambda: store.load_next_available_at([("order", 1)]),
         "mark_as_stopping": lambda: give_back("stopping"),

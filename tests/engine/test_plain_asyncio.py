@@ -32,6 +32,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine import watchdog
 from tests.lives import Journal, die, live_and_die
+from tests.stores import SavesAll
 
 Step = Callable[..., Coroutine[Any, Any, str]]
 Body = Callable[[WorkflowContext, Step], Awaitable[Any]]
@@ -347,7 +348,7 @@ def test_it_does_in_a_workflow_what_it_does_elsewhere(body: Body, journal: Journ
     asyncio.run(life())
 
 
-class Deadly(SqliteCheckpointStore):
+class Deadly(SavesAll):
     """Kills its process when it has recorded so many events."""
 
     events = 0

@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
+from tests.stores import SavesAll
 
 WAITS_FOR_NOTHING = """
 select count(*) from workflow_executions as e
@@ -79,7 +80,7 @@ async def gives_up_a_wait(ctx: WorkflowContext) -> str:
     return str(await ctx.wait_signal("answer"))
 
 
-class Checking(SqliteCheckpointStore):
+class Checking(SavesAll):
     """Replays an execution from its records in the moment in which it is SUSPENDED."""
 
     replayed = 0

@@ -17,8 +17,9 @@ from durable_workflow_sqlite import StepCheckpoint
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
+from tests.properties.dict_world import DictWorld
 from tests.properties.programs import ALWAYS, Branches, Do, Sleep, Wait
-from tests.properties.simulation import Schedule, broken_promises, schedules
+from tests.properties.simulation import Schedule, World, broken_promises, schedules
 from tests.worlds import Death, Event, MortalConnection
 
 PARTS = 8
@@ -29,7 +30,7 @@ TO_FIND_A_PLANT = 2000
 unhurried = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
-def live_through(schedules_of_it: int, number: int) -> int:
+def live_through(schedules_of_it: int, number: int, kind: type[World] = World) -> int:
     """Let that many made-up schedules keep every promise; return how many there were."""
     lived_through = 0
 
@@ -39,7 +40,7 @@ def live_through(schedules_of_it: int, number: int) -> int:
     def keeps_every_promise(schedule: Schedule) -> None:
         nonlocal lived_through
         lived_through += 1
-        assert broken_promises(schedule) == []
+        assert broken_promises(schedule, kind) == []
 
     keeps_every_promise()
     return lived_through
@@ -57,6 +58,12 @@ def test_a_few_generated_workflows_keep_every_promise(
     record_property: Callable[[str, object], None],
 ) -> None:
     record_property("schedules", live_through(A_FEW, PARTS))
+
+
+def test_a_few_generated_workflows_keep_every_promise_over_a_store_of_dicts(
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property("schedules", live_through(A_FEW, PARTS + 1, DictWorld))
 
 
 def _loses_commits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,13 @@ _CONDITION = """and exists (
         ),
         ("workflow_claims", "delete_claim!", "= :fencing_token", "<= :fencing_token", "does not"),
         # It may be null, or must not be.
-        ("step_checkpoints", "insert_intent!", "-- :fencing_token integer null\n", "", "`exists"),
+        (
+            "step_checkpoints",
+            "upsert_checkpoint!",
+            "-- :fencing_token integer null\n",
+            "",
+            "`exists",
+        ),
         # What it says of itself is not so.
         (
             "workflow_executions",
@@ -224,7 +230,7 @@ _CONDITION = """and exists (
         ),
         (
             "step_checkpoints",
-            "insert_intent!",
+            "upsert_checkpoint!",
             "-- :fencing_token",
             "-- @unfenced: it is quick\n-- :fencing_token",
             "it takes a :fencing_token; delete `-- @unfenced",

@@ -9,27 +9,28 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite import CheckpointStore, SqliteCheckpointStore
-from durable_workflow_sqlite.testing import CheckpointStoreContract
+from durable_workflow_sqlite.testing import CheckpointStoreContract, MaintenanceContract
 from tests.databases import new_database
+from tests.dict_store import Dicts, DictStore
 
 
 def made(path: Path) -> Path:
     return path if path.exists() else new_database(path)
 
 
-class TestAFile(CheckpointStoreContract):
-    async def open_store(self, path: Path) -> CheckpointStore:
+class TestAFile(CheckpointStoreContract, MaintenanceContract):
+    async def open_store(self, path: Path) -> SqliteCheckpointStore:
         return SqliteCheckpointStore.file(made(path))
 
 
 @pytest.mark.campaign
-class TestAFileThatIsSafeFromPowerCuts(CheckpointStoreContract):
-    async def open_store(self, path: Path) -> CheckpointStore:
+class TestAFileThatIsSafeFromPowerCuts(CheckpointStoreContract, MaintenanceContract):
+    async def open_store(self, path: Path) -> SqliteCheckpointStore:
         return SqliteCheckpointStore.file(made(path), synchronous="full")
 
 
 @pytest.mark.campaign
-class TestAGivenConnection(CheckpointStoreContract):
+class TestAGivenConnection(CheckpointStoreContract, MaintenanceContract):
     _given: list[sqlite3.Connection]
 
     @pytest.fixture(autouse=True)
@@ -39,13 +40,24 @@ class TestAGivenConnection(CheckpointStoreContract):
         for connection in self._given:
             connection.close()
 
-    async def open_store(self, path: Path) -> CheckpointStore:
+    async def open_store(self, path: Path) -> SqliteCheckpointStore:
         self._given.append(sqlite3.connect(made(path)))
         return SqliteCheckpointStore(self._given[-1])
 
 
-class TestMemory(CheckpointStoreContract):
+class TestMemory(CheckpointStoreContract, MaintenanceContract):
     can_be_shared = False
 
-    async def open_store(self, path: Path) -> CheckpointStore:
+    async def open_store(self, path: Path) -> SqliteCheckpointStore:
         return SqliteCheckpointStore.in_memory()
+
+
+class TestDicts(CheckpointStoreContract):
+    """A store that is not ours, and that cannot delete."""
+
+    async def open_store(self, path: Path) -> CheckpointStore:
+        return DictStore(self._dicts.setdefault(path, Dicts()))
+
+    @pytest.fixture(autouse=True)
+    def _nothing_kept(self) -> None:
+        self._dicts: dict[Path, Dicts] = {}

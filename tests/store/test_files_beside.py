@@ -16,8 +16,8 @@ import pytest
 
 from durable_workflow_sqlite import SqliteCheckpointStore, StoreError
 from durable_workflow_sqlite.store.checkpointer import checkpoint
-from durable_workflow_sqlite.store.inspection import Inspector
 from durable_workflow_sqlite.store.worker_lock import lock_files
+from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
 from tests.lives import a_process
@@ -93,8 +93,8 @@ def test_a_look_at_a_file_keeps_no_other_user_out(shared: Path) -> None:
     def look(say: Say) -> None:
         os.umask(0o077)
         become_another_user(ALICE, [TEAM])
-        with Inspector.open(shared) as inspector:
-            say(str(inspector.data_version()))
+        with open_reader(shared) as reader:
+            say(str(reader.changes()))
             signal.pause()
 
     def work(say: Say) -> None:

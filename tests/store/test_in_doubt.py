@@ -17,7 +17,7 @@ from durable_workflow_sqlite import (
     StepKind,
     StepStatus,
 )
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
     WORKFLOW,
@@ -110,8 +110,8 @@ def test_an_attempt_that_another_one_followed_is_not_in_doubt(file: Path) -> Non
 def test_a_worker_is_asked_for_only_where_a_step_would_run_again(file: Path) -> None:
     running = new_checkpoint("e", 1, name="ship", started_at=NOON)
     save(file, cut_off("e"), running, status=ExecutionStatus.RUNNING)
-    with Inspector.open(file) as inspector:
+    with open_reader(file) as reader:
         for limit in (1, 10):
-            overview = inspector.overview(NOON, limit=limit)
+            overview = reader.overview(NOON, limit=limit)
             assert [one.step_name for one in overview.in_doubt] == ["ship"]
             assert overview.in_doubt_total == 1

@@ -129,9 +129,9 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             claim = await store.create_execution(WORKFLOW, new_execution("e"))
             assert claim is not None
             intent = new_checkpoint("e", 1, status=StepStatus.INTENT, started_at=NOON)
-            await store.save(intent, claim=claim)
+            await store.begin_step(intent, claim=claim)
             completed = msgspec.structs.replace(intent, status=StepStatus.COMPLETED)
-            await store.save(completed, claim=claim)
+            await store.finish_step(completed, claim=claim)
             await store.save(
                 new_checkpoint("e", 0, error_message="it broke"),
                 new_timer("e", "t", NOON),

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite import ExecutionStatus, SqliteCheckpointStore, StoreCorruptError
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.reader import SqliteReader
+from durable_workflow_sqlite.store.unreadable import unreadable_rows
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
     WORKFLOW,
@@ -198,11 +199,12 @@ def test_what_cannot_be_read_is_found_row_by_row(file: Path, change: str, says: 
         pass
 
     with_rows_changed(file, nothing, f"update {change} where workflow_execution_id = 'bad'")
-    with Inspector.open(file) as inspector:
-        (problem,) = inspector.unreadable()
+    with SqliteReader.open(file) as reader:
+        with reader.reading() as connection:
+            (problem,) = unreadable_rows(connection)
         assert says in problem
         assert "'bad'" in problem
-        details = inspector.execution("bad")
+        details = reader.execution("bad")
         assert details is not None
         assert len(details.problems) == 1
 
@@ -220,8 +222,8 @@ def test_what_is_written_otherwise_and_can_be_read_is_no_problem(file: Path) -> 
         " where workflow_execution_id = 'bad'",
         "update workflow_signals set payload = ' null ' where workflow_execution_id = 'bad'",
     )
-    with Inspector.open(file) as inspector:
-        assert inspector.unreadable() == []
+    with SqliteReader.open(file) as reader, reader.reading() as connection:
+        assert list(unreadable_rows(connection)) == []
 
 
 def test_an_execution_that_cannot_be_read_can_be_deleted(file: Path) -> None:

@@ -23,11 +23,10 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     workflow,
 )
+from durable_workflow_sqlite.reading.findings import LATE, Finding, Level
+from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import TERMINAL_STATUSES
-from durable_workflow_sqlite.store.checkup import check_up
-from durable_workflow_sqlite.store.findings import LATE, Finding, Level
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.reading_workers import Staff
+from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.lives import a_process
 from tests.store.test_restored import copy
@@ -71,17 +70,17 @@ def shell(file: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def staff(file: Path, limit: int = 10) -> Staff:
-    with Inspector.open(file) as inspector:
-        return inspector.staff(limit=limit)
+def staff(file: Path, limit: int = 10) -> Workers:
+    with open_reader(file) as reader:
+        return reader.workers(limit=limit)
 
 
 def findings(file: Path, now: datetime | None = None) -> dict[str, Finding]:
-    with Inspector.open(file) as inspector:
-        return {one.check: one for one in check_up(inspector, now or datetime.now(UTC), quick=True)}
+    with open_reader(file) as reader:
+        return {one.check: one for one in reader.check_up(now or datetime.now(UTC), quick=True)}
 
 
-async def until(file: Path, is_so: Callable[[Staff], object]) -> Staff:
+async def until(file: Path, is_so: Callable[[Workers], object]) -> Workers:
     async with asyncio.timeout(30):
         while not is_so(found := staff(file)):
             await asyncio.sleep(0.005)
@@ -160,8 +159,8 @@ async def test_each_attempt_says_who_began_it(file: Path, shell: sqlite3.Connect
     ).fetchall()
     here = f"{socket.gethostname()}:{os.getpid()}"
     assert rows == [(0, 0, 2, here), (0, 1, 1, here), (1, 1, 2, here), (2, 1, None, None)]
-    with Inspector.open(file) as inspector:
-        details = inspector.execution("e")
+    with open_reader(file) as reader:
+        details = reader.execution("e")
     assert details is not None
     assert [step.worker_number for step in details.steps] == [1, 2, None]
     assert [step.worker for step in details.compensations] == [here]
@@ -344,8 +343,8 @@ def test_the_queue_counts_each_execution_once(file: Path, shell: sqlite3.Connect
     assert row == ("order", 10, 2, "2019-01-01T00:00:00.000000Z", 2, 3, 1, 2)
     (queue,) = staff(file).queues
     assert (queue.unfinished, queue.due, queue.running, queue.waiting) == (10, 2, 2, 3)
-    with Inspector.open(file) as inspector:
-        assert inspector.staff(inspector.counts()).queues == (queue,)
+    with open_reader(file) as reader:
+        assert reader.workers(reader.counts()).queues == (queue,)
 
 
 def test_running_time_is_apart_from_queue_time(file: Path, shell: sqlite3.Connection) -> None:
@@ -361,8 +360,8 @@ def test_running_time_is_apart_from_queue_time(file: Path, shell: sqlite3.Connec
             " created_at, started_at, status_since) values (?, 'order@1', ?, ?, ?, ?)",
             (one, status, at(0) if status != "PENDING" else "2020" + at(0)[4:], started_at, at(7)),
         )
-    with Inspector.open(file) as inspector:
-        found = {one: inspector.execution(one) for one in ("over", "by an older version", "waits")}
+    with open_reader(file) as reader:
+        found = {one: reader.execution(one) for one in ("over", "by an older version", "waits")}
     times = {
         one: (details.queued_seconds, details.running_seconds)
         for one, details in found.items()

@@ -25,6 +25,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine import changes
 from durable_workflow_sqlite.worker import AppError, find_workflows
 from tests.commands import run_command
+from tests.databases import new_database
 from tests.lives import Journal, a_process, live_and_die
 from tests.workers import app
 from tests.workers.conftest import Workers, wait_for
@@ -171,6 +172,27 @@ def test_a_worker_leaves_a_step_behind_that_does_not_end(
             assert (await when_free(client, handle.execution_id)).recovery_count == 0
 
     asyncio.run(life())
+
+
+@pytest.mark.parametrize("workflow", ["nothing", "stuck"])
+def test_a_worker_whose_file_is_replaced_ends_with_an_error(
+    workflow: str, file: Path, workers: Workers, journal: Journal
+) -> None:
+    async def life() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            await client.enqueue(app.stuck)
+            await asyncio.to_thread(wait_for, journal, "stuck")
+
+    worker = workers.start()
+    if workflow == "stuck":
+        asyncio.run(life())
+    other = new_database(file.with_name("other.db"))
+    other.replace(file)
+    assert worker.stderr is not None
+    said = worker.stderr.read()
+    assert worker.wait(30) == 1
+    assert f"{file} was replaced by another file" in said
+    assert ("exiting without waiting for step 'stuck'" in said) is (workflow == "stuck")
 
 
 def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(

@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.cli import timeline
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.stores import open_reader
 from tests.commands import run_command
 from tests.lives import Journal
 
@@ -263,8 +263,8 @@ def test_the_next_attempt_is_made_at_once_by_whoever_comes_next(
                 await until_paused(store)
 
     async def client() -> None:
-        with Inspector.open(file) as inspector:
-            details = inspector.execution("one")
+        with open_reader(file) as reader:
+            details = reader.execution("one")
         assert details is not None
         hint = timeline.hint(details, file)
         assert hint == f"to try again at once: durable-workflow retry {file} one"

@@ -10,8 +10,8 @@ from typing import Self
 from durable_workflow_sqlite import protocol, stores
 from durable_workflow_sqlite.blocking.loop_thread import LoopThread, blocking
 from durable_workflow_sqlite.protocol import CheckpointStore as Behind
-from durable_workflow_sqlite.store import sqlite
 from durable_workflow_sqlite.store.connection import Synchronous, is_bound_to_thread
+from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore as Sqlite
 
 
 class CheckpointStore:
@@ -47,20 +47,13 @@ class CheckpointStore:
         return self.behind.worker_id
 
     save = blocking(Behind.save)
-    save_workflow = blocking(Behind.save_workflow)
+    begin_step = blocking(Behind.begin_step)
+    finish_step = blocking(Behind.finish_step)
     load_workflow = blocking(Behind.load_workflow)
     load_workflows = blocking(Behind.load_workflows)
-    save_execution = blocking(Behind.save_execution)
     load_execution = blocking(Behind.load_execution)
-    load_executions_by_status = blocking(Behind.load_executions_by_status)
-    save_checkpoint = blocking(Behind.save_checkpoint)
-    save_checkpoints = blocking(Behind.save_checkpoints)
     load_checkpoints = blocking(Behind.load_checkpoints)
     take_execution = blocking(Behind.take_execution)
-    save_timer = blocking(Behind.save_timer)
-    load_pending_timers = blocking(Behind.load_pending_timers)
-    load_timers = blocking(Behind.load_timers)
-    save_signal = blocking(Behind.save_signal)
     send_signal = blocking(Behind.send_signal)
     load_pending_signals = blocking(Behind.load_pending_signals)
     load_signals = blocking(Behind.load_signals)
@@ -93,10 +86,6 @@ class CheckpointStore:
     acknowledge = blocking(Behind.acknowledge)
     load_tags = blocking(Behind.load_tags)
     load_audit_log = blocking(Behind.load_audit_log)
-    delete_execution = blocking(Behind.delete_execution)
-    delete_completed_before = blocking(Behind.delete_completed_before)
-    delete_old_timers = blocking(Behind.delete_old_timers)
-    delete_old_signals = blocking(Behind.delete_old_signals)
 
 
 class SqliteCheckpointStore(CheckpointStore):
@@ -113,23 +102,35 @@ class SqliteCheckpointStore(CheckpointStore):
                 "the connection works in one thread only, but the store uses another; open it"
                 " with sqlite3.connect(..., check_same_thread=False)"
             )
-        super().__init__(sqlite.SqliteCheckpointStore(connection, synchronous=synchronous))
+        super().__init__(Sqlite(connection, synchronous=synchronous))
 
-    delete_finished = blocking(sqlite.SqliteCheckpointStore.delete_finished)
-    delete_completed_before = blocking(sqlite.SqliteCheckpointStore.delete_completed_before)
+    save_workflow = blocking(Sqlite.save_workflow)
+    save_execution = blocking(Sqlite.save_execution)
+    load_executions_by_status = blocking(Sqlite.load_executions_by_status)
+    save_checkpoint = blocking(Sqlite.save_checkpoint)
+    save_checkpoints = blocking(Sqlite.save_checkpoints)
+    save_timer = blocking(Sqlite.save_timer)
+    load_pending_timers = blocking(Sqlite.load_pending_timers)
+    load_timers = blocking(Sqlite.load_timers)
+    save_signal = blocking(Sqlite.save_signal)
+    delete_execution = blocking(Sqlite.delete_execution)
+    delete_completed_before = blocking(Sqlite.delete_completed_before)
+    delete_old_timers = blocking(Sqlite.delete_old_timers)
+    delete_old_signals = blocking(Sqlite.delete_old_signals)
+    delete_finished = blocking(Sqlite.delete_finished)
 
     @classmethod
     def file(cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal") -> Self:
         """Open a file, or create it; its folder must exist."""
-        return cls.over(sqlite.SqliteCheckpointStore.file(path, synchronous=synchronous))
+        return cls.over(Sqlite.file(path, synchronous=synchronous))
 
     @classmethod
     def in_memory(cls) -> Self:
         """A store that ends with the process, for tests."""
-        return cls.over(sqlite.SqliteCheckpointStore.in_memory())
+        return cls.over(Sqlite.in_memory())
 
     @classmethod
-    def over(cls, behind: sqlite.SqliteCheckpointStore) -> Self:
+    def over(cls, behind: Sqlite) -> Self:
         """A store that no event loop has used yet."""
         store = cls.__new__(cls)
         CheckpointStore.__init__(store, behind)

@@ -12,7 +12,7 @@ import typer
 
 from durable_workflow_sqlite import database
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.cli import acting, looking, mending, upkeep
+from durable_workflow_sqlite.cli import actions, maintenance, reading, starting
 from durable_workflow_sqlite.cli.arguments import on_database
 from durable_workflow_sqlite.cli.bulk import How
 from durable_workflow_sqlite.cli.output import WrongUsageError
@@ -105,7 +105,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         application, text="Counts, and what to look at first: in trouble, blocked, old, due."
     )
     def status(file: Path, form: InForm = None, as_json: AsJson = False) -> None:
-        looking.status(file, as_json=_form(form, as_json=as_json) == "json")
+        reading.status(file, as_json=_form(form, as_json=as_json) == "json")
 
     @on_database(
         application,
@@ -118,7 +118,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         ] = None,
         as_json: AsJson = False,
     ) -> None:
-        looking.workers(file, form=_form(form, as_json=as_json))
+        reading.workers(file, form=_form(form, as_json=as_json))
 
     @on_database(application, "list", text="Executions, the newest first, a page at a time.")
     def list_(
@@ -135,7 +135,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         ] = None,
         as_json: AsJson = False,
     ) -> None:
-        looking.list_executions(
+        reading.list_executions(
             file, chosen, limit=limit, after=after, form=_form(form, as_json=as_json)
         )
 
@@ -150,7 +150,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         ] = None,
         as_json: AsJson = False,
     ) -> None:
-        looking.show(file, execution_ids, as_json=_form(form, as_json=as_json) == "json")
+        reading.show(file, execution_ids, as_json=_form(form, as_json=as_json) == "json")
 
     @on_database(application, text="Look whenever something changes; at one execution, to its end.")
     def watch(
@@ -160,7 +160,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
             float, typer.Option(min=0.05, metavar="SECONDS", help="at most so often")
         ] = 1.0,
     ) -> None:
-        looking.watch(file, execution_id, interval=interval)
+        reading.watch(file, execution_id, interval=interval)
 
     @on_database(
         application,
@@ -181,13 +181,13 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         yes: Yes = False,
         dry_run: DryRun = False,
     ) -> None:
-        acting.signal(file, words, chosen, How(yes=yes, dry_run=dry_run))
+        actions.signal(file, words, chosen, How(yes=yes, dry_run=dry_run))
 
     @on_database(application, text="Ask executions to stop, and to undo what they did.")
     def cancel(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
     ) -> None:
-        acting.cancel(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+        actions.cancel(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
 
     @on_database(
         application,
@@ -215,8 +215,8 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     ) -> None:
         if from_step is None and (branch is not None or index is not None):
             raise WrongUsageError("--branch and --index say more of the step of --from")
-        step = None if from_step is None else mending.step_of(from_step, branch, index)
-        acting.retry(file, ids or [], step, chosen, How(yes=yes, dry_run=dry_run))
+        step = None if from_step is None else actions.step_of(from_step, branch, index)
+        actions.retry(file, ids or [], step, chosen, How(yes=yes, dry_run=dry_run))
 
     @on_database(
         application,
@@ -258,7 +258,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
             typer.Option(metavar="SECONDS", help="how long it may take; then it is undone"),
         ] = None,
     ) -> None:
-        mending.start(
+        starting.start(
             file,
             workflow_type,
             arguments,
@@ -286,7 +286,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         yes: Yes = False,
         dry_run: DryRun = False,
     ) -> None:
-        mending.rerun(file, ids or [], new_id, chosen, How(yes=yes, dry_run=dry_run))
+        actions.rerun(file, ids or [], new_id, chosen, How(yes=yes, dry_run=dry_run))
 
     @on_database(
         application,
@@ -304,7 +304,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         branch: Branch = None,
         index: Index = None,
     ) -> None:
-        mending.resolve(file, execution_id, mending.step_of(step, branch, index), value)
+        actions.resolve(file, execution_id, actions.step_of(step, branch, index), value)
 
     @on_database(
         application, text="Let workers claim executions again that are blocked; --all: all those."
@@ -312,7 +312,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     def unblock(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
     ) -> None:
-        acting.unblock(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+        actions.unblock(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
 
     @on_database(
         application,
@@ -323,7 +323,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     def acknowledge(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
     ) -> None:
-        acting.acknowledge(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+        actions.acknowledge(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
 
     @on_database(
         application,
@@ -338,7 +338,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         dry_run: DryRun = False,
         batch_size: Annotated[int, typer.Option(min=1, help="deleted in one transaction")] = 500,
     ) -> None:
-        upkeep.prune(
+        maintenance.prune(
             file, ids or [], finished, How(yes=yes, dry_run=dry_run), batch_size=batch_size
         )
 
@@ -347,7 +347,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         file: Path,
         path: Annotated[Path, typer.Argument(metavar="PATH", help="a new file")],
     ) -> None:
-        upkeep.backup(file, path)
+        maintenance.backup(file, path)
 
     @on_database(application, text="Give back the room that deleted executions left in the file.")
     def vacuum(
@@ -356,7 +356,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
             float, typer.Option(min=0, metavar="SECONDS", help="how long to wait for the lock")
         ] = 5.0,
     ) -> None:
-        upkeep.vacuum(file, busy_timeout=busy_timeout)
+        maintenance.vacuum(file, busy_timeout=busy_timeout)
 
     @on_database(application, text="Is anything wrong? Exit status 0: no; 3: warnings; 4: errors.")
     def doctor(
@@ -371,7 +371,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         as_json: AsJson = False,
     ) -> None:
         is_json = _form(form, as_json=as_json) == "json"
-        upkeep.doctor(file, quick=quick, as_json=is_json, is_verbose=verbose)
+        maintenance.doctor(file, quick=quick, as_json=is_json, is_verbose=verbose)
 
     @on_database(
         application, text="Serve the dashboard of a database; needs the extra `dashboard`."
@@ -386,7 +386,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         ] = None,
         read_only: Annotated[bool, typer.Option("--read-only", help="no actions")] = False,
     ) -> None:
-        upkeep.dashboard(file, host=host, port=port, token=token, read_only=read_only)
+        maintenance.dashboard(file, host=host, port=port, token=token, read_only=read_only)
 
     for name, text in (
         ("migrate", "Bring a database to the current schema, or create one with --create."),

@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 import typer
 
-from durable_workflow_sqlite.bulk import SHOWN, Deed, Ids, Outcome, do_all, do_one, selection_of
+from durable_workflow_sqlite.bulk import SHOWN, Command, Ids, Outcome, do_all, do_one, selection_of
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.cli.progress import progress
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.stores import open_reader
 
 FROM_PIPE: Final = "-"
 
@@ -49,26 +50,26 @@ class Said(Outcome):
             output.fail(f"{execution_id}: {why}")
 
 
-def perform(file: Path, deed: Deed, ids: Sequence[str], chosen: Chosen, how: How) -> None:
+def perform(file: Path, wanted: Command, ids: Sequence[str], chosen: Chosen, how: How) -> None:
     """Do it to the executions that are named, or chosen. Ends with exit status 1 if one refuses.
 
     Raises StoreError, ValueError; if one alone is named, what is raised for it.
     """
     with Ids() as found:
-        with Inspector.open(file) as inspector:
-            collect(found, inspector, ids, chosen, deed.statuses, only_blocked=deed.is_for_blocked)
-            if not is_wanted(found, inspector, deed.name, how, is_named=bool(ids)):
+        with open_reader(file) as reader:
+            collect(found, reader, ids, chosen, wanted.statuses, only_blocked=wanted.is_for_blocked)
+            if not is_wanted(found, reader, wanted.name, how, is_named=bool(ids)):
                 return
         if len(ids) == 1 and ids[0] != FROM_PIPE:
-            output.say(asyncio.run(do_one(file, deed, ids[0])))
+            output.say(asyncio.run(do_one(file, wanted, ids[0])))
             return
         outcome = Said(len(found), says_each=len(ids) > 1)
         try:
-            with progress(deed.name, len(found)) as advance:
-                trouble = asyncio.run(do_all(file, deed, found, outcome, advance))
+            with progress(wanted.name, len(found)) as advance:
+                trouble = asyncio.run(do_all(file, wanted, found, outcome, advance))
         except KeyboardInterrupt:
             trouble = None
-    output.say(outcome.summary(deed.done))
+    output.say(outcome.summary(wanted.done))
     if trouble is not None:
         raise trouble
     if not outcome.is_whole:
@@ -77,7 +78,7 @@ def perform(file: Path, deed: Deed, ids: Sequence[str], chosen: Chosen, how: How
 
 def collect(
     found: Ids,
-    inspector: Inspector,
+    reader: Reader,
     ids: Sequence[str],
     chosen: Chosen,
     statuses: Sequence[str],
@@ -105,13 +106,13 @@ def collect(
         found.add(dict.fromkeys(ids))
     else:
         selection = selection_of(
-            inspector, chosen, datetime.now(UTC), statuses, only_blocked=only_blocked
+            reader, chosen, datetime.now(UTC), statuses, only_blocked=only_blocked
         )
-        for some in inspector.execution_ids(selection):
+        for some in reader.execution_ids(selection):
             found.add(some)
 
 
-def is_wanted(found: Ids, inspector: Inspector, name: str, how: How, *, is_named: bool) -> bool:
+def is_wanted(found: Ids, reader: Reader, name: str, how: How, *, is_named: bool) -> bool:
     """Show what would be done, and ask. What is named by its ids needs no question.
 
     Without a terminal nobody can be asked, and it ends with exit status 1 unless `how.yes`.
@@ -126,7 +127,7 @@ def is_wanted(found: Ids, inspector: Inspector, name: str, how: How, *, is_named
     if is_named and not how.dry_run:
         return True
     if not how.yes or how.dry_run:
-        _show(found, inspector, name)
+        _show(found, reader, name)
     if how.dry_run:
         output.say("nothing was done")
         return False
@@ -139,7 +140,7 @@ def is_wanted(found: Ids, inspector: Inspector, name: str, how: How, *, is_named
     return True
 
 
-def _show(found: Ids, inspector: Inspector, name: str) -> None:
+def _show(found: Ids, reader: Reader, name: str) -> None:
     now = datetime.now(UTC)
     some = f"; the first {len(found.sample)}:" if len(found) > len(found.sample) else ":"
     output.write_table(
@@ -153,7 +154,7 @@ def _show(found: Ids, inspector: Inspector, name: str) -> None:
                 output.ago(row.created_at, now),
                 row.blocked_reason or row.trouble or row.error_message,
             ]
-            for row in inspector.summaries(found.sample)
+            for row in reader.summaries(found.sample)
         ],
     )
 

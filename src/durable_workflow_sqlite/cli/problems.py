@@ -12,8 +12,8 @@ from rich.text import Text
 from durable_workflow_sqlite.choosing import options_of
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.database import command
-from durable_workflow_sqlite.store.inspection import beginning
-from durable_workflow_sqlite.store.problems import Problem
+from durable_workflow_sqlite.reading.executions import beginning
+from durable_workflow_sqlite.reading.overview import Problem
 
 SHOWN = 10
 

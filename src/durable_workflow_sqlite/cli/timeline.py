@@ -9,15 +9,15 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from durable_workflow_sqlite import deeds
+from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.database import command
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
-from durable_workflow_sqlite.store.inspection import (
+from durable_workflow_sqlite.reading.executions import (
     ExecutionDetails,
     ExecutionSummary,
     StepAttempt,
 )
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
 
 WIDE, NOT_NARROW = 106, 94
 """Columns of a terminal that has room for bars of 24, or of 12."""
@@ -159,8 +159,8 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
     if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
         return f"to try again at once: {command('retry', file, summary.id)}"
     if summary.trouble is not None:
-        if _is_to_cancel(details) and deeds.needs_code_that_fits(summary.trouble):
-            return f"to let it be undone: {deeds.how_to_undo(file, summary.id)}"
+        if _is_to_cancel(details) and commands.needs_code_that_fits(summary.trouble):
+            return f"to let it be undone: {commands.how_to_undo(file, summary.id)}"
         go_on = "to let it go on: restart the workers, with code that fits what is recorded"
         if summary.trouble.startswith(UNREADABLE_RESULT):
             resolve = command("resolve", file, summary.id)
@@ -168,7 +168,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         if summary.status == "COMPENSATING":
             return go_on
         give_up = f"{go_on}; to give it up: {command('cancel', file, summary.id)}"
-        if details.steps and deeds.needs_code_that_fits(summary.trouble):
+        if details.steps and commands.needs_code_that_fits(summary.trouble):
             give_up += " (undoing needs code that fits the records, too)"
         return give_up
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
@@ -257,7 +257,7 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
     elif summary.waiting_for is not None:
         facts.append(("waits for", standing(summary, now)))
     if _is_to_cancel(details):
-        is_unfit = deeds.needs_code_that_fits(summary.trouble)
+        is_unfit = commands.needs_code_that_fits(summary.trouble)
         what = "a worker can undo it only with code that fits the records"
         facts.append(
             ("asked", f"to cancel; {what if is_unfit else 'no worker has heard of it yet'}")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
 from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.client import Client
@@ -23,7 +23,7 @@ from durable_workflow_sqlite.errors import (
     ExecutionNotFoundError,
     StoreError,
 )
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_store
 
 
 class Done(NamedTuple):
@@ -65,14 +65,14 @@ _CANCELLED: Final = {
 }
 
 
-def routes(file: Path, reader: Reader, pages: Pages) -> list[Route]:
+def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
     """A page and a form for every action."""
     return [
         route
         for action in _ACTIONS
         for route in (
             Route(f"/{action.name}", _asking(action, pages), methods=["GET"]),
-            Route(f"/{action.name}", _doing(action, file, reader, pages), methods=["POST"]),
+            Route(f"/{action.name}", _doing(action, file, source, pages), methods=["POST"]),
         )
     ]
 
@@ -86,19 +86,19 @@ def _asking(action: Action, pages: Pages) -> Callable[[Request], Awaitable[Respo
 
 
 def _doing(
-    action: Action, file: Path, reader: Reader, pages: Pages
+    action: Action, file: Path, source: Source, pages: Pages
 ) -> Callable[[Request], Awaitable[Response]]:
     async def do(request: Request) -> Response:
         form: dict[str, str] = request.state.form
         execution_id = form.get("id", "")
         try:
             # A store would create a file, and migrate it. Neither is done from a page.
-            found = await reader.read(lambda inspector: inspector.execution(execution_id))
+            found = await source.read(lambda reader: reader.execution(execution_id))
             if found is None:
                 raise ExecutionNotFoundError(f"no execution has the id {execution_id!r}")
-            async with SqliteCheckpointStore.file(file) as store:
+            async with open_store(file) as store:
                 done = await action.run(Client(store), form, who(request))
-            reader.forget()
+            source.forget()
         except ExecutionNotFoundError as error:
             return await pages.message(request, "No such execution", str(error), status=404)
         except StoreError:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Scope
 from durable_workflow_sqlite.dashboard import actions, bulk, pages
 from durable_workflow_sqlite.dashboard.login import routes as login_routes
 from durable_workflow_sqlite.dashboard.protection import Keys, Protection
-from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import STATIC, Pages
 from durable_workflow_sqlite.dashboard.runs import Runs
 from durable_workflow_sqlite.errors import StoreError
@@ -37,16 +37,16 @@ def build(
     """See `dashboard.app`."""
     file = Path(os.path.realpath(path))
     keys = Keys(token, str(file))
-    reader = Reader(file)
-    templates = Pages(file, reader, read_only=read_only, has_login=not keys.is_open)
+    source = Source(file)
+    templates = Pages(file, source, read_only=read_only, has_login=not keys.is_open)
 
-    runs = Runs(file, reader.forget)
+    runs = Runs(file, source.forget)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         yield
         await runs.close()
-        await reader.close()
+        await source.close()
 
     async def unreadable(request: Request, error: Exception) -> Response:
         _log.warning("cannot read %s: %s", file, error)
@@ -65,9 +65,9 @@ def build(
 
     inner = Starlette(
         routes=[
-            *pages.routes(reader, templates),
-            *([] if read_only else actions.routes(file, reader, templates)),
-            *([] if read_only else bulk.routes(file, reader, runs, templates)),
+            *pages.routes(source, templates),
+            *([] if read_only else actions.routes(file, source, templates)),
+            *([] if read_only else bulk.routes(file, source, runs, templates)),
             *([] if keys.is_open else login_routes(keys, templates)),
             Mount("/static", _Static(directory=STATIC)),
         ],

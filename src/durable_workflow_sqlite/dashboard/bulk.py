@@ -13,16 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from durable_workflow_sqlite import deeds
-from durable_workflow_sqlite.bulk import Deed, Ids, delete_all, do_all, selection_of
+from durable_workflow_sqlite import commands
+from durable_workflow_sqlite.bulk import Command, Ids, delete_all, do_all, selection_of
 from durable_workflow_sqlite.dashboard.actions import json_in, who
 from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.dashboard.listing import Line, lines_of
-from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix, to_page
 from durable_workflow_sqlite.dashboard.runs import Run, Runs, Work
-from durable_workflow_sqlite.store.alarms import in_doubt_among
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.reading.reader import Reader
 
 AT_MOST: Final = 100_000
 """So many are chosen for one run; the page says so where there are more."""
@@ -71,7 +70,7 @@ ACTS: Final = {
             " be taken back.",
             "Cancel them",
             "Asked to cancel:",
-            deeds.GOING_ON,
+            commands.GOING_ON,
             is_danger=True,
         ),
         Act(
@@ -82,7 +81,7 @@ ACTS: Final = {
             "Each gets the message. It is stored, and kept until the workflow waits for it.",
             "Send it to them",
             "Sent to",
-            deeds.GOING_ON,
+            commands.GOING_ON,
         ),
         Act(
             "unblock",
@@ -103,7 +102,7 @@ ACTS: Final = {
             " out what became of steps that were cut off. They go off the lists.",
             "They are dealt with",
             "Acknowledged",
-            deeds.OVER,
+            commands.OVER,
         ),
         Act(
             "prune",
@@ -121,7 +120,7 @@ ACTS: Final = {
 }
 
 
-def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
+def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
     async def ask(request: Request) -> Response:
         act = ACTS.get(request.path_params["act"])
         if act is None:
@@ -142,14 +141,14 @@ def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
     ) -> Response:
         """Show whom it is done to, and ask."""
 
-        def look(inspector: Inspector) -> tuple[Run, list[Line]]:
-            found = run if run is not None else _plan(inspector, runs, act, filters)
-            rows = inspector.summaries(found.ids.sample)
-            return found, lines_of(rows, in_doubt_among(inspector, rows), datetime.now(UTC))
+        def look(reader: Reader) -> tuple[Run, list[Line]]:
+            found = run if run is not None else _plan(reader, runs, act, filters)
+            rows = reader.summaries(found.ids.sample)
+            return found, lines_of(rows, reader.in_doubt_among(rows), datetime.now(UTC))
 
         at = quote(prefix(request))
         try:
-            found, lines = await reader.read(look)
+            found, lines = await source.read(look)
         except ValueError as error:
             title = "These filters make no sense"
             return await pages.message(request, title, str(error), status=400)
@@ -240,15 +239,15 @@ def routes(file: Path, reader: Reader, runs: Runs, pages: Pages) -> list[Route]:
 _NOTHING: Final = "Nothing is at this address."
 
 
-def _plan(inspector: Inspector, runs: Runs, act: Act, filters: Filters) -> Run:
+def _plan(reader: Reader, runs: Runs, act: Act, filters: Filters) -> Run:
     """Choose the executions. Raises ValueError for filters that make no sense."""
     chosen = filters.chosen()
     selection = selection_of(
-        inspector, chosen, datetime.now(UTC), act.statuses, only_blocked=act.only_blocked
+        reader, chosen, datetime.now(UTC), act.statuses, only_blocked=act.only_blocked
     )
     ids, is_cut = Ids(), False
     try:
-        for some in inspector.execution_ids(selection):
+        for some in reader.execution_ids(selection):
             is_cut = len(ids) + len(some) > AT_MOST
             ids.add(some[: AT_MOST - len(ids)])
             if is_cut:
@@ -268,26 +267,26 @@ def _work(file: Path, run: Run, form: dict[str, str], by: str) -> Work:
             await delete_all(file, ids, before, *rest)
 
         return delete
-    deed = _deed(file, run.act, form, by)
+    wanted = _command(file, run.act, form, by)
 
     async def each(ids: Ids, *rest: Any) -> Any:
-        return await do_all(file, deed, ids, *rest)
+        return await do_all(file, wanted, ids, *rest)
 
     return each
 
 
-def _deed(file: Path, act: str, form: dict[str, str], by: str) -> Deed:
+def _command(file: Path, act: str, form: dict[str, str], by: str) -> Command:
     if act == "signal":
         name = form.get("name", "")
         if not name or name.startswith("$"):
             raise ValueError("Give the name of the signal; it does not begin with $.")
         has_payload = bool(form.get("payload", "").strip())
-        return deeds.signal(file, name, json_in(form, "payload"), has_payload=has_payload)
-    make: dict[str, Callable[[], Deed]] = {
-        "retry": lambda: deeds.retry(file, by=by),
-        "cancel": lambda: deeds.cancel(file, by=by),
-        "unblock": lambda: deeds.unblock(file, by=by),
-        "acknowledge": lambda: deeds.acknowledge(file, by=by),
+        return commands.signal(file, name, json_in(form, "payload"), has_payload=has_payload)
+    make: dict[str, Callable[[], Command]] = {
+        "retry": lambda: commands.retry(file, by=by),
+        "cancel": lambda: commands.cancel(file, by=by),
+        "unblock": lambda: commands.unblock(file, by=by),
+        "acknowledge": lambda: commands.acknowledge(file, by=by),
     }
     return make[act]()
 

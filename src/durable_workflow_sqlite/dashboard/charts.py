@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from durable_workflow_sqlite.store.throughput import Hour
+from durable_workflow_sqlite.reading.overview import Hour
 
 HEIGHT: Final = 140
 """Of the columns, in pixels; places from left to right are percentages, so charts fit any page."""

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from durable_workflow_sqlite.dashboard.standing import error_text, standing
+from durable_workflow_sqlite.dashboard.situation import error_text, situation
 from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
+from durable_workflow_sqlite.reading.executions import ExecutionDetails
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
-from durable_workflow_sqlite.store.inspection import ExecutionDetails
 
 SIGNALS_SHOWN = 100
 
@@ -42,7 +42,7 @@ def details_of(
     took = timedelta(0)
     if end is not None and summary.created_at is not None:
         took = max(end - summary.created_at, took)
-    says = standing(
+    says = situation(
         _known(summary.status),
         rows,
         took=took,
@@ -60,7 +60,7 @@ def details_of(
         "summary": summary,
         "is_final": is_final,
         "took": took,
-        "standing": says,
+        "situation": says,
         "timeline": drawn,
         "signals": found.signals[-SIGNALS_SHOWN:],
         "signals_total": len(found.signals),

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.store.problems import Problem
+from durable_workflow_sqlite.reading.overview import Problem
 
 BEGUN: Final = {
     "": "at any time",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from durable_workflow_sqlite.dashboard.filters import Filters
-from durable_workflow_sqlite.store.alarms import COUNTED, Alarm, Kind
+from durable_workflow_sqlite.reading.findings import COUNTED, Alarm, Kind
 
 _LOOKS: Final = {Kind.ERROR: "FAILED", Kind.WARNING: "DOUBT", Kind.INFO: "INFO"}
 """The icon of each kind: an octagon, a triangle, a circle."""

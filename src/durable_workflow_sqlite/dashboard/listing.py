@@ -8,17 +8,17 @@ from typing import Final, NamedTuple
 
 from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.dashboard.text import duration
+from durable_workflow_sqlite.reading.executions import (
+    ExecutionCount,
+    ExecutionSummary,
+    Page,
+    beginning,
+)
+from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     TERMINAL_STATUSES,
     ExecutionStatus,
-)
-from durable_workflow_sqlite.store.inspection import (
-    ExecutionCount,
-    ExecutionSummary,
-    Inspector,
-    Page,
-    beginning,
 )
 
 LINES_PER_PAGE: Final = 50
@@ -58,10 +58,10 @@ class Line(NamedTuple):
     took: str
 
 
-def page_of(inspector: Inspector, filters: Filters, now: datetime) -> Page:
+def page_of(reader: Reader, filters: Filters, now: datetime) -> Page:
     """Raises ValueError for filters that make no sense."""
-    selection = filters.chosen().selection(inspector, now)
-    return inspector.page(selection, filters.after or None, LINES_PER_PAGE)
+    selection = filters.chosen().selection(reader, now)
+    return reader.page(selection, filters.after or None, LINES_PER_PAGE)
 
 
 def counts_of(counts: Iterable[ExecutionCount], filters: Filters, at: str) -> list[Count]:

@@ -10,12 +10,12 @@ from durable_workflow_sqlite.choosing import options_of
 from durable_workflow_sqlite.dashboard.charts import failures_chart, throughput_chart
 from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.dashboard.listing import counts_of
-from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.text import duration
 from durable_workflow_sqlite.database import command
-from durable_workflow_sqlite.store.inspection import Inspector, beginning
-from durable_workflow_sqlite.store.problems import Problem, problems
-from durable_workflow_sqlite.store.throughput import QueueWait, queue_waits, throughput
+from durable_workflow_sqlite.reading.executions import beginning
+from durable_workflow_sqlite.reading.overview import Problem, QueueWait
+from durable_workflow_sqlite.reading.reader import Reader
 
 SPANS: Final = {
     "24h": ("the last 24 hours", timedelta(hours=24)),
@@ -62,20 +62,18 @@ class WaitLine(NamedTuple):
 
 
 def overview_of(
-    reader: Reader, inspector: Inspector, version: str, now: datetime, span: str, at: str
+    source: Source, reader: Reader, version: str, now: datetime, span: str, at: str
 ) -> dict[str, Any]:
     """What the template of the first page shows."""
-    counts = reader.counts(inspector, version)
-    hours = reader.kept("hours", version, lambda: throughput(inspector, now))
-    waits = reader.kept("waits", version, lambda: queue_waits(inspector))
+    counts = source.counts(reader, version)
+    hours = source.kept("hours", version, lambda: reader.throughput(now))
+    waits = source.kept("waits", version, reader.queue_waits)
     length = SPANS[span][1]
     since = None if length is None else now - length
-    groups = reader.kept(
-        f"problems {span}", version, lambda: problems(inspector, since, limit=_GROUPS)
-    )
+    groups = source.kept(f"problems {span}", version, lambda: reader.problems(since, limit=_GROUPS))
     return {
         "counts": counts_of(counts, Filters(), at),
-        "problems": [_problem_line(one, inspector, at) for one in groups],
+        "problems": [_problem_line(one, reader, at) for one in groups],
         "spans": [(name, words, name == span) for name, (words, _) in SPANS.items()],
         "hours": hours,
         "throughput": throughput_chart(hours),
@@ -84,7 +82,7 @@ def overview_of(
     }
 
 
-def _problem_line(one: Problem, inspector: Inspector, at: str) -> ProblemLine:
+def _problem_line(one: Problem, reader: Reader, at: str) -> ProblemLine:
     filters = Filters.of_problem(one)
     is_failed = one.problem == "FAILED"
     return ProblemLine(
@@ -99,7 +97,7 @@ def _problem_line(one: Problem, inspector: Inspector, at: str) -> ProblemLine:
         says=beginning(one.says) or "",
         href=filters.href(at),
         retry_href=f"{at}/bulk/retry?{filters.query()}" if is_failed else "",
-        command=command("retry" if is_failed else "list", inspector.path, *options_of(one)),
+        command=command("retry" if is_failed else "list", reader.path, *options_of(one)),
     )
 
 

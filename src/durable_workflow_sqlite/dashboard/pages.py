@@ -21,24 +21,24 @@ from durable_workflow_sqlite.dashboard.listing import (
     types_of,
 )
 from durable_workflow_sqlite.dashboard.overview import DEFAULT_SPAN, SPANS, overview_of
-from durable_workflow_sqlite.dashboard.reading import LOOK_AGAIN_S, Reader
+from durable_workflow_sqlite.dashboard.reading import LOOK_AGAIN_S, Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix
-from durable_workflow_sqlite.dashboard.staff import staff_of
 from durable_workflow_sqlite.dashboard.text import SHOWN_ALONE, payload
-from durable_workflow_sqlite.store.alarms import in_doubt_among
-from durable_workflow_sqlite.store.inspection import ExecutionCount, Inspector
+from durable_workflow_sqlite.dashboard.workers import workers_of
+from durable_workflow_sqlite.reading.executions import ExecutionCount
+from durable_workflow_sqlite.reading.reader import Reader
 
 
-def routes(reader: Reader, pages: Pages) -> list[Route]:
+def routes(source: Source, pages: Pages) -> list[Route]:
     async def overview(request: Request) -> Response:
-        version, now = await reader.version(), datetime.now(UTC)
+        version, now = await source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
         span = request.query_params.get("failures", DEFAULT_SPAN)
         at = quote(prefix(request))
-        content = await reader.read(
-            lambda inspector: overview_of(
-                reader, inspector, version, now, span if span in SPANS else DEFAULT_SPAN, at
+        content = await source.read(
+            lambda reader: overview_of(
+                source, reader, version, now, span if span in SPANS else DEFAULT_SPAN, at
             )
         )
         return await pages.page(
@@ -47,21 +47,21 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
 
     async def executions(request: Request) -> Response:
         filters = Filters.of(request.query_params)
-        version, now = await reader.version(), datetime.now(UTC)
+        version, now = await source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
 
-        def look(inspector: Inspector) -> tuple[list[ExecutionCount], list[Line], str | None, str]:
-            counts = reader.counts(inspector, version)
+        def look(reader: Reader) -> tuple[list[ExecutionCount], list[Line], str | None, str]:
+            counts = source.counts(reader, version)
             try:
-                page = page_of(inspector, filters, now)
+                page = page_of(reader, filters, now)
             except ValueError as error:
                 return counts, [], None, str(error)
-            lines = lines_of(page.rows, in_doubt_among(inspector, page.rows), now)
+            lines = lines_of(page.rows, reader.in_doubt_among(page.rows), now)
             return counts, lines, page.next, ""
 
         at = quote(prefix(request))
-        counts, lines, after, wrong = await reader.read(look)
+        counts, lines, after, wrong = await source.read(look)
         return await pages.page(
             request,
             "executions.html",
@@ -85,11 +85,11 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
 
     async def execution(request: Request) -> Response:
         query = request.query_params
-        version, now = await reader.version(), datetime.now(UTC)
+        version, now = await source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
         execution_id = query.get("id", "")
-        found = await reader.read(lambda inspector: inspector.execution(execution_id))
+        found = await source.read(lambda reader: reader.execution(execution_id))
         if found is None:
             return await _no_execution(pages, request, execution_id)
         squeeze = query.get("squeeze") == "1"
@@ -110,10 +110,10 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
         )
 
     async def workers(request: Request) -> Response:
-        version, now = await reader.version(), datetime.now(UTC)
+        version, now = await source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
-        content = await reader.read(lambda inspector: staff_of(reader, inspector, version, now))
+        content = await source.read(lambda reader: workers_of(source, reader, version, now))
         return await pages.page(
             request, "workers.html", etag=_etag(version, now), place="workers", **content
         )
@@ -121,7 +121,7 @@ def routes(reader: Reader, pages: Pages) -> list[Route]:
     async def one_payload(request: Request) -> Response:
         query = request.query_params
         execution_id = query.get("id", "")
-        found = await reader.read(lambda inspector: inspector.execution(execution_id))
+        found = await source.read(lambda reader: reader.execution(execution_id))
         if found is None:
             return await _no_execution(pages, request, execution_id)
         wanted = payload_of(found, query)

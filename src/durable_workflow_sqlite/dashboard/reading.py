@@ -14,9 +14,10 @@ from threading import Lock
 from typing import Any, Final, NamedTuple, TypeVar
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.store.alarms import Alarm, alarms
-from durable_workflow_sqlite.store.inspection import ExecutionCount, Inspector
-from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.reading.executions import ExecutionCount
+from durable_workflow_sqlite.reading.findings import Alarm
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.stores import get_ready, open_reader
 
 T = TypeVar("T")
 
@@ -37,19 +38,19 @@ class _Kept(NamedTuple):
     holds_until: float
 
 
-class Reader:
+class Source:
     """The file. Every page opens it again: so it may come later, be moved away and be put back."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        load_queries()  # it takes longer than any page, so now and not while somebody waits
+        get_ready()  # it takes longer than any page, so now and not while somebody waits
         self._readers = ThreadPoolExecutor(_READERS, "durable-workflow-dashboard")
         self._watch = _Watch(file)
         self._watcher = ThreadPoolExecutor(1, "durable-workflow-dashboard-watch")
         self._kept: dict[str, _Kept] = {}
         self._keeping: defaultdict[str, Lock] = defaultdict(Lock)
 
-    async def read(self, question: Callable[[Inspector], T]) -> T:
+    async def read(self, question: Callable[[Reader], T]) -> T:
         """Ask in a thread. Raises StoreError."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read, question)
@@ -85,16 +86,16 @@ class Reader:
         """
         self._kept = {}
 
-    def counts(self, inspector: Inspector, version: str) -> list[ExecutionCount]:
+    def counts(self, reader: Reader, version: str) -> list[ExecutionCount]:
         """How many executions there are."""
-        return self.kept("counts", version, inspector.counts)
+        return self.kept("counts", version, reader.counts)
 
     async def alarms(self) -> list[Alarm]:
         """What somebody should look at. Raises StoreError."""
         version = await self.version()
 
-        def look(inspector: Inspector) -> list[Alarm]:
-            return alarms(inspector, datetime.now(UTC), self.counts(inspector, version))
+        def look(reader: Reader) -> list[Alarm]:
+            return reader.alarms(datetime.now(UTC), self.counts(reader, version))
 
         # The file is opened only if they are not kept: every page asks for them.
         loop = asyncio.get_running_loop()
@@ -108,17 +109,17 @@ class Reader:
         self._watcher.shutdown()
         self._readers.shutdown()
 
-    def _read(self, question: Callable[[Inspector], T]) -> T:
-        with Inspector.open(self._file) as inspector:
-            return question(inspector)
+    def _read(self, question: Callable[[Reader], T]) -> T:
+        with open_reader(self._file) as reader:
+            return question(reader)
 
 
 class _Watch:
-    """One connection that stays open, in one thread: what `data_version` says is about it alone."""
+    """One connection that stays open, in one thread: what `changes` says is about it alone."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._inspector: Inspector | None = None
+        self._reader: Reader | None = None
         self._inode = 0
         self._start = ""
 
@@ -129,16 +130,16 @@ class _Watch:
     def version(self) -> str:
         try:
             inode = self._file.stat().st_ino
-            if self._inspector is None or inode != self._inode:
+            if self._reader is None or inode != self._inode:
                 self.close()
-                self._inspector = Inspector.open(self._file)
+                self._reader = open_reader(self._file)
                 self._inode, self._start = inode, secrets.token_hex(4)
-            return f"{self._start}-{self._inspector.data_version()}"
+            return f"{self._start}-{self._reader.changes()}"
         except (OSError, StoreError):
             self.close()
             return secrets.token_hex(8)  # it is gone: whatever comes is news
 
     def close(self) -> None:
-        if self._inspector is not None:
-            self._inspector.close()
-            self._inspector = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

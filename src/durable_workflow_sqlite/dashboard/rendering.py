@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from durable_workflow_sqlite.dashboard import text
 from durable_workflow_sqlite.dashboard.health import groups_of
-from durable_workflow_sqlite.dashboard.reading import Reader
+from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import ExecutionStatus
 
@@ -55,9 +55,9 @@ _compiled = _Compiled()
 class Pages:
     """The templates, with what every page shows."""
 
-    def __init__(self, file: Path, reader: Reader, *, read_only: bool, has_login: bool) -> None:
+    def __init__(self, file: Path, source: Source, *, read_only: bool, has_login: bool) -> None:
         self._file = file
-        self._reader = reader
+        self._source = source
         environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             bytecode_cache=_compiled,
@@ -111,7 +111,7 @@ class Pages:
         health = None
         if not content.get("is_login"):
             try:
-                health = groups_of(await self._reader.alarms(), at)
+                health = groups_of(await self._source.alarms(), at)
             except StoreError as error:
                 _log.warning("cannot read the alarms of %s: %s", self._file, error)
         html = self._environment.get_template(template).render(

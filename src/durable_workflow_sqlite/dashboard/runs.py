@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from durable_workflow_sqlite.bulk import Advance, Ids, Outcome
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.stores import open_reader
 
 _log = logging.getLogger("durable_workflow_sqlite.dashboard")
 
@@ -125,7 +125,7 @@ class Runs:
             run.state = "running"
             try:
                 # A store would create a file, and migrate it. Neither is done from a page.
-                Inspector.open(self._file).close()
+                open_reader(self._file).close()
                 doing = work(run.ids, run.outcome, _nothing, lambda: run.is_stopped)
                 trouble = asyncio.run(doing)
                 run.trouble = None if trouble is None else str(trouble)

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from durable_workflow_sqlite.dashboard.scale import Scale, Span, idle_times
 from durable_workflow_sqlite.dashboard.text import duration
+from durable_workflow_sqlite.reading.executions import StepAttempt
 from durable_workflow_sqlite.records import StepKind, StepStatus
-from durable_workflow_sqlite.store.inspection import StepAttempt
 
 ROWS_PER_PAGE: Final = 100
 _NARROWEST: Final = 0.4

@@ -11,7 +11,7 @@ from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.results import not_found
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import NonDeterministicCallError
-from durable_workflow_sqlite.loops import Place
+from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution, WorkflowSignal
 
@@ -19,15 +19,15 @@ from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution, 
 class Access:
     """A client's: no worker is beside it. `Opened` is an engine's.
 
-    place: the event loop and the process that it is used in.
+    binding: the event loop and the process that it is used in.
     registry: the workflows whose code is known here.
     executions: those in memory here, by their ids.
     """
 
     def __init__(
-        self, place: Place, store: CheckpointStore, clock: Clock, registry: WorkflowRegistry
+        self, binding: LoopBinding, store: CheckpointStore, clock: Clock, registry: WorkflowRegistry
     ) -> None:
-        self.place = place
+        self.binding = binding
         self.store = store
         self.clock = clock
         self.registry = registry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from datetime import datetime
@@ -39,6 +38,8 @@ def details_of(entry: AuditEntry) -> dict[str, object]:
 
 def this_user() -> str:
     """`USER@MACHINE`, as far as the process can tell."""
+    import getpass  # few programs act as people do
+
     try:
         user = getpass.getuser()
     except (ImportError, KeyError, OSError):  # a container often has no name for its user

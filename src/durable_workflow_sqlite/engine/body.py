@@ -223,7 +223,7 @@ class Body:
             # `result()`, asked a second time, would take the traceback away from the error.
             error = self._task.exception()
         except asyncio.CancelledError as cancellation:
-            return None, _by_its_own_deed(cancellation)
+            return None, _cancelled_by_itself(cancellation)
         if error is None:
             return self._task.result(), None
         refused = _refusal_in(error)
@@ -320,7 +320,7 @@ class Body:
                 return next_one
 
 
-def _by_its_own_deed(cancellation: asyncio.CancelledError) -> asyncio.CancelledError:
+def _cancelled_by_itself(cancellation: asyncio.CancelledError) -> asyncio.CancelledError:
     """With this a workflow function has ended that nobody had cancelled: it says so."""
     text = str(cancellation)
     error = asyncio.CancelledError(

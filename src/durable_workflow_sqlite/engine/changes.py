@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from durable_workflow_sqlite.engine.trouble import Trouble
-from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.errors import StoreError, StoreGoneError
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus
 
@@ -29,6 +29,8 @@ class Changes:
         self._seen: int | None = None
         self._awaited: dict[str, tuple[ExecutionStatus, asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self.gone: asyncio.Future[StoreGoneError] | None = None
+        """What somebody waits on who wants to hear that the file is not the one that was opened."""
 
     def change_of(self, execution_id: str, known: ExecutionStatus) -> asyncio.Future[None]:
         """Done once an execution may have another status than the one known; shared, so shielded.
@@ -82,6 +84,8 @@ class Changes:
                     await self._look_around()
                 trouble.is_over()
             except Exception as error:  # noqa: BLE001 - whatever the store raises
+                if isinstance(error, StoreGoneError) and self.gone and not self.gone.done():
+                    self.gone.set_result(error)
                 if isinstance(error, StoreError) and not error.may_pass:
                     for execution_id in list(self._awaited):
                         self.changed(execution_id)  # whoever waits looks, and meets the error

@@ -27,7 +27,7 @@ from durable_workflow_sqlite.engine.workflow import (
     WorkflowRegistry,
     check_workflow,
 )
-from durable_workflow_sqlite.loops import Place
+from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
 
@@ -60,13 +60,15 @@ class Client:
     def _working(self) -> Access:
         """What everything is done with; raises if it cannot be done here."""
         access = self._access
-        if access is not None and events._get_running_loop() is access.place.loop:
+        if access is not None and events._get_running_loop() is access.binding.loop:
             return access
         refuse_in_a_workflow_function()
         if access is None:
-            access = Access(Place("this client"), self._store, self._clock, WorkflowRegistry(()))
+            access = Access(
+                LoopBinding("this client"), self._store, self._clock, WorkflowRegistry(())
+            )
             self._access = access
-        access.place.check()
+        access.binding.check()
         return access
 
     async def enqueue(
@@ -176,7 +178,7 @@ class Client:
     async def observe(self, execution_id: str) -> AsyncIterator[WorkflowExecution]:
         """Every state of an execution: the current one first, the last one final.
 
-        For an execution in another process, the file is read from time to time, so a state that
+        For an execution in another process, the store is read from time to time, so a state that
         lasts only a moment may be missed. Raises ExecutionNotFoundError.
         """
         async with aclosing(observing.states(self._working(), execution_id)) as states:
@@ -251,12 +253,16 @@ class Client:
             sleep: None.
         by: as for `cancel`.
 
+        If a worker waits for the time of the step's next attempt, it takes the value instead. Else
+        no worker may have the execution.
+
         The step counts as completed: if the execution is undone later, its compensation is called
         with that value. A blocked execution is unblocked.
 
-        Raises ExecutionNotFoundError; ExecutionConflictError if a worker has the execution, this
-        engine included, or if the step needs no value; ValueError as `retry` does;
-        SerializationError for what cannot be written as JSON. Nothing is written then.
+        Raises ExecutionNotFoundError; ValueError as `retry` does; SerializationError for a value
+        that cannot be written as JSON. Raises ExecutionConflictError if the step needs no value,
+        or if a worker has the execution, this engine included, and does not take the value.
+        Nothing is written then.
         """
         await resolving.resolve(self._working(), execution_id, step, value, by)
 
@@ -301,6 +307,6 @@ def check_store(store: object) -> None:
     """Raise TypeError for anything but a store."""
     if not inspect.iscoroutinefunction(getattr(store, "save", None)):
         raise TypeError(
-            "store must be a CheckpointStore, whose methods are async, as"
-            f" SqliteCheckpointStore.file(path) is; not {store!r}"
+            "store must be a CheckpointStore, whose methods are async, as that of open_store(path)"
+            f" is; not {store!r}"
         )

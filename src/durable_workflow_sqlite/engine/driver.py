@@ -305,7 +305,7 @@ class Driver(Run):
             )
             return
         self.let_go_of_slot()
-        # With what the body has given up: else the file would say for a while that it waits for it.
+        # With what the body has given up: else its records would say that it waits for it.
         records = [*self._marks, *self._waits.timers.to_store(self._body)]
         self._marks = []
         if self.record.status is not ExecutionStatus.SUSPENDED:

@@ -14,6 +14,7 @@ from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
+from durable_workflow_sqlite.engine.steps import given_up_before
 from durable_workflow_sqlite.errors import (
     SerializationError,
     StepFailedError,
@@ -72,6 +73,9 @@ class Ending:
         self._definition = definition
         self._body = body
         self._left_behind = left_behind
+        self._left_by_a_former_life = [
+            step for step in left_behind if step not in run.under_way and not step.is_recorded
+        ]
         self._unwound = unwound
         self._marks = marks
 
@@ -153,7 +157,12 @@ class Ending:
         output, _ = serialization.round_trip(
             result, definition.result_type, f"the result of workflow {definition.name!r}"
         )
-        return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
+        marks = [*self._marks, *self._given_up(self._left_by_a_former_life)]
+        return await self._finish(ExecutionStatus.COMPLETED, *marks, output_data=output)
+
+    def _given_up(self, steps: list[StepCall]) -> list[Record]:
+        """What to save of steps that a former life has begun, and this one does not go on with."""
+        return [record for step in steps for record in given_up_before(self._run, step.last)]
 
     def _warn_of_what_never_began(self) -> None:
         """The function ended well: people may think that all of its steps ran."""
@@ -245,7 +254,13 @@ class Ending:
                 step.give_up()
         status, error_type, error_message = self._why(cause)
         requests = await self._requests_to_cancel()
-        marks, self._marks = self._marks, []
+        # What is in doubt and has a compensation is run to its outcome, to be undone.
+        given_up = [
+            step
+            for step in self._left_by_a_former_life
+            if step.compensate is None or not step.may_need_undoing
+        ]
+        marks: list[Record] = [*self._marks, *self._given_up(given_up)]
         compensation_error = None
         if run.under_way or self._needs_undoing or cause is None:
             if cause is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import events
 from collections.abc import Iterable, Mapping
 from contextvars import Context
@@ -34,6 +35,7 @@ from durable_workflow_sqlite.engine.workflow import (
     Startable,
     WorkflowRegistry,
 )
+from durable_workflow_sqlite.errors import StoreGoneError
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
@@ -68,7 +70,7 @@ class DurableEngine(Client):
     context: the context variables that workflow functions see; by default each sees those of the
         place where it was defined. It never sees those of the code that starts or signals it.
     park_after: how long an execution that only waits stays in memory. After that, it is only in
-        the file, until its time or signal comes. None: it stays in memory forever.
+        the store, until its time or signal comes. None: it stays in memory forever.
     max_resident: how many executions may be in memory. Above that, the executions that have only
         waited for the longest time leave memory at once.
     clock: where the time comes from.
@@ -170,7 +172,7 @@ class DurableEngine(Client):
             raise TypeError(f"grace must be a timedelta, not {grace!r}")
         opened = self._opened
         if opened is not None and not opened.is_over:
-            opened.place.check()
+            opened.binding.check()
         self._is_disposed = True
         if opened is not None and not opened.is_over:
             await opened.close(grace)
@@ -241,6 +243,12 @@ class DurableEngine(Client):
         """What a program leaves behind that ends now, for people; from any thread."""
         return "nothing" if self._opened is None else self._opened.what_runs()
 
+    async def _until_store_is_gone(self) -> StoreGoneError:
+        """Wait until the file that this engine works on was deleted or replaced."""
+        changes = self._working().changes
+        changes.gone = changes.gone or asyncio.get_running_loop().create_future()
+        return await asyncio.shield(changes.gone)
+
     @property
     def _executions(self) -> dict[str, Execution]:
         """The executions in memory, by their ids; the test kit reads them."""
@@ -252,7 +260,7 @@ class DurableEngine(Client):
         if (
             opened is not None
             and not self._is_disposed
-            and events._get_running_loop() is opened.place.loop
+            and events._get_running_loop() is opened.binding.loop
         ):
             return opened
         refuse_in_a_workflow_function()
@@ -260,5 +268,5 @@ class DurableEngine(Client):
             raise disposed_of()
         if opened is None:
             raise RuntimeError("this engine is not open: use `async with DurableEngine(...)`")
-        opened.place.check()
+        opened.binding.check()
         return opened

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from email.message import Message
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from email.message import Message
     from urllib.error import HTTPError
 
     from durable_workflow_sqlite.engine.plain_errors import Pairs
@@ -24,7 +24,8 @@ def _http_error_to_plain(error: HTTPError) -> dict[str, Any]:
 
 
 def _http_error_from_plain(data: dict[str, Any]) -> HTTPError:
-    from urllib.error import HTTPError  # few need it
+    from email.message import Message  # few need these
+    from urllib.error import HTTPError
 
     headers = Message()
     for name, value in data["headers"]:

@@ -31,7 +31,7 @@ from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import EngineStoppedError
-from durable_workflow_sqlite.loops import Place
+from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
@@ -81,7 +81,9 @@ class Opened(Access):
     """
 
     def __init__(self, settings: Settings, new_execution: NewExecution) -> None:
-        super().__init__(Place("this engine"), settings.store, settings.clock, settings.registry)
+        super().__init__(
+            LoopBinding("this engine"), settings.store, settings.clock, settings.registry
+        )
         self._new_execution = new_execution
         self._observers = settings.observers
         self._closing: asyncio.Task[None] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Final
 
@@ -65,6 +64,8 @@ def _recorded(name: str, names: set[str]) -> str:
     """What is recorded instead, the nearest first."""
     if not names:
         return "; it has recorded none"
+    import difflib  # only where somebody has made a mistake
+
     by_likeness = sorted(
         names, key=lambda one: (-difflib.SequenceMatcher(None, name, one).ratio(), one)
     )

@@ -12,9 +12,9 @@ from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.history import HOW_TO_MEND, TIMERS, Place, place_in_words
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
-from durable_workflow_sqlite.engine.steps import error_of
+from durable_workflow_sqlite.engine.step_records import error_of, read_value
 from durable_workflow_sqlite.engine.wait_records import failure_of_wait, recorded_payload
-from durable_workflow_sqlite.errors import NonDeterminismError, SerializationError
+from durable_workflow_sqlite.errors import NonDeterminismError
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
@@ -110,18 +110,7 @@ def _read_outcome(
     is_completed = checkpoint.status is _COMPLETED
     if isinstance(call, StepCall):
         if is_completed:
-            try:
-                call.value = call.decode(checkpoint.output_data)
-            except SerializationError as error:
-                # The record is right and the code has changed: nothing of it is its fault.
-                raise SerializationError(
-                    f"{error}. Give the function its old return type, or say with `resolve` what"
-                    " the step returned",
-                    workflow_execution_id=execution_id,
-                    step_name=call.name,
-                    branch=call.place[0],
-                    step_index=call.place[1],
-                ) from error.__cause__
+            read_value(execution_id, call, checkpoint)
         else:
             call.error = error_of(execution_id, call, checkpoint, codec, (body.module,))
     elif isinstance(call, WaitCall):

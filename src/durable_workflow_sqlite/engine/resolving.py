@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
 from durable_workflow_sqlite.engine import audit, serialization
 from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.given import in_place_of_the_next
 from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
 from durable_workflow_sqlite.engine.mending import (
     Change,
@@ -20,7 +22,11 @@ from durable_workflow_sqlite.engine.mending import (
 from durable_workflow_sqlite.engine.places import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.reopening import what_failed, without_event
 from durable_workflow_sqlite.engine.wait_records import timer_of
-from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
+from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
+    SerializationError,
+    StoreCorruptError,
+)
 from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
@@ -34,6 +40,8 @@ from durable_workflow_sqlite.records import (
 )
 
 ACT = "resolve"
+
+_BACK_OFF: Final = "in a back-off"
 
 
 async def resolve(
@@ -69,8 +77,49 @@ async def resolve(
             ],
         )
 
-    _, after = await mend(access, execution_id, plan)
-    await access.resume(after)
+    try:
+        _, after = await mend(access, execution_id, plan)
+    except ExecutionConflictError:
+        if not await _told_its_worker(access, execution_id, step, text, by):
+            raise
+    else:
+        await access.resume(after)
+
+
+async def _told_its_worker(
+    access: Access, execution_id: str, step: StepName, text: str, by: str | None
+) -> bool:
+    """Give the value in place of the next attempt, to the worker that waits for its time.
+
+    False if the step is not in a back-off, or is no more.
+    """
+    record = await access.load(execution_id)
+    try:
+        history = History(await access.store.load_checkpoints(execution_id))
+        _, found = find_step(execution_id, history, step)
+    except (StoreCorruptError, ValueError):
+        return False  # which has been said
+    last = found.last
+    if last is None or record.status.is_terminal or not _is_in_a_back_off(found):
+        return False
+    now = access.clock.now()
+    details: dict[str, object] = {"step": in_words(last), "was": _BACK_OFF}
+    told = await access.store.hasten_attempts(
+        execution_id,
+        in_place_of_the_next(last, text, now),
+        audit.entry(execution_id, ACT, by, now, details),
+        to_whoever_left_it(execution_id, now),
+        only=last,
+        now=now,
+    )
+    if told:
+        await access.hasten(execution_id)
+    return bool(told)
+
+
+def _is_in_a_back_off(step: StepHistory) -> bool:
+    last = step.last
+    return last is not None and last.kind is StepKind.STEP and step.pauses and not step.compensation
 
 
 async def _check_needs_no_signal(access: Access, execution_id: str, step: StepName) -> None:
@@ -117,7 +166,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
     elif step.is_in_doubt:
         was = "in doubt"
     elif last.status is StepStatus.FAILED and last.event is None and last.due_at is not None:
-        was = "in a back-off"
+        was = _BACK_OFF
     elif last.status is StepStatus.COMPLETED and _is_unreadable(record, place, last, log):
         was = "unreadable"
     if was:

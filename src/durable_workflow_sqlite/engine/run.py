@@ -167,9 +167,7 @@ class Run:
         try:
             await self.environment.store.save(*records, claim=self.claim)
         except BaseException as error:
-            # While an outcome is kept, what else is refused waits with it: to stop would lose it.
-            if not (self._kept and self._may_pass(error)):
-                self._refused(error)
+            if not self._waits_out(error, self._kept):
                 raise
             refusal = error
         else:
@@ -178,7 +176,31 @@ class Run:
             return
         await self._save_later(records, refusal)
 
-    async def save_outcome(
+    async def begin_step(self, intent: StepCheckpoint, *along: Record) -> None:
+        """As `save`, of an attempt that is about to begin."""
+        try:
+            await self.environment.store.begin_step(intent, *along, claim=self.claim)
+        except BaseException as error:
+            if not self._waits_out(error, self._kept):
+                raise
+            refusal = error
+        else:
+            self._saved(along)
+            return
+        await self._save_later((intent, *along), refusal)
+
+    def _waits_out(self, error: BaseException, kept: int) -> bool:
+        """Whether what was refused may wait until the store is free; if not, this stops.
+
+        kept: how many outcomes wait. What else is refused waits with them: to stop would lose them.
+        """
+        is_passing = isinstance(error, StoreBusyError | StoreFullError) and self.trouble is None
+        if kept and is_passing:
+            return True
+        self._refused(error)
+        return False
+
+    async def finish_step(
         self, pending: Pending, outcome: StepCheckpoint, *along: Record
     ) -> StepCheckpoint:
         """Write an outcome, which has an event number, and what belongs to it.
@@ -186,11 +208,10 @@ class Run:
         It cannot be had again: it is kept until the store is free and has room.
         """
         try:
-            await self.environment.store.save(outcome, *along, claim=self.claim)
+            await self.environment.store.finish_step(outcome, *along, claim=self.claim)
         except BaseException as error:
             self._withdraw(outcome)
-            if not self._may_pass(error):
-                self._refused(error)
+            if not self._waits_out(error, 1):
                 raise
             refusal = error
         else:
@@ -209,13 +230,12 @@ class Run:
         assert outcome.event is not None
         self._untold.pop(outcome.event, None)
 
-    async def save_undone(self, outcome: StepCheckpoint) -> None:
-        """As `save_outcome`, of a compensation: it is not an event."""
+    async def finish_compensation(self, outcome: StepCheckpoint) -> None:
+        """As `finish_step`; it is not an event."""
         try:
-            await self.environment.store.save(outcome, claim=self.claim)
+            await self.environment.store.finish_step(outcome, claim=self.claim)
         except BaseException as error:
-            if not self._may_pass(error):
-                self._refused(error)
+            if not self._waits_out(error, 1):
                 raise
             refusal = error
         else:
@@ -223,13 +243,12 @@ class Run:
         await self._save_later((outcome,), refusal)
 
     async def save_taken(self, pending: Pending, outcome: StepCheckpoint, *along: Record) -> None:
-        """As `save_outcome`, of what can be had again: it may be refused, and is then as before."""
+        """As `finish_step`, of what can be had again: it may be refused, and is then as before."""
         try:
             await self.environment.store.save(outcome, *along, claim=self.claim)
         except BaseException as error:
             self._withdraw(outcome)
-            if not (self._kept and self._may_pass(error)):
-                self._refused(error)
+            self._waits_out(error, self._kept)
             raise
         self._saved(along)
         pending.checkpoint = outcome
@@ -246,9 +265,6 @@ class Run:
             self._progressed = False  # as far as the records say
         else:
             self.stop(error)
-
-    def _may_pass(self, error: BaseException) -> bool:
-        return isinstance(error, StoreBusyError | StoreFullError) and self.trouble is None
 
     async def _save_later(
         self, records: tuple[Record, ...], refusal: BaseException, pending: Pending | None = None
@@ -272,8 +288,7 @@ class Run:
                     await self.environment.store.save(*records, claim=self.claim)
                 except BaseException as error:
                     self._untold.pop(number, None)
-                    if not self._may_pass(error):
-                        self._refused(error)
+                    if not self._waits_out(error, 1):
                         raise
                     refusal = error
                 else:

@@ -248,7 +248,7 @@ class Saga:
                 started_at=environment.clock.now(),
             )
             try:
-                await run.save(intent)
+                await run.begin_step(intent)
                 if run.trouble is not None:
                     raise run.trouble
             except BaseException:
@@ -287,7 +287,7 @@ class Saga:
                     status=StepStatus.COMPENSATED,
                     completed_at=run.completion_time(),
                 )
-                await run.save_undone(outcome)
+                await run.finish_compensation(outcome)
                 self.has_begun = False
             elapsed = timedelta(0)
             if outcome.completed_at is not None and outcome.started_at is not None:

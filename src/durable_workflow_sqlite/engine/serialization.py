@@ -33,8 +33,8 @@ def round_trip(value: object, type_: Any, what: object) -> tuple[str, Any]:
     """JSON text of a value, and the value as it is read again as a type.
 
     Raises SerializationError, whose message begins with `str(what)`, if it cannot be written or
-    would not be the same. Where there is not enough memory for it, a StoreError: as where SQLite
-    runs out of it.
+    would not be the same. Where there is not enough memory for it, a StoreError: as where a
+    store runs out of it.
     """
     if is_itself(value, type_):
         return _write(value, what), value

@@ -19,6 +19,7 @@ from durable_workflow_sqlite.engine.actions import (
     thread_for,
 )
 from durable_workflow_sqlite.engine.clock import later
+from durable_workflow_sqlite.engine.given import Given, given_after
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_news import (
@@ -27,18 +28,13 @@ from durable_workflow_sqlite.engine.step_news import (
     tell_in_doubt,
     tell_retry,
 )
-from durable_workflow_sqlite.errors import (
-    ErrorClassNotFoundError,
-    SerializationError,
-    StepFailedError,
-    StepTimeoutError,
-)
+from durable_workflow_sqlite.engine.step_records import error_of, read_value
+from durable_workflow_sqlite.errors import SerializationError, StepTimeoutError
 from durable_workflow_sqlite.records import CUT_OFF, Record, StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from durable_workflow_sqlite.engine.error_codec import ErrorCodec
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.threads import Thread
 
@@ -74,24 +70,25 @@ async def perform_step(run: Run, call: StepCall) -> None:
         elif last.due_at is not None:
             await _pause(run, call, last)
     while True:
+        paused_after = None if last is None or last.due_at is None else last
+        if paused_after is not None and (given := await given_after(run, paused_after)):
+            await _take(run, call, _intent(run, call, attempt), given, first_started_at)
+            return
         thread = None
         if not is_on_the_loop:
             # Before it is recorded that it begins: what waits for a thread has not begun.
             thread = await _thread_for(run, call, last)
-        intent = StepCheckpoint(
-            workflow_execution_id=run.id,
-            branch=call.place[0],
-            step_index=call.place[1],
-            attempt=attempt,
-            step_name=call.name,
-            status=_INTENT,
-            idempotency_key=call.idempotency_key,
-            compensate_ref=None if call.compensate is None else reference(call.compensate),
-            started_at=environment.clock.now(),
-        )
+        intent = _intent(run, call, attempt)
         first_started_at = first_started_at or intent.started_at
         try:
-            await run.save(intent, *run.running())
+            await run.begin_step(intent, *run.running())
+            # Once more: from now on, nobody can give a value any more.
+            if paused_after is not None and (given := await given_after(run, paused_after)):
+                if thread is not None:
+                    thread.leave()
+                    thread = None
+                await _take(run, call, intent, given, first_started_at)
+                return
             if call.is_given_up or run.trouble is not None:
                 # What an attempt of a former life may have done, it may have done still.
                 await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
@@ -122,7 +119,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
             try:
                 output, call.value = call.encode(result)
                 completed = intent.completed(output, run.completion_time(), run.next_event(call))
-                completed = await run.save_outcome(call, completed, *run.running(progressed=True))
+                completed = await run.finish_step(call, completed, *run.running(progressed=True))
             except SerializationError as error:
                 # The side effect has happened: never again, and undone with what is at hand.
                 failure = _with_ids(error, run, call)
@@ -141,6 +138,39 @@ async def perform_step(run: Run, call: StepCall) -> None:
         await _pause(run, call, last)
         attempt += 1
         is_in_doubt = False
+
+
+def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:
+    return StepCheckpoint(
+        workflow_execution_id=run.id,
+        branch=call.place[0],
+        step_index=call.place[1],
+        attempt=attempt,
+        step_name=call.name,
+        status=_INTENT,
+        idempotency_key=call.idempotency_key,
+        compensate_ref=None if call.compensate is None else reference(call.compensate),
+        started_at=run.environment.clock.now(),
+    )
+
+
+async def _take(
+    run: Run,
+    call: StepCall,
+    intent: StepCheckpoint,
+    given: Given,
+    first_started_at: datetime | None,
+) -> None:
+    """Go on as if the attempt had returned what somebody says.
+
+    Raises SerializationError for a value that does not fit, once it is recorded.
+    """
+    run.environment.observers.tell("on_step_start", intent, replayed=False)
+    completed = intent.completed(given.value, run.completion_time(), run.next_event(call))
+    along: list[Record] = [*given.signals, *run.running(progressed=True)]
+    completed = await run.finish_step(call, completed, *along)
+    read_value(run.id, call, completed)
+    tell_complete(run, completed, first_started_at, replayed=False)
 
 
 def _goes_on(run: Run, call: StepCall) -> bool:
@@ -188,7 +218,7 @@ async def _record_failure(
         # The body must not see more of it now than it will on a replay.
         call.error = error_of(run.id, call, failed, codec)
         call.error.__cause__ = failure
-    failed = await run.save_outcome(call, failed, *run.running(progressed=True))
+    failed = await run.finish_step(call, failed, *run.running(progressed=True))
     tell_complete(run, failed, first_started_at, replayed=False)
     tell_failure(run, failed, failure)
 
@@ -321,41 +351,6 @@ async def _act(run: Run, call: StepCall, thread: Thread | None) -> Any:
             step_index=call.place[1],
             branch=call.place[0],
         ) from error
-
-
-def error_of(
-    execution_id: str,
-    call: StepCall,
-    failed: StepCheckpoint,
-    codec: ErrorCodec,
-    modules: Sequence[str] = (),
-) -> Exception:
-    """The error that a step failed with for good, as its record tells it.
-
-    modules: where to look for a class that was defined in a program that ran then.
-    Raises ErrorClassNotFoundError for one that was found by name then, and is not now.
-    """
-    ids: dict[str, Any] = {
-        "workflow_execution_id": execution_id,
-        "step_name": call.name,
-        "step_index": call.place[1],
-        "branch": call.place[0],
-    }
-    modules = (*modules, getattr(call.action, "__module__", None) or "")
-    try:
-        error = codec.rebuild(failed.error_type, failed.error_message, failed.output_data, modules)
-    except ErrorClassNotFoundError as missing:
-        for name, value in ids.items():
-            setattr(missing, name, value)
-        raise
-    return error or StepFailedError(
-        f"{call.describe()} of execution {execution_id!r} failed at attempt {failed.attempt}:"
-        f" {failed.error_type}: {failed.error_message}",
-        **ids,
-        attempt=failed.attempt,
-        error_type=failed.error_type,
-        error_message=failed.error_message,
-    )
 
 
 def _with_ids(error: SerializationError, run: Run, call: StepCall) -> SerializationError:

@@ -5,71 +5,40 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final
 
-import msgspec
-
+from durable_workflow_sqlite.reading.executions import ExecutionCount, ExecutionSummary
+from durable_workflow_sqlite.reading.findings import COUNTED, LATE, Alarm, Kind, Level
 from durable_workflow_sqlite.records import ExecutionStatus, check_time
 from durable_workflow_sqlite.store import checkup
-from durable_workflow_sqlite.store.findings import LATE, Level
-from durable_workflow_sqlite.store.inspection import ExecutionCount, ExecutionSummary, Inspector
-from durable_workflow_sqlite.store.rows import json_array, time_to_text
+from durable_workflow_sqlite.store.overview import living_workers
+from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_workers import read_workers
+from durable_workflow_sqlite.store.rows import time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
-
-COUNTED: Final = 10_000
-"""So many late deadlines are counted; more are said to be so many."""
 
 EXAMPLES: Final = 4
 
 RECENTLY: Final = timedelta(hours=1)
 
 
-class Kind(StrEnum):
-    """How bad it is."""
-
-    ERROR = "error"
-    """Money or data are at stake."""
-
-    WARNING = "warning"
-    """Something does not go on, or may not."""
-
-    INFO = "info"
-    """It is good to know."""
-
-
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
-    """So many things that are alike. count: where it is `COUNTED`, at least so many.
-
-    name: as the checks of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off, in-doubt,
-    timers, workers (none lives, and these wait for one), unknown (no living worker runs their
-    workflow); and queue (waits for a worker for longer than `LATE`), failed (in the last hour).
-    examples: the ids of some of these executions.
-    """
-
-    kind: Kind
-    name: str
-    count: int
-    examples: tuple[str, ...] = ()
-
-
 def alarms(
-    inspector: Inspector, now: datetime, counts: Sequence[ExecutionCount] | None = None
+    file: ReadOnlyFile, now: datetime, counts: Sequence[ExecutionCount] | None = None
 ) -> list[Alarm]:
     """The alarms of a file, errors first. Each is counted by an index. Raises StoreError.
 
-    counts: what `Inspector.counts` gave, if the caller has it, as for `Inspector.staff`.
+    counts: what `Reader.counts` gave, if the caller has it, as for `Reader.workers`.
     """
     check_time("now", now)
-    with inspector.reading() as connection:
-        found = list(_of_executions(inspector, connection, now))
-    found += _of_workers(inspector, now, counts)
-    found += _of_the_disk(inspector)
+    with file.reading() as connection:
+        found = list(_of_executions(file, connection, now))
+    found += _of_workers(file, now, counts)
+    found += _of_the_disk(file)
     order = list(Kind)
     return sorted((one for one in found if one.count), key=lambda one: order.index(one.kind))
 
 
-def in_doubt_among(inspector: Inspector, rows: Sequence[ExecutionSummary]) -> set[str]:
+def in_doubt_among(file: ReadOnlyFile, rows: Sequence[ExecutionSummary]) -> set[str]:
     """Those that are in a step, and that no living worker has."""
     in_a_step = [
         row
@@ -78,16 +47,15 @@ def in_doubt_among(inspector: Inspector, rows: Sequence[ExecutionSummary]) -> se
         and row.current_step is not None
         and row.waiting_for is None
     ]
-    living = inspector.living({row.worker_id for row in in_a_step if row.worker_id is not None})
+    living = file.living({row.worker_id for row in in_a_step if row.worker_id is not None})
     return {row.id for row in in_a_step if row.worker_id not in living}
 
 
 def _of_executions(
-    inspector: Inspector, connection: sqlite3.Connection, now: datetime
+    file: ReadOnlyFile, connection: sqlite3.Connection, now: datetime
 ) -> Iterator[Alarm]:
     queries, late = load_queries(), time_to_text(now - LATE)
-    workers = [row.worker_id for row in queries.load_claiming_workers(connection)]
-    living = json_array(sorted(inspector.living(workers)))
+    living = living_workers(file, connection)
     kinds: Sequence[tuple[Kind, str, int | None, Callable[[], Iterable[Any]]]] = (
         (
             Kind.ERROR,
@@ -145,23 +113,25 @@ def _of_executions(
 
 
 def _of_workers(
-    inspector: Inspector, now: datetime, counts: Sequence[ExecutionCount] | None
+    file: ReadOnlyFile, now: datetime, counts: Sequence[ExecutionCount] | None
 ) -> Iterator[Alarm]:
-    staff = inspector.staff(counts, limit=0)
-    if not staff.living:
-        waiting = sum(one.due for one in staff.queues) + staff.left_behind
+    workers = read_workers(file, counts, limit=0)
+    if not workers.living:
+        waiting = sum(one.due for one in workers.queues) + workers.left_behind
         yield Alarm(kind=Kind.WARNING, name="workers", count=waiting)
         return
-    unknown = sum(one.unfinished - one.blocked for one in staff.unknown)
+    unknown = sum(one.unfinished - one.blocked for one in workers.unknown)
     yield Alarm(kind=Kind.WARNING, name="unknown", count=unknown)
     waiting = sum(
-        one.due for one in staff.queues if one.due_since is not None and one.due_since < now - LATE
+        one.due
+        for one in workers.queues
+        if one.due_since is not None and one.due_since < now - LATE
     )
     yield Alarm(kind=Kind.WARNING, name="queue", count=waiting)
 
 
-def _of_the_disk(inspector: Inspector) -> Iterator[Alarm]:
-    level = checkup.disk(inspector).level
+def _of_the_disk(file: ReadOnlyFile) -> Iterator[Alarm]:
+    level = checkup.disk(file).level
     if level is not Level.OK:
         kind = Kind.ERROR if level is Level.ERROR else Kind.WARNING
         yield Alarm(kind=kind, name="disk", count=1)

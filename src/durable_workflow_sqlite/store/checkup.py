@@ -11,39 +11,39 @@ from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.reading.findings import LATE, SHOWN, Finding, Level, at, many
+from durable_workflow_sqlite.reading.worker_findings import worker_findings
+from durable_workflow_sqlite.reading.workers import Workers
+from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
-from durable_workflow_sqlite.store.findings import LATE, SHOWN, Finding, Level, at, many
 from durable_workflow_sqlite.store.in_memory import open_in_memory
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.reading_workers import Staff
+from durable_workflow_sqlite.store.overview import overview
+from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.schema import normal
 from durable_workflow_sqlite.store.sql import load_queries
-from durable_workflow_sqlite.store.worker_checkup import staff_findings
 from durable_workflow_sqlite.store.worker_lock import lock_files
 
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
 
-_LOOKED_AT: Final = 1000
-"""So many of a kind are looked at, at most."""
 
-
-def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
+def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
     """Look at a file, one thing after the other; quick: do not compare indexes with rows.
 
     Raises StoreError, when something cannot be looked at.
     """
     yield _sqlite_version()
-    yield from _integrity(inspector, quick=quick)
-    yield from _references(inspector)
-    yield from _journal(inspector)
-    yield disk(inspector)
-    schema = _schema(inspector)
+    yield from _integrity(file, quick=quick)
+    yield from _references(file)
+    yield from _journal(file)
+    yield disk(file)
+    schema = _schema(file)
     yield schema
     if schema.level is Level.ERROR:
         return  # what is missing is needed to look further
     try:
-        yield from _content(inspector, now, quick=quick)
+        yield from _content(file, now, quick=quick)
     except StoreError as error:
         if schema.level is Level.OK:
             raise
@@ -55,21 +55,21 @@ def check_up(inspector: Inspector, now: datetime, *, quick: bool = False) -> Ite
         )
 
 
-def _content(inspector: Inspector, now: datetime, *, quick: bool) -> Iterator[Finding]:
-    yield from _rows(inspector)
-    yield from _history(inspector, quick=quick)
-    yield from _edited(inspector, quick=quick)
-    yield from _signals(inspector)
-    staff = inspector.staff()
-    yield from staff_findings(staff, now)
-    yield from _lock_files(inspector, staff)
-    yield from _executions(inspector, staff, now)
+def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Finding]:
+    yield from rows_checkup.rows(file)
+    yield from rows_checkup.history(file, quick=quick)
+    yield from rows_checkup.edited(file, quick=quick)
+    yield from rows_checkup.signals(file)
+    workers = read_workers(file, None, limit=SHOWN)
+    yield from worker_findings(workers, now)
+    yield from _lock_files(file, workers)
+    yield from _executions(file, workers, now)
 
 
-def disk(inspector: Inspector) -> Finding:
+def disk(file: ReadOnlyFile) -> Finding:
     """Whether there is room for what workers record."""
     try:
-        free = shutil.disk_usage(inspector.path.parent).free
+        free = shutil.disk_usage(file.path.parent).free
     except OSError as error:
         raise StoreError(f"cannot tell how much room the disk has: {error}") from error
     text = f"{free / 1e6:,.0f} MB are free"
@@ -106,11 +106,11 @@ def has_reset_bug(version: tuple[int, int, int]) -> bool:
     return version >= (3, 7, 0) and not is_mended
 
 
-def _integrity(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
+def _integrity(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
     pragma = "quick_check" if quick else "integrity_check"
     # Rows that break a rule of a table are no damage: what is wrong with them, `_rows` says.
-    inspector.pragma("ignore_check_constraints = on")
-    problems = [text for (text,) in inspector.pragma(f"{pragma}({SHOWN})") if text != "ok"]
+    file.pragma("ignore_check_constraints = on")
+    problems = [text for (text,) in file.pragma(f"{pragma}({SHOWN})") if text != "ok"]
     if problems:
         yield Finding(
             level=Level.ERROR,
@@ -122,8 +122,8 @@ def _integrity(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="integrity", message=f"{pragma} finds nothing")
 
 
-def _references(inspector: Inspector) -> Iterator[Finding]:
-    broken = list(inspector.pragma("foreign_key_check"))
+def _references(file: ReadOnlyFile) -> Iterator[Finding]:
+    broken = list(file.pragma("foreign_key_check"))
     if broken:
         table, _, referred, _ = broken[0]
         yield Finding(
@@ -137,8 +137,15 @@ def _references(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="references", message="every reference has its row")
 
 
-def _schema(inspector: Inspector) -> Finding:
-    found = {(kind, name): normal(sql) for kind, name, sql in inspector.schema_objects()}
+def _objects(file: ReadOnlyFile) -> list[tuple[str, str, str]]:
+    """Tables, indexes, views and triggers: kind, name, and the statement that made it."""
+    with file.reading() as connection:
+        rows = load_queries().load_schema_objects(connection)
+    return [(row.type, row.name, row.sql) for row in rows]
+
+
+def _schema(file: ReadOnlyFile) -> Finding:
+    found = {(kind, name): normal(sql) for kind, name, sql in _objects(file)}
     with closing(open_in_memory()) as fresh:
         wanted = {
             (row.type, row.name): normal(row.sql)
@@ -166,8 +173,8 @@ def _schema(inspector: Inspector) -> Finding:
     return Finding(level=Level.OK, check="schema", message=f"{len(wanted)} objects are as shipped")
 
 
-def _journal(inspector: Inspector) -> Iterator[Finding]:
-    ((mode,),) = inspector.pragma("journal_mode")
+def _journal(file: ReadOnlyFile) -> Iterator[Finding]:
+    ((mode,),) = file.pragma("journal_mode")
     if mode != "wal":
         yield Finding(
             level=Level.WARNING,
@@ -176,7 +183,7 @@ def _journal(inspector: Inspector) -> Iterator[Finding]:
             hint="the next worker that opens the file sets it to wal",
         )
         return
-    size = _size(Path(f"{inspector.path}-wal"))
+    size = _size(Path(f"{file.path}-wal"))
     if size > 2 * LOG_BYTES:
         yield Finding(
             level=Level.WARNING,
@@ -189,98 +196,9 @@ def _journal(inspector: Inspector) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
 
 
-def _rows(inspector: Inspector) -> Iterator[Finding]:
-    unreadable = inspector.unreadable()
-    if unreadable:
-        more = len(unreadable) - SHOWN
-        yield Finding(
-            level=Level.ERROR,
-            check="rows",
-            message="; ".join(unreadable[:SHOWN]) + (f"; and {more} more" if more > 0 else ""),
-            hint="no worker claims these: correct the columns by hand (a time is"
-            " 2030-01-01T00:00:00.000000Z), then restart the workers",
-        )
-    else:
-        yield Finding(
-            level=Level.OK, check="rows", message="everything that workers need can be read"
-        )
-
-
-def _history(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
-    found = inspector.gaps(finished=not quick, limit=_LOOKED_AT)
-    certain = [gap.text for gap in found if gap.is_certain]
-    numbers = [gap.text for gap in found if not gap.is_certain]
-    if certain:
-        yield Finding(
-            level=Level.ERROR,
-            check="history",
-            message=_some(certain),
-            hint="rows of step_checkpoints were deleted or edited by hand: workers leave these"
-            " executions as they are; restore the rows, or a backup, then restart the workers",
-        )
-    if numbers:
-        yield Finding(
-            level=Level.WARNING,
-            check="history",
-            message=_some(numbers),
-            hint="if somebody deleted rows of step_checkpoints by hand, restore them, or a backup:"
-            " workers leave these executions as they are. A number is also left out, without harm,"
-            " where the file was locked or full when an outcome was to be written",
-        )
-    if not found:
-        yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
-
-
-def _edited(inspector: Inspector, *, quick: bool) -> Iterator[Finding]:
-    """What nobody but a person who edits the file can have brought about."""
-    opened = [] if quick else inspector.open_of_completed(_LOOKED_AT)
-    if opened:
-        yield Finding(
-            level=Level.WARNING,
-            check="completed",
-            message="COMPLETED, with sleeps or waits that have not ended: "
-            + _some([f"{one} ({step})" for one, step in opened]),
-            hint="somebody set the status by hand: restore a backup, or start them once more with"
-            " `durable-workflow rerun FILE ID`",
-        )
-    if inspector.tokens_may_come_again():
-        yield Finding(
-            level=Level.ERROR,
-            check="tokens",
-            message="the row of workflow_claims in sqlite_sequence was deleted or edited by hand:"
-            " fencing tokens come again, and a worker that was cut off may write beside another",
-            hint="stop all workers, and then start them again: tokens of before are nobody's then",
-        )
-
-
-def _signals(inspector: Inspector) -> Iterator[Finding]:
-    refused = inspector.refused_signals(_LOOKED_AT)
-    stray = inspector.stray_signals(_LOOKED_AT)
-    if refused:
-        yield Finding(
-            level=Level.WARNING,
-            check="signals",
-            message="refused, and still waited for: "
-            + _some([f"{one.signal_name} of {one.execution_id} ({one.why})" for one in refused]),
-            hint="send them again, with a payload that fits: `durable-workflow signal FILE ID NAME"
-            " JSON`",
-        )
-    if stray:
-        yield Finding(
-            level=Level.WARNING,
-            check="signals",
-            message="pending, and nothing will take them: "
-            + _some([f"{one.signal_name} of {one.execution_id} ({one.why})" for one in stray]),
-            hint="they were inserted by hand; delete them, or insert what was meant. To cancel, the"
-            " name is $cancel",
-        )
-    if not (refused or stray):
-        yield Finding(level=Level.OK, check="signals", message="each can still be taken")
-
-
-def _lock_files(inspector: Inspector, staff: Staff) -> Iterator[Finding]:
-    living = {one.worker_id for one in staff.living}
-    orphans = [file.name for one, file in lock_files(inspector.path).items() if one not in living]
+def _lock_files(file: ReadOnlyFile, workers: Workers) -> Iterator[Finding]:
+    living = {one.worker_id for one in workers.living}
+    orphans = [file.name for one, file in lock_files(file.path).items() if one not in living]
     if orphans:
         yield Finding(
             level=Level.NOTE,
@@ -290,74 +208,74 @@ def _lock_files(inspector: Inspector, staff: Staff) -> Iterator[Finding]:
         )
 
 
-def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[Finding]:
-    overview = inspector.overview(now, limit=SHOWN)
-    if overview.in_doubt_total:
+def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator[Finding]:
+    seen = overview(file, now, limit=SHOWN)
+    if seen.in_doubt_total:
         yield Finding(
-            level=Level.NOTE if staff.living else Level.WARNING,
+            level=Level.NOTE if workers.living else Level.WARNING,
             check="in-doubt",
-            message=f"{many(overview.in_doubt_total, 'step')} began and did not end: "
-            + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.in_doubt),
+            message=f"{many(seen.in_doubt_total, 'step')} began and did not end: "
+            + ", ".join(f"{one.step_name} of {one.execution_id}" for one in seen.in_doubt),
             hint="they run again when a worker takes their executions over; start one",
         )
-    if overview.not_undone_total:
+    if seen.not_undone_total:
         yield Finding(
             level=Level.ERROR,
             check="not-undone",
-            message=f"{many(overview.not_undone_total, 'step')} not undone, since the compensation"
+            message=f"{many(seen.not_undone_total, 'step')} not undone, since the compensation"
             " failed for good: "
             + ", ".join(
                 f"{one.step_name} of {one.execution_id} ({one.error_type})"
-                for one in overview.not_undone
+                for one in seen.not_undone
             ),
             hint="correct what made it fail, then `durable-workflow retry FILE ID`; or undo it by"
             " hand, then `durable-workflow acknowledge FILE ID`",
         )
-    if overview.undoing_total:
+    if seen.undoing_total:
         yield Finding(
             level=Level.WARNING,
             check="undoing",
-            message=f"{many(overview.undoing_total, 'step')} not undone yet: "
+            message=f"{many(seen.undoing_total, 'step')} not undone yet: "
             + ", ".join(
                 f"{one.step_name} of {one.execution_id}, since {at(one.undoing_since)},"
                 f" next try {at(one.next_try_at)} ({one.error_message})"
-                for one in overview.undoing
+                for one in seen.undoing
             ),
             hint="their compensations are tried until they succeed; correct what makes them fail,"
             " and `durable-workflow retry FILE ID` tries at once",
         )
-    if overview.cut_off_total:
+    if seen.cut_off_total:
         yield Finding(
             level=Level.WARNING,
             check="cut-off",
-            message=f"{many(overview.cut_off_total, 'step')} cut off, may have taken effect, and"
+            message=f"{many(seen.cut_off_total, 'step')} cut off, may have taken effect, and"
             " nothing undoes that: "
-            + ", ".join(f"{one.step_name} of {one.execution_id}" for one in overview.cut_off),
+            + ", ".join(f"{one.step_name} of {one.execution_id}" for one in seen.cut_off),
             hint="find out whether they took effect, undo it by hand, then `durable-workflow"
             " acknowledge FILE ID`",
         )
-    if overview.blocked_total:
+    if seen.blocked_total:
         yield Finding(
             level=Level.WARNING,
             check="blocked",
-            message=f"{many(overview.blocked_total, 'execution')} blocked: "
-            + ", ".join(f"{one.id} ({one.blocked_reason})" for one in overview.blocked),
+            message=f"{many(seen.blocked_total, 'execution')} blocked: "
+            + ", ".join(f"{one.id} ({one.blocked_reason})" for one in seen.blocked),
             hint="find out why, then `durable-workflow retry FILE ID`",
         )
-    if overview.in_trouble_total:
+    if seen.in_trouble_total:
         yield Finding(
             level=Level.WARNING,
             check="trouble",
-            message=f"{many(overview.in_trouble_total, 'execution')} left in trouble: "
+            message=f"{many(seen.in_trouble_total, 'execution')} left in trouble: "
             + ", ".join(
                 f"{one.id} ({_in_a_word(one.trouble)}, since {at(one.trouble_since)})"
-                for one in overview.in_trouble
+                for one in seen.in_trouble
             ),
             hint="`durable-workflow show FILE ID` says why: correct that, or deploy code that fits;"
             " then restart the workers",
-            details=tuple(f"{one.id}: {one.trouble}" for one in overview.in_trouble),
+            details=tuple(f"{one.id}: {one.trouble}" for one in seen.in_trouble),
         )
-    suspects, suspects_total = inspector.taken_over(SUSPECT_AT, limit=SHOWN)
+    suspects, suspects_total = _suspects(file)
     if suspects:
         more = suspects_total - len(suspects)
         yield Finding(
@@ -371,9 +289,7 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
             " `durable-workflow show FILE ID` names the step that runs: find out whether it ends"
             " its worker (memory, a crash in C) and correct it, or cancel the execution",
         )
-    late = [
-        one for one in overview.next_timers if one.fire_at is not None and one.fire_at + LATE < now
-    ]
+    late = [one for one in seen.next_timers if one.fire_at is not None and one.fire_at + LATE < now]
     if late:
         yield Finding(
             level=Level.WARNING,
@@ -384,12 +300,12 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
             " MODULE:NAME`",
         )
     if not (
-        overview.in_doubt_total
-        or overview.cut_off_total
-        or overview.not_undone_total
-        or overview.undoing_total
-        or overview.blocked_total
-        or overview.in_trouble_total
+        seen.in_doubt_total
+        or seen.cut_off_total
+        or seen.not_undone_total
+        or seen.undoing_total
+        or seen.blocked_total
+        or seen.in_trouble_total
         or suspects
         or late
     ):
@@ -398,13 +314,13 @@ def _executions(inspector: Inspector, staff: Staff, now: datetime) -> Iterator[F
         )
 
 
-def _some(texts: list[str]) -> str:
-    more = len(texts) - SHOWN
-    return "; ".join(texts[:SHOWN]) + (f"; and {_more(more)}" if more > 0 else "")
-
-
-def _more(number: int) -> str:
-    return f"{number} more" if number + SHOWN < _LOOKED_AT else f"{number} more at least"
+def _suspects(file: ReadOnlyFile) -> tuple[list[tuple[str, int]], int]:
+    """What was taken over from dead workers so often: some, how often, and how many there are."""
+    queries = load_queries()
+    with file.reading() as connection:
+        rows = queries.load_taken_over(connection, least=SUSPECT_AT, row_limit=SHOWN)
+        total = queries.count_taken_over(connection, least=SUSPECT_AT)
+    return [(row.workflow_execution_id, row.recovery_count) for row in rows], total or 0
 
 
 def _in_a_word(trouble: str) -> str:

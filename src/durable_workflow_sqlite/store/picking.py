@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.cursor import LAST_CHARACTER, Cursor
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
-from durable_workflow_sqlite.store.selection import LAST_CHARACTER, Place, Selection
 from durable_workflow_sqlite.store.sql import load_queries
 
 AT_ONCE: Final = 1_000
@@ -23,7 +24,7 @@ _FEW: Final = 20_000
 
 
 def pick(
-    connection: sqlite3.Connection, selection: Selection, place: Place, limit: int
+    connection: sqlite3.Connection, selection: Selection, place: Cursor, limit: int
 ) -> list[q.PickNewestRow]:
     """The newest executions of a selection that come after a place."""
     by_index, left = _index_of(connection, selection)
@@ -51,9 +52,9 @@ def pick(
         place = place_of(picked[-1])
 
 
-def place_of(row: q.PickNewestRow) -> Place:
+def place_of(row: q.PickNewestRow) -> Cursor:
     """Where a page ends whose last execution this is."""
-    return Place(row.created_at, row.row_number)
+    return Cursor(row.created_at, row.row_number)
 
 
 def _index_of(
@@ -89,7 +90,7 @@ def _pick(
     connection: sqlite3.Connection,
     by_index: Callable[..., list[Any]],
     selection: Selection,
-    place: Place,
+    place: Cursor,
     limit: int,
 ) -> list[q.PickNewestRow]:
     """As `pick`, by what an index holds alone."""

@@ -4,40 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
-
+from durable_workflow_sqlite.reading.overview import Problem
 from durable_workflow_sqlite.records import check_integer, check_time
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.rows import readable_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """How many executions of a workflow have the same error. A time that cannot be read is None.
-
-    problem: "FAILED" or "IN TROUBLE". step_name: where they failed; None where no step did, and for
-    those in trouble. first_at, last_at: when the first and the last of them failed, or got into
-    trouble. last_message: what the error of the last one says.
-    """
-
-    problem: str
-    workflow_type: str | None
-    step_name: str | None
-    error_type: str | None
-    executions: int
-    first_at: datetime | None
-    last_at: datetime | None
-    last_execution_id: str
-    last_message: str | None
-
-    @property
-    def says(self) -> str:
-        """What the last one says, without the class of the error."""
-        return (self.last_message or "").removeprefix(f"{self.error_type}: ")
-
-
 def problems(
-    inspector: Inspector, failed_since: datetime | None = None, *, limit: int | None = None
+    file: ReadOnlyFile, failed_since: datetime | None = None, *, limit: int | None = None
 ) -> list[Problem]:
     """The problems of a file; those that happened last come first.
 
@@ -49,7 +24,7 @@ def problems(
         check_time("failed_since", failed_since)
     if limit is not None:
         check_integer("limit", limit, minimum=1)
-    with inspector.reading() as connection:
+    with file.reading() as connection:
         return [
             Problem(
                 problem=row.problem,

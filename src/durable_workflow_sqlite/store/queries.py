@@ -943,7 +943,12 @@ class Queries(Protocol):
         ...
 
     def load_stray_signals(
-        self, connection: sqlite3.Connection, *, cancel_signal: str, row_limit: int
+        self,
+        connection: sqlite3.Connection,
+        *,
+        cancel_signal: str,
+        resolved_signal: str,
+        row_limit: int,
     ) -> list[LoadStraySignalsRow]:
         """Signals that are pending, and that nothing will take: their execution is final, or
         their name begins with $ and is none of the library's.
@@ -992,8 +997,8 @@ class Queries(Protocol):
     def load_open_of_completed(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadOpenOfCompletedRow]:
-        """Sleeps and waits that have begun and not ended, of executions that are COMPLETED. One
-        that has come to its end by itself has none; a step that was in doubt may stay so.
+        """Steps, sleeps and waits that have begun and not ended, of executions that are
+        COMPLETED: the last attempt of each. One that has come to its end by itself has none.
         Looks through all of them.
         """
         ...
@@ -1071,7 +1076,7 @@ class Queries(Protocol):
         """
         ...
 
-    def insert_intent(
+    def begin_step(
         self,
         connection: sqlite3.Connection,
         *,
@@ -1081,18 +1086,17 @@ class Queries(Protocol):
         attempt: int,
         step_name: str,
         kind: str,
-        status: str,
         started_at: str | None,
         worker_number: int | None,
-        fencing_token: int | None,
+        fencing_token: int,
     ) -> int:
-        """Begins an attempt of which nothing else is known yet: upsert_checkpoint in half
-        the time, for the statement that is sent most. Changing no row means that the
+        """Records that an attempt begins of which there is no more to say: upsert_checkpoint in
+        half the time, for the statement that is sent most. Changing no row means that the
         attempt is there already, or that the claim is lost.
         """
         ...
 
-    def update_outcome(
+    def complete_step(
         self,
         connection: sqlite3.Connection,
         *,
@@ -1104,13 +1108,10 @@ class Queries(Protocol):
         branch: str,
         step_index: int,
         attempt: int,
-        step_name: str,
-        started_at: str | None,
-        fencing_token: int | None,
+        fencing_token: int,
     ) -> int:
-        """Ends an attempt that insert_intent began, without an error: upsert_checkpoint in
-        half the time. Changing no row means that the attempt was begun otherwise, or that
-        the claim is lost.
+        """Records that an attempt that has begun has succeeded: upsert_checkpoint in half the
+        time. Changing no row means that it has not begun, or that the claim is lost.
         """
         ...
 
@@ -1143,11 +1144,17 @@ class Queries(Protocol):
         ...
 
     def hasten_attempts(
-        self, connection: sqlite3.Connection, *, now: str, workflow_execution_id: str
+        self,
+        connection: sqlite3.Connection,
+        *,
+        now: str,
+        workflow_execution_id: str,
+        checkpoint_id: int | None,
     ) -> int:
         """What waits for the time of its next attempt, a step or a compensation, does not wait
-        any more; also if a worker has it, which must be told. Once that attempt has begun,
-        it is another row, or has no such time: so this comes in nobody's way.
+        any more: all of an execution or, where an id is given, that one alone. Also if a
+        worker has it, which must be told. Once that attempt has begun, it is another row, or
+        has no such time: so this comes in nobody's way.
         """
         ...
 
@@ -1366,9 +1373,10 @@ class Queries(Protocol):
         """Nobody has these executions any more (a JSON array of ids): says from when on each
         may be claimed. One that only waits has nothing to do before its earliest timer,
         the end of its time to live, or a signal, whose trigger says so then: a signal that
-        it waits for, or one of the library's own. The + keeps SQLite from looking for the
-        earliest in the index of all timers (the timers of one execution are few), and for
-        the executions among all that are unfinished.
+        it waits for, or one of the library's own. If neither a timer nor a wait is there,
+        somebody has deleted the timer, and a worker is to record it anew. The + keeps
+        SQLite from looking for the earliest in the index of all timers (the timers of one
+        execution are few), and for the executions among all that are unfinished.
         """
         ...
 

@@ -18,6 +18,7 @@ from durable_workflow_sqlite.records import (
     MAX_INTEGER,
     AbandonedExecution,
     ExecutionStatus,
+    StepCheckpoint,
     UnqueuedExecution,
     WorkflowClaim,
     WorkflowExecution,
@@ -387,7 +388,11 @@ class Queue:
         return await self._commit.write(unblock)
 
     async def hasten_attempts(
-        self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None = None
+        self,
+        workflow_execution_id: str,
+        save: Callable[[], None],
+        only: StepCheckpoint | None = None,
+        now: datetime | None = None,
     ) -> int:
         """`save` is called in the same transaction, before it is in the queue."""
         check_identifier("workflow_execution_id", workflow_execution_id)
@@ -397,6 +402,7 @@ class Queue:
             hastened = self._queries.hasten_attempts(
                 self._connection,
                 workflow_execution_id=workflow_execution_id,
+                checkpoint_id=None if only is None else only.id,
                 now=time_to_text(at),
             )
             if hastened:

@@ -3,112 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
+from durable_workflow_sqlite.reading.executions import ExecutionCount
+from durable_workflow_sqlite.reading.workers import (
+    QueueState,
+    Served,
+    Workers,
+    WorkerState,
+    WorkUnderWay,
+)
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, check_integer
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.rows import json_array, readable_time
 from durable_workflow_sqlite.store.sql import load_queries
-
-
-class Served(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """A workflow that a worker runs."""
-
-    workflow_type: str
-    version: int
-
-
-class WorkUnderWay(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution that holds a slot of a worker, and the step that has run for longest.
-
-    step_name: None between two steps; then `since` is when the worker claimed the execution.
-    """
-
-    execution_id: str
-    workflow_type: str | None
-    step_name: str | None
-    attempt: int | None
-    since: datetime | None
-
-
-class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker that lives, or a dead one that still has claims.
-
-    number, host, process_id, program, started_at: None if its row is not written yet, or gone.
-    slots: how many executions it runs at once; None if that is not known.
-    serves: the workflows that it runs. executions: how many it has, those that wait included.
-    slots_in_use: in how many of them code runs. doing: some of these, the longest first.
-    """
-
-    worker_id: str
-    is_alive: bool
-    number: int | None
-    host: str | None
-    process_id: int | None
-    program: str | None
-    started_at: datetime | None
-    slots: int | None
-    slots_in_use: int
-    executions: int
-    serves: tuple[Served, ...]
-    doing: tuple[WorkUnderWay, ...]
-
-    @property
-    def name(self) -> str:
-        """HOST:PROCESS_ID, or the beginning of its id."""
-        return f"{self.worker_id[:8]}…" if self.host is None else f"{self.host}:{self.process_id}"
-
-
-class QueueState(msgspec.Struct, frozen=True, kw_only=True):
-    """The unfinished executions of a workflow; see the view `workflow_queue`.
-
-    living_workers: how many of the living workers run this workflow.
-    """
-
-    workflow_type: str
-    version: int
-    unfinished: int
-    unfinished_since: datetime | None
-    due: int
-    due_since: datetime | None
-    running: int
-    waiting: int
-    in_trouble: int
-    blocked: int
-    living_workers: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.workflow_type} v{self.version}"
-
-
-class Staff(msgspec.Struct, frozen=True, kw_only=True):
-    """Who works, and what there is to do, at one moment.
-
-    workers: the living ones, and dead ones that still have claims.
-    """
-
-    workers: tuple[WorkerState, ...]
-    queues: tuple[QueueState, ...]
-
-    @property
-    def living(self) -> tuple[WorkerState, ...]:
-        return tuple(one for one in self.workers if one.is_alive)
-
-    @property
-    def left_behind(self) -> int:
-        """How many executions dead workers have."""
-        return sum(one.executions for one in self.workers if not one.is_alive)
-
-    @property
-    def unknown(self) -> tuple[QueueState, ...]:
-        """The workflows with something to do that no living worker runs."""
-        return tuple(
-            one for one in self.queues if not one.living_workers and one.unfinished > one.blocked
-        )
 
 
 class AttemptWorker(NamedTuple):
@@ -118,18 +28,31 @@ class AttemptWorker(NamedTuple):
     worker: str
 
 
-def staff(
+def read_workers(
+    file: ReadOnlyFile, counts: Sequence[ExecutionCount] | None, *, limit: int
+) -> Workers:
+    """Who works, and what there is to do; at most `limit` of what each worker does now.
+
+    counts: what was counted, if the caller has it: to count is what takes time.
+    """
+    check_integer("limit", limit, minimum=0)
+    unfinished: dict[tuple[str | None, int | None], int] | None = None
+    if counts is not None:
+        unfinished = {(one.workflow_type, one.version): 0 for one in counts}
+        for one in counts:
+            if one.status not in TERMINAL_STATUSES:
+                unfinished[one.workflow_type, one.version] += one.count
+    living = file.all_living()
+    with file.reading() as connection:
+        return _read(connection, living, unfinished, limit)
+
+
+def _read(
     connection: sqlite3.Connection,
     living: Collection[str],
     unfinished: Mapping[tuple[str | None, int | None], int] | None,
-    *,
     limit: int,
-) -> Staff:
-    """Read it; a caller that has counted already need not do so again.
-
-    living: the ids of the workers that live. unfinished: how many executions there are, by type
-        and version; None: they are to be counted. limit: of what each worker does now.
-    """
+) -> Workers:
     queries = load_queries()
     claims = {row.worker_id: row.total for row in queries.count_claims_by_worker(connection)}
     ids = sorted({*living, *claims})
@@ -154,7 +77,7 @@ def staff(
         }
     workers.sort(key=lambda one: (not one.is_alive, one.number is None, one.number, one.worker_id))
     known = [one for worker in workers if worker.is_alive for one in worker.serves]
-    return Staff(
+    return Workers(
         workers=tuple(workers),
         queues=tuple(
             _queue(row, known, unfinished.get((row.workflow_type, row.version), 0))

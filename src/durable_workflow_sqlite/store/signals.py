@@ -41,13 +41,13 @@ class Signals:
         self._claims = claims
 
     async def save_new(self, signal: WorkflowSignal) -> WorkflowSignal:
-        _check_name(signal)
+        check_name(signal)
         signal_id = await self._commit.write(lambda: self._insert(signal))
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
 
     async def send(self, signal: WorkflowSignal, save: Callable[[], None]) -> WorkflowSignal:
         """`save` is called in the same transaction."""
-        _check_name(signal)
+        check_name(signal)
 
         def send_and_save() -> int:
             signal_id = self._send(signal)
@@ -186,21 +186,27 @@ class Signals:
             fencing_token=token,
         )
 
-    def _send(self, signal: WorkflowSignal) -> int:
-        execution_id = signal.workflow_execution_id
+    def send_if_it_can(self, signal: WorkflowSignal) -> int | None:
+        """Called from within a transaction; None, and nothing written, if it can receive none."""
         signal_id = self._queries.send_signal(
             self._connection,
-            workflow_execution_id=execution_id,
+            workflow_execution_id=signal.workflow_execution_id,
             signal_name=signal.signal_name,
             payload=signal.payload,
             created_at=time_to_text(signal.created_at),
         )
+        if signal_id is not None:
+            self._commit.make_news()
+        return signal_id
+
+    def _send(self, signal: WorkflowSignal) -> int:
+        signal_id = self.send_if_it_can(signal)
         if signal_id is None:
+            execution_id = signal.workflow_execution_id
             unsent = f"the signal {signal.signal_name!r} was not sent"
             if executions.load_execution(self._connection, self._queries, execution_id) is None:
                 raise executions.not_found(execution_id, unsent)
             raise executions.finished(execution_id, unsent)
-        self._commit.make_news()
         return signal_id
 
     def _insert(self, signal: WorkflowSignal) -> int:
@@ -218,7 +224,7 @@ class Signals:
         return signal_id
 
 
-def _check_name(signal: WorkflowSignal) -> None:
+def check_name(signal: WorkflowSignal) -> None:
     """Raise ValueError for a name that nothing will ever wait for."""
     name = signal.signal_name
     if name.startswith("$") and name != CANCEL_SIGNAL:

@@ -16,8 +16,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from durable_workflow_sqlite.errors import ClaimLostError, StoreError
-from durable_workflow_sqlite.protocol import CheckpointStore
+from durable_workflow_sqlite.errors import ClaimLostError, ExecutionConflictError, StoreError
+from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     TERMINAL_STATUSES,
@@ -25,9 +25,9 @@ from durable_workflow_sqlite.records import (
     ArrivedSignal,
     AuditEntry,
     ExecutionStatus,
+    NewExecution,
     Record,
     StepCheckpoint,
-    StepKind,
     StepStatus,
     TakenExecution,
     TimerStatus,
@@ -39,7 +39,6 @@ from durable_workflow_sqlite.records import (
     WorkflowTimer,
     check_identifier,
     check_integer,
-    check_tags,
     utc_now,
 )
 from durable_workflow_sqlite.store import rows
@@ -79,28 +78,17 @@ from durable_workflow_sqlite.store.rows import (
     readable,
     time_to_text,
 )
-from durable_workflow_sqlite.store.signals import Signals
+from durable_workflow_sqlite.store.signals import Signals, check_name
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 
-_OF_ALL: Final = (
-    "workflow_execution_id",
-    "branch",
-    "step_index",
-    "attempt",
-    "step_name",
-    "started_at",
-    "fencing_token",
-)
-"""What every statement about a checkpoint takes: see `_shortcut_for`."""
-
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
-_STEP: Final = StepKind.STEP
-_INTENT: Final = StepStatus.INTENT
-_COMPLETED: Final = StepStatus.COMPLETED
+_FAILED: Final = StepStatus.FAILED
+
+_PLACE: Final = ("workflow_execution_id", "branch", "step_index", "attempt", "fencing_token")
 
 
-class SqliteCheckpointStore(CheckpointStore):
+class SqliteCheckpointStore(CheckpointStore, Maintenance):
     """A `CheckpointStore` in one SQLite file, or in memory.
 
     Takes an open connection, sets its PRAGMAs, migrates its database and uses it until `close()`,
@@ -153,16 +141,16 @@ class SqliteCheckpointStore(CheckpointStore):
             self._give_back()
             raise
         self._queries = load_queries()
-        self._insert_intent = as_statement(
-            self._queries.insert_intent, *_OF_ALL, "status", "kind", "worker_number"
+        self._begin_step = as_statement(
+            self._queries.begin_step,
+            *_PLACE,
+            "step_name",
+            "kind",
+            "started_at",
+            "worker_number",
         )
-        self._update_outcome = as_statement(
-            self._queries.update_outcome,
-            *_OF_ALL,
-            "status",
-            "output_data",
-            "completed_at",
-            "event",
+        self._complete_step = as_statement(
+            self._queries.complete_step, *_PLACE, "status", "output_data", "completed_at", "event"
         )
         self._known_workflows: set[str] = set()
         """Definitions that are in the file for sure, so that a start need not look for them."""
@@ -271,44 +259,153 @@ class SqliteCheckpointStore(CheckpointStore):
 
     # Any records at once
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
-        if (
-            claim is not None
-            and len(records) == 1
-            and type(checkpoint := records[0]) is StepCheckpoint
-            and checkpoint.workflow_execution_id == claim.workflow_execution_id
-        ):
-            # What is saved most has nothing beside it that would have to be undone.
-            await self._commit.write(
-                lambda: self._save_all(records, claim, []),
-                self._shortcut_for(checkpoint, claim.fencing_token),
-            )
-            self._claims.saved(claim, records)
+    async def save(
+        self,
+        *records: Record,
+        claim: WorkflowClaim | None = None,
+        start: Collection[NewExecution] = (),
+        send: Collection[WorkflowSignal] = (),
+    ) -> None:
+        final = self._check(records, claim)
+        for signal in send:
+            check_name(signal)
+        if not (records or start or send):
             return
+
+        def save() -> None:
+            self._save_all(records, claim, final)
+            self._start_and_send(start, send)
+
+        await self._commit.write(save)
+        if claim is not None:
+            self._claims.saved(claim, records)
+        self._claims.let_go(final)
+
+    def _check(self, records: Iterable[Record], claim: WorkflowClaim | None) -> list[str]:
+        """Whether they may be saved; return the ids of the executions that become final."""
         final: list[str] = []
         for record in records:
             if type(record) not in self._savers:
                 raise TypeError(f"save() takes records, not {record!r}")
-            if claim is not None:
-                _check_covers(claim, record)
+            if (
+                claim is not None
+                and not isinstance(record, Workflow)
+                and record.workflow_execution_id != claim.workflow_execution_id
+            ):
+                raise _not_covered(claim, record.workflow_execution_id)
             if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
                 final.append(record.workflow_execution_id)
-        if records:
-            await self._commit.write(lambda: self._save_all(records, claim, final))
-            if claim is not None:
-                self._claims.saved(claim, records)
-            self._claims.let_go(final)
+        return final
+
+    async def begin_step(
+        self, intent: StepCheckpoint, *beside: Record, claim: WorkflowClaim
+    ) -> None:
+        if (
+            intent.input_data is not None
+            or intent.idempotency_key is not None
+            or intent.compensate_ref is not None
+        ):
+            # Not a wider statement for all: to bind a null takes longer than all of this.
+            await self.save(intent, *beside, claim=claim)
+            return
+        if intent.workflow_execution_id != claim.workflow_execution_id:
+            raise _not_covered(claim, intent.workflow_execution_id)
+        statement, in_order = self._begin_step
+        values = (
+            intent.workflow_execution_id,
+            intent.branch,
+            intent.step_index,
+            intent.attempt,
+            claim.fencing_token,
+            intent.step_name,
+            intent.kind._value_,
+            optional_time_to_text(intent.started_at),
+            self._membership.number,
+        )
+        shortcut = statement, in_order(values)
+        if beside:
+            await self._save_beside(intent, beside, claim, shortcut)
+            return
+        await self._commit.write(lambda: self._save_step(intent, claim, shortcut), shortcut)
+        self._claims.saved(claim, (intent,))
+
+    async def finish_step(
+        self, outcome: StepCheckpoint, *beside: Record, claim: WorkflowClaim
+    ) -> None:
+        if outcome.status is _FAILED:
+            await self.save(outcome, *beside, claim=claim)
+            return
+        if outcome.workflow_execution_id != claim.workflow_execution_id:
+            raise _not_covered(claim, outcome.workflow_execution_id)
+        statement, in_order = self._complete_step
+        values = (
+            outcome.workflow_execution_id,
+            outcome.branch,
+            outcome.step_index,
+            outcome.attempt,
+            claim.fencing_token,
+            outcome.status._value_,
+            outcome.output_data,
+            optional_time_to_text(outcome.completed_at),
+            outcome.event,
+        )
+        shortcut = statement, in_order(values)
+        if beside:
+            await self._save_beside(outcome, beside, claim, shortcut)
+            return
+        await self._commit.write(lambda: self._save_step(outcome, claim, shortcut), shortcut)
+        self._claims.saved(claim, (outcome,))
+
+    def _save_step(self, step: StepCheckpoint, claim: WorkflowClaim, shortcut: Shortcut) -> None:
+        if not self._connection.execute(*shortcut).rowcount:
+            self._save_all((step,), claim, [])
+
+    async def _save_beside(
+        self,
+        step: StepCheckpoint,
+        beside: tuple[Record, ...],
+        claim: WorkflowClaim,
+        shortcut: Shortcut,
+    ) -> None:
+        final = self._check(beside, claim)
+
+        def save() -> None:
+            self._save_step(step, claim, shortcut)
+            self._save_all(beside, claim, final)
+
+        await self._commit.write(save)
+        self._claims.saved(claim, (step, *beside))
+        self._claims.let_go(final)
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
     ) -> None:
+        if claim is not None and not records and not self._claims.holds(claim):
+            raise self._lost(claim)
         for record in records:
             if not self._savers[type(record)](record, claim) and claim is not None:
-                self._claims.let_go([claim.workflow_execution_id])
-                raise _claim_lost(claim)
+                raise self._lost(claim)
         # Last, since the records beside a final one are written under the claim, too.
         for execution_id in final:
             self._let_rest(execution_id)
+
+    def _lost(self, claim: WorkflowClaim) -> ClaimLostError:
+        self._claims.let_go([claim.workflow_execution_id])
+        return _claim_lost(claim)
+
+    def _start_and_send(
+        self, start: Collection[NewExecution], send: Collection[WorkflowSignal]
+    ) -> None:
+        for new in start:
+            self._commit.make_news()
+            if not self._insert(new):
+                raise ExecutionConflictError(
+                    f"the execution id {new.execution.workflow_execution_id!r} is taken; nothing"
+                    " was written",
+                    workflow_execution_id=new.execution.workflow_execution_id,
+                )
+        for signal in send:
+            self._signals.send_if_it_can(signal)
 
     def _let_rest(self, workflow_execution_id: str) -> None:
         """Nobody works on a final execution, nothing is due for it, and no signal awaited."""
@@ -323,6 +420,7 @@ class SqliteCheckpointStore(CheckpointStore):
     # Workflows
 
     async def save_workflow(self, workflow: Workflow) -> None:
+        """As `save`, of one workflow."""
         await self.save(workflow)
 
     async def load_workflow(self, workflow_id: str) -> Workflow | None:
@@ -350,6 +448,7 @@ class SqliteCheckpointStore(CheckpointStore):
     # Executions
 
     async def save_execution(self, execution: WorkflowExecution) -> None:
+        """As `save`, of one execution."""
         await self.save(execution)
 
     async def load_execution(self, workflow_execution_id: str) -> WorkflowExecution | None:
@@ -388,6 +487,7 @@ class SqliteCheckpointStore(CheckpointStore):
     async def load_executions_by_status(
         self, statuses: Iterable[ExecutionStatus]
     ) -> list[WorkflowExecution]:
+        """In creation order. A row that cannot be read is logged by its id and left out."""
         wanted = json_array({ExecutionStatus(status).value for status in statuses})
         found = await self._commit.read(
             lambda: self._queries.load_executions_by_status(self._connection, statuses=wanted)
@@ -451,13 +551,12 @@ class SqliteCheckpointStore(CheckpointStore):
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
     ) -> WorkflowClaim | None:
-        _check_can_start(workflow, execution)
-        tags = check_tags(tags)
+        new = NewExecution(workflow=workflow, execution=execution, tags=tags)
         served = (workflow.workflow_type, workflow.version)
         self._claims.be_alive()
 
         def create() -> WorkflowClaim | None:
-            if not self._insert(workflow, execution, tags):
+            if not self._insert(new):
                 return None
             claim = self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at
@@ -479,28 +578,25 @@ class SqliteCheckpointStore(CheckpointStore):
         tags: Mapping[str, str] | None = None,
         *records: Record,
     ) -> bool:
-        _check_can_start(workflow, execution)
-        tags = check_tags(tags)
+        new = NewExecution(workflow=workflow, execution=execution, tags=tags)
 
         def enqueue() -> bool:
             self._commit.make_news()
-            if not self._insert(workflow, execution, tags):
+            if not self._insert(new):
                 return False
             self._save_all(records, None, [])
             return True
 
         return await self._commit.write(enqueue)
 
-    def _insert(
-        self, workflow: Workflow, execution: WorkflowExecution, tags: Mapping[str, str]
-    ) -> bool:
-        if not self._insert_with_workflow(workflow, execution):
+    def _insert(self, new: NewExecution) -> bool:
+        if not self._insert_with_workflow(new.workflow, new.execution):
             return False
-        if tags:
+        if new.tags:
             self._queries.insert_tags(
                 self._connection,
-                workflow_execution_id=execution.workflow_execution_id,
-                tags=msgspec.json.encode(tags).decode(),
+                workflow_execution_id=new.execution.workflow_execution_id,
+                tags=msgspec.json.encode(new.tags).decode(),
             )
         return True
 
@@ -550,9 +646,11 @@ class SqliteCheckpointStore(CheckpointStore):
     # Checkpoints
 
     async def save_checkpoint(self, checkpoint: StepCheckpoint) -> None:
+        """As `save`, of one checkpoint."""
         await self.save(checkpoint)
 
     async def save_checkpoints(self, checkpoints: Iterable[StepCheckpoint]) -> None:
+        """As `save`, of any number of checkpoints."""
         await self.save(*checkpoints)
 
     async def load_checkpoints(self, workflow_execution_id: str) -> list[StepCheckpoint]:
@@ -566,9 +664,6 @@ class SqliteCheckpointStore(CheckpointStore):
 
     def _upsert_checkpoint(self, checkpoint: StepCheckpoint, claim: WorkflowClaim | None) -> int:
         token = None if claim is None else claim.fencing_token
-        shortcut = self._shortcut_for(checkpoint, token)
-        if shortcut is not None and self._connection.execute(*shortcut).rowcount:
-            return 1
         return self._queries.upsert_checkpoint(
             self._connection,
             workflow_execution_id=checkpoint.workflow_execution_id,
@@ -592,55 +687,19 @@ class SqliteCheckpointStore(CheckpointStore):
             fencing_token=token,
         )
 
-    def _shortcut_for(self, checkpoint: StepCheckpoint, token: int | None) -> Shortcut | None:
-        """What saves it in half the time, for those of which nearly all are."""
-        if not (
-            checkpoint.started_at is not None
-            and checkpoint.input_data is None
-            and checkpoint.error_type is None
-            and checkpoint.error_message is None
-            and checkpoint.idempotency_key is None
-            and checkpoint.compensate_ref is None
-            and checkpoint.due_at is None
-        ):
-            return None
-        values: tuple[Any, ...] = (
-            checkpoint.workflow_execution_id,
-            checkpoint.branch,
-            checkpoint.step_index,
-            checkpoint.attempt,
-            checkpoint.step_name,
-            time_to_text(checkpoint.started_at),
-            token,
-        )
-        if checkpoint.status is _INTENT:
-            if not (
-                checkpoint.output_data is None
-                and checkpoint.completed_at is None
-                and checkpoint.event is None
-            ):
-                return None
-            statement, in_order = self._insert_intent
-            by = None if token is None else self._membership.number
-            values += ("INTENT", checkpoint.kind._value_, by)
-        elif checkpoint.status is _COMPLETED and checkpoint.kind is _STEP:
-            statement, in_order = self._update_outcome
-            completed_at = optional_time_to_text(checkpoint.completed_at)
-            values += ("COMPLETED", checkpoint.output_data, completed_at, checkpoint.event)
-        else:
-            return None
-        return statement, in_order(values)
-
     # Timers
 
     async def save_timer(self, timer: WorkflowTimer) -> None:
+        """As `save`, of one timer."""
         await self.save(timer)
 
     async def load_pending_timers(self) -> list[WorkflowTimer]:
+        """By `fire_at`. A row that cannot be read is logged by its id and left out."""
         found = await self._commit.read(lambda: self._queries.load_pending_timers(self._connection))
         return _by_deadline(readable(found, rows.timer_from))
 
     async def load_timers(self, workflow_execution_id: str) -> list[WorkflowTimer]:
+        """All timers of one execution, by `fire_at`."""
         check_identifier("workflow_execution_id", workflow_execution_id)
         found = await self._commit.read(
             lambda: self._queries.load_timers(
@@ -664,6 +723,7 @@ class SqliteCheckpointStore(CheckpointStore):
     # Signals
 
     async def save_signal(self, signal: WorkflowSignal) -> WorkflowSignal:
+        """Save a signal and return it with its id."""
         if signal.workflow_signal_id is None:
             return await self._signals.save_new(signal)
         await self.save(signal)
@@ -869,10 +929,14 @@ class SqliteCheckpointStore(CheckpointStore):
         )
 
     async def hasten_attempts(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        only: StepCheckpoint | None = None,
+        now: datetime | None = None,
     ) -> int:
         return await self._queue.hasten_attempts(
-            workflow_execution_id, lambda: self._save_all(records, None, []), now
+            workflow_execution_id, lambda: self._save_all(records, None, []), only, now
         )
 
     async def reopen_execution(
@@ -929,34 +993,15 @@ class SqliteCheckpointStore(CheckpointStore):
         return await self._retention.delete_old_signals(before, batch_size)
 
 
-def _check_can_start(workflow: Workflow, execution: WorkflowExecution) -> None:
-    if execution.workflow_id != workflow.workflow_id:
-        raise ValueError(
-            f"execution {execution.workflow_execution_id!r} is of workflow"
-            f" {execution.workflow_id!r}, not {workflow.workflow_id!r}"
-        )
-    for state, is_so in (
-        ("final already", execution.status in TERMINAL_STATUSES),
-        ("blocked", execution.blocked_reason is not None),
-        ("in trouble", execution.trouble is not None),
-    ):
-        if is_so:
-            raise ValueError(f"execution {execution.workflow_execution_id!r} is {state}")
-
-
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:
     timers.sort(key=lambda timer: timer.fire_at)
     return timers
 
 
-def _check_covers(claim: WorkflowClaim, record: Record) -> None:
-    if not isinstance(record, Workflow) and (
-        record.workflow_execution_id != claim.workflow_execution_id
-    ):
-        raise ValueError(
-            f"a claim on {claim.workflow_execution_id!r} does not cover a record of"
-            f" {record.workflow_execution_id!r}"
-        )
+def _not_covered(claim: WorkflowClaim, execution_id: str) -> ValueError:
+    return ValueError(
+        f"a claim on {claim.workflow_execution_id!r} does not cover a record of {execution_id!r}"
+    )
 
 
 def _claim_lost(claim: WorkflowClaim) -> ClaimLostError:

@@ -4,43 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import msgspec
-
+from durable_workflow_sqlite.reading.overview import Hour, QueueWait
 from durable_workflow_sqlite.records import check_integer, check_time
-from durable_workflow_sqlite.store.inspection import Inspector
+from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 
 
-class Hour(msgspec.Struct, frozen=True, kw_only=True):
-    """How many executions began and ended in an hour. start: its beginning."""
-
-    start: datetime
-    began: int
-    completed: int
-    failed: int
-    cancelled: int
-
-
-class QueueWait(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits for a worker although it is due.
-
-    waiting: how many. oldest_at: when the first of them was due.
-    """
-
-    workflow_type: str
-    waiting: int
-    oldest_at: datetime | None
-
-
-def throughput(inspector: Inspector, now: datetime, *, hours: int = 24) -> list[Hour]:
+def throughput(file: ReadOnlyFile, now: datetime, *, hours: int = 24) -> list[Hour]:
     """The last hours, the oldest first; the last one is not over. Raises StoreError."""
     check_time("now", now)
     check_integer("hours", hours, minimum=1)
     last = now.replace(minute=0, second=0, microsecond=0)
     starts = [last - timedelta(hours=number) for number in reversed(range(hours))]
     texts = [time_to_text(start)[:13] for start in starts]
-    with inspector.reading() as connection:
+    with file.reading() as connection:
         return [
             Hour(
                 start=start,
@@ -57,14 +35,14 @@ def throughput(inspector: Inspector, now: datetime, *, hours: int = 24) -> list[
         ]
 
 
-def queue_waits(inspector: Inspector) -> list[QueueWait]:
+def queue_waits(file: ReadOnlyFile) -> list[QueueWait]:
     """What waits for a worker, by workflow, the one that has waited for longest first.
 
     Raises StoreError.
     """
     waiting: dict[str, int] = {}
     oldest: dict[str, str] = {}
-    with inspector.reading() as connection:
+    with file.reading() as connection:
         for row in load_queries().load_queues(connection):
             if row.due_since is not None:
                 waiting[row.workflow_type] = waiting.get(row.workflow_type, 0) + row.due

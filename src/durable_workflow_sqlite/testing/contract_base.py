@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pytest
 
 from durable_workflow_sqlite import (
+    AuditEntry,
     CheckpointStore,
     ClaimLostError,
     ExecutionStatus,
-    SignalStatus,
+    NewExecution,
     StepCheckpoint,
     StepKind,
     StepStatus,
+    TakenExecution,
     TimerStatus,
     Workflow,
     WorkflowClaim,
@@ -33,6 +36,8 @@ OpenAnother = Callable[[], Awaitable[CheckpointStore]]
 WORKFLOW = Workflow(workflow_id="order:1", workflow_type="order")
 NOON = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+ORDER = [("order", 1)]
+"""What a worker of WORKFLOW runs."""
 FINAL = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
 UNFINISHED = tuple(status for status in ExecutionStatus if status not in FINAL)
 
@@ -53,7 +58,7 @@ C = TypeVar("C", bound=StoreContract)
 
 
 def over_a_store(
-    test: Callable[[C, CheckpointStore], Coroutine[Any, Any, None]],
+    test: Callable[[C, Any], Coroutine[Any, Any, None]],
 ) -> Callable[[C, Path], None]:
     """A test of one store, which holds the definition WORKFLOW and no more."""
 
@@ -64,7 +69,7 @@ def over_a_store(
 
 
 def over_workers(
-    test: Callable[[C, CheckpointStore, OpenAnother], Coroutine[Any, Any, None]],
+    test: Callable[[C, Any, OpenAnother], Coroutine[Any, Any, None]],
 ) -> Callable[[C, Path], None]:
     """As `over_a_store`, and the test can open more stores on the same records."""
 
@@ -79,7 +84,7 @@ def over_workers(
 async def _story(
     self: C,
     tmp_path: Path,
-    test: Callable[[C, CheckpointStore, OpenAnother], Coroutine[Any, Any, None]],
+    test: Callable[[C, Any, OpenAnother], Coroutine[Any, Any, None]],
 ) -> None:
     async with AsyncExitStack() as opened:
 
@@ -89,7 +94,7 @@ async def _story(
             return store
 
         store = await open_another()
-        await store.save_workflow(WORKFLOW)
+        await store.save(WORKFLOW)
         await test(self, store, open_another)
 
 
@@ -102,50 +107,69 @@ def _named_as(
     return run
 
 
-async def ids(store: CheckpointStore) -> list[str]:
-    found = await store.load_executions_by_status(ExecutionStatus)
-    return [one.workflow_execution_id for one in found]
+async def loaded(store: CheckpointStore, one: str) -> WorkflowExecution:
+    execution = await store.load_execution(one)
+    assert execution is not None
+    return execution
+
+
+async def taken(store: CheckpointStore, one: str) -> TakenExecution:
+    found = await store.take_execution(one)
+    assert found is not None
+    return found
+
+
+async def created(
+    store: CheckpointStore, execution: WorkflowExecution, workflow: Workflow = WORKFLOW
+) -> WorkflowClaim:
+    claim = await store.create_execution(workflow, execution)
+    assert claim is not None
+    return claim
+
+
+async def claimed(store: CheckpointStore, one: str, now: datetime | None = None) -> WorkflowClaim:
+    claim = await store.claim_execution(one, now)
+    assert claim is not None
+    return claim
 
 
 async def is_refused_everything(store: CheckpointStore, lost: WorkflowClaim) -> None:
-    """Every kind of record is refused under a claim that is lost."""
+    """Every kind of write is refused under a claim that is lost."""
     one = lost.workflow_execution_id
-    for records in (
-        [new_execution(one, status=ExecutionStatus.COMPLETED)],
-        [new_checkpoint(one, 7)],
-        [new_timer(one, "t", NOON + MINUTE, status=TimerStatus.FIRED)],
-        [new_signal(one, "late")],
-        [new_signal(one, "late", id=1)],
-        [Workflow(workflow_id="w2", workflow_type="w")],
-        [new_checkpoint(one, 8), new_checkpoint(one, 9)],
+    child = NewExecution(workflow=WORKFLOW, execution=queued("child", NOON))
+    other = new_execution("other")
+    await store.save(other)
+    before = await taken(store, "other")
+    ended = new_checkpoint(one, 7, status=StepStatus.COMPLETED, started_at=NOON, event=1)
+    for write in (
+        partial(store.save, new_execution(one, status=ExecutionStatus.COMPLETED)),
+        partial(store.save, new_checkpoint(one, 7)),
+        partial(store.save, new_timer(one, "t", NOON + MINUTE, status=TimerStatus.FIRED)),
+        partial(store.save, new_signal(one, "late")),
+        partial(store.save, new_signal(one, "late", id=1)),
+        partial(store.save, Workflow(workflow_id="w2", workflow_type="w")),
+        partial(store.save, new_checkpoint(one, 8), new_checkpoint(one, 9)),
+        partial(store.save, start=[child]),
+        partial(store.save, send=[new_signal("other", "go")]),
+        partial(store.save, new_checkpoint(one, 8), start=[child], send=[new_signal("other", "a")]),
+        partial(store.begin_step, new_checkpoint(one, 7, started_at=NOON)),
+        partial(store.begin_step, new_checkpoint(one, 7), new_execution(one)),
+        partial(store.finish_step, ended),
+        partial(store.finish_step, ended, new_execution(one)),
     ):
         with pytest.raises(ClaimLostError) as raised:
-            await store.save(*records, claim=lost)
+            await write(claim=lost)
         assert raised.value.workflow_execution_id == one
-
-
-async def give_it_everything(
-    store: CheckpointStore, one: str, execution: WorkflowExecution | None = None
-) -> None:
-    """A checkpoint, a fired timer, and a signal that was delivered."""
-    if execution is not None:
-        await store.save_execution(execution)
-    await store.save(
-        new_checkpoint(one, 0),
-        new_timer(one, f"timer of {one}", NOON, status=TimerStatus.FIRED),
-        new_signal(one, "go", status=SignalStatus.DELIVERED),
-    )
-
-
-async def has_everything(store: CheckpointStore, one: str) -> None:
-    assert len(await store.load_checkpoints(one)) == 1
-    assert len(await store.load_timers(one)) == 1
+    assert await store.load_execution("child") is None
+    assert await store.load_signals("other") == []
+    assert await taken(store, "other") == before
 
 
 async def nothing_belongs_to(store: CheckpointStore, one: str) -> None:
     assert await store.load_checkpoints(one) == []
-    assert await store.load_timers(one) == []
-    assert await store.load_pending_signals(one) == []
+    found = await store.take_execution(one)
+    assert found is None or found.pending_timers == []
+    assert await store.load_signals(one) == []
     assert await store.load_tags(one) == {}
     assert await store.load_audit_log(one) == []
 
@@ -282,6 +306,13 @@ def new_signal(
         workflow_signal_id=id,
         **fields,
     )
+
+
+def new_audit_entry(
+    act: str, workflow_execution_id: str = "e", *, actor: str = "ops", **fields: Any
+) -> AuditEntry:
+    fields.setdefault("created_at", NOON)
+    return AuditEntry(workflow_execution_id=workflow_execution_id, act=act, actor=actor, **fields)
 
 
 def without_ids(checkpoints: Iterable[StepCheckpoint]) -> list[StepCheckpoint]:

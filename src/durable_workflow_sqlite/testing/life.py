@@ -42,7 +42,7 @@ Moment = Literal["before", "after", "recorded"]
 """Of a step: its INTENT is committed and the action has not begun; the action has ended and
 nothing is written of it; its outcome is committed and the workflow has not heard of it."""
 
-Place = tuple[str, str, int, int]
+StepPlace = tuple[str, str, int, int]
 """An attempt: execution, branch, index and number."""
 
 ENDING: Final = frozenset(
@@ -72,7 +72,7 @@ class Life(Tasks):
         super().__init__()
         self.connection = _open(memory)
         self.clock = ManualClock(now)
-        self.acting: dict[Place, StepCheckpoint] = {}
+        self.acting: dict[StepPlace, StepCheckpoint] = {}
         """The attempts whose action runs now."""
         self.signals_sent = 0
         self.death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -201,6 +201,9 @@ class _WatchedStore:
             if isinstance(one, WorkflowExecution) and one.status in ENDING:
                 self._acts_no_more(one.workflow_execution_id)
 
+    begin_step = CheckpointStore.begin_step
+    finish_step = CheckpointStore.finish_step
+
     async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
         sent = await self._store.send_signal(signal, *records)
         self._life.signals_sent += 1
@@ -293,7 +296,7 @@ def _open(memory: sqlite3.Connection | None) -> _MortalConnection:
     return connection
 
 
-def _place(step: StepCheckpoint) -> Place:
+def _place(step: StepCheckpoint) -> StepPlace:
     return step.workflow_execution_id, step.branch, step.step_index, step.attempt
 
 

@@ -33,7 +33,7 @@ class CrashPlan:
 
 
 @dataclass
-class Deed:
+class PlannedCommand:
     """A signal, or a request to cancel where `signal` is None.
 
     at: when; None until the wait that it answers is reached.
@@ -57,14 +57,14 @@ class Plans:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._crashes: list[CrashPlan] = []
-        self._deeds: list[Deed] = []
+        self._planned: list[PlannedCommand] = []
         self._answered: set[tuple[str, str, int]] = set()
         self.crashes: list[str] = []
         self.down_for = timedelta(0)
 
     @property
-    def open(self) -> list[CrashPlan | Deed]:
-        return [*(one for one in self._crashes if one.times_left), *self._deeds]
+    def open(self) -> list[CrashPlan | PlannedCommand]:
+        return [*(one for one in self._crashes if one.times_left), *self._planned]
 
     # Crashes
 
@@ -96,19 +96,19 @@ class Plans:
     def signal_at(
         self, when: datetime | timedelta, name: str, payload: object, execution_id: str | None
     ) -> None:
-        self._deeds.append(Deed(name, payload, execution_id, self._time(when)))
+        self._planned.append(PlannedCommand(name, payload, execution_id, self._time(when)))
 
     def signal_when_awaited(
         self, name: str, payload: object, after: timedelta, execution_id: str | None
     ) -> None:
-        self._deeds.append(Deed(name, payload, execution_id, None, after))
+        self._planned.append(PlannedCommand(name, payload, execution_id, None, after))
 
     def cancel_at(self, when: datetime | timedelta, execution_id: str | None) -> None:
-        self._deeds.append(Deed(None, None, execution_id, self._time(when)))
+        self._planned.append(PlannedCommand(None, None, execution_id, self._time(when)))
 
     @property
     def awaits_answers(self) -> bool:
-        return any(one.at is None for one in self._deeds)
+        return any(one.at is None for one in self._planned)
 
     def heed(self, waits: Iterable[StepCheckpoint]) -> None:
         """Executions are in these waits: give each the first answer that is meant for it."""
@@ -116,27 +116,27 @@ class Plans:
             place = (wait.workflow_execution_id, wait.branch, wait.step_index)
             if place in self._answered:
                 continue
-            for deed in self._deeds:
+            for planned in self._planned:
                 if (
-                    deed.at is None
-                    and deed.signal == wait.step_name
-                    and deed.execution_id in (None, wait.workflow_execution_id)
+                    planned.at is None
+                    and planned.signal == wait.step_name
+                    and planned.execution_id in (None, wait.workflow_execution_id)
                 ):
                     self._answered.add(place)
-                    deed.execution_id = wait.workflow_execution_id
-                    deed.at = (wait.started_at or self._now()) + deed.after
+                    planned.execution_id = wait.workflow_execution_id
+                    planned.at = (wait.started_at or self._now()) + planned.after
                     break
 
     @property
     def next_time(self) -> datetime | None:
-        return min((one.at for one in self._deeds if one.at is not None), default=None)
+        return min((one.at for one in self._planned if one.at is not None), default=None)
 
-    def take_due(self) -> Deed | None:
+    def take_due(self) -> PlannedCommand | None:
         """The earliest that is due by now, of those planned first."""
         now = self._now()
-        due = [one for one in self._deeds if one.at is not None and one.at <= now]
+        due = [one for one in self._planned if one.at is not None and one.at <= now]
         earliest = min(due, key=lambda one: one.at or now, default=None)
-        self._deeds = [one for one in self._deeds if one is not earliest]
+        self._planned = [one for one in self._planned if one is not earliest]
         return earliest
 
     def _time(self, when: datetime | timedelta) -> datetime:

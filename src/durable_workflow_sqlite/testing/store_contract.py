@@ -4,25 +4,29 @@
         async def open_store(self, path: Path) -> CheckpointStore:
             return await MyStore.open(path)
 
-It needs pytest and no plugin. It does not depend on how a store keeps its records.
+A store that can delete, too, has the role `Maintenance`: add `MaintenanceContract`. The suite needs
+pytest and no plugin. It does not depend on how a store keeps its records.
 """
 
 from __future__ import annotations
 
-from durable_workflow_sqlite.testing.contract_claims import ClaimsContract
+from durable_workflow_sqlite.testing.contract_changes import ChangesContract
 from durable_workflow_sqlite.testing.contract_limits import LimitsContract
-from durable_workflow_sqlite.testing.contract_people import PeopleContract
+from durable_workflow_sqlite.testing.contract_maintenance import MaintenanceContract
+from durable_workflow_sqlite.testing.contract_membership import MembershipContract
+from durable_workflow_sqlite.testing.contract_mending import MendingContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
-from durable_workflow_sqlite.testing.contract_saving import SavingContract
-from durable_workflow_sqlite.testing.contract_suspects import SuspectsContract
+from durable_workflow_sqlite.testing.contract_records import RecordsContract
+
+__all__ = ["CheckpointStoreContract", "MaintenanceContract"]
 
 
 class CheckpointStoreContract(
-    SavingContract,
-    ClaimsContract,
+    RecordsContract,
     QueueContract,
-    SuspectsContract,
+    ChangesContract,
+    MembershipContract,
+    MendingContract,
     LimitsContract,
-    PeopleContract,
 ):
     """Override `open_store`; set `can_be_shared = False` if two workers cannot share records."""

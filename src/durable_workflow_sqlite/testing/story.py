@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.testing.clock import ManualClock
 from durable_workflow_sqlite.testing.history import History
-from durable_workflow_sqlite.testing.life import Life, Place
+from durable_workflow_sqlite.testing.life import Life, StepPlace
 from durable_workflow_sqlite.testing.plans import Plannable
 from durable_workflow_sqlite.testing.replay_checks import ReplayChecks
 from durable_workflow_sqlite.testing.tasks import LAST_TURNS, LoopWatch
@@ -267,7 +267,7 @@ class Story(Plannable):
         loop = asyncio.get_running_loop()
         life = await self._alive()
         give_up_at, takes_on_by = loop.time() + self._patience, loop.time() + TAKES_ON_WITHIN_S
-        acting: set[Place] = set()
+        acting: set[StepPlace] = set()
         self._outcomes.clear()
         while True:
             if life.is_dead:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.bulk import Deed
+from durable_workflow_sqlite.bulk import Command
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.outcome import Cancellation
@@ -43,7 +43,7 @@ def how_to_undo(file: Path, execution_id: str) -> str:
     )
 
 
-def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Deed:
+def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Command:
     """Send a signal. has_payload: whether somebody gave `value`, or it stands for nothing.
 
     Raises ValueError for text that is not a name.
@@ -63,10 +63,10 @@ def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: boo
             ) from error
         return f"sent {name} to {execution_id}"
 
-    return Deed(name=f"send {name} to", done=f"sent {name} to", act=send, statuses=GOING_ON)
+    return Command(name=f"send {name} to", done=f"sent {name} to", act=send, statuses=GOING_ON)
 
 
-def cancel(file: Path, *, by: str | None = None) -> Deed:
+def cancel(file: Path, *, by: str | None = None) -> Command:
     """Ask executions to stop. by: who asks, for the audit log; so for the others."""
 
     async def ask(client: Client, execution_id: str) -> str:
@@ -102,10 +102,10 @@ def cancel(file: Path, *, by: str | None = None) -> Deed:
             workflow_execution_id=execution_id,
         )
 
-    return Deed(name="cancel", done="cancelled, or asked to cancel:", act=ask, statuses=GOING_ON)
+    return Command(name="cancel", done="cancelled, or asked to cancel:", act=ask, statuses=GOING_ON)
 
 
-def retry(file: Path, *, from_step: StepName | None = None, by: str | None = None) -> Deed:
+def retry(file: Path, *, from_step: StepName | None = None, by: str | None = None) -> Command:
     """Run failed or blocked executions again, or the compensations that failed.
 
     What waits for its next attempt is tried at once. from_step: from where; by default from what
@@ -125,10 +125,10 @@ def retry(file: Path, *, from_step: StepName | None = None, by: str | None = Non
             f" `{command('show', file, execution_id)}` says what was forgotten"
         )
 
-    return Deed(name="retry", done="retried", act=ask, statuses=("FAILED",))
+    return Command(name="retry", done="retried", act=ask, statuses=("FAILED",))
 
 
-def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = None) -> Deed:
+def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = None) -> Command:
     """Enqueue executions once more, as new ones. new_id: of the one that is named.
 
     once: refuse those that somebody has started once more before.
@@ -138,10 +138,10 @@ def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = Non
         handle = await client.rerun(execution_id, new_id=new_id, once=once, by=by)
         return f"{handle.execution_id} starts once more what {execution_id} was started with"
 
-    return Deed(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))
+    return Command(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))
 
 
-def unblock(file: Path, *, by: str | None = None) -> Deed:
+def unblock(file: Path, *, by: str | None = None) -> Command:
     """Let workers claim blocked executions again."""
 
     async def ask(client: Client, execution_id: str) -> str:
@@ -153,10 +153,10 @@ def unblock(file: Path, *, by: str | None = None) -> Deed:
             workflow_execution_id=execution_id,
         )
 
-    return Deed(name="unblock", done="unblocked", act=ask, is_for_blocked=True)
+    return Command(name="unblock", done="unblocked", act=ask, is_for_blocked=True)
 
 
-def acknowledge(file: Path, *, by: str | None = None) -> Deed:
+def acknowledge(file: Path, *, by: str | None = None) -> Command:
     """Say that a person has dealt with what executions left."""
 
     async def ask(client: Client, execution_id: str) -> str:
@@ -169,4 +169,4 @@ def acknowledge(file: Path, *, by: str | None = None) -> Deed:
             workflow_execution_id=execution_id,
         )
 
-    return Deed(name="acknowledge", done="acknowledged", act=ask, statuses=OVER)
+    return Command(name="acknowledge", done="acknowledged", act=ask, statuses=OVER)

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
+from durable_workflow_sqlite import stores
 from durable_workflow_sqlite.ages import time_before
 from durable_workflow_sqlite.bulk import Ids, delete_all
 from durable_workflow_sqlite.choosing import Chosen
@@ -20,12 +21,9 @@ from durable_workflow_sqlite.cli.progress import progress
 from durable_workflow_sqlite.dashboard import serve
 from durable_workflow_sqlite.database import command, for_file
 from durable_workflow_sqlite.errors import DurableWorkflowError
+from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
-from durable_workflow_sqlite.store import backup as copying
-from durable_workflow_sqlite.store.checkup import check_up
-from durable_workflow_sqlite.store.findings import Finding, Level
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.stores import open_reader, open_store
 
 _LEVEL_STYLES = {
     Level.OK: "green",
@@ -56,9 +54,9 @@ def prune(file: Path, ids: Sequence[str], chosen: Chosen, how: How, *, batch_siz
         return
     now = datetime.now(UTC)
     with Ids() as found:
-        with Inspector.open(file) as inspector:
-            collect(found, inspector, ids, chosen, ["COMPLETED"])
-            if not is_wanted(found, inspector, "delete", how, is_named=bool(ids)):
+        with open_reader(file) as reader:
+            collect(found, reader, ids, chosen, ["COMPLETED"])
+            if not is_wanted(found, reader, "delete", how, is_named=bool(ids)):
                 return
         outcome = Said(len(found), says_each=False)
         try:
@@ -76,8 +74,8 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
     if chosen.ended_before is not None:
         before = time_before(chosen.ended_before, before)
     statuses = chosen.statuses or ["COMPLETED"]
-    with Inspector.open(file) as inspector:
-        found = inspector.prunable(before, statuses)
+    with open_reader(file) as reader:
+        found = reader.prunable(before, statuses)
     total = sum(one.count for one in found)
     output.write_table(
         f"ended before {before:%Y-%m-%d %H:%M:%S}Z",
@@ -97,7 +95,7 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
         typer.confirm(f"delete {total:,} executions and all that belongs to them?", abort=True)
 
     async def delete() -> int:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             with progress("deleting", total) as advance:
                 return await store.delete_completed_before(
                     before,
@@ -113,17 +111,17 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
 
 def backup(file: Path, path: Path) -> None:
     """Copy a database as it is at one moment, to a new file."""
-    with Inspector.open(file) as inspector, progress("copying", None) as advance:
-        inspector.back_up(path, on_progress=advance)
+    with open_reader(file) as reader, progress("copying", None) as advance:
+        reader.back_up(path, on_progress=advance)
     output.say(f"copied {file} to {path}, {path.stat().st_size} bytes")
 
 
 def vacuum(file: Path, *, busy_timeout: float) -> None:
     """Rewrite a file, without what was deleted."""
-    Inspector.open(file).close()
+    open_reader(file).close()
     real = Path(os.path.realpath(file))
     before = real.stat().st_size
-    copying.vacuum(real, busy_timeout)
+    stores.vacuum(real, busy_timeout)
     after = real.stat().st_size
     output.say(f"{file} had {before} bytes and has {after}")
 
@@ -131,8 +129,8 @@ def vacuum(file: Path, *, busy_timeout: float) -> None:
 def doctor(file: Path, *, quick: bool, as_json: bool, is_verbose: bool) -> None:
     """Say what needs somebody, and exit with how bad it is; verbose: all that was looked at."""
     findings: list[Finding] = []
-    with Inspector.open(file) as inspector:
-        for finding in check_up(inspector, datetime.now(UTC), quick=quick):
+    with open_reader(file) as reader:
+        for finding in reader.check_up(datetime.now(UTC), quick=quick):
             findings.append(finding)
             if not as_json and (is_verbose or finding.level.needs_somebody):
                 _write(finding, file)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from durable_workflow_sqlite.store.findings import LATE, SHOWN, Finding, Level, at, many
-from durable_workflow_sqlite.store.reading_workers import QueueState, Staff, WorkerState
+from durable_workflow_sqlite.reading.findings import LATE, SHOWN, Finding, Level, at, many
+from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
 
 START = "`durable-workflow worker FILE --app MODULE:NAME`"
 
 
-def staff_findings(staff: Staff, now: datetime) -> Iterator[Finding]:
+def worker_findings(workers: Workers, now: datetime) -> Iterator[Finding]:
     """Whether there is a worker for what waits for one."""
-    living = staff.living
-    dead = [one for one in staff.workers if not one.is_alive]
-    left = staff.left_behind
+    living = workers.living
+    dead = [one for one in workers.workers if not one.is_alive]
+    left = workers.left_behind
     if not living:
-        yield _nobody_lives(staff, left)
+        yield _nobody_lives(workers, left)
         return
     yield Finding(
         level=Level.NOTE,
@@ -31,9 +31,9 @@ def staff_findings(staff: Staff, now: datetime) -> Iterator[Finding]:
             message=f"{many(left, 'execution')} claimed by {many(len(dead), 'dead worker')}:"
             " a living worker takes them over",
         )
-    for queue in staff.unknown:
+    for queue in workers.unknown:
         yield _nobody_knows(queue, living)
-    for queue in staff.queues:
+    for queue in workers.queues:
         if queue.due_since is not None and queue.due_since + LATE < now:
             yield from _nobody_has_room(queue, living)
 
@@ -42,8 +42,8 @@ def lives(number: int) -> str:
     return "1 worker lives" if number == 1 else f"{number} workers live"
 
 
-def _nobody_lives(staff: Staff, left: int) -> Finding:
-    due = sum(one.due for one in staff.queues)
+def _nobody_lives(workers: Workers, left: int) -> Finding:
+    due = sum(one.due for one in workers.queues)
     if not due + left:
         return Finding(
             level=Level.NOTE, check="workers", message="no worker lives, and nothing is due"
@@ -51,7 +51,7 @@ def _nobody_lives(staff: Staff, left: int) -> Finding:
     parts: list[str] = []
     if due:
         first = min(
-            (one.due_since for one in staff.queues if one.due_since is not None), default=None
+            (one.due_since for one in workers.queues if one.due_since is not None), default=None
         )
         parts.append(f"{many(due, 'execution')} due, the first since {at(first)}")
     if left:

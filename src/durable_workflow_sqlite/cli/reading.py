@@ -13,26 +13,25 @@ from rich.live import Live
 from rich.text import Text
 
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.cli import output, staff, timeline
+from durable_workflow_sqlite.cli import output, timeline
 from durable_workflow_sqlite.cli import problems as problem_groups
+from durable_workflow_sqlite.cli import workers as worker_tables
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
-from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
-from durable_workflow_sqlite.store import checkup
-from durable_workflow_sqlite.store.alarms import in_doubt_among
-from durable_workflow_sqlite.store.findings import Finding, Level
-from durable_workflow_sqlite.store.inspection import (
+from durable_workflow_sqlite.reading.executions import (
     ExecutionCount,
     ExecutionDetails,
     ExecutionSummary,
-    Inspector,
-    Overview,
     Page,
-    StepInDoubt,
     beginning,
 )
-from durable_workflow_sqlite.store.problems import Problem, problems
-from durable_workflow_sqlite.store.reading_workers import QueueState, Staff, WorkerState
+from durable_workflow_sqlite.reading.findings import Finding, Level
+from durable_workflow_sqlite.reading.overview import Overview, Problem, StepInDoubt
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.selection import Selection
+from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
+from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.stores import open_reader
 
 SHOWN = 10
 _ORDER = {status.value: number for number, status in enumerate(ExecutionStatus)}
@@ -48,19 +47,19 @@ class _Status(msgspec.Struct, frozen=True):
     queues: tuple[QueueState, ...]
 
     @property
-    def staff(self) -> Staff:
-        return Staff(workers=self.workers, queues=self.queues)
+    def all_workers(self) -> Workers:
+        return Workers(workers=self.workers, queues=self.queues)
 
 
-def _look(inspector: Inspector, now: datetime) -> _Status:
-    counts = inspector.counts()
-    found = inspector.staff(counts, limit=SHOWN)
+def _look(reader: Reader, now: datetime) -> _Status:
+    counts = reader.counts()
+    found = reader.workers(counts, limit=SHOWN)
     return _Status(
         counts,
-        inspector.overview(now, limit=SHOWN),
-        problems(inspector),
+        reader.overview(now, limit=SHOWN),
+        reader.problems(),
         len(found.living),
-        checkup.disk(inspector),
+        reader.disk(),
         found.workers,
         found.queues,
     )
@@ -69,22 +68,22 @@ def _look(inspector: Inspector, now: datetime) -> _Status:
 def workers(file: Path, *, form: str) -> None:
     """Who works, at what; and what waits for a worker."""
     is_wide = form == "wide"
-    with Inspector.open(file) as inspector:
+    with open_reader(file) as reader:
         now = datetime.now(UTC)
-        found = inspector.staff(limit=staff.DOING_WIDE)
+        found = reader.workers(limit=worker_tables.DOING_WIDE)
     if form == "json":
         output.write_json(found)
     elif output.is_terminal():
-        output.console().print(staff.page(found, file, now, is_wide=is_wide))
+        output.console().print(worker_tables.page(found, file, now, is_wide=is_wide))
     else:
-        output.write_lines(staff.lines(found, is_wide=is_wide))
+        output.write_lines(worker_tables.lines(found, is_wide=is_wide))
 
 
 def status(file: Path, *, as_json: bool) -> None:
     """Counts, and what to look at first."""
-    with Inspector.open(file) as inspector:
+    with open_reader(file) as reader:
         now = datetime.now(UTC)
-        found = _look(inspector, now)
+        found = _look(reader, now)
     if as_json:
         output.write_json(found)
     elif output.is_terminal():
@@ -98,11 +97,11 @@ def list_executions(
 ) -> None:
     """Executions, the newest first: a page, or page after page if all are asked for."""
     now = datetime.now(UTC)
-    with Inspector.open(file) as inspector:
-        selection = chosen.selection(inspector, now)
+    with open_reader(file) as reader:
+        selection = chosen.selection(reader, now)
         while True:
-            page = inspector.page(selection, after, limit)
-            _write_page(inspector, page, form, now)
+            page = reader.page(selection, after, limit)
+            _write_page(reader, page, form, now)
             if page.next is None:
                 return
             if not chosen.is_all:
@@ -116,14 +115,14 @@ def list_executions(
             output.fail(more)
 
 
-def _write_page(inspector: Inspector, page: Page, form: str, now: datetime) -> None:
+def _write_page(reader: Reader, page: Page, form: str, now: datetime) -> None:
     is_wide = form == "wide"
     if form == "json":
         output.write_json(page)
     elif form in ("name", "id"):
         output.write_ids(row.id for row in page.rows)
     elif output.is_terminal():
-        in_doubt = in_doubt_among(inspector, page.rows)
+        in_doubt = reader.in_doubt_among(page.rows)
         table = _executions("executions", page.rows, now, in_doubt=in_doubt, is_wide=is_wide)
         output.console().print(table)
     else:
@@ -132,10 +131,10 @@ def _write_page(inspector: Inspector, page: Page, form: str, now: datetime) -> N
 
 def show(file: Path, execution_ids: Sequence[str], *, as_json: bool) -> None:
     """Everything of some executions, in that order."""
-    with Inspector.open(file) as inspector:
-        living = inspector.count_living_workers()
+    with open_reader(file) as reader:
+        living = reader.count_living_workers()
         # First all of them: one that is not there is said where it is seen.
-        found = [_execution(inspector, one) for one in dict.fromkeys(execution_ids)]
+        found = [_execution(reader, one) for one in dict.fromkeys(execution_ids)]
     for number, details in enumerate(found):
         if as_json:
             output.write_json(details)
@@ -155,28 +154,28 @@ def show(file: Path, execution_ids: Sequence[str], *, as_json: bool) -> None:
 
 def watch(file: Path, execution_id: str | None, *, interval: float) -> None:
     """Look again when something has changed, until interrupted, or the execution is final."""
-    with Inspector.open(file) as inspector:
+    with open_reader(file) as reader:
         try:
             if output.is_terminal() and not output.is_dumb():
-                _watch_live(inspector, execution_id, interval)
+                _watch_live(reader, execution_id, interval)
             else:
-                _watch_lines(inspector, execution_id, interval)
+                _watch_lines(reader, execution_id, interval)
         except KeyboardInterrupt:
             return
 
 
-def _watch_live(inspector: Inspector, execution_id: str | None, interval: float) -> None:
+def _watch_live(reader: Reader, execution_id: str | None, interval: float) -> None:
     with Live(console=output.console(), auto_refresh=False, screen=execution_id is None) as live:
         for now in _moments(interval):
             if execution_id is None:
-                found = _look(inspector, now)
-                head = Text(f"{inspector.path}  {now:%H:%M:%S}Z", "dim")
-                live.update(Group(head, _as_tables(found, inspector.path, now)), refresh=True)
+                found = _look(reader, now)
+                head = Text(f"{reader.path}  {now:%H:%M:%S}Z", "dim")
+                live.update(Group(head, _as_tables(found, reader.path, now)), refresh=True)
                 continue
-            details = _execution(inspector, execution_id)
-            living = inspector.count_living_workers()
-            page = timeline.page(details, inspector.path, living, now)
-            hint = timeline.hint(details, inspector.path)
+            details = _execution(reader, execution_id)
+            living = reader.count_living_workers()
+            page = timeline.page(details, reader.path, living, now)
+            hint = timeline.hint(details, reader.path)
             if hint is not None:
                 page = Group(page, "", Text(output.printable(hint), "italic"))
             live.update(page, refresh=True)
@@ -184,23 +183,22 @@ def _watch_live(inspector: Inspector, execution_id: str | None, interval: float)
                 return
 
 
-def _watch_lines(inspector: Inspector, execution_id: str | None, interval: float) -> None:
+def _watch_lines(reader: Reader, execution_id: str | None, interval: float) -> None:
     """A line for each change: of the counts, or of the execution."""
     before: object = None
     version = None
     for now in _moments(interval):
-        if version == (version := inspector.data_version()):
+        if version == (version := reader.changes()):
             continue
         if execution_id is None:
             counts = {
-                (one.workflow_type, one.version, one.status): one.count
-                for one in inspector.counts()
+                (one.workflow_type, one.version, one.status): one.count for one in reader.counts()
             }
             if counts != before:
                 output.write_lines([now, "count", *key, count] for key, count in counts.items())
             before = counts
             continue
-        summary = _execution(inspector, execution_id).summary
+        summary = _execution(reader, execution_id).summary
         if summary != before:
             output.write_lines([[now, summary.status, summary.current_step, summary.waiting_for]])
         before = summary
@@ -214,15 +212,15 @@ def _moments(interval: float) -> Iterator[datetime]:
         time.sleep(interval)
 
 
-def _execution(inspector: Inspector, execution_id: str) -> ExecutionDetails:
-    details = inspector.execution(execution_id)
+def _execution(reader: Reader, execution_id: str) -> ExecutionDetails:
+    details = reader.execution(execution_id)
     if details is not None:
         return details
-    near = inspector.list_executions(id_prefix=execution_id, limit=2).rows
+    near = reader.page(Selection(id_prefix=execution_id), limit=2).rows
     hint = (
         f"there is {near[0].id}"
         if near
-        else f"find it with `{command('list', inspector.path)} --id PREFIX`"
+        else f"find it with `{command('list', reader.path)} --id PREFIX`"
     )
     raise ExecutionNotFoundError(
         f"no execution has the id {execution_id!r}; {hint}", workflow_execution_id=execution_id
@@ -249,11 +247,11 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
             ],
         ),
         "",
-        Text(staff.in_a_word(found.staff), "bold"),
-        *staff.warnings(found.staff, file, now),
+        Text(worker_tables.in_a_word(found.all_workers), "bold"),
+        *worker_tables.warnings(found.all_workers, file, now),
     ]
     if found.queues:
-        parts += ["", staff.queue_table(found.staff, now)]
+        parts += ["", worker_tables.queue_table(found.all_workers, now)]
     for one in sorted({one.status for one in counts} - _ORDER.keys()):
         which = output.printable(command("list", file, "--status", one))
         parts += [
@@ -395,7 +393,7 @@ def _steps(title: str, steps: Sequence[StepInDoubt], now: datetime) -> Renderabl
 def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
-    yield from staff.status_lines(found.staff, file, now)
+    yield from worker_tables.status_lines(found.all_workers, file, now)
     yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]

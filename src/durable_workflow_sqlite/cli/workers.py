@@ -11,15 +11,15 @@ from rich.text import Text
 
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.database import for_file
-from durable_workflow_sqlite.store.findings import Finding
-from durable_workflow_sqlite.store.reading_workers import QueueState, Staff, WorkerState
-from durable_workflow_sqlite.store.worker_checkup import lives, staff_findings
+from durable_workflow_sqlite.reading.findings import Finding
+from durable_workflow_sqlite.reading.worker_findings import lives, worker_findings
+from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
 
 DOING, DOING_WIDE = 3, 20
 """Of what a worker does, how much a table shows."""
 
 
-def page(staff: Staff, file: Path, now: datetime, *, is_wide: bool) -> RenderableType:
+def page(workers: Workers, file: Path, now: datetime, *, is_wide: bool) -> RenderableType:
     """The workers, for a terminal."""
     wide = ["program", "id"] if is_wide else []
     table = output.make_table(
@@ -36,16 +36,16 @@ def page(staff: Staff, file: Path, now: datetime, *, is_wide: bool) -> Renderabl
                 *([one.program, output.execution_id(one.worker_id)] if is_wide else ()),
                 _doing(one, now, DOING_WIDE if is_wide else DOING),
             ]
-            for one in staff.workers
+            for one in workers.workers
         ],
         empty="none lives",
     )
-    return Group(table, *warnings(staff, file, now))
+    return Group(table, *warnings(workers, file, now))
 
 
-def lines(staff: Staff, *, is_wide: bool) -> Iterator[list[output.Cell]]:
+def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[output.Cell]]:
     """The workers, for a pipe: of what each does, only the longest."""
-    for one in staff.workers:
+    for one in workers.workers:
         first = one.doing[0] if one.doing else None
         yield [
             one.number,
@@ -64,22 +64,22 @@ def lines(staff: Staff, *, is_wide: bool) -> Iterator[list[output.Cell]]:
         ]
 
 
-def warnings(staff: Staff, file: Path, now: datetime) -> Iterator[RenderableType]:
+def warnings(workers: Workers, file: Path, now: datetime) -> Iterator[RenderableType]:
     """What is wrong with them, each with the command that helps."""
-    for finding in found(staff, now):
+    for finding in found(workers, now):
         yield ""
         yield Text(output.printable(finding.message), "bold red")
         if finding.hint is not None:
             yield Text(output.printable(for_file(finding.hint, file)), "italic")
 
 
-def found(staff: Staff, now: datetime) -> list[Finding]:
-    return [one for one in staff_findings(staff, now) if one.level.needs_somebody]
+def found(workers: Workers, now: datetime) -> list[Finding]:
+    return [one for one in worker_findings(workers, now) if one.level.needs_somebody]
 
 
-def in_a_word(staff: Staff) -> str:
+def in_a_word(workers: Workers) -> str:
     """How many live, and how many of their slots are in use."""
-    living = staff.living
+    living = workers.living
     if not living:
         return "no worker lives"
     if any(one.slots is None for one in living):
@@ -89,7 +89,7 @@ def in_a_word(staff: Staff) -> str:
     return f"{lives(len(living))}; {in_use:,} of {slots:,} slots in use"
 
 
-def queue_table(staff: Staff, now: datetime) -> RenderableType:
+def queue_table(workers: Workers, now: datetime) -> RenderableType:
     """What there is to do of each workflow."""
     return output.make_table(
         "queue",
@@ -104,18 +104,18 @@ def queue_table(staff: Staff, now: datetime) -> RenderableType:
                 one.in_trouble + one.blocked or "",
                 one.living_workers if one.living_workers else Text("0", "bold red"),
             ]
-            for one in staff.queues
+            for one in workers.queues
         ],
     )
 
 
-def status_lines(staff: Staff, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
+def status_lines(workers: Workers, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
     """For a pipe: each line begins with what it is."""
-    for cells in lines(staff, is_wide=False):
+    for cells in lines(workers, is_wide=False):
         yield ["worker", *cells]
-    for one in staff.queues:
+    for one in workers.queues:
         yield ["queue", *_queue_cells(one)]
-    for finding in found(staff, now):
+    for finding in found(workers, now):
         hint = None if finding.hint is None else for_file(finding.hint, file)
         yield ["warning", finding.check, finding.message, hint]
 

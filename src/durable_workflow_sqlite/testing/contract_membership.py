@@ -1,46 +1,122 @@
-"""The store contract: which executions a worker may have died of, and who claims these."""
+"""The store contract: which workers there are, which live, and what they may have died of."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import msgspec
+import pytest
+
 from durable_workflow_sqlite import (
     CheckpointStore,
     ExecutionStatus,
+    Record,
     StepKind,
     StepStatus,
-    WorkflowClaim,
-    WorkflowGuarantee,
+    Workflow,
 )
-from durable_workflow_sqlite.records import Record
 from durable_workflow_sqlite.testing.contract_base import (
     MINUTE,
     NOON,
+    ORDER,
     WORKFLOW,
     OpenAnother,
     StoreContract,
+    claimed,
     claimed_ids,
+    created,
+    is_refused_everything,
+    loaded,
     new_checkpoint,
     new_execution,
+    nothing_belongs_to,
     over_a_store,
     over_workers,
     queued,
 )
 
-ORDER = [("order", 1)]
 
+class MembershipContract(StoreContract):
+    """Who lives, whose claims count, and what is counted when a worker dies."""
 
-class SuspectsContract(StoreContract):
-    """What is counted when a worker dies, and what follows from the count."""
+    @over_workers
+    async def test_every_worker_has_an_id_of_its_own(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        await other.close()
+        ids = {store.worker_id, other.worker_id, (await open_another()).worker_id}
+        assert len(ids) == 3
+        assert store.worker_id in ids
+
+    @over_a_store
+    async def test_a_worker_may_say_what_it_runs_again_and_again(
+        self, store: CheckpointStore
+    ) -> None:
+        assert await store.load_served() == set()
+        for workflows in ([("order", 1)], [("order", 1), ("order", 2)], []):
+            await store.join(workflows, 5, NOON)
+        assert await store.load_served() == {("order", 1), ("order", 2)}
+        for wrong in ([("order", 0)], [("", 1)]):
+            with pytest.raises(ValueError, match="a workflow's"):
+                await store.join(wrong, 5)
+        with pytest.raises(ValueError, match="max_concurrent"):
+            await store.join([("order", 1)], 0)
+        # It is not a claim: nothing is in its hands.
+        assert await store.release_claims_of_the_dead(3) == []
+
+    @over_workers
+    async def test_the_claim_of_a_live_worker_is_respected(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        claim = await created(store, new_execution("e"))
+        assert await other.release_claims_of_the_dead(0) == []
+        assert await other.claim_execution("e") is None
+        assert await other.create_execution(WORKFLOW, new_execution("e")) is None
+        await store.save(new_checkpoint("e", 0), claim=claim)
+
+        await store.release_claims([claim])
+        again = await claimed(other, "e")
+        assert again.worker_id == other.worker_id
+        assert again.fencing_token > claim.fencing_token
+        assert await store.claim_execution("e") is None
+
+    @over_workers
+    async def test_the_claims_of_a_worker_that_is_gone_are_taken_over(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        claim = await created(store, new_execution("e"))
+        await store.close()
+        assert await other.claim_execution("e") is None
+        (abandoned,) = await other.release_claims_of_the_dead(10)
+        assert (abandoned.workflow_execution_id, abandoned.blocked_reason) == ("e", None)
+        again = await claimed(other, "e")
+        assert again.worker_id == other.worker_id
+        assert again.fencing_token > claim.fencing_token
+        assert await other.release_claims_of_the_dead(10) == []
+        await is_refused_everything(other, claim)
+        await other.save(new_checkpoint("e", 0), claim=again)
+
+    @over_workers
+    async def test_a_worker_whose_claim_another_has_now_can_change_nothing(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        lost = await created(store, new_execution("e"))
+        await store.release_claims([lost])
+        assert await other.claim_execution("e") is not None
+        await is_refused_everything(store, lost)
+        await nothing_belongs_to(other, "e")
 
     @over_workers
     async def test_an_execution_that_kills_its_workers_is_blocked(
         self, store: CheckpointStore, open_another: OpenAnother
     ) -> None:
         await store.enqueue_execution(WORKFLOW, queued("e", NOON))
-        await store.save_execution(
-            queued("waits", None, status=ExecutionStatus.SUSPENDED, recovery_count=9)
-        )
+        await store.save(queued("waits", None, status=ExecutionStatus.SUSPENDED, recovery_count=9))
+        await store.save(new_checkpoint("waits", 0, kind=StepKind.SIGNAL))
         for deaths in range(1, 4):
             worker = await open_another()
             assert claimed_ids(await worker.claim_available(ORDER, 9, now=NOON)) == ["e"]
@@ -54,8 +130,7 @@ class SuspectsContract(StoreContract):
             reasons = {one.workflow_execution_id: one.blocked_reason for one in found}
             assert reasons.pop("waits") is None
             assert (reasons["e"] is not None) == (deaths == 3)
-            execution = await store.load_execution("e")
-            assert execution is not None
+            execution = await loaded(store, "e")
             assert execution.recovery_count == deaths
             if deaths == 3:
                 assert "died 3 times" in str(execution.blocked_reason)
@@ -79,12 +154,7 @@ class SuspectsContract(StoreContract):
         undone_again = new_checkpoint("e", 1, attempt=0, started_at=NOON + MINUTE)
         in_another_branch = new_checkpoint("e", 0, branch="b", started_at=NOON)
         waits = new_checkpoint("e", 3, kind=StepKind.SIGNAL, started_at=NOON)
-        row = new_execution(
-            "e",
-            status=ExecutionStatus.RUNNING,
-            guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
-            updated_at=NOON + MINUTE,
-        )
+        row = queued("e", None, status=ExecutionStatus.RUNNING, updated_at=NOON + MINUTE)
         cases: list[tuple[datetime, tuple[Record, ...], bool]] = [
             (NOON, (), True),
             (NOON, (waits,), True),
@@ -98,29 +168,26 @@ class SuspectsContract(StoreContract):
             (NOON + timedelta(seconds=1), (failed, row), False),
             (NOON + timedelta(seconds=1), (failed, row, retried), True),
         ]
-        for claimed_at, records, is_blamed in cases:
-            await store.enqueue_execution(WORKFLOW, queued("e", NOON))
+        for number, (claimed_at, records, is_blamed) in enumerate(cases):
+            one = f"e{number}"
+            await store.enqueue_execution(WORKFLOW, queued(one, NOON))
             worker = await open_another()
-            claim = await worker.claim_execution("e", claimed_at)
+            claim = await worker.claim_execution(one, claimed_at)
             for record in records:
-                await worker.save(record, claim=claim)
+                assert not isinstance(record, Workflow)
+                of_it = msgspec.structs.replace(record, workflow_execution_id=one)
+                await worker.save(of_it, claim=claim)
             await worker.close()
             await store.release_claims_of_the_dead(9, NOON)
-            execution = await store.load_execution("e")
-            assert execution is not None
+            execution = await loaded(store, one)
             assert execution.recovery_count == is_blamed, (claimed_at, records)
-            await store.delete_execution("e")
 
     @over_workers
     async def test_a_worker_that_was_told_to_stop_did_not_die_of_what_it_had(
         self, store: CheckpointStore, open_another: OpenAnother
     ) -> None:
         worker = await open_another()
-        claims: list[WorkflowClaim] = []
-        for one in ("e", "f"):
-            claim = await worker.create_execution(WORKFLOW, queued(one, NOON))
-            assert claim is not None
-            claims.append(claim)
+        claims = [await created(worker, queued(one, NOON)) for one in ("e", "f")]
         await worker.mark_as_stopping(claims[:1])
         await worker.mark_as_stopping([])
         await worker.save(new_checkpoint("e", 0), claim=claims[0])
@@ -133,8 +200,7 @@ class SuspectsContract(StoreContract):
         assert "died 1 times" in str(reasons.pop("f"))
         assert not reasons
         (again,) = await store.claim_available(ORDER, 9, now=NOON)
-        execution = await store.load_execution(again.workflow_execution_id)
-        assert execution is not None
+        execution = await loaded(store, again.workflow_execution_id)
         assert (execution.workflow_execution_id, execution.recovery_count) == ("e", 0)
 
     @over_workers
@@ -149,8 +215,7 @@ class SuspectsContract(StoreContract):
                 await worker.claim_execution(one, NOON)
             await worker.close()
             await store.release_claims_of_the_dead(9, NOON, suspect_at=2)
-            found = await store.load_executions_by_status(ExecutionStatus)
-            return {one.workflow_execution_id: one.recovery_count for one in found}
+            return {one: (await loaded(store, one)).recovery_count for one in counts}
 
         for one, count in counts.items():
             await store.enqueue_execution(WORKFLOW, queued(one, NOON, recovery_count=count))
@@ -158,44 +223,3 @@ class SuspectsContract(StoreContract):
         assert await die_with("new", "once") == {
             "new": 1, "once": 2, "suspect": 3, "suspect, too": 4,
         }  # fmt: skip
-
-    @over_a_store
-    async def test_one_suspect_is_claimed_at_most(self, store: CheckpointStore) -> None:
-        """And those behind the others are not held up by them."""
-        for number in range(6):
-            await store.enqueue_execution(
-                WORKFLOW, queued(f"s{number}", NOON + number * MINUTE, recovery_count=number + 3)
-            )
-        for number in range(3):
-            later = NOON + (10 + number) * MINUTE
-            await store.enqueue_execution(WORKFLOW, queued(f"e{number}", later, recovery_count=2))
-        await store.enqueue_execution(WORKFLOW, queued("urgent", NOON, priority=1))
-        now = NOON + 60 * MINUTE
-
-        async def claim(limit: int, *, takes_suspect: bool = True) -> list[str]:
-            return claimed_ids(
-                await store.claim_available(
-                    ORDER, limit, suspect_at=3, takes_suspect=takes_suspect, now=now
-                )
-            )
-
-        assert await claim(1, takes_suspect=False) == ["urgent"]
-        assert await claim(1) == ["s0"]
-        assert await claim(3) == ["s1", "e0", "e1"]
-        assert await claim(3, takes_suspect=False) == ["e2"]
-        assert await claim(3, takes_suspect=False) == []
-        assert await claim(3) == ["s2"]
-        assert claimed_ids(await store.claim_available(ORDER, 2, now=now)) == ["s3", "s4"]
-
-    @over_a_store
-    async def test_one_suspect_is_claimed_at_most_of_all_priorities(
-        self, store: CheckpointStore
-    ) -> None:
-        for priority in (2, 1):
-            for number in range(2):
-                one = f"{priority}{number}"
-                await store.enqueue_execution(
-                    WORKFLOW, queued(one, NOON, priority=priority, recovery_count=3 * number)
-                )
-        found = claimed_ids(await store.claim_available(ORDER, 9, suspect_at=3, now=NOON))
-        assert sorted(found) == ["10", "20", "21"]

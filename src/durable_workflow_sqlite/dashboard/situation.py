@@ -15,7 +15,7 @@ _NAMED = 5
 
 
 @dataclass
-class Standing:
+class Situation:
     """The words at the top of the page of an execution."""
 
     look: str
@@ -34,7 +34,7 @@ class Standing:
     """The signal that it waits for."""
 
 
-def standing(
+def situation(
     status: ExecutionStatus,
     rows: Sequence[Row],
     *,
@@ -45,7 +45,7 @@ def standing(
     error: str | None,
     available_at: datetime | None,
     since: datetime | None,
-) -> Standing:
+) -> Situation:
     """What to say of an execution and its steps.
 
     took: from its start to its end, or until now.
@@ -55,7 +55,7 @@ def standing(
     if status.is_terminal:
         return _ended(status, rows, took, error)
     if blocked_reason is not None:
-        return Standing(
+        return Situation(
             "BLOCKED",
             "Blocked: no worker claims it",
             lines=[blocked_reason, "It stays so until it is retried."],
@@ -66,17 +66,17 @@ def standing(
         what = "is undone" if status is ExecutionStatus.COMPENSATING else "goes on"
         lines = [f"It {what} when the workers are restarted and no longer meet this:"]
         words = "In trouble: its worker left it as it is"
-        return Standing("DOUBT", words, lines=lines, error=trouble, is_trouble=True)
+        return Situation("DOUBT", words, lines=lines, error=trouble, is_trouble=True)
     if status is ExecutionStatus.PENDING and not rows:
-        return Standing("PENDING", "Waits for a worker", until=available_at, until_word="from")
+        return Situation("PENDING", "Waits for a worker", until=available_at, until_word="from")
     if status is ExecutionStatus.COMPENSATING:
         return _undoing(rows, is_worked_on, error, since)
     said = [_open(row) for row in rows if row.state in _OPEN]
     if not said:
         if is_worked_on:
-            return Standing("RUNNING", "Running, between two steps")
+            return Situation("RUNNING", "Running, between two steps")
         words = "Interrupted between two steps: no worker has it"
-        return Standing(
+        return Situation(
             "PENDING", words, lines=["The next worker that knows the workflow goes on."]
         )
     said.sort(key=_urgency)
@@ -98,24 +98,24 @@ _OPEN = {
 }
 
 
-def _urgency(one: Standing) -> tuple[bool, bool, float]:
+def _urgency(one: Situation) -> tuple[bool, bool, float]:
     """What is wrong, then what ends by itself, the sooner the earlier."""
     until = one.until
     return not one.is_trouble, until is None, until.timestamp() if until is not None else 0.0
 
 
-def _open(row: Row) -> Standing:
+def _open(row: Row) -> Situation:
     """What to say of a step that is not over."""
     last = row.last
     assert last is not None
     step = f"step “{row.name}”"
     if row.state is StepState.WAITING:
         words = f"Waits for the signal “{row.name}”"
-        return Standing("SUSPENDED", words, until=last.due_at, awaited=row.name)
+        return Situation("SUSPENDED", words, until=last.due_at, awaited=row.name)
     if row.state is StepState.SLEEPING:
-        return Standing("SUSPENDED", f"Sleeps in “{row.name}”", until=last.due_at)
+        return Situation("SUSPENDED", f"Sleeps in “{row.name}”", until=last.due_at)
     if row.state is StepState.RETRYING:
-        return Standing(
+        return Situation(
             "RETRY",
             f"Tries {step} again, attempt {last.attempt + 1},",
             until=last.due_at,
@@ -125,7 +125,7 @@ def _open(row: Row) -> Standing:
             is_trouble=True,
         )
     if row.state is StepState.IN_DOUBT:
-        return Standing(
+        return Situation(
             "DOUBT",
             f"In doubt: {step} was cut off",
             lines=[
@@ -136,15 +136,15 @@ def _open(row: Row) -> Standing:
             is_trouble=True,
         )
     attempt = f", attempt {last.attempt}" if last.attempt > 1 else ""
-    return Standing("RUNNING", f"Runs {step}{attempt},", until=last.started_at, until_word="since")
+    return Situation("RUNNING", f"Runs {step}{attempt},", until=last.started_at, until_word="since")
 
 
 def _ended(
     status: ExecutionStatus, rows: Sequence[Row], took: timedelta, error: str | None
-) -> Standing:
+) -> Situation:
     if status is ExecutionStatus.COMPLETED:
-        return Standing("COMPLETED", f"Completed in {duration(took)}")
-    said = Standing(status.value, f"Cancelled after {duration(took)}")
+        return Situation("COMPLETED", f"Completed in {duration(took)}")
+    said = Situation(status.value, f"Cancelled after {duration(took)}")
     if status is ExecutionStatus.FAILED:
         failed = [row for row in rows if row.state is StepState.FAILED]
         where = f"at step “{failed[-1].name}”, " if failed else ""
@@ -158,7 +158,7 @@ def _ended(
 
 def _undoing(
     rows: Sequence[Row], is_worked_on: bool, error: str | None, since: datetime | None
-) -> Standing:
+) -> Situation:
     at = [row for row in rows if row.state is StepState.UNDOING]
     words = f"Undoing step “{at[-1].name}”" if at else "Undoing what was done"
     lines = _what_was_undone(rows)
@@ -170,8 +170,8 @@ def _undoing(
     if now is None or now.error_type is None:
         if not is_worked_on:
             words += ", as soon as a worker has it"
-        return Standing("COMPENSATING", words, lines=lines)
-    return Standing(
+        return Situation("COMPENSATING", words, lines=lines)
+    return Situation(
         "RETRY",
         f"Could not undo step “{at[-1].name}” so far; tries again",
         until=now.due_at,

@@ -1,4 +1,4 @@
-"""What a check-up finds: `Finding`, and how its parts are said."""
+"""What a check-up finds, and what alarms: the same on the command line and on every page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ LATE: Final = timedelta(minutes=1)
 """Work that has waited for so long has no worker that runs it, or none with room."""
 
 SHOWN: Final = 5
+
+COUNTED: Final = 10_000
+"""So many late deadlines are counted; more are said to be so many."""
 
 
 class Level(StrEnum):
@@ -38,6 +41,34 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     hint: str | None = None
     details: tuple[str, ...] = ()
+
+
+class Kind(StrEnum):
+    """How bad it is."""
+
+    ERROR = "error"
+    """Money or data are at stake."""
+
+    WARNING = "warning"
+    """Something does not go on, or may not."""
+
+    INFO = "info"
+    """It is good to know."""
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """So many things that are alike. count: where it is `COUNTED`, at least so many.
+
+    name: as the checks of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off, in-doubt,
+    timers, workers (none lives, and these wait for one), unknown (no living worker runs their
+    workflow); and queue (waits for a worker for longer than `LATE`), failed (in the last hour).
+    examples: the ids of some of these executions.
+    """
+
+    kind: Kind
+    name: str
+    count: int
+    examples: tuple[str, ...] = ()
 
 
 def many(number: int, noun: str) -> str:

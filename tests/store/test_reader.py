@@ -16,10 +16,12 @@ import pytest
 from benchmarks.big_file import build
 
 from durable_workflow_sqlite import MigrationError, SchemaTooNewError, StoreError, migrate
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.selection import InputFilter, Selection
 from durable_workflow_sqlite.store import picking
-from durable_workflow_sqlite.store.inspection import Inspector
-from durable_workflow_sqlite.store.selection import InputFilter, Place, Selection
+from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.stores import open_reader
 
 MIDDLE = datetime(2025, 1, 1, 4, tzinfo=UTC)
 FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -38,8 +40,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def inspector(history: Path) -> Iterator[Inspector]:
-    with Inspector.open(history) as opened:
+def reader(history: Path) -> Iterator[Reader]:
+    with open_reader(history) as opened:
         yield opened
 
 
@@ -58,7 +60,7 @@ FILTERS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("few", [0, 20_000], ids=["by walking", "by id"])
 def test_the_pages_together_are_what_one_query_gives(
     history: Path,
-    inspector: Inspector,
+    reader: Reader,
     filters: dict[str, Any],
     few: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -81,7 +83,7 @@ def test_the_pages_together_are_what_one_query_gives(
     seen: list[str] = []
     after = None
     while True:
-        page = inspector.list_executions(**filters, after=after, limit=77)
+        page = reader.page(Selection(**filters), after=after, limit=77)
         seen += [row.id for row in page.rows]
         if (after := page.next) is None:
             break
@@ -89,8 +91,8 @@ def test_the_pages_together_are_what_one_query_gives(
     assert seen == wanted
 
 
-def test_the_counts_are_what_there_is(inspector: Inspector) -> None:
-    counts = inspector.counts()
+def test_the_counts_are_what_there_is(reader: Reader) -> None:
+    counts = reader.counts()
     assert sum(one.count for one in counts) == COUNT
     assert [(one.status, one.count) for one in counts if one.status == "LOST"] == [("LOST", 1)]
 
@@ -130,7 +132,7 @@ ROW_FILTERS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("at_once", [1, pytest.param(50, marks=pytest.mark.campaign), 1_000])
 def test_what_no_index_holds_is_found_by_looking_at_each(
     history: Path,
-    inspector: Inspector,
+    reader: Reader,
     filters: dict[str, Any],
     at_once: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -154,11 +156,11 @@ def test_what_no_index_holds_is_found_by_looking_at_each(
             and ("inputs" not in filters or data == '["A-77"]')
         ]
     selection = Selection(**filters)
-    assert list(itertools.chain(*inspector.execution_ids(selection))) == wanted
+    assert list(itertools.chain(*reader.execution_ids(selection))) == wanted
     seen: list[str] = []
     after = None
     while True:
-        page = inspector.page(selection, after, 77)
+        page = reader.page(selection, after, 77)
         seen += [row.id for row in page.rows]
         if (after := page.next) is None:
             break
@@ -207,7 +209,7 @@ def test_a_value_of_the_input_is_found_as_it_is_written(
 
     def found(*filters: str) -> list[str]:
         selection = Selection(inputs=tuple(map(InputFilter.from_text, filters)))
-        with Inspector.open(file) as opened:
+        with open_reader(file) as opened:
             return list(itertools.chain(*opened.execution_ids(selection)))
 
     assert found(f"1={text}") == ["0"]
@@ -235,24 +237,24 @@ def test_what_is_blocked_is_found_by_the_index_of_those(tmp_path: Path) -> None:
             (before,),
         ).fetchall()
     selection = Selection(is_blocked=True, created_before=datetime.fromisoformat(before))
-    with Inspector.open(file) as opened:
+    with open_reader(file) as opened:
         assert list(itertools.chain(*opened.execution_ids(selection))) == [one for (one,) in wanted]
         first = opened.page(selection, limit=2)
         rest = opened.page(selection, first.next)
         assert [row.id for row in (*first.rows, *rest.rows)] == [one for (one,) in wanted]
 
 
-def test_a_page_that_is_none_is_refused(inspector: Inspector) -> None:
-    text = inspector.list_executions(limit=3).next
+def test_a_page_that_is_none_is_refused(reader: Reader) -> None:
+    text = reader.page(limit=3).next
     assert text is not None
     assert len(text) <= 24
     assert text.isalnum()
-    assert inspector.list_executions(after=text.upper(), limit=3).next != text
+    assert reader.page(after=text.upper(), limit=3).next != text
     others = [text[:-1], text[1:], f"{text}a", *(f"{text[:n]}7{text[n + 1 :]}" for n in range(9))]
     for wrong in ("", "x", "ff", "5b5d", "é", "a" * 1000, *others):
         if wrong != text:
             with pytest.raises(ValueError, match="next"):
-                inspector.list_executions(after=wrong)
+                reader.page(after=wrong)
 
 
 @pytest.mark.parametrize(
@@ -270,22 +272,22 @@ def test_a_page_that_is_none_is_refused(inspector: Inspector) -> None:
     ],
 )
 def test_a_place_is_read_as_it_was_written(created_at: str, row_number: int) -> None:
-    place = Place(created_at, row_number)
-    assert Place.from_text(place.to_text()) == place
+    place = Cursor(created_at, row_number)
+    assert Cursor.from_text(place.to_text()) == place
 
 
-def test_nobody_is_none(inspector: Inspector) -> None:
-    assert inspector.execution("nobody") is None
+def test_nobody_is_none(reader: Reader) -> None:
+    assert reader.execution("nobody") is None
 
 
 def test_what_is_opened_is_neither_made_nor_migrated(tmp_path: Path) -> None:
     file = tmp_path / "workflows.db"
     with pytest.raises(StoreError, match="there is no file"):
-        Inspector.open(file)
+        open_reader(file)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("create table other (id)")
     with pytest.raises(MigrationError, match="another application"):
-        Inspector.open(file)
+        open_reader(file)
     assert [one.name for one in tmp_path.iterdir()] == ["workflows.db"]
 
 
@@ -296,22 +298,22 @@ def test_another_version_of_the_schema_is_refused(tmp_path: Path) -> None:
         with closing(sqlite3.connect(file)) as connection:
             connection.execute(f"pragma user_version = {version}")
         with pytest.raises(StoreError, match=error) as caught:
-            Inspector.open(file)
+            open_reader(file)
         assert isinstance(caught.value, SchemaTooNewError) == (version == 99)
 
 
 def test_each_method_sees_one_moment_and_the_next_one_what_came_since(tmp_path: Path) -> None:
     file = tmp_path / "workflows.db"
     build(file, 10, 1)
-    with Inspector.open(file) as opened, closing(sqlite3.connect(file)) as writer:
-        before = opened.data_version()
+    with open_reader(file) as opened, closing(sqlite3.connect(file)) as writer:
+        before = opened.changes()
         with writer:
             writer.execute("update workflow_executions set blocked_reason = 'x', status='RUNNING'")
-        assert opened.data_version() != before
+        assert opened.changes() != before
         assert opened.overview(datetime.now(UTC), limit=3).blocked_total == 10
 
 
-def test_an_inspector_keeps_no_writer_waiting_in_the_middle_of_a_read(tmp_path: Path) -> None:
+def test_an_reader_keeps_no_writer_waiting_in_the_middle_of_a_read(tmp_path: Path) -> None:
     """SQLite calls back after some instructions of a query, and a writer commits right then."""
     file = tmp_path / "workflows.db"
     build(file, 200, 2)
@@ -328,11 +330,11 @@ def test_an_inspector_keeps_no_writer_waiting_in_the_middle_of_a_read(tmp_path: 
         return 0
 
     with (
-        Inspector.open(file) as opened,
+        open_reader(file) as opened,
         closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as writer,
     ):
         opened._connection.set_progress_handler(write, 5000)
         opened.overview(datetime.now(UTC))
-        opened.list_executions(created_after=datetime.now(UTC) - timedelta(days=9999))
+        opened.page(Selection(created_after=datetime.now(UTC) - timedelta(days=9999)))
     assert refused == []
     assert len(committed) >= 2 and all(committed)

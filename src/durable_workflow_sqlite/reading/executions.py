@@ -1,0 +1,208 @@
+"""What is read of executions: how many, where each is, and everything of one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from durable_workflow_sqlite.records import TERMINAL_STATUSES
+
+ERROR_LENGTH: Final = 200
+"""How much of an error message a table shows: see `beginning`."""
+
+
+class ExecutionCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many executions of a workflow have a status.
+
+    `workflow_type` and `version` are None where the definition is not in the file.
+    """
+
+    workflow_type: str | None
+    version: int | None
+    status: str
+    count: int
+
+
+class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one execution is. A time that cannot be read is None.
+
+    status: one of `ExecutionStatus`, or whatever somebody wrote there.
+    current_step: the step that runs, or the wait that ends first; of a FAILED execution, the step
+        that failed; else None. `current_branch` ('' for the main line) and `attempts` are its own.
+    steps_begun, steps_completed: how far it has got.
+    waiting_for: "signal NAME", "time", "retry of STEP" or "worker"; None while something runs.
+    waiting_until: when that wait ends by itself; None if it does not. waiting_since: its begin.
+    step_error_type, step_error_message: of the last attempt of the current step.
+    steps_not_undone: how many compensations have failed for good, and nobody has acknowledged.
+    signals_pending: signals that came and that nothing has waited for yet.
+    blocked_reason: why no worker may claim it; None if it is not blocked.
+    trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
+        trouble_since: since when each worker that had it left it.
+    status_since: since when it has its status; for a final one, its end.
+    worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
+    started_at: when a worker first claimed it.
+    """
+
+    id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    current_step: str | None
+    current_branch: str | None
+    attempts: int | None
+    steps_begun: int
+    steps_completed: int
+    waiting_for: str | None
+    waiting_until: datetime | None
+    waiting_since: datetime | None
+    step_error_type: str | None
+    step_error_message: str | None
+    steps_not_undone: int
+    signals_pending: int
+    error_type: str | None
+    error_message: str | None
+    blocked_reason: str | None
+    trouble: str | None
+    trouble_since: datetime | None
+    status_since: datetime | None
+    worker_id: str | None
+    started_at: datetime | None
+
+    def is_in_back_off(self, now: datetime) -> bool:
+        """Whether it waits until the time of its next attempt, which `retry` can make now."""
+        is_retry = (self.waiting_for or "").startswith("retry of ")
+        return is_retry and self.waiting_until is not None and self.waiting_until > now
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some executions, the newest first; `next` asks for those after them, None if there are none.
+
+    `next` is text without meaning, safe in a URL.
+    """
+
+    rows: tuple[ExecutionSummary, ...]
+    next: str | None
+
+
+class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of one step, or one compensation.
+
+    kind: STEP, SLEEP or SIGNAL. status: INTENT (begun), COMPLETED, FAILED or COMPENSATED.
+    step_name: of a compensation, the step that it undoes. attempt: of a compensation, 0.
+    due_at: when a sleep or a wait ends, and when a failed attempt is tried again.
+    input_data, output_data: JSON text.
+    worker_number: of the worker that began it; None if an older version wrote it. worker: the same
+        as HOST:PROCESS_ID, or as `worker NUMBER`.
+    """
+
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    kind: str
+    status: str
+    started_at: datetime | None
+    completed_at: datetime | None
+    due_at: datetime | None
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    idempotency_key: str | None
+    compensate_ref: str | None
+    worker_number: int | None
+    worker: str | None
+
+
+class Timer(msgspec.Struct, frozen=True, kw_only=True):
+    """A deadline of an execution; status: PENDING, FIRED or CANCELLED."""
+
+    id: str
+    step_name: str
+    fire_at: datetime | None
+    status: str
+    created_at: datetime | None
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to an execution; status: PENDING, DELIVERED, EXPIRED or REFUSED.
+
+    `payload` is JSON text. `refused_reason` says why no wait could read it.
+    """
+
+    id: int
+    signal_name: str
+    payload: str | None
+    status: str
+    created_at: datetime | None
+    refused_reason: str | None
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Who works on an execution; `is_alive` is False for a worker that died with it.
+
+    worker: HOST:PROCESS_ID; None where its row is gone.
+    """
+
+    worker_id: str
+    worker: str | None
+    fencing_token: int
+    claimed_at: datetime | None
+    is_alive: bool
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person did to an execution. `details` is JSON text."""
+
+    act: str
+    actor: str
+    details: str | None
+    created_at: datetime | None
+
+
+class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the file knows of one execution.
+
+    queued_seconds: from its creation until a worker first claimed it, or until now.
+    running_seconds: from then to its end, or until now; its waits count.
+    steps: every attempt, in the order of their beginnings. compensations: the same for them.
+    steps_cut_off: how many steps were cut off, and nobody has dealt with that.
+    tags: what it was given to find it by. audit_log: what people did to it, except signals.
+    problems: what in its rows no engine can read, in short sentences.
+    """
+
+    summary: ExecutionSummary
+    input_data: str | None
+    output_data: str | None
+    ttl_expires_at: datetime | None
+    guarantee: str
+    recovery_count: int
+    priority: int
+    available_at: datetime | None
+    queued_seconds: float | None
+    running_seconds: float | None
+    claim: Claim | None
+    steps: tuple[StepAttempt, ...]
+    compensations: tuple[StepAttempt, ...]
+    timers: tuple[Timer, ...]
+    signals: tuple[Signal, ...]
+    steps_cut_off: int
+    tags: dict[str, str]
+    audit_log: tuple[Act, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def is_not_undone(self) -> bool:
+        """Whether it has ended, and a compensation of it has failed for good."""
+        return self.summary.status in TERMINAL_STATUSES and self.summary.steps_not_undone > 0
+
+
+def beginning(text: str | None) -> str | None:
+    """A text for a table: at most `ERROR_LENGTH` characters, the last a … where it is cut."""
+    if text is None or len(text) <= ERROR_LENGTH:
+        return text
+    return f"{text[: ERROR_LENGTH - 1]}…"

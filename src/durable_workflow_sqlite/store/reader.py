@@ -1,0 +1,139 @@
+"""`SqliteReader`: the `Reader` of a SQLite file; each question is answered by a module below."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from durable_workflow_sqlite.reading.executions import (
+    ExecutionCount,
+    ExecutionDetails,
+    ExecutionSummary,
+    Page,
+)
+from durable_workflow_sqlite.reading.findings import Alarm, Finding
+from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
+from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.selection import Selection
+from durable_workflow_sqlite.reading.workers import Workers
+from durable_workflow_sqlite.records import check_integer, check_time
+from durable_workflow_sqlite.store import alarms, checkup, details, overview, problems, throughput
+from durable_workflow_sqlite.store.backup import Progress, back_up
+from durable_workflow_sqlite.store.cursor import Cursor
+from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
+from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_workers import read_workers
+from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
+from durable_workflow_sqlite.store.sql import load_queries
+
+
+class SqliteReader(ReadOnlyFile, Reader):
+    """`open` it, and close it or use `with`."""
+
+    def counts(self) -> list[ExecutionCount]:
+        with self.reading() as connection:
+            return [
+                ExecutionCount(
+                    workflow_type=row.workflow_type,
+                    version=row.version,
+                    status=row.status,
+                    count=row.total,
+                )
+                for row in load_queries().count_executions(connection)
+            ]
+
+    def overview(self, now: datetime, *, limit: int = 10) -> Overview:
+        return overview.overview(self, now, limit=limit)
+
+    def page(
+        self, selection: Selection | None = None, after: str | None = None, limit: int = 50
+    ) -> Page:
+        check_integer("limit", limit, minimum=1)
+        selection = Selection() if selection is None else selection
+        place = Cursor.first(selection)
+        if after is not None:
+            place = min(place, Cursor.from_text(after))
+        with self.reading() as connection:
+            picked = pick(connection, selection, place, limit + 1)
+            page = picked[:limit]
+            return Page(
+                rows=overview.summaries(connection, [row.workflow_execution_id for row in page]),
+                next=place_of(page[-1]).to_text() if len(picked) > limit else None,
+            )
+
+    def execution_ids(self, selection: Selection) -> Iterator[list[str]]:
+        place = Cursor.first(selection)
+        while True:
+            with self.reading() as connection:
+                picked = pick(connection, selection, place, AT_ONCE)
+            if picked:
+                yield [row.workflow_execution_id for row in picked]
+            if len(picked) < AT_ONCE:
+                return
+            place = place_of(picked[-1])
+
+    def summaries(self, execution_ids: Sequence[str]) -> tuple[ExecutionSummary, ...]:
+        with self.reading() as connection:
+            return overview.summaries(connection, execution_ids)
+
+    def in_doubt_among(self, rows: Sequence[ExecutionSummary]) -> set[str]:
+        return alarms.in_doubt_among(self, rows)
+
+    def execution(self, execution_id: str) -> ExecutionDetails | None:
+        return details.execution(self, execution_id)
+
+    def workflow_types(self) -> list[str]:
+        with self.reading() as connection:
+            found = load_queries().load_workflows(connection)
+        return list(dict.fromkeys(row.workflow_type for row in found))
+
+    def workers(
+        self, counts: Sequence[ExecutionCount] | None = None, *, limit: int = 10
+    ) -> Workers:
+        return read_workers(self, counts, limit=limit)
+
+    def count_living_workers(self) -> int:
+        return len(self.all_living())
+
+    def problems(
+        self, failed_since: datetime | None = None, *, limit: int | None = None
+    ) -> list[Problem]:
+        return problems.problems(self, failed_since, limit=limit)
+
+    def throughput(self, now: datetime, *, hours: int = 24) -> list[Hour]:
+        return throughput.throughput(self, now, hours=hours)
+
+    def queue_waits(self) -> list[QueueWait]:
+        return throughput.queue_waits(self)
+
+    def alarms(self, now: datetime, counts: Sequence[ExecutionCount] | None = None) -> list[Alarm]:
+        return alarms.alarms(self, now, counts)
+
+    def check_up(self, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
+        return checkup.check_up(self, now, quick=quick)
+
+    def disk(self) -> Finding:
+        return checkup.disk(self)
+
+    def prunable(self, before: datetime, statuses: Collection[str]) -> list[Prunable]:
+        check_time("before", before)
+        with self.reading() as connection:
+            return [
+                Prunable(
+                    workflow_type=row.workflow_type,
+                    version=row.version,
+                    status=row.status,
+                    count=row.total,
+                    oldest=readable_time(row.oldest),
+                )
+                for row in load_queries().count_prunable(
+                    connection,
+                    statuses=json_array(sorted(map(str, statuses))),
+                    before=time_to_text(before),
+                )
+            ]
+
+    def back_up(self, copy: Path, on_progress: Progress | None = None) -> None:
+        """Copy the file as it is at one moment; see `backup.back_up`."""
+        back_up(self._connection, self.path, copy, on_progress=on_progress)

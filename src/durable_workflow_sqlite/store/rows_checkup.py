@@ -1,0 +1,173 @@
+"""What is wrong in the rows of a database: what nobody can read, what is missing, what is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from durable_workflow_sqlite.reading.findings import SHOWN, Finding, Level
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    RESOLVED_SIGNAL,
+    TERMINAL_STATUSES,
+    ExecutionStatus,
+)
+from durable_workflow_sqlite.store.lost_rows import Gap, gaps
+from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.unreadable import unreadable_rows
+
+_LOOKED_AT: Final = 1000
+"""So many of a kind are looked at, at most."""
+
+
+def rows(file: ReadOnlyFile) -> Iterator[Finding]:
+    unreadable = _unreadable(file)
+    if unreadable:
+        more = len(unreadable) - SHOWN
+        yield Finding(
+            level=Level.ERROR,
+            check="rows",
+            message="; ".join(unreadable[:SHOWN]) + (f"; and {more} more" if more > 0 else ""),
+            hint="no worker claims these: correct the columns by hand (a time is"
+            " 2030-01-01T00:00:00.000000Z), then restart the workers",
+        )
+    else:
+        yield Finding(
+            level=Level.OK, check="rows", message="everything that workers need can be read"
+        )
+
+
+def history(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
+    found = _gaps(file, finished=not quick)
+    certain = [gap.text for gap in found if gap.is_certain]
+    numbers = [gap.text for gap in found if not gap.is_certain]
+    if certain:
+        yield Finding(
+            level=Level.ERROR,
+            check="history",
+            message=_some(certain),
+            hint="rows of step_checkpoints were deleted or edited by hand: workers leave these"
+            " executions as they are; restore the rows, or a backup, then restart the workers",
+        )
+    if numbers:
+        yield Finding(
+            level=Level.WARNING,
+            check="history",
+            message=_some(numbers),
+            hint="if somebody deleted rows of step_checkpoints by hand, restore them, or a backup:"
+            " workers leave these executions as they are. A number is also left out, without harm,"
+            " where the file was locked or full when an outcome was to be written",
+        )
+    if not found:
+        yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
+
+
+def edited(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
+    """What nobody but a person who edits the file can have brought about."""
+    opened = [] if quick else _open_of_completed(file)
+    if opened:
+        yield Finding(
+            level=Level.WARNING,
+            check="completed",
+            message="COMPLETED, with steps, sleeps or waits that have not ended: " + _some(opened),
+            hint="somebody set the status by hand: restore a backup, or start them once more with"
+            " `durable-workflow rerun FILE ID`. An earlier version left a step so that ran when its"
+            " worker was killed: find out whether it took effect",
+        )
+    if _tokens_may_come_again(file):
+        yield Finding(
+            level=Level.ERROR,
+            check="tokens",
+            message="the row of workflow_claims in sqlite_sequence was deleted or edited by hand:"
+            " fencing tokens come again, and a worker that was cut off may write beside another",
+            hint="stop all workers, and then start them again: tokens of before are nobody's then",
+        )
+
+
+def signals(file: ReadOnlyFile) -> Iterator[Finding]:
+    refused = _refused_signals(file)
+    stray = _stray_signals(file)
+    if refused:
+        yield Finding(
+            level=Level.WARNING,
+            check="signals",
+            message="refused, and still waited for: " + _some(refused),
+            hint="send them again, with a payload that fits: `durable-workflow signal FILE ID NAME"
+            " JSON`",
+        )
+    if stray:
+        yield Finding(
+            level=Level.WARNING,
+            check="signals",
+            message="pending, and nothing will take them: " + _some(stray),
+            hint="they were inserted by hand; delete them, or insert what was meant. To cancel, the"
+            " name is $cancel",
+        )
+    if not (refused or stray):
+        yield Finding(level=Level.OK, check="signals", message="each can still be taken")
+
+
+def _unreadable(file: ReadOnlyFile) -> list[str]:
+    with file.reading() as connection:
+        return list(unreadable_rows(connection))
+
+
+def _gaps(file: ReadOnlyFile, *, finished: bool) -> list[Gap]:
+    """finished: also of those that FAILED or were CANCELLED, which may be run or undone again."""
+    statuses = [one.value for one in ExecutionStatus if not one.is_terminal]
+    if finished:
+        statuses += [ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value]
+    with file.reading() as connection:
+        return list(gaps(connection, statuses, _LOOKED_AT))
+
+
+def _open_of_completed(file: ReadOnlyFile) -> list[str]:
+    with file.reading() as connection:
+        found = load_queries().load_open_of_completed(connection, row_limit=_LOOKED_AT)
+    return [f"{row.workflow_execution_id} ({row.step_name})" for row in found]
+
+
+def _tokens_may_come_again(file: ReadOnlyFile) -> bool:
+    """Whether SQLite has lost which fencing tokens were given before."""
+    with file.reading() as connection:
+        (row,) = load_queries().load_token_sequence(connection)
+    return row.given < row.used or (row.given == 0 and bool(row.has_begun))
+
+
+def _refused_signals(file: ReadOnlyFile) -> list[str]:
+    """The last ones that were refused where the execution still waits for one like it."""
+    with file.reading() as connection:
+        return [
+            f"{row.signal_name} of {row.workflow_execution_id} ({row.refused_reason or ''})"
+            for row in load_queries().load_refused_signals(connection, row_limit=_LOOKED_AT)
+        ]
+
+
+def _stray_signals(file: ReadOnlyFile) -> list[str]:
+    """The pending ones that nothing will take."""
+    with file.reading() as connection:
+        return [
+            f"{row.signal_name} of {row.workflow_execution_id} ("
+            + (
+                f"the execution is {row.status}"
+                if row.status in TERMINAL_STATUSES
+                else "no such name is known"
+            )
+            + ")"
+            for row in load_queries().load_stray_signals(
+                connection,
+                cancel_signal=CANCEL_SIGNAL,
+                resolved_signal=RESOLVED_SIGNAL,
+                row_limit=_LOOKED_AT,
+            )
+        ]
+
+
+def _some(texts: list[str]) -> str:
+    more = len(texts) - SHOWN
+    return "; ".join(texts[:SHOWN]) + (f"; and {_more(more)}" if more > 0 else "")
+
+
+def _more(number: int) -> str:
+    return f"{number} more" if number + SHOWN < _LOOKED_AT else f"{number} more at least"

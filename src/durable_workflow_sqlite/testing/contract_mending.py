@@ -1,0 +1,367 @@
+"""The store contract: what people do to executions, and what is known of that."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+import pytest
+
+from durable_workflow_sqlite import (
+    CheckpointStore,
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    ExecutionStatus,
+    SignalStatus,
+    StepCheckpoint,
+    StepKind,
+    StepStatus,
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+)
+from durable_workflow_sqlite.records import CUT_OFF
+from durable_workflow_sqlite.testing.contract_base import (
+    FINAL,
+    MINUTE,
+    NOON,
+    WORKFLOW,
+    OpenAnother,
+    StoreContract,
+    claimed,
+    created,
+    execution_with_everything,
+    loaded,
+    new_audit_entry,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    new_timer,
+    over_a_store,
+    over_workers,
+    queued,
+    taken,
+    without_ids,
+)
+
+
+class MendingContract(StoreContract):
+    """Running again, undoing again, and the audit log."""
+
+    @over_a_store
+    async def test_a_failed_execution_is_reopened_with_what_is_saved_beside(
+        self, store: CheckpointStore
+    ) -> None:
+        failed = new_execution(
+            "e",
+            status=ExecutionStatus.FAILED,
+            guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+            error_type="builtins:ValueError",
+            error_message="it broke",
+            ttl_expires_at=NOON,
+            recovery_count=3,
+            last_event=2,
+            started_at=NOON - MINUTE,
+        )
+        await store.save(failed, new_checkpoint("e", 0, status=StepStatus.FAILED))
+        again = new_checkpoint("e", 0, status=StepStatus.FAILED, due_at=NOON)
+        await store.reopen_execution("e", again, now=NOON)
+        reopened = await loaded(store, "e")
+        assert reopened.status is ExecutionStatus.PENDING
+        assert (reopened.error_type, reopened.error_message) == (None, None)
+        assert reopened.ttl_expires_at is None
+        assert (reopened.last_event, reopened.started_at) == (None, NOON - MINUTE)
+        assert (reopened.recovery_count, reopened.available_at) == (0, NOON)
+        assert [one.due_at for one in await store.load_checkpoints("e")] == [NOON]
+
+    @over_a_store
+    async def test_only_what_failed_and_was_not_undone_is_reopened(
+        self, store: CheckpointStore
+    ) -> None:
+        with pytest.raises(ExecutionNotFoundError):
+            await store.reopen_execution("unknown")
+        for status in ExecutionStatus:
+            execution = new_execution(status, status=status)
+            await store.save(execution)
+            if status is ExecutionStatus.FAILED:
+                undone = new_checkpoint(
+                    status, 0, name="pay:compensate", status=StepStatus.COMPENSATED, attempt=0
+                )
+                await store.save(undone)
+            with pytest.raises(ExecutionConflictError):
+                await store.reopen_execution(status, new_checkpoint(status, 5))
+            assert await store.load_execution(status) == execution
+            assert all(one.step_index != 5 for one in await store.load_checkpoints(status))
+
+    @over_a_store
+    async def test_what_could_not_be_undone_is_reopened_to_be_undone(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED):
+            ended = new_execution(
+                status,
+                status=status,
+                guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+                error_type="builtins:ValueError",
+                error_message="it broke",
+                ttl_expires_at=NOON,
+                last_event=2,
+            )
+            failed = new_checkpoint(
+                status, 0, name="pay:compensate", status=StepStatus.FAILED, attempt=0
+            )
+            await store.save(ended, failed)
+            again = msgspec.structs.replace(failed, status=StepStatus.INTENT, due_at=NOON)
+            await store.reopen_execution(status, again, now=NOON)
+            reopened = await loaded(store, status)
+            assert reopened.status is ExecutionStatus.COMPENSATING
+            assert (reopened.error_type, reopened.last_event) == ("builtins:ValueError", 2)
+            assert (reopened.ttl_expires_at, reopened.available_at) == (None, NOON)
+            assert without_ids(await store.load_checkpoints(status)) == [again]
+
+    @over_a_store
+    async def test_an_execution_that_is_opened_again_may_take_what_it_had_not(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(
+            new_execution("e", status=ExecutionStatus.FAILED),
+            new_signal("e", "ok", status=SignalStatus.EXPIRED),
+            new_signal("e", "ok", status=SignalStatus.DELIVERED),
+            new_signal("e", "$cancel", status=SignalStatus.EXPIRED),
+        )
+        await store.reopen_execution("e", now=NOON)
+        assert [signal.status for signal in await store.load_signals("e")] == [
+            SignalStatus.PENDING,
+            SignalStatus.DELIVERED,
+            SignalStatus.EXPIRED,
+        ]
+
+    @over_a_store
+    async def test_the_audit_log_keeps_what_people_did_in_order(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(new_execution("e"), new_execution("f"))
+        first = new_audit_entry("retry", details='{"error": null}')
+        second = new_audit_entry("cancel", actor="kim@desk", created_at=NOON - MINUTE)
+        await store.save(first)
+        await store.save(second, new_checkpoint("e", 0))
+        assert await store.load_audit_log("e") == [first, second]
+        assert await store.load_audit_log("f") == []
+
+    @over_a_store
+    async def test_what_waits_for_its_next_attempt_does_not_wait(
+        self, store: CheckpointStore
+    ) -> None:
+        now, later = NOON + MINUTE, NOON + 60 * MINUTE
+        await store.save(WORKFLOW)
+        for name, status in (("e", ExecutionStatus.RUNNING), ("over", ExecutionStatus.FAILED)):
+            await store.save(queued(name, None, status=status))
+            tried = _failed(name, 0, due_at=later)
+            await store.save(
+                tried,
+                msgspec.structs.replace(tried, attempt=2, due_at=None),
+                _failed(name, 1, due_at=later, started_at=NOON),
+                _failed(name, 2, due_at=NOON),
+                new_checkpoint(name, 3, attempt=0, due_at=later),
+                new_checkpoint(name, 4, kind=StepKind.SLEEP, due_at=later),
+            )
+        entry = new_audit_entry("retry")
+        assert await store.hasten_attempts("e", entry, now=now) == 2
+        due = [one.due_at for one in await store.load_checkpoints("e")]
+        assert due == [later, None, now, NOON, now, later]
+        assert [one.workflow_execution_id for one in await _claimed(store, now)] == ["e"]
+        # Again, there is nothing; nor for what is over, or unknown.
+        for name in ("e", "over", "unknown"):
+            assert await store.hasten_attempts(name, new_audit_entry("retry"), now=now) == 0
+        assert await store.load_audit_log("e") == [entry]
+        # One alone, also when its time has come, and not once a later attempt is there.
+        first, _, other, *_ = await store.load_checkpoints("e")
+        await store.save(_failed("e", 2, due_at=later))
+        assert await store.hasten_attempts("e", only=first, now=later) == 0
+        assert await store.hasten_attempts("e", only=other, now=later) == 1
+        due = [one.due_at for one in await store.load_checkpoints("e")]
+        assert due == [later, None, now, later, now, later]
+        await store.save(_failed("e", 2, due_at=NOON))
+        # A worker has it: that is nobody else's matter.
+        await store.save(_failed("e", 1, due_at=later, started_at=NOON))
+        assert await store.hasten_attempts("e", now=now) == 1
+        assert await _claimed(store, now) == []
+
+    @over_a_store
+    async def test_an_act_and_its_entry_are_one(self, store: CheckpointStore) -> None:
+        await store.save(
+            new_execution("failed", status=ExecutionStatus.FAILED),
+            new_execution("blocked", blocked_reason="died", status=ExecutionStatus.RUNNING),
+            new_execution("runs", status=ExecutionStatus.RUNNING),
+        )
+        await store.reopen_execution("failed", new_audit_entry("retry", "failed"), now=NOON)
+        assert await store.unblock_execution(
+            "blocked", new_audit_entry("unblock", "blocked"), now=NOON
+        )
+        await store.send_signal(new_signal("runs", "$cancel"), new_audit_entry("cancel", "runs"))
+        for one in ("failed", "blocked", "runs"):
+            assert len(await store.load_audit_log(one)) == 1
+        # What is not done is not noted.
+        with pytest.raises(ExecutionConflictError):
+            await store.reopen_execution("runs", new_audit_entry("retry", "runs"), now=NOON)
+        assert not await store.unblock_execution(
+            "runs", new_audit_entry("unblock", "runs"), now=NOON
+        )
+        assert len(await store.load_audit_log("runs")) == 1
+
+    @over_a_store
+    async def test_a_person_acknowledges_what_a_final_execution_left(
+        self, store: CheckpointStore
+    ) -> None:
+        for status in FINAL:
+            one = f"e {status}"
+            await store.save(
+                new_execution(one, status=status),
+                new_checkpoint(one, 0, status=StepStatus.COMPLETED, event=1),
+                _failed(one, 0, attempt=0),
+                _failed(one, 1, error_type=CUT_OFF),
+                _failed(one, 2, error_type="builtins:ValueError", event=2),
+                _failed(one, 3, error_type=CUT_OFF, kind=StepKind.SIGNAL),
+            )
+            assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 2
+            assert [found.status for found in await store.load_checkpoints(one)] == [
+                StepStatus.COMPENSATED,
+                StepStatus.COMPLETED,
+                StepStatus.FAILED,
+                StepStatus.FAILED,
+                StepStatus.FAILED,
+            ]
+            assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 0
+            assert len(await store.load_audit_log(one)) == 1
+            with pytest.raises(ExecutionConflictError):
+                await store.reopen_execution(one, now=NOON)
+
+    @over_a_store
+    async def test_what_is_not_over_has_nothing_to_acknowledge(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(
+            new_execution("e", status=ExecutionStatus.COMPENSATING), _failed("e", 0, attempt=0)
+        )
+        assert await store.acknowledge("e", new_audit_entry("acknowledge"), now=NOON) == 0
+        assert await store.load_audit_log("e") == []
+
+    @over_a_store
+    async def test_a_mended_execution_is_changed_in_one_transaction(
+        self, store: CheckpointStore
+    ) -> None:
+        for before in (ExecutionStatus.FAILED, ExecutionStatus.RUNNING):
+            one = f"e {before}"
+            broken = execution_with_everything(one, status=before)
+            await store.save(
+                broken,
+                new_checkpoint(one, 0, status=StepStatus.COMPLETED, event=1),
+                new_checkpoint(one, 1, status=StepStatus.COMPLETED, event=2),
+                new_signal(one, "ok", status=SignalStatus.EXPIRED),
+                new_signal(one, "$cancel", status=SignalStatus.EXPIRED),
+            )
+            seen = await taken(store, one)
+            becomes = msgspec.structs.replace(
+                _open(seen.execution), current_step=1, ttl_expires_at=None, last_event=None
+            )
+            entry = new_audit_entry("retry", one)
+            assert await store.mend_execution(
+                seen, becomes, new_checkpoint(one, 2), entry, forget=seen.checkpoints[1:], now=NOON
+            )
+            found = await taken(store, one)
+            assert found.execution == msgspec.structs.replace(becomes, available_at=NOON)
+            assert [found.step_index for found in found.checkpoints] == [0, 2]
+            assert await store.load_audit_log(one) == [entry]
+            was_over = before is ExecutionStatus.FAILED
+            assert [signal.status for signal in await store.load_signals(one)] == [
+                SignalStatus.PENDING if was_over else SignalStatus.EXPIRED,
+                SignalStatus.EXPIRED,
+            ]
+
+    @over_a_store
+    async def test_one_that_is_mended_to_its_end_rests(self, store: CheckpointStore) -> None:
+        await store.save(
+            new_execution("e"), new_timer("e", "t", NOON + MINUTE), new_signal("e", "go")
+        )
+        seen = await taken(store, "e")
+        becomes = msgspec.structs.replace(
+            seen.execution, status=ExecutionStatus.CANCELLED, error_type="a:B", updated_at=NOON
+        )
+        assert await store.mend_execution(seen, becomes, now=NOON)
+        found = await taken(store, "e")
+        assert found.execution == becomes
+        assert found.pending_timers == []
+        assert await store.load_pending_signals("e") == []
+        assert await store.claim_execution("e") is None
+
+    @over_a_store
+    async def test_what_is_not_as_it_was_seen_or_is_claimed_is_not_mended(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(queued("e", NOON), new_checkpoint("e", 0))
+        seen = await taken(store, "e")
+        stale = (
+            new_checkpoint("e", 0, status=StepStatus.COMPLETED, event=1),
+            queued("e", NOON + MINUTE),
+            new_timer("e", "t", NOON),
+        )
+        for change in stale:
+            await store.save(change)
+            now = await taken(store, "e")
+            assert not await store.mend_execution(
+                seen, _open(seen.execution), new_audit_entry("retry"), forget=seen.checkpoints
+            )
+            assert await taken(store, "e") == now
+            seen = now
+        await claimed(store, "e", NOON)
+        seen = await taken(store, "e")
+        with pytest.raises(ExecutionConflictError, match=store.worker_id):
+            await store.mend_execution(seen, _open(seen.execution), new_audit_entry("retry"))
+        assert await taken(store, "e") == seen
+        assert await store.load_audit_log("e") == []
+        with pytest.raises(ValueError, match="is not"):
+            await store.mend_execution(seen, new_execution("f"))
+
+    @over_workers
+    async def test_what_a_dead_worker_had_is_mended_without_its_claim(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        claim = await created(store, new_execution("e"))
+        seen = await taken(other, "e")
+        with pytest.raises(ExecutionConflictError, match=store.worker_id):
+            await other.mend_execution(seen, _open(seen.execution), now=NOON)
+        await store.close()
+        assert await other.mend_execution(seen, _open(seen.execution), now=NOON)
+        assert await other.release_claims_of_the_dead(10) == []
+        assert (await taken(other, "e")).execution.recovery_count == 0
+        again = await claimed(other, "e")
+        assert again.fencing_token > claim.fencing_token
+
+
+def _open(execution: WorkflowExecution) -> WorkflowExecution:
+    return msgspec.structs.replace(
+        execution,
+        status=ExecutionStatus.PENDING,
+        output_data=None,
+        error_type=None,
+        error_message=None,
+        recovery_count=0,
+        blocked_reason=None,
+        trouble=None,
+        available_at=None,
+        updated_at=NOON + 2 * MINUTE,
+    )
+
+
+def _failed(execution_id: str, step_index: int, **fields: object) -> StepCheckpoint:
+    return new_checkpoint(
+        execution_id,
+        step_index,
+        **{"status": StepStatus.FAILED, "started_at": NOON, **fields},  # type: ignore[arg-type]
+    )
+
+
+async def _claimed(store: CheckpointStore, now: datetime) -> list[WorkflowClaim]:
+    workflows = [(WORKFLOW.workflow_type, WORKFLOW.version)]
+    return await store.claim_available(workflows, 9, now=now)

@@ -1,0 +1,72 @@
+"""The lives and deaths of `simulation`, over a store of dicts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from types import SimpleNamespace
+
+from durable_workflow_sqlite.store.rows import time_to_text
+from tests.dict_store import Dicts, DictStore, Row
+from tests.lives import Harm
+from tests.oracle import Snapshot, Step
+from tests.properties.simulation import World
+from tests.worlds import EXECUTION, Died
+
+
+class MortalDicts(Dicts):
+    """As `MortalConnection`."""
+
+    harm: Harm | None = None
+    is_dead = in_transaction = False
+    commits = 0
+
+    def commit(self, tables: SimpleNamespace, worker: str) -> None:
+        if self.is_dead:
+            raise Died
+        self.commits += 1
+        dies = self.harm is not None and self.harm.commit == self.commits
+        if not (dies and self.harm is not None and self.harm.is_before):
+            super().commit(tables, worker)
+        if dies:
+            self.is_dead = True
+            raise Died
+
+
+class DictWorld(World):
+    def new_memory(self) -> MortalDicts:
+        return MortalDicts()
+
+    def open_store(self) -> DictStore:
+        self.connection.living.clear()
+        return DictStore(self.connection)
+
+    def status(self) -> str | None:
+        return self.look().status
+
+    def look(self) -> Snapshot:
+        row = self.connection.tables.rows.get(EXECUTION) or Row()
+        steps = [
+            Step(*(_plain(getattr(step, name, None)) for name in Step._fields))
+            for step in row.in_order()
+        ]
+        signals = [
+            (number, one.signal_name, one.payload, one.status.value)
+            for number, one in sorted(row.signals.items())
+        ]
+        return Snapshot(
+            *(_plain(getattr(row.execution, name, None)) for name in ("status", "output_data")),
+            getattr(row.execution, "error_type", None),
+            tuple(steps),
+            tuple(signals),
+            len(row.due()),
+            int(row.claim is not None),
+            (),
+        )
+
+
+def _plain(value: object) -> object:
+    """As the columns of a table have it."""
+    if isinstance(value, datetime):
+        return time_to_text(value)
+    return value.value if isinstance(value, Enum) else value

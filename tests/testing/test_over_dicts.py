@@ -1,0 +1,46 @@
+"""Crashes in the sandbox, over a store of dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from durable_workflow_sqlite import ExecutionStatus, StoreError, WorkflowExecution
+from durable_workflow_sqlite.testing import life
+from tests.dict_store import Dicts, DictStore
+from tests.testing.test_crashes import *  # noqa: F403
+from tests.testing.test_crashes import _nothing_noted  # noqa: F401
+
+
+class Memory(Dicts):
+    """What a life has committed; as the connection of a life."""
+
+    is_dead = in_transaction = False
+
+    def __init__(self, before: Memory | None) -> None:
+        super().__init__()
+        if before is not None:
+            self.tables = before.tables
+
+    def commit(self, *committed: object) -> None:
+        if self.is_dead:
+            raise StoreError("the process is dead")
+        super().commit(*committed)
+
+    def close(self) -> None:
+        """Its records are the next life's."""
+
+
+class Store(DictStore):
+    async def load_executions_by_status(
+        self, statuses: Iterable[ExecutionStatus]
+    ) -> list[WorkflowExecution]:
+        found = [row.execution for row in self.dicts.tables.rows.values()]
+        return [one for one in found if one.status in set(statuses)]
+
+
+@pytest.fixture(autouse=True)
+def _dicts_in_place_of_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "_open", Memory)
+    monkeypatch.setattr(life, "SqliteCheckpointStore", Store)
