@@ -176,6 +176,6 @@ class Journal:
 
 async def until_over(engine: DurableEngine, *ids: str) -> list[ExecutionStatus]:
     """The final statuses of executions that may run anywhere."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         states = [[state async for state in engine.observe(one)][-1] for one in ids]
     return [state.status for state in states]

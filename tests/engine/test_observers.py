@@ -383,7 +383,7 @@ def test_observing_yields_every_state_the_current_one_first() -> None:
             while len(states) < 4:  # until it waits for the signal
                 await asyncio.sleep(0.01)
             await handle.signal("go", "gone")
-            await asyncio.wait_for(observing, 5)
+            await asyncio.wait_for(observing, 30)
             assert states == [
                 ExecutionStatus.RUNNING,
                 ExecutionStatus.SUSPENDED,
@@ -411,7 +411,7 @@ def test_observing_works_from_another_engine(file: Path) -> None:
         ):
             await engine.start(waiter, execution_id="one")
             states: list[ExecutionStatus] = []
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 async for state in other.observe("one"):
                     states.append(state.status)
                     if state.status is ExecutionStatus.SUSPENDED:
@@ -441,7 +441,7 @@ def test_an_observation_ends_with_an_error_when_its_engine_stops() -> None:
                 observing = asyncio.create_task(observe())
                 await asyncio.sleep(0.05)
             with pytest.raises(Exception, match="disposed"):
-                await asyncio.wait_for(observing, 5)
+                await asyncio.wait_for(observing, 30)
 
     asyncio.run(life())
 
@@ -670,7 +670,7 @@ def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() 
             DurableEngine(store, observers=[Cancelled()], error_formatter=cancelled) as engine,
         ):
             with pytest.raises(WorkflowFailedError):
-                await asyncio.wait_for(engine.run(fail, execution_id="one"), 5)
+                await asyncio.wait_for(engine.run(fail, execution_id="one"), 30)
             record = await engine.load("one")
             assert record.status is ExecutionStatus.FAILED
             assert record.error_message == "ValueError"

@@ -495,7 +495,7 @@ def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_works(
             with monkeypatch.context() as patched:
                 patched.setattr(threading.Thread, "start", refuse)
                 with pytest.raises(StoreError, match="start new thread"):
-                    await asyncio.wait_for(store.save_checkpoint(new_checkpoint("e", 0)), 10)
+                    await asyncio.wait_for(store.save_checkpoint(new_checkpoint("e", 0)), 30)
             await store.save_checkpoint(new_checkpoint("e", 1))
             assert await saved(store) == [1]
 
@@ -569,7 +569,7 @@ def test_a_store_can_be_closed_after_its_loop_went_away_in_the_middle_of_a_write
     asyncio.run(leave())
 
     async def close() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await store.close()
 
     asyncio.run(close())
