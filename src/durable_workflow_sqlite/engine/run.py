@@ -213,14 +213,10 @@ class Run:
             self._withdraw(outcome)
             if not self._waits_out(error, 1):
                 raise
-            refusal = error
+            outcome = await self._save_later((outcome, *along), error, pending)
         else:
             if along:
                 self._saved(along)
-            pending.checkpoint = outcome
-            pending.is_recorded = True
-            return outcome
-        outcome = await self._save_later((outcome, *along), refusal, pending)
         pending.checkpoint = outcome
         pending.is_recorded = True
         return outcome
@@ -237,10 +233,7 @@ class Run:
         except BaseException as error:
             if not self._waits_out(error, 1):
                 raise
-            refusal = error
-        else:
-            return
-        await self._save_later((outcome,), refusal)
+            await self._save_later((outcome,), error)
 
     async def save_taken(self, pending: Pending, outcome: StepCheckpoint, *along: Record) -> None:
         """As `finish_step`, of what can be had again: it may be refused, and is then as before."""
