@@ -1,18 +1,26 @@
-"""Real lives and deaths of processes, for tests."""
+"""Lives of real processes, and what befalls them: SIGKILL or SIGSTOP at a commit, or wherever.
+
+A life in the test's own process is one of `tests.worlds`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
+import sqlite3
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from durable_workflow_sqlite import DurableEngine, ExecutionStatus
+from durable_workflow_sqlite import DurableEngine, ExecutionStatus, SqliteCheckpointStore
+
+LIFE_LIMIT_S = 90
 
 
 def die() -> NoReturn:
@@ -21,20 +29,124 @@ def die() -> NoReturn:
     raise AssertionError("unreachable")
 
 
+class Harm(NamedTuple):
+    """What befalls a worker at one of its commits, before or after that takes effect."""
+
+    commit: int
+    is_before: bool
+    kind: signal.Signals = signal.SIGKILL
+
+    def __str__(self) -> str:
+        return f"{'before' if self.is_before else 'after'} commit {self.commit}"
+
+
+class HarmedConnection(sqlite3.Connection):
+    """Counts its commits, and lets harm befall its process at one of them."""
+
+    harm: Harm | None = None
+    commits = 0
+    before_death: Callable[[], object] = staticmethod(lambda: None)
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql != "commit":
+            return super().execute(sql, *parameters)
+        self.commits += 1
+        self._meet(is_before=True)
+        cursor = super().execute(sql, *parameters)
+        self._meet(is_before=False)
+        return cursor
+
+    def befall(self, harm: Harm) -> None:
+        if harm.kind is signal.SIGKILL:
+            self.before_death()
+        os.kill(os.getpid(), harm.kind)
+
+    def _meet(self, *, is_before: bool) -> None:
+        if self.harm is not None and self.harm[:2] == (self.commits, is_before):
+            self.befall(self.harm)
+
+
+def open_harmed(
+    file: Path, harm: Harm | None, before_death: Callable[[], object] = lambda: None
+) -> SqliteCheckpointStore:
+    """A store whose process is harmed at a commit; those of migrations are harmed elsewhere."""
+    connection = sqlite3.connect(
+        file, isolation_level=None, factory=HarmedConnection, check_same_thread=False
+    )
+    store = SqliteCheckpointStore(connection)
+    connection.harm, connection.commits = harm, 0
+    connection.before_death = before_death
+    return store
+
+
+class Child:
+    """A forked process that runs `body(say)`: what it says can be heard, and it can be killed."""
+
+    def __init__(self, body: Callable[[Callable[[str], None]], object]) -> None:
+        hear, speak = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
+            self.pid = os.fork()
+        if self.pid == 0:
+            # An alarm, and not faulthandler's own timer, whose thread is not there after a fork.
+            faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
+            signal.alarm(LIFE_LIMIT_S)
+            try:
+                os.close(hear)
+                body(lambda words: os.write(speak, f"{words}\n".encode()) and None)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+            os._exit(70)
+        os.close(speak)
+        self._hear = os.fdopen(hear)
+        self._reaped = False
+
+    def fileno(self) -> int:
+        """Of what it says: ready to be read at the latest when it is dead."""
+        return self._hear.fileno()
+
+    def hear(self) -> str:
+        """The next line that it says; '' if it died."""
+        return self._hear.readline().strip()
+
+    def is_killed_in_the_end(self) -> bool:
+        """Wait until it is dead: by SIGKILL, or else because it has done all that it had to."""
+        self._reaped = True
+        _, status = os.waitpid(self.pid, 0)
+        self._hear.close()
+        is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        assert is_killed or status == 0, f"a life went wrong: {status}"
+        return is_killed
+
+    def kill(self) -> None:
+        """End it by SIGKILL, unless it is dead."""
+        if not self._reaped:
+            self._reaped = True
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self._hear.close()
+
+
+@contextmanager
+def a_process(body: Callable[[Callable[[str], None]], None]) -> Iterator[Child]:
+    """Runs `body(say)` in a process of its own, which dies at the latest at the end."""
+    child = Child(body)
+    try:
+        yield child
+    finally:
+        child.kill()
+
+
+def live(body: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+    """Run a coroutine in a process of its own; whether that was killed over it."""
+    return Child(lambda _: asyncio.run(body())).is_killed_in_the_end()
+
+
 def live_and_die(body: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Run a coroutine in a process of its own that kills itself with SIGKILL in the middle."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
-        child = os.fork()
-    if child == 0:
-        try:
-            asyncio.run(body())
-        except BaseException:
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(70)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, "it did not die"
+    assert live(body), "it did not die"
 
 
 class Journal:
@@ -64,6 +176,6 @@ class Journal:
 
 async def until_over(engine: DurableEngine, *ids: str) -> list[ExecutionStatus]:
     """The final statuses of executions that may run anywhere."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         states = [[state async for state in engine.observe(one)][-1] for one in ids]
     return [state.status for state in states]

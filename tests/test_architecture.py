@@ -1,4 +1,7 @@
-"""docs/architecture.md names every module, and those of the engine in the order of their layers."""
+"""docs/architecture.md names every module, those of the engine in the order of their layers.
+
+CONTRIBUTING.md names every folder of the tests.
+"""
 
 from __future__ import annotations
 
@@ -44,3 +47,9 @@ def test_the_engine_is_told_in_the_order_of_its_layers() -> None:
     }
     named = [layer_of[name] for name in named_under("The engine")]
     assert named == sorted(named)
+
+
+def test_every_folder_of_the_tests_is_named() -> None:
+    named = re.findall(r"^    tests/(\w+) ", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    folders = {file.parent.name for file in (ROOT / "tests").glob("*/*.py")}
+    assert sorted(named) == sorted(folders)

@@ -176,10 +176,8 @@ def test_errors_are_those_of_the_async_api(engine: DurableEngine) -> None:
 
 def test_a_wait_for_a_result_may_time_out_and_be_repeated(engine: DurableEngine) -> None:
     handle = engine.start(approval, "A-1", execution_id="one")
-    begun = time.monotonic()
     with pytest.raises(TimeoutError, match=r"'one' has not ended after 0:00:00\.05"):
         handle.result(timedelta(seconds=0.05))
-    assert time.monotonic() - begun < 5
     assert handle.status() in (ExecutionStatus.RUNNING, ExecutionStatus.SUSPENDED)
     handle.signal("approved", "kim")
     assert handle.result(SOON) == "A-1 approved by kim"

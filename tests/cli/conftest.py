@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import durable_workflow_sqlite
-from tests.commands import COMMAND, begin_command, exit_code, run_command
+from tests.commands import begin_command, exit_code, run_command
 
 ROOT = Path(durable_workflow_sqlite.__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
@@ -29,16 +29,15 @@ def run(
 
 
 def piped(text: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command with a text on its stdin."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        input=text,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    """Run a command with a short text on its stdin, which is a pipe."""
+
+    def pipe_in() -> None:
+        reading, writing = os.pipe()
+        os.write(writing, text.encode())
+        os.close(writing)
+        os.dup2(reading, 0)
+
+    return run_command(*arguments, env=ENVIRONMENT, before=pipe_in)
 
 
 def lines(*arguments: str | Path) -> list[list[str]]:

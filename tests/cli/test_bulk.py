@@ -20,16 +20,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.cli.conftest import (
-    COMMAND,
-    ENVIRONMENT,
-    lines,
-    on_terminal,
-    piped,
-    refusal,
-    run,
-    wait_until,
-)
+from tests.cli.conftest import ENVIRONMENT, lines, on_terminal, piped, refusal, run, wait_until
+from tests.commands import COMMAND
 
 FAILED, WAITING = 30, 5
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import (
-    COMMAND,
     ENVIRONMENT,
     a_worker,
     lines,
@@ -22,6 +21,7 @@ from tests.cli.conftest import (
     run,
     wait_until,
 )
+from tests.commands import COMMAND
 
 
 def ids(file: Path) -> set[str]:

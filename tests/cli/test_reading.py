@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import (
-    COMMAND,
     ENVIRONMENT,
     a_worker,
     lines,
@@ -25,6 +24,7 @@ from tests.cli.conftest import (
     wait_until,
 )
 from tests.cli.orders import STARTED
+from tests.commands import COMMAND
 from tests.other_user import become_another_user
 
 EVERYBODY = [f"order-{one}" for one in reversed(STARTED)]

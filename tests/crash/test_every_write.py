@@ -1,4 +1,4 @@
-"""Kill -9 before and after every write to the store, and again in the recovery that follows.
+"""Harm -9 before and after every write to the store, and again in the recovery that follows.
 
 `make campaigns` does all of it; `make test` a little of each scenario.
 """
@@ -12,26 +12,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import ENDED, KILLED, Kill, Scenario, World
+from tests.crash.harness import ENDED, KILLED, Scenario, World
 from tests.crash.scenarios import SCENARIOS
+from tests.lives import Harm
 from tests.oracle import violations
 
 FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
 
 
-def kills() -> Iterator[Kill]:
+def kills() -> Iterator[Harm]:
     """Every death there is, in order; whoever asks stops when a life outlasts it."""
     for commit in itertools.count(1):
-        yield Kill(commit, True)
-        yield Kill(commit, False)
+        yield Harm(commit, True)
+        yield Harm(commit, False)
 
 
-def second_kills(first: Kill) -> Iterator[Kill]:
+def second_kills(first: Harm) -> Iterator[Harm]:
     """In the full campaign every death of the recovery, else one after every other commit."""
     if FULL:
         yield from kills()
     elif first.commit % 2:
-        yield Kill(first.commit * 7 % 5 + 1, not first.is_before)
+        yield Harm(first.commit * 7 % 5 + 1, not first.is_before)
 
 
 def check(world: World, deaths: str) -> None:
@@ -85,7 +86,7 @@ def test_every_promise_holds_at_a_few_kills(
 ) -> None:
     # Of each scenario others, so that they add up to all kinds of moments.
     number = SCENARIOS.index(scenario)
-    first, second = Kill(2 + number % 4, bool(number % 2)), Kill(1 + number % 3, not number % 2)
+    first, second = Harm(2 + number % 4, bool(number % 2)), Harm(1 + number % 3, not number % 2)
     folder = tmp_path / "world"
     folder.mkdir()
     world = World(folder, scenario)

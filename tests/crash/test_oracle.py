@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import ENDED, KILLED, Kill, Scenario, World
+from tests.crash.harness import ENDED, KILLED, Scenario, World
 from tests.crash.scenarios import SCENARIOS
+from tests.lives import Harm
 from tests.oracle import DYING, Life, Note, lost, violations, violations_among_workers
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -26,12 +27,12 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
 
     @cache
     def lived_through(name: str) -> World:
-        return two_lives(tmp_path_factory.mktemp("lives") / "world", BY_NAME[name], Kill(6, False))
+        return two_lives(tmp_path_factory.mktemp("lives") / "world", BY_NAME[name], Harm(6, False))
 
     return lambda name, folder: lived_through(name).copy(folder)
 
 
-def two_lives(folder: Path, scenario: Scenario, kill: Kill) -> World:
+def two_lives(folder: Path, scenario: Scenario, kill: Harm) -> World:
     folder.mkdir()
     world = World(folder, scenario)
     assert world.live(kill) == KILLED
@@ -234,8 +235,8 @@ def test_a_planted_violation_is_seen(
 @pytest.mark.crash
 def test_work_after_the_compensation_began_is_seen(tmp_path: Path) -> None:
     folder = tmp_path / "world"
-    for commit in range(1, 40):
-        world = two_lives(folder.with_name(str(commit)), SAGA, Kill(commit, False))
+    for commit in range(10, 40):
+        world = two_lives(folder.with_name(str(commit)), SAGA, Harm(commit, False))
         if any(s.status == "COMPENSATED" for s in world.lives[0].after.compensations().values()):
             break
     assert world.lives[0].after.status == "COMPENSATING"

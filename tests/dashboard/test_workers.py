@@ -74,7 +74,7 @@ def test_that_nobody_knows_a_workflow_is_said(file: Path, visit: Open) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [dies]),
-            asyncio.timeout(10),
+            asyncio.timeout(30),
         ):
             while True:
                 page = await asyncio.to_thread(lambda: visit().get("/workers").text)

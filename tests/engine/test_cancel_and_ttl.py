@@ -75,7 +75,7 @@ def make_workflow(pastime: Callable[[WorkflowContext], Awaitable[None]], journal
 
 async def at_its_pastime(store: SqliteCheckpointStore) -> None:
     """Return when the execution "one" has begun what it passes its time with."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not any(c.step_name == "long" for c in await store.load_checkpoints("one")):
             await asyncio.sleep(0.005)
     await asyncio.sleep(0.02)
@@ -95,7 +95,7 @@ def test_cancelling_interrupts_and_undoes_whatever_it_is_at(
             assert await handle.cancel()
             with pytest.raises(WorkflowCancelledError):
                 await handle.result()
-            assert time.monotonic() - began < 10  # and not an hour
+            assert time.monotonic() - began < 60  # and not an hour
             assert await handle.status() is ExecutionStatus.CANCELLED
             assert not await store.load_pending_timers()
             assert not await store.load_pending_signals("one")
@@ -334,7 +334,7 @@ def test_a_cancel_written_with_plain_sql_is_heeded(file: Path) -> None:
                     " values ('one', '$cancel')"
                 )
             with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(handle.result(), 5)
+                await asyncio.wait_for(handle.result(), 30)
 
     asyncio.run(life())
 
@@ -354,9 +354,9 @@ def test_an_execution_cancelled_by_another_engine_is_cancelled_where_it_runs(fil
             handle: ExecutionHandle[None] = await engine.start(waiter, execution_id="one")
             assert await other.cancel("one")
             with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(handle.result(), 5)
+                await asyncio.wait_for(handle.result(), 30)
             with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(other.handle("one").result(), 5)
+                await asyncio.wait_for(other.handle("one").result(), 30)
 
     asyncio.run(life())
 

@@ -100,7 +100,7 @@ def test_it_waits_again_after_nobody_waited(file: Path) -> None:
                     await asyncio.sleep(0.05)
                     await handle.signal("approved", "kim")
                     assert await waiting == f"{number} approved by kim"
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while asyncio.all_tasks() != before:  # nothing of it is left behind
                     await asyncio.sleep(0.005)
 

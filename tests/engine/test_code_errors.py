@@ -224,7 +224,7 @@ def test_it_is_an_outcome_in_the_next_life_too(file: Path) -> None:
         definition = order_that(ships)
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(definition, execution_id="one")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
                     await asyncio.sleep(0.01)
         async with SqliteCheckpointStore.file(file) as store:
@@ -271,7 +271,7 @@ def test_one_that_was_stopped_can_be_cancelled_and_is_undone(file: Path) -> None
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[definition]) as engine:
                 await engine.cancel("one")
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while not (await engine.load("one")).status.is_terminal:
                         await asyncio.sleep(0.01)
             record = await store.load_execution("one")

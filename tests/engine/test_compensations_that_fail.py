@@ -106,7 +106,7 @@ def test_so_it_does_for_one_that_was_cancelled(file: Path) -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(order, execution_id="one")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await handle.status()) is not ExecutionStatus.SUSPENDED:
                     await asyncio.sleep(0.01)
             await handle.cancel()

@@ -42,7 +42,7 @@ def test_an_edited_event_stops_the_execution_and_is_named(file: Path, edit: str)
     async def begin() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(order, execution_id="one")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
                     await asyncio.sleep(0.01)
 

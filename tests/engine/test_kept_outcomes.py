@@ -178,10 +178,10 @@ def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path)
                 handle = await engine.start(acting, execution_id="one")
                 with pytest.raises(StoreBusyError):
                     await handle.result()
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     await engine.dispose()
             store.refuses = 0
-            async with DurableEngine(store, workflows=[acting]) as engine, asyncio.timeout(5):
+            async with DurableEngine(store, workflows=[acting]) as engine, asyncio.timeout(30):
                 assert await engine.handle("one").result() == "done"
 
     asyncio.run(lives())
@@ -206,7 +206,7 @@ def test_an_engine_that_stops_while_a_thread_is_at_work_does_not_wait_for_the_st
             async with DurableEngine(store) as engine:
                 await engine.start(acting, execution_id="one")
                 await asyncio.to_thread(is_at_work.wait)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     await engine.dispose()
             (step,) = await store.load_checkpoints("one")
             assert step.status is StepStatus.INTENT
@@ -283,7 +283,7 @@ def test_an_engine_that_stops_does_not_wait_for_the_next_attempt_of_a_thread(
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(failing, execution_id="one")
             await asyncio.to_thread(is_at_work.wait)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await engine.dispose()
             record = await store.load_execution("one")
             assert record is not None

@@ -74,7 +74,7 @@ async def refused(
 
 
 async def until_waiting(store: SqliteCheckpointStore, execution_id: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await store.load_open_waits(execution_id, "approved"):
             await asyncio.sleep(0.005)
 
@@ -210,7 +210,7 @@ def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: 
             handle = await engine.start(approval, execution_id="one")
             for name, payload in (("ok", 1), ("ok", {"n": 2}), ("late", 3)):
                 await handle.signal(name, payload)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await store.load_pending_signals("one", "ok"):
                     await asyncio.sleep(0.005)
             await handle.signal("side", 4)
@@ -475,7 +475,7 @@ def test_a_failed_one_goes_on_from_an_open_wait_only_where_nothing_is_undone_or_
             await engine.start(undone, execution_id="undone")
             await until_waiting(store, "undone")
             await engine.start(slow, execution_id="slow")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not await store.load_checkpoints("slow"):
                     await asyncio.sleep(0.005)
             for two in (undone, slow):
@@ -513,12 +513,12 @@ def test_one_in_trouble_goes_back_to_where_the_new_code_fits(file: Path, journal
     async def life() -> None:
         async with opened(file, before) as (engine, _):
             await engine.start(before, execution_id="one")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
                     await asyncio.sleep(0.005)
         async with opened(file) as (client, store), opened(file, after):
             await client.send_signal("one", "never")  # it is taken on, and does not fit
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await client.load("one")).trouble is None:
                     await asyncio.sleep(0.005)
             await refused(
@@ -696,14 +696,14 @@ async def in_doubt(ctx: WorkflowContext, path: str) -> int:
 
 
 async def until_it_rests(engine: DurableEngine) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
             await asyncio.sleep(0.005)
 
 
 async def once_it_is_left(act: Callable[[], Awaitable[None]]) -> None:
     """A worker that has heard that it was mended may just be trying it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 return await act()
@@ -802,7 +802,7 @@ def test_a_value_that_does_not_fit_stops_it_in_trouble_until_it_is_resolved_agai
                 await once_it_is_left(lambda value=value: worker.resolve("one", "act", value))
             with pytest.raises(SerializationError, match="step 'act'"):
                 await worker.handle("one").result()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await client.load("one")).trouble is None:
                     await asyncio.sleep(0.005)
             # From another process: the worker that has left it as it is hears of that.
@@ -833,7 +833,7 @@ def test_a_step_in_a_back_off_is_resolved_and_a_signal_is_to_be_sent(
     async def life() -> None:
         async with opened(file, order) as (engine, store):
             await engine.start(order, execution_id="one")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not any(one.due_at for one in await store.load_checkpoints("one")):
                     await asyncio.sleep(0.005)
         async with opened(file) as (engine, store):
@@ -870,7 +870,7 @@ def order_that_cannot_pay(journal: Journal, *, in_thread: bool = False) -> Any:
 
 
 async def until_it_pauses(store: SqliteCheckpointStore) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not any(one.due_at for one in await store.load_checkpoints("one")):
             await asyncio.sleep(0.005)
 
@@ -886,7 +886,7 @@ def test_a_step_in_the_back_off_of_a_living_worker_is_resolved_at_once(
         async with opened(file, order) as (engine, store):
             await engine.start(order, execution_id="one")
             await until_it_pauses(store)
-            async with SqliteCheckpointStore.file(file) as others, asyncio.timeout(10):
+            async with SqliteCheckpointStore.file(file) as others, asyncio.timeout(30):
                 mends: Client = engine if by_itself else Client(others)
                 await mends.resolve("one", "pay", 5, by="kim")
                 assert await engine.handle("one").result() == 5
@@ -925,7 +925,7 @@ def test_a_worker_whose_next_attempt_has_begun_meanwhile_takes_the_value_all_the
         async with (
             Late.file(file) as store,
             DurableEngine(store, workflows=[order]) as engine,
-            asyncio.timeout(10),
+            asyncio.timeout(30),
         ):
             await engine.start(order, execution_id="one")
             await until_it_pauses(store)
@@ -943,7 +943,7 @@ def test_a_value_that_a_worker_cannot_read_leaves_the_execution_in_trouble(
     order = order_that_cannot_pay(journal)
 
     async def life() -> None:
-        async with opened(file, order) as (engine, store), asyncio.timeout(10):
+        async with opened(file, order) as (engine, store), asyncio.timeout(30):
             await engine.start(order, execution_id="one")
             await until_it_pauses(store)
             await engine.resolve("one", "pay", "five")
@@ -974,7 +974,7 @@ def test_a_worker_that_dies_before_it_takes_the_value_leaves_it_to_the_next_one(
         async with (
             Mortal.file(file) as store,
             DurableEngine(store, workflows=[order]) as engine,
-            asyncio.timeout(10),
+            asyncio.timeout(30),
         ):
             if lives["one"] == 1:
                 await engine.start(order, execution_id="one")
@@ -1167,7 +1167,7 @@ def test_an_input_that_the_code_cannot_read_stops_it_in_trouble_and_it_can_be_ca
         async with opened(file) as (client, _), opened(file, job) as (worker, _):
             await worker.run(job, 1)
             await client.enqueue_named("job", ["x"], execution_id="one")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (trouble := (await client.load("one")).trouble) is None:
                     await asyncio.sleep(0.005)
             assert trouble.startswith("SerializationError: argument 1 of the input of workflow")

@@ -27,6 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
+from durable_workflow_sqlite.testing import ManualClock
 from tests.lives import Journal, die, live_and_die
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=20))
@@ -92,19 +93,23 @@ class Recorder(DurableEngineObserver):
         self.calls.append(("error", str(error), workflow_execution_id))
 
 
-def test_every_hook_is_called_and_elapsed_times_are_real() -> None:
+def test_every_hook_is_called_and_elapsed_times_are_those_of_the_clock() -> None:
     recorder = Recorder()
+    clock = ManualClock()
     tries: list[int] = []
 
+    async def take_20_ms() -> None:
+        clock.set(clock.now() + timedelta(milliseconds=20))
+
     async def flaky() -> str:
-        await asyncio.sleep(0.02)
+        await take_20_ms()
         tries.append(1)
         if len(tries) == 1:
             raise ConnectionError("not now")
         return "there"
 
     async def undo(_: object) -> None:
-        await asyncio.sleep(0.02)
+        await take_20_ms()
 
     @workflow
     async def busy(ctx: WorkflowContext) -> None:
@@ -116,18 +121,23 @@ def test_every_hook_is_called_and_elapsed_times_are_real() -> None:
     async def life() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[recorder]) as engine,
+            DurableEngine(store, observers=[recorder], clock=clock) as engine,
         ):
             handle = await engine.start(busy, execution_id="one")
             await handle.signal("go")
+            ending = asyncio.create_task(handle.result())
+            while not ending.done():
+                await asyncio.sleep(0)
+                if clock.next_deadline is not None:
+                    clock.set(clock.next_deadline)
             with pytest.raises(WorkflowFailedError):
-                await handle.result()
+                await ending
 
     asyncio.run(life())
     assert recorder.of("recovery_start") == [(0,)]
     ((result, elapsed),) = recorder.of("recovery_complete")
     assert result == RecoveryResult()
-    assert elapsed >= timedelta(0)
+    assert elapsed == timedelta(0)
     assert recorder.of("execution_start") == [("one",)]
     assert recorder.of("step_start") == [
         ("flaky", 1, False),
@@ -140,15 +150,15 @@ def test_every_hook_is_called_and_elapsed_times_are_real() -> None:
     assert {name: status for name, (status, _) in completed.items()} == dict.fromkeys(
         ("flaky", "nap", "go"), "COMPLETED"
     )
-    assert completed["flaky"][1] >= timedelta(seconds=0.06)  # since its first attempt
-    assert completed["nap"][1] >= timedelta(seconds=0.05)
+    assert completed["flaky"][1] == timedelta(milliseconds=60)  # since its first attempt
+    assert completed["nap"][1] == timedelta(milliseconds=50)
     assert recorder.of("compensation_start") == [("flaky:compensate",)]
     ((status, took),) = recorder.of("compensation_complete")
     assert status == "COMPENSATED"
-    assert took >= timedelta(seconds=0.02)
+    assert took == timedelta(milliseconds=20)
     ((ending, took),) = recorder.of("execution_complete")
     assert ending is ExecutionStatus.FAILED
-    assert took >= timedelta(seconds=0.13)
+    assert took == timedelta(milliseconds=130)
     assert recorder.of("status_change") == [
         ("RUNNING", "SUSPENDED"),
         ("SUSPENDED", "RUNNING"),
@@ -373,7 +383,7 @@ def test_observing_yields_every_state_the_current_one_first() -> None:
             while len(states) < 4:  # until it waits for the signal
                 await asyncio.sleep(0.01)
             await handle.signal("go", "gone")
-            await asyncio.wait_for(observing, 5)
+            await asyncio.wait_for(observing, 30)
             assert states == [
                 ExecutionStatus.RUNNING,
                 ExecutionStatus.SUSPENDED,
@@ -401,7 +411,7 @@ def test_observing_works_from_another_engine(file: Path) -> None:
         ):
             await engine.start(waiter, execution_id="one")
             states: list[ExecutionStatus] = []
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 async for state in other.observe("one"):
                     states.append(state.status)
                     if state.status is ExecutionStatus.SUSPENDED:
@@ -431,7 +441,7 @@ def test_an_observation_ends_with_an_error_when_its_engine_stops() -> None:
                 observing = asyncio.create_task(observe())
                 await asyncio.sleep(0.05)
             with pytest.raises(Exception, match="disposed"):
-                await asyncio.wait_for(observing, 5)
+                await asyncio.wait_for(observing, 30)
 
     asyncio.run(life())
 
@@ -660,7 +670,7 @@ def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() 
             DurableEngine(store, observers=[Cancelled()], error_formatter=cancelled) as engine,
         ):
             with pytest.raises(WorkflowFailedError):
-                await asyncio.wait_for(engine.run(fail, execution_id="one"), 5)
+                await asyncio.wait_for(engine.run(fail, execution_id="one"), 30)
             record = await engine.load("one")
             assert record.status is ExecutionStatus.FAILED
             assert record.error_message == "ValueError"

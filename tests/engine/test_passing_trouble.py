@@ -69,7 +69,7 @@ def test_executions_of_the_foreground_are_all_taken_on(file: Path, refuses_at: i
                 await engine.open()
             for name in names:
                 await engine.send_signal(name, "go", name)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert [await engine.handle(name).result() for name in names] == names
             await engine.dispose()
             assert await store.release_claims_of_the_dead(0) == []
@@ -95,7 +95,7 @@ def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
             store.refuses_to_read = True
             async with DurableEngine(store, workflows=[stopped]) as engine:
                 assert not store.refuses_to_read
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     assert await engine.handle("one").result() == "done"
 
     asyncio.run(lives())

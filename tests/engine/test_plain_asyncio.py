@@ -342,7 +342,7 @@ ALL_BODIES = pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__nam
 def test_it_does_in_a_workflow_what_it_does_elsewhere(body: Body, journal: Journal) -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await engine.run(make(body, journal)) == BODIES[body]
 
     asyncio.run(life())
@@ -639,7 +639,7 @@ def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(stubborn, execution_id="one")
             await asyncio.sleep(A_MOMENT)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 if how == "cancel":
                     assert await handle.cancel()
                     with pytest.raises(WorkflowCancelledError):
@@ -656,7 +656,7 @@ def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
 def test_it_is_the_same_in_the_debug_mode_of_asyncio(body: Body, journal: Journal) -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await engine.run(make(body, journal)) == BODIES[body]
 
     asyncio.run(life(), debug=True)
@@ -668,7 +668,7 @@ def test_it_is_the_same_where_tasks_begin_at_once(body: Body, journal: Journal) 
     async def life() -> None:
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await engine.run(make(body, journal)) == BODIES[body]
 
     asyncio.run(life())
@@ -688,7 +688,7 @@ def test_only_what_it_waits_for_tells_whether_it_rests() -> None:
             await asyncio.sleep(0.2)
             assert await handle.status() is ExecutionStatus.RUNNING
             goes_on.set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while await handle.status() is not ExecutionStatus.SUSPENDED:
                     await asyncio.sleep(0)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import os
-import signal
 import sqlite3
 import threading
-import time
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,8 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine import changes, intake
 from durable_workflow_sqlite.store import group_commit
 from tests.databases import delete_unnoticed
-from tests.lives import Journal, die, live_and_die, until_over
+from tests.lives import Child, Journal, a_process, die, live_and_die, until_over
+from tests.worlds import in_virtual_time
 
 
 def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
@@ -65,7 +64,6 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
 
     async def second_life() -> None:
         journal.note("second life")
-        began = time.monotonic()
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[one_of_many]) as engine,
@@ -75,7 +73,6 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
             assert (await engine.load("0")).status is ExecutionStatus.SUSPENDED
             # It costs no task while it sleeps.
             assert not [task for task in asyncio.all_tasks() if "execution 0" in task.get_name()]
-        assert time.monotonic() - began < 5
 
     live_and_die(first_life)
     asyncio.run(second_life())
@@ -318,9 +315,11 @@ def test_graceful_stops_never_block_an_execution(file: Path) -> None:
 # Who takes over
 
 
-def worker(path: str, name: str, journal_path: str, guarantee: str, starts: bool) -> None:
-    """A process that runs, or is ready to take over, the execution "one"."""
-    journal = Journal(Path(journal_path))
+@asynccontextmanager
+async def worker(
+    file: Path, journal: Journal, name: str, guarantee: WorkflowGuarantee, *, starts: bool = False
+) -> AsyncGenerator[DurableEngine]:
+    """An engine that runs, or is ready to take over, the execution "one"."""
 
     @workflow(name="shared")
     async def shared(ctx: WorkflowContext) -> str:
@@ -332,135 +331,99 @@ def worker(path: str, name: str, journal_path: str, guarantee: str, starts: bool
             await asyncio.sleep(3600)
         return name
 
-    async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(path) as store,
-            DurableEngine(store, workflows=[shared]) as engine,
-        ):
-            journal.note(f"{name} is there")
-            if starts:
-                await engine.start(
-                    shared, execution_id="one", guarantee=WorkflowGuarantee(guarantee)
-                )
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, workflows=[shared]) as engine,
+    ):
+        if starts:
+            await engine.start(shared, execution_id="one", guarantee=guarantee)
+        yield engine
+
+
+@contextmanager
+def first_worker(
+    file: Path, journal: Journal, guarantee: WorkflowGuarantee
+) -> Generator[Callable[[], None]]:
+    """In a process of its own, which `kill` ends in the middle of its work."""
+
+    async def life(say: Callable[[str], None]) -> None:
+        async with worker(file, journal, "first", guarantee, starts=True):
+            async with asyncio.timeout(30):
+                while journal.lines != ["first began"]:
+                    await asyncio.sleep(0.01)
+            say("began")
             await asyncio.sleep(3600)
 
-    asyncio.run(life())
+    with a_process(lambda say: asyncio.run(life(say))) as process:
+        assert process.hear() == "began"
+        yield process.kill
 
 
-class Workers:
-    """Worker processes on one file."""
-
-    def __init__(self, file: Path, journal: Journal, journal_path: Path) -> None:
-        self._file = file
-        self._journal = journal
-        self._journal_path = journal_path
-        self._context = multiprocessing.get_context("forkserver")  # that imports all this once
-        self._context.set_forkserver_preload([__name__])
-        self._processes: dict[str, Any] = {}
-
-    def start(self, name: str, guarantee: WorkflowGuarantee, *, starts: bool = False) -> None:
-        process = self._context.Process(
-            target=worker,
-            args=(str(self._file), name, str(self._journal_path), guarantee.value, starts),
-            daemon=True,
-        )
-        process.start()
-        self._processes[name] = process
-        self.wait_for(f"{name} is there")
-
-    def wait_for(self, line: str) -> None:
-        deadline = time.monotonic() + 20
-        while line not in self._journal.lines:
-            assert time.monotonic() < deadline, f"never came: {line}"
-            time.sleep(0.01)
-
-    def kill(self, name: str) -> None:
-        os.kill(self._processes[name].pid, signal.SIGKILL)
-        self._processes[name].join()
-
-    def end(self) -> None:
-        for process in self._processes.values():
-            process.kill()
-            process.join()
-
-
-@pytest.fixture
-def workers(file: Path, journal: Journal, tmp_path: Path):
-    workers = Workers(file, journal, tmp_path / "journal")
-    yield workers
-    workers.end()
-
-
-def execution(file: Path) -> WorkflowExecution:
-    async def load() -> WorkflowExecution:
-        async with SqliteCheckpointStore.file(file) as store:
-            record = await store.load_execution("one")
-            assert record is not None
-            return record
-
-    return asyncio.run(load())
-
-
-def test_a_running_worker_takes_over_in_the_background_once_the_other_is_dead(
-    file: Path, journal: Journal, workers: Workers
+def test_a_running_worker_takes_over_within_a_second_once_the_other_is_dead(
+    file: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
-    workers.start("first", guarantee, starts=True)
-    workers.wait_for("first began")
-    workers.start("second", guarantee)
-    time.sleep(1.2)  # it looks for work twice, and leaves the living one's alone
-    assert execution(file).status is ExecutionStatus.RUNNING
-    workers.kill("first")
-    killed = time.monotonic()
-    while execution(file).status is not ExecutionStatus.COMPLETED:
-        assert time.monotonic() - killed < 10
-        time.sleep(0.02)
-    assert execution(file).output_data == '"second"'
-    assert journal.lines == ["first is there", "first began", "second is there"]
+
+    async def life() -> None:
+        async with worker(file, journal, "second", guarantee) as engine:
+            time = asyncio.get_running_loop().time
+            store = engine._settings.store
+            look, looks = store.release_claims_of_the_dead, 0
+
+            async def look_and_count(*args: Any, **named: Any) -> object:
+                nonlocal looks
+                looks += 1
+                return await look(*args, **named)
+
+            monkeypatch.setattr(store, "release_claims_of_the_dead", look_and_count)
+            # It looks for dead workers, and leaves the living one's execution alone. The worst
+            # moment to die is right after that.
+            while looks < 3:
+                await asyncio.sleep(0.01)
+            assert (await engine.load("one")).status is ExecutionStatus.RUNNING
+            kill()
+            killed_at = time()
+            assert await engine.handle("one").result() == "second"
+            assert time() - killed_at <= 1
+
+    with first_worker(file, journal, guarantee) as kill:
+        in_virtual_time(life)
+    assert journal.lines == ["first began"]
 
 
 def test_foreground_only_is_taken_over_by_whoever_starts_up_and_not_before(
-    file: Path, workers: Workers
+    file: Path, journal: Journal
 ) -> None:
     guarantee = WorkflowGuarantee.FOREGROUND_ONLY
-    workers.start("first", guarantee, starts=True)
-    workers.wait_for("first began")
-    workers.start("second", guarantee)
-    workers.kill("first")
-    time.sleep(1.5)
-    assert execution(file).status is ExecutionStatus.RUNNING
-    workers.start("third", guarantee)
-    began = time.monotonic()
-    while execution(file).status is not ExecutionStatus.COMPLETED:
-        assert time.monotonic() - began < 10
-        time.sleep(0.02)
-    assert execution(file).output_data == '"third"'
+
+    async def life() -> None:
+        async with worker(file, journal, "second", guarantee) as engine:
+            kill()
+            await asyncio.sleep(5 * changes.LOOK_AROUND_S)
+            assert (await engine.load("one")).status is ExecutionStatus.RUNNING
+            async with worker(file, journal, "third", guarantee) as third:
+                assert await third.handle("one").result() == "third"
+
+    with first_worker(file, journal, guarantee) as kill:
+        in_virtual_time(life)
 
 
 def test_of_many_processes_that_start_at_once_each_execution_is_resumed_by_one(
-    file: Path, journal: Journal, workers: Workers
+    file: Path, journal: Journal
 ) -> None:
     guarantee = WorkflowGuarantee.FOREGROUND_ONLY
-    workers.start("first", guarantee, starts=True)
-    workers.wait_for("first began")
-    with closing(sqlite3.connect(file)) as dba, dba:
-        # So that each taker would run the step.
-        delete_unnoticed(dba, "delete from step_checkpoints")
-    workers.kill("first")
-    for name in ("a", "b", "c", "d"):
-        process = workers._context.Process(
-            target=worker,
-            args=(str(file), name, str(workers._journal_path), guarantee.value, False),
-            daemon=True,
-        )
-        process.start()
-        workers._processes[name] = process
-    for name in ("a", "b", "c", "d"):
-        workers.wait_for(f"{name} is there")
-    began = time.monotonic()
-    while execution(file).status is not ExecutionStatus.COMPLETED:
-        assert time.monotonic() - began < 10
-        time.sleep(0.02)
+    with first_worker(file, journal, guarantee) as kill:
+        with closing(sqlite3.connect(file)) as dba, dba:
+            # So that each taker would run the step.
+            delete_unnoticed(dba, "delete from step_checkpoints")
+        kill()
+
+    async def take(name: str) -> None:
+        async with worker(file, journal, name, guarantee) as engine:
+            assert await engine.handle("one").result() in ("a", "b", "c", "d")
+
+    takers = [Child(lambda _, name=name: asyncio.run(take(name))) for name in "abcd"]
+    assert [taker.is_killed_in_the_end() for taker in takers] == [False] * 4
     assert len([line for line in journal.lines if line.endswith("began")]) == 2
 
 

@@ -346,7 +346,7 @@ def test_it_is_refused_by_its_name_and_the_execution_is_left_as_it_is(call: Call
                 around.append(outside)
                 threads = set(threading.enumerate())
                 with pytest.raises(NonDeterministicCallError) as caught:
-                    await asyncio.wait_for(engine.run(calls, execution_id="one"), 10)
+                    await asyncio.wait_for(engine.run(calls, execution_id="one"), 30)
                 new = set(threading.enumerate()) - threads
             assert not [one for one in new if "AnyIO" in one.name]
             record = await engine.load("one")
@@ -387,7 +387,7 @@ def test_it_goes_on_with_code_that_does_it_in_a_step(
             return await ctx.step("after", lambda: "after")
 
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            async with Outside(engine) as outside, asyncio.timeout(10):
+            async with Outside(engine) as outside, asyncio.timeout(30):
                 return await engine.run(calls, execution_id="one")
 
     with pytest.raises(NonDeterministicCallError):
@@ -516,7 +516,7 @@ def test_a_step_that_fails_with_such_an_error_fails_its_workflow(
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError):
-                await asyncio.wait_for(engine.run(fails, execution_id="one"), 10)
+                await asyncio.wait_for(engine.run(fails, execution_id="one"), 30)
 
     asyncio.run(life())
 
@@ -541,7 +541,7 @@ def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
 
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 with pytest.raises(
                     WorkflowStuckError,
                     match=r"a lock that another execution holds, or a thread\..*in a step",

@@ -39,14 +39,14 @@ def code(*, is_mended: bool) -> WorkflowDefinition[..., Any]:
 
 
 async def until_suspended(engine: DurableEngine) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for state in engine.observe("one"):
             if state.status is ExecutionStatus.SUSPENDED:
                 return
 
 
 async def in_trouble(engine: DurableEngine, execution_id: str) -> str:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (trouble := (await engine.load(execution_id)).trouble) is None:
             await asyncio.sleep(0.005)
     return trouble
@@ -72,13 +72,13 @@ def test_a_mistake_in_the_code_of_a_worker_elsewhere_is_raised(file: Path, when:
                 waiting.cancel()
                 waiting = asyncio.ensure_future(handle.result())
             with pytest.raises(WorkflowCodeError, match="raised KeyError: 'k'") as caught:
-                await asyncio.wait_for(waiting, 10)
+                await asyncio.wait_for(waiting, 30)
             assert caught.value.workflow_execution_id == "one"
             assert text == f"WorkflowCodeError: {caught.value}"
             # The worker hears of the cancel, which is no error of the code.
             assert await handle.cancel()
             with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(handle.result(), 10)
+                await asyncio.wait_for(handle.result(), 30)
 
     asyncio.run(life())
 
@@ -94,7 +94,7 @@ def test_an_engine_that_has_the_code_and_takes_it_on_raises_nothing_old(file: Pa
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[new]) as engine:
                 handle = engine.handle("one")
-                assert await asyncio.wait_for(handle.result(), 10) == "done k"
+                assert await asyncio.wait_for(handle.result(), 30) == "done k"
 
     asyncio.run(life())
 
@@ -119,7 +119,7 @@ def test_the_error_is_of_the_class_that_the_trouble_names(
             with closing(sqlite3.connect(file)) as dba, dba:
                 dba.execute("update workflow_executions set trouble = ?", [trouble])
             with pytest.raises(kind) as caught:
-                await asyncio.wait_for(client.result_of(one), 10)
+                await asyncio.wait_for(client.result_of(one), 30)
             assert type(caught.value) is kind
             assert (str(caught.value), caught.value.workflow_execution_id) == (text, one)
 

@@ -376,7 +376,7 @@ def test_cancel_and_dispose_interrupt_a_back_off_at_once() -> None:
                 assert await engine.cancel("cancelled")
                 while (await engine.load("cancelled")).status is not ExecutionStatus.CANCELLED:
                     await asyncio.sleep(0.01)
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 60  # and not an hour
             left = await store.load_execution("left")
             assert left is not None
             assert left.status is ExecutionStatus.RUNNING

@@ -368,7 +368,7 @@ def test_signals_are_taken_in_order_though_the_clock_of_a_sender_is_ahead() -> N
                         created_at=datetime.now(UTC) + timedelta(hours=ahead),
                     )
                 )
-            assert await asyncio.wait_for(handle.result(), 5) == ["first", "second"]
+            assert await asyncio.wait_for(handle.result(), 30) == ["first", "second"]
 
     asyncio.run(life())
 
@@ -386,15 +386,15 @@ def test_engines_over_one_store_hear_of_what_the_other_sends() -> None:
                 to_cancel = await one.start(waiting, execution_id="to cancel")
                 await asyncio.sleep(0.1)
                 await other.send_signal("by other", "go", 1)
-                assert await asyncio.wait_for(other.handle("by other").result(), 5) == 1
+                assert await asyncio.wait_for(other.handle("by other").result(), 30) == 1
                 assert await by_other.result() == 1
                 await store.send_signal(
                     WorkflowSignal(workflow_execution_id="by store", signal_name="go", payload="2")
                 )
-                assert await asyncio.wait_for(by_store.result(), 5) == 2
+                assert await asyncio.wait_for(by_store.result(), 30) == 2
                 assert await other.cancel("to cancel")
                 with pytest.raises(WorkflowCancelledError):
-                    await asyncio.wait_for(to_cancel.result(), 5)
+                    await asyncio.wait_for(to_cancel.result(), 30)
 
     asyncio.run(life())
 
@@ -415,6 +415,6 @@ def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -> None
                             workflow_execution_id=str(number), signal_name="go", payload="7"
                         )
                     )
-                    assert await asyncio.wait_for(handle.result(), 5) == 7
+                    assert await asyncio.wait_for(handle.result(), 30) == 7
 
     asyncio.run(life())

@@ -101,7 +101,7 @@ def test_what_it_has_given_up_is_recorded_no_later_than_that_it_waits() -> None:
     async def live() -> None:
         async with Checking.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(gives_up_a_wait)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while getattr(store, "replayed", 0) < 2:
                     await asyncio.sleep(0.01)
                 await handle.signal("answer", "yes")

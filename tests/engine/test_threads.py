@@ -335,10 +335,10 @@ def test_a_machine_that_has_no_thread_to_give_fails_no_step(
 
 
 def test_threads_are_used_again_and_end_with_the_engine() -> None:
-    names: list[str] = []
+    threads: list[threading.Thread] = []
 
     def act() -> None:
-        names.append(threading.current_thread().name)
+        threads.append(threading.current_thread())
 
     @workflow
     async def steps(ctx: WorkflowContext) -> None:
@@ -348,8 +348,8 @@ def test_threads_are_used_again_and_end_with_the_engine() -> None:
     async def life() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(steps)
-            assert len(set(names)) == 1
-        await until(lambda: names[0] not in {one.name for one in threading.enumerate()})
+            assert len(set(threads)) == 1
+        await until(lambda: not threads[0].is_alive())
 
     asyncio.run(life())
 

@@ -57,7 +57,7 @@ async def trouble_of(file: Path, execution_id: str = "one") -> str | None:
 
 
 async def until(there: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await there():
             await asyncio.sleep(0.005)
 

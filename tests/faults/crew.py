@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import os
 import selectors
 import signal
 import sqlite3
 import sys
 import time
-import traceback
-import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -37,10 +34,9 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import connection as store_connection
 from durable_workflow_sqlite.store import group_commit
 from tests.crash import scenarios
-from tests.lives import Journal, die
+from tests.lives import Child, Harm, Journal, open_harmed
 from tests.oracle import DYING, Note, damage_of, look_through, violations_among_workers
 
-LIFE_LIMIT_S = 90
 HEAD_START_S = 0.03
 
 MAKERS: dict[str, Callable[[Any], WorkflowDefinition[..., Any]]] = {
@@ -54,17 +50,7 @@ MAKERS: dict[str, Callable[[Any], WorkflowDefinition[..., Any]]] = {
 }
 
 
-needs_linux = pytest.mark.skipif(
-    not hasattr(os, "pidfd_open"), reason="the end of many processes is awaited by Linux' pidfd"
-)
-
-
-class Harm(NamedTuple):
-    """What befalls a worker at one of its commits, before or after that takes effect."""
-
-    commit: int
-    is_before: bool
-    kind: signal.Signals = signal.SIGKILL
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 
 
 class SharedJournal(Journal):
@@ -89,37 +75,10 @@ class SharedJournal(Journal):
         return [Note(worker, line) for worker, _, line in split]
 
 
-class HarmedConnection(sqlite3.Connection):
-    """Counts its commits, and lets harm befall its process at one of them."""
-
-    harm: Harm | None = None
-    commits = 0
-    before_death: Callable[[], object] = staticmethod(lambda: None)
-
-    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        if sql != "commit":
-            return super().execute(sql, *parameters)
-        self.commits += 1
-        self._befall(is_before=True)
-        cursor = super().execute(sql, *parameters)
-        self._befall(is_before=False)
-        return cursor
-
-    def _befall(self, *, is_before: bool) -> None:
-        if self.harm is None or self.harm[:2] != (self.commits, is_before):
-            return
-        if self.harm.kind is signal.SIGKILL:
-            self.before_death()
-            die()
-        os.kill(os.getpid(), self.harm.kind)
-
-
 @dataclass
 class Worker:
     name: str
-    pid: int
-    pidfd: int
-    harm: Harm | None
+    child: Child
 
 
 @dataclass
@@ -156,49 +115,39 @@ class Crew:
         """Start a worker process."""
         self.born += 1
         name = f"worker {self.born}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
-            pid = os.fork()
-        if pid == 0:
-            self._be_born(name, harm)
-        worker = Worker(name, pid, os.pidfd_open(pid), harm)
+        worker = Worker(name, Child(lambda _: self._be_born(name, harm)))
         self.workers.append(worker)
         return worker
 
     def kill(self, worker: Worker) -> None:
         """Kill a worker from outside, wherever it is."""
         self._note_death(worker.name)
-        os.kill(worker.pid, signal.SIGKILL)
+        os.kill(worker.child.pid, signal.SIGKILL)
 
     def await_a_death(self, seconds: float) -> Worker | None:
         """The next worker that has died, or finished; None if none does in that time."""
         with selectors.DefaultSelector() as selector:
             for worker in self.workers:
-                selector.register(worker.pidfd, selectors.EVENT_READ, worker)
+                selector.register(worker.child, selectors.EVENT_READ, worker)
             ready = selector.select(seconds)
         if not ready:
             return None
-        worker = ready[0][0].data
-        _, status = os.waitpid(worker.pid, 0)
-        os.close(worker.pidfd)
+        worker: Worker = ready[0][0].data
         self.workers.remove(worker)
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        if worker.child.is_killed_in_the_end():
             self.killed += 1
         else:
-            assert os.waitstatus_to_exitcode(status) == 0, f"{worker.name} went wrong: {status}"
             self.ended += 1
         return worker
 
     def is_frozen(self, worker: Worker) -> bool:
-        state = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{worker.child.pid}/stat").read_text().rpartition(")")[2].split()[0]
         return state == "T"
 
     def dismiss(self) -> None:
         """End what is left, after a failure."""
         for worker in self.workers:
-            os.kill(worker.pid, signal.SIGKILL)
-            os.waitpid(worker.pid, 0)
-            os.close(worker.pidfd)
+            worker.child.kill()
         self.workers.clear()
 
     def violations(self) -> list[str]:
@@ -219,30 +168,18 @@ class Crew:
             self.journal(execution_id, worker).note(DYING)
 
     def _be_born(self, name: str, harm: Harm | None) -> None:
-        faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
-        signal.alarm(LIFE_LIMIT_S)
         store_connection.BUSY_TIMEOUT_MS = self.busy_timeout_ms  # type: ignore[misc]
         group_commit.BUSY_TIMEOUT_MS = self.busy_timeout_ms
-        try:
-            asyncio.run(self._life(name, harm))
-        except BaseException:
-            traceback.print_exc(file=sys.__stderr__)
-            os._exit(70)
-        os._exit(0)
+        asyncio.run(self._life(name, harm))
 
     async def _life(self, name: str, harm: Harm | None) -> None:
-        connection = sqlite3.connect(
-            self.file, isolation_level=None, factory=HarmedConnection, check_same_thread=False
-        )
         while True:
             try:
-                store = SqliteCheckpointStore(connection)
+                store = open_harmed(self.file, harm, lambda: self._note_death(name))
             except StoreBusyError:
                 assert self.may_be_busy, "a lock was held for longer than a commit takes"
             else:
                 break
-        connection.before_death = lambda: self._note_death(name)
-        connection.harm, connection.commits = harm, 0  # the migrations are killed elsewhere
         # One workflow for each execution, since a workflow writes to one journal.
         definitions = {
             execution_id: workflow(name=execution_id)(

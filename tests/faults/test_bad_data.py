@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store.checkpointer import checkpoint
 from tests.faults.reliability import FULL
-from tests.store.processes import a_process
+from tests.lives import a_process
 
 LIMIT_S = 30
 FLIPS = 4000 if FULL else 30

@@ -27,16 +27,12 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.faults.crew import Crew, Harm, needs_linux, run_until_done
+from tests.faults.crew import Crew, run_until_done
 from tests.faults.reliability import FULL
+from tests.lives import Harm
 from tests.oracle import violations
-from tests.properties.simulation import (
-    Event,
-    Schedule,
-    World,
-    _of_this_world,
-    schedules,
-)
+from tests.properties.simulation import Schedule, World, of_this_world, schedules
+from tests.worlds import Event
 
 SEED = int(os.environ.get("DURABLE_SEED", "0"))
 JUMPS = (-7200, -3600, -600, 600, 3600, 7200)
@@ -49,12 +45,12 @@ class JumpyWorld(World):
 
     was_set_back = False
 
-    async def _do(self, engine: DurableEngine, what: str) -> None:
-        if what.startswith("jump "):
-            self.was_set_back |= what.startswith("jump -")
-            self.clock.set(self.clock.now() + timedelta(seconds=int(what[5:])))
+    async def _do(self, engine: DurableEngine, event: Event) -> None:
+        if event.what.startswith("jump "):
+            self.was_set_back |= event.what.startswith("jump -")
+            self.clock.set(self.clock.now() + timedelta(seconds=int(event.what[5:])))
         else:
-            await super()._do(engine, what)
+            await super()._do(engine, event)
 
 
 jumps = st.lists(
@@ -79,15 +75,15 @@ def test_a_clock_that_jumps_by_hours_breaks_no_promise(counts: Counter[str]) -> 
     @given(schedule=schedules, at=jumps)
     def live_through(schedule: Schedule, at: tuple[Event, ...]) -> None:
         world = JumpyWorld(
-            Schedule(schedule.program, (*schedule.events, *at), schedule.crashes, schedule.ttl)
+            Schedule(schedule.program, (*schedule.events, *at), schedule.deaths, schedule.ttl)
         )
-        for crash in world.schedule.crashes:
-            if world.live(3 + crash.percent // 8, crash.is_before):
+        for death in world.schedule.deaths:
+            if world.live(Harm(3 + death.percent // 8, death.at == "before")):
                 break
-            world.clock.set(world.clock.now() + timedelta(seconds=crash.seconds_dead))
+            world.clock.set(world.clock.now() + timedelta(seconds=death.seconds_dead))
         else:
             world.live()
-        found = [*world.problems, *violations(world.lives), *_of_this_world(world)]
+        found = [*world.problems, *violations(world.lives), *of_this_world(world)]
         if world.was_set_back:
             # It may be, between the end of a sleep and the look at the clock that is recorded.
             found = [text for text in found if "woke before its deadline" not in text]
@@ -118,7 +114,6 @@ class ShiftedClock(SystemClock):
 
 
 @pytest.mark.faults
-@needs_linux
 def test_workers_whose_clocks_differ_and_jump_take_over_from_one_another(
     tmp_path: Path, counts: Counter[str]
 ) -> None:

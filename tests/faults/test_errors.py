@@ -7,16 +7,11 @@ StoreError at most, and asks again.
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import json
 import os
 import random
 import resource
-import signal
 import sqlite3
-import sys
-import traceback
-import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
@@ -39,11 +34,10 @@ from durable_workflow_sqlite.store import checkpointer, connection, group_commit
 from tests.faults.crew import MAKERS, needs_linux, see_through
 from tests.faults.reliability import FULL
 from tests.faults.watched_files import Op, WatchedConnection, WatchedFiles
-from tests.lives import Journal
+from tests.lives import Child, Journal
 from tests.oracle import Life, damage_of, look_through, violations
 
 FILES: Final = ("read", "write", "sync", "truncate", "open", "delete")
-LIFE_LIMIT_S = 60
 
 
 def io_error(op: Op) -> apsw.Error:
@@ -124,22 +118,10 @@ def live_with(fault: Fault, folder: Path) -> tuple[Report, list[str]]:
 def _of_a_child(live: Callable[[], Coroutine[Any, Any, Any]], folder: Path, how: str) -> Any:
     """What a life in a process of its own comes to."""
     folder.mkdir()
-    answer = folder / "answer"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
-        child = os.fork()
-    if child == 0:
-        faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
-        signal.alarm(LIFE_LIMIT_S)
-        try:
-            answer.write_text(json.dumps(asyncio.run(live())))
-        except BaseException:
-            traceback.print_exc(file=sys.__stderr__)
-            os._exit(70)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    assert status == 0, f"{how} the process went wrong: {status}"
-    return json.loads(answer.read_text())
+    child = Child(lambda say: say(json.dumps(asyncio.run(live()))))
+    answer = child.hear()
+    assert not child.is_killed_in_the_end(), f"{how} the process was killed"
+    return json.loads(answer)
 
 
 def _be_quick() -> None:

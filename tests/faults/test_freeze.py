@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite.store import connection
-from tests.faults.crew import Crew, Harm, Worker, needs_linux
+from tests.faults.crew import Crew, Worker, needs_linux
 from tests.faults.reliability import FULL
+from tests.lives import Harm
 
 ROUNDS = 40 if FULL else 3
 TIMEOUT_MS = connection.BUSY_TIMEOUT_MS if FULL else 300
@@ -59,7 +60,7 @@ def thaw_and_finish(crew: Crew, worker: Worker, is_killed: bool) -> None:
     if is_killed:
         crew.kill(worker)
         crew.hire()  # takes over, and clears away after it, also where all others have left
-    os.kill(worker.pid, signal.SIGCONT)
+    os.kill(worker.child.pid, signal.SIGCONT)
     give_up_at = time.monotonic() + ROUND_LIMIT_S
     while crew.workers:
         left = give_up_at - time.monotonic()
@@ -119,7 +120,7 @@ def test_a_worker_that_is_frozen_at_any_moment_keeps_its_work(
         try:
             frozen, *_ = [crew.hire() for _ in range(crew.size)]
             time.sleep(dice.uniform(0.02, 0.25))
-            os.kill(frozen.pid, signal.SIGSTOP)
+            os.kill(frozen.child.pid, signal.SIGSTOP)
             time.sleep(FREEZE_S)
             counts["freezes"] += 1
             thaw_and_finish(crew, frozen, is_killed=number % 4 == 3)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crew import Crew, Harm, needs_linux, run_until_done
+from tests.faults.crew import Crew, run_until_done
 from tests.faults.reliability import FULL
+from tests.lives import Harm
 
 SIZES = (
     pytest.param(2, marks=pytest.mark.campaign),
@@ -36,7 +37,6 @@ def check(crew: Crew, counts: Counter[str]) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.faults
-@needs_linux
 @pytest.mark.parametrize("size", SIZES)
 def test_workers_that_are_killed_at_random_writes_break_no_promise(
     tmp_path: Path, size: int, counts: Counter[str]
@@ -63,7 +63,6 @@ def test_workers_that_are_killed_at_random_writes_break_no_promise(
 
 
 @pytest.mark.faults
-@needs_linux
 @pytest.mark.parametrize("size", SIZES)
 def test_workers_that_are_killed_at_each_of_their_writes_break_no_promise(
     tmp_path: Path, size: int, counts: Counter[str]

@@ -8,12 +8,9 @@ takes its workflows to their end.
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import random
 import sqlite3
-import traceback
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -33,6 +30,7 @@ from tests.faults.crew import MAKERS
 from tests.faults.power import FATES, Disk, Recorder, all_of_it, materialise, nothing
 from tests.faults.reliability import FULL
 from tests.faults.watched_files import Op, WatchedConnection, WatchedFiles
+from tests.lives import live as live_in_a_process
 from tests.oracle import Life, damage_of, look_through, lost, violations
 
 FILE = "workflows.db"
@@ -89,19 +87,13 @@ def record(
     """The files in a folder, and all that a process then does to them; `ignored` kinds are lies."""
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     log = folder.with_name(f"{folder.name}.log")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
-        child = os.fork()
-    if child == 0:
-        try:
-            recorder = Recorder()
-            asyncio.run(_recorded_life(folder / FILE, synchronous, recorder))
-            log.write_bytes(pickle.dumps([tuple(op) for op in recorder.log]))
-        except BaseException:
-            traceback.print_exc()
-            os._exit(70)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    async def life() -> None:
+        recorder = Recorder()
+        await _recorded_life(folder / FILE, synchronous, recorder)
+        log.write_bytes(pickle.dumps([tuple(op) for op in recorder.log]))
+
+    assert not live_in_a_process(life)
     ops = [Op(*op) for op in pickle.loads(log.read_bytes())]
     return before, [op for op in ops if op.kind != ignored]
 

@@ -1,25 +1,19 @@
 """Lives and deaths of made-up workflows of plain asyncio, and what must hold of them.
 
-As in `simulation`, the workers live in this process, over a real store, in a time that stands
-still until it is moved. Here the program's event loop has a time of its own, too, which moves only
-when nothing else is to do: so a world is the same each time that it is lived through.
+A world of these dies also when an event is about to be told, or was just told, to the program.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-import logging
 import random
-import selectors
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -27,7 +21,6 @@ import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
-    DurableWorkflowError,
     SqliteCheckpointStore,
     WorkflowContext,
     WorkflowDefinition,
@@ -40,11 +33,10 @@ from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.history import History
 from durable_workflow_sqlite.engine.replay import replay_event
 from durable_workflow_sqlite.records import StepCheckpoint, WorkflowExecution
-from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.store.rows import time_to_text
-from durable_workflow_sqlite.store.worker_lock import WorkerLock
-from durable_workflow_sqlite.testing import ManualClock
-from tests.oracle import FINAL, TIMERS, Life, Snapshot, look_through, violations
+from tests import worlds
+from tests.lives import Harm
+from tests.oracle import FINAL, TIMERS, Snapshot, violations
 from tests.properties.asyncio_programs import (
     SIGNALS,
     Do,
@@ -55,43 +47,10 @@ from tests.properties.asyncio_programs import (
     program_of,
     rigid_program_of,
 )
-from tests.properties.simulation import (
-    BEGINNING,
-    EXECUTION,
-    LOOK_AT_CLOCK_S,
-    Died,
-    MortalConnection,
-    _bury,
-    _migrated,
-)
-
-MOST_TIMES = 400
-MOST_TURNS = 10_000
-"""Of the event loop in a life: what takes more goes in circles."""
+from tests.worlds import EXECUTION, Death, Died, Event
 
 HEARS_OF_OTHERS_S = 0.1
 """In this time an engine has heard of what another connection wrote."""
-
-
-class Event(NamedTuple):
-    """Something that the world does at a time: a signal, or "cancel"; by another connection?"""
-
-    second: int
-    what: str
-    by_another: bool = False
-
-
-class Death(NamedTuple):
-    """The end of a life, after how many percent of what it would do, and the pause after it.
-
-    at: "before" or "after" a commit, "untold" or "told" of an event, or "disposed" at a time.
-    number: of the commit or event or time, instead of the percentage.
-    """
-
-    at: str
-    percent: int
-    seconds_dead: int = 0
-    number: int = 0
 
 
 class Mistake(NamedTuple):
@@ -141,85 +100,6 @@ class Trial:
     is_real = False
 
 
-class _Patient(selectors.DefaultSelector):
-    """Does not wait: where a loop would, its time goes on instead."""
-
-    time = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is not None and timeout > 0:
-            self.time += timeout
-            timeout = 0
-        return super().select(timeout)
-
-
-class WorldLoop(asyncio.SelectorEventLoop):
-    """The program's event loop, with a time and with threads that are the same each time."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self._patient = _Patient()
-        super().__init__(self._patient)
-        self._chance = chance
-        self.turns = 0
-
-    def time(self) -> float:
-        return self._patient.time
-
-    def _run_once(self) -> None:
-        self.turns += 1
-        if self.turns > MOST_TURNS:
-            raise Died
-        run_once: Callable[[], None] = super()._run_once  # type: ignore[misc]
-        run_once()
-
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
-        """In so many turns a thread takes it, and in so many it is done."""
-        future = self.create_future()
-        self._in_turns(self._chance.choice([0, 0, 1, 3]), self._take, future, func, args)
-        return future
-
-    def _in_turns(self, turns: int, callback: Callable[..., None], *args: Any) -> None:
-        if turns == 0:
-            self.call_soon(callback, *args, context=Context())
-        else:
-            self.call_soon(self._in_turns, turns - 1, callback, *args, context=Context())
-
-    def _take(self, future: asyncio.Future[Any], func: Any, args: tuple[Any, ...]) -> None:
-        try:
-            result, error = func(*args), None
-        except Exception as raised:
-            result, error = None, raised
-        self._in_turns(self._chance.choice([0, 0, 1, 3]), _settle, future, result, error)
-
-
-@contextmanager
-def _in_silence() -> Iterator[None]:
-    """What the engine says of deaths and failures is not for whoever reads the tests."""
-    logger = logging.getLogger("durable_workflow_sqlite")
-    before, logger.disabled = logger.disabled, True
-    children = [
-        logging.getLogger(f"durable_workflow_sqlite.{name}") for name in ("engine", "store")
-    ]
-    levels = [child.level for child in children]
-    for child in children:
-        child.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.disabled = before
-        for child, level in zip(children, levels, strict=True):
-            child.setLevel(level)
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-
-
 class RealLoop(asyncio.SelectorEventLoop):
     """The program's event loop as it is; it knows how many threads are at work for it."""
 
@@ -235,48 +115,37 @@ class RealLoop(asyncio.SelectorEventLoop):
         self.at_work -= 1
 
 
-@dataclass
-class World:
-    """What outlives the workers.
+class World(worlds.World):
+    """One of a made-up program.
 
     ways: what each run of the program saw, over all lives.
     undone: what each compensation was given.
     after_the_end: the steps that began after the program had ended.
+    mistake: what is wrong with the code in this life.
+    mistaken: how many lives have come to a mistake.
+    before_mistake: the length of the journal when this life came to it.
     """
 
-    schedule: Schedule
-    trial: Trial = field(default_factory=Trial)
-    journal: list[str] = field(default_factory=list)
-    ways: list[Way] = field(default_factory=list)
-    args: dict[str, set[tuple[object, ...]]] = field(default_factory=dict)
-    undone: dict[str, set[str]] = field(default_factory=dict)
-    after_the_end: list[tuple[int, str, Snapshot]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    lives: list[Life] = field(default_factory=list)
-    sent: list[int] = field(default_factory=list)
-    is_cancelled: bool = False
-    mistake: Mistake | None = None
-    """What is wrong with the code in this life."""
-    mistaken: int = 0
-    """How many lives have come to a mistake."""
-    before_mistake: int | None = None
-    """The length of the journal when this life came to it."""
-    events_told: int = 0
-    times: int = 0
+    finds_damage = False
 
-    def __post_init__(self) -> None:
-        self.clock = ManualClock(BEGINNING)
-        self.connection = sqlite3.connect(
-            ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
-        )
-        _migrated().backup(self.connection)
-        self.to_come = sorted(self.schedule.events)
-        self.number = 0
+    def __init__(self, schedule: Schedule, trial: Trial | None = None) -> None:
+        super().__init__(schedule.events, schedule.chance)
+        self.schedule = schedule
+        self.trial = trial or Trial()
+        self.ways: list[Way] = []
+        self.args: dict[str, set[tuple[object, ...]]] = {}
+        self.undone: dict[str, set[str]] = {}
+        self.after_the_end: list[tuple[int, str, Snapshot]] = []
+        self.sent: list[int] = []
+        self.mistake: Mistake | None = None
+        self.mistaken = 0
+        self.before_mistake: int | None = None
+        self.events_told = 0
+        self.times = 0
         self._lock = threading.Lock()
-        self.fatal: Death | None = None
-        self.fatal_number = 0
+        self._fatal: Death | None = None
         self._ways: dict[Body, Way] = {}
-        self.chance = random.Random(self.schedule.chance)
+        self._parks = False
 
         @workflow(name="made up")
         async def made_up(ctx: WorkflowContext) -> list[str]:
@@ -296,16 +165,15 @@ class World:
         if number == len(node.kids) * self.mistake.percent // 100:
             way.is_closed = True
             if self.before_mistake is None:
-                self.before_mistake = len(self.journal)
+                self.before_mistake = len(self.lines)
                 self.mistaken += 1
             raise self.mistake.kind("a mistake")
 
     # What the program acts on
 
-    def _note(self, line: str) -> int:
+    def note(self, line: str) -> int:
         with self._lock:
-            self.journal.append(line)
-            return self.journal.count(line)
+            return super().note(line)
 
     def _runs(self, name: str, args: tuple[object, ...]) -> int:
         if self.connection.is_dead:
@@ -313,7 +181,7 @@ class World:
         self.args.setdefault(name, set()).add(args)
         if self.ways and self.ways[-1].is_closed:
             self.after_the_end.append((len(self.lives), name, self.look()))
-        return self._note(f"run {name}")
+        return self.note(f"run {name}")
 
     async def act(self, name: str, args: tuple[object, ...], do: Do) -> str:
         runs = self._runs(name, args)
@@ -341,7 +209,7 @@ class World:
         if self.connection.is_dead:
             raise Died
         self.undone.setdefault(name, set()).add(value)
-        runs = self._note(f"undo {name}")
+        runs = self.note(f"undo {name}")
         for _ in range(do.turns):
             await asyncio.sleep(0)
         if runs <= do.undo_failures:
@@ -365,9 +233,12 @@ class World:
         )
 
     def dies_at_event(self, at: str) -> None:
-        if self.fatal is not None and self.fatal.at == at and self.events_told == self.fatal_number:
-            self.connection.is_dead = True
-            raise Died
+        if (
+            self._fatal is not None
+            and self._fatal.at == at
+            and self._fatal.number == self.events_told
+        ):
+            self.die()
 
     def ends(self, body: Body) -> None:
         way = self._ways.get(body)
@@ -376,46 +247,30 @@ class World:
 
     # Lives
 
-    def live(
-        self, death: Death | None = None, number: int = 0, mistake: Mistake | None = None
-    ) -> bool:
-        """One life, until its `number`th event or so; whether the execution came to its end."""
-        before = len(self.journal)
+    def live_until(self, death: Death | None = None, mistake: Mistake | None = None) -> bool:
+        """One life, until that death; whether the execution came to its end."""
+        self._fatal = death
         self.mistake, self.before_mistake = mistake, None
-        connection = self.connection
-        self.fatal, self.fatal_number = death, number
+        self.events_told = self.times = 0
         is_at_commit = death is not None and death.at in ("before", "after")
-        connection.fatal_commit = number if is_at_commit else None
-        connection.is_before = death is not None and death.at == "before"
-        connection.commits = self.events_told = self.times = 0
-        loop = RealLoop() if self.trial.is_real else WorldLoop(self.chance)
-        loop.set_exception_handler(lambda _loop, _context: None)
-        with _in_silence(), self._patched():
-            life = loop.create_task(self._life())
-            try:
-                is_over = loop.run_until_complete(life)
-            except Died:
-                is_over = False
-                if isinstance(loop, WorldLoop) and loop.turns > MOST_TURNS:
-                    self.problems.append("it never comes to rest")
-            for body, way in self._ways.items():
-                way.is_closed = True
-                if not body.is_ended:
-                    body.drop()
-            self._ways.clear()
-            _bury(loop)
-        self.clock = ManualClock(self.clock.now())
-        self.mistake = None
-        connection.is_dead = False
-        connection.fatal_commit = None
-        if connection.in_transaction:
-            connection.rollback()
-        WorkerLock._alive_in_memory.clear()
-        self.lives.append(Life(tuple(self.journal[before:]), self.look()))
-        return is_over
+        harm = Harm(death.number, death.at == "before") if death and is_at_commit else None
+        try:
+            return self.live(harm)
+        finally:
+            self.mistake = None
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        return RealLoop() if self.trial.is_real else super()._new_loop()
+
+    def _leave(self) -> None:
+        for body, way in self._ways.items():
+            way.is_closed = True
+            if not body.is_ended:
+                body.drop()
+        self._ways.clear()
 
     @contextmanager
-    def _patched(self) -> Iterator[None]:
+    def _patched(self) -> Iterator[pytest.MonkeyPatch]:
         hear, let_time_pass = Body.hear, Body.let_time_pass
         interrupt, end, drop = Body.interrupt, Body.end, Body.drop
 
@@ -440,9 +295,7 @@ class World:
 
             return closing
 
-        looks = itertools.count()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(group_commit, "monotonic", lambda: next(looks) * LOOK_AT_CLOCK_S)
+        with super()._patched() as patch:
             patch.setattr(Body, "hear", heard)
             patch.setattr(Body, "let_time_pass", passed)
             patch.setattr(Body, "interrupt", closes(interrupt))
@@ -450,7 +303,7 @@ class World:
             patch.setattr(Body, "drop", closes(drop))
             if self.trial.slow_turns_s is not None:
                 patch.setattr(BodyLoop, "call_soon", self._slowly(BodyLoop.call_soon))
-            yield
+            yield patch
 
     def _slowly(self, call_soon: Callable[..., Any]) -> Callable[..., Any]:
         least, most = self.trial.slow_turns_s or (0.0, 0.0)
@@ -461,12 +314,9 @@ class World:
 
         return slow
 
-    def look(self) -> Snapshot:
-        return look_through(self.connection, EXECUTION, find_damage=False)
-
     async def _life(self) -> bool:
         schedule = self.schedule
-        store = SqliteCheckpointStore(self.connection)
+        store = self.open_store()
         ttl = None if schedule.ttl is None else timedelta(seconds=schedule.ttl)
         engine = DurableEngine(
             store,
@@ -476,30 +326,28 @@ class World:
         )
         async with store, engine:
             await engine.start(self.definition, execution_id=EXECUTION, ttl=ttl)
-            for _ in range(MOST_TIMES):
-                await self._until_quiet()
-                if self.before_mistake is not None and self._has_stopped():
-                    return False
-                if self._status() in FINAL:
-                    return True
-                self.times += 1
-                if self.fatal and self.fatal.at == "disposed" and self.times == self.fatal_number:
-                    return False
-                if not self._wait_for_what_comes_next():
-                    await self._send_what_is_awaited(engine)
-                while self.to_come and self._time_of(self.to_come[0]) <= self.clock.now():
-                    await self._do(engine, self.to_come[0])
-                    self.to_come.pop(0)
-                    if self.chance.random() < 0.5:
-                        await self._until_quiet()
-            self.problems.append(f"it never came to an end: {self._where_it_stands()}")
-        return False
+            return await self._until_over(engine)
+
+    def _ends_early(self) -> bool:
+        if self.before_mistake is not None and self._has_stopped():
+            return True
+        if self.status() not in FINAL:
+            self.times += 1
+        return (
+            self._fatal is not None
+            and self._fatal.at == "disposed"
+            and (self._fatal.number == self.times)
+        )
+
+    async def _after_an_event(self) -> None:
+        if self.chance.random() < 0.5:
+            await self._until_quiet()
 
     def _has_stopped(self) -> bool:
         """Whether the mistake that the program came to has stopped it, and has done no more."""
-        if any(line.startswith("undo ") for line in self.journal[self.before_mistake :]):
+        if any(line.startswith("undo ") for line in self.lines[self.before_mistake :]):
             self.problems.append("something was undone after a mistake")
-        if self._status() in FINAL and not self.was_interrupted:
+        if self.status() in FINAL and not self.was_interrupted:
             self.problems.append(f"a mistake has ended it: {self._where_it_stands()}")
         _, trouble, *_ = self._where_it_stands() or (None, None)
         return trouble is not None
@@ -519,7 +367,7 @@ class World:
 
     def _has_parked(self, loop: Any) -> bool:
         """Whether an execution is about to leave memory, or is due to come back to it."""
-        self._parks = not getattr(self, "_parks", False)
+        self._parks = not self._parks
         return self._parks
 
     @property
@@ -539,12 +387,6 @@ class World:
 
         return asyncio.run(load())
 
-    def _status(self) -> str | None:
-        row = self.connection.execute(
-            "select status from workflow_executions where workflow_execution_id = ?", (EXECUTION,)
-        ).fetchone()
-        return None if row is None else str(row[0])
-
     def _where_it_stands(self) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self.connection.execute(
             "select status, trouble, blocked_reason, available_at, recovery_count"
@@ -553,51 +395,26 @@ class World:
         ).fetchone()
         return row
 
-    def _wait_for_what_comes_next(self) -> bool:
-        times = [self._time_of(event) for event in self.to_come[:1]]
-        if self.clock.next_deadline is not None:
-            times.append(self.clock.next_deadline)
-        if self.schedule.parks:
-            rows = self.connection.execute(
-                "select fire_at from workflow_timers where status = 'PENDING'"
-            )
-            due = [datetime.fromisoformat(text) for (text,) in rows]
-            times.extend(at for at in due if at > self.clock.now())
-        if times:
-            self.clock.set(max(min(times), self.clock.now()))
-        return bool(times)
-
-    def _time_of(self, event: Event) -> datetime:
-        return BEGINNING + timedelta(seconds=event.second)
-
-    async def _send_what_is_awaited(self, engine: DurableEngine) -> None:
-        """All is over but waits without a timeout: let them have their signals."""
-        awaited = [
-            step.step_name
-            for step in self.look().forward()
-            if step.kind == "SIGNAL" and step.status == "INTENT"
-        ]
-        if not awaited:
-            self.problems.append("it waits for nothing")
-        for name in awaited[:1]:
-            await self._do(engine, Event(0, name))
+    def _more_times(self) -> list[datetime]:
+        if not self.schedule.parks:
+            return []
+        rows = self.connection.execute(
+            "select fire_at from workflow_timers where status = 'PENDING'"
+        )
+        due = [datetime.fromisoformat(text) for (text,) in rows]
+        return [at for at in due if at > self.clock.now()]
 
     async def _do(self, engine: DurableEngine, event: Event) -> None:
-        """Do it, and again in the next life where this one ends before it is done."""
-        try:
-            if event.what == "cancel":
-                self.is_cancelled = await engine.cancel(EXECUTION) or self.is_cancelled
-                return
-            number = len(self.sent)
-            if not self._is_there(number):
-                if event.by_another and self._status() not in FINAL:
-                    await self._insert(event.what, number)
-                else:
-                    await engine.send_signal(EXECUTION, event.what, number)
-            self.sent.append(number)
-        except DurableWorkflowError:
-            if self._status() not in FINAL:
-                raise
+        if event.what == "cancel":
+            await engine.cancel(EXECUTION)
+            return
+        number = len(self.sent)
+        if not self._is_there(number):
+            if event.by_another and self.status() not in FINAL:
+                await self._insert(event.what, number)
+            else:
+                await engine.send_signal(EXECUTION, event.what, number)
+        self.sent.append(number)
 
     def _is_there(self, number: int) -> bool:
         found = self.connection.execute(
@@ -780,7 +597,7 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
 def every_death_of(schedule: Schedule) -> Iterator[Schedule]:
     """The schedule with one death each, at every write, event and time of its undisturbed life."""
     undisturbed = World(schedule)
-    undisturbed.live()
+    undisturbed.live_until()
     for at, number in _units(undisturbed).items():
         for one in range(1, number + 1):
             yield replace(schedule, deaths=(Death(at, 0, number=one),))
@@ -800,7 +617,7 @@ def lives_of(schedule: Schedule, trial: Trial | None = None) -> Iterator[World]:
     """Worlds in which a schedule is lived through: without a death first, then with its own."""
     trial = trial or Trial()
     undisturbed = World(schedule, trial)
-    undisturbed.live()
+    undisturbed.live_until()
     yield undisturbed
     units = _units(undisturbed)
     if schedule.deaths:
@@ -808,11 +625,14 @@ def lives_of(schedule: Schedule, trial: Trial | None = None) -> Iterator[World]:
         mistakes = iter(schedule.mistakes)
         for death in schedule.deaths:
             number = death.number or 1 + max(units[death.at] - 1, 0) * death.percent // 100
-            if world.live(death, number, next(mistakes, None)):
+            if world.live_until(death._replace(number=number), next(mistakes, None)):
                 break
             world.clock.set(world.clock.now() + timedelta(seconds=death.seconds_dead))
         else:
-            while not world.live(mistake=next(mistakes, None)) and world.before_mistake is not None:
+            while (
+                not world.live_until(None, next(mistakes, None))
+                and world.before_mistake is not None
+            ):
                 pass  # the next life has the code without this mistake
         yield world
 

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from types import SimpleNamespace
 
 from durable_workflow_sqlite.store.rows import time_to_text
 from tests.dict_store import Dicts, DictStore, Row
+from tests.lives import Harm
 from tests.oracle import Snapshot, Step
-from tests.properties.simulation import EXECUTION, Died, World
+from tests.properties.simulation import World
+from tests.worlds import EXECUTION, Died
 
 
 class MortalDicts(Dicts):
     """As `MortalConnection`."""
 
-    fatal_commit: int | None = None
-    is_before = is_dead = in_transaction = False
+    harm: Harm | None = None
+    is_dead = in_transaction = False
     commits = 0
 
     def commit(self, tables: SimpleNamespace, worker: str) -> None:
         if self.is_dead:
             raise Died
         self.commits += 1
-        dies = self.is_dead = self.commits == self.fatal_commit
-        if not (dies and self.is_before):
+        dies = self.harm is not None and self.harm.commit == self.commits
+        if not (dies and self.harm is not None and self.harm.is_before):
             super().commit(tables, worker)
         if dies:
+            self.is_dead = True
             raise Died
 
 
-@dataclass
 class DictWorld(World):
     def new_memory(self) -> MortalDicts:
         return MortalDicts()
@@ -39,6 +40,9 @@ class DictWorld(World):
     def open_store(self) -> DictStore:
         self.connection.living.clear()
         return DictStore(self.connection)
+
+    def status(self) -> str | None:
+        return self.look().status
 
     def look(self) -> Snapshot:
         row = self.connection.tables.rows.get(EXECUTION) or Row()

@@ -22,8 +22,6 @@ from durable_workflow_sqlite.engine.waits import Waits
 from tests.conftest import SEED
 from tests.properties.asyncio_programs import Do, Nap, Pipeline, Timeout
 from tests.properties.asyncio_world import (
-    Death,
-    Event,
     Schedule,
     Trial,
     broken_promises,
@@ -31,6 +29,7 @@ from tests.properties.asyncio_world import (
     schedule_of,
     smallest,
 )
+from tests.worlds import Death, Event
 
 # A program that dies is closed where it stands, in the middle of a `finally` perhaps: Python speaks
 # of coroutines that nobody awaited and that ignored their end.

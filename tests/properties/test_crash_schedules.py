@@ -19,15 +19,8 @@ from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
 from tests.properties.dict_world import DictWorld
 from tests.properties.programs import ALWAYS, Branches, Do, Sleep, Wait
-from tests.properties.simulation import (
-    Crash,
-    Event,
-    MortalConnection,
-    Schedule,
-    World,
-    broken_promises,
-    schedules,
-)
+from tests.properties.simulation import Schedule, World, broken_promises, schedules
+from tests.worlds import Death, Event, MortalConnection
 
 PARTS = 8
 SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "1600"))
@@ -130,10 +123,10 @@ UNDONE = Do(is_undone=True)
 EVERY_PLANT_IS_MET_BY = [
     Schedule(
         program=(UNDONE, Wait("red", None), UNDONE, Do(failures=ALWAYS)),
-        crashes=(Crash(percent, is_before, 0),),
+        deaths=(Death(at, percent),),
     )
     for percent in range(0, 100, 10)
-    for is_before in (True, False)
+    for at in ("before", "after")
 ]
 """A signal that must be sent, two steps that must be undone, and a death at any time of it."""
 
@@ -187,6 +180,6 @@ def test_an_error_that_was_caught_after_an_older_one_was_recorded_is_raised_agai
         schedule = Schedule(
             program=program,
             events=(Event(9, "blue"), Event(16, "blue")),
-            crashes=(Crash(percent, True, 30), Crash(percent, True, 30)),
+            deaths=(Death("before", percent, 30), Death("before", percent, 30)),
         )
         assert broken_promises(schedule) == []

@@ -20,8 +20,8 @@ from durable_workflow_sqlite.store.worker_lock import lock_files
 from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
+from tests.lives import a_process
 from tests.other_user import become_another_user
-from tests.store.processes import a_process
 
 Say = Callable[[str], None]
 

@@ -21,7 +21,7 @@ from durable_workflow_sqlite.store.connection import Synchronous
 from durable_workflow_sqlite.store.lock_guard import IS_POSSIBLE
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
-from tests.store.processes import a_process
+from tests.lives import a_process
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="there are no such locks here")
 

@@ -16,7 +16,7 @@ import pytest
 from durable_workflow_sqlite import SqliteCheckpointStore, StoreGoneError
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.store.processes import a_process
+from tests.lives import a_process
 
 Say = Callable[[str], None]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
-import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +18,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     TimerStatus,
 )
+from durable_workflow_sqlite.store import retention
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
     WORKFLOW,
@@ -26,7 +27,8 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_signal,
     new_timer,
 )
-from tests.store.processes import a_process
+from tests.lives import Harm, live_and_die, open_harmed
+from tests.worlds import in_virtual_time
 
 
 async def fill(file: Path, executions: int) -> None:
@@ -48,88 +50,69 @@ async def fill(file: Path, executions: int) -> None:
             )
 
 
-def test_a_writer_waits_for_no_more_than_a_batch(file: Path) -> None:
-    """10,000 executions are deleted while another process writes all the time."""
-    asyncio.run(fill(file, 10_000))
-
-    def write_all_the_time(say: Callable[[str], None]) -> None:
-        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-            while True:
-                began = time.monotonic()
-                connection.execute("begin immediate")
-                connection.execute("update workflows set version = version + 1")
-                connection.execute("commit")
-                say(f"{began} {time.monotonic()}")
-                time.sleep(0.002)
-
-    async def story() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            with a_process(write_all_the_time) as writer:
-                writer.hear()
-                began = time.monotonic()
-                deleted = await store.delete_completed_before(NOON + timedelta(days=1))
-                ended = time.monotonic()
-                waits: list[float] = []
-                asked = began
-                while asked < ended:
-                    asked, written = map(float, writer.hear().split())
-                    if began <= asked < ended:
-                        waits.append(written - asked)
-            assert deleted == 10_000
-            print(f"took {ended - began:.3f} s; {len(waits)} writes, longest {max(waits):.3f} s")
-            assert len(waits) > 5
-            assert max(waits) < 0.5
-            assert await store.load_executions_by_status(ExecutionStatus) == []
-
-    asyncio.run(story())
-
-
 def executions_in(connection: sqlite3.Connection) -> int:
     (count,) = connection.execute("select count(*) from workflow_executions").fetchone()
     return int(count)
 
 
-def test_a_kill_in_the_middle_of_retention_tears_nothing(file: Path) -> None:
-    asyncio.run(fill(file, 6_000))
+def test_a_writer_waits_for_no_more_than_a_batch(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two batches others can write; they have as much time for it as a batch takes."""
+    asyncio.run(fill(file, 1_000))
+    looks = itertools.count()
+    a_second_a_look = SimpleNamespace(monotonic=lambda: next(looks))
+    monkeypatch.setattr(retention, "time", a_second_a_look)
+    left: list[int] = []
 
-    def delete(say: Callable[[str], None]) -> None:
-        async def story() -> None:
+    async def story() -> None:
+        time = asyncio.get_running_loop().time
+        with closing(sqlite3.connect(file, isolation_level=None, timeout=0)) as other:
+
+            def write(_: int) -> None:
+                other.execute("begin immediate")
+                other.execute("update workflows set version = version + 1")
+                left.append(executions_in(other))
+                other.execute("commit")
+
             async with SqliteCheckpointStore.file(file) as store:
-                say("begun")
-                await store.delete_completed_before(NOON + timedelta(days=1), batch_size=50)
-                say("done")
-
-        asyncio.run(story())
-
-    left = [6_000]
-    for _ in range(3):
-        with a_process(delete) as worker, closing(sqlite3.connect(file)) as watcher:
-            assert worker.hear() == "begun"
-            # Killed when a batch has come and others are to come, however slow it is.
-            while executions_in(watcher) == left[-1]:
-                time.sleep(0.001)
-        with closing(sqlite3.connect(file)) as connection:
-            assert connection.execute("pragma foreign_key_check").fetchall() == []
-            assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
-            counts = [
-                connection.execute(f"select count(*) from {table}").fetchone()[0]
-                for table in (
-                    "workflow_executions",
-                    "step_checkpoints",
-                    "workflow_timers",
-                    "workflow_signals",
+                began = time()
+                await store.delete_completed_before(
+                    NOON + timedelta(days=1), batch_size=50, on_deleted=write
                 )
-            ]
-        executions = counts[0]
-        assert counts == [executions, 2 * executions, executions, executions]
-        assert executions % 50 == 0
-        left.append(executions)
-    assert left == sorted(set(left), reverse=True)
-    assert left[-1] > 0, "none was killed in the middle"
+                assert time() - began >= len(left)
+                assert await store.load_executions_by_status(ExecutionStatus) == []
+
+    in_virtual_time(story)
+    assert left == list(range(950, -1, -50))
+
+
+@pytest.mark.parametrize("harm", [Harm(3, True), Harm(2, False)], ids=str)
+def test_a_kill_in_the_middle_of_retention_tears_nothing(file: Path, harm: Harm) -> None:
+    asyncio.run(fill(file, 500))
+
+    async def delete() -> None:
+        async with open_harmed(file, harm) as store:
+            await store.delete_completed_before(NOON + timedelta(days=1), batch_size=50)
+
+    live_and_die(delete)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("pragma foreign_key_check").fetchall() == []
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+        counts = [
+            connection.execute(f"select count(*) from {table}").fetchone()[0]
+            for table in (
+                "workflow_executions",
+                "step_checkpoints",
+                "workflow_timers",
+                "workflow_signals",
+            )
+        ]
+    assert counts == [400, 800, 400, 400]
 
     async def finish() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            assert await store.delete_completed_before(NOON + timedelta(days=1)) == left[-1]
+            assert await store.delete_completed_before(NOON + timedelta(days=1)) == 400
 
     asyncio.run(finish())
 

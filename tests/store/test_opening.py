@@ -22,8 +22,8 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store import connection as opening
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from tests.lives import a_process
 from tests.other_user import become_another_user
-from tests.store.processes import a_process
 
 
 @pytest.fixture

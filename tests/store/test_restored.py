@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
-from tests.store.processes import a_process
+from tests.lives import a_process
 
 Say = Callable[[str], None]
 Opened = Callable[[Path], SqliteCheckpointStore]

@@ -23,7 +23,7 @@ from durable_workflow_sqlite.store.checkpointer import checkpoint
 from durable_workflow_sqlite.store.checkup import has_reset_bug
 from durable_workflow_sqlite.store.log_header import salt_of
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.store.processes import a_process
+from tests.lives import a_process
 
 LIMIT = 64_000_000
 

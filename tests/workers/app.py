@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,8 +29,22 @@ async def noted(ctx: WorkflowContext, name: str) -> int:
 async def five_steps(ctx: WorkflowContext, name: str) -> int:
     for number in range(5):
         await ctx.step("note", note, f"{name} {number}")
-        await ctx.step("wait", asyncio.sleep, 0.002)
+        if number == 0:
+            await ctx.step("meet", meet)
     return await ctx.step("who", os.getpid)
+
+
+AT_ONCE = 10
+IS_NO_WORKER = "IS_NO_WORKER"
+
+
+async def meet() -> None:
+    """Wait until two workers have so many executions each, as many as they run at once."""
+    met = Journal(Path(os.environ["DURABLE_JOURNAL"]).with_name("met"))
+    if IS_NO_WORKER not in os.environ:
+        met.note(str(os.getpid()))
+    while [n >= AT_ONCE for n in Counter(met.lines).values()].count(True) < 2:
+        await asyncio.sleep(0.01)
 
 
 @workflow

@@ -133,9 +133,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         try:
             path = database_path(connection)
             wait_for_locks(connection)
-            pending(connection, load_migrations())  # somebody else's file is not even made WAL
+            todo = pending(connection, load_migrations())  # a foreign file is not even made WAL
             configure(connection, synchronous)
-            apply_pending(connection)
+            if todo:
+                apply_pending(connection)
         except BaseException:
             self._give_back()
             raise
