@@ -63,7 +63,9 @@ def path_of(first: str | None, db: str | None, *, takes_others: bool = False) ->
 
 
 def _file_of(name: str) -> str:
-    """The file that a path or a URL names. Raises ValueError."""
+    """The file that a URL names, or a path, whatever it is. Raises ValueError."""
+    if "://" not in name:
+        return name
     file = stores.path_of(name)
     if file is None:
         raise ValueError(f"{name} is in memory, so no other process has it; give a file")

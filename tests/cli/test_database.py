@@ -152,3 +152,15 @@ def test_the_versions_are_those_of_the_library_sqlite_and_the_schema() -> None:
         "SQLite",
         "schema",
     ]
+
+
+def test_a_url_names_a_file(file: Path) -> None:
+    listed = run_command("list", f"sqlite:///{file}", env={})
+    assert (listed.returncode, listed.stdout) == (0, run_command("list", file, env={}).stdout)
+    for url, says in (
+        ("postgresql://kim@host/db", "postgresql is not known"),
+        ("sqlite://", "is in memory"),
+    ):
+        refused = run_command("list", url, env={})
+        assert refused.returncode == 2
+        assert says in refused.stderr
