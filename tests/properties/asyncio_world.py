@@ -250,7 +250,9 @@ class World(worlds.World):
     def live_until(self, death: Death | None = None, mistake: Mistake | None = None) -> bool:
         """One life, until that death; whether the execution came to its end."""
         self._fatal = death
-        self.mistake, self.before_mistake = mistake, None
+        # How it ends is decided where it is being undone: nobody asks its function once more.
+        is_decided = self.status() == "COMPENSATING"
+        self.mistake, self.before_mistake = None if is_decided else mistake, None
         self.events_told = self.times = 0
         is_at_commit = death is not None and death.at in ("before", "after")
         harm = Harm(death.number, death.at == "before") if death and is_at_commit else None
