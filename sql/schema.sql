@@ -303,7 +303,6 @@ after insert on workflow_signals
 when new.status = 'PENDING'
 begin
     update workflow_executions
-    -- A signal that was inserted with a time to come is there now.
     set available_at = min(new.created_at, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
     where
         workflow_execution_id = new.workflow_execution_id

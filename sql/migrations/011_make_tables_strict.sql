@@ -21,18 +21,6 @@
 -- is_stopping    1 once the worker of a claim was told to stop; else 0. If it dies after
 --                that, its death does not count in recovery_count
 
--- SQLite reads each view anew at every change of a table below. Migration 014 makes them
--- all again.
-
-drop view if exists workflow_open_steps;
-drop view if exists workflow_overview;
-drop view if exists workflow_timeline;
-drop view if exists workflow_in_doubt;
-drop view if exists workflow_in_trouble;
-drop view if exists workflow_blocked;
-drop view if exists workflow_due_timers;
-drop view if exists workflow_throughput;
-
 create table new_workflows (
     workflow_id   text    not null primary key,
     workflow_type text    not null,
@@ -537,11 +525,7 @@ begin
         and guarantee = 'BEST_EFFORT_BACKGROUND'
         and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and blocked_reason is null
-        and (
-            available_at is null
-            or available_at
-            > min(new.created_at, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
-        )
+        and (available_at is null or available_at > new.created_at)
         and (
             status != 'PENDING'
             or available_at is null

@@ -22,7 +22,8 @@ create index idx_wf_tag on workflow_tags (name, value, workflow_execution_id);
 --
 -- act     what was done: retry, unblock, cancel, acknowledge, rerun or resolve
 -- actor   who did it: USER@MACHINE, or the name that the caller gave
--- details more about it, as JSON; which, sql/columns.sql says for each act
+-- details more about it, as JSON: the error that ended the execution, or why it was
+--         blocked
 
 create table workflow_audit_log (
     workflow_audit_id     integer primary key,

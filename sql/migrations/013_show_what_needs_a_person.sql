@@ -16,15 +16,15 @@ where
 
 alter table step_checkpoints add column acknowledged_at text;
 
--- The compensations that failed for good. It says `attempt < 1` and not `attempt = 0`:
--- SQLite compares the latter with the value of each `attempt = ?`, and compiles the
--- statement anew for each other value.
+-- The compensations that failed for good. `attempt < 1` and not
+-- `attempt = 0`: SQLite compares the latter with the value of each `attempt = ?`, and
+-- compiles the statement anew for each other value.
 
 create index idx_step_cp_not_undone on step_checkpoints (workflow_execution_id)
 where attempt < 1 and status = 'FAILED';
 
--- The steps that were cut off, without those that are dealt with. The views that show
--- both come with migration 014, which makes all views anew.
+-- The steps that were cut off, without those that are dealt with. The views of both
+-- come with the next migration, which makes all views anew.
 
 drop index if exists idx_step_cp_cut_off;
 

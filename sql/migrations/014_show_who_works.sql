@@ -99,9 +99,8 @@ where
         )
     );
 
--- Each execution in a row: since when it has its status, its current step, what it waits
--- for and until when, what went wrong the last time, how many steps are not undone, how
--- long it was in the queue until a worker first took it on, and how long ago that was.
+-- Each execution in a row, as before; with how long it was in the queue until a worker
+-- first took it on, and how long ago that was.
 
 drop view if exists workflow_overview;
 
@@ -272,7 +271,7 @@ left join step_checkpoints as step
         )
     );
 
--- Every attempt of every step, with the worker that began it.
+-- Every attempt of every step, as before; with the worker that began it.
 
 drop view if exists workflow_timeline;
 
@@ -486,8 +485,7 @@ select
 from counted
 where unfinished_since is not null;
 
--- What a step did that should be undone, and is not: its compensation failed, and its
--- policy allows no other attempt. `durable-workflow retry` runs it again.
+-- What a step did that should be undone, and is not, as before.
 
 drop view if exists workflow_not_undone;
 
@@ -523,8 +521,7 @@ where
     compensation.attempt < 1
     and compensation.status = 'FAILED';
 
--- Compensations that have failed so far, and are tried again: since when, why, and when
--- the next try is.
+-- What is being undone, and has failed to be so far, as before.
 
 drop view if exists workflow_undoing;
 
@@ -564,8 +561,7 @@ where
     and compensation.status = 'INTENT'
     and compensation.error_type is not null;
 
--- Steps that have begun and not ended, and those that were cut off: they may have taken
--- effect or not. Those that a person has dealt with are left out.
+-- Steps that have begun and not ended, and those that were cut off, as before.
 
 drop view if exists workflow_in_doubt;
 
@@ -643,7 +639,7 @@ left join workflows as workflow
 left join workflow_claims as claim
     on execution.workflow_execution_id = claim.workflow_execution_id;
 
--- Executions that workers left as they are, why, and since when.
+-- What workers left as it is, as before.
 
 drop view if exists workflow_in_trouble;
 
@@ -664,7 +660,7 @@ where
     execution.trouble is not null
     and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- Executions that workers leave alone until somebody unblocks them.
+-- Executions that workers leave alone until an operator does something, as before.
 
 drop view if exists workflow_blocked;
 
@@ -685,7 +681,7 @@ where
     execution.blocked_reason is not null
     and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
--- Deadlines of sleeps and waits that are still to come, or to be noticed.
+-- Deadlines of sleeps and waits that are still to come, or to be noticed, as before.
 
 drop view if exists workflow_due_timers;
 
@@ -705,7 +701,7 @@ left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where timer.status = 'PENDING';
 
--- How many executions of each workflow began and ended in each hour.
+-- How many executions of each workflow began and ended in each hour, as before.
 
 drop view if exists workflow_throughput;
 

@@ -1,11 +1,11 @@
 -- A step that somebody deleted by hand stops its execution. What the steps left behind
--- tells of most of them, and not of the last one: it would simply run again. Nor of a
--- wait that is open: nothing would ever end it.
+-- tells of most of them, but not of the last one, which would run again, nor of a wait
+-- that is open, which nothing would ever end.
 
--- Also if the execution is in the hands of a worker: blocked_reason stays until it is
--- over. The library deletes steps where an execution runs again from one (and takes the
--- mark away in the same transaction), and those of executions that it deletes. The +
--- keeps SQLite from looking for the execution among all that are unfinished.
+-- blocked_reason stays until the execution is over, also if a worker has it. The library
+-- itself deletes steps in two cases: where an execution runs again from a step, and takes
+-- the mark away in the same transaction; and with their execution. The + keeps SQLite
+-- from looking for the execution among all that are unfinished.
 
 create trigger trg_step_cp_deleted
 after delete on step_checkpoints
@@ -25,4 +25,50 @@ begin
         workflow_execution_id = old.workflow_execution_id
         and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and blocked_reason is null;
+end;
+
+-- A signal wakes what waits for it, now, also if its own time is still to come. Until
+-- now, such a signal did not wake an execution that was to wake before that time.
+
+drop trigger if exists trg_wf_signal_wakes;
+
+create trigger trg_wf_signal_wakes
+after insert on workflow_signals
+when new.status = 'PENDING'
+begin
+    update workflow_executions
+    set available_at = min(new.created_at, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+    where
+        workflow_execution_id = new.workflow_execution_id
+        and guarantee = 'BEST_EFFORT_BACKGROUND'
+        and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+        and blocked_reason is null
+        and (
+            available_at is null
+            or available_at
+            > min(new.created_at, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+        )
+        and (
+            status != 'PENDING'
+            or available_at is null
+            or new.signal_name = '$cancel'
+        )
+        and not exists (
+            select 1
+            from workflow_claims
+            where workflow_claims.workflow_execution_id = new.workflow_execution_id
+        )
+        and (
+            status != 'SUSPENDED'
+            or new.signal_name glob '$*'
+            or exists (
+                select 1
+                from step_checkpoints as awaited
+                where
+                    awaited.workflow_execution_id = new.workflow_execution_id
+                    and awaited.step_name = new.signal_name
+                    and awaited.kind = 'SIGNAL'
+                    and awaited.status = 'INTENT'
+            )
+        );
 end;
