@@ -124,6 +124,7 @@ class World(worlds.World):
     mistake: what is wrong with the code in this life.
     mistaken: how many lives have come to a mistake.
     before_mistake: the length of the journal when this life came to it.
+    recorded_before: the steps of which an attempt was recorded by then. They come to their end.
     """
 
     finds_damage = False
@@ -140,6 +141,7 @@ class World(worlds.World):
         self.mistake: Mistake | None = None
         self.mistaken = 0
         self.before_mistake: int | None = None
+        self.recorded_before: set[str] = set()
         self.events_told = 0
         self.times = 0
         self._lock = threading.Lock()
@@ -166,6 +168,8 @@ class World(worlds.World):
             way.is_closed = True
             if self.before_mistake is None:
                 self.before_mistake = len(self.lines)
+                last = self.look().last_attempts().values()
+                self.recorded_before = {one.step_name for one in last if one.status == "INTENT"}
                 self.mistaken += 1
             raise self.mistake.kind("a mistake")
 
@@ -179,7 +183,8 @@ class World(worlds.World):
         if self.connection.is_dead:
             raise Died
         self.args.setdefault(name, set()).add(args)
-        if self.ways and self.ways[-1].is_closed:
+        comes_to_its_end = self.before_mistake is not None and name in self.recorded_before
+        if self.ways and self.ways[-1].is_closed and not comes_to_its_end:
             self.after_the_end.append((len(self.lives), name, self.look()))
         return self.note(f"run {name}")
 
