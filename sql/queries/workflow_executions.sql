@@ -176,42 +176,42 @@ where workflow_execution_id = :workflow_execution_id;
 -- =has_timers integer
 -- =is_to_cancel integer
 select
-    e.workflow_execution_id,
-    e.workflow_id,
-    e.status,
-    e.current_step,
-    e.input_data,
-    e.output_data,
-    e.error_type,
-    e.error_message,
-    e.ttl_expires_at,
-    e.guarantee,
-    e.priority,
-    e.recovery_count,
-    e.blocked_reason,
-    e.trouble,
-    e.available_at,
-    e.last_event,
-    e.started_at,
-    e.created_at,
-    e.updated_at,
+    execution.workflow_execution_id,
+    execution.workflow_id,
+    execution.status,
+    execution.current_step,
+    execution.input_data,
+    execution.output_data,
+    execution.error_type,
+    execution.error_message,
+    execution.ttl_expires_at,
+    execution.guarantee,
+    execution.priority,
+    execution.recovery_count,
+    execution.blocked_reason,
+    execution.trouble,
+    execution.available_at,
+    execution.last_event,
+    execution.started_at,
+    execution.created_at,
+    execution.updated_at,
     exists(
         select 1
-        from workflow_timers as t
+        from workflow_timers as timer
         where
-            t.workflow_execution_id = e.workflow_execution_id
-            and t.status = 'PENDING'
+            timer.workflow_execution_id = execution.workflow_execution_id
+            and timer.status = 'PENDING'
     ) as has_timers,
     exists(
         select 1
-        from workflow_signals as s
+        from workflow_signals as signal
         where
-            s.workflow_execution_id = e.workflow_execution_id
-            and s.signal_name = :cancel_signal
-            and s.status = 'PENDING'
+            signal.workflow_execution_id = execution.workflow_execution_id
+            and signal.signal_name = :cancel_signal
+            and signal.status = 'PENDING'
     ) as is_to_cancel
-from workflow_executions as e
-where e.workflow_execution_id = :workflow_execution_id;
+from workflow_executions as execution
+where execution.workflow_execution_id = :workflow_execution_id;
 
 -- name: load_pending^
 -- Whether timers of an execution are pending, and whether signals are.
@@ -220,20 +220,20 @@ where e.workflow_execution_id = :workflow_execution_id;
 select
     exists(
         select 1
-        from workflow_timers as t
+        from workflow_timers as timer
         where
-            t.workflow_execution_id = e.workflow_execution_id
-            and t.status = 'PENDING'
+            timer.workflow_execution_id = execution.workflow_execution_id
+            and timer.status = 'PENDING'
     ) as has_timers,
     exists(
         select 1
-        from workflow_signals as s
+        from workflow_signals as signal
         where
-            s.workflow_execution_id = e.workflow_execution_id
-            and s.status = 'PENDING'
+            signal.workflow_execution_id = execution.workflow_execution_id
+            and signal.status = 'PENDING'
     ) as has_signals
-from workflow_executions as e
-where e.workflow_execution_id = :workflow_execution_id;
+from workflow_executions as execution
+where execution.workflow_execution_id = :workflow_execution_id;
 
 -- name: load_executions_by_status
 -- The executions in any of the given statuses (a JSON array), oldest first.
