@@ -24,9 +24,8 @@
 --    CANCELLED, and its pending signals EXPIRED.
 -- 6. If its worker dies, the claim stays. Another worker finds it, deletes it, and sets
 --    available_at. If the worker may have died of the execution, recovery_count grows;
---    after too many deaths in a row, blocked_reason says so, and workers leave the
---    execution alone. A worker that cannot run it says so in `trouble`, and gives the
---    claim back.
+--    after too many deaths in a row, blocked_reason says so, and no worker claims the
+--    execution. A worker that cannot run it says so in `trouble`, and releases the claim.
 -- 7. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
 --    finished executions, and all rows that refer to them.
 --
@@ -43,7 +42,7 @@
 -- workflow_executions: one run of a workflow. COMPLETED, FAILED and CANCELLED are
 -- final.
 --
--- workflow_execution_id  the id, chosen by whoever started it, or a UUID
+-- workflow_execution_id  the id that its caller chose, or a UUID
 -- workflow_id            which workflow it runs
 -- status                 PENDING: it has not begun, or is to be run again; RUNNING: it
 --                        does something; SUSPENDED: it only waits; COMPENSATING: it
@@ -58,7 +57,7 @@
 --                        FOREGROUND_ONLY: only an engine that starts up
 -- recovery_count         how often a worker died that may have died of it, with no
 --                        progress in between; an operator may set it back to 0
--- blocked_reason         why workers leave it alone; null when they do not
+-- blocked_reason         why no worker claims it; null when it is not blocked
 -- trouble                why the last worker left it as it is, if the reason does not go
 --                        away by itself; null once a worker has it again
 -- trouble_since          when the first worker left it as it is, since it last made
@@ -70,8 +69,8 @@
 -- last_event             the last event that the workflow function got before it ended by
 --                        a failure, a cancel or its time to live; null before that, and if
 --                        an older version wrote it
--- started_at             when a worker first took it on; null before that, and if an older
---                        version did
+-- started_at             when a worker first claimed it; null before that, and if an older
+--                        version claimed it
 -- created_at             when it was started
 -- updated_at             when this row was last written
 -- status_since           since when it has its status; for one that is over, its end
@@ -126,10 +125,10 @@
 --
 -- workflow_signal_id     gives the order of arrival
 -- workflow_execution_id  to whom it was sent
--- signal_name            its name; $cancel asks the execution to cancel; $mended tells
---                        workers that somebody has mended it, and is DELIVERED at once;
---                        $resolved holds what a step in a back-off returns instead of its
---                        next attempt
+-- signal_name            its name; `$cancel` asks the execution to cancel; `$mended` tells
+--                        workers that somebody has corrected it, and is DELIVERED at once;
+--                        `$resolved` holds what a step that is to be tried again returns
+--                        instead
 -- payload                its data, as JSON; null is the same as 'null'
 -- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
 --                        taken it; EXPIRED: the execution ended before that; REFUSED: its
@@ -151,12 +150,12 @@
 --                        cancel and acknowledge
 -- actor                  who did it: USER@MACHINE, or the name that the caller gave
 -- details                as JSON: of a retry, the "error" and "message" that ended the
---                        execution; from a step, also "from" which, the steps "forgotten",
---                        the waits "open_again", and how many "more_forgotten" are not
---                        named; of a resolve, the "step" and what it "was"; of a rerun, "as"
---                        which id it is new, or "of" which it is a rerun; of a cancel
---                        without a worker, that it "ended" or why it is "unblocked"; of all
---                        that unblock, why it was "blocked"; else null
+--                        execution; of one from a step, also that step ("from"), the steps
+--                        "forgotten", how many more are not named ("more_forgotten"), and the
+--                        waits "open_again"; of a resolve, the "step" and what it "was"; of a
+--                        rerun, the id of the new execution ("as") or of the old one ("of");
+--                        of a cancel without a worker, that it "ended" or why it is
+--                        "unblocked"; of all that unblock, why it was "blocked"; else null
 -- created_at             when it was done
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.

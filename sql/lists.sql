@@ -1,6 +1,6 @@
--- The lists of statuses, of which SQL can keep no constants: a query, an index or a view
--- writes its list out. `make generate` refuses a list in a query or a view that does not
--- stand here in the same order, and a value that its column never has.
+-- The lists of statuses. SQL has no constants, so a query, an index or a view writes its
+-- list out. `make generate` refuses a list in a query or a view that does not stand here
+-- in the same order. It also refuses a value that its column never has.
 
 -- workflow_executions.status
 --
@@ -10,7 +10,7 @@
 -- to be run    PENDING, RUNNING, COMPENSATING: all that is not over and does not only wait
 -- to be ended  PENDING, RUNNING, SUSPENDED: what can be asked to cancel
 -- waiting      PENDING, SUSPENDED: what has not begun, or only waits
--- undone       FAILED, CANCELLED: the ends that compensations come before
+-- undone       FAILED, CANCELLED: what COMPENSATING ends in
 
 -- workflow_signals.status
 --

@@ -24,9 +24,8 @@
 --    CANCELLED, and its pending signals EXPIRED.
 -- 6. If its worker dies, the claim stays. Another worker finds it, deletes it, and sets
 --    available_at. If the worker may have died of the execution, recovery_count grows;
---    after too many deaths in a row, blocked_reason says so, and workers leave the
---    execution alone. A worker that cannot run it says so in `trouble`, and gives the
---    claim back.
+--    after too many deaths in a row, blocked_reason says so, and no worker claims the
+--    execution. A worker that cannot run it says so in `trouble`, and releases the claim.
 -- 7. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
 --    finished executions, and all rows that refer to them.
 --
@@ -52,8 +51,7 @@ create table workflows (
 -- final.
 
 create table workflow_executions (
-    workflow_execution_id text    not null primary key,  -- the id, chosen by whoever started it, or
-                                                         -- a UUID
+    workflow_execution_id text    not null primary key,  -- the id that its caller chose, or a UUID
     workflow_id           text    not null,              -- which workflow it runs
     status                text    not null               -- PENDING: it has not begun, or is to be
         default 'PENDING',                               -- run again; RUNNING: it does something;
@@ -79,8 +77,8 @@ create table workflow_executions (
     recovery_count        integer not null               -- how often a worker died that may have
         default 0,                                       -- died of it, with no progress in between;
                                                          -- an operator may set it back to 0
-    blocked_reason        text,                          -- why workers leave it alone; null when
-                                                         -- they do not
+    blocked_reason        text,                          -- why no worker claims it; null when it is
+                                                         -- not blocked
     priority              integer not null               -- executions with a higher number are
         default 0,                                       -- claimed first
     available_at          text,                          -- the time from which any worker may claim
@@ -95,8 +93,9 @@ create table workflow_executions (
                                                          -- failure, a cancel or its time to live;
                                                          -- null before that, and if an older
                                                          -- version wrote it
-    started_at            text,                          -- when a worker first took it on; null
-                                                         -- before that, and if an older version did
+    started_at            text,                          -- when a worker first claimed it; null
+                                                         -- before that, and if an older version
+                                                         -- claimed it
     status_since          text    not null               -- since when it has its status; for one
                                                          -- that is over, its end
         default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
@@ -265,13 +264,13 @@ create index idx_wf_timer_fire on workflow_timers (status, fire_at);
 create table workflow_signals (
     workflow_signal_id    integer primary key autoincrement,  -- gives the order of arrival
     workflow_execution_id text    not null,                   -- to whom it was sent
-    signal_name           text    not null,                   -- its name; $cancel asks the
-                                                              -- execution to cancel; $mended tells
-                                                              -- workers that somebody has mended
-                                                              -- it, and is DELIVERED at once;
-                                                              -- $resolved holds what a step in a
-                                                              -- back-off returns instead of its
-                                                              -- next attempt
+    signal_name           text    not null,                   -- its name; `$cancel` asks the
+                                                              -- execution to cancel; `$mended`
+                                                              -- tells workers that somebody has
+                                                              -- corrected it, and is DELIVERED at
+                                                              -- once; `$resolved` holds what a step
+                                                              -- that is to be tried again returns
+                                                              -- instead
     payload               text,                               -- its data, as JSON; null is the same
                                                               -- as 'null'
     status                text    not null                    -- PENDING: nothing has waited for it
@@ -362,15 +361,15 @@ create table workflow_audit_log (
     actor                 text    not null,     -- who did it: USER@MACHINE, or the name that the
                                                 -- caller gave
     details               text,                 -- as JSON: of a retry, the "error" and "message"
-                                                -- that ended the execution; from a step, also
-                                                -- "from" which, the steps "forgotten", the waits
-                                                -- "open_again", and how many "more_forgotten" are
-                                                -- not named; of a resolve, the "step" and what it
-                                                -- "was"; of a rerun, "as" which id it is new, or
-                                                -- "of" which it is a rerun; of a cancel without a
-                                                -- worker, that it "ended" or why it is "unblocked";
-                                                -- of all that unblock, why it was "blocked"; else
-                                                -- null
+                                                -- that ended the execution; of one from a step,
+                                                -- also that step ("from"), the steps "forgotten",
+                                                -- how many more are not named ("more_forgotten"),
+                                                -- and the waits "open_again"; of a resolve, the
+                                                -- "step" and what it "was"; of a rerun, the id of
+                                                -- the new execution ("as") or of the old one
+                                                -- ("of"); of a cancel without a worker, that it
+                                                -- "ended" or why it is "unblocked"; of all that
+                                                -- unblock, why it was "blocked"; else null
     created_at            text    not null      -- when it was done
         default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     foreign key (workflow_execution_id) references workflow_executions (workflow_execution_id),

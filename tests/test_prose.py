@@ -39,6 +39,29 @@ def go(heed: str) -> None:
     )
 '''
 
+QUERIES = f"""-- {LONG}
+
+-- name: upkeep$
+-- Whoever asks
+-- @scan heed: for
+-- ever
+-- :upkeep integer
+-- =heed text null
+select 1 as heed  -- for the caller
+where
+    -- A text is no JSON.
+    true;
+"""
+
+VIEW = f"""-- orders: it lets
+-- go{" and on" * 11}
+--
+-- heed    text null  it goes on{" and on" * 11}
+-- upkeep  integer    a number, taken
+--                    on
+create view orders as select 'whoever' as heed;
+"""
+
 
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
@@ -55,6 +78,12 @@ def go(heed: str) -> None:
                 (13, "dispatcher"),
             ],
         ),
+        (
+            "queries.sql",
+            QUERIES,
+            [(1, "27 words"), (4, "the caller"), (5, "forever"), (11, "is not a")],
+        ),
+        ("view.sql", VIEW, [(1, "release"), (5, "claim")]),
         ("a.py", MODULE, [(1, "27 words"), (9, "archaic"), (9, "forever"), (12, "is not a")]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Checks the prose of README, docs, docstrings and messages: words, spelling, long sentences.
+"""Checks the prose of README, docs, docstrings, messages and comments in SQL: words and sentences.
 
 proselint applies its own rules and the list in tools/words.txt; codespell finds misspellings. To
 check some files only, name them.
@@ -28,8 +28,11 @@ MAX_WORDS = 25
 """In one sentence, or one part of it that ends with a colon or a semicolon."""
 
 ROOT = Path(__file__).resolve().parent.parent
-PROSE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "src/**/*.py")
-GENERATED = {"sql.md", "queries.py"}
+PROSE = (
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "src/**/*.py"),
+    *("sql/lists.sql", "sql/columns.sql", "sql/views/*.sql", "sql/queries/*.sql"),
+)
+GENERATED = {"queries.py"}
 SPELLED = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "src", "sql")
 NOT_OURS = ("typography", "lexical_illusions")
 """Rules of proselint that are not for technical text: code has straight quotes, and `a, a`."""
@@ -39,6 +42,12 @@ _CODE_BLOCK = re.compile(
 )
 _CODE = re.compile(r"(`+)[^`]+\1|\]\([^)]*\)|<[^>\n]+>|https?://\S+")
 _END = re.compile(r"(?<=[.!?:;])[)\"'*_]*\s+|\n\s*\n|\n\s*(?=[-*|#├└│]|\d+\.)|\|")
+_SQL_CODE = re.compile(
+    r"^(?:(?! *--).*"
+    r"| *-- (?:name: .*|[:=]\w+ .*|@[\w ]+:|\w+(?:  +(?:text|integer|real|blob)(?: null)?)?(?=  ))"
+    r"| *--)"
+)
+"""What begins a line of SQL and is no prose: a statement, a hint, the name of a query or column."""
 _WORD = re.compile(r"\b(?!CODE\b)[^\W_]+(?:['._/-][^\W_]+)*")
 
 
@@ -63,6 +72,8 @@ def prose_of(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         text = _strings(text)
+    if path.suffix == ".sql":
+        text = _comments(text)
     text = _CODE_BLOCK.sub(lambda block: "\n" * block[0].count("\n"), text)
     return _CODE.sub(lambda code: "CODE" + "\n" * code[0].count("\n"), text)
 
@@ -82,6 +93,16 @@ def problems(prose: str) -> Iterator[tuple[int, str]]:
             begins = " ".join(sentence.split()[:6])
             yield line, f"a sentence of {count} words, {MAX_WORDS} at most: {begins!r}"
         start = end.end() if end else start
+
+
+def _comments(sql: str) -> str:
+    """The comments of a file of SQL, without the names and types of columns, queries and hints."""
+    lines = (_SQL_CODE.sub(_in_comment, line) for line in sql.split("\n"))
+    return "\n".join(line.strip() for line in lines)
+
+
+def _in_comment(code: re.Match[str]) -> str:
+    return "" if code[0].strip() == "--" else " | "  # the end of what stands before
 
 
 def _strings(code: str) -> str:

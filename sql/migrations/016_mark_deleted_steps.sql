@@ -1,10 +1,10 @@
--- A step that somebody deleted by hand stops its execution. What the steps left behind
--- tells of most of them, but not of the last one, which would run again, nor of a wait
--- that is open, which nothing would ever end.
-
+-- A step that somebody deleted by hand stops its execution. The other steps show that
+-- one is missing, except in two cases: the last step would run again, and nothing would
+-- ever end an open wait.
+--
 -- blocked_reason stays until the execution is over, also if a worker has it. The library
--- itself deletes steps in two cases: where an execution runs again from a step, and takes
--- the mark away in the same transaction; and with their execution. The + keeps SQLite
+-- itself deletes steps in two cases: with their execution, and where an execution runs
+-- again from a step. Then the same transaction takes the mark away. The + keeps SQLite
 -- from looking for the execution among all that are unfinished.
 
 create trigger trg_step_cp_deleted
@@ -27,8 +27,8 @@ begin
         and blocked_reason is null;
 end;
 
--- A signal wakes what waits for it, now, also if its own time is still to come. Until
--- now, such a signal did not wake an execution that was to wake before that time.
+-- A signal wakes what waits for it at once, also if its created_at is still to come.
+-- Before, such a signal did not wake an execution with an available_at before that.
 
 drop trigger if exists trg_wf_signal_wakes;
 

@@ -1,7 +1,7 @@
 -- What people ask of a file: the command line and the dashboard read with these, and
--- change nothing. They hold on a file of a million executions, so each reads as many
--- rows as it gives, or an index alone; where one reads more, it says so. The views that
--- they read are in sql/views.
+-- change nothing. They must be quick in a file of a million executions. So each reads
+-- as many rows as it gives, or an index alone; one that reads more says so. The views
+-- that they read are in sql/views.
 
 -- name: count_executions
 -- How many executions there are of each workflow in each status. Reads an index of
@@ -30,9 +30,9 @@ left join workflows as workflow
 order by workflow.workflow_type, workflow.version, counted.status;
 
 -- name: pick_newest
--- The newest executions that come before a place in the order of creation. For each
--- pair of status and workflow that there is, one after the other in the index, it
--- takes the newest, and of those the newest: so every page costs the same.
+-- The newest executions that come before a place in the order of creation. It goes
+-- through the pairs of status and workflow in the index, and takes the newest of each
+-- pair, and of these the newest. So every page costs the same.
 -- @scan workflow_executions: the first entry of an index
 -- @sort: a page for each workflow and status
 -- :statuses text null
@@ -142,8 +142,8 @@ from (
 ) as counted;
 
 -- name: pick_in_trouble
--- As pick_newest, for those alone that their worker left as they are, by an index that
--- holds no others. What else is asked for is looked at in these, one after the other.
+-- As pick_newest, but only executions in trouble, by an index that holds no others. All
+-- else that is asked for is looked at in these, one after the other.
 -- :statuses text null
 -- :workflow_type text null
 -- :version integer null
@@ -264,8 +264,9 @@ order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
 -- name: pick_with_error
--- As pick_newest, but only executions with a text in the class or the message of their
--- error, or in the trouble of an unfinished one, by two indexes that hold no others.
+-- As pick_newest, but only executions that have a text in the class or the message of
+-- their error, or in their trouble. Two indexes hold these, and no others: one for
+-- errors, one for the trouble of the unfinished.
 -- @sort: a page from each of the two
 -- :statuses text null
 -- :workflow_type text null
@@ -350,12 +351,12 @@ order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
 -- name: match_rows
--- Which of some executions (a JSON array of ids) last changed in a span of time, are at
--- a step, or failed there, have a text in their error, some tags (a JSON object), and
--- some values in their input. Of an input, a JSON array of arguments, :inputs asks for
--- each value by its path in an argument that is an object, or by the position of the
--- argument. A text is compared as it is; a number, true, false and null as they stand
--- in JSON.
+-- Which of some executions (a JSON array of ids) fit all that is asked for: they last
+-- changed in a span of time; they are at a step, or failed there; they have a text in
+-- their error; they have some tags (a JSON object), and some values in their input. An
+-- input is a JSON array of arguments. :inputs asks for each value by the position of
+-- an argument, or by a path in an argument that is an object. A text is compared as it
+-- is; a number, true, false and null as they stand in JSON.
 -- @sort: the steps of one execution
 -- :workflow_execution_ids text
 -- :changed_from text
@@ -413,7 +414,7 @@ where
                         argument.key as position,
                         argument.type as kind,
                         argument.value as whole,
-                        -- What is no JSON is asked for nothing: SQLite would refuse it.
+                        -- Of other arguments SQLite would refuse to take a path.
                         iif(argument.type = 'object', argument.value, '{}') as object
                     from json_each(
                         iif(
@@ -451,7 +452,7 @@ where
     );
 
 -- name: pick_oldest_unfinished
--- The executions that are unfinished for longest.
+-- The unfinished executions that were started first.
 -- @sort: a page for each workflow and status
 -- :row_limit integer
 -- =row_number integer
@@ -569,10 +570,9 @@ from workflow_timers
 where status = 'PENDING';
 
 -- name: load_steps_in_doubt
--- Steps that began and did not end, with no living worker to run them (:living is a
--- JSON array of the ids of those that live). Those that were cut off are over: no
--- worker does anything about them.
--- @scan step_checkpoints: it is left out, as the literals of the view tell SQLite
+-- Steps that began and did not end, and that no living worker runs (:living is a JSON
+-- array of the ids of living workers). Steps that were cut off are not among them.
+-- @scan step_checkpoints: only planned; the half of the view for FAILED never runs
 -- :living text
 -- :row_limit integer
 select
@@ -596,7 +596,7 @@ limit :row_limit;
 
 -- name: count_steps_in_doubt$
 -- How many rows load_steps_in_doubt has to give.
--- @scan step_checkpoints: it is left out, as there
+-- @scan step_checkpoints: only planned, as there
 -- :living text
 -- =total integer
 select count(*) as total
@@ -610,7 +610,7 @@ where
 
 -- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, that may have taken effect, and that
--- nothing has undone; but for those of COMPLETED executions, which went on without
+-- nothing has undone; except those of COMPLETED executions, which went on without
 -- them. People find out what became of them.
 -- @scan step_checkpoints: an index that holds only those
 -- :row_limit integer
@@ -650,9 +650,9 @@ where
     and step_status = 'FAILED';
 
 -- name: load_blocked
--- Executions that workers leave alone, and why, the oldest foremost: all of them, if
--- the limit is -1. As the view workflow_blocked, which an engine does without. The +
--- keeps SQLite from looking through all that are unfinished for those few.
+-- Blocked executions, and why they are, the oldest first: all of them, if the limit is
+-- -1. As the view workflow_blocked, which an engine does without. The + keeps SQLite
+-- from looking through all that are unfinished for those few.
 -- @scan workflow_executions: an index that holds only those
 -- @sort: those are few
 -- :row_limit integer
@@ -677,7 +677,7 @@ order by execution.created_at, execution.workflow_execution_id
 limit :row_limit;
 
 -- name: count_blocked$
--- How many executions workers leave alone.
+-- How many executions are blocked.
 -- @scan workflow_executions: an index that holds only those
 -- =total integer
 select count(*) as total
@@ -687,9 +687,9 @@ from workflow_blocked;
 -- Executions that dead workers may have died of at least :least times, with no progress
 -- in between, the most often first. Blocked ones are left out, and so are those that
 -- only wait.
+-- @sort: there are few
 -- :least integer
 -- :row_limit integer
--- @sort: there are few
 select
     workflow_execution_id,
     recovery_count
@@ -713,7 +713,7 @@ where
     and blocked_reason is null;
 
 -- name: load_in_trouble
--- Executions that their worker left as they are, the oldest foremost.
+-- Executions in trouble, the oldest first.
 -- @scan workflow_executions: an index that holds only those
 -- :row_limit integer
 select
@@ -730,7 +730,7 @@ order by created_at
 limit :row_limit;
 
 -- name: count_in_trouble$
--- How many executions their worker left as they are.
+-- How many executions are in trouble.
 -- @scan workflow_executions: an index that holds only those
 -- =total integer
 select count(*) as total
@@ -805,7 +805,7 @@ order by type, name;
 
 -- name: count_prunable
 -- How many finished executions were begun and last changed before a time, by workflow
--- and status: what delete_completed_before deletes. Reads all of those statuses.
+-- and status: what retention would delete now. Reads all of those statuses.
 -- @sort: a row for each workflow and status
 -- :statuses text
 -- :before text
@@ -830,10 +830,10 @@ group by execution.status, execution.workflow_id
 order by workflow.workflow_type, workflow.version, execution.status;
 
 -- name: load_suspect_executions
--- Executions that the engine perhaps cannot read, since somebody wrote there what is
--- no status, time, number or JSON, or refers to no workflow. A time is suspect when
--- SQLite writes it otherwise ('+0 days' turns the 30th of February into March); it may
--- be one after all: whoever asks looks closer. Reads the whole table.
+-- Executions that the engine perhaps cannot read. Somebody wrote a status, a time, a
+-- number or JSON into them that is not valid, or a workflow that does not exist. A time
+-- is suspect when SQLite writes it otherwise ('+0 days' turns the 30th of February into
+-- March). It may be valid: the caller looks closer. Reads the whole table.
 -- @scan workflow_executions: the whole table, when an operator asks
 -- :row_limit integer
 select
@@ -1000,9 +1000,9 @@ limit :row_limit;
 
 -- name: load_gaps
 -- Executions of some statuses (a JSON array) whose steps have a gap: the number of an
--- event is left out or there twice, an attempt is missing, or the step of a
--- compensation. Such rows were deleted or edited by hand; but a number is also left out
--- where the store refused an outcome at first. Reads all steps of these executions.
+-- event is left out or there twice, an attempt is missing, or a compensation has no
+-- step. Somebody deleted or edited rows by hand; but a number is also left out where
+-- the store refused an outcome at first. Reads all steps of these executions.
 -- @scan workflow_executions: with statistics, the whole table
 -- :statuses text
 -- :row_limit integer
@@ -1068,7 +1068,7 @@ limit :row_limit;
 
 -- name: load_stray_signals
 -- Signals that are pending, and that nothing will take: their execution is final, or
--- their name begins with $ and is none of the library's.
+-- their name begins with $ and is not one of the library's.
 -- @scan workflow_signals: an index from end to end, when an operator asks
 -- :cancel_signal text
 -- :resolved_signal text
@@ -1122,7 +1122,7 @@ order by worker_number, workflow_type, version;
 
 -- name: count_claims_by_worker
 -- How many executions each worker has claimed. Reads all claims, by their index.
--- @scan workflow_claims: an index alone, a row for each execution in a worker's hands
+-- @scan workflow_claims: an index alone, a row for each claim
 -- =total integer
 select
     worker_id,
@@ -1134,7 +1134,7 @@ group by worker_id;
 -- What workers do now: the claimed executions that run, each with its steps that have
 -- begun and not ended, and with those that wait (waiting_for is not null). One between
 -- two steps has neither.
--- @scan workflow_claims: a row for each execution in a worker's hands
+-- @scan workflow_claims: a row for each claim
 -- =workflow_type text null
 -- =step_name text null
 -- =attempt integer null
@@ -1157,10 +1157,10 @@ left join workflow_open_steps as step
 where execution.status in ('RUNNING', 'COMPENSATING');
 
 -- name: load_queues
--- The workflows that have unfinished executions: how many of these are due, run, or are
--- left alone. How many there are, and so how many wait, count_unfinished tells.
--- @scan workflow_executions: the indexes of those that are left alone
--- @scan workflow_claims: a row for each execution in a worker's hands
+-- The workflows that have unfinished executions: how many of these are due, run, are in
+-- trouble, or are blocked. count_unfinished tells how many there are in all.
+-- @scan workflow_executions: the indexes of those in trouble, or blocked
+-- @scan workflow_claims: a row for each claim
 -- @sort: a row for each workflow
 select
     workflow_type,
@@ -1177,8 +1177,8 @@ order by workflow_type, version;
 -- name: count_unfinished
 -- How many executions of each workflow are not over, as count_executions tells, too.
 -- Reads an index.
--- @scan workflow_executions: the indexes of those that are left alone
--- @scan workflow_claims: a row for each execution in a worker's hands
+-- @scan workflow_executions: the indexes of those in trouble, or blocked
+-- @scan workflow_claims: a row for each claim
 -- @sort: a row for each workflow
 select
     workflow_type,
@@ -1188,8 +1188,8 @@ from workflow_queue;
 
 -- name: load_open_of_completed
 -- Steps, sleeps and waits that have begun and not ended, of executions that are
--- COMPLETED: the last attempt of each. One that has come to its end by itself has none.
--- Looks through all of them.
+-- COMPLETED: the last attempt of each. An execution that the engine ended has none.
+-- Looks through all steps of COMPLETED executions.
 -- :row_limit integer
 select
     step.workflow_execution_id,
@@ -1242,7 +1242,7 @@ select
     ) as has_begun;
 
 -- name: load_attempt_workers
--- Who began each attempt of an execution, as far as it is known.
+-- Which worker began each attempt of an execution, as far as it is known.
 -- =worker_number integer
 -- =worker text
 select

@@ -95,8 +95,8 @@ limit :row_limit;
 
 -- name: count_by_hour
 -- How many executions began and ended in each of some hours (a JSON array of the
--- beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, the one
--- for what ended three times over, and sorts none of them.
+-- beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, three
+-- times in that for what ended, and sorts none of them.
 -- @scan workflow_executions: the first entry of an index
 -- :hours text
 -- =hour text
@@ -198,7 +198,7 @@ where
     and +status = 'FAILED';
 
 -- name: count_overdue_timers$
--- How many deadlines of before a time nobody has noticed, counted no further than to a
+-- How many deadlines before a time no worker has noticed, counted no further than to a
 -- limit.
 -- :before text
 -- :at_most integer

@@ -199,7 +199,7 @@ where
 -- name: forget_attempts!
 -- Deletes some attempts of an execution (a JSON array of their ids), which is to run
 -- again from a step before them.
--- @unfenced: nobody has the execution: the same transaction has looked
+-- @unfenced: no living worker has it, as the same transaction has seen
 -- :checkpoint_ids text
 delete from step_checkpoints
 where
@@ -207,10 +207,10 @@ where
     and workflow_execution_id = :workflow_execution_id;
 
 -- name: hasten_attempts!
--- What waits for the time of its next attempt, a step or a compensation, does not wait
--- any more: all of an execution or, where an id is given, that one alone. Also if a
--- worker has it, which must be told. Once that attempt has begun, it is another row, or
--- has no such time: so this comes in nobody's way.
+-- A step or a compensation that waits for its next attempt is due now: all of an
+-- execution or, where an id is given, that one alone. A worker that has the execution
+-- must be told. Once the next attempt has begun, it is another row, or has no due_at:
+-- so this changes nothing that a worker writes.
 -- @unfenced: it changes only what waits, and a worker's own write follows it
 -- :checkpoint_id integer null
 -- :now text

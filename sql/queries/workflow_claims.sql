@@ -65,14 +65,14 @@ where worker_id = :worker_id
 order by fencing_token;
 
 -- name: delete_claim!
--- Lets go of an execution; changing no row means that the claim is lost already.
+-- Releases a claim; changing no row means that it is lost already.
 delete from workflow_claims
 where
     fencing_token = :fencing_token
     and workflow_execution_id = :workflow_execution_id;
 
 -- name: delete_claim_of!
--- Lets go of an execution that is final, whoever had it.
+-- Deletes the claim of an execution that is final, of any worker.
 delete from workflow_claims
 where workflow_execution_id = :workflow_execution_id;
 

@@ -176,42 +176,42 @@ where workflow_execution_id = :workflow_execution_id;
 -- =has_timers integer
 -- =is_to_cancel integer
 select
-    e.workflow_execution_id,
-    e.workflow_id,
-    e.status,
-    e.current_step,
-    e.input_data,
-    e.output_data,
-    e.error_type,
-    e.error_message,
-    e.ttl_expires_at,
-    e.guarantee,
-    e.priority,
-    e.recovery_count,
-    e.blocked_reason,
-    e.trouble,
-    e.available_at,
-    e.last_event,
-    e.started_at,
-    e.created_at,
-    e.updated_at,
+    execution.workflow_execution_id,
+    execution.workflow_id,
+    execution.status,
+    execution.current_step,
+    execution.input_data,
+    execution.output_data,
+    execution.error_type,
+    execution.error_message,
+    execution.ttl_expires_at,
+    execution.guarantee,
+    execution.priority,
+    execution.recovery_count,
+    execution.blocked_reason,
+    execution.trouble,
+    execution.available_at,
+    execution.last_event,
+    execution.started_at,
+    execution.created_at,
+    execution.updated_at,
     exists(
         select 1
-        from workflow_timers as t
+        from workflow_timers as timer
         where
-            t.workflow_execution_id = e.workflow_execution_id
-            and t.status = 'PENDING'
+            timer.workflow_execution_id = execution.workflow_execution_id
+            and timer.status = 'PENDING'
     ) as has_timers,
     exists(
         select 1
-        from workflow_signals as s
+        from workflow_signals as signal
         where
-            s.workflow_execution_id = e.workflow_execution_id
-            and s.signal_name = :cancel_signal
-            and s.status = 'PENDING'
+            signal.workflow_execution_id = execution.workflow_execution_id
+            and signal.signal_name = :cancel_signal
+            and signal.status = 'PENDING'
     ) as is_to_cancel
-from workflow_executions as e
-where e.workflow_execution_id = :workflow_execution_id;
+from workflow_executions as execution
+where execution.workflow_execution_id = :workflow_execution_id;
 
 -- name: load_pending^
 -- Whether timers of an execution are pending, and whether signals are.
@@ -220,26 +220,26 @@ where e.workflow_execution_id = :workflow_execution_id;
 select
     exists(
         select 1
-        from workflow_timers as t
+        from workflow_timers as timer
         where
-            t.workflow_execution_id = e.workflow_execution_id
-            and t.status = 'PENDING'
+            timer.workflow_execution_id = execution.workflow_execution_id
+            and timer.status = 'PENDING'
     ) as has_timers,
     exists(
         select 1
-        from workflow_signals as s
+        from workflow_signals as signal
         where
-            s.workflow_execution_id = e.workflow_execution_id
-            and s.status = 'PENDING'
+            signal.workflow_execution_id = execution.workflow_execution_id
+            and signal.status = 'PENDING'
     ) as has_signals
-from workflow_executions as e
-where e.workflow_execution_id = :workflow_execution_id;
+from workflow_executions as execution
+where execution.workflow_execution_id = :workflow_execution_id;
 
 -- name: load_executions_by_status
 -- The executions in any of the given statuses (a JSON array), oldest first.
--- :statuses text
--- @scan workflow_executions: who asks for finished ones asks for the history
+-- @scan workflow_executions: a caller that asks for finished ones asks for most
 -- @sort: as many as it gives
+-- :statuses text
 select
     workflow_execution_id,
     workflow_id,
@@ -298,8 +298,8 @@ where
     );
 
 -- name: take_from_queue!
--- A worker has claimed an execution: it runs now, and is in the queue no more. What
--- trouble the worker before had with it is over.
+-- A worker has claimed an execution: it runs now, and is not in the queue or in trouble
+-- any more.
 -- @unfenced: in the transaction of the claim
 update workflow_executions
 set
@@ -316,14 +316,14 @@ where
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: put_into_queue!
--- Nobody has these executions any more (a JSON array of ids): says from when on each
--- may be claimed. One that only waits has nothing to do before its earliest timer,
--- the end of its time to live, or a signal, whose trigger says so then: a signal that
--- it waits for, or one of the library's own. If neither a timer nor a wait is there,
--- somebody has deleted the timer, and a worker is to record it anew. The + keeps
--- SQLite from looking for the earliest in the index of all timers (the timers of one
--- execution are few), and for the executions among all that are unfinished.
--- @unfenced: nobody has them
+-- No worker has these executions any more (a JSON array of ids): says from when on each
+-- may be claimed. One that only waits has nothing to do before its earliest timer, the
+-- end of its time to live, or a signal: one that it waits for, or one of the library's
+-- own. For a signal that comes later, trg_wf_signal_wakes does this. If neither a timer
+-- nor a wait is there, somebody has deleted the timer, and a worker is to record it
+-- again. The + keeps SQLite from two detours: to look for the earliest timer in the
+-- index of all timers, and for the executions among all that are unfinished.
+-- @unfenced: no worker has them
 -- :workflow_execution_ids text
 -- :now text
 update workflow_executions
@@ -399,7 +399,7 @@ set
                 union all
                 select workflow_executions.ttl_expires_at as due_at
             ) as deadlines
-            -- What was written by hand may be no time, and is not carried on.
+            -- A text that somebody wrote by hand, and that is not a time, does not count.
             where due_at glob '????-??-??T??:??:??.??????Z'
         )
     )
@@ -412,7 +412,7 @@ where
 -- name: note_trouble!
 -- A worker leaves an execution as it is, and says why. trouble_since stays until the
 -- execution makes progress (update_execution) or is over.
--- @unfenced: in the transaction that gives the claim back
+-- @unfenced: in the transaction that releases the claim
 -- :trouble text
 update workflow_executions
 set
@@ -477,10 +477,9 @@ inner join workflows
 where queues.priority is not null;
 
 -- name: load_available
--- The next executions of one queue that may be claimed, the longest waiting first,
--- but for some that this worker leaves alone (a JSON array of ids). A suspect was in
--- the hands of workers that died, so often that it may be the cause. If :with_suspects
--- is 0, suspects are passed over.
+-- The next executions of one queue that may be claimed, the longest waiting first. Some
+-- are passed over (a JSON array of ids), and so are suspects, if :with_suspects is 0.
+-- Workers that had claimed a suspect died so often that it may be the cause.
 -- :now text
 -- :passed_over text
 -- :suspect_at integer
@@ -503,12 +502,12 @@ order by available_at
 limit :batch_size;
 
 -- name: load_unqueued
--- What only an engine that starts up takes over: FOREGROUND_ONLY executions that
--- nobody has, with the time at which there is something to do for them; and those
--- that were written by hand without a time at which they may be claimed. Those that
--- have not begun have an index; what has begun and is not suspended is looked through,
--- once for each start of an engine. Its rowids are picked apart: where statistics say
--- that there are few other rows, SQLite would read all of the table instead.
+-- What only an engine that starts up takes over: first FOREGROUND_ONLY executions that
+-- no worker has, with the time at which there is something to do for them; then those
+-- that were written by hand without a time at which they may be claimed. Of these, an
+-- index holds those that have not begun. Those that run are looked through, once for
+-- each start of an engine, and their rowids come from a select of their own: where
+-- statistics say that there are few other rows, SQLite would read all of the table.
 -- =workflow_execution_id text
 -- =workflow_id text
 -- =guarantee text
@@ -608,12 +607,12 @@ where
     );
 
 -- name: load_unregistered
--- The unfinished executions of workflows that an engine does not have (a JSON array
--- of ids), the oldest first, and no more of them than that. It takes the oldest of
--- each workflow and status, so it costs the same however many there are.
+-- The oldest unfinished executions of some workflows (a JSON array of ids), which an
+-- engine does not have. It takes the oldest of each workflow and status, so it costs
+-- the same however many there are.
+-- @sort: as many as it gives, for each workflow and status
 -- :workflow_ids text
 -- :row_limit integer
--- @sort: as many as it gives, for each workflow and status
 select workflow_execution_id
 from workflow_executions
 where
@@ -703,10 +702,9 @@ where
     );
 
 -- name: count_recoveries
--- The worker of these executions (a JSON array of ids) died with them in its hands,
--- and may have died of them. An execution to which this happened too often in a row is
--- blocked, with the reason. The + keeps SQLite from looking for them among all that are
--- unfinished.
+-- The worker that had claimed these executions (a JSON array of ids) has died, maybe of
+-- them. An execution to which this happened too often in a row is blocked, with the
+-- reason. The + keeps SQLite from looking for them among all that are unfinished.
 -- @unfenced: in the transaction that deletes the claims of the dead
 -- :workflow_execution_ids text
 -- :max_recoveries integer
@@ -726,8 +724,7 @@ returning
     blocked_reason;
 
 -- name: unblock_execution!
--- Lets workers take on an execution again; changing no row means that it was not
--- blocked.
+-- Lets workers claim an execution again; changing no row means that it was not blocked.
 -- @unfenced: no worker has what is blocked
 update workflow_executions
 set
@@ -791,9 +788,9 @@ where
     );
 
 -- name: mend_execution!
--- Opens an execution again, or ends it, by an operator's wish. Nobody has it: the same
--- transaction has looked. It is not blocked any more, nor in trouble, nor in the queue.
--- @unfenced: nobody has it: the same transaction has looked
+-- Opens an execution again, or ends it, by an operator's wish. It is not blocked any
+-- more, nor in trouble, nor in the queue.
+-- @unfenced: no living worker has it, as the same transaction has seen
 update workflow_executions
 set
     status = :status,
@@ -813,7 +810,7 @@ set
 where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_statuses
--- How some executions stand (a JSON array of ids), without their data.
+-- The statuses of some executions (a JSON array of ids).
 -- :workflow_execution_ids text
 select
     workflow_execution_id,
@@ -833,8 +830,8 @@ where
 
 -- name: load_ids_to_prune
 -- The next finished executions of one workflow, in one status, that were begun and
--- last changed before a time. They come in the order of the index, from the time at
--- which the batch before ended, so that one that is kept is passed over once.
+-- last changed before a time. They come in the order of the index, from the time on at
+-- which the batch before ended. So one that is kept is passed over once.
 -- :created_from text
 -- :before text
 -- :batch_size integer

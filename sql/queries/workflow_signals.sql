@@ -1,7 +1,7 @@
 -- A signal is a durable message to an execution, by name. It is PENDING until a
 -- wait consumes it; the ids are the order of arrival. One whose payload the wait cannot
 -- read is REFUSED, and refused_reason says why. A name that begins with $ is the
--- library's own: $cancel asks the execution to cancel. $mended is DELIVERED from its
+-- library's own: `$cancel` asks the execution to cancel. `$mended` is DELIVERED from its
 -- beginning: it tells a worker that left the execution as it is to look at it again.
 --
 -- Statements that take a :fencing_token change nothing unless it is the token of
@@ -107,8 +107,9 @@ on conflict (workflow_signal_id) do update set
     refused_reason = excluded.refused_reason;
 
 -- name: refuse_signal!
--- A wait cannot read a signal. Its payload stays as it is, and may be no JSON: a row of
--- an older version is not checked anew. Changing no row means that the claim is lost.
+-- A wait cannot read a signal. Its payload stays as it is, and need not be JSON: a row
+-- of an older version is not checked again. Changing no row means that the signal is
+-- taken, or that the claim is lost.
 -- :fencing_token integer null
 update workflow_signals
 set
@@ -132,8 +133,8 @@ where
 -- name: load_pending_signals
 -- The signals that wait for an execution, in order of arrival: those of one name,
 -- or all of them where the name is null.
--- :signal_name text null
 -- @sort: as many as are pending
+-- :signal_name text null
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -184,7 +185,7 @@ select max(workflow_signal_id) as last_signal_id
 from workflow_signals;
 
 -- name: load_signals_after
--- What came after that signal, in order of arrival.
+-- The signals that came after one, in order of arrival.
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -202,7 +203,7 @@ where workflow_execution_id = :workflow_execution_id and status = 'PENDING';
 
 -- name: expect_signals_again!
 -- An execution that was final runs again, and may wait for the signals that it had not
--- taken; but for those of the library.
+-- taken; except those of the library.
 -- @unfenced: in the transaction that opens the execution again
 update workflow_signals
 set status = 'PENDING'

@@ -41,7 +41,7 @@ on conflict (workflow_timer_id) do update set
 
 -- name: load_pending_timers
 -- Every deadline still to come or to be noticed, the earliest first.
--- @sort: those alone that are due at the very same time
+-- @sort: only those that are due at the same time
 select
     workflow_timer_id,
     workflow_execution_id,

@@ -1,5 +1,5 @@
--- Which workflows a worker runs, by type and version, as it looks for them. Nobody
--- knows a workflow that no living worker runs.
+-- Which workflows a worker runs, by type and version. If no living worker runs the
+-- workflow of an execution, nothing continues it.
 
 -- name: insert_served!
 -- A worker runs these workflows from now on: a JSON array of [type, version].
@@ -26,7 +26,7 @@ inner join workflow_workers
     on workflow_worker_workflows.worker_number = workflow_workers.worker_number;
 
 -- name: delete_served!
--- Forgets what these workers (a JSON array of numbers) ran.
+-- Deletes what these workers (a JSON array of numbers) ran.
 -- :worker_numbers text
 delete from workflow_worker_workflows
 where worker_number in (select value from json_each(:worker_numbers));

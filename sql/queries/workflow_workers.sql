@@ -42,7 +42,7 @@ from workflow_workers
 where seen_dead_at is null;
 
 -- name: mark_dead_workers!
--- These workers (a JSON array of numbers) are dead.
+-- Notes when these workers (a JSON array of numbers) were first found dead.
 -- :worker_numbers text
 -- :seen_dead_at text
 update workflow_workers
@@ -68,7 +68,7 @@ where
 limit :batch_size;
 
 -- name: delete_workers!
--- Forgets workers (a JSON array of numbers).
+-- Deletes the rows of workers (a JSON array of numbers).
 -- :worker_numbers text
 delete from workflow_workers
 where worker_number in (select value from json_each(:worker_numbers));

@@ -1,4 +1,4 @@
--- workflow_blocked: the executions that workers leave alone.
+-- workflow_blocked: the executions that no worker claims until they are unblocked.
 --
 -- workflow_execution_id  text          the execution
 -- workflow_type          text null     the name of its workflow

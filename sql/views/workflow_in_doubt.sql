@@ -1,7 +1,7 @@
 -- workflow_in_doubt: the steps that have begun and not ended, and the steps that were
--- cut off: the workflow cancelled them while they ran. They are not undone, and no
--- person has dealt with them. A living worker still runs the former. For all others it
--- is unknown whether they took effect.
+-- cut off. The workflow cancelled these while they ran; they are not undone, and no
+-- person has dealt with them. A step with the step_status INTENT still runs if its
+-- worker lives. For all others it is unknown whether they took effect.
 --
 -- workflow_execution_id  text       whose step it is
 -- workflow_type          text null  the name of its workflow

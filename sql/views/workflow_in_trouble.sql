@@ -1,5 +1,5 @@
 -- workflow_in_trouble: the executions that their worker left as they are, for a reason
--- that a person must correct. Any worker may still take them on.
+-- that a person must correct. Any worker may still claim them.
 --
 -- workflow_execution_id  text          the execution
 -- workflow_type          text null     the name of its workflow

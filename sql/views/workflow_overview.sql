@@ -25,7 +25,7 @@
 -- step_error_message     text null     what that error said: why it is tried again
 -- steps_not_undone       integer       how many compensations have failed for good
 -- signals_pending        integer       signals that nothing has waited for yet
--- blocked_reason         text null     why workers leave it alone
+-- blocked_reason         text null     why no worker claims it
 -- trouble                text null     why its last worker left it as it is; null once
 --                                      a worker has it again, and when it is over
 -- trouble_since          text null     when the first worker left it so; null where
@@ -37,18 +37,18 @@
 -- claimed_at             text null     when that was
 -- available_at           text null     the time from which any worker may claim it
 -- created_at             text          when it was started, or enqueued
--- started_at             text null     when a worker first took it on
+-- started_at             text null     when a worker first claimed it
 -- updated_at             text          when its row was last written
 -- status_since           text          since when it has its status
 -- ttl_expires_at         text null     when it must be over
 -- age_seconds            real null     since it was started
 -- took_seconds           real null     from its start to its end; null while it is not
 --                                      over
--- queued_seconds         real null     from its start until a worker first took it on,
+-- queued_seconds         real null     from its start until a worker first claimed it,
 --                                      or until now; a delay that it was enqueued with
---                                      counts. Null if an older version took it on
+--                                      counts. Null if an older version claimed it
 -- running_seconds        real null     from then to its end, or until now; its waits
---                                      count. Null where no worker has taken it on
+--                                      count. Null if no worker has claimed it
 
 drop view if exists workflow_overview;
 

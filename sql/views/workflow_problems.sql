@@ -1,5 +1,5 @@
 -- workflow_problems: what failed and what is in trouble, in groups: a row for each
--- error of a workflow at a step. It reads all that FAILED.
+-- error of a workflow at a step. It reads all FAILED executions.
 --
 -- problem            text       FAILED, or IN TROUBLE
 -- workflow_type      text null  the name of the workflow

@@ -5,15 +5,15 @@
 -- version           integer    the version of its code
 -- unfinished        integer    how many of its executions are not over
 -- unfinished_since  text       when the oldest of them was started
--- due               integer    how many any worker that has this workflow may take on
+-- due               integer    how many any worker that runs this workflow may claim
 --                              now
 -- due_since         text null  since when the first of them has been due
 -- due_age_seconds   real null  how long ago that was: the age of the queue
--- running           integer    how many are in the hands of a worker, and not SUSPENDED
--- waiting           integer    how many wait for a time or a signal. Also those
+-- running           integer    how many a worker has claimed, and are not SUSPENDED
+-- waiting           integer    how many wait for a time or a signal; also those
 --                              FOREGROUND_ONLY ones that wait for an engine to start up
 -- in_trouble        integer    how many their worker left as they are
--- blocked           integer    how many workers leave alone
+-- blocked           integer    how many are blocked
 
 drop view if exists workflow_queue;
 

@@ -81,8 +81,8 @@ def change(file: Path, name: str, right: str, wrong: str) -> int:
         (
             "queries/workflow_executions.sql",
             "take_execution^",
-            "t.status = 'PENDING'",
-            "t.status = 'RUNNING'",
+            "timer.status = 'PENDING'",
+            "timer.status = 'RUNNING'",
             "'RUNNING' is no status of workflow_timers",
         ),
         (

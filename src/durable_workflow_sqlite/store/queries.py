@@ -662,9 +662,9 @@ class Queries(Protocol):
         id_before: str | None,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """The newest executions that come before a place in the order of creation. For each
-        pair of status and workflow that there is, one after the other in the index, it
-        takes the newest, and of those the newest: so every page costs the same.
+        """The newest executions that come before a place in the order of creation. It goes
+        through the pairs of status and workflow in the index, and takes the newest of each
+        pair, and of these the newest. So every page costs the same.
         """
         ...
 
@@ -688,8 +688,8 @@ class Queries(Protocol):
         before_rowid: int,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, for those alone that their worker left as they are, by an index that
-        holds no others. What else is asked for is looked at in these, one after the other.
+        """As pick_newest, but only executions in trouble, by an index that holds no others. All
+        else that is asked for is looked at in these, one after the other.
         """
         ...
 
@@ -732,8 +732,9 @@ class Queries(Protocol):
         before_rowid: int,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, but only executions with a text in the class or the message of their
-        error, or in the trouble of an unfinished one, by two indexes that hold no others.
+        """As pick_newest, but only executions that have a text in the class or the message of
+        their error, or in their trouble. Two indexes hold these, and no others: one for
+        errors, one for the trouble of the unfinished.
         """
         ...
 
@@ -749,19 +750,19 @@ class Queries(Protocol):
         tags: str,
         inputs: str,
     ) -> list[MatchRowsRow]:
-        """Which of some executions (a JSON array of ids) last changed in a span of time, are at
-        a step, or failed there, have a text in their error, some tags (a JSON object), and
-        some values in their input. Of an input, a JSON array of arguments, :inputs asks for
-        each value by its path in an argument that is an object, or by the position of the
-        argument. A text is compared as it is; a number, true, false and null as they stand
-        in JSON.
+        """Which of some executions (a JSON array of ids) fit all that is asked for: they last
+        changed in a span of time; they are at a step, or failed there; they have a text in
+        their error; they have some tags (a JSON object), and some values in their input. An
+        input is a JSON array of arguments. :inputs asks for each value by the position of
+        an argument, or by a path in an argument that is an object. A text is compared as it
+        is; a number, true, false and null as they stand in JSON.
         """
         ...
 
     def pick_oldest_unfinished(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[PickNewestRow]:
-        """The executions that are unfinished for longest."""
+        """The unfinished executions that were started first."""
         ...
 
     def load_summaries(
@@ -795,9 +796,8 @@ class Queries(Protocol):
     def load_steps_in_doubt(
         self, connection: sqlite3.Connection, *, living: str, row_limit: int
     ) -> list[LoadStepsInDoubtRow]:
-        """Steps that began and did not end, with no living worker to run them (:living is a
-        JSON array of the ids of those that live). Those that were cut off are over: no
-        worker does anything about them.
+        """Steps that began and did not end, and that no living worker runs (:living is a JSON
+        array of the ids of living workers). Steps that were cut off are not among them.
         """
         ...
 
@@ -809,7 +809,7 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadStepsCutOffRow]:
         """Steps that were cancelled while they ran, that may have taken effect, and that
-        nothing has undone; but for those of COMPLETED executions, which went on without
+        nothing has undone; except those of COMPLETED executions, which went on without
         them. People find out what became of them.
         """
         ...
@@ -827,14 +827,14 @@ class Queries(Protocol):
     def load_blocked(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadBlockedRow]:
-        """Executions that workers leave alone, and why, the oldest foremost: all of them, if
-        the limit is -1. As the view workflow_blocked, which an engine does without. The +
-        keeps SQLite from looking through all that are unfinished for those few.
+        """Blocked executions, and why they are, the oldest first: all of them, if the limit is
+        -1. As the view workflow_blocked, which an engine does without. The + keeps SQLite
+        from looking through all that are unfinished for those few.
         """
         ...
 
     def count_blocked(self, connection: sqlite3.Connection) -> int | None:
-        """How many executions workers leave alone."""
+        """How many executions are blocked."""
         ...
 
     def load_taken_over(
@@ -853,11 +853,11 @@ class Queries(Protocol):
     def load_in_trouble(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadInTroubleRow]:
-        """Executions that their worker left as they are, the oldest foremost."""
+        """Executions in trouble, the oldest first."""
         ...
 
     def count_in_trouble(self, connection: sqlite3.Connection) -> int | None:
-        """How many executions their worker left as they are."""
+        """How many executions are in trouble."""
         ...
 
     def load_undoing(
@@ -892,17 +892,17 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, statuses: str, before: str
     ) -> list[CountPrunableRow]:
         """How many finished executions were begun and last changed before a time, by workflow
-        and status: what delete_completed_before deletes. Reads all of those statuses.
+        and status: what retention would delete now. Reads all of those statuses.
         """
         ...
 
     def load_suspect_executions(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadSuspectExecutionsRow]:
-        """Executions that the engine perhaps cannot read, since somebody wrote there what is
-        no status, time, number or JSON, or refers to no workflow. A time is suspect when
-        SQLite writes it otherwise ('+0 days' turns the 30th of February into March); it may
-        be one after all: whoever asks looks closer. Reads the whole table.
+        """Executions that the engine perhaps cannot read. Somebody wrote a status, a time, a
+        number or JSON into them that is not valid, or a workflow that does not exist. A time
+        is suspect when SQLite writes it otherwise ('+0 days' turns the 30th of February into
+        March). It may be valid: the caller looks closer. Reads the whole table.
         """
         ...
 
@@ -930,9 +930,9 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, statuses: str, row_limit: int
     ) -> list[LoadGapsRow]:
         """Executions of some statuses (a JSON array) whose steps have a gap: the number of an
-        event is left out or there twice, an attempt is missing, or the step of a
-        compensation. Such rows were deleted or edited by hand; but a number is also left out
-        where the store refused an outcome at first. Reads all steps of these executions.
+        event is left out or there twice, an attempt is missing, or a compensation has no
+        step. Somebody deleted or edited rows by hand; but a number is also left out where
+        the store refused an outcome at first. Reads all steps of these executions.
         """
         ...
 
@@ -951,7 +951,7 @@ class Queries(Protocol):
         row_limit: int,
     ) -> list[LoadStraySignalsRow]:
         """Signals that are pending, and that nothing will take: their execution is final, or
-        their name begins with $ and is none of the library's.
+        their name begins with $ and is not one of the library's.
         """
         ...
 
@@ -983,8 +983,8 @@ class Queries(Protocol):
         ...
 
     def load_queues(self, connection: sqlite3.Connection) -> list[LoadQueuesRow]:
-        """The workflows that have unfinished executions: how many of these are due, run, or are
-        left alone. How many there are, and so how many wait, count_unfinished tells.
+        """The workflows that have unfinished executions: how many of these are due, run, are in
+        trouble, or are blocked. count_unfinished tells how many there are in all.
         """
         ...
 
@@ -998,8 +998,8 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadOpenOfCompletedRow]:
         """Steps, sleeps and waits that have begun and not ended, of executions that are
-        COMPLETED: the last attempt of each. One that has come to its end by itself has none.
-        Looks through all of them.
+        COMPLETED: the last attempt of each. An execution that the engine ended has none.
+        Looks through all steps of COMPLETED executions.
         """
         ...
 
@@ -1013,7 +1013,7 @@ class Queries(Protocol):
     def load_attempt_workers(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> list[LoadAttemptWorkersRow]:
-        """Who began each attempt of an execution, as far as it is known."""
+        """Which worker began each attempt of an execution, as far as it is known."""
         ...
 
     # overview.sql
@@ -1028,8 +1028,8 @@ class Queries(Protocol):
 
     def count_by_hour(self, connection: sqlite3.Connection, *, hours: str) -> list[CountByHourRow]:
         """How many executions began and ended in each of some hours (a JSON array of the
-        beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, the one
-        for what ended three times over, and sorts none of them.
+        beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, three
+        times in that for what ended, and sorts none of them.
         """
         ...
 
@@ -1040,7 +1040,7 @@ class Queries(Protocol):
     def count_overdue_timers(
         self, connection: sqlite3.Connection, *, before: str, at_most: int
     ) -> int | None:
-        """How many deadlines of before a time nobody has noticed, counted no further than to a
+        """How many deadlines before a time no worker has noticed, counted no further than to a
         limit.
         """
         ...
@@ -1151,10 +1151,10 @@ class Queries(Protocol):
         workflow_execution_id: str,
         checkpoint_id: int | None,
     ) -> int:
-        """What waits for the time of its next attempt, a step or a compensation, does not wait
-        any more: all of an execution or, where an id is given, that one alone. Also if a
-        worker has it, which must be told. Once that attempt has begun, it is another row, or
-        has no such time: so this comes in nobody's way.
+        """A step or a compensation that waits for its next attempt is due now: all of an
+        execution or, where an id is given, that one alone. A worker that has the execution
+        must be told. Once the next attempt has begun, it is another row, or has no due_at:
+        so this changes nothing that a worker writes.
         """
         ...
 
@@ -1241,11 +1241,11 @@ class Queries(Protocol):
     def delete_claim(
         self, connection: sqlite3.Connection, *, fencing_token: int, workflow_execution_id: str
     ) -> int:
-        """Lets go of an execution; changing no row means that the claim is lost already."""
+        """Releases a claim; changing no row means that it is lost already."""
         ...
 
     def delete_claim_of(self, connection: sqlite3.Connection, *, workflow_execution_id: str) -> int:
-        """Lets go of an execution that is final, whoever had it."""
+        """Deletes the claim of an execution that is final, of any worker."""
         ...
 
     def delete_claims(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
@@ -1362,21 +1362,21 @@ class Queries(Protocol):
     def take_from_queue(
         self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
     ) -> int:
-        """A worker has claimed an execution: it runs now, and is in the queue no more. What
-        trouble the worker before had with it is over.
+        """A worker has claimed an execution: it runs now, and is not in the queue or in trouble
+        any more.
         """
         ...
 
     def put_into_queue(
         self, connection: sqlite3.Connection, *, now: str, workflow_execution_ids: str
     ) -> int:
-        """Nobody has these executions any more (a JSON array of ids): says from when on each
-        may be claimed. One that only waits has nothing to do before its earliest timer,
-        the end of its time to live, or a signal, whose trigger says so then: a signal that
-        it waits for, or one of the library's own. If neither a timer nor a wait is there,
-        somebody has deleted the timer, and a worker is to record it anew. The + keeps
-        SQLite from looking for the earliest in the index of all timers (the timers of one
-        execution are few), and for the executions among all that are unfinished.
+        """No worker has these executions any more (a JSON array of ids): says from when on each
+        may be claimed. One that only waits has nothing to do before its earliest timer, the
+        end of its time to live, or a signal: one that it waits for, or one of the library's
+        own. For a signal that comes later, trg_wf_signal_wakes does this. If neither a timer
+        nor a wait is there, somebody has deleted the timer, and a worker is to record it
+        again. The + keeps SQLite from two detours: to look for the earliest timer in the
+        index of all timers, and for the executions among all that are unfinished.
         """
         ...
 
@@ -1412,29 +1412,28 @@ class Queries(Protocol):
         with_suspects: int,
         batch_size: int,
     ) -> list[LoadAvailableRow]:
-        """The next executions of one queue that may be claimed, the longest waiting first,
-        but for some that this worker leaves alone (a JSON array of ids). A suspect was in
-        the hands of workers that died, so often that it may be the cause. If :with_suspects
-        is 0, suspects are passed over.
+        """The next executions of one queue that may be claimed, the longest waiting first. Some
+        are passed over (a JSON array of ids), and so are suspects, if :with_suspects is 0.
+        Workers that had claimed a suspect died so often that it may be the cause.
         """
         ...
 
     def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
-        """What only an engine that starts up takes over: FOREGROUND_ONLY executions that
-        nobody has, with the time at which there is something to do for them; and those
-        that were written by hand without a time at which they may be claimed. Those that
-        have not begun have an index; what has begun and is not suspended is looked through,
-        once for each start of an engine. Its rowids are picked apart: where statistics say
-        that there are few other rows, SQLite would read all of the table instead.
+        """What only an engine that starts up takes over: first FOREGROUND_ONLY executions that
+        no worker has, with the time at which there is something to do for them; then those
+        that were written by hand without a time at which they may be claimed. Of these, an
+        index holds those that have not begun. Those that run are looked through, once for
+        each start of an engine, and their rowids come from a select of their own: where
+        statistics say that there are few other rows, SQLite would read all of the table.
         """
         ...
 
     def load_unregistered(
         self, connection: sqlite3.Connection, *, workflow_ids: str, row_limit: int
     ) -> list[LoadUnregisteredRow]:
-        """The unfinished executions of workflows that an engine does not have (a JSON array
-        of ids), the oldest first, and no more of them than that. It takes the oldest of
-        each workflow and status, so it costs the same however many there are.
+        """The oldest unfinished executions of some workflows (a JSON array of ids), which an
+        engine does not have. It takes the oldest of each workflow and status, so it costs
+        the same however many there are.
         """
         ...
 
@@ -1453,19 +1452,16 @@ class Queries(Protocol):
     def count_recoveries(
         self, connection: sqlite3.Connection, *, max_recoveries: int, workflow_execution_ids: str
     ) -> list[CountRecoveriesRow]:
-        """The worker of these executions (a JSON array of ids) died with them in its hands,
-        and may have died of them. An execution to which this happened too often in a row is
-        blocked, with the reason. The + keeps SQLite from looking for them among all that are
-        unfinished.
+        """The worker that had claimed these executions (a JSON array of ids) has died, maybe of
+        them. An execution to which this happened too often in a row is blocked, with the
+        reason. The + keeps SQLite from looking for them among all that are unfinished.
         """
         ...
 
     def unblock_execution(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
-        """Lets workers take on an execution again; changing no row means that it was not
-        blocked.
-        """
+        """Lets workers claim an execution again; changing no row means that it was not blocked."""
         ...
 
     def reopen_execution(
@@ -1499,15 +1495,15 @@ class Queries(Protocol):
         updated_at: str,
         workflow_execution_id: str,
     ) -> int:
-        """Opens an execution again, or ends it, by an operator's wish. Nobody has it: the same
-        transaction has looked. It is not blocked any more, nor in trouble, nor in the queue.
+        """Opens an execution again, or ends it, by an operator's wish. It is not blocked any
+        more, nor in trouble, nor in the queue.
         """
         ...
 
     def load_statuses(
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> list[LoadStatusesRow]:
-        """How some executions stand (a JSON array of ids), without their data."""
+        """The statuses of some executions (a JSON array of ids)."""
         ...
 
     def load_stopped(
@@ -1527,8 +1523,8 @@ class Queries(Protocol):
         batch_size: int,
     ) -> list[LoadIdsToPruneRow]:
         """The next finished executions of one workflow, in one status, that were begun and
-        last changed before a time. They come in the order of the index, from the time at
-        which the batch before ended, so that one that is kept is passed over once.
+        last changed before a time. They come in the order of the index, from the time on at
+        which the batch before ended. So one that is kept is passed over once.
         """
         ...
 
@@ -1616,8 +1612,9 @@ class Queries(Protocol):
         workflow_execution_id: str,
         fencing_token: int | None,
     ) -> int:
-        """A wait cannot read a signal. Its payload stays as it is, and may be no JSON: a row of
-        an older version is not checked anew. Changing no row means that the claim is lost.
+        """A wait cannot read a signal. Its payload stays as it is, and need not be JSON: a row
+        of an older version is not checked again. Changing no row means that the signal is
+        taken, or that the claim is lost.
         """
         ...
 
@@ -1644,7 +1641,7 @@ class Queries(Protocol):
     def load_signals_after(
         self, connection: sqlite3.Connection, *, workflow_signal_id: int
     ) -> list[LoadSignalsAfterRow]:
-        """What came after that signal, in order of arrival."""
+        """The signals that came after one, in order of arrival."""
         ...
 
     def expire_pending_signals(
@@ -1657,7 +1654,7 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
         """An execution that was final runs again, and may wait for the signals that it had not
-        taken; but for those of the library.
+        taken; except those of the library.
         """
         ...
 
@@ -1751,7 +1748,7 @@ class Queries(Protocol):
         ...
 
     def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
-        """Forgets what these workers (a JSON array of numbers) ran."""
+        """Deletes what these workers (a JSON array of numbers) ran."""
         ...
 
     # workflow_workers.sql
@@ -1787,7 +1784,7 @@ class Queries(Protocol):
     def mark_dead_workers(
         self, connection: sqlite3.Connection, *, seen_dead_at: str, worker_numbers: str
     ) -> int:
-        """These workers (a JSON array of numbers) are dead."""
+        """Notes when these workers (a JSON array of numbers) were first found dead."""
         ...
 
     def load_forgettable_workers(
@@ -1799,7 +1796,7 @@ class Queries(Protocol):
         ...
 
     def delete_workers(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
-        """Forgets workers (a JSON array of numbers)."""
+        """Deletes the rows of workers (a JSON array of numbers)."""
         ...
 
     # workflows.sql
