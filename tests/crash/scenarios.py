@@ -487,7 +487,7 @@ def quiet(_: Journal) -> WorkflowDefinition[..., Any]:
 async def cancel_and_rerun(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
 ) -> None:
-    """It is cancelled before it has begun, and started once more: both once, in all lives."""
+    """It is cancelled before it has begun, and rerun: both once, in all lives."""
     await engine.enqueue(definition, execution_id=EXECUTION, delay=timedelta(days=1))
     await engine.cancel(EXECUTION)
     handle = await engine.rerun(EXECUTION, new_id="two")

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     workflow,
 )
-from durable_workflow_sqlite.engine import left_alone, run, waits
+from durable_workflow_sqlite.engine import releasing, run, waits
 from tests.lives import until_over
 from tests.stores import SavesAll
 
@@ -40,7 +40,7 @@ ALWAYS = 10**9
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (run, waits):
         monkeypatch.setattr(module, "SAVE_AGAIN_AFTER_S", 0.01)
-    monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(releasing, "TRY_AGAIN_AFTER_S", 0.01)
 
 
 class RefusingOutcomes(SavesAll):

@@ -533,7 +533,7 @@ def test_one_in_trouble_goes_back_to_where_the_new_code_fits(file: Path, journal
 
 
 def test_one_goes_back_in_the_very_moment_in_which_it_gets_into_trouble() -> None:
-    """Whichever turn of the event loop it is: its worker may have let go of it, or not yet."""
+    """Whichever turn of the event loop it is: its worker may have released it, or not yet."""
 
     async def life(turns: int) -> None:
         is_mended = False
@@ -1201,7 +1201,7 @@ def test_a_rerun_is_a_new_execution_with_all_that_the_old_one_was_started_with(
             for taken in ("one", "two"):
                 with pytest.raises(ExecutionConflictError, match="is taken"):
                     await client.rerun("two", new_id=taken)
-            # One that was started so is started once more for the first time.
+            # One that is a rerun is rerun for the first time.
             assert (await client.rerun("two", new_id="three", once=True)).execution_id == "three"
             await refused(
                 store, lambda: client.rerun("one", once=True, by="lee"), "already, by kim", "two"

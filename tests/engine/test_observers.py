@@ -583,7 +583,7 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         ("DEBUG", "sleep 'cooling-off' of execution 'one', until T"),
         ("DEBUG", "wait 'cooling-off' of execution 'one' completed after T"),
         ("DEBUG", "step 'ship' of execution 'one': attempt 1"),
-        ("INFO", "step 'ship' of execution 'one' failed at attempt 1, trying again in T: no truck"),
+        ("INFO", "step 'ship' of execution 'one' failed at attempt 1, retrying in T: no truck"),
         ("DEBUG", "step 'ship' of execution 'one': attempt 2"),
         ("INFO", "step 'ship' of execution 'one' failed for good at attempt 2: no truck"),
         ("DEBUG", "execution 'one' of order@1 begins to undo what it has done"),

@@ -32,7 +32,7 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
     workflow,
 )
-from durable_workflow_sqlite.engine import changes, intake
+from durable_workflow_sqlite.engine import changes, dispatcher
 from durable_workflow_sqlite.store import group_commit
 from tests.databases import delete_unnoticed
 from tests.lives import Child, Journal, a_process, die, live_and_die, until_over
@@ -577,7 +577,7 @@ def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
     file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "TRY_AGAIN_AFTER_S", 0.005)
-    monkeypatch.setattr(intake, "TRY_AGAIN_AFTER_S", 0.005)
+    monkeypatch.setattr(dispatcher, "TRY_AGAIN_AFTER_S", 0.005)
 
     @workflow
     async def waiting(ctx: WorkflowContext) -> str:

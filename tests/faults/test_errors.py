@@ -29,7 +29,7 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     workflow,
 )
-from durable_workflow_sqlite.engine import changes, intake, left_alone, run, waits
+from durable_workflow_sqlite.engine import changes, dispatcher, releasing, run, waits
 from durable_workflow_sqlite.store import checkpointer, connection, group_commit
 from tests.faults.crew import MAKERS, needs_linux, see_through
 from tests.faults.reliability import FULL
@@ -126,7 +126,7 @@ def _of_a_child(live: Callable[[], Coroutine[Any, Any, Any]], folder: Path, how:
 
 def _be_quick() -> None:
     """Try again soon, in a process that is there for one life."""
-    for room in (changes, intake, left_alone):
+    for room in (changes, dispatcher, releasing):
         room.TRY_AGAIN_AFTER_S = 0.02  # type: ignore[attr-defined]
     for module in (run, waits):
         module.SAVE_AGAIN_AFTER_S = 0.02  # type: ignore[attr-defined]

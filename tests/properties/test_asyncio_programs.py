@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite.engine import endings, execution
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.waits import Waits
 from tests.conftest import SEED
@@ -159,13 +159,13 @@ def test_programs_take_the_same_way_on_a_machine_that_is_busy(
 
 
 def _tells_events_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = History.__init__
+    make = RecordedHistory.__init__
 
-    def swapped(self: History, *args: Any) -> None:
+    def swapped(self: RecordedHistory, *args: Any) -> None:
         make(self, *args)
         self.events[:2] = reversed(self.events[:2])
 
-    monkeypatch.setattr(History, "__init__", swapped)
+    monkeypatch.setattr(RecordedHistory, "__init__", swapped)
 
 
 def _begins_before_it_has_heard_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

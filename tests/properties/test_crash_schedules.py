@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from durable_workflow_sqlite import StepCheckpoint
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
 from tests.properties.dict_world import DictWorld
@@ -86,18 +86,20 @@ def _loses_commits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    remember = History.__init__
+    remember = RecordedHistory.__init__
 
-    def forgetful(self: History, checkpoints: Iterable[StepCheckpoint] = (), *more: Any) -> None:
+    def forgetful(
+        self: RecordedHistory, checkpoints: Iterable[StepCheckpoint] = (), *more: Any
+    ) -> None:
         remember(self, (), *more)
 
-    monkeypatch.setattr(History, "__init__", forgetful)
+    monkeypatch.setattr(RecordedHistory, "__init__", forgetful)
 
 
 def _forgets_what_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     load = Saga._load
 
-    async def forgetful(self: Saga) -> History:
+    async def forgetful(self: Saga) -> RecordedHistory:
         history = await load(self)
         for _, step in history.steps():
             step.compensation = None

@@ -1,4 +1,4 @@
-"""A worker that dies lets go at once, one that lives is respected, a late write changes nothing."""
+"""Claims of the dead are released at once, those of the living are kept; late writes fail."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_first_try(
 def test_a_lock_that_another_connection_holds_does_not_block_the_loop(
     file: Path, other: sqlite3.Connection, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
-    """Else nothing would let go of it here, and the writes would fail."""
+    """Else nothing here would end that transaction, and the writes would fail."""
 
     async def story() -> None:
         async with a_store(opened, file) as store:
@@ -367,7 +367,7 @@ def test_a_file_that_is_gone_takes_no_writes(
                     await store.save_checkpoint(new_checkpoint("e", 0))
             with pytest.raises(StoreGoneError):
                 await store.load_execution("e")
-            assert store.news() != store.news()  # whoever looks meets the error
+            assert store.change_counter() != store.change_counter()  # whoever looks meets the error
             if fate == "moved":
                 befall(file, "moved back")
                 await store.save_checkpoint(new_checkpoint("e", 2))

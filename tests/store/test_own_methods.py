@@ -76,9 +76,9 @@ async def test_one_record_is_saved_as_any_mix_is(store: SqliteCheckpointStore) -
 @with_a_store
 async def test_a_signal_that_is_saved_wakes_its_execution(store: SqliteCheckpointStore) -> None:
     await store.save_execution(queued("e", None))
-    before = store.news()
+    before = store.change_counter()
     await store.save_signal(new_signal("e", "go", created_at=NOON))
-    assert store.news() != before
+    assert store.change_counter() != before
     assert await store.load_next_available_at([("order", 1)]) == NOON
 
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from durable_workflow_sqlite.engine.environment import Environment
-from durable_workflow_sqlite.engine.history import History, event_of, is_outcome
+from durable_workflow_sqlite.engine.history import RecordedHistory, event_of, is_outcome
+from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.threads import Turns
-from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.engine.under_way import Pending, UnderWay
 from durable_workflow_sqlite.errors import (
     SerializationError,
@@ -74,7 +74,7 @@ class Run:
         environment: Environment,
         record: WorkflowExecution,
         claim: WorkflowClaim,
-        history: History,
+        history: RecordedHistory,
     ) -> None:
         self.environment = environment
         self.record = record
@@ -264,13 +264,13 @@ class Run:
     ) -> StepCheckpoint:
         is_of_step = is_outcome(records[0])
         what = "record what a step of execution {} did" if is_of_step else "write for execution {}"
-        refused = Trouble(what.format(repr(self.id)))
+        refused = LoopBackoff(what.format(repr(self.id)))
         self._kept += is_of_step
         try:
             while True:
                 assert isinstance(refusal, StoreError)
                 self.tell_whoever_waits(refusal)
-                await self._pause(refused.met(refusal, SAVE_AGAIN_AFTER_S))
+                await self._pause(refused.failed(refusal, SAVE_AGAIN_AFTER_S))
                 if self.trouble is not None:
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
                 number = 0
@@ -288,7 +288,7 @@ class Run:
                     break
         finally:
             self._kept -= is_of_step
-        refused.is_over()
+        refused.succeeded()
         self._saved(records)
         return records[0]  # type: ignore[return-value]
 

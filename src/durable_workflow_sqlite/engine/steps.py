@@ -22,7 +22,7 @@ from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.given import Given, given_after
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.operations import StepCall
-from durable_workflow_sqlite.engine.step_news import (
+from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_failure,
     tell_in_doubt,

@@ -353,12 +353,12 @@ class QueueContract(StoreContract):
         mine = new_execution("e", guarantee=BACKGROUND, created_at=NOON)
         assert await store.create_execution(WORKFLOW, mine) is not None
         another = new_execution("e", guarantee=BACKGROUND, created_at=NOON + MINUTE)
-        await store.put_back(another, NOON)
+        await store.release_created(another, NOON)
         assert await _available_at(store, "e") is None
-        await store.put_back(mine, NOON)
+        await store.release_created(mine, NOON)
         assert await _available_at(store, "e") == NOON
-        await store.put_back(mine, NOON + MINUTE)
-        await store.put_back(new_execution("unknown"), NOON)
+        await store.release_created(mine, NOON + MINUTE)
+        await store.release_created(new_execution("unknown"), NOON)
         assert await _available_at(store, "e") == NOON
         assert len(await store.claim_available(ORDER, 9, now=NOON)) == 1
 

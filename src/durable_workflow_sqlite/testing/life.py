@@ -254,11 +254,13 @@ class EngineOfALife(DurableEngine):
         super().__init__(*args, **options)
         self.life = life
 
-    def takes_on(self, execution_ids: Iterable[str]) -> bool:
+    def claims_when_due(self, execution_ids: Iterable[str]) -> bool:
         """Whether it takes one of these on by itself, which are due and which no worker has."""
-        assert self._opened is not None
-        intake = self._opened.intake
-        return any(map(intake.takes_on, (*execution_ids, *intake.due_in_foreground())))
+        assert self._open_engine is not None
+        dispatcher = self._open_engine.dispatcher
+        return any(
+            map(dispatcher.claims_when_due, (*execution_ids, *dispatcher.due_in_foreground()))
+        )
 
     def check_replay(
         self,

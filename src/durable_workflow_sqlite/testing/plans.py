@@ -110,7 +110,7 @@ class Plans:
     def awaits_answers(self) -> bool:
         return any(one.at is None for one in self._planned)
 
-    def heed(self, waits: Iterable[StepCheckpoint]) -> None:
+    def answer_waits(self, waits: Iterable[StepCheckpoint]) -> None:
         """Executions are in these waits: give each the first answer that is meant for it."""
         for wait in waits:
             place = (wait.workflow_execution_id, wait.branch, wait.step_index)

@@ -61,7 +61,7 @@ class Story(Plannable):
         self._patience = patience
         self._options = options
         self._workflows = {(one.name, one.version): one for one in workflows}
-        self._left_alone: set[str] = set()
+        self._unclaimed: set[str] = set()
         """The executions that are due, and that the engine of this life does not claim."""
         self._life: Life | None = None
         self._past: list[Life] = []
@@ -198,7 +198,7 @@ class Story(Plannable):
             await dead.let_go()
             self._past.append(dead)
             self._now = dead.clock.now() + self._plans.take_down_for()
-        self._left_alone.clear()
+        self._unclaimed.clear()
         memory = None if dead is None else dead.connection
         self._life = life = Life(memory, self._now, self._plans.is_fatal, self._is_saved)
         return life
@@ -301,10 +301,10 @@ class Story(Plannable):
                 for one in await life.store.load_executions_by_status(UNFINISHED)
                 if one.available_at is not None and one.available_at <= self.now
             ]
-        if not life.engine.takes_on(one for one in due if one not in self._left_alone):
+        if not life.engine.claims_when_due(one for one in due if one not in self._unclaimed):
             return False
         if is_late:
-            self._left_alone.update(due)
+            self._unclaimed.update(due)
         return not is_late
 
     def _is_saved(self, record: Record) -> None:
@@ -333,7 +333,7 @@ class Story(Plannable):
         """Do what is planned for now; whether anything was."""
         if self._plans.awaits_answers:
             waits = await self._waits()
-            self._plans.heed(waits)
+            self._plans.answer_waits(waits)
         due = self._plans.take_due()
         if due is None:
             return False

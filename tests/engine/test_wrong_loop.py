@@ -90,7 +90,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
     execution, queued = new_execution("new"), new_execution("queued", available_at=NOON)
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
 
-    async def give_back(name: str) -> None:
+    async def release(name: str) -> None:
         claim = await store.create_execution(WORKFLOW, new_execution(name))
         assert claim is not None
         await store.mark_as_stopping([claim])
@@ -140,9 +140,9 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "hasten_attempts": lambda: store.hasten_attempts("waits"),
         "claim_available": lambda: store.claim_available([("order", 1)], 9),
         "load_next_available_at": lambda: store.load_next_available_at([("order", 1)]),
-        "mark_as_stopping": lambda: give_back("stopping"),
-        "release_claims": lambda: give_back("given back"),
-        "put_back": lambda: store.put_back(execution),
+        "mark_as_stopping": lambda: release("stopping"),
+        "release_claims": lambda: release("released"),
+        "release_created": lambda: store.release_created(execution),
         "release_claims_of_the_dead": lambda: store.release_claims_of_the_dead(9),
         "put_into_queue": lambda: store.put_into_queue(["waits"]),
         "load_unqueued_executions": lambda: store.load_unqueued_executions(),
