@@ -19,7 +19,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import AsyncSandbox, Sandbox
-from durable_workflow_sqlite.testing.life import Moment
+from durable_workflow_sqlite.testing.simulated_process import Moment
 
 DAY = timedelta(days=1)
 noted: list[str] = []
@@ -160,11 +160,11 @@ def test_nothing_of_the_dead_goes_on() -> None:
     with Sandbox(check_replay=False) as durable:
         durable.crash_at("quick", "after")
         durable.run(busy)
-        assert went_on == ["finally"]  # once: of the second life, whose step came to its end
+        assert went_on == ["finally"]  # once: of the second process, whose step came to its end
         assert durable.history().count("a/linger (in doubt)") == 1
 
 
-def test_a_thread_of_the_dead_is_over_before_the_next_life_begins(durable: Sandbox) -> None:
+def test_a_thread_of_the_dead_is_over_before_the_next_process_begins(durable: Sandbox) -> None:
     running: list[int] = []
     most: list[int] = []
 

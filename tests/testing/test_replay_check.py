@@ -292,7 +292,7 @@ def test_a_year_of_nights_takes_no_time(durable: Sandbox) -> None:
 def test_a_workflow_that_waits_for_the_time_of_another_clock_is_told_of(
     durable: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("durable_workflow_sqlite.testing.story.MOST_OUTCOMES", 50)
+    monkeypatch.setattr("durable_workflow_sqlite.testing.simulation.MOST_OUTCOMES", 50)
 
     def now_here() -> datetime:
         return datetime(2020, 1, 1, tzinfo=UTC)

@@ -273,7 +273,8 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     @on_database(
         application,
         text="Rerun executions: start new ones with the same workflow, version, input and tags. The"
-        " old ones stay as they are. Chosen by options: those FAILED, unless --status says otherwise.",
+        " old ones stay as they are. Chosen by options: those FAILED, unless --status says"
+        " otherwise.",
     )
     def rerun(
         file: Path,

@@ -123,7 +123,7 @@ class Execution(Driver):
         return self._waits.misfit(name, payload)
 
     async def wait_outcome(self) -> Outcome:
-        """Wait for `outcome`, which lives on if this is cancelled: a shield, a turn faster."""
+        """Wait for `outcome`, which stays pending if this is cancelled: a shield, a turn faster."""
         if self.outcome.done():
             await asyncio.sleep(0)  # until the engine has heard of it, too
             return self.outcome.result()

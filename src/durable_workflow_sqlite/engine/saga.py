@@ -313,7 +313,7 @@ class Saga:
             run.waits_no_more(self)
 
     def _check_may_begin(self) -> None:
-        """Raise if no other function is to begin: the rest is undone in the next life."""
+        """Raise if no other function is to begin: the rest is undone in the next run."""
         trouble = self._run.trouble or self._run.stops_after_steps
         if trouble is not None:
             raise trouble

@@ -137,7 +137,7 @@ class Waits:
         """The body waits for it no more: what to save of that."""
         begun = call.checkpoint
         if not self._forget(call):
-            # In a life before this one it had begun, and that life did not come to say this.
+            # It had begun in an earlier run, which did not come to say this.
             begun = call.last if begun is None else None
         if begun is None or begun.status is not StepStatus.INTENT:
             return []

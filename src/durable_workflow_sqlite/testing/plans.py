@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from durable_workflow_sqlite import StepCheckpoint
-from durable_workflow_sqlite.testing.life import Moment
+from durable_workflow_sqlite.testing.simulated_process import Moment
 
 
 @dataclass
