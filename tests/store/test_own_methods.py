@@ -34,13 +34,13 @@ from durable_workflow_sqlite.testing.contract_base import (
 def with_a_store(
     test: Callable[[SqliteCheckpointStore], Coroutine[Any, Any, None]],
 ) -> Callable[[], None]:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             await store.save_workflow(WORKFLOW)
             await test(store)
 
     def run() -> None:
-        asyncio.run(story())
+        asyncio.run(main())
 
     run.__name__ = test.__name__
     return run
