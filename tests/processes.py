@@ -14,7 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -79,6 +79,14 @@ def open_harmed(
     return store
 
 
+def _end_with_what_it_waits_for(*_: object) -> NoReturn:
+    """This process has lived for too long: print where each of its tasks is, and end it."""
+    with suppress(RuntimeError):  # no event loop runs
+        for task in asyncio.all_tasks():
+            task.print_stack(file=sys.__stderr__)
+    os._exit(70)
+
+
 class Child:
     """A forked process that runs `body(say)`: what it says can be heard, and it can be killed."""
 
@@ -89,6 +97,7 @@ class Child:
             self.pid = os.fork()
         if self.pid == 0:
             # An alarm, and not faulthandler's own timer, whose thread is not there after a fork.
+            signal.signal(signal.SIGALRM, _end_with_what_it_waits_for)
             faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
             signal.alarm(PROCESS_LIMIT_S)
             try:
