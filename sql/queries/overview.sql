@@ -58,20 +58,20 @@ with problem as (
     union all
     select
         'IN TROUBLE' as problem,
-        left_alone.workflow_type,
+        stopped.workflow_type,
         null as step_name,
-        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+        substr(stopped.trouble, 1, instr(stopped.trouble || ':', ':') - 1)
             as error_type,
         count(*) as executions,
-        min(coalesce(left_alone.trouble_since, left_alone.updated_at)) as first_at,
+        min(coalesce(stopped.trouble_since, stopped.updated_at)) as first_at,
         max(
-            coalesce(left_alone.trouble_since, left_alone.updated_at)
-            || left_alone.workflow_execution_id
+            coalesce(stopped.trouble_since, stopped.updated_at)
+            || stopped.workflow_execution_id
         ) as last_one
-    from workflow_in_trouble as left_alone
+    from workflow_in_trouble as stopped
     group by
-        left_alone.workflow_type,
-        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+        stopped.workflow_type,
+        substr(stopped.trouble, 1, instr(stopped.trouble || ':', ':') - 1)
 )
 
 select

@@ -113,7 +113,7 @@ def test_those_that_refuse_stand_in_groups_with_why(
     assert "1 execution &#39;…&#39; was compensated" in report
 
 
-def test_what_comes_after_the_question_is_left_alone(
+def test_what_comes_after_the_question_is_not_changed(
     outage: Path, visit: Open, wait: Callable[[], None]
 ) -> None:
     client = visit(outage)

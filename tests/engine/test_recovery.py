@@ -78,7 +78,7 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
     asyncio.run(second_process())
 
 
-def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> None:
+def test_one_that_is_not_registered_is_not_claimed_and_is_reported(file: Path) -> None:
     @workflow(name="order", version=1)
     async def old_order(ctx: WorkflowContext) -> str:
         await ctx.wait_signal("go")

@@ -134,7 +134,7 @@ def test_what_is_beside_a_database_may_be_used_by_as_many(file: Path, mode: int)
         os.umask(before)
 
 
-def test_files_of_like_names_are_left_alone(file: Path) -> None:
+def test_files_of_like_names_are_not_changed(file: Path) -> None:
     def named(name: str) -> Path:
         return file.with_name(f"{file.name}{name}")
 

@@ -576,7 +576,7 @@ def test_a_store_can_be_closed_after_its_loop_went_away_in_the_middle_of_a_write
     other.execute("rollback")
 
 
-def test_a_transaction_that_the_caller_has_open_is_refused_and_left_alone(file: Path) -> None:
+def test_a_transaction_that_the_caller_has_open_is_refused_and_not_changed(file: Path) -> None:
     async def main(connection: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))

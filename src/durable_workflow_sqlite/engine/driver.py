@@ -138,7 +138,7 @@ class Driver(Run):
             elif self._is_resting:
                 await self._rest()
             elif self.under_way:
-                self.lend_slot()
+                self.lend_slot_if_waiting()
         except asyncio.CancelledError as error:
             self.stop(error)
         except BaseException as error:
@@ -304,7 +304,7 @@ class Driver(Run):
                 )
             )
             return
-        self.let_go_of_slot()
+        self.lend_slot()
         # With what the body has given up: else its records would say that it waits for it.
         records = [*self._marks, *self._waits.timers.to_store(self._body)]
         self._marks = []

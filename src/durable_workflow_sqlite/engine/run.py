@@ -313,14 +313,14 @@ class Run:
         """For the time of its next attempt, or for a thread: it may be cancelled meanwhile."""
         one.interruptible = one.is_pausing = True
         one.waits_for_thread = for_thread
-        self.lend_slot()
+        self.lend_slot_if_waiting()
 
     def waits_no_more(self, one: UnderWay) -> None:
         """It goes on."""
         one.interruptible = one.is_pausing = one.waits_for_thread = False
         self.take_slot()
 
-    def lend_slot(self) -> None:
+    def lend_slot_if_waiting(self) -> None:
         """If all that is under way only waits, others may be claimed in its place."""
         if self.slots is None or not all(one.is_pausing for one in self.under_way):
             return
@@ -328,7 +328,7 @@ class Run:
             self._is_without_slot = True
             self.slots.lend_for_thread(self.id)
         else:
-            self.let_go_of_slot()
+            self.lend_slot()
 
     def take_slot(self) -> None:
         """Its code runs again."""
@@ -338,12 +338,12 @@ class Run:
 
     def leave_slot(self) -> None:
         """It has left this worker: it takes no slot again."""
-        self.let_go_of_slot()
+        self.lend_slot()
         if self.slots is not None:
             self.slots.clear(self.id)
         self.slots = None
 
-    def let_go_of_slot(self) -> None:
+    def lend_slot(self) -> None:
         """It only waits: others may be claimed in its place."""
         self._is_without_slot = True
         if self.slots is not None:

@@ -224,7 +224,7 @@ class QueueContract(StoreContract):
         assert await store.load_unregistered(ORDER, 9) == list("75421")
 
     @over_a_store
-    async def test_nothing_is_claimed_before_its_time_or_when_it_is_left_alone(
+    async def test_nothing_is_claimed_before_its_time_or_when_it_is_passed_over(
         self, store: CheckpointStore
     ) -> None:
         await store.enqueue_execution(WORKFLOW, queued("late", NOON + MINUTE))
