@@ -276,7 +276,7 @@ def can_run_again(status: ExecutionStatus, *, is_stopped: bool) -> str:
     ):
         return ""
     if status is ExecutionStatus.COMPLETED:
-        return "is COMPLETED: others may use its result. Rerun it, under another id"
+        return "is COMPLETED: others may use its result; rerun it, under another id"
     if status is ExecutionStatus.COMPENSATING:
         return "is COMPENSATING: it can be run again from a step once it is over"
     return (
