@@ -43,20 +43,20 @@ from (
     union all
     select
         'IN TROUBLE' as problem,
-        stopped.workflow_type,
+        left_alone.workflow_type,
         null as step_name,
-        substr(stopped.trouble, 1, instr(stopped.trouble || ':', ':') - 1)
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
             as error_type,
         count(*) as executions,
-        min(coalesce(stopped.trouble_since, stopped.updated_at)) as first_at,
+        min(coalesce(left_alone.trouble_since, left_alone.updated_at)) as first_at,
         max(
-            coalesce(stopped.trouble_since, stopped.updated_at)
-            || stopped.workflow_execution_id
+            coalesce(left_alone.trouble_since, left_alone.updated_at)
+            || left_alone.workflow_execution_id
         ) as last_one
-    from workflow_in_trouble as stopped
+    from workflow_in_trouble as left_alone
     group by
-        stopped.workflow_type,
-        substr(stopped.trouble, 1, instr(stopped.trouble || ':', ':') - 1)
+        left_alone.workflow_type,
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
 ) as problem
 left join workflow_executions as last_execution
     on substr(problem.last_one, 28) = last_execution.workflow_execution_id;

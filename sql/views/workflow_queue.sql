@@ -44,7 +44,7 @@ with recursive queues (workflow_id, priority) as (
     where queues.priority is not null
 ),
 
-stopped as (
+left_alone as (
     select
         execution.rowid as row_number,
         execution.workflow_id,
@@ -81,7 +81,7 @@ due as (
                     and execution.available_at
                     <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
                     and execution.rowid not in (
-                        select stopped.row_number from stopped
+                        select left_alone.row_number from left_alone
                     )
             ) as total,
             (
@@ -93,7 +93,7 @@ due as (
                     and execution.available_at
                     <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
                     and execution.rowid not in (
-                        select stopped.row_number from stopped
+                        select left_alone.row_number from left_alone
                     )
                 order by execution.available_at asc
                 limit 1
@@ -156,17 +156,17 @@ counted as (
         coalesce(running.total, 0) as running,
         (
             select count(*)
-            from stopped
+            from left_alone
             where
-                stopped.workflow_id = workflow.workflow_id
-                and stopped.is_blocked = 0
+                left_alone.workflow_id = workflow.workflow_id
+                and left_alone.is_blocked = 0
         ) as in_trouble,
         (
             select count(*)
-            from stopped
+            from left_alone
             where
-                stopped.workflow_id = workflow.workflow_id
-                and stopped.is_blocked = 1
+                left_alone.workflow_id = workflow.workflow_id
+                and left_alone.is_blocked = 1
         ) as blocked
     from workflows as workflow
     left join running
