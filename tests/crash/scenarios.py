@@ -24,8 +24,8 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.crash.harness import EXECUTION, Scenario, run
-from tests.lives import Journal
 from tests.oracle import MENDING, RETRYING
+from tests.processes import Journal
 
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
@@ -367,11 +367,11 @@ async def mend_and_go_on(
 async def run_and_retry(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
-    """An operator has what was not undone tried again, once in all lives."""
+    """An operator has what was not undone tried again, once in all processes."""
     await run(engine, definition, journal)
     if "retried" not in journal.lines:
         journal.note(RETRYING)
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
             await engine.retry(EXECUTION)
         journal.note("retried")
     await run(engine, definition, journal)
@@ -445,7 +445,7 @@ async def run_again_from_a_step(
     if "retried" not in journal.lines:
         for name in ("second", "last"):
             journal.note(f"{MENDING}{name}")
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
             await engine.retry(EXECUTION, from_step="second")
         journal.note("retried")
     await run(engine, definition, journal)
@@ -470,7 +470,7 @@ async def resolve_and_fail_later(
     await run(engine, definition, journal)
     if "resolved" not in journal.lines:
         journal.note(f"{MENDING}pay")
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
             await engine.resolve(EXECUTION, "pay", "pay")
         journal.note("resolved")
     await run(engine, definition, journal)
@@ -487,7 +487,7 @@ def quiet(_: Journal) -> WorkflowDefinition[..., Any]:
 async def cancel_and_rerun(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
 ) -> None:
-    """It is cancelled before it has begun, and started once more: both once, in all lives."""
+    """It is cancelled before it has begun, and rerun: both once, in all processes."""
     await engine.enqueue(definition, execution_id=EXECUTION, delay=timedelta(days=1))
     await engine.cancel(EXECUTION)
     handle = await engine.rerun(EXECUTION, new_id="two")
@@ -528,7 +528,7 @@ async def send_signals(
     handle = await engine.start(definition, execution_id=EXECUTION)
     ending = asyncio.create_task(handle.result())
     for number in range(5):
-        # Sent once in all lives, unless a life ends between the sending and the note of it.
+        # Sent once in all processes, unless a process ends between the sending and the note of it.
         if f"sent {number}" in journal.lines:
             continue
         if number in (1, 2):
@@ -587,7 +587,7 @@ async def send_late(
     while "run too late" not in journal.lines:
         await asyncio.sleep(0.001)
     if "sent" not in journal.lines:
-        with suppress(DurableWorkflowError):  # sent in a life that did not get to note it
+        with suppress(DurableWorkflowError):  # sent in a process that did not get to note it
             await handle.signal("go", "late")
         journal.note("sent")
     assert await ending == "late"
@@ -621,7 +621,7 @@ def cancel_at(
     make: Callable[[Journal], WorkflowDefinition[..., Any]] = long_work,
     engine: Mapping[str, Any] | None = None,
 ) -> Scenario:
-    """Cancel the execution once the journal has a line, in whatever life that is."""
+    """Cancel the execution once the journal has a line, in whichever process that is."""
 
     async def drive(
         engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal

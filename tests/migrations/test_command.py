@@ -24,9 +24,9 @@ from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.migrations import load_migrations
 from tests.commands import COMMAND, Running, run_command
 from tests.dart_file import migrated, read_columns, read_rows, write_dart_file
-from tests.lives import a_process
 from tests.migrations.content import content, migrate_to
 from tests.other_user import become_another_user
+from tests.processes import a_process
 
 NAMES = [migration.name for migration in load_migrations()]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(durable_workflow_sqlite.__file__).parents[1])}

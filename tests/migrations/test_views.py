@@ -105,7 +105,7 @@ def test_the_command_says_which_it_made_and_a_dry_run_prints_them(
     assert done.stdout.startswith("nothing was pending")
 
 
-def test_a_table_in_the_place_of_a_view_is_left_alone(connection: sqlite3.Connection) -> None:
+def test_a_table_in_the_place_of_a_view_is_not_changed(connection: sqlite3.Connection) -> None:
     connection.execute("drop view workflow_queue")
     connection.execute("drop view workflow_blocked")
     connection.execute("create table workflow_queue (mine text)")

@@ -13,7 +13,7 @@ from durable_workflow_sqlite.cli.output import WrongUsageError, say
 from durable_workflow_sqlite.cli.starting import json_of
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
-from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.records import StepKind
 from durable_workflow_sqlite.stores import open_reader, open_store
 
@@ -68,7 +68,7 @@ def acknowledge(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> Non
 
 
 def rerun(file: Path, ids: Sequence[str], new_id: str | None, chosen: Chosen, how: How) -> None:
-    """Enqueue executions once more. Raises WrongUsageError for one new id of several."""
+    """Rerun executions. Raises WrongUsageError for one new id of several."""
     if new_id is not None and (len(ids) != 1 or ids[0] == FROM_PIPE):
         raise WrongUsageError("--new-id is for one execution that is named by its id")
 

@@ -272,9 +272,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
 
     @on_database(
         application,
-        text="Start executions once more, each as a new one with the same workflow, version, input"
-        " and tags. The old ones stay as they are. Chosen by options: those FAILED, unless --status"
-        " says otherwise.",
+        text="Rerun executions: start new ones with the same workflow, version, input and tags. The"
+        " old ones stay as they are. Chosen by options: those FAILED, unless --status says"
+        " otherwise.",
     )
     def rerun(
         file: Path,

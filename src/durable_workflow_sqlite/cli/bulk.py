@@ -12,7 +12,15 @@ from typing import Final
 import msgspec
 import typer
 
-from durable_workflow_sqlite.bulk import SHOWN, Command, Ids, Outcome, do_all, do_one, selection_of
+from durable_workflow_sqlite.bulk import (
+    SHOWN,
+    BulkOutcome,
+    Command,
+    Ids,
+    do_all,
+    do_one,
+    selection_of,
+)
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.cli.progress import progress
@@ -29,7 +37,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
 
 
-class Said(Outcome):
+class Said(BulkOutcome):
     """Says it on the command line, too.
 
     says_each: whether there is a line for each that was done, too.

@@ -147,7 +147,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return (
-                "it was compensated; to start it again:"
+                "it was compensated; to rerun it:"
                 f" {command('rerun', file, summary.id)}; to run it again from a step before"
                 f" what was undone: {command('retry', file, summary.id, '--from')} STEP"
             )

@@ -10,7 +10,7 @@ import msgspec
 from durable_workflow_sqlite.engine import audit
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
@@ -77,7 +77,7 @@ async def _without_a_worker(
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         if _is_over(seen.execution):
             raise _NeedsAWorker
-        history = History(seen.checkpoints, seen.pending_timers)
+        history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         is_ended = _has_left_nothing(seen, history)
         if not is_ended and seen.execution.blocked_reason is None:
             raise _NeedsAWorker
@@ -104,7 +104,7 @@ def _is_stopped(record: WorkflowExecution) -> bool:
     return record.blocked_reason is not None or (record.trouble is not None and not is_in_doubt)
 
 
-def _has_left_nothing(seen: TakenExecution, history: History) -> bool:
+def _has_left_nothing(seen: TakenExecution, history: RecordedHistory) -> bool:
     """Whether it has not begun, or has nothing to undo as far as its records say."""
     if not seen.checkpoints:
         return True
@@ -117,7 +117,7 @@ def _has_left_nothing(seen: TakenExecution, history: History) -> bool:
 
 def _at_once(
     seen: TakenExecution,
-    history: History,
+    history: RecordedHistory,
     requests: list[WorkflowSignal],
     by: str | None,
     now: datetime,
@@ -180,11 +180,11 @@ async def _ask(access: Access, execution_id: str, by: str | None) -> Cancellatio
     request = await access.store.request_cancel(execution_id, entry, now=now)
     if request is None:
         return Cancellation.REFUSED
-    access.dispatch(request)
+    access.on_signal_sent(request)
     execution = access.executions.get(execution_id)
     if execution is not None and not execution.is_interrupted:
         # It was about to end by itself.
-        await execution.its_outcome()
+        await execution.wait_outcome()
         execution = None
     if execution is None:
         found = await access.load(execution_id)

@@ -161,7 +161,7 @@ class Ending:
         return await self._finish(ExecutionStatus.COMPLETED, *marks, output_data=output)
 
     def _given_up(self, steps: list[StepCall]) -> list[Record]:
-        """What to save of steps that a former life has begun, and this one does not go on with."""
+        """What to save of steps that an earlier run has begun, and this one does not go on with."""
         return [record for step in steps for record in given_up_before(self._run, step.last)]
 
     def _warn_of_what_never_began(self) -> None:

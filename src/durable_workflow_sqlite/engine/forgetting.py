@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from durable_workflow_sqlite.engine.history import TIMERS, History, Place, StepHistory
+from durable_workflow_sqlite.engine.history import TIMERS, Place, RecordedHistory, StepHistory
 from durable_workflow_sqlite.engine.mending import may_need_undoing, missing_events, refused
-from durable_workflow_sqlite.engine.places import StepName, find_step, in_words, names_of
 from durable_workflow_sqlite.engine.reopening import what_failed
+from durable_workflow_sqlite.engine.step_names import StepName, find_step, in_words, names_of
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.records import (
     CUT_OFF,
@@ -80,7 +80,7 @@ def forget_from(
 ) -> Forgotten:
     """What to change. Raises ExecutionConflictError or ValueError where that cannot be."""
     execution_id = seen.execution.workflow_execution_id
-    history = History(seen.checkpoints, seen.pending_timers)
+    history = RecordedHistory(seen.checkpoints, seen.pending_timers)
     place, first = find_step(execution_id, history, step)
     cut = _cut(seen, history, place, first)
     forgotten: list[tuple[Place, StepHistory]] = []
@@ -123,7 +123,7 @@ def forget_from(
     )
 
 
-def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistory) -> _Cut:
+def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: StepHistory) -> _Cut:
     execution_id, last = seen.execution.workflow_execution_id, first.last
     assert last is not None
     name = in_words(last)
@@ -151,7 +151,7 @@ def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistor
         raise refused(
             execution_id,
             f"cannot be run again from {name}: event {missing[0]} before it is missing, so what is"
-            " recorded may not be all. `durable-workflow doctor` says more; a rerun starts again",
+            " recorded may not be all. `durable-workflow doctor` says more; or rerun it",
         )
     failed = what_failed(seen.execution, seen.checkpoints)
     if failed is not None and failed.event is not None and failed.event < cut.event:
@@ -177,7 +177,7 @@ def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[St
             execution_id,
             f"cannot be run again from there: what {names_of(undone)} did before is undone, or"
             " should have been. Run it"
-            f" again from {in_words(undone[0])} or an earlier step, or start it again with a rerun",
+            f" again from {in_words(undone[0])} or an earlier step, or rerun it",
         )
     if standing := [one.last for one in forgotten if one.last and may_need_undoing(one)]:
         raise refused(
@@ -276,7 +276,7 @@ def can_run_again(status: ExecutionStatus, *, is_stopped: bool) -> str:
     ):
         return ""
     if status is ExecutionStatus.COMPLETED:
-        return "is COMPLETED: others may use its result. A rerun starts it again under another id"
+        return "is COMPLETED: others may use its result; rerun it, under another id"
     if status is ExecutionStatus.COMPENSATING:
         return "is COMPENSATING: it can be run again from a step once it is over"
     return (

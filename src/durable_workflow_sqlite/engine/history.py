@@ -69,7 +69,7 @@ class StepHistory(msgspec.Struct, gc=False):
         return last is not None and last.kind is StepKind.STEP and _is_to_be_tried_again(last)
 
 
-class History:
+class RecordedHistory:
     """The checkpoints of one execution.
 
     events: the outcomes that reached the workflow function, in the order in which they did.

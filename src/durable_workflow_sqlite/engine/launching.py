@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from durable_workflow_sqlite.engine.claiming import Claims
+from durable_workflow_sqlite.engine.claiming import Claiming
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
-from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.left_alone import LeftAlone
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.outcome import Interruption, cancelled, expired
+from durable_workflow_sqlite.engine.releasing import Releases
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import (
     ClaimLostError,
@@ -41,7 +41,7 @@ class Launch(Protocol):
         workflow: AnyWorkflow,
         record: WorkflowExecution,
         claim: WorkflowClaim,
-        history: History,
+        history: RecordedHistory,
         interruption: Interruption | None = None,
         /,
     ) -> Execution: ...
@@ -58,8 +58,8 @@ class Launching:
         environment: Environment,
         registry: WorkflowRegistry,
         launch: Launch,
-        claims: Claims,
-        left_alone: LeftAlone,
+        claims: Claiming,
+        releases: Releases,
         *,
         changed: Callable[[str], None],
     ) -> None:
@@ -68,7 +68,7 @@ class Launching:
         self._registry = registry
         self._launch = launch
         self._claims = claims
-        self._left_alone = left_alone
+        self._releases = releases
         self._changed = changed
         self._definitions: dict[str, AnyWorkflow] = {}
         self._signalled: set[str] = set()
@@ -88,16 +88,16 @@ class Launching:
         """A signal has come for an execution that is claimed and not launched yet."""
         self._signalled.add(execution_id)
 
-    def leave_alone(
+    def release(
         self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, trouble: BaseException
     ) -> None:
-        """Give a claim back, and come back to it if that can help."""
+        """Release a claim, and claim the execution again later if that can help."""
         if guarantee is WorkflowGuarantee.FOREGROUND_ONLY and not isinstance(
             trouble, ClaimLostError
         ):
             now = self._environment.clock.now()
             self._claims.is_for_this_engine(claim.workflow_execution_id, now)
-        self._left_alone.because_of(claim, trouble)
+        self._releases.release(claim, trouble)
 
     async def definition_of(self, workflow_id: str) -> AnyWorkflow | None:
         """The workflow that a stored definition means, if it is registered here."""
@@ -120,7 +120,7 @@ class Launching:
             record = await self._store.load_execution(execution_id)
         self._claims.make_room(execution_id)
         guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND if record is None else record.guarantee
-        self.leave_alone(claim, guarantee, error)
+        self.release(claim, guarantee, error)
         self._changed(execution_id)
 
     async def _take(self, execution_id: str) -> TakenExecution:
@@ -138,7 +138,7 @@ class Launching:
         definition = await self.definition_of(record.workflow_id)
         if definition is None:
             raise LookupError(f"workflow {record.workflow_id!r} is not registered")
-        history = History(taken.checkpoints, taken.pending_timers)
+        history = RecordedHistory(taken.checkpoints, taken.pending_timers)
         interruption: Interruption | None = None
         if taken.is_to_cancel:
             interruption = cancelled(execution_id)

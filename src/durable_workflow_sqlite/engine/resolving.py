@@ -11,7 +11,12 @@ import msgspec
 from durable_workflow_sqlite.engine import audit, serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.given import in_place_of_the_next
-from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.history import (
+    Place,
+    RecordedHistory,
+    StepHistory,
+    place_in_words,
+)
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
@@ -19,8 +24,8 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.places import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.reopening import what_failed, without_event
+from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
@@ -55,7 +60,7 @@ async def resolve(
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         record = seen.execution
-        history = History(seen.checkpoints, seen.pending_timers)
+        history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         place, found = find_step(execution_id, history, step)
         log = await access.store.load_audit_log(execution_id)
         was = _standing(seen, place, found, log)
@@ -95,7 +100,7 @@ async def _told_its_worker(
     """
     record = await access.load(execution_id)
     try:
-        history = History(await access.store.load_checkpoints(execution_id))
+        history = RecordedHistory(await access.store.load_checkpoints(execution_id))
         _, found = find_step(execution_id, history, step)
     except (StoreCorruptError, ValueError):
         return False  # which has been said
@@ -124,7 +129,7 @@ def _is_in_a_back_off(step: StepHistory) -> bool:
 
 async def _check_needs_no_signal(access: Access, execution_id: str, step: StepName) -> None:
     """Say of a wait what it needs, and not that this engine has the execution."""
-    history = History(await access.store.load_checkpoints(execution_id), [])
+    history = RecordedHistory(await access.store.load_checkpoints(execution_id), [])
     with suppress(ValueError):
         last = find_step(execution_id, history, step)[1].last
         if last is not None and last.kind is StepKind.SIGNAL and last.status is StepStatus.INTENT:
@@ -152,7 +157,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
     if status is ExecutionStatus.FAILED and any(one.attempt == 0 for one in seen.checkpoints):
         raise refused(
             execution_id,
-            "was compensated: what its steps did is undone. Start it again with a rerun, or run it"
+            "was compensated: what its steps did is undone. Rerun it, or run it"
             " again from a step before what was undone",
         )
     if step.compensation is not None:
@@ -212,7 +217,7 @@ def _resumed(record: WorkflowExecution, now: datetime) -> WorkflowExecution:
 
 
 def _resolved(
-    last: StepCheckpoint, was: str, text: str, history: History, now: datetime
+    last: StepCheckpoint, was: str, text: str, history: RecordedHistory, now: datetime
 ) -> list[Record]:
     """The records of the step: it has completed, after all that has come so far."""
     if was == "unreadable":

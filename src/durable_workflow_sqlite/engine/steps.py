@@ -22,7 +22,7 @@ from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.given import Given, given_after
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.operations import StepCall
-from durable_workflow_sqlite.engine.step_news import (
+from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_failure,
     tell_in_doubt,
@@ -54,7 +54,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
     """Bring a step to its outcome, in the current task, and record that.
 
     Raises CutOff for what has no outcome: it was given up, which is recorded; or it waited when the
-    execution was to stop, and waits again in the next life.
+    execution was to stop, and waits again in the next run.
     """
     environment = run.environment
     attempt, first_started_at = 1, None
@@ -90,7 +90,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 await _take(run, call, intent, given, first_started_at)
                 return
             if call.is_given_up or run.trouble is not None:
-                # What an attempt of a former life may have done, it may have done still.
+                # What an attempt of an earlier run may have done, it may have done still.
                 await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
         except BaseException:
             if thread is not None:
@@ -179,7 +179,7 @@ def _goes_on(run: Run, call: StepCall) -> bool:
 
 
 def _may_begin(run: Run, call: StepCall) -> bool:
-    """Whether that may be in this life."""
+    """Whether that may be in this run."""
     is_stopping = run.trouble is not None or run.stops_after_steps is not None
     return _goes_on(run, call) and not is_stopping
 
@@ -274,7 +274,7 @@ def cut_off(intent: StepCheckpoint, at: datetime, *, has_begun: bool) -> StepChe
 def given_up_before(run: Run, last: StepCheckpoint | None) -> list[Record]:
     """What to save of a step that was given up before its next attempt began.
 
-    last: what was recorded last of it, maybe in a life before this one.
+    last: what was recorded last of it, maybe in an earlier run.
     """
     if last is not None and last.status is StepStatus.INTENT:
         return [_cut_off(run, last, has_begun=True)]
@@ -326,7 +326,7 @@ async def _wait(
     if run.trouble is not None:
         raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
     if _goes_on(run, call):
-        raise CutOff  # until the next life
+        raise CutOff  # until the next run
     if records := given_up_before(run, last):
         await run.save(*records)
     call.was_cut_off = last is not None and last.status is _INTENT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from durable_workflow_sqlite.engine.changes import Changes
-from durable_workflow_sqlite.engine.intake import Intake
+from durable_workflow_sqlite.engine.changes import ChangePoller
+from durable_workflow_sqlite.engine.dispatcher import Dispatcher
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, MENDED_SIGNAL, WorkflowSignal
 
@@ -21,21 +21,21 @@ class Worker(Protocol):
         """Somebody has perhaps ended pauses before their time."""
 
 
-class News(Changes):
-    """Hears of signals, of work, of how executions elsewhere go on, and of workers that died."""
+class WorkerChangePoller(ChangePoller):
+    """Finds signals, work, how executions elsewhere go on, and the claims of dead workers."""
 
-    def __init__(self, store: CheckpointStore, intake: Intake, worker: Worker) -> None:
+    def __init__(self, store: CheckpointStore, dispatcher: Dispatcher, worker: Worker) -> None:
         super().__init__(store)
-        self._intake = intake
+        self._dispatcher = dispatcher
         self._worker = worker
         self._last_signal = 0
-        self._dispatched: set[int] = set()
-        """Of the signals after the last one, what this worker has been told of already."""
+        self._known: set[int] = set()
+        """Of the signals after the last one, those that this worker knows already."""
         self._is_closed = False
 
     async def begin(self) -> None:
         self._last_signal = await self._store.load_last_signal_id()
-        self._seen = self._store.news()
+        self._seen = self._store.change_counter()
         self._begin_to_watch()
 
     async def close(self) -> None:
@@ -47,39 +47,39 @@ class News(Changes):
         for execution_id in list(self._awaited):
             self.changed(execution_id)
 
-    def is_dispatched(self, signal: WorkflowSignal) -> None:
+    def worker_knows(self, signal: WorkflowSignal) -> None:
         """It was sent through this worker, which has been told of it."""
         signal_id = signal.workflow_signal_id
         if signal_id is not None and signal_id > self._last_signal:
-            self._dispatched.add(signal_id)
+            self._known.add(signal_id)
 
     @property
     def _is_over(self) -> bool:
         return self._is_closed
 
-    async def _take_in(self) -> None:
+    async def _on_change(self) -> None:
         arrived = await self._store.load_signals_after(self._last_signal)
         if arrived:
             self._last_signal = arrived[-1].workflow_signal_id
-        told, self._dispatched = self._dispatched, set()
-        new = [one for one in arrived if one.workflow_signal_id not in told]
+        known, self._known = self._known, set()
+        new = [one for one in arrived if one.workflow_signal_id not in known]
         for execution_id in dict.fromkeys(one.workflow_execution_id for one in new):
             self._worker.signalled(execution_id, is_to_cancel=False)
         for execution_id in dict.fromkeys(
             one.workflow_execution_id for one in new if one.signal_name == CANCEL_SIGNAL
         ):
-            # An earlier life of the execution may have ended by it meanwhile.
+            # The execution may have ended by it meanwhile, and be open again.
             if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
                 self._worker.signalled(execution_id, is_to_cancel=True)
         for execution_id in dict.fromkeys(
             one.workflow_execution_id for one in new if one.signal_name == MENDED_SIGNAL
         ):
             await self._worker.hasten(execution_id)
-        self._intake.look()
-        await super()._take_in()
+        self._dispatcher.look()
+        await super()._on_change()
 
     async def _look_around(self) -> None:
-        for execution_id in await self._intake.release_the_dead():
+        for execution_id in await self._dispatcher.release_the_dead():
             self.changed(execution_id)
-        self._intake.look()
+        self._dispatcher.look()
         await super()._look_around()
