@@ -10,7 +10,7 @@ import msgspec
 
 from durable_workflow_sqlite.engine import audit, serialization
 from durable_workflow_sqlite.engine.access import Access
-from durable_workflow_sqlite.engine.given import in_place_of_the_next
+from durable_workflow_sqlite.engine.given import given, in_place_of_the_next, left
 from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
 from durable_workflow_sqlite.engine.mending import (
     Change,
@@ -68,10 +68,12 @@ async def resolve(
         details: dict[str, object] = {"step": in_words(last), "was": was}
         if record.blocked_reason is not None:
             details["blocked"] = record.blocked_reason
+        before = await given(access.store, execution_id)
         return Change(
             _resumed(record, now),
             [
                 *_resolved(last, was, text, history, now),
+                *left(before, [place]),  # the last value counts
                 audit.entry(execution_id, ACT, by, now, details),
                 to_whoever_left_it(execution_id, now),
             ],
