@@ -3,7 +3,7 @@
 Such a value is a signal. It is written in one transaction that finds no later attempt. So a worker
 first records an attempt, and then looks: it sees every value that was taken for told, and nobody
 can give another one. The value is the outcome of that attempt, whatever else was to become of it.
-Until that is recorded the signal is PENDING, and whoever has the execution next looks for it, too.
+Until that is recorded the signal is PENDING, and the worker that has the execution next looks for it, too.
 """
 
 from __future__ import annotations
