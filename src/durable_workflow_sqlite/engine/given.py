@@ -1,9 +1,9 @@
 """Values that people give in place of an attempt that is due, while a worker has the execution.
 
 Such a value is a signal. It is written in one transaction that finds no later attempt. So a worker
-first records an attempt, and then looks: it sees every value that was taken for told, and nobody
-can give another one. The value is the outcome of that attempt, whatever else was to become of it.
-Until that is recorded the signal is PENDING, and the worker that has the execution next looks for it, too.
+first records an attempt, and then looks: it sees every value that was accepted, and nobody can give
+another one. The value is the outcome of that attempt, whatever else was to become of it. Until that
+is recorded the signal is PENDING, and the worker that has the execution next looks for it, too.
 """
 
 from __future__ import annotations
