@@ -131,7 +131,8 @@ async def drive(engine: DurableEngine, order: WorkflowDefinition[..., Any], end:
         while not await engine._settings.store.load_open_waits("one", "go") and not ending.done():
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
-        await handle.signal("go")
+        with suppress(ExecutionConflictError):  # a former life has sent it, and it is over
+            await handle.signal("go")
     with suppress(DurableWorkflowError, ValueError, ExceptionGroup):
         await ending
 
