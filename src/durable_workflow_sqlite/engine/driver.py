@@ -18,7 +18,7 @@ from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.run import Run
-from durable_workflow_sqlite.engine.steps import CutOff, given_up_before, perform_step
+from durable_workflow_sqlite.engine.steps import CutOff, is_open, perform_step
 from durable_workflow_sqlite.engine.timers import TimerFired
 from durable_workflow_sqlite.engine.waits import Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
@@ -224,8 +224,9 @@ class Driver(Run):
             for call in given_up:
                 if isinstance(call, StepCall):
                     call.give_up()
-                    if call not in self.under_way and not call.is_recorded:
-                        self._marks.extend(given_up_before(self, call.last))
+                    if call not in self.under_way and is_open(self, call):
+                        self.under_way[call] = None
+                        call.task = self._spawn(self._work(call), call.variables)
                 else:
                     assert isinstance(call, WaitCall)
                     self._marks.extend(self._waits.give_up(call))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from durable_workflow_sqlite.engine.environment import Environment
-from durable_workflow_sqlite.engine.history import RecordedHistory, event_of, is_outcome
+from durable_workflow_sqlite.engine.history import Place, RecordedHistory, event_of, is_outcome
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
@@ -57,6 +58,7 @@ class Run:
         "_untold",
         "claim",
         "environment",
+        "given",
         "history",
         "id",
         "interruption",
@@ -96,6 +98,8 @@ class Run:
         self.under_way: dict[UnderWay, None] = {}
         """What runs functions of the user now, or is about to."""
         self.pauses = Pauses(history.paused())
+        self.given: Collection[Place] = ()
+        """Of the steps that an earlier run has given up, those that somebody has given a value."""
         self._last_event = self._last_written = history.last_event
         self._untold: dict[int, Pending] = {}
         self._last_completed_at = history.last_completed_at
