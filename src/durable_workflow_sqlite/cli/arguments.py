@@ -24,7 +24,7 @@ class OnDatabase(TyperCommand):
     is_for_new = False
     """Whether there need not be a file."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         if ctx.resilient_parsing or given.get("help"):
             return super().parse_args(ctx, args)
@@ -183,6 +183,7 @@ def _file(
         Path | None,
         typer.Argument(
             metavar="FILE",
+            readable=False,  # whoever opens it says more of why
             help=f"the database; not given where --db or {database.VARIABLE} names it",
         ),
     ] = None,
@@ -194,7 +195,7 @@ def _file(
 
 
 def _chosen(
-    status: Statuses = None,
+    statuses: Statuses = None,
     workflow_type: WorkflowType = None,
     version: Version = None,
     id_prefix: IdPrefix = None,
@@ -227,33 +228,15 @@ def _chosen(
     ] = None,
     is_all: Annotated[bool, typer.Option("--all", help="all of them; of list, all pages")] = False,
 ) -> Chosen:
-    return Chosen(
-        statuses=statuses_of(status),
-        workflow_type=workflow_type,
-        version=version,
-        id_prefix=id_prefix,
-        older_than=older_than,
-        newer_than=newer_than,
-        ended_before=ended_before,
-        failed_since=failed_since,
-        ended_since=ended_since,
-        error=error,
-        step=step,
-        inputs=tuple(inputs or ()),
-        in_trouble=in_trouble,
-        is_blocked=is_blocked,
-        is_not_undone=is_not_undone,
-        tags=tuple(tags or ()),
-        is_all=is_all,
-    )
+    return _as_chosen(**locals())
 
 
 def _finished(
-    older_than: Annotated[
+    ended_before: Annotated[
         str | None,
         typer.Option("--older-than", metavar="AGE", help="since it ended: 12h, 30d"),
     ] = None,
-    status: Annotated[
+    statuses: Annotated[
         list[str] | None,
         typer.Option(
             "--status",
@@ -273,19 +256,17 @@ def _finished(
     tags: Tags = None,
     is_all: Annotated[bool, typer.Option("--all", help="of any age")] = False,
 ) -> Chosen:
+    return _as_chosen(**locals())
+
+
+def _as_chosen(
+    statuses: list[str] | None, inputs: list[str] | None, tags: list[str] | None, **others: Any
+) -> Chosen:
     return Chosen(
-        statuses=statuses_of(status),
-        workflow_type=workflow_type,
-        version=version,
-        id_prefix=id_prefix,
-        ended_before=older_than,
-        failed_since=failed_since,
-        ended_since=ended_since,
-        error=error,
-        step=step,
+        statuses=statuses_of(statuses),
         inputs=tuple(inputs or ()),
         tags=tuple(tags or ()),
-        is_all=is_all,
+        **others,
     )
 
 

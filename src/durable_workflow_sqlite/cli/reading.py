@@ -30,7 +30,7 @@ from durable_workflow_sqlite.reading.executions import (
     beginning,
 )
 from durable_workflow_sqlite.reading.findings import Finding, Level
-from durable_workflow_sqlite.reading.overview import Overview, Problem, StepInDoubt
+from durable_workflow_sqlite.reading.overview import Overview, Problem
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
@@ -289,7 +289,7 @@ def _execution(reader: Reader, execution_id: str) -> ExecutionDetails:
 
 
 def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
-    counts, overview = found.counts, found.overview
+    counts = found.counts
     statuses = sorted({one.status for one in counts}, key=lambda name: (_ORDER.get(name, 9), name))
     workflows = sorted({(one.workflow_type or "?", one.version or 0) for one in counts})
     by_place = {
@@ -321,134 +321,104 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         ]
     if found.disk.level is not Level.OK:
         parts += ["", Text(f"{found.disk.message}; {found.disk.hint}", "bold red")]
-    if overview.not_undone:
-        parts += [
-            "",
-            tables.make_table(
-                f"NOT UNDONE: {overview.not_undone_total} (the compensation failed for good;"
-                " `retry` runs it again, `acknowledge` says that it was done by hand)",
-                ["id", "workflow", "step", "why", "since"],
-                [
-                    [
-                        tables.execution_id(one.execution_id),
-                        one.workflow_type,
-                        one.step_name,
-                        one.error_message,
-                        output.ago(one.failed_at, now),
-                    ]
-                    for one in overview.not_undone
-                ],
-            ),
-        ]
-    if overview.undoing:
-        parts += [
-            "",
-            tables.make_table(
-                f"not undone yet: {overview.undoing_total} (the compensation is tried until it"
-                " succeeds)",
-                ["id", "workflow", "step", "tries", "why", "since", "next try"],
-                [
-                    [
-                        tables.execution_id(one.execution_id),
-                        one.workflow_type,
-                        one.step_name,
-                        one.attempts,
-                        one.error_message,
-                        output.ago(one.undoing_since, now),
-                        output.ago(one.next_try_at, now),
-                    ]
-                    for one in overview.undoing
-                ],
-            ),
-        ]
-    if overview.blocked:
-        parts += [
-            "",
-            tables.make_table(
-                f"blocked: {overview.blocked_total} (no worker claims them; `retry` them)",
-                ["id", "workflow", "why", "since"],
-                [
-                    [
-                        tables.execution_id(one.id),
-                        one.workflow_type,
-                        one.blocked_reason,
-                        output.ago(one.updated_at, now),
-                    ]
-                    for one in overview.blocked
-                ],
-            ),
-        ]
-    if found.problems:
-        parts += ["", problem_groups.as_table(found.problems, file, now)]
-    if overview.in_trouble:
-        parts += [
-            "",
-            tables.make_table(
-                f"in trouble: {overview.in_trouble_total} (left as they are, until what is wrong is"
-                " corrected and workers are restarted)",
-                ["id", "workflow", "why", "since"],
-                [
-                    [
-                        tables.execution_id(one.id),
-                        one.workflow_type,
-                        beginning(one.trouble),
-                        output.ago(one.trouble_since, now),
-                    ]
-                    for one in overview.in_trouble
-                ],
-            ),
-        ]
-    for title, steps in (
-        (
-            f"in doubt: {overview.in_doubt_total} (began, no living worker runs it)",
-            overview.in_doubt,
-        ),
-        (
-            f"cut off: {overview.cut_off_total} (may have taken effect, and is not undone)",
-            overview.cut_off,
-        ),
-    ):
-        if steps:
-            parts += ["", _steps(title, steps, now)]
-    if overview.oldest_unfinished:
-        in_doubt = {one.execution_id for one in overview.in_doubt}
-        rows = overview.oldest_unfinished
-        parts += ["", _executions("oldest unfinished", rows, now, briefly=True, in_doubt=in_doubt)]
-    if overview.next_timers:
-        parts += [
-            "",
-            tables.make_table(
-                f"next timers: of {overview.timers_total}",
-                ["due", "id", "workflow", "step"],
-                [
-                    [
-                        output.ago(one.fire_at, now) or "?",
-                        tables.execution_id(one.execution_id),
-                        one.workflow_type,
-                        one.step_name,
-                    ]
-                    for one in overview.next_timers
-                ],
-            ),
-        ]
+    for table in _what_waits(found, file, now):
+        parts += ["", table]
     return Group(*parts)
 
 
-def _steps(title: str, steps: Sequence[StepInDoubt], now: datetime) -> RenderableType:
-    return tables.make_table(
-        title,
-        ["id", "workflow", "step", "attempt", "began"],
-        [
-            [
-                tables.execution_id(one.execution_id),
-                one.workflow_type,
-                one.step_name,
-                one.attempt,
-                output.ago(one.started_at, now),
-            ]
-            for one in steps
-        ],
-    )
+def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
+    """What needs a person, the worst first; then what takes long, and what comes next."""
+    overview = found.overview
+    an_id = tables.execution_id
+
+    def ago(time: datetime | None) -> str:
+        return output.ago(time, now)
+
+    if overview.not_undone:
+        yield tables.make_table(
+            f"NOT UNDONE: {overview.not_undone_total} (the compensation failed for good;"
+            " `retry` runs it again, `acknowledge` says that it was done by hand)",
+            ["id", "workflow", "step", "why", "since"],
+            (
+                [
+                    an_id(i.execution_id),
+                    i.workflow_type,
+                    i.step_name,
+                    i.error_message,
+                    ago(i.failed_at),
+                ]
+                for i in overview.not_undone
+            ),
+        )
+    if overview.undoing:
+        yield tables.make_table(
+            f"not undone yet: {overview.undoing_total} (the compensation is tried until it"
+            " succeeds)",
+            ["id", "workflow", "step", "tries", "why", "since", "next try"],
+            (
+                [
+                    an_id(i.execution_id),
+                    i.workflow_type,
+                    i.step_name,
+                    i.attempts,
+                    i.error_message,
+                    ago(i.undoing_since),
+                    ago(i.next_try_at),
+                ]
+                for i in overview.undoing
+            ),
+        )
+    if overview.blocked:
+        yield tables.make_table(
+            f"blocked: {overview.blocked_total} (no worker claims them; `retry` them)",
+            ["id", "workflow", "why", "since"],
+            (
+                [an_id(one.id), one.workflow_type, one.blocked_reason, ago(one.updated_at)]
+                for one in overview.blocked
+            ),
+        )
+    if found.problems:
+        yield problem_groups.as_table(found.problems, file, now)
+    if overview.in_trouble:
+        yield tables.make_table(
+            f"in trouble: {overview.in_trouble_total} (left as they are, until what is wrong is"
+            " corrected and workers are restarted)",
+            ["id", "workflow", "why", "since"],
+            (
+                [an_id(one.id), one.workflow_type, beginning(one.trouble), ago(one.trouble_since)]
+                for one in overview.in_trouble
+            ),
+        )
+    in_doubt = f"in doubt: {overview.in_doubt_total} (began, no living worker runs it)"
+    cut_off = f"cut off: {overview.cut_off_total} (may have taken effect, and is not undone)"
+    for title, steps in ((in_doubt, overview.in_doubt), (cut_off, overview.cut_off)):
+        if steps:
+            yield tables.make_table(
+                title,
+                ["id", "workflow", "step", "attempt", "began"],
+                (
+                    [
+                        an_id(i.execution_id),
+                        i.workflow_type,
+                        i.step_name,
+                        i.attempt,
+                        ago(i.started_at),
+                    ]
+                    for i in steps
+                ),
+            )
+    if rows := overview.oldest_unfinished:
+        doubtful = {one.execution_id for one in overview.in_doubt}
+        yield _executions("oldest unfinished", rows, now, briefly=True, in_doubt=doubtful)
+    if overview.next_timers:
+        yield tables.make_table(
+            f"next timers: of {overview.timers_total}",
+            ["due", "id", "workflow", "step"],
+            (
+                [ago(one.fire_at) or "?", an_id(one.execution_id), one.workflow_type, one.step_name]
+                for one in overview.next_timers
+            ),
+        )
 
 
 def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[tables.Cell]]:

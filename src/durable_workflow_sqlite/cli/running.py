@@ -42,7 +42,12 @@ def migrate(
     ] = False,
     backup: Annotated[
         Path | None,
-        typer.Option("--backup", metavar="PATH", help="copy the database first, to a new file"),
+        typer.Option(
+            "--backup",
+            metavar="PATH",
+            readable=False,
+            help="copy the database first, to a new file",
+        ),
     ] = None,
     adopt: Annotated[
         bool,
