@@ -1,4 +1,4 @@
-"""How the command line says things: a line for whoever reads it, and exactly that for a program."""
+"""How the command line says things: a line for people, and exactly that for a program."""
 
 from __future__ import annotations
 
