@@ -113,7 +113,7 @@ def test_what_is_not_undone_is_an_error_of_doctor(file: Path) -> None:
     level, message = findings(file)["undoing"]
     assert level == "warning"
     assert "charge of tries, since 20" in message
-    assert "next try 20" in message
+    assert "next attempt 20" in message
     assert "the bank is closed" in message
 
 
