@@ -223,8 +223,8 @@ class WorkflowCodeError(DurableWorkflowError):
     """A workflow function raised an error that shows a mistake in its code, such as a TypeError.
 
     The function itself raised it, not a step. The execution is left as it is: nothing is undone. It
-    continues with fixed code. `error_type` is the `module:name` of the error, which is the `__cause__` of this one. Both
-    are None if the function ran in another engine.
+    continues with fixed code. `error_type` is the `module:name` of the error, which is the
+    `__cause__` of this one. Both are None if the function ran in another engine.
     """
 
     def __init__(
