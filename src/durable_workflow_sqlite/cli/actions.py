@@ -39,7 +39,7 @@ def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
         details = reader.execution(ids[0])
     waits_for = None if details is None else details.summary.waiting_for
     if waits_for is not None and waits_for.startswith("signal ") and waits_for != f"signal {name}":
-        say(f"note: it waits for {waits_for}; {name} is kept until it is waited for")
+        say(f"note: it waits for {waits_for}; {name} is stored until a wait takes it")
 
 
 def cancel(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
@@ -70,7 +70,7 @@ def acknowledge(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> Non
 def rerun(file: Path, ids: Sequence[str], new_id: str | None, chosen: Chosen, how: How) -> None:
     """Enqueue executions once more. Raises WrongUsageError for one new id of several."""
     if new_id is not None and (len(ids) != 1 or ids[0] == FROM_PIPE):
-        raise WrongUsageError("--new-id is for one execution that is named by its id")
+        raise WrongUsageError("--new-id is only for one execution, with its id")
 
     # Whoever names an id knows what has become of it.
     is_named = bool(ids) and ids[0] != FROM_PIPE
@@ -84,8 +84,8 @@ def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> 
         value = json_of(text, "the value")
     elif not _is_sleep(file, execution_id, step):
         raise WrongUsageError(
-            f"the value is missing: add it as JSON, as in"
-            f" `{command('resolve', file, execution_id, _name(step))} JSON`; null where the step"
+            "the value is missing: add it as JSON, as in"
+            f" `{command('resolve', file, execution_id, _name(step))} JSON`; give null if the step"
             " returns nothing"
         )
 
@@ -95,7 +95,7 @@ def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> 
 
     asyncio.run(ask())
     became = "had ended" if text is None else "had returned that"
-    say(f"when a worker takes {execution_id}, it goes on as if {_name(step)} {became}")
+    say(f"when a worker claims {execution_id}, it continues as if {_name(step)} {became}")
 
 
 def _name(step: StepName) -> str:

@@ -23,19 +23,25 @@ Ids = Annotated[
     typer.Argument(metavar="ID", help="of executions; - reads them from a pipe"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="the same as -o json")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="do it, without asking")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be done, and do nothing")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do it without a question")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="show what the command would do, and do nothing")
+]
 
 
 Branch = Annotated[
     str | None,
     typer.Option(
-        "--branch", metavar="KEY", help="of the step, if other branches have the name, too"
+        "--branch",
+        metavar="KEY",
+        help="the branch of the step, if other branches have a step of that name",
     ),
 ]
 Index = Annotated[
     int | None,
-    typer.Option("--index", min=0, help="of the step, if its branch has the name several times"),
+    typer.Option(
+        "--index", min=0, help="the index of the step, if its branch has several of that name"
+    ),
 ]
 
 
@@ -77,13 +83,13 @@ _ELSEWHERE = {
 def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     """What runs a command; `run_here` runs the commands that need no extra."""
     application = typer.Typer(
-        help="Look after durable workflows in a SQLite file, while workers run or without them."
-        f" The first argument of each command is the file, unless --db or {database.VARIABLE}"
-        " names it.",
+        help="Watch and repair durable workflows in a SQLite file, with or without running"
+        f" workers. The first argument of each command is the file, unless --db or"
+        f" {database.VARIABLE} names it.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        epilog="Exit status: 0 done, 1 could not (one line on stderr says why), 2 wrong usage;"
+        epilog="Exit status: 0 done, 1 failed (one line on stderr says why), 2 wrong usage;"
         " doctor: 3 warnings, 4 errors.",
     )
 
@@ -102,36 +108,41 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         del db  # `OnDatabase` reads it
 
     @on_database(
-        application, text="Counts, and what to look at first: in trouble, blocked, old, due."
+        application,
+        text="Show the counts, the workers and the problems: in trouble, blocked, old, due.",
     )
     def status(file: Path, form: InForm = None, as_json: AsJson = False) -> None:
         reading.status(file, as_json=_form(form, as_json=as_json) == "json")
 
     @on_database(
         application,
-        text="Who works, since when, on what, and in how many slots; what waits for a worker.",
+        text="Show the workers: since when they run, their steps and slots, and their queues.",
     )
     def workers(
         file: Path,
         form: Annotated[
-            WideForm | None, typer.Option("--output", "-o", help="wide: more of each worker")
+            WideForm | None, typer.Option("--output", "-o", help="wide: more about each worker")
         ] = None,
         as_json: AsJson = False,
     ) -> None:
         reading.workers(file, form=_form(form, as_json=as_json))
 
-    @on_database(application, "list", text="Executions, the newest first, a page at a time.")
+    @on_database(application, "list", text="List executions, the newest first, in pages.")
     def list_(
         file: Path,
         chosen: Chosen,
         limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000)] = 50,
         after: Annotated[
             str | None,
-            typer.Option("--after", metavar="NEXT", help="go on after a page, as it says itself"),
+            typer.Option(
+                "--after",
+                metavar="NEXT",
+                help="continue after a page; the previous page prints this text",
+            ),
         ] = None,
         form: Annotated[
             Form | None,
-            typer.Option("--output", "-o", help="id or name: an id a line, for a pipe"),
+            typer.Option("--output", "-o", help="id or name: one id in each line, for a pipe"),
         ] = None,
         as_json: AsJson = False,
     ) -> None:
@@ -139,33 +150,36 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
             file, chosen, limit=limit, after=after, form=_form(form, as_json=as_json)
         )
 
-    @on_database(application, text="Everything of executions, their steps as timelines.")
+    @on_database(application, text="Show all about executions, with their steps as timelines.")
     def show(
         file: Path,
         execution_ids: Annotated[
             list[str], typer.Argument(metavar="ID", help="of executions, as `list` shows them")
         ],
         form: Annotated[
-            PlainForm | None, typer.Option("--output", "-o", help="json: a line each")
+            PlainForm | None,
+            typer.Option("--output", "-o", help="json: one line for each execution"),
         ] = None,
         as_json: AsJson = False,
     ) -> None:
         reading.show(file, execution_ids, as_json=_form(form, as_json=as_json) == "json")
 
-    @on_database(application, text="Look whenever something changes; at one execution, to its end.")
+    @on_database(
+        application, text="Show changes when they happen; with an id, until the execution ends."
+    )
     def watch(
         file: Path,
         execution_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
         interval: Annotated[
-            float, typer.Option(min=0.05, metavar="SECONDS", help="at most so often")
+            float, typer.Option(min=0.05, metavar="SECONDS", help="look at most this often")
         ] = 1.0,
     ) -> None:
         reading.watch(file, execution_id, interval=interval)
 
     @on_database(
         application,
-        text="Send a signal to an execution, or to all that are chosen (then without ID); it is"
-        " kept until it is waited for.",
+        text="Send a signal to an execution, or to all that the options choose (then without"
+        " ID). It is stored until a wait takes it.",
     )
     def signal(
         file: Path,
@@ -173,8 +187,8 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
             list[str],
             typer.Argument(
                 metavar="[ID] NAME [JSON]",
-                help="of the execution (- reads ids from a pipe), of the signal, and what it"
-                " brings along",
+                help="the id of the execution (- reads ids from a pipe), the name of the signal,"
+                " and its payload",
             ),
         ],
         chosen: Chosen,
@@ -183,7 +197,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     ) -> None:
         actions.signal(file, words, chosen, How(yes=yes, dry_run=dry_run))
 
-    @on_database(application, text="Ask executions to stop, and to undo what they did.")
+    @on_database(application, text="Ask executions to stop, and to undo their steps.")
     def cancel(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
     ) -> None:
@@ -191,10 +205,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
 
     @on_database(
         application,
-        text="Run failed executions again from their failed step, unblock some, or let those that"
-        " wait for their next attempt try at once. Chosen by"
-        " options: those FAILED, unless --status, --blocked, --in-trouble or --not-undone says"
-        " otherwise.",
+        text="Run failed executions again from their failed step, unblock executions, or end a"
+        " back-off. Options choose FAILED executions, unless you give --status, --blocked,"
+        " --in-trouble or --not-undone.",
     )
     def retry(
         file: Path,
@@ -205,7 +218,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
             typer.Option(
                 "--from",
                 metavar="STEP",
-                help="run this step again, and all that came after it: that is forgotten",
+                help="run this step again, and everything after it; the records of it are deleted",
             ),
         ] = None,
         branch: Branch = None,
@@ -214,7 +227,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         dry_run: DryRun = False,
     ) -> None:
         if from_step is None and (branch is not None or index is not None):
-            raise WrongUsageError("--branch and --index say more of the step of --from")
+            raise WrongUsageError(
+                "--branch and --index need --from: they say which step of that name"
+            )
         step = None if from_step is None else actions.step_of(from_step, branch, index)
         actions.retry(file, ids or [], step, chosen, How(yes=yes, dry_run=dry_run))
 
@@ -232,8 +247,9 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
             str | None,
             typer.Argument(
                 metavar="[JSON]",
-                help="an array of the arguments; anything else is the one argument, and nothing is"
-                " no argument. For one argument that is an array: [[1, 2]]",
+                help="an array of the arguments; any other JSON is the only argument; without"
+                " it, there are no arguments. For one argument that is an array, write [[1,"
+                " 2]]",
             ),
         ] = None,
         version: Annotated[
@@ -247,11 +263,12 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         ] = None,
         tags: Annotated[
             list[str] | None,
-            typer.Option("--tag", metavar="NAME=VALUE", help="to find it by; more than once"),
+            typer.Option("--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags"),
         ] = None,
-        priority: Annotated[int, typer.Option(help="higher ones are claimed first")] = 0,
+        priority: Annotated[int, typer.Option(help="a higher number is claimed first")] = 0,
         delay: Annotated[
-            float | None, typer.Option(min=0, metavar="SECONDS", help="not claimed before that")
+            float | None,
+            typer.Option(min=0, metavar="SECONDS", help="no worker claims it before this time"),
         ] = None,
         ttl: Annotated[
             float | None,
@@ -272,16 +289,16 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
 
     @on_database(
         application,
-        text="Start executions once more, each as a new one with the same workflow, version, input"
-        " and tags. The old ones stay as they are. Chosen by options: those FAILED, unless --status"
-        " says otherwise.",
+        text="Start new executions with the workflow, version, input and tags of old ones. The"
+        " old ones do not change. Options choose FAILED executions, unless you give"
+        " --status.",
     )
     def rerun(
         file: Path,
         chosen: Chosen,
         ids: Ids = None,
         new_id: Annotated[
-            str | None, typer.Option("--new-id", metavar="ID", help="of the new execution")
+            str | None, typer.Option("--new-id", metavar="ID", help="the id of the new execution")
         ] = None,
         yes: Yes = False,
         dry_run: DryRun = False,
@@ -290,9 +307,10 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
 
     @on_database(
         application,
-        text="Let an execution go on as if a step had returned a value. The step has failed the"
-        " execution, is in doubt or in a back-off, or its result cannot be read. A sleep takes no"
-        " JSON, and ends now. No worker may have the execution.",
+        text="Continue an execution as if a step had returned a value. The step has failed the"
+        " execution, is in doubt or in a back-off, or its result cannot be read. A sleep"
+        " takes no JSON, and ends now. Except in a back-off, no worker may have the"
+        " execution.",
     )
     def resolve(
         file: Path,
@@ -307,7 +325,8 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         actions.resolve(file, execution_id, actions.step_of(step, branch, index), value)
 
     @on_database(
-        application, text="Let workers claim executions again that are blocked; --all: all those."
+        application,
+        text="Let workers claim blocked executions again; --all: all blocked executions.",
     )
     def unblock(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
@@ -316,8 +335,8 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
 
     @on_database(
         application,
-        text="Say that a person has dealt with what finished executions left: compensations that"
-        " failed for good, and steps that were cut off. `retry` does not run these"
+        text="Say that a person has dealt with problems of finished executions: compensations"
+        " that failed for good, and steps that were cut off. `retry` does not run these"
         " compensations again.",
     )
     def acknowledge(
@@ -327,8 +346,7 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
 
     @on_database(
         application,
-        text="Delete finished executions: those that are named, or those of an age. Shows first"
-        " what it would delete.",
+        text="Delete finished executions, by ids or by age. It first shows what it would delete.",
     )
     def prune(
         file: Path,
@@ -336,20 +354,22 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         ids: Ids = None,
         yes: Annotated[bool, typer.Option("--yes", "-y", help="delete, without asking")] = False,
         dry_run: DryRun = False,
-        batch_size: Annotated[int, typer.Option(min=1, help="deleted in one transaction")] = 500,
+        batch_size: Annotated[
+            int, typer.Option(min=1, help="how many to delete in one transaction")
+        ] = 500,
     ) -> None:
         maintenance.prune(
             file, ids or [], finished, How(yes=yes, dry_run=dry_run), batch_size=batch_size
         )
 
-    @on_database(application, text="Copy the database as it is at one moment, while workers write.")
+    @on_database(application, text="Copy the database at one moment, while workers write.")
     def backup(
         file: Path,
         path: Annotated[Path, typer.Argument(metavar="PATH", help="a new file")],
     ) -> None:
         maintenance.backup(file, path)
 
-    @on_database(application, text="Give back the room that deleted executions left in the file.")
+    @on_database(application, text="Make the file smaller after executions were deleted.")
     def vacuum(
         file: Path,
         busy_timeout: Annotated[
@@ -358,14 +378,17 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     ) -> None:
         maintenance.vacuum(file, busy_timeout=busy_timeout)
 
-    @on_database(application, text="Is anything wrong? Exit status 0: no; 3: warnings; 4: errors.")
+    @on_database(
+        application,
+        text="Check the file and its workers. Exit status 0: no problem; 3: warnings; 4: errors.",
+    )
     def doctor(
         file: Path,
         quick: Annotated[
             bool, typer.Option("--quick", help="do not compare the indexes with the rows")
         ] = False,
         verbose: Annotated[
-            bool, typer.Option("--verbose", "-v", help="also what needs nobody")
+            bool, typer.Option("--verbose", "-v", help="also notes, and checks without a problem")
         ] = False,
         form: InForm = None,
         as_json: AsJson = False,
@@ -378,11 +401,13 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     )
     def dashboard(
         file: Path,
-        host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
+        host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
         port: Annotated[int, typer.Option(min=0, max=65_535)] = 8642,
         token: Annotated[
             str | None,
-            typer.Option(envvar="DURABLE_WORKFLOW_TOKEN", help="what browsers must know, once"),
+            typer.Option(
+                envvar="DURABLE_WORKFLOW_TOKEN", help="a token that browsers must give, once"
+            ),
         ] = None,
         read_only: Annotated[bool, typer.Option("--read-only", help="no actions")] = False,
     ) -> None:

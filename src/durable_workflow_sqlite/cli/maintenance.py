@@ -44,7 +44,7 @@ def prune(file: Path, ids: Sequence[str], chosen: Chosen, how: How, *, batch_siz
         )
     if not ids and chosen.ended_before is None and not chosen.is_all:
         raise output.WrongUsageError(
-            "say how old: --older-than AGE, or --all for any age; or name ids"
+            "give an age with --older-than AGE, or --all for any age; or give ids"
         )
     of_an_age = Chosen(
         statuses=chosen.statuses, ended_before=chosen.ended_before, is_all=chosen.is_all
@@ -106,7 +106,7 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
 
     deleted = asyncio.run(delete())  # also workers that are dead for long
     if total:
-        output.say(f"deleted {deleted}; `{command('vacuum', file)}` gives their room back")
+        output.say(f"deleted {deleted}; `{command('vacuum', file)}` makes the file smaller")
 
 
 def backup(file: Path, path: Path) -> None:

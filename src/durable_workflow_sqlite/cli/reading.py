@@ -265,7 +265,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
             "",
             output.make_table(
                 f"NOT UNDONE: {overview.not_undone_total} (the compensation failed for good;"
-                " `retry` runs it again, `acknowledge` says that it was done by hand)",
+                " `retry` runs it again, `acknowledge` says that a person has undone it)",
                 ["id", "workflow", "step", "why", "since"],
                 [
                     [
@@ -283,7 +283,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         parts += [
             "",
             output.make_table(
-                f"not undone yet: {overview.undoing_total} (the compensation is tried until it"
+                f"not undone yet: {overview.undoing_total} (the compensation is retried until it"
                 " succeeds)",
                 ["id", "workflow", "step", "tries", "why", "since", "next try"],
                 [
@@ -304,7 +304,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         parts += [
             "",
             output.make_table(
-                f"blocked: {overview.blocked_total} (no worker claims them; `retry` them)",
+                f"blocked: {overview.blocked_total} (no worker claims them; `unblock` them)",
                 ["id", "workflow", "why", "since"],
                 [
                     [
@@ -323,8 +323,8 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         parts += [
             "",
             output.make_table(
-                f"in trouble: {overview.in_trouble_total} (left as they are, until what is wrong is"
-                " corrected and workers are restarted)",
+                f"in trouble: {overview.in_trouble_total} (correct the cause, then restart the"
+                " workers)",
                 ["id", "workflow", "why", "since"],
                 [
                     [
@@ -339,11 +339,11 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         ]
     for title, steps in (
         (
-            f"in doubt: {overview.in_doubt_total} (began, no living worker runs it)",
+            f"in doubt: {overview.in_doubt_total} (interrupted; no living worker runs it)",
             overview.in_doubt,
         ),
         (
-            f"cut off: {overview.cut_off_total} (may have taken effect, and is not undone)",
+            f"cut off: {overview.cut_off_total} (may have taken effect, and will not be undone)",
             overview.cut_off,
         ),
     ):

@@ -52,9 +52,7 @@ def _seconds(option: str, seconds: float | None) -> timedelta | None:
     try:
         return None if seconds is None else timedelta(seconds=seconds)
     except (OverflowError, ValueError):
-        raise ValueError(
-            f"{option} must be a number of seconds that can be waited, not {seconds}"
-        ) from None
+        raise ValueError(f"{option} must be a possible number of seconds, not {seconds}") from None
 
 
 def _arguments(text: str) -> list[object]:

@@ -162,7 +162,7 @@ class Execution(Driver):
         await self._work()
 
     async def _replay(self) -> None:
-        """Let the body hear of all that is recorded; only then may anything begin."""
+        """Give the body all recorded events; nothing may begin before that."""
         body = self._body
         args = self.definition.decode_input(self.record.input_data)
         body.begin(self.definition.function, self._context, args, self._variables)

@@ -1,4 +1,4 @@
-"""Values that people give in place of an attempt that is due, while a worker has the execution.
+"""Values that people give instead of an attempt that is due, while a worker has the execution.
 
 Such a value is a signal. It is written in one transaction that finds no later attempt; a worker
 looks for it before it records the next attempt, and once more after that. So it is never missed.
@@ -38,7 +38,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 def in_place_of_the_next(failed: StepCheckpoint, value: str, now: datetime) -> WorkflowSignal:
-    """The signal that gives a value in place of the attempt after a failed one."""
+    """The signal that gives a value instead of the attempt after a failed one."""
     payload = _Payload(
         failed.branch, failed.step_index, failed.attempt + 1, msgspec.Raw(value.encode())
     )
@@ -51,7 +51,7 @@ def in_place_of_the_next(failed: StepCheckpoint, value: str, now: datetime) -> W
 
 
 async def given_after(run: Run, failed: StepCheckpoint) -> Given | None:
-    """What somebody has given in place of the attempt after a failed one; the last, of several."""
+    """What somebody has given instead of the attempt after a failed one; the last, of several."""
     next_one = (failed.branch, failed.step_index, failed.attempt + 1)
     value: str | None = None
     answered: list[WorkflowSignal] = []

@@ -22,7 +22,7 @@ class Worker(Protocol):
 
 
 class News(Changes):
-    """Hears of signals, of work, of how executions elsewhere go on, and of workers that died."""
+    """Notices signals, work, the progress of other executions, and dead workers."""
 
     def __init__(self, store: CheckpointStore, intake: Intake, worker: Worker) -> None:
         super().__init__(store)
