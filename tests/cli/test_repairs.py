@@ -152,7 +152,8 @@ def test_a_cancel_that_no_code_fits_says_what_undoing_needs(file: Path) -> None:
     assert "(undoing needs code that fits its history, too)" in seen()
     assert lines("cancel", file, "order-WAIT-1")
     assert "a worker can undo it only with code that fits its history" in seen()
-    back = f"run the old code, or delete the records that do not fit with durable-workflow retry {file}"
+    retry = f"durable-workflow retry {file}"
+    back = f"run the old code, or delete the records that do not fit with {retry}"
     assert f"to undo it: undoing needs code that fits its history: {back}" in seen()
-    assert "to give it up" not in seen()
+    assert "to cancel it" not in seen()
     assert back in refusal("cancel", file, "order-WAIT-1")
