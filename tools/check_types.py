@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import astuple
+
 from durable_workflow_sqlite.store.sql import load_queries
 from query_files import Query, SqlType, read_queries
 from query_types import Schema
@@ -96,7 +98,8 @@ def _rows(query: Query, folder: Path, connection: sqlite3.Connection) -> list[An
                 for key, value in arguments.items()
             }
             result = getattr(queries, query.name)(connection, **known)
-            rows += result if isinstance(result, list) else [result]
+            found = result if isinstance(result, list) else [result]
+            rows += map(astuple, found)
     finally:
         connection.execute("rollback")
     return rows
