@@ -8,10 +8,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
-from aiosql.query_loader import QueryLoader
 
 from check_types import problems
 from durable_workflow_sqlite import (
@@ -20,12 +19,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.migration_files import FIRST
 from durable_workflow_sqlite.store.queries import Queries
-from durable_workflow_sqlite.store.sql import (
-    MIGRATIONS_DIR,
-    QUERIES_DIR,
-    load_queries,
-    split_queries,
-)
+from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, load_queries
 from query_files import Query, read_queries
 from seeded_database import NOON_TEXT, seeded_database
 
@@ -139,22 +133,6 @@ def test_every_query_is_loaded_under_its_name() -> None:
     assert load_queries() is loaded
     for query in QUERIES:
         assert callable(getattr(loaded, query.name))
-
-
-@each_file
-def test_a_file_is_split_as_aiosql_reads_it(path: Path) -> None:
-    class Adapter:
-        def process_sql(self, name: str, operation: object, sql: str) -> str:
-            return sql
-
-    loader = QueryLoader(cast("Any", Adapter()), record_classes=None, mandatory_parameters=False)
-    text = path.read_text(encoding="utf-8")
-    found = loader.load_query_data_from_sql(text, [])
-    assert [(name, sql) for name, _, sql in split_queries(text)] == [
-        (query.query_name, query.sql) for query in found
-    ]
-    for query in found:
-        assert getattr(load_queries(), query.query_name).operation is query.operation_type
 
 
 def test_a_name_in_two_files_is_refused(folder: Path) -> None:

@@ -31,10 +31,10 @@ class RowClassAdapter:
         self._row_classes = row_classes
         self._numbered: dict[str, tuple[str, _Values]] = {}
 
-    def add(self, query_name: str, sql: str) -> None:
-        """Take a query in."""
+    def process_sql(self, query_name: str, operation: object, sql: str) -> str:
         numbered, names = number_parameters(sql)
         self._numbered[query_name] = numbered, _values_of(names)
+        return sql
 
     def select(
         self, connection: Connection, query_name: str, sql: str, parameters: Any, _: object
