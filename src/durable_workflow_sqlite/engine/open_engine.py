@@ -182,7 +182,6 @@ class OpenEngine(Access):
     def _ended(self, execution: Execution, done: asyncio.Future[Outcome]) -> None:
         outcome = done.result()
         execution.leave_slot()
-        self.dispatcher.look()
         if self.executions.get(execution.id) is execution:
             del self.executions[execution.id]
         if outcome.is_parked:
