@@ -476,7 +476,7 @@ def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs
 
 def test_what_is_no_store_and_what_is_no_workflow_is_refused_with_a_hint() -> None:
     for no_store in ("workflows.db", Path("workflows.db"), None):
-        with pytest.raises(TypeError, match=r"as that of open_store\(path\) is"):
+        with pytest.raises(TypeError, match=r"such as open_store\(path\) gives"):
             DurableEngine(no_store)  # type: ignore[arg-type]
 
     async def main() -> None:
