@@ -36,8 +36,7 @@ class Store(DictStore):
     async def load_executions_by_status(
         self, statuses: Iterable[ExecutionStatus]
     ) -> list[WorkflowExecution]:
-        found = [row.execution for row in self.dicts.tables.rows.values()]
-        return [one for one in found if one.status in set(statuses)]
+        return [one for one in self.dicts.tables.executions.values() if one.status in set(statuses)]
 
 
 @pytest.fixture(autouse=True)
