@@ -199,7 +199,7 @@ def test_what_is_over_is_started_once_more(file: Path, visit: Open) -> None:
     assert "dashboard, from testclient" in page
 
 
-def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> None:
+async def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> None:
     client = visit()
     link = "/resolve?id=failed&amp;name=ship&amp;branch=&amp;index=0"
     assert link in client.get("/execution?id=failed").text
@@ -212,14 +212,11 @@ def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> None:
     answer = send(client, "resolve", **place, payload="")
     assert answer.headers["location"] == "/execution?id=failed&done=resolved"
 
-    async def work() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [fails_at_once]) as engine,
-        ):
-            await engine.handle("failed").result()
-
-    asyncio.run(work())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [fails_at_once]) as engine,
+    ):
+        await engine.handle("failed").result()
     query = (
         "select status, error_type from workflow_executions where workflow_execution_id = 'failed'"
     )

@@ -132,28 +132,25 @@ def test_it_has_failed_and_is_undone_in_every_life(
     [(raises_it, ""), (raises_it_with_a_text, ": enough"), (cancels_itself, "")],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_the_error_says_that_nobody_cancelled_it(ends: Ends, more: str) -> None:
+async def test_the_error_says_that_nobody_cancelled_it(ends: Ends, more: str) -> None:
     @workflow
     async def order(ctx: WorkflowContext) -> None:
         await ends(ctx)
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError) as caught:
-                await asyncio.wait_for(engine.run(order, execution_id="one"), 10)
-        said = "the workflow function ended with CancelledError, though nobody cancelled"
-        assert caught.value.error_type == "asyncio.exceptions:CancelledError"
-        assert caught.value.error_message == f"{said} the execution{more}"
-        assert said in str(caught.value)
-        cause = caught.value.__cause__
-        assert isinstance(cause, asyncio.CancelledError)
-        assert cause.__cause__ is not None  # with the traceback of where it was raised
-        assert cause.__cause__.__traceback__ is not None
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError) as caught:
+            await asyncio.wait_for(engine.run(order, execution_id="one"), 10)
+    said = "the workflow function ended with CancelledError, though nobody cancelled"
+    assert caught.value.error_type == "asyncio.exceptions:CancelledError"
+    assert caught.value.error_message == f"{said} the execution{more}"
+    assert said in str(caught.value)
+    cause = caught.value.__cause__
+    assert isinstance(cause, asyncio.CancelledError)
+    assert cause.__cause__ is not None  # with the traceback of where it was raised
+    assert cause.__cause__.__traceback__ is not None
 
 
-def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
+async def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
     @workflow
     async def order(ctx: WorkflowContext) -> None:
         try:
@@ -161,12 +158,9 @@ def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
         finally:
             raise asyncio.CancelledError("mine")
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(order, execution_id="one")
-            await asyncio.sleep(0.02)
-            assert await handle.cancel()
-            with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(handle.result(), 10)
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(order, execution_id="one")
+        await asyncio.sleep(0.02)
+        assert await handle.cancel()
+        with pytest.raises(WorkflowCancelledError):
+            await asyncio.wait_for(handle.result(), 10)

@@ -66,7 +66,7 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
 
 
 @pytest.mark.parametrize("how", ["ends", "fails", "cancels", "awaits"])
-def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
+async def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def goes_on() -> None:
@@ -89,16 +89,13 @@ def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
 
     ran: list[int] = []
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
-                if how == "fails":
-                    with pytest.raises(WorkflowFailedError):
-                        await engine.run(ends_early, execution_id="one")
-                else:
-                    assert await engine.run(ends_early, execution_id="one") == "done"
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
+            if how == "fails":
+                with pytest.raises(WorkflowFailedError):
+                    await engine.run(ends_early, execution_id="one")
+            else:
+                assert await engine.run(ends_early, execution_id="one") == "done"
     assert ran == ([1] if how == "awaits" else [])
     warnings = [one for one in caplog.records if one.levelname == "WARNING"]
     warnings = [one for one in warnings if "never began" in one.getMessage()]

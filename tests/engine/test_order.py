@@ -63,19 +63,16 @@ def test_coroutines_of_as_completed_start_in_the_order_of_their_list() -> None:
     assert asyncio.run(life()) == [str(2 * number) for number in range(MANY)]
 
 
-def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
+async def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
     @workflow
     async def in_a_set(ctx: WorkflowContext) -> None:
         for next_one in asyncio.as_completed({one_step(ctx, number) for number in range(3)}):
             await next_one
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(NonDeterministicCallError, match="Give it a list"):
-                await engine.run(in_a_set, execution_id="one")
-            assert (await engine.load("one")).status is ExecutionStatus.RUNNING
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(NonDeterministicCallError, match="Give it a list"):
+            await engine.run(in_a_set, execution_id="one")
+        assert (await engine.load("one")).status is ExecutionStatus.RUNNING
 
 
 def test_a_set_of_tasks_is_in_the_order_in_which_they_were_made() -> None:
@@ -326,7 +323,7 @@ def test_tasks_that_are_given_no_name_have_the_same_in_each_life() -> None:
     assert first[-1] == "its own"
 
 
-def test_the_tasks_of_many_executions_do_not_get_into_each_others_way() -> None:
+async def test_the_tasks_of_many_executions_do_not_get_into_each_others_way() -> None:
     """asyncio has them in one set: with the same hash each would be compared with all others."""
     hashes: set[int] = set()
 
@@ -334,10 +331,7 @@ def test_the_tasks_of_many_executions_do_not_get_into_each_others_way() -> None:
     async def looks(ctx: WorkflowContext) -> None:
         hashes.add(hash(asyncio.current_task()))
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            for number in range(MANY):
-                await engine.run(looks, execution_id=str(number))
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        for number in range(MANY):
+            await engine.run(looks, execution_id=str(number))
     assert len(hashes) == MANY

@@ -279,16 +279,13 @@ def test_without_asyncio(elsewhere: Opened) -> None:
         assert "durable_workflow_sqlite.blocking" in text
 
 
-def test_an_engine_is_not_opened_without_asyncio(file: Path) -> None:
+async def test_an_engine_is_not_opened_without_asyncio(file: Path) -> None:
     store = SqliteCheckpointStore.file(file)
     engine = DurableEngine(store)
     assert "an engine works with asyncio" in without_a_loop(engine.open)
 
-    async def life() -> None:
-        async with store, engine:
-            assert await engine.run(job) == 1
-
-    asyncio.run(life())  # nothing has happened to it
+    async with store, engine:
+        assert await engine.run(job) == 1
 
 
 def test_under_trio(elsewhere: Opened) -> None:
@@ -379,24 +376,21 @@ def is_refused_in_a_fork(opened: Opened) -> None:
         assert "open" in text.lower()
 
 
-def test_in_a_fork(file: Path) -> None:
-    async def life() -> None:
-        opened = Opened(file)
-        await opened.open()
-        exits_with_0(lambda: in_thread(lambda: is_refused_in_a_fork(opened)))
-        with forking():
-            process = multiprocessing.get_context("fork").Process(
-                target=in_thread, args=(lambda: is_refused_in_a_fork(opened),)
-            )
-            process.start()
-        process.join(LIMIT_S)
-        assert process.exitcode == 0
-        assert await opened.engine.run(job) == 1
-        await opened.handle.signal("go", 5)
-        assert await opened.handle.result() == 5
-        await opened.close()
-
-    asyncio.run(life())
+async def test_in_a_fork(file: Path) -> None:
+    opened = Opened(file)
+    await opened.open()
+    exits_with_0(lambda: in_thread(lambda: is_refused_in_a_fork(opened)))
+    with forking():
+        process = multiprocessing.get_context("fork").Process(
+            target=in_thread, args=(lambda: is_refused_in_a_fork(opened),)
+        )
+        process.start()
+    process.join(LIMIT_S)
+    assert process.exitcode == 0
+    assert await opened.engine.run(job) == 1
+    await opened.handle.signal("go", 5)
+    assert await opened.handle.result() == 5
+    await opened.close()
 
 
 def in_thread(ask: Callable[[], object]) -> None:
@@ -417,30 +411,27 @@ def in_thread(ask: Callable[[], object]) -> None:
     assert not failed
 
 
-def test_a_coroutine_that_goes_on_in_a_fork(file: Path) -> None:
+async def test_a_coroutine_that_goes_on_in_a_fork(file: Path) -> None:
     """The child has its parent's coroutine, and none of its event loop."""
 
-    async def life() -> None:
-        opened = Opened(file)
-        await opened.open()
-        with forking():
-            pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                for name, use in opened.uses().items():
-                    if name != "store.close":
-                        with pytest.raises((RuntimeError, StoreError), match=r"asyncio|fork"):
-                            await use()
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        assert ended(pid) == 0
-        await opened.close()
-
-    asyncio.run(life())
+    opened = Opened(file)
+    await opened.open()
+    with forking():
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            for name, use in opened.uses().items():
+                if name != "store.close":
+                    with pytest.raises((RuntimeError, StoreError), match=r"asyncio|fork"):
+                        await use()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert ended(pid) == 0
+    await opened.close()
 
 
 def test_a_fork_does_not_take_the_lock_of_its_parent(file: Path) -> None:

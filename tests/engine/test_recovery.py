@@ -78,7 +78,7 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
     asyncio.run(second_life())
 
 
-def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> None:
+async def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> None:
     @workflow(name="order", version=1)
     async def old_order(ctx: WorkflowContext) -> str:
         await ctx.wait_signal("go")
@@ -92,26 +92,23 @@ def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> No
     async def other(ctx: WorkflowContext) -> None:
         await ctx.step("work", asyncio.sleep, 3600)
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(old_order, execution_id="old")
-                await engine.start(other, execution_id="other")
-            second = DurableEngine(store, workflows=[new_order, other])
-            result = await second.open()
-            assert result.unregistered == ("old",)
-            assert result.resumed == ("other",)
-            before = await second.load("old")
-            await second.send_signal("old", "go")
-            await asyncio.sleep(0.1)
-            after = await second.load("old")  # whoever has it registered may take it on now
-            assert after == msgspec.structs.replace(before, available_at=after.available_at)
-            await second.dispose()
-            async with DurableEngine(store, workflows=[old_order, new_order]) as third:
-                assert await third.handle("old").result() == "old"
-                assert await third.run(new_order) == "new"
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(old_order, execution_id="old")
+            await engine.start(other, execution_id="other")
+        second = DurableEngine(store, workflows=[new_order, other])
+        result = await second.open()
+        assert result.unregistered == ("old",)
+        assert result.resumed == ("other",)
+        before = await second.load("old")
+        await second.send_signal("old", "go")
+        await asyncio.sleep(0.1)
+        after = await second.load("old")  # whoever has it registered may take it on now
+        assert after == msgspec.structs.replace(before, available_at=after.available_at)
+        await second.dispose()
+        async with DurableEngine(store, workflows=[old_order, new_order]) as third:
+            assert await third.handle("old").result() == "old"
+            assert await third.run(new_order) == "new"
 
 
 def test_one_that_cannot_be_resumed_does_not_stop_the_others(
@@ -293,23 +290,20 @@ def test_progress_between_two_deaths_makes_them_count_anew(file: Path, journal: 
     assert asyncio.run(life()) == "there"
 
 
-def test_graceful_stops_never_block_an_execution(file: Path) -> None:
+async def test_graceful_stops_never_block_an_execution(file: Path) -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(waiter, execution_id="one")
-            for _ in range(5):
-                async with DurableEngine(store, workflows=[waiter], max_recoveries=0) as engine:
-                    await asyncio.sleep(0.01)
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(waiter, execution_id="one")
+        for _ in range(5):
             async with DurableEngine(store, workflows=[waiter], max_recoveries=0) as engine:
-                await engine.send_signal("one", "go", "gone")
-                assert await engine.handle("one").result() == "gone"
-
-    asyncio.run(life())
+                await asyncio.sleep(0.01)
+        async with DurableEngine(store, workflows=[waiter], max_recoveries=0) as engine:
+            await engine.send_signal("one", "go", "gone")
+            assert await engine.handle("one").result() == "gone"
 
 
 # Who takes over
@@ -427,7 +421,7 @@ def test_of_many_processes_that_start_at_once_each_execution_is_resumed_by_one(
     assert len([line for line in journal.lines if line.endswith("began")]) == 2
 
 
-def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
+async def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
     file: Path, journal: Journal
 ) -> None:
     @workflow
@@ -437,32 +431,29 @@ def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
         await ctx.step("slow", asyncio.sleep, 0.05)
         return "done"
 
-    async def life() -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other_store,
+    ):
+        async with DurableEngine(store) as engine:
+            await engine.start(slow, execution_id="one")
+            await engine.send_signal("one", "go")
+            await asyncio.sleep(0)
+        journal_before = len(journal.lines)
         async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other_store,
+            DurableEngine(store, workflows=[slow]) as engine,
+            DurableEngine(other_store, workflows=[slow]) as other,
         ):
-            async with DurableEngine(store) as engine:
-                await engine.start(slow, execution_id="one")
-                await engine.send_signal("one", "go")
-                await asyncio.sleep(0)
-            journal_before = len(journal.lines)
-            async with (
-                DurableEngine(store, workflows=[slow]) as engine,
-                DurableEngine(other_store, workflows=[slow]) as other,
-            ):
-                await asyncio.gather(engine.recover(), engine.recover(), other.recover())
-                results = await asyncio.gather(
-                    engine.handle("one").result(), other.handle("one").result()
-                )
-                assert results == ["done", "done"]
-            assert len(journal.lines) - journal_before <= 1
-
-    asyncio.run(life())
+            await asyncio.gather(engine.recover(), engine.recover(), other.recover())
+            results = await asyncio.gather(
+                engine.handle("one").result(), other.handle("one").result()
+            )
+            assert results == ["done", "done"]
+        assert len(journal.lines) - journal_before <= 1
     assert journal.lines == ["ran"]
 
 
-def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
+async def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
     running = 0
     most = 0
 
@@ -480,41 +471,35 @@ def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
 
     ids = [str(number) for number in range(30)]
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                for one in ids:
-                    await engine.start(works, execution_id=one)
-            async with DurableEngine(store) as engine:
-                for one in ids:
-                    await engine.send_signal(one, "go")
-            async with DurableEngine(store, workflows=[works], max_concurrent=4) as engine:
-                statuses = await until_over(engine, *ids)
-                assert set(statuses) == {ExecutionStatus.COMPLETED}
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            for one in ids:
+                await engine.start(works, execution_id=one)
+        async with DurableEngine(store) as engine:
+            for one in ids:
+                await engine.send_signal(one, "go")
+        async with DurableEngine(store, workflows=[works], max_concurrent=4) as engine:
+            statuses = await until_over(engine, *ids)
+            assert set(statuses) == {ExecutionStatus.COMPLETED}
     assert 1 < most <= 4
 
 
-def test_one_that_is_pending_in_the_file_is_started(file: Path) -> None:
+async def test_one_that_is_pending_in_the_file_is_started(file: Path) -> None:
     @workflow
     async def greet(ctx: WorkflowContext, name: str) -> str:
         return await ctx.step("greet", lambda: f"hello {name}")
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(
-                greet.record,
-                WorkflowExecution(
-                    workflow_execution_id="one",
-                    workflow_id=greet.record.workflow_id,
-                    input_data='["sam"]',
-                ),
-            )
-            async with DurableEngine(store, workflows=[greet]) as engine:
-                assert await engine.handle("one").result() == "hello sam"
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(
+            greet.record,
+            WorkflowExecution(
+                workflow_execution_id="one",
+                workflow_id=greet.record.workflow_id,
+                input_data='["sam"]',
+            ),
+        )
+        async with DurableEngine(store, workflows=[greet]) as engine:
+            assert await engine.handle("one").result() == "hello sam"
 
 
 def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
@@ -549,28 +534,25 @@ def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
     assert journal.lines == ["life", "life"]
 
 
-def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
+async def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
     @workflow
     async def waiting(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("go")
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(waiting, execution_id="one")
-            record = await store.load_execution("one")
-            assert record is not None
-            await store.save(
-                msgspec.structs.replace(record, blocked_reason="it died", available_at=None)
-            )
-            async with DurableEngine(store) as engine:
-                assert await engine.recover() == RecoveryResult(blocked=("one",))
-                with pytest.raises(ExecutionBlockedError, match=r"it died.*unblock") as caught:
-                    await engine.handle("one").result()
-                assert caught.value.workflow_execution_id == "one"
-                assert caught.value.reason == "it died"
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(waiting, execution_id="one")
+        record = await store.load_execution("one")
+        assert record is not None
+        await store.save(
+            msgspec.structs.replace(record, blocked_reason="it died", available_at=None)
+        )
+        async with DurableEngine(store) as engine:
+            assert await engine.recover() == RecoveryResult(blocked=("one",))
+            with pytest.raises(ExecutionBlockedError, match=r"it died.*unblock") as caught:
+                await engine.handle("one").result()
+            assert caught.value.workflow_execution_id == "one"
+            assert caught.value.reason == "it died"
 
 
 def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(

@@ -78,7 +78,7 @@ def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: P
     assert undone == [2, 1, 0]
 
 
-def test_steps_side_by_side_are_undone_in_reverse_order_of_completion() -> None:
+async def test_steps_side_by_side_are_undone_in_reverse_order_of_completion() -> None:
     undone: list[str] = []
 
     async def act(name: str, seconds: float) -> str:
@@ -93,15 +93,12 @@ def test_steps_side_by_side_are_undone_in_reverse_order_of_completion() -> None:
         )
         raise ValueError("after both")
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            await fail_to_run(store, together)
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store:
+        await fail_to_run(store, together)
     assert undone == ["slow", "quick"]
 
 
-def test_a_compensation_is_retried_and_gets_the_typed_result() -> None:
+async def test_a_compensation_is_retried_and_gets_the_typed_result() -> None:
     runs: list[object] = []
 
     def flaky(result: tuple[int, str]) -> None:
@@ -117,12 +114,9 @@ def test_a_compensation_is_retried_and_gets_the_typed_result() -> None:
         await ctx.step("act", act, compensate=flaky, compensate_retry=QUICK)
         fail()
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            error = await fail_to_run(store, saga)
-            assert error.compensation_error is None
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store:
+        error = await fail_to_run(store, saga)
+        assert error.compensation_error is None
     assert runs == [(1, "a"), (1, "a")]
 
 
@@ -318,7 +312,7 @@ async def cancelled_from_within(_: object) -> None:
     raise asyncio.CancelledError
 
 
-def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any() -> None:
+async def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any() -> None:
     undone: list[str] = []
 
     @workflow
@@ -329,15 +323,12 @@ def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any()
         )
         await ctx.step("fail", fail)
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            error = await asyncio.wait_for(fail_to_run(store, saga), 10)
-            assert error.compensation_error is not None
-            (failure,) = error.compensation_error.failures
-            assert failure.step_name == "second:compensate"
-            assert failure.attempt == 2
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store:
+        error = await asyncio.wait_for(fail_to_run(store, saga), 10)
+        assert error.compensation_error is not None
+        (failure,) = error.compensation_error.failures
+        assert failure.step_name == "second:compensate"
+        assert failure.attempt == 2
     assert undone == ["first"]
 
 
@@ -345,7 +336,7 @@ class Abort(BaseException):
     """What no `except Exception` catches."""
 
 
-def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
+async def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
     file: Path,
 ) -> None:
     is_over = False
@@ -361,15 +352,11 @@ def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
         await ctx.step("first", lambda: 1, compensate=undo)
         await ctx.step("fail", fail)
 
-    async def life() -> None:
-        nonlocal is_over
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                with pytest.raises(Abort):
-                    await asyncio.wait_for(engine.run(saga, execution_id="one"), 5)
-                assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
-            is_over = True
-            await asyncio.wait_for(fail_to_run(store, saga), 5)
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            with pytest.raises(Abort):
+                await asyncio.wait_for(engine.run(saga, execution_id="one"), 5)
+            assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
+        is_over = True
+        await asyncio.wait_for(fail_to_run(store, saga), 5)
     assert undone == ["undone"]

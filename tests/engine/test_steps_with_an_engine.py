@@ -121,7 +121,7 @@ def test_a_recovered_step_uses_a_blocking_engine_that_was_made_before_it_is_open
                 assert engine.handle(f"child of {name}").result() == f"child of {name}"
 
 
-def test_an_engine_that_fails_to_open_begins_nothing(file: Path) -> None:
+async def test_an_engine_that_fails_to_open_begins_nothing(file: Path) -> None:
     leave_interrupted(file)
     ran: list[str] = []
 
@@ -129,23 +129,20 @@ def test_an_engine_that_fails_to_open_begins_nothing(file: Path) -> None:
         async def load_blocked(self) -> list[str]:
             raise OSError("the disk is gone")
 
-    async def life() -> None:
-        @workflow
-        async def parent(ctx: WorkflowContext) -> str:
-            return await ctx.step("ask", ran.append, ctx.execution_id)
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        return await ctx.step("ask", ran.append, ctx.execution_id)
 
-        async with Failing.file(file) as store:
-            engine = DurableEngine(store, workflows=[parent])
-            try:
-                await engine.open()
-            except OSError:
-                pass
-            else:
-                raise AssertionError("it has opened")
-            await asyncio.sleep(0)
-            found = await store.load_executions_by_status(ExecutionStatus)
-            assert {one.status for one in found} == {ExecutionStatus.RUNNING}
-            assert None not in {one.available_at for one in found}
-
-    asyncio.run(life())
+    async with Failing.file(file) as store:
+        engine = DurableEngine(store, workflows=[parent])
+        try:
+            await engine.open()
+        except OSError:
+            pass
+        else:
+            raise AssertionError("it has opened")
+        await asyncio.sleep(0)
+        found = await store.load_executions_by_status(ExecutionStatus)
+        assert {one.status for one in found} == {ExecutionStatus.RUNNING}
+        assert None not in {one.available_at for one in found}
     assert not ran

@@ -513,7 +513,7 @@ def test_a_type_that_does_not_come_back_is_refused_before_the_action_runs(
 
 
 @pytest.mark.parametrize(("type_", "words"), REFUSED_TYPES, ids=REFUSED_IDS)
-def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_nothing_written(
+async def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_nothing_written(
     type_: Any, words: str
 ) -> None:
     async def takes(ctx: WorkflowContext, given: Any) -> None:
@@ -526,16 +526,13 @@ def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_not
     gives.__annotations__["return"] = type_
     words = words.replace("of what it returns", "of (what it returns|its parameter 'given')")
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            for definition in (workflow(takes), workflow(gives)):
-                for call in (engine.run, engine.start, engine.enqueue):
-                    with pytest.raises(SerializationError, match=words):
-                        await call(definition, None)
-            for status in ExecutionStatus:
-                assert await store.load_executions_by_status([status]) == []
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        for definition in (workflow(takes), workflow(gives)):
+            for call in (engine.run, engine.start, engine.enqueue):
+                with pytest.raises(SerializationError, match=words):
+                    await call(definition, None)
+        for status in ExecutionStatus:
+            assert await store.load_executions_by_status([status]) == []
 
 
 @pytest.mark.parametrize(
@@ -637,7 +634,7 @@ def test_a_result_that_would_come_back_otherwise_fails_its_step_which_is_undone(
 
 
 @pytest.mark.parametrize(("type_", "value", "words"), MISFITS, ids=MISFIT_IDS)
-def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
+async def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
     type_: Any, value: Any, words: str
 ) -> None:
     async def takes(ctx: WorkflowContext, given: Any) -> None:
@@ -649,18 +646,15 @@ def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
     takes.__annotations__["given"] = type_
     gives.__annotations__["return"] = type_
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(SerializationError, match=words):
-                await engine.run(workflow(takes), value, execution_id="one")
-            assert await store.load_execution("one") is None
-            with pytest.raises(WorkflowCodeError, match=words):
-                await engine.run(workflow(gives), execution_id="one")
-            record = await store.load_execution("one")
-            assert record is not None
-            assert not record.status.is_terminal
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(SerializationError, match=words):
+            await engine.run(workflow(takes), value, execution_id="one")
+        assert await store.load_execution("one") is None
+        with pytest.raises(WorkflowCodeError, match=words):
+            await engine.run(workflow(gives), execution_id="one")
+        record = await store.load_execution("one")
+        assert record is not None
+        assert not record.status.is_terminal
 
 
 LOST_IN_A_SIGNAL: list[Any] = [
@@ -675,21 +669,18 @@ LOST_IN_A_SIGNAL: list[Any] = [
 
 
 @pytest.mark.parametrize("value", LOST_IN_A_SIGNAL, ids=range(len(LOST_IN_A_SIGNAL)))
-def test_a_signal_that_loses_something_is_refused_with_nothing_sent(value: Any) -> None:
+async def test_a_signal_that_loses_something_is_refused_with_nothing_sent(value: Any) -> None:
     @workflow
     async def wait(ctx: WorkflowContext) -> Any:
         return await ctx.wait_signal("payload")
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(wait)
-            with pytest.raises(SerializationError, match="the payload of signal 'payload'"):
-                await handle.signal("payload", value)
-            assert await store.load_pending_signals(handle.execution_id) == []
-            await handle.signal("payload", "plain")
-            assert await handle.result() == "plain"
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(wait)
+        with pytest.raises(SerializationError, match="the payload of signal 'payload'"):
+            await handle.signal("payload", value)
+        assert await store.load_pending_signals(handle.execution_id) == []
+        await handle.signal("payload", "plain")
+        assert await handle.result() == "plain"
 
 
 # What was stored before

@@ -116,7 +116,7 @@ async def healthy(ctx: WorkflowContext) -> str:
     return await ctx.step("hi", lambda: "well")
 
 
-def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
+async def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
     file: Path, suspects: list[str], journal: Journal
 ) -> None:
     async def call() -> None:
@@ -127,26 +127,23 @@ def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
     async def flaky(ctx: WorkflowContext) -> None:
         await ctx.step("call", call, retry=LATER)
 
-    async def life() -> None:
-        async with CountingStore.file(file) as store:
-            assert isinstance(store, CountingStore)
-            assert set(deaths(file).values()) == {4}
-            before = claims_made(file)
-            async with DurableEngine(store, workflows=[flaky, healthy]) as engine:
-                handles = [await engine.enqueue(healthy) for _ in range(5)]
-                assert [await one.result() for one in handles] == ["well"] * 5
-                await until(lambda: journal.lines.count("tried") == MANY)
-                looks = store.looks
-                await until(lambda: store.looks >= looks + 5)
-                assert claims_made(file) - before == MANY + 5
-
-    asyncio.run(life())
+    async with CountingStore.file(file) as store:
+        assert isinstance(store, CountingStore)
+        assert set(deaths(file).values()) == {4}
+        before = claims_made(file)
+        async with DurableEngine(store, workflows=[flaky, healthy]) as engine:
+            handles = [await engine.enqueue(healthy) for _ in range(5)]
+            assert [await one.result() for one in handles] == ["well"] * 5
+            await until(lambda: journal.lines.count("tried") == MANY)
+            looks = store.looks
+            await until(lambda: store.looks >= looks + 5)
+            assert claims_made(file) - before == MANY + 5
     assert {one: count for one, count in deaths(file).items() if one in suspects} == (
         dict.fromkeys(suspects, 5)
     )
 
 
-def test_suspects_run_one_at_a_time_and_all_of_them(
+async def test_suspects_run_one_at_a_time_and_all_of_them(
     file: Path, suspects: list[str], journal: Journal
 ) -> None:
     """While one runs, the others are in nobody's hands, and healthy ones run beside it."""
@@ -164,32 +161,29 @@ def test_suspects_run_one_at_a_time_and_all_of_them(
         await may_end.wait()
         running.remove(name)
 
-    async def life() -> None:
-        async with CountingStore.file(file) as store:
-            assert isinstance(store, CountingStore)
-            before = claims_made(file)
-            async with DurableEngine(store, workflows=[mended, healthy]) as engine:
-                await until(lambda: len(running) == 1)
-                for _ in range(5):
-                    assert await (await engine.enqueue(healthy)).result() == "well"
-                looks = store.looks
-                await until(lambda: store.looks >= looks + 3)
-                assert claims_made(file) - before == 1 + 5
-                # Whoever asks for one of them does not get it out of its turn.
-                (waits, *_) = [name for name in suspects if name not in running]
-                assert await engine.cancel(waits)
-                await until(lambda: store.looks >= looks + 5)
-                assert len(running) == 1
-                may_end.set()
-                ends = await until_over(engine, *suspects)
-                assert ends.count(ExecutionStatus.COMPLETED) == MANY - 1
-                assert (await engine.load(waits)).status is ExecutionStatus.CANCELLED
-                assert claims_made(file) - before == MANY + 5
-
-    asyncio.run(life())
+    async with CountingStore.file(file) as store:
+        assert isinstance(store, CountingStore)
+        before = claims_made(file)
+        async with DurableEngine(store, workflows=[mended, healthy]) as engine:
+            await until(lambda: len(running) == 1)
+            for _ in range(5):
+                assert await (await engine.enqueue(healthy)).result() == "well"
+            looks = store.looks
+            await until(lambda: store.looks >= looks + 3)
+            assert claims_made(file) - before == 1 + 5
+            # Whoever asks for one of them does not get it out of its turn.
+            (waits, *_) = [name for name in suspects if name not in running]
+            assert await engine.cancel(waits)
+            await until(lambda: store.looks >= looks + 5)
+            assert len(running) == 1
+            may_end.set()
+            ends = await until_over(engine, *suspects)
+            assert ends.count(ExecutionStatus.COMPLETED) == MANY - 1
+            assert (await engine.load(waits)).status is ExecutionStatus.CANCELLED
+            assert claims_made(file) - before == MANY + 5
 
 
-def test_a_suspect_that_gets_further_makes_way_for_the_next(
+async def test_a_suspect_that_gets_further_makes_way_for_the_next(
     file: Path, suspects: list[str]
 ) -> None:
     running: set[str] = set()
@@ -203,14 +197,8 @@ def test_a_suspect_that_gets_further_makes_way_for_the_next(
         running.add(name)
         await asyncio.Event().wait()
 
-    async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[mended]),
-        ):
-            await until(lambda: len(running) == MANY)
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store, workflows=[mended]):
+        await until(lambda: len(running) == MANY)
     assert set(deaths(file).values()) == {0}
 
 

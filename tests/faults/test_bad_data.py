@@ -443,16 +443,13 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
         "'.db",
     ],
 )
-def test_a_file_with_an_awkward_name_works(tmp_path: Path, name: str) -> None:
-    async def story() -> None:
-        async with (
-            SqliteCheckpointStore.file(tmp_path / name) as store,
-            DurableEngine(store, workflows=[waits]) as engine,
-        ):
-            handle = await engine.start(waits, "x", execution_id="x")
-            await handle.signal("go", 1)
-            assert await asyncio.wait_for(handle.result(), LIMIT_S) == "x"
-            checkpoint(str(tmp_path / name))
-
-    asyncio.run(story())
+async def test_a_file_with_an_awkward_name_works(tmp_path: Path, name: str) -> None:
+    async with (
+        SqliteCheckpointStore.file(tmp_path / name) as store,
+        DurableEngine(store, workflows=[waits]) as engine,
+    ):
+        handle = await engine.start(waits, "x", execution_id="x")
+        await handle.signal("go", 1)
+        assert await asyncio.wait_for(handle.result(), LIMIT_S) == "x"
+        checkpoint(str(tmp_path / name))
     assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -102,7 +102,7 @@ def check_promises(file: Path, lines: list[str]) -> None:
 @pytest.mark.faults
 @SYNCHRONOUS
 @WHEN
-def test_a_lock_that_is_held_for_too_long_is_waited_out(
+async def test_a_lock_that_is_held_for_too_long_is_waited_out(
     tmp_path: Path,
     synchronous: Literal["normal", "full"],
     in_a_step: bool,
@@ -111,23 +111,20 @@ def test_a_lock_that_is_held_for_too_long_is_waited_out(
     file = tmp_path / "workflows.db"
     monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 150)
 
-    async def live() -> None:
-        async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
-            if synchronous == "full":
-                store._connection.execute("pragma busy_timeout = 150")
-            with closing(sqlite3.connect(file, isolation_level=None)) as other:
-                story = Story(lambda: other.execute("begin immediate"), in_a_step=in_a_step)
-                async with DurableEngine(store, workflows=[story.workflow]) as engine:
-                    handle = await engine.start(story.workflow, execution_id=ID)
-                    with pytest.raises(StoreBusyError, match="lock"):
-                        await handle.result()
-                    assert (await engine.load(ID)).status is ExecutionStatus.RUNNING
-                    other.execute("rollback")
-                    assert await eventually(handle.result) == STEPS
-                check_promises(file, story.lines)
-                story.check_each_step_ran_once()
-
-    asyncio.run(live())
+    async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
+        if synchronous == "full":
+            store._connection.execute("pragma busy_timeout = 150")
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            story = Story(lambda: other.execute("begin immediate"), in_a_step=in_a_step)
+            async with DurableEngine(store, workflows=[story.workflow]) as engine:
+                handle = await engine.start(story.workflow, execution_id=ID)
+                with pytest.raises(StoreBusyError, match="lock"):
+                    await handle.result()
+                assert (await engine.load(ID)).status is ExecutionStatus.RUNNING
+                other.execute("rollback")
+                assert await eventually(handle.result) == STEPS
+            check_promises(file, story.lines)
+            story.check_each_step_ran_once()
 
 
 @pytest.mark.faults
@@ -325,25 +322,24 @@ def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_
 
 
 @pytest.mark.faults
-def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(tmp_path: Path) -> None:
+async def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "workflows.db"
 
     @workflow(name="sleeper")
     async def sleeper(ctx: WorkflowContext) -> None:
         await ctx.sleep("long", timedelta(days=1))
 
-    async def live() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as clients_store,
-            DurableEngine(store, workflows=[sleeper]) as engine,
-            DurableEngine(clients_store) as client,
-        ):
-            await engine.start(sleeper, execution_id=ID)
-            waiting = asyncio.create_task(client.handle(ID).result())
-            await asyncio.sleep(0.1)
-            file.unlink()
-            with pytest.raises(StoreGoneError):
-                await asyncio.wait_for(waiting, 10)
-
-    asyncio.run(live())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as clients_store,
+        DurableEngine(store, workflows=[sleeper]) as engine,
+        DurableEngine(clients_store) as client,
+    ):
+        await engine.start(sleeper, execution_id=ID)
+        waiting = asyncio.create_task(client.handle(ID).result())
+        await asyncio.sleep(0.1)
+        file.unlink()
+        with pytest.raises(StoreGoneError):
+            await asyncio.wait_for(waiting, 10)

@@ -123,35 +123,29 @@ def test_a_worker_that_opens_and_closes_its_own_database_loses_nothing(
     assert saved_in(file) == list(range(60))
 
 
-def test_without_the_guard_the_log_is_deleted_beside_its_worker(
+async def test_without_the_guard_the_log_is_deleted_beside_its_worker(
     file: Path,
 ) -> None:
     """What the guard is for; the store notices, as where there is no guard."""
 
-    async def story() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            store._guard.release()
-            digest(file)
-            use_and_close(file)
-            assert not log_of(file).exists()
-            with pytest.raises(StoreGoneError, match="the write-ahead log, was moved or deleted"):
-                await store.save_checkpoint(new_checkpoint("e", 0))
-
-    asyncio.run(story())
-
-
-def test_one_of_two_stores_that_closes_leaves_the_guard_to_the_other(file: Path) -> None:
-    async def story() -> None:
-        one, other = SqliteCheckpointStore.file(file), SqliteCheckpointStore.file(file)
-        await one.save(WORKFLOW, new_execution("e"))
-        await one.close()
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        store._guard.release()
         digest(file)
         use_and_close(file)
-        await other.save_checkpoint(new_checkpoint("e", 0))
-        await other.close()
+        assert not log_of(file).exists()
+        with pytest.raises(StoreGoneError, match="the write-ahead log, was moved or deleted"):
+            await store.save_checkpoint(new_checkpoint("e", 0))
 
-    asyncio.run(story())
+
+async def test_one_of_two_stores_that_closes_leaves_the_guard_to_the_other(file: Path) -> None:
+    one, other = SqliteCheckpointStore.file(file), SqliteCheckpointStore.file(file)
+    await one.save(WORKFLOW, new_execution("e"))
+    await one.close()
+    digest(file)
+    use_and_close(file)
+    await other.save_checkpoint(new_checkpoint("e", 0))
+    await other.close()
     assert saved_in(file) == [0]
 
 
@@ -192,14 +186,11 @@ def test_the_last_process_that_closes_leaves_the_database_alone_as_ever(file: Pa
         assert list(file.parent.iterdir()) == [file]
 
 
-def test_stores_of_many_files_keep_none_of_them_open(tmp_path: Path) -> None:
-    async def story() -> None:
-        for number in range(20):
-            file = new_database(tmp_path / f"{number}.db")
-            async with SqliteCheckpointStore.file(file) as store:
-                await store.save(WORKFLOW)
-
-    asyncio.run(story())
+async def test_stores_of_many_files_keep_none_of_them_open(tmp_path: Path) -> None:
+    for number in range(20):
+        file = new_database(tmp_path / f"{number}.db")
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW)
     opened = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
     assert [path for path in opened if path.startswith(str(tmp_path))] == []
 

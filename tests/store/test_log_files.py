@@ -77,43 +77,38 @@ def saved_in(file: Path) -> list[int]:
 @EVERY_WAY
 @FATES
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
-def test_a_log_that_is_gone_takes_no_writes(
+async def test_a_log_that_is_gone_takes_no_writes(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore], suffix: str, fate: str
 ) -> None:
-    async def story() -> None:
-        async with a_store(opened, file) as store:
-            for n in range(5):
-                await store.save_checkpoint(new_checkpoint("e", 10 + n))
-            befall(beside(file, suffix), fate)
-            await asyncio.sleep(4 * group_commit.LOOK_AT_FILES_EVERY_S)
-            outcomes = await asyncio.gather(
-                *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
-                return_exceptions=True,
-            )
-            assert [type(outcome) for outcome in outcomes] == [StoreGoneError] * 2
-            said = str(outcomes[0])
-            assert f"{file}{suffix}" in said
-            assert (
-                "replaced by another file" if fate == "replaced" else "moved or deleted"
-            ) in said
-            assert "End every process that has the database open" in said
-            if suffix == "-wal":
-                assert "The commits to it before are saved in the database" in said
-            for _ in range(5):  # also where a write has nobody to share a transaction with
-                with pytest.raises(StoreGoneError):
-                    await store.save_checkpoint(new_checkpoint("e", 0))
+    async with a_store(opened, file) as store:
+        for n in range(5):
+            await store.save_checkpoint(new_checkpoint("e", 10 + n))
+        befall(beside(file, suffix), fate)
+        await asyncio.sleep(4 * group_commit.LOOK_AT_FILES_EVERY_S)
+        outcomes = await asyncio.gather(
+            *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [StoreGoneError] * 2
+        said = str(outcomes[0])
+        assert f"{file}{suffix}" in said
+        assert ("replaced by another file" if fate == "replaced" else "moved or deleted") in said
+        assert "End every process that has the database open" in said
+        if suffix == "-wal":
+            assert "The commits to it before are saved in the database" in said
+        for _ in range(5):  # also where a write has nobody to share a transaction with
             with pytest.raises(StoreGoneError):
-                await store.load_execution("e")
-            assert store.news() != store.news()  # whoever looks meets the error
-            if fate == "moved":
-                befall(beside(file, suffix), "moved back")
-                await store.save_checkpoint(new_checkpoint("e", 2))
-                found = await store.load_checkpoints("e")
-                assert [one.step_index for one in found] == [2, *range(10, 15)]
-        if fate == "deleted":
-            assert saved_in(file) == list(range(10, 15))
-
-    asyncio.run(story())
+                await store.save_checkpoint(new_checkpoint("e", 0))
+        with pytest.raises(StoreGoneError):
+            await store.load_execution("e")
+        assert store.news() != store.news()  # whoever looks meets the error
+        if fate == "moved":
+            befall(beside(file, suffix), "moved back")
+            await store.save_checkpoint(new_checkpoint("e", 2))
+            found = await store.load_checkpoints("e")
+            assert [one.step_index for one in found] == [2, *range(10, 15)]
+    if fate == "deleted":
+        assert saved_in(file) == list(range(10, 15))
 
 
 @EVERY_WAY
@@ -184,18 +179,15 @@ def test_what_was_committed_before_is_saved_also_if_the_workers_are_killed(file:
     assert saved_in(file) == list(range(200))
 
 
-def test_a_log_that_somebody_else_has_begun_is_not_written_over(file: Path) -> None:
+async def test_a_log_that_somebody_else_has_begun_is_not_written_over(file: Path) -> None:
     """Theirs and ours do not fit: one of them is lost, and that is said."""
 
-    async def story() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            befall(beside(file, "-wal"), "moved")
-            beside(file, "-wal").write_bytes(beside(file, "-wal.away").read_bytes())
-            with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
-                await store.save_checkpoint(new_checkpoint("e", 0))
-
-    asyncio.run(story())
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        befall(beside(file, "-wal"), "moved")
+        beside(file, "-wal").write_bytes(beside(file, "-wal.away").read_bytes())
+        with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
+            await store.save_checkpoint(new_checkpoint("e", 0))
 
 
 COME_AND_GO = """

@@ -234,7 +234,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
     assert statements_in(QUERIES_DIR) - of_people <= seen
 
 
-def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
+async def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
     tries: list[int] = []
 
     def fail_once() -> str:
@@ -257,31 +257,28 @@ def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str
             await ctx.step("fail", fail)
         return str(await ctx.wait_signal("go", timeout=timedelta(hours=1)))
 
-    async def story() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[everything]) as engine,
-        ):
-            signalled = await engine.start(everything, "signal", execution_id="signalled")
-            await engine.send_signal("signalled", "go", "now")
-            assert await signalled.result() == "now"
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(everything, "fail")
-            cancelled = await engine.start(everything, "cancel", execution_id="cancelled")
-            await asyncio.sleep(0.1)
-            await engine.cancel("cancelled")
-            with pytest.raises(WorkflowCancelledError):
-                await cancelled.result()
-            await engine.start(everything, "recover", execution_id="recovered")
-            await asyncio.sleep(0.1)
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[everything]) as engine,
-        ):
-            await engine.send_signal("recovered", "go", "again")
-            assert await engine.run(everything, "recover", execution_id="recovered") == "again"
-
-    asyncio.run(story())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, workflows=[everything]) as engine,
+    ):
+        signalled = await engine.start(everything, "signal", execution_id="signalled")
+        await engine.send_signal("signalled", "go", "now")
+        assert await signalled.result() == "now"
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(everything, "fail")
+        cancelled = await engine.start(everything, "cancel", execution_id="cancelled")
+        await asyncio.sleep(0.1)
+        await engine.cancel("cancelled")
+        with pytest.raises(WorkflowCancelledError):
+            await cancelled.result()
+        await engine.start(everything, "recover", execution_id="recovered")
+        await asyncio.sleep(0.1)
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, workflows=[everything]) as engine,
+    ):
+        await engine.send_signal("recovered", "go", "again")
+        assert await engine.run(everything, "recover", execution_id="recovered") == "again"
     assert len(check(sent)) > 12
 
 

@@ -151,17 +151,14 @@ def test_code_in_other_words_passes() -> None:
     check(two_kept, recorded(two_steps))
 
 
-def test_it_works_inside_of_an_event_loop_and_leaves_that_as_it_is() -> None:
+async def test_it_works_inside_of_an_event_loop_and_leaves_that_as_it_is() -> None:
     records = recorded(sleeps)
 
-    async def story() -> None:
-        check(sleeps, records)
-        with pytest.raises(NonDeterminismError):
-            check(waits, records)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        await asyncio.sleep(0)
-
-    asyncio.run(story())
+    check(sleeps, records)
+    with pytest.raises(NonDeterminismError):
+        check(waits, records)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

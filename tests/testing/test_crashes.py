@@ -224,16 +224,13 @@ def test_a_crash_of_one_execution_takes_the_others_along(durable: Sandbox) -> No
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python has no eager tasks")
 @pytest.mark.parametrize("moment", ["before", "after", "recorded"])
-def test_an_eager_task_factory_of_the_program_changes_nothing(moment: Moment) -> None:
-    async def story() -> None:
-        loop: Any = asyncio.get_running_loop()
-        loop.set_task_factory(vars(asyncio)["eager_task_factory"])
-        async with AsyncSandbox() as durable:
-            durable.crash_at("second", moment)
-            assert await durable.run(chain) == "firstsecond"
-            assert durable.crashes == [f"{moment} second"]
-
-    asyncio.run(story())
+async def test_an_eager_task_factory_of_the_program_changes_nothing(moment: Moment) -> None:
+    loop: Any = asyncio.get_running_loop()
+    loop.set_task_factory(vars(asyncio)["eager_task_factory"])
+    async with AsyncSandbox() as durable:
+        durable.crash_at("second", moment)
+        assert await durable.run(chain) == "firstsecond"
+        assert durable.crashes == [f"{moment} second"]
 
 
 def test_a_crash_that_never_comes_is_an_error() -> None:

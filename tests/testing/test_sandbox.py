@@ -307,12 +307,9 @@ def test_a_restart_is_no_crash(durable: Sandbox) -> None:
     assert durable.crashes == []
 
 
-def test_a_sandbox_is_refused_where_an_event_loop_runs(durable: Sandbox) -> None:
-    async def story() -> None:
-        with pytest.raises(RuntimeError, match="take AsyncSandbox"):
-            durable.run(monthly, 1)
-
-    asyncio.run(story())
+async def test_a_sandbox_is_refused_where_an_event_loop_runs(durable: Sandbox) -> None:
+    with pytest.raises(RuntimeError, match="take AsyncSandbox"):
+        durable.run(monthly, 1)
 
 
 def test_two_sandboxes_know_nothing_of_each_other() -> None:

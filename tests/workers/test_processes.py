@@ -31,18 +31,15 @@ from tests.workers import app
 from tests.workers.conftest import Workers, wait_for
 
 
-def test_a_worker_runs_what_a_client_enqueues(
+async def test_a_worker_runs_what_a_client_enqueues(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            worker = workers.start()
-            handle = await client.enqueue(app.noted, "a")
-            assert await handle.result() == worker.pid
-            napping = await client.enqueue(app.napper)
-            assert await napping.result() == "woke"
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        worker = workers.start()
+        handle = await client.enqueue(app.noted, "a")
+        assert await handle.result() == worker.pid
+        napping = await client.enqueue(app.napper)
+        assert await napping.result() == "woke"
     assert journal.lines == ["ran a", "woke"]
 
 
@@ -75,21 +72,18 @@ def test_workers_share_what_was_interrupted_and_run_no_step_twice(
     assert max(runs.values()) <= 2
 
 
-def test_the_executions_of_a_worker_that_is_killed_run_on_in_another(
+async def test_the_executions_of_a_worker_that_is_killed_run_on_in_another(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            first = workers.start()
-            await client.enqueue(app.stuck)
-            await asyncio.to_thread(wait_for, journal, "stuck")
-            workers.start()  # however long that takes, the step goes on
-            first.kill()
-            async with asyncio.timeout(30):  # the machine may be busy
-                while journal.lines.count("stuck") < 2:
-                    await asyncio.sleep(0.01)
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        first = workers.start()
+        await client.enqueue(app.stuck)
+        await asyncio.to_thread(wait_for, journal, "stuck")
+        workers.start()  # however long that takes, the step goes on
+        first.kill()
+        async with asyncio.timeout(30):  # the machine may be busy
+            while journal.lines.count("stuck") < 2:
+                await asyncio.sleep(0.01)
 
 
 def test_a_worker_that_stands_still_keeps_what_it_has(
@@ -151,27 +145,24 @@ def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM] * 2, [signal.SIGINT] * 2])
-def test_a_worker_leaves_a_step_behind_that_does_not_end(
+async def test_a_worker_leaves_a_step_behind_that_does_not_end(
     file: Path, workers: Workers, journal: Journal, signals: list[signal.Signals]
 ) -> None:
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            grace = "0" if len(signals) == 1 else "3600"
-            worker = workers.start("tests.workers.app", "--grace", grace)
-            handle = await client.enqueue(app.stuck)
-            await asyncio.to_thread(wait_for, journal, "stuck")
-            for one in signals:
-                worker.send_signal(one)
-                await asyncio.sleep(0.2)
-            assert await asyncio.to_thread(worker.wait, 30) == 0
-            assert worker.stderr is not None
-            said = await asyncio.to_thread(worker.stderr.read)
-            step = f"step 'stuck' (index 0) of execution {handle.execution_id!r}"
-            assert f"exiting without waiting for {step}: in doubt, it runs again" in said
-            assert await handle.status() is ExecutionStatus.RUNNING
-            assert (await when_free(client, handle.execution_id)).recovery_count == 0
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        grace = "0" if len(signals) == 1 else "3600"
+        worker = workers.start("tests.workers.app", "--grace", grace)
+        handle = await client.enqueue(app.stuck)
+        await asyncio.to_thread(wait_for, journal, "stuck")
+        for one in signals:
+            worker.send_signal(one)
+            await asyncio.sleep(0.2)
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+        assert worker.stderr is not None
+        said = await asyncio.to_thread(worker.stderr.read)
+        step = f"step 'stuck' (index 0) of execution {handle.execution_id!r}"
+        assert f"exiting without waiting for {step}: in doubt, it runs again" in said
+        assert await handle.status() is ExecutionStatus.RUNNING
+        assert (await when_free(client, handle.execution_id)).recovery_count == 0
 
 
 @pytest.mark.parametrize("workflow", ["nothing", "stuck"])
@@ -195,28 +186,25 @@ def test_a_worker_whose_file_is_replaced_ends_with_an_error(
     assert ("exiting without waiting for step 'stuck'" in said) is (workflow == "stuck")
 
 
-def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(
+async def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            worker = workers.start("tests.workers.app", "--grace", "3600")
-            handle = await client.enqueue(app.stuck)
-            await asyncio.to_thread(wait_for, journal, "stuck")
-            worker.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
-                while not is_stopping(file):
-                    await asyncio.sleep(0.01)
-            worker.kill()
-            assert (await when_free(client, handle.execution_id)).recovery_count == 0
-            worker = workers.start()
-            async with asyncio.timeout(30):
-                while journal.lines != ["stuck"] * 2:
-                    await asyncio.sleep(0.01)
-            worker.kill()
-            assert (await when_free(client, handle.execution_id)).recovery_count == 1
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        worker = workers.start("tests.workers.app", "--grace", "3600")
+        handle = await client.enqueue(app.stuck)
+        await asyncio.to_thread(wait_for, journal, "stuck")
+        worker.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            while not is_stopping(file):
+                await asyncio.sleep(0.01)
+        worker.kill()
+        assert (await when_free(client, handle.execution_id)).recovery_count == 0
+        worker = workers.start()
+        async with asyncio.timeout(30):
+            while journal.lines != ["stuck"] * 2:
+                await asyncio.sleep(0.01)
+        worker.kill()
+        assert (await when_free(client, handle.execution_id)).recovery_count == 1
 
 
 def is_stopping(file: Path) -> bool:
@@ -257,41 +245,40 @@ def _processor_seconds() -> float:
 # Forks
 
 
-def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own(file: Path) -> None:
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            handle = await engine.start(app.echo, 1)
+async def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own(
+    file: Path,
+) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(app.echo, 1)
 
-            def use(say) -> None:  # type: ignore[no-untyped-def]
-                async def in_child() -> None:
-                    for call in (
-                        lambda: store.load_execution(handle.execution_id),
-                        lambda: store.save_workflow(app.echo.record),
-                        lambda: store.claim_execution(handle.execution_id),
-                    ):
-                        try:
-                            await call()
-                        except StoreError as error:
-                            say(str(error))
-                    await store.close()
-                    async with SqliteCheckpointStore.file(file) as own:
-                        found = await own.load_execution(handle.execution_id)
-                        say("none" if found is None else found.status)
-                        claim = await own.claim_execution(handle.execution_id)
-                        say("refused" if claim is None else "claimed")
+        def use(say) -> None:  # type: ignore[no-untyped-def]
+            async def in_child() -> None:
+                for call in (
+                    lambda: store.load_execution(handle.execution_id),
+                    lambda: store.save_workflow(app.echo.record),
+                    lambda: store.claim_execution(handle.execution_id),
+                ):
+                    try:
+                        await call()
+                    except StoreError as error:
+                        say(str(error))
+                await store.close()
+                async with SqliteCheckpointStore.file(file) as own:
+                    found = await own.load_execution(handle.execution_id)
+                    say("none" if found is None else found.status)
+                    claim = await own.claim_execution(handle.execution_id)
+                    say("refused" if claim is None else "claimed")
 
-                asyncio.set_event_loop(None)
-                asyncio.events._set_running_loop(None)
-                asyncio.run(in_child())
+            asyncio.set_event_loop(None)
+            asyncio.events._set_running_loop(None)
+            asyncio.run(in_child())
 
-            with a_process(use) as child:
-                said = [await asyncio.to_thread(child.hear) for _ in range(5)]
-            assert all("forked" in words for words in said[:3])
-            assert said[3:] == ["RUNNING", "refused"] or said[3:] == ["SUSPENDED", "refused"]
-            await handle.signal("go")
-            await handle.result()
-
-    asyncio.run(life())
+        with a_process(use) as child:
+            said = [await asyncio.to_thread(child.hear) for _ in range(5)]
+        assert all("forked" in words for words in said[:3])
+        assert said[3:] == ["RUNNING", "refused"] or said[3:] == ["SUSPENDED", "refused"]
+        await handle.signal("go")
+        await handle.result()
 
 
 # The command
@@ -332,11 +319,8 @@ def test_an_app_that_is_none_is_refused_in_one_line(tmp_path: Path, name: str, w
     assert not file.exists()
 
 
-def test_a_grace_that_is_no_duration_is_refused(file: Path) -> None:
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            with pytest.raises(TypeError, match="grace"):
-                await engine.dispose(3)  # type: ignore[arg-type]
-            await engine.dispose(timedelta(seconds=1))
-
-    asyncio.run(life())
+async def test_a_grace_that_is_no_duration_is_refused(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        with pytest.raises(TypeError, match="grace"):
+            await engine.dispose(3)  # type: ignore[arg-type]
+        await engine.dispose(timedelta(seconds=1))
