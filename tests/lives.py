@@ -13,8 +13,8 @@ import sqlite3
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -77,6 +77,18 @@ def open_harmed(
     connection.harm, connection.commits = harm, 0
     connection.before_death = before_death
     return store
+
+
+@asynccontextmanager
+async def an_engine(
+    file: Path, **settings: Any
+) -> AsyncIterator[tuple[SqliteCheckpointStore, DurableEngine]]:
+    """A store on a file, and an engine over it."""
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, **settings) as engine,
+    ):
+        yield store, engine
 
 
 class Child:

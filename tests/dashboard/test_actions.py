@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
 from tests.dashboard.conftest import Open, approval, fails_at_once, send
+from tests.lives import an_engine
 
 
 def rows(file: Path, query: str) -> list[tuple[object, ...]]:
@@ -35,10 +35,7 @@ def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
     assert signals(file) == [("waiting", "approved", '{"by": 1.10}')]
 
     async def work() -> object:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [approval]) as engine,
-        ):
+        async with an_engine(file, [approval]) as (_, engine):
             return await engine.handle("waiting").result()
 
     assert asyncio.run(work()) == "plan.pdf approved"
@@ -212,10 +209,7 @@ async def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> No
     answer = send(client, "resolve", **place, payload="")
     assert answer.headers["location"] == "/execution?id=failed&done=resolved"
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, [fails_at_once]) as engine,
-    ):
+    async with an_engine(file, [fails_at_once]) as (_, engine):
         await engine.handle("failed").result()
     query = (
         "select status, error_type from workflow_executions where workflow_execution_id = 'failed'"

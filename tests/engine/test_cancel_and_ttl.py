@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 DAY = timedelta(days=1)
 
@@ -152,10 +152,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
     pass_time = make_workflow(pastime, journal)
 
     async def first_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, clock=ManualClock()) as engine,
-        ):
+        async with an_engine(file, clock=ManualClock()) as (store, engine):
             await engine.start(pass_time, execution_id="one", ttl=timedelta(hours=1))
             await at_its_pastime(store)
             die()
@@ -163,10 +160,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
     async def second_life() -> None:
         later = ManualClock()
         later.set(later.now() + timedelta(hours=2))
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[], clock=later) as engine,
-        ):
+        async with an_engine(file, workflows=[], clock=later) as (_, engine):
             assert not (await engine.load("one")).status.is_terminal
         async with SqliteCheckpointStore.file(file) as store:
             engine = DurableEngine(store, workflows=[pass_time], clock=later)

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
 )
 from tests.commands import run_command
 from tests.databases import delete_unnoticed
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 A_MOMENT = timedelta(milliseconds=1)
 RETRIED = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
@@ -89,10 +89,7 @@ async def go_on(file: Path, *, cancel: bool = False, flow: Any = order) -> objec
             await client.cancel("one")
         elif await store.load_open_waits("one", "go"):
             await client.send_signal("one", "go", "went")
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[flow]) as engine,
-    ):
+    async with an_engine(file, workflows=[flow]) as (_, engine):
         # A signal wakes who waits for it; what has lost the row of its wait is woken by hand.
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             connection.execute("pragma busy_timeout = 30000")

@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 
 def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_failed(
@@ -52,10 +52,7 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
         )
 
     async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_concurrent=1) as engine,
-        ):
+        async with an_engine(file, max_concurrent=1) as (_, engine):
             handle = await engine.start(body)
             asyncio.get_running_loop().call_later(0.2, go_on.set)
             with pytest.raises(WorkflowFailedError):
@@ -139,10 +136,7 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
         )
 
     async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_concurrent=3 - lives["one"]) as engine,
-        ):
+        async with an_engine(file, max_concurrent=3 - lives["one"]) as (_, engine):
             handle = await engine.start(body, execution_id="one")
             asyncio.get_running_loop().call_later(0.2, go_on.set)
             with pytest.raises(WorkflowFailedError):

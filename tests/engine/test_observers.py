@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=20))
 
@@ -190,10 +190,7 @@ def test_replayed_steps_are_told_too_and_marked_so(file: Path, journal: Journal)
             await handle.result()
 
     async def second_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[replayed], observers=[recorder]) as engine,
-        ):
+        async with an_engine(file, workflows=[replayed], observers=[recorder]) as (_, engine):
             await engine.handle("one").result()
 
     live_and_die(first_life)
@@ -455,10 +452,7 @@ async def test_a_life_after_the_first_is_told_as_such(file: Path) -> None:
 
     recorders = [Recorder(), Recorder()]
     for recorder in recorders:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [waiter], observers=[recorder]) as engine,
-        ):
+        async with an_engine(file, [waiter], observers=[recorder]) as (_, engine):
             handle = await engine.start(waiter, execution_id="one")
             if recorder is recorders[-1]:
                 await handle.signal("go", "gone")
@@ -518,16 +512,10 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         await ctx.step("ship", ship, retry=QUICK)
 
     async def lives() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [order]) as engine,
-        ):
+        async with an_engine(file, [order]) as (_, engine):
             await engine.start(order, execution_id="one")
             await asyncio.sleep(0.05)
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [order]) as engine,
-        ):
+        async with an_engine(file, [order]) as (_, engine):
             await engine.send_signal("one", "approved")
             with pytest.raises(WorkflowFailedError):
                 await engine.handle("one").result()
@@ -583,10 +571,7 @@ async def test_no_state_is_told_of_before_it_is_committed(file: Path) -> None:
         await ctx.step("one", lambda: 1)
         lock.execute("begin immediate")
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, observers=[Listening()]) as engine,
-    ):
+    async with an_engine(file, observers=[Listening()]) as (_, engine):
         handle = await engine.start(ends_while_locked)
         states = engine.observe(handle.execution_id)
         assert (await anext(states)).status is ExecutionStatus.RUNNING

@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 MANY = 24
 
@@ -236,10 +236,7 @@ def test_a_step_that_was_cut_off_right_before_a_crash_is_listed_after_it(
             await engine.run(order, execution_id="one")
 
     async def second_life() -> str:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[order]) as engine,
-        ):
+        async with an_engine(file, workflows=[order]) as (_, engine):
             result: str = await engine.handle("one").result()
             return result
 
@@ -268,10 +265,7 @@ def test_a_sleep_that_new_code_makes_longer_is_waited_for_once(file: Path) -> No
     beginning = ManualClock().now()
 
     async def life(clock: ManualClock) -> tuple[ExecutionStatus, list[str]]:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[naps], clock=clock) as engine,
-        ):
+        async with an_engine(file, workflows=[naps], clock=clock) as (store, engine):
             await engine.start(naps, execution_id="one")
             await asyncio.sleep(0.1)
             timers = await store.load_timers("one")

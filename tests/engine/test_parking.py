@@ -29,7 +29,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.clock import SWEPT_AT_LEAST
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, until_over
+from tests.lives import Journal, an_engine, until_over
 
 SOON = timedelta(milliseconds=50)
 
@@ -87,10 +87,7 @@ async def test_of_many_that_wait_those_above_the_limit_leave_memory_and_all_come
 ) -> None:
     ids = [str(number) for number in range(60)]
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_resident=10) as engine,
-    ):
+    async with an_engine(file, max_resident=10) as (_, engine):
         handles = [await engine.start(asks, execution_id=one) for one in ids]
         async with asyncio.timeout(30):
             while len(engine._executions) > 10:
@@ -140,10 +137,7 @@ async def test_a_signal_that_nobody_awaits_does_not_wake_a_parked_one(
     comings = Comings()
     park_after = timedelta(seconds=2) if comes_first else timedelta(0)
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, park_after=park_after, observers=[comings]) as engine,
-    ):
+    async with an_engine(file, park_after=park_after, observers=[comings]) as (_, engine):
         handle = await engine.start(asks, execution_id="one")
         if not comes_first:
             await until_parked(engine, "one")
@@ -170,10 +164,7 @@ def test_a_signal_that_nobody_awaits_does_not_wake_one_whose_engine_ended(file: 
             await handle.signal("other")
 
     async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [asks], observers=[comings]) as engine,
-        ):
+        async with an_engine(file, [asks], observers=[comings]) as (_, engine):
             await asyncio.sleep(0.5)
             assert comings.resumed == 0
             await engine.send_signal("one", "answer", "yes")
@@ -191,10 +182,7 @@ async def test_a_signal_that_came_long_before_its_wait_is_received(file: Path) -
 
     comings = Comings()
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_resident=0, observers=[comings]) as engine,
-    ):
+    async with an_engine(file, max_resident=0, observers=[comings]) as (_, engine):
         handle = await engine.start(asks_twice, execution_id="one")
         await until_parked(engine, "one")
         await handle.signal("second", 2)
@@ -236,10 +224,7 @@ async def naps(ctx: WorkflowContext, how: str, seconds: float) -> str:
 async def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
     comings = Comings()
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_resident=0, observers=[comings]) as engine,
-    ):
+    async with an_engine(file, max_resident=0, observers=[comings]) as (store, engine):
         handle = await engine.start(naps, how, 0.5, execution_id="one")
         await until_parked(engine, "one")
         assert await asyncio.wait_for(handle.result(), 30) == "awake"
@@ -256,10 +241,7 @@ def test_the_log_says_at_debug_that_one_is_parked(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=0) as engine,
-        ):
+        async with an_engine(file, max_resident=0) as (_, engine):
             await engine.start(asks, execution_id="one")
             await until_parked(engine, "one")
 
@@ -272,10 +254,7 @@ def test_the_log_says_at_debug_that_one_is_parked(
 
 
 async def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_resident=0) as engine,
-    ):
+    async with an_engine(file, max_resident=0) as (_, engine):
         stays = WorkflowGuarantee.FOREGROUND_ONLY
         await engine.start(naps, "ctx.sleep", 3600, guarantee=stays)
         for number in range(300):
@@ -294,10 +273,7 @@ async def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(fi
             await ctx.wait_signal("first")
         await ctx.wait_signal("second")
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_resident=0, observers=[comings]) as engine,
-    ):
+    async with an_engine(file, max_resident=0, observers=[comings]) as (store, engine):
         handle = await engine.start(twice, execution_id="one")
         await until_parked(engine, "one")
         assert len(await store.load_pending_timers()) == 1
@@ -341,10 +317,7 @@ async def test_a_parked_one_is_cancelled_and_undone(file: Path, journal: Journal
         await ctx.step("book", journal.note, "booked", compensate=lambda _: journal.note("undone"))
         await ctx.wait_signal("never")
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_resident=0) as engine,
-    ):
+    async with an_engine(file, max_resident=0) as (_, engine):
         handle = await engine.start(books, execution_id="one")
         await until_parked(engine, "one")
         assert await handle.cancel()
@@ -354,10 +327,7 @@ async def test_a_parked_one_is_cancelled_and_undone(file: Path, journal: Journal
 
 
 async def test_a_parked_one_expires_in_time(file: Path) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_resident=0) as engine,
-    ):
+    async with an_engine(file, max_resident=0) as (_, engine):
         handle = await engine.start(asks, execution_id="one", ttl=timedelta(seconds=0.6))
         await until_parked(engine, "one")
         with pytest.raises(WorkflowExpiredError):
@@ -365,10 +335,7 @@ async def test_a_parked_one_expires_in_time(file: Path) -> None:
 
 
 async def test_none_is_parked_before_its_time(file: Path) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, park_after=None) as engine,
-    ):
+    async with an_engine(file, park_after=None) as (_, engine):
         handle = await engine.start(asks, execution_id="one")
         await asyncio.sleep(0.3)
         assert "one" in engine._executions

@@ -35,7 +35,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine import changes, intake
 from durable_workflow_sqlite.store import group_commit
 from tests.databases import delete_unnoticed
-from tests.lives import Child, Journal, a_process, die, live_and_die, until_over
+from tests.lives import Child, Journal, a_process, an_engine, die, live_and_die, until_over
 from tests.worlds import in_virtual_time
 
 
@@ -64,10 +64,7 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
 
     async def second_life() -> None:
         journal.note("second life")
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[one_of_many]) as engine,
-        ):
+        async with an_engine(file, workflows=[one_of_many]) as (_, engine):
             statuses = await until_over(engine, *ids[1:])
             assert set(statuses) == {ExecutionStatus.COMPLETED}
             assert (await engine.load("0")).status is ExecutionStatus.SUSPENDED
@@ -150,10 +147,7 @@ def test_one_that_cannot_be_resumed_does_not_stop_the_others(
                 "update workflow_executions set status = 'STRANGE'"
                 " where workflow_execution_id = '4'"
             )
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[second_code]) as engine,
-        ):
+        async with an_engine(file, workflows=[second_code]) as (_, engine):
             assert await engine.handle("0").result() == 0
             with pytest.raises(NonDeterminismError):
                 await engine.handle("1").result()
@@ -185,10 +179,7 @@ def test_an_execution_that_kills_every_worker_is_blocked_and_can_be_released(
         return await ctx.step("act", act)
 
     async def life() -> Any:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[deadly], max_recoveries=3) as engine,
-        ):
+        async with an_engine(file, workflows=[deadly], max_recoveries=3) as (_, engine):
             return await engine.run(deadly, execution_id="one")
 
     for _ in range(4):  # the first life, and three that took it over
@@ -239,10 +230,7 @@ def test_what_kills_every_worker_is_blocked_without_its_neighbours(
             die()
 
     async def next_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[deadly, slow], max_recoveries=4) as engine,
-        ):
+        async with an_engine(file, workflows=[deadly, slow], max_recoveries=4) as (_, engine):
             for name in names:
                 assert await engine.handle(name).result() == "done"
             with pytest.raises(ExecutionBlockedError):
@@ -279,10 +267,7 @@ def test_progress_between_two_deaths_makes_them_count_anew(file: Path, journal: 
         return "there"
 
     async def life() -> str:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[moves_on], max_recoveries=2) as engine,
-        ):
+        async with an_engine(file, workflows=[moves_on], max_recoveries=2) as (_, engine):
             return await engine.run(moves_on, execution_id="one")
 
     for _ in range(6):
@@ -325,10 +310,7 @@ async def worker(
             await asyncio.sleep(3600)
         return name
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[shared]) as engine,
-    ):
+    async with an_engine(file, workflows=[shared]) as (_, engine):
         if starts:
             await engine.start(shared, execution_id="one", guarantee=guarantee)
         yield engine
@@ -566,10 +548,7 @@ def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
         return str(await ctx.wait_signal("go"))
 
     async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [waiting]) as engine,
-        ):
+        async with an_engine(file, [waiting]) as (_, engine):
             handle = await engine.start(waiting, execution_id="one")
             await asyncio.sleep(0.1)
             elsewhere = file.with_name("elsewhere.db")

@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 
 @dataclasses.dataclass
@@ -160,10 +160,7 @@ def test_one_that_waits_in_no_worker_is_woken_refuses_and_waits_on(file: Path) -
             await until_it_waits(store, "count")
 
     async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[count]) as engine,
-        ):
+        async with an_engine(file, workflows=[count]) as (_, engine):
 
             async def is_refused() -> bool:
                 return (await signals_of(file))[0][1] == "REFUSED"
@@ -401,10 +398,7 @@ def test_it_is_refused_once_in_all_lives(file: Path, journal: Journal) -> None:
             await handle.result()
 
     async def second_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[counting]) as engine,
-        ):
+        async with an_engine(file, workflows=[counting]) as (_, engine):
             assert await asyncio.wait_for(engine.handle("one").result(), 30) == 7
 
     live_and_die(first_life)

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 QUICK = timedelta(milliseconds=5)
 
@@ -232,10 +232,7 @@ def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
             die()
 
     async def second_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[stubborn]) as engine,
-        ):
+        async with an_engine(file, workflows=[stubborn]) as (store, engine):
             with pytest.raises(WorkflowFailedError):
                 await engine.run(stubborn, execution_id="one")
             rows = [(c.attempt, c.status) for c in await store.load_checkpoints("one")]
@@ -262,10 +259,7 @@ def test_a_step_that_kills_its_process_does_not_start_over_at_attempt_one(
         return await ctx.step("deadly", deadly)
 
     async def life() -> int:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[dangerous]) as engine,
-        ):
+        async with an_engine(file, workflows=[dangerous]) as (store, engine):
             result = await engine.run(dangerous, execution_id="one")
             rows = [(c.attempt, c.status) for c in await store.load_checkpoints("one")]
             assert rows == [

@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=5))
 
@@ -265,10 +265,7 @@ def test_a_resumed_compensation_waits_for_a_branch_that_does_something_of_its_ow
             die()
 
     async def first_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, observers=[DiesThen()]) as engine,
-        ):
+        async with an_engine(file, observers=[DiesThen()]) as (_, engine):
             await engine.run(saga, execution_id="one")
 
     async def second_life() -> None:

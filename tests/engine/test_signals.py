@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 
 @dataclasses.dataclass
@@ -78,10 +78,7 @@ def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: 
             die()
 
     async def next_life(*, approve: bool) -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[gate]) as engine,
-        ):
+        async with an_engine(file, workflows=[gate]) as (_, engine):
             await asyncio.sleep(0.2)
             assert await engine.handle("one").status() is ExecutionStatus.SUSPENDED
             assert journal.lines == []
@@ -114,10 +111,7 @@ def test_a_delivered_signal_is_delivered_again_on_replay(file: Path, journal: Jo
             await handle.result()
 
     async def second_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[remember]) as engine,
-        ):
+        async with an_engine(file, workflows=[remember]) as (_, engine):
             assert await engine.run(remember, execution_id="one") == "kim"
 
     live_and_die(first_life)
@@ -206,10 +200,7 @@ async def test_a_signal_in_time_cancels_the_timer() -> None:
 def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
     async def first_life() -> None:
         clock = ManualClock()
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, clock=clock) as engine,
-        ):
+        async with an_engine(file, clock=clock) as (_, engine):
             await engine.start(impatient, 60.0, execution_id="one")
             await clock.advance(timedelta(seconds=30))
             die()
@@ -217,10 +208,7 @@ def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
     async def second_life() -> None:
         clock = ManualClock()
         clock.set(clock.now() + timedelta(seconds=30))
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[impatient], clock=clock) as engine,
-        ):
+        async with an_engine(file, workflows=[impatient], clock=clock) as (store, engine):
             await clock.advance(timedelta(seconds=29))
             assert len(await store.load_checkpoints("one")) == 1
             await clock.advance(timedelta(seconds=1))
@@ -243,10 +231,7 @@ def test_a_timeout_is_raised_again_on_replay(file: Path, journal: Journal) -> No
         return "in time"
 
     async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[remember]) as engine,
-        ):
+        async with an_engine(file, workflows=[remember]) as (_, engine):
             assert await engine.run(remember, execution_id="one") == "timed out"
 
     live_and_die(life)
@@ -265,10 +250,7 @@ def test_a_signal_that_came_in_time_counts_though_nobody_was_there_to_take_it(fi
             await store.send_signal(WorkflowSignal(workflow_execution_id="one", signal_name="go"))
 
     async def second_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[impatient]) as engine,
-        ):
+        async with an_engine(file, workflows=[impatient]) as (_, engine):
             assert await engine.run(impatient, 0.4, execution_id="one") == ["in time"]
 
     live_and_die(first_life)

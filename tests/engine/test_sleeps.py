@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 
 @workflow
@@ -51,10 +51,7 @@ async def test_a_sleep_is_a_step_with_a_stored_deadline_and_suspends_the_executi
 def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
     async def first_life() -> None:
         clock = ManualClock()
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, clock=clock) as engine,
-        ):
+        async with an_engine(file, clock=clock) as (_, engine):
             await engine.start(nap, 60.0, execution_id="one")
             await clock.advance(timedelta(seconds=30))
             die()
@@ -62,10 +59,7 @@ def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
     async def second_life() -> None:
         clock = ManualClock()
         clock.set(clock.now() + timedelta(seconds=30))
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[nap], clock=clock) as engine,
-        ):
+        async with an_engine(file, workflows=[nap], clock=clock) as (store, engine):
             (timer,) = await store.load_pending_timers()
             assert timer.fire_at == clock.now() + timedelta(seconds=30)
             handle = await engine.start(nap, 60.0, execution_id="one")
@@ -91,10 +85,7 @@ def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
 
     async def life(passes: timedelta) -> None:
         clock = ManualClock()
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[twice], clock=clock) as engine,
-        ):
+        async with an_engine(file, workflows=[twice], clock=clock) as (store, engine):
             handle = await engine.start(twice, execution_id="one")
             await clock.advance(passes)
             await handle.result()
@@ -112,10 +103,7 @@ def test_a_sleep_that_ended_while_nobody_was_there_ends_at_once(file: Path) -> N
             die()
 
     async def second_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[nap]) as engine,
-        ):
+        async with an_engine(file, workflows=[nap]) as (_, engine):
             assert await engine.run(nap, 0.2, execution_id="one") == "awake"
 
     live_and_die(first_life)

@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
     blocking,
     workflow,
 )
-from tests.lives import Journal
+from tests.lives import Journal, an_engine
 
 
 @dataclasses.dataclass
@@ -247,10 +247,7 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
                 assert record.status in (ExecutionStatus.SUSPENDED, ExecutionStatus.RUNNING)
 
     async def second_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[waiting, working]) as engine,
-        ):
+        async with an_engine(file, workflows=[waiting, working]) as (_, engine):
             await engine.send_signal("waiting", "go", "went")
             assert await engine.handle("waiting").result() == "went"
             assert await engine.handle("working").result() == "worked"

@@ -36,7 +36,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 
 @dataclasses.dataclass
@@ -95,10 +95,7 @@ def test_a_result_has_the_type_of_its_annotation_live_and_on_replay(
         await ctx.wait_signal("go on")
 
     async def live() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[remember]) as engine,
-        ):
+        async with an_engine(file, workflows=[remember]) as (_, engine):
             handle = await engine.start(remember, execution_id="one")
             await _until(lambda: len(seen) > 0)
             if len(seen) > 1:
@@ -112,10 +109,7 @@ def test_a_result_has_the_type_of_its_annotation_live_and_on_replay(
 
 
 async def _resume_and_signal(file: Path, definition: Any) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[definition]) as engine,
-    ):
+    async with an_engine(file, workflows=[definition]) as (_, engine):
         await engine.send_signal("one", "go on")
         await engine.handle("one").result()
 
@@ -144,10 +138,7 @@ def test_a_completed_step_never_runs_again_after_the_process_is_killed(
         return [first, second, await ctx.step("third", third)]
 
     async def life() -> list[int]:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[three]) as engine,
-        ):
+        async with an_engine(file, workflows=[three]) as (_, engine):
             return await engine.run(three, execution_id="one")
 
     live_and_die(life)
@@ -202,10 +193,7 @@ def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(
         return [other, await ctx.step("charge", charge, ctx.idempotency_key("charge"))]
 
     async def life() -> list[str]:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[pay]) as engine,
-        ):
+        async with an_engine(file, workflows=[pay]) as (store, engine):
             keys = await engine.run(pay, execution_id="one")
             stored = [c.idempotency_key for c in await store.load_checkpoints("one")]
             assert stored == [keys[0], keys[1], keys[1]]

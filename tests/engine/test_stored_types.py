@@ -41,7 +41,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import die, live_and_die
+from tests.lives import an_engine, die, live_and_die
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -703,10 +703,7 @@ def changed_between_lives(
         return one_step
 
     async def life(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[definition]) as engine,
-        ):
+        async with an_engine(file, workflows=[definition]) as (_, engine):
             if not is_last:
                 await engine.start(definition, execution_id="one")
             async with asyncio.timeout(60):
@@ -770,10 +767,7 @@ def test_what_fits_several_classes_or_none_is_not_guessed(
         await ctx.step("act", reading_as(after))
 
     async def life(definition: WorkflowDefinition[..., Any]) -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[definition]) as engine,
-        ):
+        async with an_engine(file, workflows=[definition]) as (_, engine):
             if definition is first:
                 await engine.start(definition, execution_id="one")
             await engine.handle("one").result()
@@ -808,10 +802,7 @@ def test_a_recorded_input_is_read_though_its_annotation_cannot_be_resolved_now(f
     takes.__annotations__["given"] = "Unknown"
 
     async def life(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[definition]) as engine,
-        ):
+        async with an_engine(file, workflows=[definition]) as (_, engine):
             if is_last:
                 await engine.send_signal("one", "end")
                 await engine.handle("one").result()
@@ -872,10 +863,7 @@ def test_code_that_reads_a_result_runs_on_the_loop_of_the_program_in_each_life(
 
     async def life(*, is_last: bool) -> None:
         loops.clear()
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[one_step]) as engine,
-        ):
+        async with an_engine(file, workflows=[one_step]) as (_, engine):
             if is_last:
                 await engine.send_signal("one", "end")
                 assert await engine.handle("one").result() == 3

@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.commands import run_command
-from tests.lives import Journal, die, live_and_die, until_over
+from tests.lives import Journal, an_engine, die, live_and_die, until_over
 
 MANY = 20
 NAMES = [f"suspect {number:02}" for number in range(MANY)]
@@ -80,10 +80,7 @@ def suspects(file: Path, journal: Journal) -> list[str]:
     )
 
     async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[interrupted], max_recoveries=100) as engine,
-        ):
+        async with an_engine(file, workflows=[interrupted], max_recoveries=100) as (_, engine):
             if journal.note("life") == 1:
                 for name in NAMES:
                     await engine.enqueue(interrupted, execution_id=name)
@@ -353,17 +350,11 @@ def test_one_whose_replay_kills_the_worker_is_blocked_although_its_step_backs_of
             die()
 
     async def next_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[deadly], max_recoveries=2) as engine,
-        ):
+        async with an_engine(file, workflows=[deadly], max_recoveries=2) as (_, engine):
             await engine.handle("one").result()
 
     async def last_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[deadly], max_recoveries=2) as engine,
-        ):
+        async with an_engine(file, workflows=[deadly], max_recoveries=2) as (_, engine):
             with pytest.raises(ExecutionBlockedError):
                 await engine.handle("one").result()
 
@@ -387,10 +378,7 @@ def test_a_death_after_the_worker_was_told_to_stop_is_not_held_against_it(file: 
             await die_while_it_stops(engine)
 
     async def next_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[slow], max_recoveries=0) as engine,
-        ):
+        async with an_engine(file, workflows=[slow], max_recoveries=0) as (_, engine):
             await die_while_it_stops(engine)
 
     async def die_while_it_stops(engine: DurableEngine) -> None:
@@ -433,10 +421,7 @@ def test_what_runs_beside_a_suspect_is_not_held_responsible(file: Path) -> None:
         await ctx.step("act", asyncio.Event().wait)
 
     async def life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[slow, deadly], max_recoveries=4) as engine,
-        ):
+        async with an_engine(file, workflows=[slow, deadly], max_recoveries=4) as (_, engine):
             await engine.run(deadly, execution_id="deadly")
 
     async def in_between() -> None:

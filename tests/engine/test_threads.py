@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import threads
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 
 ROOT = Path(__file__).parents[2]
 SHORT = timedelta(milliseconds=50)
@@ -121,10 +121,7 @@ def test_what_waited_for_a_thread_when_the_worker_died_is_not_in_doubt(
         )
 
     async def first_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_concurrent=1) as engine,
-        ):
+        async with an_engine(file, max_concurrent=1) as (_, engine):
             await engine.start(body, execution_id="one")
             await until(has_begun.is_set)
             die()

@@ -27,6 +27,7 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     workflow,
 )
+from tests.lives import an_engine
 
 
 @workflow(name="order")
@@ -64,10 +65,7 @@ async def until(there: Callable[[], Awaitable[object]]) -> None:
 
 async def test_code_that_does_not_fit_is_named_until_code_that_fits_has_it(file: Path) -> None:
     await begin(file)
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[changed_order]) as engine,
-    ):
+    async with an_engine(file, workflows=[changed_order]) as (_, engine):
         await engine.send_signal("one", "approved", "kim")
         with pytest.raises(NonDeterminismError):
             await engine.handle("one").result()
@@ -99,10 +97,7 @@ async def test_a_worker_that_has_it_again_has_no_trouble_with_it_yet(file: Path)
         ]
         assert claim is not None
         await store.release_claims([claim], trouble="does not fit")
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[order]) as engine,
-    ):
+    async with an_engine(file, workflows=[order]) as (_, engine):
         await until(lambda: _is_suspended(engine))
         assert (await engine.load("one")).trouble is None
 
@@ -158,10 +153,7 @@ async def test_a_row_that_cannot_be_read_says_which_column(file: Path) -> None:
             "insert into workflow_signals (workflow_execution_id, signal_name)"
             " values ('one', 'approved')"
         )
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[order]) as engine,
-    ):
+    async with an_engine(file, workflows=[order]) as (_, engine):
         await until(lambda: _trouble(engine, "one"))
         trouble = await _trouble(engine, "one")
         assert trouble is not None

@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store.checkpointer import checkpoint
 from tests.faults.reliability import FULL
-from tests.lives import a_process
+from tests.lives import a_process, an_engine
 
 LIMIT_S = 30
 FLIPS = 4000 if FULL else 30
@@ -88,10 +88,7 @@ async def use(file: Path, names: tuple[str, ...]) -> dict[str, str]:
     """How each execution ended for who asked: its result, or the name of an error of ours."""
     ends: dict[str, str] = {}
     try:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[waits]) as engine,
-        ):
+        async with an_engine(file, workflows=[waits]) as (_, engine):
             for name in names:
                 try:
                     # Damage may have taken its signal, and that is no harm of ours.
@@ -216,10 +213,7 @@ def edit(file: Path, table: str, column: str, what: str) -> bool:
 
 async def the_good_one_ends(file: Path) -> str:
     """The other execution comes to its end; what became of the edited one."""
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[waits]) as engine,
-    ):
+    async with an_engine(file, workflows=[waits]) as (store, engine):
         assert await asyncio.wait_for(engine.handle("good").result(), LIMIT_S) == "good"
         try:
             async with asyncio.timeout(0.05):

@@ -31,6 +31,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store import group_commit
 from tests.faults.disks import a_disk_in_a_file, a_disk_in_memory, fill, make_read_only
+from tests.lives import an_engine
 from tests.oracle import Life, look, violations
 
 ID = "one"
@@ -182,10 +183,7 @@ def test_a_disk_that_becomes_read_only_loses_nothing(
                 (tmp_path / name).write_bytes((disk / name).read_bytes())
 
     async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(copy) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with an_engine(copy, workflows=[story.workflow]) as (_, engine):
             assert await engine.run(story.workflow, execution_id=ID) == STEPS
 
     asyncio.run(go_on())
@@ -229,10 +227,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
             assert file.read_bytes() == other
         if fate == "moved":
             away.rename(file)
-            async with (
-                SqliteCheckpointStore.file(file) as store,
-                DurableEngine(store, workflows=[story.workflow]) as engine,
-            ):
+            async with an_engine(file, workflows=[story.workflow]) as (_, engine):
                 assert await engine.run(story.workflow, execution_id=ID) == STEPS
             check_promises(file, story.lines)
 

@@ -17,7 +17,6 @@ import pytest
 
 from durable_workflow_sqlite import (
     AuditEntry,
-    DurableEngine,
     ExecutionStatus,
     RetryPolicy,
     SignalStatus,
@@ -39,6 +38,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_signal,
     new_timer,
 )
+from tests.lives import an_engine
 
 CONTROL = re.compile(
     r"begin|begin immediate|commit|rollback"
@@ -257,10 +257,7 @@ async def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, li
             await ctx.step("fail", fail)
         return str(await ctx.wait_signal("go", timeout=timedelta(hours=1)))
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[everything]) as engine,
-    ):
+    async with an_engine(file, workflows=[everything]) as (_, engine):
         signalled = await engine.start(everything, "signal", execution_id="signalled")
         await engine.send_signal("signalled", "go", "now")
         assert await signalled.result() == "now"
@@ -273,10 +270,7 @@ async def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, li
             await cancelled.result()
         await engine.start(everything, "recover", execution_id="recovered")
         await asyncio.sleep(0.1)
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[everything]) as engine,
-    ):
+    async with an_engine(file, workflows=[everything]) as (_, engine):
         await engine.send_signal("recovered", "go", "again")
         assert await engine.run(everything, "recover", execution_id="recovered") == "again"
     assert len(check(sent)) > 12

@@ -28,7 +28,7 @@ from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import TERMINAL_STATUSES
 from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.lives import a_process
+from tests.lives import a_process, an_engine
 from tests.store.test_restored import copy
 
 Say = Callable[[str], None]
@@ -89,10 +89,7 @@ async def until(file: Path, is_so: Callable[[Workers], object]) -> Workers:
 
 @in_a_loop
 async def test_a_worker_is_seen_with_what_it_runs_and_does(file: Path) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, [order], max_concurrent=7) as engine,
-    ):
+    async with an_engine(file, [order], max_concurrent=7) as (_, engine):
         for how in ("hang", "wait", "flaky"):
             await engine.start(order, how, execution_id=how)
         found = await until(
@@ -278,10 +275,7 @@ async def test_nobody_lives_or_nobody_knows_the_version_is_a_warning_with_its_co
 
 @in_a_loop
 async def test_an_engine_without_workflows_works_on_what_it_starts(file: Path) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_concurrent=7) as engine,
-    ):
+    async with an_engine(file, max_concurrent=7) as (_, engine):
         await engine.start(order, "hang")
         found = await until(file, lambda it: it.workers[0].slots and it.workers[0].doing)
         assert (found.workers[0].slots, len(found.workers[0].serves)) == (7, 1)
@@ -290,10 +284,7 @@ async def test_an_engine_without_workflows_works_on_what_it_starts(file: Path) -
 @in_a_loop
 async def test_a_queue_is_a_warning_where_all_slots_are_in_use_for_long(file: Path) -> None:
     later = datetime.now(UTC) + 2 * LATE
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, [order], max_concurrent=1) as engine,
-    ):
+    async with an_engine(file, [order], max_concurrent=1) as (_, engine):
         for _ in range(3):
             await engine.enqueue(order, "hang")
         await until(file, lambda it: it.queues and it.queues[0].due == 2 and it.workers[0].doing)

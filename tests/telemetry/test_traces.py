@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.telemetry import OpenTelemetryObserver
-from tests.lives import Journal, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die
 from tests.telemetry.conftest import Telemetry
 
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=timedelta(milliseconds=5))
@@ -219,19 +219,13 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
                 out=out, formatter=lambda span: span.to_json(indent=None) + "\n"
             )
             provider.add_span_processor(SimpleSpanProcessor(console))
-            async with (
-                SqliteCheckpointStore.file(file) as store,
-                DurableEngine(store, observers=[OpenTelemetryObserver(provider)]) as engine,
-            ):
+            async with an_engine(file, observers=[OpenTelemetryObserver(provider)]) as (_, engine):
                 await engine.run(order, execution_id="one")
 
     live_and_die(first_life)
 
     async def second_life() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [order], observers=[telemetry.observer]) as engine,
-        ):
+        async with an_engine(file, [order], observers=[telemetry.observer]) as (_, engine):
             assert await engine.handle("one").result() == "shipped"
 
     asyncio.run(second_life())
@@ -276,17 +270,11 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
 
 
 async def test_a_wait_over_a_restart_is_one_span(file: Path, telemetry: Telemetry) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, observers=[telemetry.observer]) as engine,
-    ):
+    async with an_engine(file, observers=[telemetry.observer]) as (_, engine):
         await engine.start(order, "A-1", execution_id="one")
         await asyncio.sleep(0.1)
     later = Telemetry()
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, [order], observers=[later.observer]) as engine,
-    ):
+    async with an_engine(file, [order], observers=[later.observer]) as (_, engine):
         await engine.send_signal("one", "approved", "kim")
         assert await engine.handle("one").result() == "kim"
     assert [span.name for span in later.spans] == [

@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
+from tests.lives import an_engine
 
 ran: list[str] = []
 
@@ -110,10 +111,7 @@ async def test_a_signal_does_not_shorten_a_delay(file: Path) -> None:
 async def test_a_start_again_that_is_cancelled_while_it_claims_is_run_all_the_same(
     file: Path,
 ) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_concurrent=1) as engine,
-    ):
+    async with an_engine(file, max_concurrent=1) as (_, engine):
         for number in range(8):
             name = str(number)
             await engine.enqueue(job, name, execution_id=name, delay=timedelta(days=1))

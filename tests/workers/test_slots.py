@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from tests.lives import an_engine
 
 TEN_MINUTES = RetryPolicy.fixed(max_attempts=9, delay=timedelta(minutes=10))
 SLOTS = 3
@@ -293,10 +294,7 @@ async def test_slots_that_are_taken_again_beside_a_look_for_work_disturb_it_not(
             policy = RetryPolicy.fixed(max_attempts=None, delay=timedelta(milliseconds=4))
             await ctx.step(f"act {number}", act, retry=policy)
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[flaky], max_concurrent=3) as engine,
-    ):
+    async with an_engine(file, workflows=[flaky], max_concurrent=3) as (_, engine):
         handles = [await engine.enqueue(flaky) for _ in range(120)]
         for handle in handles:
             await handle.result()
