@@ -1,4 +1,4 @@
-"""What the whole run says at its end; counts come from the tests that did the harm."""
+"""What all tests share, and what the whole run says at its end."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import os
 import random
 import signal
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.databases import new_database
 from tests.faults.reliability import FULL, campaign_of, publish, words_of
+from tests.lives import Journal
 from tests.loops import use_the_named_loop
 
 SEED = "DURABLE_SEED"
@@ -22,6 +25,17 @@ COUNTED = {
     "programs": "generated programs of plain asyncio: {total}; seed {seed}, set by " + SEED,
     "schedules": "generated workflows: {total} schedules of crashes; seed {seed}, set by " + SEED,
 }
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A workflow database with nothing in it."""
+    return new_database(tmp_path / "workflows.db")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal")
 
 
 def pytest_configure(config: pytest.Config) -> None:

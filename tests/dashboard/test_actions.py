@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +25,7 @@ def signals(file: Path) -> list[tuple[object, ...]]:
     )
 
 
-def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
+async def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
     file: Path, visit: Open
 ) -> None:
     answer = send(visit(), "signal", id="waiting", name="approved", payload='{"by": 1.10}')
@@ -34,11 +33,8 @@ def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
     assert answer.headers["location"] == "/execution?id=waiting&done=signalled"
     assert signals(file) == [("waiting", "approved", '{"by": 1.10}')]
 
-    async def work() -> object:
-        async with an_engine(file, [approval]) as (_, engine):
-            return await engine.handle("waiting").result()
-
-    assert asyncio.run(work()) == "plan.pdf approved"
+    async with an_engine(file, [approval]) as (_, engine):
+        assert await engine.handle("waiting").result() == "plan.pdf approved"
 
 
 def test_no_payload_is_null(file: Path, visit: Open) -> None:

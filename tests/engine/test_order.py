@@ -53,14 +53,13 @@ async def by_a_set_of_tasks(ctx: WorkflowContext) -> list[int]:
     return [task.result() for task in done]
 
 
-def test_coroutines_of_as_completed_start_in_the_order_of_their_list() -> None:
+async def test_coroutines_of_as_completed_start_in_the_order_of_their_list() -> None:
     # asyncio itself starts them in the order of a set of their addresses.
-    async def life() -> list[str | None]:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(by_as_completed, execution_id="one")
-            return [one.output_data for one in await store.load_checkpoints("one")]
-
-    assert asyncio.run(life()) == [str(2 * number) for number in range(MANY)]
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(by_as_completed, execution_id="one")
+        assert [one.output_data for one in await store.load_checkpoints("one")] == [
+            str(2 * number) for number in range(MANY)
+        ]
 
 
 async def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
@@ -75,12 +74,9 @@ async def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
         assert (await engine.load("one")).status is ExecutionStatus.RUNNING
 
 
-def test_a_set_of_tasks_is_in_the_order_in_which_they_were_made() -> None:
-    async def life() -> list[int]:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            return await engine.run(by_a_set_of_tasks)
-
-    assert asyncio.run(life()) == [2 * number for number in range(MANY)]
+async def test_a_set_of_tasks_is_in_the_order_in_which_they_were_made() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(by_a_set_of_tasks) == [2 * number for number in range(MANY)]
 
 
 @workflow
@@ -94,12 +90,9 @@ async def by_done_futures(ctx: WorkflowContext) -> list[int]:
     return in_a_set
 
 
-def test_a_set_of_futures_is_in_the_order_in_which_they_were_made() -> None:
-    async def life() -> list[int]:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            return await engine.run(by_done_futures)
-
-    assert asyncio.run(life()) == list(range(MANY))
+async def test_a_set_of_futures_is_in_the_order_in_which_they_were_made() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(by_done_futures) == list(range(MANY))
 
 
 async def cleans_up(ctx: WorkflowContext, number: int) -> None:
@@ -143,7 +136,7 @@ def test_the_scopes_within_a_scope_of_anyio_are_cancelled_in_the_order_of_their_
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-def test_a_set_of_tasks_that_begin_at_once_is_in_their_order_too() -> None:
+async def test_a_set_of_tasks_that_begin_at_once_is_in_their_order_too() -> None:
     @workflow
     async def eager(ctx: WorkflowContext) -> list[int]:
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
@@ -152,11 +145,8 @@ def test_a_set_of_tasks_that_begin_at_once_is_in_their_order_too() -> None:
         done, _ = await asyncio.wait(tasks)
         return [task.result() for task in done]
 
-    async def life() -> list[int]:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            return await engine.run(eager)
-
-    assert asyncio.run(life()) == [2 * number for number in range(MANY)]
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(eager) == [2 * number for number in range(MANY)]
 
 
 def in_another_thread() -> None:

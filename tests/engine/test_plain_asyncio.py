@@ -580,7 +580,7 @@ def test_chance_and_the_time_are_the_same_in_every_life(
 # A program with a workflow in it
 
 
-def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
+async def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog, "BLOCKS_AFTER_S", 0.6)
@@ -589,11 +589,8 @@ def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
     async def computes(ctx: WorkflowContext) -> None:
         time.sleep(1.1)  # noqa: ASYNC251 - that is what it is about
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(computes, execution_id="one")
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(computes, execution_id="one")
     (warning,) = [one.getMessage() for one in caplog.records if "has blocked" in one.getMessage()]
     line = computes.function.__code__.co_firstlineno + 2
     for part in ("'computes'", "'one'", f"{__file__}:{line};", "in a step"):

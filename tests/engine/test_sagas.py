@@ -40,7 +40,7 @@ async def fail_to_run(store: SqliteCheckpointStore, definition: object) -> Workf
     return caught.value
 
 
-def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: Path) -> None:
+async def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: Path) -> None:
     undone: list[int] = []
 
     async def undo(number: int) -> None:
@@ -52,29 +52,26 @@ def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: P
             await ctx.step("reserve", lambda number=number: number, compensate=undo)
         await ctx.step("fail", fail)
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            error = await fail_to_run(store, loop)
-            assert error.compensation_error is None
-            rows = [
-                (c.step_index, c.attempt, c.step_name, c.status)
-                for c in await store.load_checkpoints("one")
-            ]
-            assert rows == [
-                (0, 0, "reserve:compensate", StepStatus.COMPENSATED),
-                (0, 1, "reserve", StepStatus.COMPLETED),
-                (1, 0, "reserve:compensate", StepStatus.COMPENSATED),
-                (1, 1, "reserve", StepStatus.COMPLETED),
-                (2, 0, "reserve:compensate", StepStatus.COMPENSATED),
-                (2, 1, "reserve", StepStatus.COMPLETED),
-                (3, 1, "fail", StepStatus.FAILED),
-            ]
-            record = await store.load_execution("one")
-            assert record is not None
-            assert record.status is ExecutionStatus.FAILED
-            assert record.error_message == "out of stock"
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store:
+        error = await fail_to_run(store, loop)
+        assert error.compensation_error is None
+        rows = [
+            (c.step_index, c.attempt, c.step_name, c.status)
+            for c in await store.load_checkpoints("one")
+        ]
+        assert rows == [
+            (0, 0, "reserve:compensate", StepStatus.COMPENSATED),
+            (0, 1, "reserve", StepStatus.COMPLETED),
+            (1, 0, "reserve:compensate", StepStatus.COMPENSATED),
+            (1, 1, "reserve", StepStatus.COMPLETED),
+            (2, 0, "reserve:compensate", StepStatus.COMPENSATED),
+            (2, 1, "reserve", StepStatus.COMPLETED),
+            (3, 1, "fail", StepStatus.FAILED),
+        ]
+        record = await store.load_execution("one")
+        assert record is not None
+        assert record.status is ExecutionStatus.FAILED
+        assert record.error_message == "out of stock"
     assert undone == [2, 1, 0]
 
 

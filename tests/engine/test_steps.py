@@ -163,7 +163,7 @@ async def test_the_intent_is_committed_before_the_action_starts(file: Path) -> N
     assert found == [("INTENT", 1)]
 
 
-def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
+async def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
     @workflow
     async def one_step(ctx: WorkflowContext) -> list[Any]:
         await ctx.step("act", lambda: {"a": [1]})
@@ -172,11 +172,8 @@ def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
         other.close()
         return [list(row) for row in rows]
 
-    async def life() -> list[Any]:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            return await engine.run(one_step)
-
-    assert asyncio.run(life()) == [["COMPLETED", '{"a":[1]}']]
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        assert await engine.run(one_step) == [["COMPLETED", '{"a":[1]}']]
 
 
 def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(

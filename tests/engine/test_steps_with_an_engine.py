@@ -48,27 +48,26 @@ def leave_interrupted(file: Path) -> None:
     live_and_die(life)
 
 
-def test_a_recovered_step_finds_the_engine_under_the_name_that_async_with_binds(
+async def test_a_recovered_step_finds_the_engine_under_the_name_that_async_with_binds(
     file: Path,
 ) -> None:
     leave_interrupted(file)
 
-    async def life() -> list[str]:
-        @workflow
-        async def parent(ctx: WorkflowContext) -> str:
-            return await ctx.step("ask", ask, ctx.execution_id)
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        return await ctx.step("ask", ask, ctx.execution_id)
 
-        async def ask(name: str) -> str:
-            return await engine.run(child, name)
+    async def ask(name: str) -> str:
+        return await engine.run(child, name)
 
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[parent, child]) as engine:
-                return [await engine.handle(name).result() for name in NAMES]
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[parent, child]) as engine:
+            assert [await engine.handle(name).result() for name in NAMES] == [
+                f"child of {name}" for name in NAMES
+            ]
 
-    assert asyncio.run(life()) == [f"child of {name}" for name in NAMES]
 
-
-def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
+async def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
     """By anything that has it: here a task that asks as soon as the first record was read."""
     leave_interrupted(file)
     asked: list[asyncio.Task[str]] = []
@@ -83,20 +82,17 @@ def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
 
     engine_of: list[DurableEngine] = []
 
-    async def life() -> str:
-        @workflow
-        async def parent(ctx: WorkflowContext) -> str:
-            return await ctx.step("ask", lambda: "asked")
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        return await ctx.step("ask", lambda: "asked")
 
-        async with Telling.file(file) as store:
-            engine = DurableEngine(store, workflows=[parent, child])
-            engine_of.append(engine)
-            async with engine:
-                for name in NAMES:
-                    assert await engine.handle(name).result() == "asked"
-                return await asked[0]
-
-    assert asyncio.run(life()) == "child of opening"
+    async with Telling.file(file) as store:
+        engine = DurableEngine(store, workflows=[parent, child])
+        engine_of.append(engine)
+        async with engine:
+            for name in NAMES:
+                assert await engine.handle(name).result() == "asked"
+            assert await asked[0] == "child of opening"
 
 
 def test_a_recovered_step_uses_a_blocking_engine_that_was_made_before_it_is_opened(

@@ -213,7 +213,7 @@ def edit(file: Path, table: str, column: str, what: str) -> bool:
 
 async def the_good_one_ends(file: Path) -> str:
     """The other execution comes to its end; what became of the edited one."""
-    async with an_engine(file, workflows=[waits]) as (store, engine):
+    async with an_engine(file, workflows=[waits]) as (_, engine):
         assert await asyncio.wait_for(engine.handle("good").result(), LIMIT_S) == "good"
         try:
             async with asyncio.timeout(0.05):

@@ -93,7 +93,7 @@ async def test_an_execution_is_a_tree_of_spans(telemetry: Telemetry) -> None:
     }
 
 
-def test_what_an_action_does_is_part_of_its_attempt(telemetry: Telemetry) -> None:
+async def test_what_an_action_does_is_part_of_its_attempt(telemetry: Telemetry) -> None:
     tracer = telemetry.traces.get_tracer("mine")
 
     async def in_the_loop() -> None:
@@ -113,14 +113,11 @@ def test_what_an_action_does_is_part_of_its_attempt(telemetry: Telemetry) -> Non
         await ctx.step("ask again", lambda: None)
         assert trace.get_current_span() is before
 
-    async def life() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[telemetry.observer]) as engine,
-        ):
-            await engine.run(both)
-
-    asyncio.run(life())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[telemetry.observer]) as engine,
+    ):
+        await engine.run(both)
     found = tree(telemetry)
     assert (found["query"], found["request"]) == ("attempt ask", "attempt call")
 

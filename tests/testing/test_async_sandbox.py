@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from datetime import timedelta
 
 import pytest
 
@@ -16,25 +15,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import AsyncSandbox
-
-DAY = timedelta(days=1)
-noted: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
-    noted.clear()
-
-
-def note(what: str) -> str:
-    noted.append(what)
-    return what
-
-
-async def note_async(what: str) -> str:
-    await asyncio.sleep(0)
-    noted.append(what)
-    return what
+from tests.testing.notes import DAY, note, note_async, noted
 
 
 @workflow

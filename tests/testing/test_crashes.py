@@ -20,30 +20,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.testing import AsyncSandbox, Sandbox
 from durable_workflow_sqlite.testing.life import Moment
-
-DAY = timedelta(days=1)
-noted: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
-    noted.clear()
-
-
-def note(what: str) -> str:
-    time.sleep(0.002)
-    noted.append(what)
-    return what
-
-
-async def note_async(what: str) -> str:
-    await asyncio.sleep(0)
-    noted.append(what)
-    return what
-
-
-def undo(what: str) -> None:
-    noted.append(f"not {what}")
+from tests.testing.notes import DAY, note, note_async, noted, undo
 
 
 async def fail() -> None:

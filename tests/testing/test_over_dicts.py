@@ -10,7 +10,6 @@ from durable_workflow_sqlite import ExecutionStatus, StoreError, WorkflowExecuti
 from durable_workflow_sqlite.testing import life
 from tests.dict_store import Dicts, DictStore
 from tests.testing.test_crashes import *  # noqa: F403
-from tests.testing.test_crashes import _nothing_noted  # noqa: F401
 
 
 class Memory(Dicts):

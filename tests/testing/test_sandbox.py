@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -21,30 +21,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import Sandbox
-
-DAY = timedelta(days=1)
-noted: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
-    noted.clear()
-
-
-def note(what: str) -> str:
-    """A sync action: it runs in a thread, for a while."""
-    time.sleep(0.002)
-    noted.append(what)
-    return what
-
-
-async def note_async(what: str) -> str:
-    noted.append(what)
-    return what
-
-
-def undo(what: str) -> None:
-    noted.append(f"not {what}")
+from tests.testing.notes import DAY, note, noted, undo
 
 
 @workflow

@@ -86,22 +86,19 @@ async def test_the_executions_of_a_worker_that_is_killed_run_on_in_another(
                 await asyncio.sleep(0.01)
 
 
-def test_a_worker_that_stands_still_keeps_what_it_has(
+async def test_a_worker_that_stands_still_keeps_what_it_has(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            first = workers.start()
-            handle = await client.enqueue(app.patient, "a")
-            await asyncio.to_thread(wait_for, journal, "begin a 0")
-            first.send_signal(signal.SIGSTOP)
-            workers.start()
-            await asyncio.sleep(2.5 * changes.LOOK_AROUND_S)
-            assert journal.lines == ["begin a 0"]
-            first.send_signal(signal.SIGCONT)
-            assert await handle.result() == first.pid
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        first = workers.start()
+        handle = await client.enqueue(app.patient, "a")
+        await asyncio.to_thread(wait_for, journal, "begin a 0")
+        first.send_signal(signal.SIGSTOP)
+        workers.start()
+        await asyncio.sleep(2.5 * changes.LOOK_AROUND_S)
+        assert journal.lines == ["begin a 0"]
+        first.send_signal(signal.SIGCONT)
+        assert await handle.result() == first.pid
     assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
 
 
@@ -122,24 +119,21 @@ def test_signals_from_another_process_are_heard_soon(file: Path, workers: Worker
     assert sorted(asyncio.run(life()))[5] < 1
 
 
-def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
+async def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            first = workers.start()
-            handle = await client.enqueue(app.patient, "a")
-            await client.enqueue(app.echo, 1, execution_id="waits")
-            await asyncio.to_thread(wait_for, journal, "begin a 0")
-            first.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(first.wait, 10) == 0
-            assert journal.lines == ["begin a 0", "end a 0"]
-            second = workers.start()
-            assert await handle.result() == second.pid
-            await client.send_signal("waits", "go")
-            await client.handle("waits").result()
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        first = workers.start()
+        handle = await client.enqueue(app.patient, "a")
+        await client.enqueue(app.echo, 1, execution_id="waits")
+        await asyncio.to_thread(wait_for, journal, "begin a 0")
+        first.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(first.wait, 10) == 0
+        assert journal.lines == ["begin a 0", "end a 0"]
+        second = workers.start()
+        assert await handle.result() == second.pid
+        await client.send_signal("waits", "go")
+        await client.handle("waits").result()
     assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
     assert not [path for path in file.parent.iterdir() if "-worker-" in path.name][2:]
 
@@ -222,19 +216,15 @@ async def when_free(client: DurableEngine, execution_id: str) -> WorkflowExecuti
     return found
 
 
-def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:
-    async def life() -> float:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[app.noted]),
-        ):
-            await asyncio.sleep(0.3)
-            before = _processor_seconds()
-            await asyncio.sleep(1.5)
-            return (_processor_seconds() - before) / 1.5
-
-    # Half a percent of a core on a quiet machine; what is asked here is that it does not spin.
-    assert asyncio.run(life()) < 0.05
+async def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, workflows=[app.noted]),
+    ):
+        await asyncio.sleep(0.3)
+        before = _processor_seconds()
+        await asyncio.sleep(1.5)
+        assert (_processor_seconds() - before) / 1.5 < 0.05
 
 
 def _processor_seconds() -> float:

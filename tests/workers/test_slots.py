@@ -184,7 +184,7 @@ async def test_a_graceful_stop_does_not_wait_for_the_next_attempt(file: Path, wa
         assert [one for one in after if one in due] == due, "they are due as they were"
 
 
-def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_life(
+async def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_life(
     file: Path,
 ) -> None:
     tries: list[str] = []
@@ -217,29 +217,26 @@ def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_
             ctx.step("late", fail_late, retry=retry),
         )
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            engine = DurableEngine(store, [beside])
-            await engine.open()
-            await engine.start(beside, execution_id="one")
-            await until(lambda: len(tries) == 3)
-            disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
-            asyncio.get_running_loop().call_later(0.1, go_on.set)
-            async with asyncio.timeout(30):
-                await disposing
-            steps = {one.step_name: one for one in await store.load_checkpoints("one")}
-            assert steps["slow"].status is StepStatus.COMPLETED
-            for name in ("call", "late"):
-                assert (steps[name].status, steps[name].attempt) == (StepStatus.FAILED, 1)
-                assert steps[name].due_at is not None
-            async with DurableEngine(store, [beside]) as engine:
-                assert await engine.handle("one").result() == ["slow", "call", "late"]
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store:
+        engine = DurableEngine(store, [beside])
+        await engine.open()
+        await engine.start(beside, execution_id="one")
+        await until(lambda: len(tries) == 3)
+        disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        async with asyncio.timeout(30):
+            await disposing
+        steps = {one.step_name: one for one in await store.load_checkpoints("one")}
+        assert steps["slow"].status is StepStatus.COMPLETED
+        for name in ("call", "late"):
+            assert (steps[name].status, steps[name].attempt) == (StepStatus.FAILED, 1)
+            assert steps[name].due_at is not None
+        async with DurableEngine(store, [beside]) as engine:
+            assert await engine.handle("one").result() == ["slow", "call", "late"]
     assert sorted(tries) == ["call", "call", "late", "late", "slow"]
 
 
-def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_life(
+async def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_life(
     file: Path,
 ) -> None:
     undone: list[str] = []
@@ -255,24 +252,21 @@ def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_li
         await ctx.step("second", lambda: "second", compensate=undo)
         await ctx.step("fail", fail)
 
-    async def life() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            engine = DurableEngine(store, [saga])
-            await engine.open()
-            await engine.start(saga, execution_id="one")
-            await until(lambda: len(undone) == 1)
-            disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
-            asyncio.get_running_loop().call_later(0.1, go_on.set)
-            async with asyncio.timeout(30):
-                await disposing
-            assert undone == ["second"]
-            found = await store.load_execution("one")
-            assert found is not None and found.status is ExecutionStatus.COMPENSATING
-            async with DurableEngine(store, [saga]) as engine:
-                with pytest.raises(WorkflowFailedError):
-                    await engine.handle("one").result()
-
-    asyncio.run(life())
+    async with SqliteCheckpointStore.file(file) as store:
+        engine = DurableEngine(store, [saga])
+        await engine.open()
+        await engine.start(saga, execution_id="one")
+        await until(lambda: len(undone) == 1)
+        disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        async with asyncio.timeout(30):
+            await disposing
+        assert undone == ["second"]
+        found = await store.load_execution("one")
+        assert found is not None and found.status is ExecutionStatus.COMPENSATING
+        async with DurableEngine(store, [saga]) as engine:
+            with pytest.raises(WorkflowFailedError):
+                await engine.handle("one").result()
     assert undone == ["second", "first"]
 
 
