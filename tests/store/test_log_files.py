@@ -213,7 +213,7 @@ vacuum(file, 5)
 """
 
 
-def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
+async def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
     """Others open and close the file, empty the log, rewrite the file, and ask for another mode.
 
     Not in a fork: that would have what SQLite knows of the locks of this process.
@@ -222,15 +222,12 @@ def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
     def come_and_go() -> None:
         subprocess.run([sys.executable, "-c", COME_AND_GO, str(file)], check=True)
 
-    async def story() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            for turn in range(2):
-                come_and_go()
-                for n in range(20):
-                    await store.save_checkpoint(new_checkpoint("e", 20 * turn + n))
-                async with SqliteCheckpointStore.file(file) as another:
-                    assert len(await another.load_checkpoints("e")) == 20 * (turn + 1)
-
-    asyncio.run(story())
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        for turn in range(2):
+            come_and_go()
+            for n in range(20):
+                await store.save_checkpoint(new_checkpoint("e", 20 * turn + n))
+            async with SqliteCheckpointStore.file(file) as another:
+                assert len(await another.load_checkpoints("e")) == 20 * (turn + 1)
     assert saved_in(file) == list(range(40))
