@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import inspect
 import os
 import signal
 import sqlite3
@@ -184,6 +185,13 @@ class Journal:
     @property
     def lines(self) -> list[str]:
         return self._path.read_text().splitlines() if self._path.exists() else []
+
+
+async def until(is_so: Callable[[], Any]) -> None:
+    """Wait for what must happen: that a function, async or not, gives something true."""
+    async with asyncio.timeout(60):
+        while not (await found if inspect.isawaitable(found := is_so()) else found):
+            await asyncio.sleep(0.005)
 
 
 async def until_over(engine: DurableEngine, *ids: str) -> list[ExecutionStatus]:

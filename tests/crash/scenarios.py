@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.crash.harness import EXECUTION, Scenario, run
-from tests.lives import Journal
+from tests.lives import Journal, until
 from tests.oracle import MENDING, RETRYING
 
 A_MOMENT = timedelta(milliseconds=4)
@@ -584,8 +584,7 @@ async def send_late(
 ) -> None:
     handle = await engine.start(definition, execution_id=EXECUTION)
     ending = asyncio.create_task(handle.result())
-    while "run too late" not in journal.lines:
-        await asyncio.sleep(0.001)
+    await until(lambda: "run too late" in journal.lines)
     if "sent" not in journal.lines:
         with suppress(DurableWorkflowError):  # sent in a life that did not get to note it
             await handle.signal("go", "late")
@@ -628,8 +627,7 @@ def cancel_at(
     ) -> None:
         handle = await engine.start(definition, execution_id=EXECUTION)
         ending = asyncio.create_task(handle.result())
-        while line not in journal.lines and not ending.done():
-            await asyncio.sleep(0.001)
+        await until(lambda: line in journal.lines or ending.done())
         await handle.cancel()
         try:
             await ending

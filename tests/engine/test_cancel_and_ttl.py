@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die, until
 
 DAY = timedelta(days=1)
 
@@ -240,8 +240,7 @@ async def test_a_cancel_while_it_is_failing_changes_nothing_about_how_it_ends(
 
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         handle = await engine.start(failing, execution_id="one")
-        while not journal.lines:
-            await asyncio.sleep(0.005)
+        await until(lambda: journal.lines)
         assert not await handle.cancel()
         with pytest.raises(Exception, match="on purpose"):
             await handle.result()
@@ -262,8 +261,7 @@ async def test_a_sync_action_is_waited_for_and_then_undone(journal: Journal) -> 
 
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         handle = await engine.start(book, execution_id="one")
-        while not journal.lines:
-            await asyncio.sleep(0.005)
+        await until(lambda: journal.lines)
         assert await handle.cancel()
         with pytest.raises(WorkflowCancelledError):
             await handle.result()

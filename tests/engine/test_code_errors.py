@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from tests.lives import until
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
 
@@ -290,8 +291,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
 
     async def slow() -> str:
         ran.append("slow")
-        while not go_on.is_set():
-            await asyncio.sleep(0.005)
+        await until(go_on.is_set)
         return "slow"
 
     def slow_in_a_thread() -> str:
@@ -306,8 +306,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
         return "call"
 
     async def both_have_begun() -> None:
-        while not {"slow", "call"} <= set(ran):
-            await asyncio.sleep(0.005)
+        await until(lambda: {"slow", "call"} <= set(ran))
 
     is_mended = False
 
@@ -336,8 +335,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine, asyncio.timeout(30):
                 running = asyncio.create_task(engine.run(order, execution_id="one"))
-                while not await has_failed_once(store):
-                    await asyncio.sleep(0.01)
+                await until(lambda: has_failed_once(store))
                 await asyncio.sleep(0.2)
                 assert not running.done()
                 go_on.set()

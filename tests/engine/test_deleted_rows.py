@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
 )
 from tests.commands import run_command
 from tests.databases import delete_unnoticed
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die, until
 
 A_MOMENT = timedelta(milliseconds=1)
 RETRIED = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
@@ -71,9 +71,7 @@ def _journal(journal: Journal) -> Iterator[None]:
 
 
 async def until_it_waits(store: SqliteCheckpointStore) -> None:
-    async with asyncio.timeout(30):
-        while not await store.load_open_waits("one", "go"):
-            await asyncio.sleep(0.005)
+    await until(lambda: store.load_open_waits("one", "go"))
 
 
 async def begin(file: Path) -> None:
@@ -373,9 +371,7 @@ def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
                 handle = await engine.start(order, execution_id="one")
-                async with asyncio.timeout(30):
-                    while not await store.load_open_waits("one", "approved"):
-                        await asyncio.sleep(0.005)
+                await until(lambda: store.load_open_waits("one", "approved"))
                 with without(file, "step_name = 'flaky' and attempt = 2"):
                     await handle.signal("approved")
                     await until_it_waits(store)  # it has been RUNNING and SUSPENDED since
@@ -398,9 +394,7 @@ def test_what_dies_with_the_execution_stays_blocked(file: Path, journal: Journal
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
                 await engine.start(order, execution_id="one")
-                async with asyncio.timeout(30):
-                    while not await store.load_open_waits("one", "approved"):
-                        await asyncio.sleep(0.005)
+                await until(lambda: store.load_open_waits("one", "approved"))
                 with closing(sqlite3.connect(file, isolation_level=None)) as dba:
                     dba.execute("delete from step_checkpoints where step_name = 'flaky'")
                     dba.execute("update workflow_executions set status = 'RUNNING'")

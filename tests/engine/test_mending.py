@@ -41,7 +41,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.records import RESOLVED_SIGNAL
 from tests.commands import run_command
 from tests.databases import delete_unnoticed
-from tests.lives import Journal, die, live_and_die, until_over
+from tests.lives import Journal, die, live_and_die, until, until_over
 
 DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
 
@@ -74,9 +74,7 @@ async def refused(
 
 
 async def until_waiting(store: SqliteCheckpointStore, execution_id: str) -> None:
-    async with asyncio.timeout(30):
-        while not await store.load_open_waits(execution_id, "approved"):
-            await asyncio.sleep(0.005)
+    await until(lambda: store.load_open_waits(execution_id, "approved"))
 
 
 async def details(store: SqliteCheckpointStore, execution_id: str = "one") -> dict[str, Any]:
@@ -450,9 +448,7 @@ async def test_a_failed_one_goes_on_from_an_open_wait_only_where_nothing_is_undo
         await engine.start(undone, execution_id="undone")
         await until_waiting(store, "undone")
         await engine.start(slow, execution_id="slow")
-        async with asyncio.timeout(30):
-            while not await store.load_checkpoints("slow"):
-                await asyncio.sleep(0.005)
+        await until(lambda: store.load_checkpoints("slow"))
         for two in (undone, slow):
             await engine.cancel(two.name)
             await until_over(engine, two.name)
@@ -1055,8 +1051,7 @@ async def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) 
             await client.enqueue_named("job", [1])
     async with opened(file) as (client, _), opened(file, job) as (_, store):
         # Nothing was run yet; but whoever runs it lives.
-        while not await store.load_served():
-            await asyncio.sleep(0.005)
+        await until(store.load_served)
         with pytest.raises(ValueError, match="no workflow type 'jop'; did you mean 'job'"):
             await client.enqueue_named("jop", [1])
         assert await (await client.enqueue_named("job", [1])).result() == 2

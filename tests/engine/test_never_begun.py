@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die, until
 
 
 def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_failed(
@@ -39,8 +39,7 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
         go_on.wait(10)
 
     async def fails() -> None:
-        while not has_begun.is_set():
-            await asyncio.sleep(0.001)
+        await until(has_begun.is_set)
         raise LookupError
 
     @workflow
@@ -123,8 +122,7 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
         return "booking"
 
     async def fails() -> None:
-        while lives["one"] == 1 or not is_held.is_set():
-            await asyncio.sleep(0.001)
+        await until(lambda: lives["one"] != 1 and is_held.is_set())
         raise LookupError
 
     @workflow

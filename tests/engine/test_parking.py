@@ -29,7 +29,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.clock import SWEPT_AT_LEAST
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, an_engine, until_over
+from tests.lives import Journal, an_engine, until, until_over
 
 SOON = timedelta(milliseconds=50)
 
@@ -55,9 +55,7 @@ async def asks(ctx: WorkflowContext) -> str:
 
 
 async def until_parked(engine: DurableEngine, *ids: str) -> None:
-    async with asyncio.timeout(30):
-        while any(one in engine._executions for one in ids):
-            await asyncio.sleep(0.01)
+    await until(lambda: not any(one in engine._executions for one in ids))
 
 
 @pytest.mark.parametrize(
@@ -89,9 +87,7 @@ async def test_of_many_that_wait_those_above_the_limit_leave_memory_and_all_come
 
     async with an_engine(file, max_resident=10) as (_, engine):
         handles = [await engine.start(asks, execution_id=one) for one in ids]
-        async with asyncio.timeout(30):
-            while len(engine._executions) > 10:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(engine._executions) <= 10)
         for handle in handles:
             await handle.signal("answer", handle.execution_id)
         async with asyncio.timeout(20):
@@ -278,9 +274,7 @@ async def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(fi
         await until_parked(engine, "one")
         assert len(await store.load_pending_timers()) == 1
         await handle.signal("first")
-        async with asyncio.timeout(30):
-            while comings.resumed == 0 or "one" in engine._executions:
-                await asyncio.sleep(0.01)
+        await until(lambda: comings.resumed and "one" not in engine._executions)
         assert not await store.load_pending_timers()
         await asyncio.sleep(1)
         assert comings.resumed == 1
@@ -457,8 +451,7 @@ def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_i
         ):
             if is_first:
                 await engine.start(just_naps, execution_id="one")
-            while not await store.load_pending_timers():
-                await asyncio.sleep(0.005)
+            await until(store.load_pending_timers)
             if is_first:
                 delete_timer(file)
             else:

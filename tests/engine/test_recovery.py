@@ -35,7 +35,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine import changes, intake
 from durable_workflow_sqlite.store import group_commit
 from tests.databases import delete_unnoticed
-from tests.lives import Child, Journal, a_process, an_engine, die, live_and_die, until_over
+from tests.lives import Child, Journal, a_process, an_engine, die, live_and_die, until, until_over
 from tests.worlds import in_virtual_time
 
 
@@ -324,9 +324,7 @@ def first_worker(
 
     async def life(say: Callable[[str], None]) -> None:
         async with worker(file, journal, "first", guarantee, starts=True):
-            async with asyncio.timeout(30):
-                while journal.lines != ["first began"]:
-                    await asyncio.sleep(0.01)
+            await until(lambda: journal.lines == ["first began"])
             say("began")
             await asyncio.sleep(3600)
 
@@ -354,8 +352,7 @@ def test_a_running_worker_takes_over_within_a_second_once_the_other_is_dead(
             monkeypatch.setattr(store, "release_claims_of_the_dead", look_and_count)
             # It looks for dead workers, and leaves the living one's execution alone. The worst
             # moment to die is right after that.
-            while looks < 3:
-                await asyncio.sleep(0.01)
+            await until(lambda: looks >= 3)
             assert (await engine.load("one")).status is ExecutionStatus.RUNNING
             kill()
             killed_at = time()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +23,7 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     workflow,
 )
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die, until
 
 
 @dataclasses.dataclass
@@ -52,13 +51,6 @@ async def anything(ctx: WorkflowContext) -> Any:
 @workflow
 async def maybe(ctx: WorkflowContext) -> int | None:
     return await ctx.wait_signal("count", type=int | None)
-
-
-async def until(is_so: Callable[[], Any]) -> None:
-    """Wait for what must happen."""
-    async with asyncio.timeout(30):
-        while not await is_so():
-            await asyncio.sleep(0.005)
 
 
 async def until_it_waits(store: SqliteCheckpointStore, name: str, one: str = "one") -> None:

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die, until
 
 QUICK = timedelta(milliseconds=5)
 
@@ -226,8 +226,7 @@ def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
     async def first_life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(stubborn, execution_id="one")
-            while not journal.lines:
-                await asyncio.sleep(0.01)
+            await until(lambda: journal.lines)
             await asyncio.sleep(0.1)  # in the back-off
             die()
 

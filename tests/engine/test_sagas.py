@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die, until
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=5))
 
@@ -213,8 +213,7 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
     async def first_life() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(saga, execution_id="one")
-            while len(journal.lines) < 4:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(journal.lines) >= 4)
             await asyncio.sleep(0.05)
             await handle.signal("others are done")
             await handle.result()

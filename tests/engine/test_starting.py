@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
     blocking,
     workflow,
 )
-from tests.lives import Journal, an_engine
+from tests.lives import Journal, an_engine, until
 
 
 @dataclasses.dataclass
@@ -238,8 +238,7 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
                 one = await engine.start(waiting, execution_id="waiting")
                 two = await engine.start(working, execution_id="working")
                 results = asyncio.gather(one.result(), two.result(), return_exceptions=True)
-                while len(journal.lines) < 2:
-                    await asyncio.sleep(0.01)
+                await until(lambda: len(journal.lines) >= 2)
             assert [type(error) for error in await results] == [EngineStoppedError] * 2
             for execution_id in ("waiting", "working"):
                 record = await store.load_execution(execution_id)
@@ -274,8 +273,7 @@ async def test_a_stop_waits_for_sync_actions_and_records_them(file: Path) -> Non
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store) as engine:
             await engine.start(sync, execution_id="one")
-            while not runs:
-                await asyncio.sleep(0.01)
+            await until(lambda: runs)
         async with DurableEngine(store, workflows=[sync]) as engine:
             assert await engine.run(sync, execution_id="one") == "slept"
     assert runs == [1]

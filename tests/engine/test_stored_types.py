@@ -41,7 +41,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import an_engine, die, live_and_die
+from tests.lives import an_engine, die, live_and_die, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -706,9 +706,7 @@ def changed_between_lives(
         async with an_engine(file, workflows=[definition]) as (_, engine):
             if not is_last:
                 await engine.start(definition, execution_id="one")
-            async with asyncio.timeout(60):
-                while not seen:
-                    await asyncio.sleep(0.001)
+            await until(lambda: seen)
             if is_last:
                 await engine.send_signal("one", "end")
                 with pytest.raises(WorkflowFailedError, match="undo it"):

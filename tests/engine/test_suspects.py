@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +24,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.commands import run_command
-from tests.lives import Journal, an_engine, die, live_and_die, until_over
+from tests.lives import Journal, an_engine, die, live_and_die, until, until_over
 
 MANY = 20
 NAMES = [f"suspect {number:02}" for number in range(MANY)]
@@ -40,15 +39,6 @@ class CountingStore(SqliteCheckpointStore):
     async def claim_available(self, *args: Any, **named: Any) -> list[WorkflowClaim]:
         self.looks += 1
         return await super().claim_available(*args, **named)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            met = condition()
-            if met if isinstance(met, bool) else await met:
-                return
-            await asyncio.sleep(0.01)
 
 
 def rows(file: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:

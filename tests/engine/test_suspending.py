@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
+from tests.lives import until
 from tests.stores import SavesAll
 
 WAITS_FOR_NOTHING = """
@@ -98,8 +99,7 @@ async def test_what_it_has_given_up_is_recorded_no_later_than_that_it_waits() ->
     async with Checking.in_memory() as store, DurableEngine(store) as engine:
         handle = await engine.start(gives_up_a_wait)
         async with asyncio.timeout(30):
-            while getattr(store, "replayed", 0) < 2:
-                await asyncio.sleep(0.01)
+            await until(lambda: getattr(store, "replayed", 0) >= 2)
             await handle.signal("answer", "yes")
             assert await handle.result() == "yes"
         assert not await store.load_pending_timers()

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import threads
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die, until
 
 ROOT = Path(__file__).parents[2]
 SHORT = timedelta(milliseconds=50)
@@ -46,12 +46,6 @@ def service() -> Iterator[Service]:
     service = Service()
     yield service
     service.answer.set()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():
-            await asyncio.sleep(0.005)
 
 
 async def test_calls_that_hang_hold_up_no_other_step_and_no_compensation(service: Service) -> None:

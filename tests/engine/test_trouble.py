@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +26,7 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     workflow,
 )
-from tests.lives import an_engine
+from tests.lives import an_engine, until
 
 
 @workflow(name="order")
@@ -55,12 +54,6 @@ async def trouble_of(file: Path, execution_id: str = "one") -> str | None:
         found = await store.load_execution(execution_id)
         assert found is not None
         return found.trouble
-
-
-async def until(there: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(30):
-        while not await there():
-            await asyncio.sleep(0.005)
 
 
 async def test_code_that_does_not_fit_is_named_until_code_that_fits_has_it(file: Path) -> None:

@@ -32,7 +32,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_checkpoint,
     new_execution,
 )
-from tests.lives import a_process
+from tests.lives import a_process, until
 from tests.other_user import become_another_user
 
 
@@ -240,8 +240,7 @@ def test_a_late_write_of_another_process_changes_nothing(file: Path) -> None:
             assert claim is not None
             await store.release_claims([claim])
             say("released")
-            while not list(file.parent.glob("taken")):
-                await asyncio.sleep(0.01)
+            await until(lambda: list(file.parent.glob("taken")))
             try:
                 await store.save(new_checkpoint("e", 0), claim=claim)
             except ClaimLostError:

@@ -21,7 +21,7 @@ from durable_workflow_sqlite.store.connection import Synchronous
 from durable_workflow_sqlite.store.lock_guard import IS_POSSIBLE
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
-from tests.lives import a_process
+from tests.lives import a_process, until
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="there are no such locks here")
 
@@ -104,8 +104,7 @@ def test_a_worker_that_opens_and_closes_its_own_database_loses_nothing(
             for turn in range(3):
                 harm(file)
                 say("harmed")
-                while not (file.parent / f"used {turn}").exists():
-                    await asyncio.sleep(0.001)
+                await until((file.parent / f"used {turn}").exists)
                 for n in range(20):
                     await store.save_checkpoint(new_checkpoint("e", 20 * turn + n))
             say("saved")
@@ -171,8 +170,7 @@ def test_the_last_process_that_closes_leaves_the_database_alone_as_ever(file: Pa
             async with SqliteCheckpointStore.file(file) as store:
                 await store.save(WORKFLOW, new_execution("e"))
                 say("saved")
-                while not (file.parent / "close").exists():
-                    await asyncio.sleep(0.001)
+                await until(lambda: (file.parent / "close").exists())
             say("closed")
 
         asyncio.run(story())
@@ -231,8 +229,7 @@ def test_a_store_that_closes_leaves_alone_a_log_that_others_have_begun(file: Pat
                 await store.save(WORKFLOW, new_execution("e"))
                 await store.save_checkpoint(new_checkpoint("e", 0))
                 say("saved")
-                while not (file.parent / "look").exists():
-                    await asyncio.sleep(0.01)
+                await until(lambda: (file.parent / "look").exists())
                 with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
                     await store.save_checkpoint(new_checkpoint("e", 1))
             say("closed")

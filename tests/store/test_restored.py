@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
-from tests.lives import a_process
+from tests.lives import a_process, until
 
 Say = Callable[[str], None]
 Opened = Callable[[Path], SqliteCheckpointStore]
@@ -268,8 +268,7 @@ def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
                 claim = await claimed(store, execution_id)
                 await save(store, claim, 0)
                 say("ready")
-                while not is_backed_up():
-                    await asyncio.sleep(0.001)
+                await until(is_backed_up)
                 await save(store, claim, 1)
                 say("saved")
                 number = 2

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import socket
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,14 +30,6 @@ from tests.lives import a_process, an_engine
 from tests.store.test_restored import copy
 
 Say = Callable[[str], None]
-
-
-def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @functools.wraps(test)
-    def run(*arguments: Any, **fixtures: Any) -> None:
-        asyncio.run(test(*arguments, **fixtures))
-
-    return run
 
 
 @workflow
@@ -87,7 +77,6 @@ async def until(file: Path, is_so: Callable[[Workers], object]) -> Workers:
     return found
 
 
-@in_a_loop
 async def test_a_worker_is_seen_with_what_it_runs_and_does(file: Path) -> None:
     async with an_engine(file, [order], max_concurrent=7) as (_, engine):
         for how in ("hang", "wait", "flaky"):
@@ -115,7 +104,6 @@ async def test_a_worker_is_seen_with_what_it_runs_and_does(file: Path) -> None:
     assert staff(file).workers == ()
 
 
-@in_a_loop
 async def test_who_only_signals_and_enqueues_writes_no_row(
     file: Path, shell: sqlite3.Connection
 ) -> None:
@@ -127,7 +115,6 @@ async def test_who_only_signals_and_enqueues_writes_no_row(
         assert staff(file).workers == ()
 
 
-@in_a_loop
 async def test_each_attempt_says_who_began_it(file: Path, shell: sqlite3.Connection) -> None:
     """Two workers of one process are two; who writes without a claim changes nothing of that."""
     async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as other:
@@ -167,7 +154,6 @@ async def test_each_attempt_says_who_began_it(file: Path, shell: sqlite3.Connect
     ).fetchone() == ("worker 2",)
 
 
-@in_a_loop
 async def test_a_worker_in_memory_has_a_number_too() -> None:
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store, [order]) as engine:
         await engine.start(order, "wait", execution_id="one")
@@ -219,7 +205,6 @@ def test_a_worker_that_was_killed_is_seen_while_it_has_claims_and_then_forgotten
     )
 
 
-@in_a_loop
 async def test_a_worker_that_lives_is_not_forgotten(file: Path, shell: sqlite3.Connection) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     async with SqliteCheckpointStore.file(file) as store:
@@ -229,7 +214,6 @@ async def test_a_worker_that_lives_is_not_forgotten(file: Path, shell: sqlite3.C
         assert shell.execute("select seen_dead_at from workflow_workers").fetchall() == [(None,)]
 
 
-@in_a_loop
 async def test_a_backup_without_the_row_of_a_worker_gets_it_with_the_next_claim(
     file: Path, tmp_path: Path, shell: sqlite3.Connection
 ) -> None:
@@ -248,7 +232,6 @@ async def test_a_backup_without_the_row_of_a_worker_gets_it_with_the_next_claim(
         assert shell.execute("select worker_number from step_checkpoints").fetchall() == [(2,)]
 
 
-@in_a_loop
 async def test_nobody_lives_or_nobody_knows_the_version_is_a_warning_with_its_command(
     file: Path,
 ) -> None:
@@ -273,7 +256,6 @@ async def test_nobody_lives_or_nobody_knows_the_version_is_a_warning_with_its_co
             assert "unknown" not in findings(file)
 
 
-@in_a_loop
 async def test_an_engine_without_workflows_works_on_what_it_starts(file: Path) -> None:
     async with an_engine(file, max_concurrent=7) as (_, engine):
         await engine.start(order, "hang")
@@ -281,7 +263,6 @@ async def test_an_engine_without_workflows_works_on_what_it_starts(file: Path) -
         assert (found.workers[0].slots, len(found.workers[0].serves)) == (7, 1)
 
 
-@in_a_loop
 async def test_a_queue_is_a_warning_where_all_slots_are_in_use_for_long(file: Path) -> None:
     later = datetime.now(UTC) + 2 * LATE
     async with an_engine(file, [order], max_concurrent=1) as (_, engine):

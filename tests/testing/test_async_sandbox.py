@@ -15,6 +15,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import AsyncSandbox
+from tests.lives import until
 from tests.testing.notes import DAY, note, note_async, noted
 
 
@@ -52,8 +53,7 @@ async def test_an_action_may_use_what_belongs_to_the_test() -> None:
 async def test_a_test_may_go_on_while_the_engine_works() -> None:
     async with AsyncSandbox() as durable:
         execution = await durable.start(chain)
-        while not noted:
-            await asyncio.sleep(0.001)
+        await until(lambda: noted)
         await execution.signal("third", "3")
         assert await execution.status() is ExecutionStatus.SUSPENDED
         await durable.advance(30 * DAY)

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.cli import timeline
 from durable_workflow_sqlite.stores import open_reader
 from tests.commands import run_command
-from tests.lives import Journal
+from tests.lives import Journal, until
 
 
 @pytest.mark.parametrize("in_a_group", [False, True], ids=["alone", "in a group"])
@@ -264,9 +264,7 @@ def test_the_next_attempt_is_made_at_once_by_whoever_comes_next(
     async def last_worker() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
-                async with asyncio.timeout(30):
-                    while "refund" not in journal.lines:
-                        await asyncio.sleep(0.005)
+                await until(lambda: "refund" in journal.lines)
                 await until_paused(store)
                 await engine.retry("one")
                 with pytest.raises(WorkflowFailedError, match="ship is down"):
@@ -300,9 +298,7 @@ async def test_a_worker_without_room_makes_the_next_attempt_all_the_same(
                 await client.enqueue(long)
                 await began.wait()  # the only slot
                 await client.retry("one")
-                async with asyncio.timeout(30):
-                    while journal.lines != PAID[:4]:
-                        await asyncio.sleep(0.005)
+                await until(lambda: journal.lines == PAID[:4])
                 until.set()
 
 
@@ -330,9 +326,7 @@ def test_what_is_asked_for_while_a_worker_takes_it_on_is_not_lost(
         async with SqliteCheckpointStore.file(file) as one, Slow.file(file) as two:
             async with DurableEngine(one) as client:
                 async with DurableEngine(two, workflows=[order]):
-                    async with asyncio.timeout(30):
-                        while journal.lines != PAID[:4]:
-                            await asyncio.sleep(0.005)
+                    await until(lambda: journal.lines == PAID[:4])
 
     client: DurableEngine
     asyncio.run(begin())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import an_engine
+from tests.lives import an_engine, until
 
 TEN_MINUTES = RetryPolicy.fixed(max_attempts=9, delay=timedelta(minutes=10))
 SLOTS = 3
@@ -83,12 +83,6 @@ async def healthy(ctx: WorkflowContext) -> int:
 @workflow
 async def busy(ctx: WorkflowContext) -> None:
     await ctx.step("work", asyncio.sleep, 30)
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 WAITING = [
@@ -175,8 +169,7 @@ async def test_a_graceful_stop_does_not_wait_for_the_next_attempt(file: Path, wa
             return any(one.due_at is not None for one in steps)
 
         async with asyncio.timeout(30):
-            while not await is_waiting():
-                await asyncio.sleep(0.01)
+            await until(is_waiting)
             before = await store.load_checkpoints("one")
             await engine.dispose(grace=timedelta(hours=1))
         after = await store.load_checkpoints("one")
