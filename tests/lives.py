@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from durable_workflow_sqlite import DurableEngine, ExecutionStatus, SqliteCheckpointStore
+from durable_workflow_sqlite.stores import Synchronous
 
 LIFE_LIMIT_S = 90
 
@@ -82,11 +83,11 @@ def open_harmed(
 
 @asynccontextmanager
 async def an_engine(
-    file: Path, **settings: Any
+    file: Path, *, synchronous: Synchronous = "normal", **settings: Any
 ) -> AsyncIterator[tuple[SqliteCheckpointStore, DurableEngine]]:
     """A store on a file, and an engine over it."""
     async with (
-        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
         DurableEngine(store, **settings) as engine,
     ):
         yield store, engine

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -364,17 +365,30 @@ async def mend_and_go_on(
         await handle.result()
 
 
+async def run_mend_and_run(
+    engine: DurableEngine,
+    definition: WorkflowDefinition[..., Any],
+    journal: Journal,
+    notes: Sequence[str],
+    mend: Callable[[], Coroutine[Any, Any, object]],
+) -> None:
+    """It runs to its end, is mended once in all lives, and runs to its end again."""
+    await run(engine, definition, journal)
+    if "mended" not in journal.lines:
+        for note in notes:
+            journal.note(note)
+        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+            await mend()
+        journal.note("mended")
+    await run(engine, definition, journal)
+
+
 async def run_and_retry(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """An operator has what was not undone tried again, once in all lives."""
-    await run(engine, definition, journal)
-    if "retried" not in journal.lines:
-        journal.note(RETRYING)
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
-            await engine.retry(EXECUTION)
-        journal.note("retried")
-    await run(engine, definition, journal)
+    retry = partial(engine.retry, EXECUTION)
+    await run_mend_and_run(engine, definition, journal, [RETRYING], retry)
 
 
 def patient(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -390,38 +404,38 @@ def patient(journal: Journal) -> WorkflowDefinition[..., Any]:
     return body
 
 
+async def steps_that_are_late(
+    engine: DurableEngine, running: Coroutine[Any, Any, None]
+) -> AsyncIterator[set[str]]:
+    """Again and again until it has run, the steps whose next attempt is a long time away."""
+    ending = asyncio.create_task(running)
+    while not ending.done():
+        steps = await engine._settings.store.load_checkpoints(EXECUTION)
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        yield {one.step_name for one in steps if one.due_at is not None and one.due_at > soon}
+        await asyncio.sleep(0.001)
+    await ending
+
+
 async def run_without_patience(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """Somebody has each next attempt made at once, of a step and of a compensation."""
-    ending = asyncio.create_task(run(engine, definition, journal))
-    store = engine._settings.store
-    while not ending.done():
-        steps = await store.load_checkpoints(EXECUTION)
-        soon = datetime.now(UTC) + timedelta(minutes=1)
-        if any(one.due_at is not None and one.due_at > soon for one in steps):
+    async for late in steps_that_are_late(engine, run(engine, definition, journal)):
+        if late:
             await engine.retry(EXECUTION)
-        await asyncio.sleep(0.001)
-    await ending
 
 
 async def run_and_resolve_a_pause(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """Somebody says what the step in a back-off returned, while this worker has it."""
-    ending = asyncio.create_task(run(engine, definition, journal))
-    store = engine._settings.store
-    while not ending.done():
-        steps = await store.load_checkpoints(EXECUTION)
-        soon = datetime.now(UTC) + timedelta(minutes=1)
-        late = {one.step_name for one in steps if one.due_at is not None and one.due_at > soon}
+    async for late in steps_that_are_late(engine, run(engine, definition, journal)):
         if "pay" in late:
             journal.note(f"{MENDING}pay")
             await engine.resolve(EXECUTION, "pay", "pay")
         elif late:
             await engine.retry(EXECUTION)
-        await asyncio.sleep(0.001)
-    await ending
 
 
 def fails_at_last(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -441,14 +455,9 @@ async def run_again_from_a_step(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """What was undone runs again, from the step that somebody names."""
-    await run(engine, definition, journal)
-    if "retried" not in journal.lines:
-        for name in ("second", "last"):
-            journal.note(f"{MENDING}{name}")
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
-            await engine.retry(EXECUTION, from_step="second")
-        journal.note("retried")
-    await run(engine, definition, journal)
+    notes = [f"{MENDING}second", f"{MENDING}last"]
+    retry = partial(engine.retry, EXECUTION, from_step="second")
+    await run_mend_and_run(engine, definition, journal, notes, retry)
 
 
 def cannot_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -467,13 +476,8 @@ async def resolve_and_fail_later(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """A step that failed has returned, as a person says, and is undone with that in the end."""
-    await run(engine, definition, journal)
-    if "resolved" not in journal.lines:
-        journal.note(f"{MENDING}pay")
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
-            await engine.resolve(EXECUTION, "pay", "pay")
-        journal.note("resolved")
-    await run(engine, definition, journal)
+    resolve = partial(engine.resolve, EXECUTION, "pay", "pay")
+    await run_mend_and_run(engine, definition, journal, [f"{MENDING}pay"], resolve)
 
 
 def quiet(_: Journal) -> WorkflowDefinition[..., Any]:

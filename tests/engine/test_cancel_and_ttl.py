@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, an_engine, die, live_and_die, until
 
 DAY = timedelta(days=1)
@@ -110,8 +111,7 @@ async def test_a_time_to_live_is_watched_while_it_runs(
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         with pytest.raises(WorkflowExpiredError):
             await engine.run(pass_time, execution_id="one", ttl=timedelta(seconds=1.0))
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         assert record.status is ExecutionStatus.FAILED
         assert not await store.load_pending_timers()
     assert journal.lines == ["booked", "left", "undone"]

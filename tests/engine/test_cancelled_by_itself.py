@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, die, live_and_die
 
 Ends = Callable[[WorkflowContext], Awaitable[Any]]
@@ -104,15 +105,13 @@ def test_it_has_failed_and_is_undone_in_every_life(
 
     async def second_life() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            left = await store.load_execution("one")
-            assert left is not None
+            left = await loaded(store, "one")
             assert left.status is ExecutionStatus.COMPENSATING
             check_replay(order, left, await store.load_checkpoints("one"))
             async with DurableEngine(store) as engine:
                 with pytest.raises(WorkflowFailedError) as caught:
                     await asyncio.wait_for(engine.run(order, execution_id="one"), 10)
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert record.status is ExecutionStatus.FAILED
             assert record.trouble is None
             assert (record.error_type, record.error_message) == (

@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import until
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
@@ -70,8 +71,7 @@ async def live(
                 end = await handle.result()
             except Exception as error:
                 end = error
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         return end, record.status, record.trouble
 
 
@@ -267,8 +267,7 @@ async def test_one_that_was_stopped_can_be_cancelled_and_is_undone(file: Path) -
             async with asyncio.timeout(30):
                 while not (await engine.load("one")).status.is_terminal:
                     await asyncio.sleep(0.01)
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         assert record.status is ExecutionStatus.CANCELLED
     assert ran == ["charge", "refund"]
 

@@ -25,6 +25,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.commands import run_command
 from tests.databases import delete_unnoticed
 from tests.lives import Journal, an_engine, die, live_and_die, until
@@ -363,8 +364,7 @@ def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
     """It knows all that it has recorded, and may come to the end; whoever comes after it not."""
 
     async def reason(store: SqliteCheckpointStore) -> str | None:
-        found = await store.load_execution("one")
-        assert found is not None
+        found = await loaded(store, "one")
         return found.blocked_reason
 
     async def life() -> None:
@@ -410,8 +410,8 @@ def test_an_execution_that_the_library_deletes_leaves_no_mark(file: Path) -> Non
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             assert await store.delete_execution("one")
             await engine.start(order, execution_id="one")
-            found = await store.load_execution("one")
-            assert found is not None and found.blocked_reason is None
+            found = await loaded(store, "one")
+            assert found.blocked_reason is None
 
     asyncio.run(begin(file))
     asyncio.run(life())

@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import left_alone, run, waits
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import until_over
 from tests.stores import SavesAll
 
@@ -273,8 +274,7 @@ def test_an_engine_that_stops_does_not_wait_for_the_next_attempt_of_a_thread(
             await asyncio.to_thread(is_at_work.wait)
             async with asyncio.timeout(30):
                 await engine.dispose()
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert not record.status.is_terminal
 
     asyncio.run(life())

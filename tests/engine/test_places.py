@@ -31,6 +31,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
     WORKFLOW,
+    created,
     new_checkpoint,
     new_execution,
     new_signal,
@@ -91,8 +92,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
 
     async def give_back(name: str) -> None:
-        claim = await store.create_execution(WORKFLOW, new_execution(name))
-        assert claim is not None
+        claim = await created(store, new_execution(name))
         await store.mark_as_stopping([claim])
         await store.release_claims([claim])
 

@@ -31,6 +31,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import watchdog
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, die, live_and_die
 from tests.stores import SavesAll
 
@@ -632,8 +633,7 @@ async def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
                 with pytest.raises(WorkflowCancelledError):
                     await handle.result()
             await engine.dispose()
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         assert record.status.is_terminal is (how == "cancel")
 
 

@@ -34,6 +34,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine import changes, intake
 from durable_workflow_sqlite.store import group_commit
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.databases import delete_unnoticed
 from tests.lives import Child, Journal, a_process, an_engine, die, live_and_die, until, until_over
 from tests.worlds import in_virtual_time
@@ -521,8 +522,7 @@ async def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store) as engine:
             await engine.start(waiting, execution_id="one")
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         await store.save(
             msgspec.structs.replace(record, blocked_reason="it died", available_at=None)
         )

@@ -23,6 +23,7 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, an_engine, die, live_and_die, until
 
 
@@ -304,8 +305,7 @@ async def test_a_payload_that_was_delivered_and_no_longer_fits_changed_code_is_t
             await engine.send_signal("one", "end")
             with pytest.raises(SerializationError, match="cannot be read as str"):
                 await asyncio.wait_for(engine.handle("one").result(), 30)
-        execution = await store.load_execution("one")
-        assert execution is not None
+        execution = await loaded(store, "one")
         assert not execution.status.is_terminal
         assert "SerializationError" in (execution.trouble or "")
         assert (await signals_of(file))[0][1] == "DELIVERED"

@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, die, live_and_die
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
@@ -50,8 +51,7 @@ def run(file: Path, body: Body, name: str = "replayed") -> Any:
 def status(file: Path) -> ExecutionStatus:
     async def life() -> ExecutionStatus:
         async with SqliteCheckpointStore.file(file) as store:
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             return record.status
 
     return asyncio.run(life())

@@ -27,6 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, an_engine, die, live_and_die, until
 
 QUICK = timedelta(milliseconds=5)
@@ -353,8 +354,7 @@ async def test_cancel_and_dispose_interrupt_a_back_off_at_once() -> None:
             while (await engine.load("cancelled")).status is not ExecutionStatus.CANCELLED:
                 await asyncio.sleep(0.01)
         assert time.monotonic() - began < 60  # and not an hour
-        left = await store.load_execution("left")
-        assert left is not None
+        left = await loaded(store, "left")
         assert left.status is ExecutionStatus.RUNNING
 
 

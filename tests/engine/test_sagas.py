@@ -24,6 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, an_engine, die, live_and_die, until
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=5))
@@ -68,8 +69,7 @@ async def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(f
             (2, 1, "reserve", StepStatus.COMPLETED),
             (3, 1, "fail", StepStatus.FAILED),
         ]
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         assert record.status is ExecutionStatus.FAILED
         assert record.error_message == "out of stock"
     assert undone == [2, 1, 0]
@@ -152,8 +152,7 @@ def test_a_compensation_that_cannot_succeed_is_reported_and_leaves_the_others_to
             assert rows["second:compensate"].status is StepStatus.FAILED
             assert rows["second:compensate"].error_message == "never"
             assert rows["first:compensate"].status is StepStatus.COMPENSATED
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert record.status is ExecutionStatus.FAILED
 
     with caplog.at_level(logging.ERROR, "durable_workflow_sqlite"):
@@ -291,8 +290,7 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
 
     async def look() -> ExecutionStatus:
         async with SqliteCheckpointStore.file(file) as store:
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             return record.status
 
     live_and_die(lambda: life(as_started))

@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     blocking,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, an_engine, until
 
 
@@ -208,8 +209,7 @@ async def test_a_result_of_the_workflow_that_is_no_json_stops_it() -> None:
 async def test_completion_stores_the_output_and_the_progress() -> None:
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         await engine.run(greet, "Kim", execution_id="one")
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         assert record.status is ExecutionStatus.COMPLETED
         assert record.output_data == '"Hello, Kim!"'
         assert record.input_data == '["Kim"]'
@@ -241,8 +241,7 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
                 await until(lambda: len(journal.lines) >= 2)
             assert [type(error) for error in await results] == [EngineStoppedError] * 2
             for execution_id in ("waiting", "working"):
-                record = await store.load_execution(execution_id)
-                assert record is not None
+                record = await loaded(store, execution_id)
                 assert record.status in (ExecutionStatus.SUSPENDED, ExecutionStatus.RUNNING)
 
     async def second_life() -> None:
@@ -307,8 +306,7 @@ def test_ending_the_event_loop_leaves_executions_to_be_resumed(
 
     async def next_life() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert record.status is ExecutionStatus.SUSPENDED
 
     asyncio.run(next_life())

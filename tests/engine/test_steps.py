@@ -36,6 +36,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import Journal, an_engine, die, live_and_die
 
 
@@ -342,8 +343,7 @@ async def test_a_step_error_that_the_body_catches_lets_the_execution_complete() 
 
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         assert await engine.run(catch, execution_id="one") == "went on"
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         assert record.status is ExecutionStatus.COMPLETED
         assert record.error_message is None
 

@@ -41,6 +41,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import an_engine, die, live_and_die, until
 
 if TYPE_CHECKING:
@@ -652,8 +653,7 @@ async def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it
         assert await store.load_execution("one") is None
         with pytest.raises(WorkflowCodeError, match=words):
             await engine.run(workflow(gives), execution_id="one")
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         assert not record.status.is_terminal
 
 

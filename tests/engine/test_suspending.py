@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import until
 from tests.stores import SavesAll
 
@@ -87,8 +88,7 @@ class Checking(SavesAll):
         await super().save(*records, claim=claim)
         for one in records:
             if isinstance(one, WorkflowExecution) and one.status is ExecutionStatus.SUSPENDED:
-                record = await self.load_execution(one.workflow_execution_id)
-                assert record is not None
+                record = await loaded(self, one.workflow_execution_id)
                 assert record.status is ExecutionStatus.SUSPENDED
                 checkpoints = await self.load_checkpoints(one.workflow_execution_id)
                 check_replay(gives_up_a_wait, record, checkpoints)

@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import an_engine, until
 
 
@@ -51,8 +52,7 @@ async def begin(file: Path, status: ExecutionStatus = ExecutionStatus.SUSPENDED)
 
 async def trouble_of(file: Path, execution_id: str = "one") -> str | None:
     async with SqliteCheckpointStore.file(file) as store:
-        found = await store.load_execution(execution_id)
-        assert found is not None
+        found = await loaded(store, execution_id)
         return found.trouble
 
 
@@ -109,8 +109,7 @@ async def test_the_reason_is_written_though_the_program_ends_at_once(file: Path)
         with pytest.raises(NonDeterminismError):
             async with DurableEngine(store) as engine:
                 await engine.run(changed_order, execution_id="one")
-        left = await store.load_execution("one")
-        assert left is not None
+        left = await loaded(store, "one")
         assert left.trouble is not None
         assert left.recovery_count == 0
     with closing(sqlite3.connect(file)) as connection:
@@ -240,8 +239,7 @@ def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it()
                 await engine.start(broken, execution_id="one")
                 for _ in range(turns):
                     await asyncio.sleep(0)
-            left = await store.load_execution("one")
-            assert left is not None
+            left = await loaded(store, "one")
             assert (left.trouble is not None) is (seen.errors == 1), turns
             return seen.errors
 

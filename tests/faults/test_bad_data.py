@@ -33,6 +33,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.store.checkpointer import checkpoint
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.faults.reliability import FULL
 from tests.lives import a_process, an_engine
 
@@ -415,8 +416,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
                     counts["awkward ids that work"] += 1
         async with SqliteCheckpointStore.file(tmp_path / "workflows.db") as store:
             for text in accepted if kind == "execution" else []:
-                found = await store.load_execution(text)
-                assert found is not None
+                found = await loaded(store, text)
                 assert found.workflow_execution_id == text
 
     asyncio.run(story())

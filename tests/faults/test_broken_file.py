@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -96,6 +96,19 @@ async def eventually(result: Callable[[], Awaitable[int]]) -> int:
                 await asyncio.sleep(0.02)
 
 
+@asynccontextmanager
+async def opened(
+    file: Path, synchronous: Literal["normal", "full"], story: Story
+) -> AsyncIterator[DurableEngine]:
+    async with an_engine(file, synchronous=synchronous, workflows=[story.workflow]) as (_, engine):
+        yield engine
+
+
+async def go_on(file: Path, synchronous: Literal["normal", "full"], story: Story) -> None:
+    async with opened(file, synchronous, story) as engine:
+        assert await engine.run(story.workflow, execution_id=ID) == STEPS
+
+
 def check_promises(file: Path, lines: list[str]) -> None:
     assert violations([Life(tuple(lines), look(file, ID))]) == []
 
@@ -137,10 +150,7 @@ def test_a_disk_that_is_full_is_waited_out(
     async def live(disk: Path) -> None:
         file, ballast = disk / "workflows.db", disk / "ballast"
         story = Story(lambda: fill(ballast), in_a_step=in_a_step)
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreFullError, match="make room"):
                 await handle.result()
@@ -165,10 +175,7 @@ def test_a_disk_that_becomes_read_only_loses_nothing(
     async def until_it_is_read_only(disk: Path) -> Story:
         file = disk / "workflows.db"
         story = Story(lambda: make_read_only(disk), size=10)
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreError, match="may be written"):
                 await handle.result()
@@ -182,11 +189,7 @@ def test_a_disk_that_becomes_read_only_loses_nothing(
             if (disk / name).exists():
                 (tmp_path / name).write_bytes((disk / name).read_bytes())
 
-    async def go_on() -> None:
-        async with an_engine(copy, workflows=[story.workflow]) as (_, engine):
-            assert await engine.run(story.workflow, execution_id=ID) == STEPS
-
-    asyncio.run(go_on())
+    asyncio.run(go_on(copy, synchronous, story))
     check_promises(copy, story.lines)
 
 
@@ -209,10 +212,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
 
     async def live() -> None:
         story = Story(happen)
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             for _ in range(2):  # also who asks later
                 with pytest.raises(StoreGoneError, match="open what is there now"):
@@ -247,26 +247,16 @@ def test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on(
     story = Story(Path(f"{file}{suffix}").unlink, in_a_step=in_a_step)
 
     async def live() -> None:
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             for _ in range(2):  # also who asks later
                 with pytest.raises(StoreGoneError, match="then start them again"):
                     await handle.result()
 
-    async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
-            assert await engine.run(story.workflow, execution_id=ID) == STEPS
-
     asyncio.run(live())
     first = Life(tuple(story.lines), look(file, ID))
     story.lines.clear()
-    asyncio.run(go_on())
+    asyncio.run(go_on(file, synchronous, story))
     assert violations([first, Life(tuple(story.lines), look(file, ID))]) == []
 
 
@@ -291,26 +281,16 @@ def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_
     story = Restored(lambda: copy(backup, file), size=10, in_a_step=in_a_step)
 
     async def live() -> None:
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreGoneError, match="was restored while it was open"):
                 await handle.result()
-
-    async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
-            assert await engine.run(story.workflow, execution_id=ID) == STEPS
 
     asyncio.run(live())
     # As after a crash at the time of the backup: what came later runs again.
     before = Life(("run step 0", "done step 0", "run step 1"), look(file, ID))
     story.lines.clear()
-    asyncio.run(go_on())
+    asyncio.run(go_on(file, synchronous, story))
     assert violations([before, Life(tuple(story.lines), look(file, ID))]) == []
     assert "run step 0" not in story.lines
     assert "run step 1" in story.lines

@@ -29,6 +29,8 @@ from durable_workflow_sqlite.testing.contract_base import (
     MINUTE,
     NOON,
     WORKFLOW,
+    created,
+    loaded,
     new_checkpoint,
     new_execution,
 )
@@ -44,8 +46,7 @@ def live_on() -> NoReturn:
 def claim_and_live_on(file: Path, say: Callable[[str], None]) -> None:
     async def story() -> None:
         store = SqliteCheckpointStore.file(file)
-        claim = await store.create_execution(WORKFLOW, new_execution("e"))
-        assert claim is not None
+        claim = await created(store, new_execution("e"))
         say(str(claim.fencing_token))
         await asyncio.sleep(60)
 
@@ -157,8 +158,7 @@ async def test_a_release_whose_caller_was_cancelled_is_not_forgotten(
     file: Path, locked: sqlite3.Connection
 ) -> None:
     async with SqliteCheckpointStore.file(file) as store:
-        claim = await store.create_execution(WORKFLOW, new_execution("e"))
-        assert claim is not None
+        claim = await created(store, new_execution("e"))
         locked.execute("begin immediate")
         releasing = asyncio.create_task(store.release_claims([claim], NOON))
         await asyncio.sleep(0)
@@ -191,8 +191,7 @@ async def test_a_claim_that_was_lost_before_it_could_be_released_is_passed_over(
         assert await store.release_claims_of_the_dead(0, NOON) == []
         await store.save(new_checkpoint("lost", 0), claim=held)
         for one in ("lost", "over"):
-            execution = await store.load_execution(one)
-            assert execution is not None
+            execution = await loaded(store, one)
             assert execution.trouble is None
 
 
@@ -200,8 +199,7 @@ async def test_what_was_released_in_the_end_is_not_released_again(
     file: Path, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with SqliteCheckpointStore.file(file) as store:
-        claim = await store.create_execution(WORKFLOW, new_execution("e"))
-        assert claim is not None
+        claim = await created(store, new_execution("e"))
         locked.execute("begin immediate")
         with pytest.raises(StoreBusyError):
             await store.release_claims([claim], NOON)
@@ -236,8 +234,7 @@ def test_a_late_write_of_another_process_changes_nothing(file: Path) -> None:
     def write_late(say: Callable[[str], None]) -> None:
         async def story() -> None:
             store = SqliteCheckpointStore.file(file)
-            claim = await store.create_execution(WORKFLOW, new_execution("e"))
-            assert claim is not None
+            claim = await created(store, new_execution("e"))
             await store.release_claims([claim])
             say("released")
             await until(lambda: list(file.parent.glob("taken")))

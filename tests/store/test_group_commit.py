@@ -7,8 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,18 @@ from durable_workflow_sqlite import (
     StoreBusyError,
     StoreError,
     StoreFullError,
-    StoreGoneError,
 )
 from durable_workflow_sqlite.store import connection as opening
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from tests.store.gone import (
+    FATES,
+    a_store,
+    by_path,
+    hears_that_it_is_gone,
+    in_full,
+    over_a_connection,
+)
 
 
 class Recording(sqlite3.Connection):
@@ -37,45 +44,13 @@ class Recording(sqlite3.Connection):
         return super().execute(sql, *parameters)
 
 
-def opened_by_path(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file)
-
-
-def opened_in_full(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file, synchronous="full")
-
-
-def over_a_plain_connection(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore(sqlite3.connect(file))
-
-
 def over_a_connection_for_all_threads(file: Path) -> SqliteCheckpointStore:
     return SqliteCheckpointStore(sqlite3.connect(file, check_same_thread=False))
 
 
 EVERY_WAY = pytest.mark.parametrize(
-    "opened",
-    [
-        opened_by_path,
-        opened_in_full,
-        over_a_plain_connection,
-        over_a_connection_for_all_threads,
-    ],
+    "opened", [by_path, in_full, over_a_connection, over_a_connection_for_all_threads]
 )
-
-
-@asynccontextmanager
-async def a_store(
-    opened: Callable[[Path], SqliteCheckpointStore], file: Path
-) -> AsyncIterator[SqliteCheckpointStore]:
-    """A store with one execution, e; its connection is closed with it."""
-    store = opened(file)
-    try:
-        await store.save(WORKFLOW, new_execution("e"))
-        yield store
-    finally:
-        await store.close()
-        store._connection.close()
 
 
 @pytest.fixture
@@ -208,7 +183,7 @@ async def test_a_lock_that_is_held_too_long_is_a_busy_error_and_harms_nothing_el
 async def test_writes_wait_in_line_for_the_lock_and_reads_go_on(
     file: Path, other: sqlite3.Connection
 ) -> None:
-    async with a_store(opened_by_path, file) as store:
+    async with a_store(by_path, file) as store:
         other.execute("begin immediate")
         writes: list[asyncio.Task[None]] = []
         for number in range(2):
@@ -224,7 +199,7 @@ async def test_writes_wait_in_line_for_the_lock_and_reads_go_on(
 async def test_a_caller_that_is_cancelled_does_not_disturb_the_others(
     file: Path, other: sqlite3.Connection
 ) -> None:
-    async with a_store(opened_by_path, file) as store:
+    async with a_store(by_path, file) as store:
         other.execute("begin immediate")
         writes = [
             asyncio.create_task(store.save_checkpoint(new_checkpoint("e", n))) for n in range(3)
@@ -277,7 +252,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("opened", [opened_by_path, opened_in_full])
+@pytest.mark.parametrize("opened", [by_path, in_full])
 async def test_a_full_disk_is_a_store_error_until_there_is_room(
     small_disk: Path, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
@@ -319,7 +294,7 @@ def befall(file: Path, fate: str) -> None:
 
 
 @EVERY_WAY
-@pytest.mark.parametrize("fate", ["deleted", "moved", "replaced"])
+@FATES
 async def test_a_file_that_is_gone_takes_no_writes(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore], fate: str
 ) -> None:
@@ -327,19 +302,8 @@ async def test_a_file_that_is_gone_takes_no_writes(
         for n in range(5):
             await store.save_checkpoint(new_checkpoint("e", 10 + n))
         befall(file, fate)
-        await asyncio.sleep(4 * group_commit.LOOK_AT_FILES_EVERY_S)
-        outcomes = await asyncio.gather(
-            *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
-            return_exceptions=True,
-        )
-        assert [type(outcome) for outcome in outcomes] == [StoreGoneError] * 2
-        assert "replaced" in str(outcomes[0]) or "moved or deleted" in str(outcomes[0])
-        for _ in range(5):  # also where a write has nobody to share a transaction with
-            with pytest.raises(StoreGoneError):
-                await store.save_checkpoint(new_checkpoint("e", 0))
-        with pytest.raises(StoreGoneError):
-            await store.load_execution("e")
-        assert store.news() != store.news()  # whoever looks meets the error
+        said = await hears_that_it_is_gone(store)
+        assert "replaced" in said or "moved or deleted" in said
         if fate == "moved":
             befall(file, "moved back")
             await store.save_checkpoint(new_checkpoint("e", 2))
@@ -456,7 +420,7 @@ async def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_wor
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    async with a_store(opened_in_full, file) as store:
+    async with a_store(in_full, file) as store:
         store._commit._stop_thread()
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", refuse)

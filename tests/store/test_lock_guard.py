@@ -22,6 +22,7 @@ from durable_workflow_sqlite.store.lock_guard import IS_POSSIBLE
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
 from tests.lives import a_process, until
+from tests.store.gone import saved_in
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="there are no such locks here")
 
@@ -75,13 +76,6 @@ def use_and_close(file: Path, statement: str = "select 1 from workflows") -> Non
         "connection.close()\n"
     )
     subprocess.run([sys.executable, "-c", script, str(file), statement], check=True)
-
-
-def saved_in(file: Path) -> list[int]:
-    with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-        found = connection.execute("select step_index from step_checkpoints order by step_index")
-        return [index for (index,) in found]
 
 
 def log_of(file: Path) -> Path:

@@ -4,74 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from durable_workflow_sqlite import SqliteCheckpointStore, StoreGoneError
-from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.lives import a_process
+from tests.store.gone import (
+    FATES,
+    a_store,
+    befall,
+    by_path,
+    hears_that_it_is_gone,
+    in_full,
+    over_a_connection,
+    saved_in,
+)
 
 Say = Callable[[str], None]
 
 
-def by_path(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file)
-
-
-def in_full(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file, synchronous="full")
-
-
-def over_a_connection(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore(sqlite3.connect(file))
-
-
 EVERY_WAY = pytest.mark.parametrize("opened", [by_path, in_full, over_a_connection])
-FATES = pytest.mark.parametrize("fate", ["deleted", "moved", "replaced"])
-
-
-@asynccontextmanager
-async def a_store(
-    opened: Callable[[Path], SqliteCheckpointStore], file: Path
-) -> AsyncGenerator[SqliteCheckpointStore]:
-    """A store with one execution, e; its connection is closed with it."""
-    store = opened(file)
-    try:
-        await store.save(WORKFLOW, new_execution("e"))
-        yield store
-    finally:
-        await store.close()
-        store._connection.close()
-
-
-def befall(path: Path, fate: str) -> None:
-    away = Path(f"{path}.away")
-    if fate == "deleted":
-        path.unlink()
-    elif fate == "moved back":
-        away.rename(path)
-    else:
-        path.rename(away)
-    if fate == "replaced":
-        path.touch()
 
 
 def beside(file: Path, suffix: str) -> Path:
     return Path(f"{file}{suffix}")
-
-
-def saved_in(file: Path) -> list[int]:
-    with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-        found = connection.execute("select step_index from step_checkpoints order by step_index")
-        return [index for (index,) in found]
 
 
 @EVERY_WAY
@@ -84,24 +45,12 @@ async def test_a_log_that_is_gone_takes_no_writes(
         for n in range(5):
             await store.save_checkpoint(new_checkpoint("e", 10 + n))
         befall(beside(file, suffix), fate)
-        await asyncio.sleep(4 * group_commit.LOOK_AT_FILES_EVERY_S)
-        outcomes = await asyncio.gather(
-            *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
-            return_exceptions=True,
-        )
-        assert [type(outcome) for outcome in outcomes] == [StoreGoneError] * 2
-        said = str(outcomes[0])
+        said = await hears_that_it_is_gone(store)
         assert f"{file}{suffix}" in said
         assert ("replaced by another file" if fate == "replaced" else "moved or deleted") in said
         assert "End every process that has the database open" in said
         if suffix == "-wal":
             assert "The commits to it before are saved in the database" in said
-        for _ in range(5):  # also where a write has nobody to share a transaction with
-            with pytest.raises(StoreGoneError):
-                await store.save_checkpoint(new_checkpoint("e", 0))
-        with pytest.raises(StoreGoneError):
-            await store.load_execution("e")
-        assert store.news() != store.news()  # whoever looks meets the error
         if fate == "moved":
             befall(beside(file, suffix), "moved back")
             await store.save_checkpoint(new_checkpoint("e", 2))

@@ -20,20 +20,18 @@ from durable_workflow_sqlite import (
     WorkflowClaim,
 )
 from durable_workflow_sqlite.store import group_commit
-from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from durable_workflow_sqlite.testing.contract_base import (
+    WORKFLOW,
+    created,
+    new_checkpoint,
+    new_execution,
+)
 from tests.databases import new_database
 from tests.lives import a_process, until
+from tests.store.gone import by_path, in_full
 
 Say = Callable[[str], None]
 Opened = Callable[[Path], SqliteCheckpointStore]
-
-
-def by_path(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file)
-
-
-def in_full(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file, synchronous="full")
 
 
 EVERY_WAY = pytest.mark.parametrize("opened", [by_path, in_full])
@@ -60,9 +58,7 @@ def steps_in(file: Path) -> list[tuple[str, int, str]]:
 
 
 async def claimed(store: SqliteCheckpointStore, execution_id: str = "e") -> WorkflowClaim:
-    claim = await store.create_execution(WORKFLOW, new_execution(execution_id))
-    assert claim is not None
-    return claim
+    return await created(store, new_execution(execution_id))
 
 
 async def save(store: SqliteCheckpointStore, claim: WorkflowClaim, *numbers: int) -> None:

@@ -33,10 +33,12 @@ from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     NOON,
     WORKFLOW,
+    created,
     new_checkpoint,
     new_execution,
     new_signal,
     new_timer,
+    taken,
 )
 from tests.lives import an_engine
 
@@ -126,8 +128,7 @@ def check(sent: dict[int, list[str]]) -> set[str]:
 def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
     async def story(opened: Callable[[], SqliteCheckpointStore]) -> None:
         async with opened() as store:
-            claim = await store.create_execution(WORKFLOW, new_execution("e"))
-            assert claim is not None
+            claim = await created(store, new_execution("e"))
             intent = new_checkpoint("e", 1, status=StepStatus.INTENT, started_at=NOON)
             await store.begin_step(intent, claim=claim)
             completed = msgspec.structs.replace(intent, status=StepStatus.COMPLETED)
@@ -152,8 +153,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.claim_execution("e")
             async with opened() as other:
                 await other.save_workflow(WORKFLOW)
-                of_other = await other.create_execution(WORKFLOW, new_execution("h"))
-                assert of_other is not None
+                of_other = await created(other, new_execution("h"))
                 await other.mark_as_stopping([of_other])
             async with opened() as another:
                 await another.create_execution(WORKFLOW, new_execution("i"))
@@ -197,8 +197,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             )
             await store.reopen_execution("n")
             await store.acknowledge("n")
-            seen = await store.take_execution("e")
-            assert seen is not None
+            seen = await taken(store, "e")
             await store.mend_execution(seen, seen.execution, forget=seen.checkpoints)
             await store.load_signals("e")
             await store.enqueue_execution(WORKFLOW, new_execution("t"), {"customer": "7"})

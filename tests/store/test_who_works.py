@@ -25,7 +25,12 @@ from durable_workflow_sqlite.reading.findings import LATE, Finding, Level
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import TERMINAL_STATUSES
 from durable_workflow_sqlite.stores import open_reader
-from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from durable_workflow_sqlite.testing.contract_base import (
+    WORKFLOW,
+    created,
+    new_checkpoint,
+    new_execution,
+)
 from tests.lives import a_process, an_engine
 from tests.store.test_restored import copy
 
@@ -223,8 +228,7 @@ async def test_a_backup_without_the_row_of_a_worker_gets_it_with_the_next_claim(
     async with SqliteCheckpointStore.file(file) as store:
         await store.join([("order", 1), ("order", 2)], 3)
         copy(backup, file)
-        claim = await store.create_execution(WORKFLOW, new_execution("e"))
-        assert claim is not None
+        claim = await created(store, new_execution("e"))
         await store.save(new_checkpoint("e", 0, status=StepStatus.INTENT), claim=claim)
         (worker,) = staff(file).workers
         assert (worker.worker_id, worker.number, worker.slots) == (store.worker_id, 2, 3)

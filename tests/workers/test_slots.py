@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.lives import an_engine, until
 
 TEN_MINUTES = RetryPolicy.fixed(max_attempts=9, delay=timedelta(minutes=10))
@@ -255,8 +256,8 @@ async def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_n
         async with asyncio.timeout(30):
             await disposing
         assert undone == ["second"]
-        found = await store.load_execution("one")
-        assert found is not None and found.status is ExecutionStatus.COMPENSATING
+        found = await loaded(store, "one")
+        assert found.status is ExecutionStatus.COMPENSATING
         async with DurableEngine(store, [saga]) as engine:
             with pytest.raises(WorkflowFailedError):
                 await engine.handle("one").result()
