@@ -15,7 +15,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -93,6 +93,14 @@ async def an_engine(
         yield store, engine
 
 
+def _end_with_what_it_waits_for(*_: object) -> NoReturn:
+    """This process has lived for too long: print where each of its tasks is, and end it."""
+    with suppress(RuntimeError):  # no event loop runs
+        for task in asyncio.all_tasks():
+            task.print_stack(file=sys.__stderr__)
+    os._exit(70)
+
+
 class Child:
     """A forked process that runs `body(say)`: what it says can be heard, and it can be killed."""
 
@@ -103,6 +111,7 @@ class Child:
             self.pid = os.fork()
         if self.pid == 0:
             # An alarm, and not faulthandler's own timer, whose thread is not there after a fork.
+            signal.signal(signal.SIGALRM, _end_with_what_it_waits_for)
             faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
             signal.alarm(LIFE_LIMIT_S)
             try:

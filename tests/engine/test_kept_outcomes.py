@@ -244,6 +244,74 @@ async def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file
     assert sorted(lines) == ["charge", "look", "ship"]
 
 
+@pytest.mark.parametrize("times", [1, ALWAYS], ids=["once", "until it dies"])
+@pytest.mark.parametrize("after_s", [0, 0.05], ids=["at once", "when others are written"])
+def test_a_number_that_was_refused_is_not_taken_for_a_row_that_was_deleted(
+    file: Path, after_s: float, times: int
+) -> None:
+    """One step waits for a thread, another is refused, a third comes between; then all restarts."""
+    lines: list[str] = []
+    is_shipping = threading.Event()
+    may_end = threading.Event()
+
+    @workflow
+    async def branching(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            *(ctx.branch(name).step(name, hold, name) for name in ("held", "waiting")),
+            ctx.branch("charge").step("charge", act, "charge"),
+            look_and_ship(ctx.branch("other")),
+        )
+
+    async def look_and_ship(ctx: WorkflowContext) -> None:
+        await ctx.step("look", act, "look")
+        await ctx.step("ship", ship)
+
+    def hold(name: str) -> None:
+        lines.append(name)
+        may_end.wait(30)
+
+    async def act(line: str) -> None:
+        lines.append(line)
+
+    async def ship() -> None:
+        is_shipping.set()
+        await asyncio.sleep(0)
+
+    class RefusingCharge(SavesAll):
+        """Refuses what the step charge did, so many times."""
+
+        refuses = 0
+
+        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+            one = records[0]
+            if (
+                self.refuses
+                and isinstance(one, StepCheckpoint)
+                and (one.step_name, one.status) == ("charge", StepStatus.COMPLETED)
+            ):
+                self.refuses -= 1
+                await asyncio.sleep(after_s)
+                raise StoreBusyError("refused by a test")
+            await super().save(*records, claim=claim)
+
+    async def die_or_end(dies: bool) -> None:
+        async with RefusingCharge.file(file) as store:
+            assert isinstance(store, RefusingCharge)
+            store.refuses = times if dies else 0
+            async with DurableEngine(store, max_concurrent=1, workflows=[branching]) as engine:
+                await engine.start(branching, execution_id="one")
+                if dies:
+                    while not is_shipping.is_set():
+                        await asyncio.sleep(0.001)
+                    may_end.set()
+                else:
+                    assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
+
+    asyncio.run(die_or_end(True))
+    asyncio.run(die_or_end(False))
+    assert sorted(set(lines)) == ["charge", "held", "look", "waiting"]
+
+
 # An engine that stops
 
 

@@ -51,6 +51,7 @@ class Run:
         "_kept",
         "_last_completed_at",
         "_last_event",
+        "_last_written",
         "_progressed",
         "_told_status",
         "_untold",
@@ -95,7 +96,7 @@ class Run:
         self.under_way: dict[UnderWay, None] = {}
         """What runs functions of the user now, or is about to."""
         self.pauses = Pauses(history.paused())
-        self._last_event = history.last_event
+        self._last_event = self._last_written = history.last_event
         self._untold: dict[int, Pending] = {}
         self._last_completed_at = history.last_completed_at
         self._kept = 0
@@ -141,13 +142,6 @@ class Run:
         self._untold[number] = pending
         return number
 
-    def _event_again(self, pending: Pending, number: int) -> int:
-        """The number of an outcome that was refused: its own if no other has come in between."""
-        if number != self._last_event:
-            return self.next_event(pending)
-        self._untold[number] = pending
-        return number
-
     @property
     def is_all_told(self) -> bool:
         """Whether the workflow function has heard of everything that has a number."""
@@ -189,12 +183,18 @@ class Run:
             return
         await self._save_later((intent, *along), refusal)
 
-    def _waits_out(self, error: BaseException, kept: int) -> bool:
+    def _waits_out(self, error: BaseException, kept: int, number: int | None = None) -> bool:
         """Whether what was refused may wait until the store is free; if not, this stops.
 
         kept: how many outcomes wait. What else is refused waits with them: to stop would lose them.
+        number: of the outcome that was refused. The next outcome takes that number, unless a later
+            one is taken: a number that no event has looks like a row that somebody deleted.
         """
         is_passing = isinstance(error, StoreBusyError | StoreFullError) and self.trouble is None
+        if number is not None:
+            del self._untold[number]
+            if is_passing or isinstance(error, SerializationError):  # else it may be written
+                self._last_event = max(self._last_written, max(self._untold, default=0))
         if kept and is_passing:
             return True
         self._refused(error)
@@ -210,21 +210,20 @@ class Run:
         try:
             await self.environment.store.finish_step(outcome, *along, claim=self.claim)
         except BaseException as error:
-            self._withdraw(outcome)
-            if not self._waits_out(error, 1):
+            if not self._waits_out(error, 1, event_of(outcome)):
                 raise
             outcome = await self._save_later((outcome, *along), error, pending)
         else:
             if along:
                 self._saved(along)
-        pending.checkpoint = outcome
-        pending.is_recorded = True
+        self._written(pending, outcome)
         return outcome
 
-    def _withdraw(self, outcome: StepCheckpoint) -> None:
-        """It was not written: its number is of nobody."""
-        assert outcome.event is not None
-        self._untold.pop(outcome.event, None)
+    def _written(self, pending: Pending, outcome: StepCheckpoint) -> None:
+        """It is an event now, to be told."""
+        pending.checkpoint = outcome
+        pending.is_recorded = True
+        self._last_written = max(self._last_written, event_of(outcome))
 
     async def finish_compensation(self, outcome: StepCheckpoint) -> None:
         """As `finish_step`; it is not an event."""
@@ -240,12 +239,10 @@ class Run:
         try:
             await self.environment.store.save(outcome, *along, claim=self.claim)
         except BaseException as error:
-            self._withdraw(outcome)
-            self._waits_out(error, self._kept)
+            self._waits_out(error, self._kept, event_of(outcome))
             raise
         self._saved(along)
-        pending.checkpoint = outcome
-        pending.is_recorded = True
+        self._written(pending, outcome)
 
     def _saved(self, records: tuple[Record, ...]) -> None:
         for record in records:
@@ -273,15 +270,14 @@ class Run:
                 await self._pause(refused.met(refusal, SAVE_AGAIN_AFTER_S))
                 if self.trouble is not None:
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
-                number = 0
+                number = None
                 if pending is not None:
-                    number = self._event_again(pending, event_of(records[0]))
+                    number = self.next_event(pending)
                     records = (msgspec.structs.replace(records[0], event=number), *records[1:])
                 try:
                     await self.environment.store.save(*records, claim=self.claim)
                 except BaseException as error:
-                    self._untold.pop(number, None)
-                    if not self._waits_out(error, 1):
+                    if not self._waits_out(error, 1, number):
                         raise
                     refusal = error
                 else:
