@@ -279,13 +279,16 @@ def test_without_asyncio(elsewhere: Opened) -> None:
         assert "durable_workflow_sqlite.blocking" in text
 
 
-async def test_an_engine_is_not_opened_without_asyncio(file: Path) -> None:
+def test_an_engine_is_not_opened_without_asyncio(file: Path) -> None:
     store = SqliteCheckpointStore.file(file)
     engine = DurableEngine(store)
     assert "an engine works with asyncio" in without_a_loop(engine.open)
 
-    async with store, engine:
-        assert await engine.run(job) == 1
+    async def life() -> None:
+        async with store, engine:
+            assert await engine.run(job) == 1
+
+    asyncio.run(life())
 
 
 def test_under_trio(elsewhere: Opened) -> None:
