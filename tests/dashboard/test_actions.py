@@ -33,7 +33,7 @@ async def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
     assert answer.headers["location"] == "/execution?id=waiting&done=signalled"
     assert signals(file) == [("waiting", "approved", '{"by": 1.10}')]
 
-    async with an_engine(file, [approval]) as (_, engine):
+    async with an_engine(file, workflows=[approval]) as (_, engine):
         assert await engine.handle("waiting").result() == "plan.pdf approved"
 
 
@@ -205,7 +205,7 @@ async def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> No
     answer = send(client, "resolve", **place, payload="")
     assert answer.headers["location"] == "/execution?id=failed&done=resolved"
 
-    async with an_engine(file, [fails_at_once]) as (_, engine):
+    async with an_engine(file, workflows=[fails_at_once]) as (_, engine):
         await engine.handle("failed").result()
     query = (
         "select status, error_type from workflow_executions where workflow_execution_id = 'failed'"

@@ -209,7 +209,7 @@ def test_a_page_changes_when_the_file_does_and_leaves_the_rest_alone(
     chrome: Chrome, file: Path
 ) -> None:
     async def work() -> None:
-        async with an_engine(file, [approval]) as (_, engine):
+        async with an_engine(file, workflows=[approval]) as (_, engine):
             await engine.send_signal("waiting", "approved", "kim")
             await engine.handle("waiting").result()
 

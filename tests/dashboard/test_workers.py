@@ -25,7 +25,7 @@ def test_who_lives_is_shown_with_what_it_does_and_what_waits(file: Path, visit: 
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def life() -> str:
-        async with an_engine(file, [approval], max_concurrent=7) as (_, engine):
+        async with an_engine(file, workflows=[approval], max_concurrent=7) as (_, engine):
 
             async def act() -> None:
                 begun.set()

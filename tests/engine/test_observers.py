@@ -452,7 +452,7 @@ async def test_a_life_after_the_first_is_told_as_such(file: Path) -> None:
 
     recorders = [Recorder(), Recorder()]
     for recorder in recorders:
-        async with an_engine(file, [waiter], observers=[recorder]) as (_, engine):
+        async with an_engine(file, workflows=[waiter], observers=[recorder]) as (_, engine):
             handle = await engine.start(waiter, execution_id="one")
             if recorder is recorders[-1]:
                 await handle.signal("go", "gone")
@@ -512,10 +512,10 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         await ctx.step("ship", ship, retry=QUICK)
 
     async def lives() -> None:
-        async with an_engine(file, [order]) as (_, engine):
+        async with an_engine(file, workflows=[order]) as (_, engine):
             await engine.start(order, execution_id="one")
             await asyncio.sleep(0.05)
-        async with an_engine(file, [order]) as (_, engine):
+        async with an_engine(file, workflows=[order]) as (_, engine):
             await engine.send_signal("one", "approved")
             with pytest.raises(WorkflowFailedError):
                 await engine.handle("one").result()

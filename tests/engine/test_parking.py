@@ -160,7 +160,7 @@ def test_a_signal_that_nobody_awaits_does_not_wake_one_whose_engine_ended(file: 
             await handle.signal("other")
 
     async def go_on() -> None:
-        async with an_engine(file, [asks], observers=[comings]) as (_, engine):
+        async with an_engine(file, workflows=[asks], observers=[comings]) as (_, engine):
             await asyncio.sleep(0.5)
             assert comings.resumed == 0
             await engine.send_signal("one", "answer", "yes")

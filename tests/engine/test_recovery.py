@@ -545,7 +545,7 @@ def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
         return str(await ctx.wait_signal("go"))
 
     async def life() -> None:
-        async with an_engine(file, [waiting]) as (_, engine):
+        async with an_engine(file, workflows=[waiting]) as (_, engine):
             handle = await engine.start(waiting, execution_id="one")
             await asyncio.sleep(0.1)
             elsewhere = file.with_name("elsewhere.db")

@@ -83,7 +83,7 @@ async def until(file: Path, is_so: Callable[[Workers], object]) -> Workers:
 
 
 async def test_a_worker_is_seen_with_what_it_runs_and_does(file: Path) -> None:
-    async with an_engine(file, [order], max_concurrent=7) as (_, engine):
+    async with an_engine(file, workflows=[order], max_concurrent=7) as (_, engine):
         for how in ("hang", "wait", "flaky"):
             await engine.start(order, how, execution_id=how)
         found = await until(
@@ -269,7 +269,7 @@ async def test_an_engine_without_workflows_works_on_what_it_starts(file: Path) -
 
 async def test_a_queue_is_a_warning_where_all_slots_are_in_use_for_long(file: Path) -> None:
     later = datetime.now(UTC) + 2 * LATE
-    async with an_engine(file, [order], max_concurrent=1) as (_, engine):
+    async with an_engine(file, workflows=[order], max_concurrent=1) as (_, engine):
         for _ in range(3):
             await engine.enqueue(order, "hang")
         await until(file, lambda it: it.queues and it.queues[0].due == 2 and it.workers[0].doing)

@@ -222,7 +222,10 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
     live_and_die(first_life)
 
     async def second_life() -> None:
-        async with an_engine(file, [order], observers=[telemetry.observer]) as (_, engine):
+        async with an_engine(file, workflows=[order], observers=[telemetry.observer]) as (
+            _,
+            engine,
+        ):
             assert await engine.handle("one").result() == "shipped"
 
     asyncio.run(second_life())
@@ -271,7 +274,7 @@ async def test_a_wait_over_a_restart_is_one_span(file: Path, telemetry: Telemetr
         await engine.start(order, "A-1", execution_id="one")
         await asyncio.sleep(0.1)
     later = Telemetry()
-    async with an_engine(file, [order], observers=[later.observer]) as (_, engine):
+    async with an_engine(file, workflows=[order], observers=[later.observer]) as (_, engine):
         await engine.send_signal("one", "approved", "kim")
         assert await engine.handle("one").result() == "kim"
     assert [span.name for span in later.spans] == [
