@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.telemetry import OpenTelemetryObserver
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.lives import Journal, an_engine, die, live_and_die, until
 from tests.telemetry.conftest import Telemetry
 
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=timedelta(milliseconds=5))
@@ -270,9 +270,9 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
 
 
 async def test_a_wait_over_a_restart_is_one_span(file: Path, telemetry: Telemetry) -> None:
-    async with an_engine(file, observers=[telemetry.observer]) as (_, engine):
+    async with an_engine(file, observers=[telemetry.observer]) as (store, engine):
         await engine.start(order, "A-1", execution_id="one")
-        await asyncio.sleep(0.1)
+        await until(lambda: store.load_open_waits("one", "approved"))
     later = Telemetry()
     async with an_engine(file, workflows=[order], observers=[later.observer]) as (_, engine):
         await engine.send_signal("one", "approved", "kim")
