@@ -236,13 +236,16 @@ def test_any_async_store_can_be_used() -> None:
         assert engine.run(double, 5) == 10
 
 
-async def test_an_event_loop_is_not_blocked_by_mistake(engine: DurableEngine) -> None:
-    with pytest.raises(RuntimeError, match=r"Use the async API.*import DurableEngine"):
-        engine.run(double, 1)
-    with pytest.raises(RuntimeError, match="async API"):
-        engine.dispose()
-    # Elsewhere than in the loop's thread it may be waited for.
-    assert await asyncio.to_thread(engine.run, double, 1) == 2
+def test_an_event_loop_is_not_blocked_by_mistake(engine: DurableEngine) -> None:
+    async def calling() -> None:
+        with pytest.raises(RuntimeError, match=r"Use the async API.*import DurableEngine"):
+            engine.run(double, 1)
+        with pytest.raises(RuntimeError, match="async API"):
+            engine.dispose()
+        # Elsewhere than in the loop's thread it may be waited for.
+        assert await asyncio.to_thread(engine.run, double, 1) == 2
+
+    asyncio.run(calling())
 
     @workflow
     async def calling_itself(ctx: WorkflowContext) -> int:

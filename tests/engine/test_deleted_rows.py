@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.commands import run_command
 from tests.databases import delete_unnoticed
 from tests.lives import Journal, an_engine, die, live_and_die, until
 
@@ -334,8 +334,9 @@ def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(
         blocked = f"the row of {LATE[rows]}.* was deleted by hand .* restore"
         with pytest.raises(ExecutionBlockedError, match=blocked):
             asyncio.run(go_on(file, cancel=cancel))
-        found = " ".join(run_command("doctor", file, env={}).stdout.split())
-        assert re.search(r"blocked .*one \(the row of .* deleted by hand", found)
+        with open_reader(file) as reader:
+            found = {one.check: one.message for one in reader.check_up(datetime.now(UTC))}
+        assert re.search(r"one \(the row of .* deleted by hand", found["blocked"])
     assert sorted(journal.lines) == sorted(DONE)
     asyncio.run(unblock(file))
     if cancel:

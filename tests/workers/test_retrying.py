@@ -279,11 +279,11 @@ def test_the_next_attempt_is_made_at_once_by_whoever_comes_next(
 async def test_a_worker_without_room_makes_the_next_attempt_all_the_same(
     file: Path, journal: Journal
 ) -> None:
-    until, began = asyncio.Event(), asyncio.Event()
+    ends, began = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
         began.set()
-        await until.wait()
+        await ends.wait()
 
     @workflow
     async def long(ctx: WorkflowContext) -> None:
@@ -299,7 +299,7 @@ async def test_a_worker_without_room_makes_the_next_attempt_all_the_same(
                 await began.wait()  # the only slot
                 await client.retry("one")
                 await until(lambda: journal.lines == PAID[:4])
-                until.set()
+                ends.set()
 
 
 def test_what_is_asked_for_while_a_worker_takes_it_on_is_not_lost(
