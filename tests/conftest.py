@@ -16,8 +16,8 @@ import pytest
 
 from tests.databases import new_database
 from tests.faults.reliability import FULL, campaign_of, publish, words_of
-from tests.lives import Journal
 from tests.loops import use_the_named_loop
+from tests.processes import Journal
 
 SEED = "DURABLE_SEED"
 COUNTED = {

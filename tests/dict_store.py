@@ -436,7 +436,7 @@ class DictStore(d.CheckpointStore):
                 t.put_into_queue(one, at)
 
     @writes
-    def put_back(self, t, execution, now=None):
+    def release_created(self, t, execution, now=None):
         one = execution.workflow_execution_id
         is_mine = one in t.claims and t.claims[one].worker_id == self.worker_id
         if is_mine and t.executions[one].created_at == execution.created_at:
@@ -467,7 +467,7 @@ class DictStore(d.CheckpointStore):
 
     # Changes
 
-    def news(self):
+    def change_counter(self):
         t = self.dicts.tables
         return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
 

@@ -11,7 +11,7 @@ from durable_workflow_sqlite.bulk import Command
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.outcome import Cancellation
-from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.errors import (
     ErrorClassNotFoundError,
     ExecutionConflictError,
@@ -129,16 +129,16 @@ def retry(file: Path, *, from_step: StepName | None = None, by: str | None = Non
 
 
 def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = None) -> Command:
-    """Enqueue executions once more, as new ones. new_id: of the one that is named.
+    """Rerun executions, as new ones. new_id: of the one that is named.
 
-    once: refuse those that somebody has started once more before.
+    once: refuse those that somebody has rerun before.
     """
 
     async def ask(client: Client, execution_id: str) -> str:
         handle = await client.rerun(execution_id, new_id=new_id, once=once, by=by)
-        return f"{handle.execution_id} starts once more what {execution_id} was started with"
+        return f"{handle.execution_id} is the rerun of {execution_id}"
 
-    return Command(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))
+    return Command(name="rerun", done="rerun:", act=ask, statuses=("FAILED",))
 
 
 def unblock(file: Path, *, by: str | None = None) -> Command:

@@ -240,7 +240,9 @@ class Queue(Protocol):
         """
         ...
 
-    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
+    async def release_created(
+        self, execution: WorkflowExecution, now: datetime | None = None
+    ) -> None:
         """Release what a `create_execution` of this record claimed, if it did.
 
         For a caller that was cancelled meanwhile and did not hear of the claim.
@@ -274,7 +276,7 @@ class Queue(Protocol):
 class Changes(Protocol):
     """What others have written since, noticed at hardly any cost."""
 
-    def news(self) -> int:
+    def change_counter(self) -> int:
         """A number that changes when there may be something new.
 
         It changes when another worker has written. It also changes when a signal or a new

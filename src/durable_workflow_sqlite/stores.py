@@ -1,20 +1,39 @@
-"""`open_store` and `open_reader`: the one place that knows which store a URL means."""
+"""`open_store` and `open_reader`: the one place that knows which store a URL means.
+
+What else the front ends do to a file of SQLite goes through here, too.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+import sqlite3
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from durable_workflow_sqlite.reading.reader import Reader
-from durable_workflow_sqlite.store import backup
-from durable_workflow_sqlite.store.connection import Synchronous
+from durable_workflow_sqlite.store.backup import vacuum
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, Synchronous
+from durable_workflow_sqlite.store.file_migration import migrate_file, pending_sql
+from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
-__all__ = ["Synchronous", "get_ready", "open_reader", "open_store", "path_of", "vacuum"]
+__all__ = [
+    "BUSY_TIMEOUT_MS",
+    "SCHEMA_VERSION",
+    "SQLITE_VERSION",
+    "Synchronous",
+    "get_ready",
+    "migrate_file",
+    "open_reader",
+    "open_store",
+    "path_of",
+    "pending_sql",
+    "vacuum",
+]
+
+SQLITE_VERSION: Final = sqlite3.sqlite_version
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # C: is a drive
 
@@ -55,14 +74,6 @@ def open_reader(url: str | os.PathLike[str]) -> Reader:
     from durable_workflow_sqlite.store.reader import SqliteReader
 
     return SqliteReader.open(path)
-
-
-def vacuum(path: Path, busy_timeout_s: float) -> None:
-    """Rewrite a SQLite file, without the room that deleted rows have left.
-
-    busy_timeout_s: for how long to wait for others that write. Raises StoreError.
-    """
-    backup.vacuum(path, busy_timeout_s)
 
 
 def get_ready() -> None:

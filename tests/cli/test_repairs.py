@@ -53,17 +53,17 @@ def test_an_input_is_stored_as_it_was_written_and_waits_as_long_as_it_should(fil
     assert acts(file, "new") == [["cancel", '{"ended":"at once"}']]
 
 
-def test_orders_are_started_once_more(file: Path) -> None:
+def test_orders_are_rerun(file: Path) -> None:
     assert lines("rerun", file, "order-BAD-UNDONE", "--new-id", "again")
     assert acts(file, "order-BAD-UNDONE") == [["rerun", '{"as":"again"}']]
     assert acts(file, "again") == [["rerun", '{"of":"order-BAD-UNDONE"}']]
     assert "is taken" in refusal("rerun", file, "order-BAD-1", "--new-id", "again")
     assert run("rerun", file, "order-BAD-1", "again", "--new-id", "x").returncode == 2
     done = run("rerun", file, "--status", "failed", "--yes")
-    assert (done.returncode, done.stdout) == (1, "started once more: 1, refused 1\n")
-    assert "'order-BAD-UNDONE' was started once more already" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "rerun: 1, refused 1\n")
+    assert "'order-BAD-UNDONE' was rerun already" in done.stderr
     assert lines("rerun", file, "order-BAD-UNDONE")
-    assert "to start it again: durable-workflow rerun" in on_terminal(
+    assert "to rerun it: durable-workflow rerun" in on_terminal(
         "show", file, "order-BAD-UNDONE", columns=400
     )[1].replace("\n", " ")
 

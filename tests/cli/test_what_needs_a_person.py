@@ -253,7 +253,7 @@ def test_executions_are_found_by_their_tags(file: Path) -> None:
 
 
 def test_an_engine_takes_tags_and_says_who_did_what(tmp_path: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(tmp_path / "one.db") as store,
             DurableEngine(store, [gives_up]) as engine,
@@ -279,4 +279,4 @@ def test_an_engine_takes_tags_and_says_who_did_what(tmp_path: Path) -> None:
                 ("acknowledge", "lee"),
             ]
 
-    asyncio.run(life())
+    asyncio.run(main())

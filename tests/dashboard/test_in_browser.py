@@ -16,7 +16,7 @@ from chromium import CHROMIUM, DRIVER, browser, served
 from tests.dashboard.conftest import approval
 from tests.dashboard.test_actions import signals
 from tests.hostile import HOSTILE, fill
-from tests.lives import an_engine
+from tests.processes import an_engine
 
 pytestmark = [
     pytest.mark.campaign,

@@ -29,7 +29,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.testing import ManualClock
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import Journal, an_engine, die, live_and_die, until
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 DAY = timedelta(days=1)
 
@@ -123,13 +123,13 @@ def test_a_cancel_that_comes_while_nobody_works_on_it_is_heeded_on_recovery(
 ) -> None:
     pass_time = make_workflow(pastime, journal)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(pass_time, execution_id="one")
             await at_its_pastime(store)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as stranger:
                 assert await stranger.cancel("one")
@@ -139,8 +139,8 @@ def test_a_cancel_that_comes_while_nobody_works_on_it_is_heeded_on_recovery(
                 with pytest.raises(WorkflowCancelledError):
                     await engine.handle("one").result()
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     # The body is replayed to learn how to undo, and stops where its records end.
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 
@@ -151,13 +151,13 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
 ) -> None:
     pass_time = make_workflow(pastime, journal)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with an_engine(file, clock=ManualClock()) as (store, engine):
             await engine.start(pass_time, execution_id="one", ttl=timedelta(hours=1))
             await at_its_pastime(store)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         later = ManualClock()
         later.set(later.now() + timedelta(hours=2))
         async with an_engine(file, workflows=[], clock=later) as (_, engine):
@@ -171,8 +171,8 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
             finally:
                 await engine.dispose()
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 
 
@@ -368,7 +368,7 @@ def test_what_a_cancel_says_is_what_happens() -> None:
             return said, True
         return said, False
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             for _ in range(10):
                 outcomes = await asyncio.gather(
@@ -377,7 +377,7 @@ def test_what_a_cancel_says_is_what_happens() -> None:
                 assert all(said == cancelled for said, cancelled in outcomes)
                 assert outcomes[0] == (True, True), "it had not run yet"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 async def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(

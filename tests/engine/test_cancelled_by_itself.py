@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.checking import check_replay
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 Ends = Callable[[WorkflowContext], Awaitable[Any]]
 
@@ -94,16 +94,16 @@ def make(ends: Ends, journal: Journal) -> WorkflowDefinition[[], None]:
 
 
 @pytest.mark.parametrize("ends", ALL, ids=lambda ends: ends.__name__)
-def test_it_has_failed_and_is_undone_in_every_life(
+def test_it_has_failed_and_is_undone_in_every_process(
     ends: Ends, file: Path, journal: Journal
 ) -> None:
     order = make(ends, journal)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(order, execution_id="one")
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             left = await loaded(store, "one")
             assert left.status is ExecutionStatus.COMPENSATING
@@ -121,8 +121,8 @@ def test_it_has_failed_and_is_undone_in_every_life(
             assert caught.value.error_type == record.error_type
             check_replay(order, record, await store.load_checkpoints("one"))
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert journal.lines == ["undo 2", "undo 1", "undo 1"]
 
 

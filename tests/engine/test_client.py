@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die, until_over
+from tests.processes import Journal, die, run_until_killed, until_over
 
 
 @workflow
@@ -102,13 +102,13 @@ async def test_it_waits_again_after_nobody_waited(file: Path) -> None:
 
 
 def test_creating_one_reads_nothing_and_recovers_nothing(file: Path, tmp_path: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(deadly, str(tmp_path / "journal"), execution_id="one")
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
 
-    async def life() -> None:
+    async def main() -> None:
         connection = sqlite3.connect(file, check_same_thread=False)
         with closing(connection):
             async with SqliteCheckpointStore(connection) as store, asyncio.timeout(20):
@@ -126,7 +126,7 @@ def test_creating_one_reads_nothing_and_recovers_nothing(file: Path, tmp_path: P
                     assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
                     assert await client.result_of("one") == 42
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 async def test_one_cancel_and_one_signal_are_read_and_told_once(file: Path) -> None:
@@ -170,7 +170,7 @@ def test_it_is_refused_where_it_cannot_work(file: Path) -> None:
     async def acts_itself(ctx: WorkflowContext) -> None:
         await clients[0].send_signal("one", "hello")
 
-    async def life(store: CheckpointStore) -> None:
+    async def main(store: CheckpointStore) -> None:
         clients.append(Client(store))
         await clients[0].enqueue(approval, "A-1", execution_id="one")
         async with DurableEngine(store) as engine:
@@ -183,7 +183,7 @@ def test_it_is_refused_where_it_cannot_work(file: Path) -> None:
 
     async def both() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            await life(store)
+            await main(store)
             await asyncio.to_thread(asyncio.run, another_loop())
 
     asyncio.run(both())

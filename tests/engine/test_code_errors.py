@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import until
+from tests.processes import until
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
 
@@ -62,7 +62,7 @@ def order_that(ends: Body, **options: Any) -> WorkflowDefinition[..., Any]:
 async def live(
     file: Path, definition: WorkflowDefinition[..., Any]
 ) -> tuple[Any, ExecutionStatus, str | None]:
-    """What it gives or raises in one life, its status, and its trouble."""
+    """What it gives or raises in one process, its status, and its trouble."""
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store, workflows=[definition]) as engine:
             handle = await engine.start(definition, execution_id="one")
@@ -212,7 +212,7 @@ def test_what_a_step_fails_with_is_an_outcome(file: Path, error: type[Exception]
     assert ran == ["charge", "refund"]
 
 
-async def test_it_is_an_outcome_in_the_next_life_too(file: Path) -> None:
+async def test_it_is_an_outcome_in_the_next_process_too(file: Path) -> None:
     async def ships(ctx: WorkflowContext) -> None:
         try:
             await ctx.step("ship", fails, KeyError)
@@ -329,7 +329,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
             tasks = [group.create_task(step) for step in steps]
         return [task.result() for task in tasks]
 
-    async def lives() -> None:
+    async def main() -> None:
         nonlocal is_mended
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine, asyncio.timeout(30):
@@ -350,7 +350,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
     async def has_failed_once(store: SqliteCheckpointStore) -> bool:
         return any(one.due_at is not None for one in await store.load_checkpoints("one"))
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert sorted(ran) == ["call", "call", "slow"]
 
 

@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.databases import delete_unnoticed
-from tests.lives import Journal, an_engine, die, live_and_die, until
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 A_MOMENT = timedelta(milliseconds=1)
 RETRIED = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
@@ -209,7 +209,7 @@ def test_a_failed_execution_that_is_retried_has_no_gap(file: Path, journal: Jour
                 raise result
         return [str(result) for result in results]
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[side_by_side]) as engine:
                 with pytest.raises(WorkflowFailedError):
@@ -218,7 +218,7 @@ def test_a_failed_execution_that_is_retried_has_no_gap(file: Path, journal: Jour
                 result = await asyncio.wait_for(engine.handle("one").result(), 30)
                 assert result == ["bad", "two"]
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert sorted(journal.lines) == ["bad", "bad", "one", "two"]
 
 
@@ -259,7 +259,7 @@ LOST = {
 def test_no_refund_is_skipped_for_a_row_that_is_gone(
     file: Path, journal: Journal, edit: str
 ) -> None:
-    live_and_die(lambda: fail_and_die(file))
+    run_until_killed(lambda: fail_and_die(file))
     before = ["flight", "hotel", "car", "pay", "undo car"]
     assert journal.lines == before
     with edited(file, edit):
@@ -351,7 +351,7 @@ def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(
 def test_a_compensation_whose_row_is_deleted_does_not_run_again(
     file: Path, journal: Journal
 ) -> None:
-    live_and_die(lambda: fail_and_die(file))
+    run_until_killed(lambda: fail_and_die(file))
     before = list(journal.lines)
     with without(file, "attempt = 0"):
         with pytest.raises(ExecutionBlockedError, match=r"step 'car:compensate' \(index 2, attem"):
@@ -368,7 +368,7 @@ def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
         found = await loaded(store, "one")
         return found.blocked_reason
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
                 handle = await engine.start(order, execution_id="one")
@@ -386,7 +386,7 @@ def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
                 assert await asyncio.wait_for(engine.handle("one").result(), 30) == "went"
             assert await reason(store) is None
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(journal.lines) == sorted(DONE)
 
 
@@ -401,13 +401,13 @@ def test_what_dies_with_the_execution_stays_blocked(file: Path, journal: Journal
                     dba.execute("update workflow_executions set status = 'RUNNING'")
                 die()
 
-    live_and_die(delete_and_die)
+    run_until_killed(delete_and_die)
     with pytest.raises(ExecutionBlockedError, match="step 'flaky'"):
         asyncio.run(go_on(file))
 
 
 def test_an_execution_that_the_library_deletes_leaves_no_mark(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             assert await store.delete_execution("one")
             await engine.start(order, execution_id="one")
@@ -415,4 +415,4 @@ def test_an_execution_that_the_library_deletes_leaves_no_mark(file: Path) -> Non
             assert found.blocked_reason is None
 
     asyncio.run(begin(file))
-    asyncio.run(life())
+    asyncio.run(main())

@@ -175,10 +175,10 @@ def test_a_ctrl_c_in_an_action_on_the_loop_ends_the_program_and_fails_nothing() 
         await ctx.step("first", lambda: "first", compensate=undone.append)
         await ctx.step("act", interrupted)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(body)
 
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(life())
+        asyncio.run(main())
     assert not undone

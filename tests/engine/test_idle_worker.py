@@ -93,5 +93,5 @@ async def test_what_comes_due_while_a_worker_looks_for_work_is_taken_at_once(
         handle = await engine.enqueue(nothing, delay=timedelta(minutes=1))
         await asyncio.sleep(0.1)
         store.moves_to = store.clock.now() + timedelta(minutes=1)
-        engine._opened.intake.look()
+        engine._open_engine.dispatcher.look()
         await asyncio.wait_for(handle.result(), 5)

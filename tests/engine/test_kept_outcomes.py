@@ -27,9 +27,9 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     workflow,
 )
-from durable_workflow_sqlite.engine import left_alone, run, waits
+from durable_workflow_sqlite.engine import releasing, run, waits
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import until_over
+from tests.processes import until, until_over
 from tests.stores import SavesAll
 
 pytestmark = pytest.mark.usefixtures("soon")
@@ -41,7 +41,7 @@ ALWAYS = 10**9
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (run, waits):
         monkeypatch.setattr(module, "SAVE_AGAIN_AFTER_S", 0.01)
-    monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(releasing, "TRY_AGAIN_AFTER_S", 0.01)
 
 
 class RefusingOutcomes(SavesAll):
@@ -82,7 +82,7 @@ def test_what_a_step_did_is_kept_until_the_store_takes_it(
         charged.append(1)
         return len(charged)
 
-    async def life() -> None:
+    async def main() -> None:
         async with refusing(file, 3) as store:
             store.error = error
             async with DurableEngine(store) as engine:
@@ -96,7 +96,7 @@ def test_what_a_step_did_is_kept_until_the_store_takes_it(
                 assert (step.status, step.attempt) == (StepStatus.COMPLETED, 1)
 
     caplog.set_level("INFO")
-    asyncio.run(life())
+    asyncio.run(main())
     assert charged == [1]
     assert "cannot record what a step of execution 'one' did; will go on trying" in caplog.text
     assert "can record what a step of execution 'one' did again" in caplog.text
@@ -118,7 +118,7 @@ def test_a_failed_attempt_and_a_compensation_are_kept_likewise(file: Path) -> No
         lines.append("fail")
         raise ValueError("no")
 
-    async def life(refused: StepStatus) -> None:
+    async def main(refused: StepStatus) -> None:
         lines.clear()
         async with refusing(file, 2) as store, DurableEngine(store) as engine:
             store.refuses_status = refused
@@ -127,7 +127,7 @@ def test_a_failed_attempt_and_a_compensation_are_kept_likewise(file: Path) -> No
         assert lines == ["book", "fail", "undo"]
 
     for status in (StepStatus.FAILED, StepStatus.COMPENSATED):
-        asyncio.run(life(status))
+        asyncio.run(main(status))
 
 
 async def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile(
@@ -301,8 +301,7 @@ def test_a_number_that_was_refused_is_not_taken_for_a_row_that_was_deleted(
             async with DurableEngine(store, max_concurrent=1, workflows=[branching]) as engine:
                 await engine.start(branching, execution_id="one")
                 if dies:
-                    while not is_shipping.is_set():
-                        await asyncio.sleep(0.001)
+                    await until(is_shipping.is_set)
                     may_end.set()
                 else:
                     assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
@@ -336,7 +335,7 @@ def test_an_engine_that_stops_does_not_wait_for_the_next_attempt_of_a_thread(
         time.sleep(0.1)
         raise ValueError("no")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(failing, execution_id="one")
             await asyncio.to_thread(is_at_work.wait)
@@ -345,5 +344,5 @@ def test_an_engine_that_stops_does_not_wait_for_the_next_attempt_of_a_thread(
             record = await loaded(store, "one")
             assert not record.status.is_terminal
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert runs == [1]

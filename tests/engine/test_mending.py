@@ -41,7 +41,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.records import RESOLVED_SIGNAL
 from tests.commands import run_command
 from tests.databases import delete_unnoticed
-from tests.lives import Journal, die, live_and_die, until, until_over
+from tests.processes import Journal, die, run_until_killed, until, until_over
 
 DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
 
@@ -499,9 +499,9 @@ async def test_one_in_trouble_goes_back_to_where_the_new_code_fits(
 
 
 def test_one_goes_back_in_the_very_moment_in_which_it_gets_into_trouble() -> None:
-    """Whichever turn of the event loop it is: its worker may have let go of it, or not yet."""
+    """Whichever turn of the event loop it is: its worker may have released it, or not yet."""
 
-    async def life(turns: int) -> None:
+    async def main(turns: int) -> None:
         is_mended = False
 
         @workflow
@@ -523,7 +523,7 @@ def test_one_goes_back_in_the_very_moment_in_which_it_gets_into_trouble() -> Non
             assert await engine.handle("one").result() == "done"
 
     for turns in range(4):
-        asyncio.run(life(turns))
+        asyncio.run(main(turns))
 
 
 def test_a_blocked_one_goes_back_and_is_blocked_no_more(file: Path, journal: Journal) -> None:
@@ -539,11 +539,11 @@ def test_a_blocked_one_goes_back_and_is_blocked_no_more(file: Path, journal: Jou
         await asyncio.sleep(0.02)
         die()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with opened(file, order) as (engine, _):
             await engine.run(order, execution_id="one")
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file) as (engine, store):
             block(file)
             again = lambda: engine.retry("one", from_step="first")  # noqa: E731
@@ -559,8 +559,8 @@ def test_a_blocked_one_goes_back_and_is_blocked_no_more(file: Path, journal: Jou
             assert noted["blocked"] == "x"
             assert [one["was"] for one in noted["forgotten"]] == ["COMPLETED", "INTENT", "in doubt"]
 
-    live_and_die(first_life)
-    asyncio.run(life())
+    run_until_killed(first_process)
+    asyncio.run(main())
 
 
 # resolve
@@ -672,11 +672,11 @@ async def once_it_is_left(act: Callable[[], Awaitable[None]]) -> None:
 
 
 def _dies(file: Path, journal: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, in_doubt) as (engine, _):
             await engine.run(in_doubt, str(journal), execution_id="one")
 
-    live_and_die(life)
+    run_until_killed(main)
 
 
 async def test_a_step_in_doubt_and_a_sleep_are_resolved(file: Path, tmp_path: Path) -> None:
@@ -716,12 +716,12 @@ def test_a_step_that_ends_its_worker_while_it_is_undone_is_resolved_and_undone(
 
         await ctx.step("act", act, compensate=lambda value: journal.note(f"undo {value}"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, poison) as (engine, _):
             handle = await engine.start(poison, execution_id="one")
             await handle.result()
 
-    async def last_life() -> None:
+    async def last_process() -> None:
         async with opened(file) as (engine, store):
             assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
             await refused(store, lambda: engine.retry("one", from_step="act"), "is COMPENSATING")
@@ -735,10 +735,10 @@ def test_a_step_that_ends_its_worker_while_it_is_undone_is_resolved_and_undone(
         async with opened(file) as (engine, _):
             assert await engine.cancel("one") is Cancellation.ASKED
 
-    live_and_die(life)
+    run_until_killed(main)
     asyncio.run(cancel())
-    live_and_die(life)
-    asyncio.run(last_life())
+    run_until_killed(main)
+    asyncio.run(last_process())
     assert journal.lines == ["act", "act", "undo 7"]
 
 
@@ -902,31 +902,31 @@ def test_a_worker_that_dies_before_it_takes_the_value_leaves_it_to_the_next_one(
     file: Path, journal: Journal
 ) -> None:
     order = order_that_cannot_pay(journal)
-    lives = {"one": 1}
+    processes = {"one": 1}
 
-    class Mortal(SqliteCheckpointStore):
+    class KillableStore(SqliteCheckpointStore):
         async def load_pending_signals(
             self, workflow_execution_id: str, signal_name: str
         ) -> list[WorkflowSignal]:
-            if lives["one"] == 1 and signal_name == RESOLVED_SIGNAL:
+            if processes["one"] == 1 and signal_name == RESOLVED_SIGNAL:
                 die()
             return await super().load_pending_signals(workflow_execution_id, signal_name)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
-            Mortal.file(file) as store,
+            KillableStore.file(file) as store,
             DurableEngine(store, workflows=[order]) as engine,
             asyncio.timeout(30),
         ):
-            if lives["one"] == 1:
+            if processes["one"] == 1:
                 await engine.start(order, execution_id="one")
                 await until_it_pauses(store)
                 await engine.resolve("one", "pay", 5)
             assert await engine.handle("one").result() == 5
 
-    live_and_die(life)
-    lives["one"] = 2
-    asyncio.run(life())
+    run_until_killed(main)
+    processes["one"] = 2
+    asyncio.run(main())
     assert journal.lines == ["pay"]
 
 
@@ -949,11 +949,11 @@ def test_one_that_is_blocked_with_nothing_to_undo_is_cancelled_at_once(file: Pat
         await asyncio.sleep(0.02)
         die()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with opened(file, plain) as (engine, _):
             await engine.run(plain, execution_id="one")
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file) as (waiting, _), opened(file) as (engine, store):
             states = asyncio.create_task(until_over(waiting, "one"))
             block(file)
@@ -975,8 +975,8 @@ def test_one_that_is_blocked_with_nothing_to_undo_is_cancelled_at_once(file: Pat
             assert not await engine.cancel("one")
             assert await engine.acknowledge("one") == 1
 
-    live_and_die(first_life)
-    asyncio.run(life())
+    run_until_killed(first_process)
+    asyncio.run(main())
 
 
 async def test_one_that_is_blocked_with_something_to_undo_is_unblocked_and_undone(
@@ -1127,7 +1127,7 @@ async def test_a_rerun_is_a_new_execution_with_all_that_the_old_one_was_started_
         for taken in ("one", "two"):
             with pytest.raises(ExecutionConflictError, match="is taken"):
                 await client.rerun("two", new_id=taken)
-        # One that was started so is started once more for the first time.
+        # One that is a rerun is rerun for the first time.
         assert (await client.rerun("two", new_id="three", once=True)).execution_id == "three"
         await refused(
             store, lambda: client.rerun("one", once=True, by="lee"), "already, by kim", "two"

@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.processes import Journal, an_engine, die, run_until_killed
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=20))
 
@@ -118,7 +118,7 @@ def test_every_hook_is_called_and_elapsed_times_are_those_of_the_clock() -> None
         await ctx.wait_signal("go")
         raise ValueError("on purpose")
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[recorder], clock=clock) as engine,
@@ -133,7 +133,7 @@ def test_every_hook_is_called_and_elapsed_times_are_those_of_the_clock() -> None
             with pytest.raises(WorkflowFailedError):
                 await ending
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert recorder.of("recovery_start") == [(0,)]
     ((result, elapsed),) = recorder.of("recovery_complete")
     assert result == RecoveryResult()
@@ -183,18 +183,18 @@ def test_replayed_steps_are_told_too_and_marked_so(file: Path, journal: Journal)
 
     recorder = Recorder()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(replayed, execution_id="one")
             await handle.signal("go")
             await handle.result()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with an_engine(file, workflows=[replayed], observers=[recorder]) as (_, engine):
             await engine.handle("one").result()
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert recorder.of("execution_start") == []
     assert recorder.of("step_start") == [
         ("good", 1, True),
@@ -309,7 +309,7 @@ def test_the_text_of_a_group_of_errors_names_the_errors_in_it(
     assert len(text(ValueError("x" * 5000))) == 1000
     said = "unhandled errors in a TaskGroup (1 sub-exception): ValueError: bad"
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError) as caught:
                 await engine.run(grouped, execution_id="one")
@@ -317,7 +317,7 @@ def test_the_text_of_a_group_of_errors_names_the_errors_in_it(
             assert (await engine.load("one")).error_message == said
 
     with caplog.at_level(logging.INFO, "durable_workflow_sqlite.engine"):
-        asyncio.run(life())
+        asyncio.run(main())
     assert f"execution 'one' ended FAILED: ExceptionGroup: {said}" in caplog.messages
 
 
@@ -429,13 +429,13 @@ def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureF
     async def failing(ctx: WorkflowContext) -> None:
         await ctx.branch("side").step("fail", fail, retry=QUICK)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError):
                 await engine.run(failing, execution_id="one")
 
     with caplog.at_level(logging.INFO, "durable_workflow_sqlite"):
-        asyncio.run(life())
+        asyncio.run(main())
     of_steps = [record for record in caplog.records if hasattr(record, "step_name")]
     assert [
         (r.workflow_execution_id, r.step_name, r.branch, r.step_index, r.attempt)  # type: ignore[attr-defined]
@@ -444,7 +444,7 @@ def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureF
     assert all(record.name.startswith("durable_workflow_sqlite.") for record in caplog.records)
 
 
-async def test_a_life_after_the_first_is_told_as_such(file: Path) -> None:
+async def test_a_process_after_the_first_is_told_as_such(file: Path) -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> str:
         await ctx.step("first", lambda: 1)
@@ -511,7 +511,7 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         await ctx.sleep("cooling-off", timedelta(seconds=0.02))
         await ctx.step("ship", ship, retry=QUICK)
 
-    async def lives() -> None:
+    async def main() -> None:
         async with an_engine(file, workflows=[order]) as (_, engine):
             await engine.start(order, execution_id="one")
             await asyncio.sleep(0.05)
@@ -521,7 +521,7 @@ def test_the_log_tells_the_whole_story_over_a_restart(
                 await engine.handle("one").result()
 
     with caplog.at_level(logging.DEBUG, "durable_workflow_sqlite"):
-        asyncio.run(lives())
+        asyncio.run(main())
     times = re.compile(r"(\d{4}-\d\d-\d\d )?\d+:\d\d:\d\d\.\d+(\+00:00)?")
     story = [(one.levelname, times.sub("T", one.getMessage())) for one in caplog.records]
     start, resume = (
@@ -542,7 +542,7 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         ("DEBUG", "sleep 'cooling-off' of execution 'one', until T"),
         ("DEBUG", "wait 'cooling-off' of execution 'one' completed after T"),
         ("DEBUG", "step 'ship' of execution 'one': attempt 1"),
-        ("INFO", "step 'ship' of execution 'one' failed at attempt 1, trying again in T: no truck"),
+        ("INFO", "step 'ship' of execution 'one' failed at attempt 1, retrying in T: no truck"),
         ("DEBUG", "step 'ship' of execution 'one': attempt 2"),
         ("INFO", "step 'ship' of execution 'one' failed for good at attempt 2: no truck"),
         ("DEBUG", "execution 'one' of order@1 begins to undo what it has done"),

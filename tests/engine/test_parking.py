@@ -29,7 +29,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.clock import SWEPT_AT_LEAST
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, an_engine, until, until_over
+from tests.processes import Journal, an_engine, until, until_over
 
 SOON = timedelta(milliseconds=50)
 
@@ -236,13 +236,13 @@ async def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> N
 def test_the_log_says_at_debug_that_one_is_parked(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with an_engine(file, max_resident=0) as (_, engine):
             await engine.start(asks, execution_id="one")
             await until_parked(engine, "one")
 
     with caplog.at_level(logging.DEBUG, "durable_workflow_sqlite.engine"):
-        asyncio.run(life())
+        asyncio.run(main())
     (said,) = [one for one in caplog.records if "is parked" in one.getMessage()]
     assert said.levelname == "DEBUG"
     assert said.getMessage().startswith("execution 'one' of asks@1 is parked:")
@@ -361,7 +361,7 @@ def delete_timer(file: Path) -> None:
         assert connection.execute("delete from workflow_timers").rowcount == 1
 
 
-@pytest.mark.parametrize("dies", [False, True], ids=["this life", "after a restart"])
+@pytest.mark.parametrize("dies", [False, True], ids=["this process", "after a restart"])
 @pytest.mark.parametrize(
     ("rests", "guarantee"),
     [
@@ -419,7 +419,7 @@ def test_a_sleep_whose_timer_is_deleted_ends_at_its_time(
         if guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:
             await until_parked(engine, "one")
 
-    async def lives() -> None:
+    async def main() -> None:
         async with engine_of() as engine:
             await engine.start(rests_and_hears, execution_id="one", guarantee=guarantee)
             await poke(engine)
@@ -433,7 +433,7 @@ def test_a_sleep_whose_timer_is_deleted_ends_at_its_time(
                 await ends(engine)
 
     heard = asyncio.Event()
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_it_anew(
@@ -443,7 +443,7 @@ def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_i
     comings = Comings()
     just_naps = workflow(name="nap")(nap)
 
-    async def life(*, is_first: bool) -> None:
+    async def main(*, is_first: bool) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[just_naps], clock=clock, observers=[comings]) as engine,
@@ -459,6 +459,6 @@ def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_i
                 await clock.advance(LONG)
                 assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
 
-    asyncio.run(life(is_first=True))
-    asyncio.run(life(is_first=False))
+    asyncio.run(main(is_first=True))
+    asyncio.run(main(is_first=False))
     assert comings.started + comings.resumed == 2  # nothing is recorded of it but its timer

@@ -32,7 +32,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine import watchdog
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 from tests.stores import SavesAll
 
 Step = Callable[..., Coroutine[Any, Any, str]]
@@ -361,7 +361,7 @@ class Deadly(SavesAll):
             die()
 
 
-async def one_life(
+async def one_process(
     file: Path, plain: WorkflowDefinition[[], Any], dies_after: int = 0
 ) -> tuple[Any, int]:
     """The result, and how many events were recorded."""
@@ -385,7 +385,7 @@ def test_it_goes_on_after_its_events_and_runs_nothing_again_that_is_recorded(
     body: Body, tmp_path: Path
 ) -> None:
     _, count = asyncio.run(
-        one_life(tmp_path / "whole.db", make(body, Journal(tmp_path / "whole journal")))
+        one_process(tmp_path / "whole.db", make(body, Journal(tmp_path / "whole journal")))
     )
     numbers = range(1, count + 1)
     if not FULL:  # of each body others
@@ -394,12 +394,12 @@ def test_it_goes_on_after_its_events_and_runs_nothing_again_that_is_recorded(
         file = tmp_path / f"{number}.db"
         journal = Journal(tmp_path / f"journal {number}")
         plain = make(body, journal)
-        live_and_die(lambda file=file, plain=plain, n=number: one_life(file, plain, n))
+        run_until_killed(lambda file=file, plain=plain, n=number: one_process(file, plain, n))
         before = {one.event: one for one in recorded(file) if one.event is not None}
         assert len(before) >= number  # others may have been committed with it
         assert sorted(before) == list(range(1, len(before) + 1))
         begun = len(journal.lines)
-        result, _ = asyncio.run(one_life(file, plain))
+        result, _ = asyncio.run(one_process(file, plain))
         assert result == BODIES[body], f"killed after event {number}"
         after = {one.event: one for one in recorded(file) if one.event is not None}
         assert sorted(after) == list(range(1, len(after) + 1))
@@ -422,8 +422,8 @@ def test_what_lost_a_race_does_not_run_again(file: Path, journal: Journal) -> No
         return winner
 
     for _ in range(2):  # when the winner is recorded, and when the next step is
-        live_and_die(lambda: one_life(file, make(races, journal), 1))
-    assert asyncio.run(one_life(file, make(races, journal)))[0] == "winner"
+        run_until_killed(lambda: one_process(file, make(races, journal), 1))
+    assert asyncio.run(one_process(file, make(races, journal)))[0] == "winner"
     assert sorted(journal.lines) == ["begin after", "begin loser", "begin winner"]
 
 
@@ -438,7 +438,7 @@ def test_a_wait_that_was_given_up_right_before_a_crash_wakes_nobody_after_it(
 
     plain = make(body, journal)
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(plain, execution_id="one")
             async with asyncio.timeout(30):
@@ -452,15 +452,15 @@ def test_a_wait_that_was_given_up_right_before_a_crash_wakes_nobody_after_it(
             await handle.signal("answer", "yes")
             assert await handle.result() == "yes"
 
-    live_and_die(lambda: one_life(file, plain, 1))
+    run_until_killed(lambda: one_process(file, plain, 1))
     assert {one.step_name: one.status for one in recorded(file)} == {
         "timer": StepStatus.COMPLETED,
         "too late": StepStatus.INTENT,
     }
-    asyncio.run(second_life())
+    asyncio.run(second_process())
 
 
-def test_of_two_signals_the_one_that_came_first_wins_in_every_life(file: Path) -> None:
+def test_of_two_signals_the_one_that_came_first_wins_in_every_process(file: Path) -> None:
     async def first_signal(ctx: WorkflowContext, step: Step) -> str:
         await step("begin")
         waits = {asyncio.create_task(ctx.wait_signal(name)): name for name in "ab"}
@@ -471,7 +471,7 @@ def test_of_two_signals_the_one_that_came_first_wins_in_every_life(file: Path) -
 
     plain = make(first_signal, Journal(file.with_name("journal")))
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with Deadly.file(file) as store, DurableEngine(store) as engine:
             assert isinstance(store, Deadly)
             store.dies_after = 2
@@ -479,8 +479,8 @@ def test_of_two_signals_the_one_that_came_first_wins_in_every_life(file: Path) -
             await asyncio.gather(handle.signal("b"), handle.signal("a"))
             await handle.result()
 
-    live_and_die(first_life)
-    assert asyncio.run(one_life(file, plain))[0] == "b"
+    run_until_killed(first_process)
+    assert asyncio.run(one_process(file, plain))[0] == "b"
     waits = {one.step_name: one for one in recorded(file) if one.step_name in "ab"}
     assert waits["b"].status is StepStatus.COMPLETED
     if "a" in waits:  # it had begun, before the signals came
@@ -505,7 +505,7 @@ async def asks_who(ctx: WorkflowContext) -> list[str]:
 
 
 def test_context_variables_are_never_those_of_whoever_starts_it() -> None:
-    async def life(context: contextvars.Context | None) -> list[str]:
+    async def main(context: contextvars.Context | None) -> list[str]:
         who.set("the starter")
         async with (
             SqliteCheckpointStore.in_memory() as store,
@@ -514,10 +514,10 @@ def test_context_variables_are_never_those_of_whoever_starts_it() -> None:
             return await engine.run(asks_who)
 
     own = ["the body"] * 4
-    assert asyncio.run(life(None)) == ["nobody", "nobody", *own]
+    assert asyncio.run(main(None)) == ["nobody", "nobody", *own]
     given = contextvars.copy_context()
     given.run(who.set, "the engine")
-    assert asyncio.run(life(given)) == ["the engine", "the engine", *own]
+    assert asyncio.run(main(given)) == ["the engine", "the engine", *own]
     assert given[who] == "the engine"
 
 
@@ -546,7 +546,7 @@ async def test_the_context_is_at_hand_in_every_task_of_a_workflow_and_in_no_acti
 
 
 @pytest.mark.parametrize("queued", [False, True], ids=["started", "queued"])
-def test_chance_and_the_time_are_the_same_in_every_life(
+def test_chance_and_the_time_are_the_same_in_every_process(
     queued: bool, file: Path, journal: Journal
 ) -> None:
     async def body(ctx: WorkflowContext, step: Step) -> list[str]:
@@ -563,16 +563,16 @@ def test_chance_and_the_time_are_the_same_in_every_life(
 
     plain = make(body, journal)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with Deadly.file(file) as store, DurableEngine(store, [plain]) as engine:
             assert isinstance(store, Deadly)
             store.dies_after = 3
             begin = engine.enqueue if queued else engine.start
             await (await begin(plain, execution_id="one")).result()
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     time.sleep(0.01)
-    found, _ = asyncio.run(one_life(file, plain))
+    found, _ = asyncio.run(one_process(file, plain))
     assert [line for line in journal.lines if not line.startswith("begin")] == [" ".join(found)] * 2
     assert len({found[number] for number in (1, 2, 4, 5, 7, 8, 10, 11)}) == 8
     assert found[0] < found[9]
@@ -639,12 +639,12 @@ async def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
 
 @ALL_BODIES
 def test_it_is_the_same_in_the_debug_mode_of_asyncio(body: Body, journal: Journal) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             async with asyncio.timeout(30):
                 assert await engine.run(make(body, journal)) == BODIES[body]
 
-    asyncio.run(life(), debug=True)
+    asyncio.run(main(), debug=True)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")

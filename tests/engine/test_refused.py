@@ -32,7 +32,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from tests.lives import Journal
+from tests.processes import Journal
 
 
 class Outside:
@@ -340,7 +340,7 @@ def test_it_is_refused_by_its_name_and_the_execution_is_left_as_it_is(call: Call
         await ctx.step("before", lambda: 1, compensate=undone.append)
         await call(around[0])
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             async with Outside(engine) as outside:
                 around.append(outside)
@@ -356,7 +356,7 @@ def test_it_is_refused_by_its_name_and_the_execution_is_left_as_it_is(call: Call
             assert part in str(caught.value)
         assert caught.value.call
 
-    asyncio.run(life())
+    asyncio.run(main())
     gc.collect()  # what a loop that could not run leaves to be awaited is warned of in here
     assert undone == []
 
@@ -378,7 +378,7 @@ def test_every_method_of_an_event_loop_is_there_or_refused() -> None:
 def test_it_goes_on_with_code_that_does_it_in_a_step(
     call: Call, file: Path, journal: Journal
 ) -> None:
-    async def life(is_right: bool) -> str:
+    async def main(is_right: bool) -> str:
         @workflow(name="calls")
         async def calls(ctx: WorkflowContext) -> str:
             await ctx.step("before", journal.note, "before")
@@ -391,8 +391,8 @@ def test_it_goes_on_with_code_that_does_it_in_a_step(
                 return await engine.run(calls, execution_id="one")
 
     with pytest.raises(NonDeterministicCallError):
-        asyncio.run(life(False))
-    assert asyncio.run(life(True)) == "after"
+        asyncio.run(main(False))
+    assert asyncio.run(main(True)) == "after"
     assert journal.lines == ["before"]
 
 
@@ -410,13 +410,13 @@ def test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once(
             await ctx.step("go on", int)
         return [*found, str(await ctx.wait_signal("end"))]
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(careful, execution_id="one")
             while await handle.status() is not ExecutionStatus.SUSPENDED:
                 await asyncio.sleep(0.01)
 
-    async def second_life() -> list[str]:
+    async def second_process() -> list[str]:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, [careful]) as engine:
                 await engine.handle("one").signal("end", "now")
@@ -426,7 +426,7 @@ def test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once(
     def warnings() -> list[str]:
         return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
 
-    asyncio.run(first_life())
+    asyncio.run(first_process())
     expected = [
         f"workflow 'careful' of execution 'one' called loop.{call}, which is refused"
         for call in ("run_in_executor", "getaddrinfo")
@@ -434,7 +434,7 @@ def test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once(
     assert [one.partition(" in a workflow function")[0] for one in warnings()] == expected
     caplog.clear()
     calls = ["loop.run_in_executor", "loop.run_in_executor", "loop.getaddrinfo"]
-    assert asyncio.run(second_life()) == [*calls, "now"]
+    assert asyncio.run(second_process()) == [*calls, "now"]
     assert warnings() == []  # a replay tells nothing anew
 
 

@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import Journal, an_engine, die, live_and_die, until
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 
 @dataclasses.dataclass
@@ -366,7 +366,7 @@ async def test_plain_text_that_an_earlier_version_delivered_is_delivered_again(f
             assert result == ["kim", 1]
 
 
-def test_it_is_refused_once_in_all_lives(file: Path, journal: Journal) -> None:
+def test_it_is_refused_once_in_all_processes(file: Path, journal: Journal) -> None:
     @workflow
     async def counting(ctx: WorkflowContext) -> int:
         number = await ctx.wait_signal("count", type=int)
@@ -378,7 +378,7 @@ def test_it_is_refused_once_in_all_lives(file: Path, journal: Journal) -> None:
         await ctx.step("note", note)
         return number
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(counting, execution_id="one")
             for payload in ('"x"', "7", "8"):
@@ -389,12 +389,12 @@ def test_it_is_refused_once_in_all_lives(file: Path, journal: Journal) -> None:
                 )
             await handle.result()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with an_engine(file, workflows=[counting]) as (_, engine):
             assert await asyncio.wait_for(engine.handle("one").result(), 30) == 7
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert [one[1] for one in asyncio.run(signals_of(file))] == [
         SignalStatus.REFUSED,
         SignalStatus.DELIVERED,

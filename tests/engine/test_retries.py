@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import Journal, an_engine, die, live_and_die, until
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 QUICK = timedelta(milliseconds=5)
 
@@ -224,22 +224,22 @@ def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
     async def stubborn(ctx: WorkflowContext) -> None:
         await ctx.step("fail", fail, retry=policy)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(stubborn, execution_id="one")
             await until(lambda: journal.lines)
             await asyncio.sleep(0.1)  # in the back-off
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with an_engine(file, workflows=[stubborn]) as (store, engine):
             with pytest.raises(WorkflowFailedError):
                 await engine.run(stubborn, execution_id="one")
             rows = [(c.attempt, c.status) for c in await store.load_checkpoints("one")]
             assert rows == [(n, StepStatus.FAILED) for n in (1, 2, 3)]
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     times = [float(line.removeprefix("fail at ")) for line in journal.lines]
     assert len(times) == 3
     assert times[1] - times[0] >= 0.6
@@ -258,7 +258,7 @@ def test_a_step_that_kills_its_process_does_not_start_over_at_attempt_one(
     async def dangerous(ctx: WorkflowContext) -> int:
         return await ctx.step("deadly", deadly)
 
-    async def life() -> int:
+    async def main() -> int:
         async with an_engine(file, workflows=[dangerous]) as (store, engine):
             result = await engine.run(dangerous, execution_id="one")
             rows = [(c.attempt, c.status) for c in await store.load_checkpoints("one")]
@@ -271,8 +271,8 @@ def test_a_step_that_kills_its_process_does_not_start_over_at_attempt_one(
             return result
 
     for _ in range(3):
-        live_and_die(life)
-    assert asyncio.run(life()) == 4
+        run_until_killed(main)
+    assert asyncio.run(main()) == 4
 
 
 async def test_some_errors_are_given_up_on_at_once() -> None:

@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import Journal, an_engine, die, live_and_die, until
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=5))
 
@@ -137,7 +137,7 @@ def test_a_compensation_that_cannot_succeed_is_reported_and_leaves_the_others_to
         await ctx.step("third", lambda: "third", compensate=undone.append)
         fail()
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, workflows=[saga], observers=[Observer()]) as engine,
@@ -156,7 +156,7 @@ def test_a_compensation_that_cannot_succeed_is_reported_and_leaves_the_others_to
             assert record.status is ExecutionStatus.FAILED
 
     with caplog.at_level(logging.ERROR, "durable_workflow_sqlite"):
-        asyncio.run(life())
+        asyncio.run(main())
     assert undone == ["third", "first"]
     assert ("second:compensate", StepStatus.FAILED) in told
     assert "never" in caplog.text
@@ -176,12 +176,12 @@ def test_a_crash_in_a_compensation_is_resumed_and_what_is_undone_stays_undone(
         await ctx.step("more", journal.note, "more")
         await ctx.step("fail", fail)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await fail_to_run(store, saga)
 
-    live_and_die(life)
-    asyncio.run(life())
+    run_until_killed(main)
+    asyncio.run(main())
     assert journal.lines == ["more", "undo third", "undo second", "undo second", "undo first"]
 
 
@@ -209,7 +209,7 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
     async def saga(ctx: WorkflowContext) -> None:
         await asyncio.gather(chain(ctx.branch("a"), "a"), chain(ctx.branch("b"), "b"))
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(saga, execution_id="one")
             await until(lambda: len(journal.lines) >= 4)
@@ -217,12 +217,12 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
             await handle.signal("others are done")
             await handle.result()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await fail_to_run(store, saga)
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     done, undone = journal.lines[:4], journal.lines[4:]
     assert sorted(done) == ["a0", "a1", "b0", "b1"]
     assert sorted(set(undone)) == ["undo a0", "undo a1", "undo b0", "undo b1"]
@@ -259,16 +259,16 @@ def test_a_resumed_compensation_waits_for_a_branch_that_does_something_of_its_ow
         def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
             die()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with an_engine(file, observers=[DiesThen()]) as (_, engine):
             await engine.run(saga, execution_id="one")
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await fail_to_run(store, saga)
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert journal.lines == ["undone"]
 
 
@@ -284,7 +284,7 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
     async def as_changed(ctx: WorkflowContext) -> None:
         raise LookupError("before its first step")
 
-    async def life(definition: object) -> None:
+    async def main(definition: object) -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(definition, execution_id="one")  # type: ignore[arg-type]
 
@@ -293,9 +293,9 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
             record = await loaded(store, "one")
             return record.status
 
-    live_and_die(lambda: life(as_started))
+    run_until_killed(lambda: main(as_started))
     with pytest.raises(NonDeterminismError, match="first"):
-        asyncio.run(life(as_changed))
+        asyncio.run(main(as_changed))
     assert asyncio.run(look()) is ExecutionStatus.COMPENSATING
 
 

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.processes import Journal, an_engine, die, run_until_killed
 
 
 @dataclasses.dataclass
@@ -71,13 +71,13 @@ def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: 
         await ctx.step("ship", journal.note, "shipped")
         return str(by)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(gate, execution_id="one")
             await asyncio.sleep(0.1)
             die()
 
-    async def next_life(*, approve: bool) -> None:
+    async def next_process(*, approve: bool) -> None:
         async with an_engine(file, workflows=[gate]) as (_, engine):
             await asyncio.sleep(0.2)
             assert await engine.handle("one").status() is ExecutionStatus.SUSPENDED
@@ -86,9 +86,9 @@ def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: 
                 await engine.send_signal("one", "approved", "kim")
                 assert await engine.handle("one").result() == "kim"
 
-    live_and_die(first_life)
-    asyncio.run(next_life(approve=False))
-    asyncio.run(next_life(approve=True))
+    run_until_killed(first_process)
+    asyncio.run(next_process(approve=False))
+    asyncio.run(next_process(approve=True))
     assert journal.lines == ["shipped"]
 
 
@@ -104,18 +104,18 @@ def test_a_delivered_signal_is_delivered_again_on_replay(file: Path, journal: Jo
         await ctx.step("note", note)
         return str(by)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(remember, execution_id="one")
             await handle.signal("approved", "kim")
             await handle.result()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with an_engine(file, workflows=[remember]) as (_, engine):
             assert await engine.run(remember, execution_id="one") == "kim"
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert journal.lines == ["kim", "kim"]
 
 
@@ -198,14 +198,14 @@ async def test_a_signal_in_time_cancels_the_timer() -> None:
 
 
 def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         clock = ManualClock()
         async with an_engine(file, clock=clock) as (_, engine):
             await engine.start(impatient, 60.0, execution_id="one")
             await clock.advance(timedelta(seconds=30))
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         clock = ManualClock()
         clock.set(clock.now() + timedelta(seconds=30))
         async with an_engine(file, workflows=[impatient], clock=clock) as (store, engine):
@@ -216,8 +216,8 @@ def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
             await engine.send_signal("one", "go", "late")
             assert await engine.handle("one").result() == ["timed out", "late"]
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
 
 
 def test_a_timeout_is_raised_again_on_replay(file: Path, journal: Journal) -> None:
@@ -230,16 +230,16 @@ def test_a_timeout_is_raised_again_on_replay(file: Path, journal: Journal) -> No
             return "timed out"
         return "in time"
 
-    async def life() -> None:
+    async def main() -> None:
         async with an_engine(file, workflows=[remember]) as (_, engine):
             assert await engine.run(remember, execution_id="one") == "timed out"
 
-    live_and_die(life)
-    asyncio.run(life())
+    run_until_killed(main)
+    asyncio.run(main())
 
 
 def test_a_signal_that_came_in_time_counts_though_nobody_was_there_to_take_it(file: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(impatient, 0.4, execution_id="one")
             await asyncio.sleep(0.05)
@@ -249,14 +249,14 @@ def test_a_signal_that_came_in_time_counts_though_nobody_was_there_to_take_it(fi
         async with SqliteCheckpointStore.file(file) as store:
             await store.send_signal(WorkflowSignal(workflow_execution_id="one", signal_name="go"))
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with an_engine(file, workflows=[impatient]) as (_, engine):
             assert await engine.run(impatient, 0.4, execution_id="one") == ["in time"]
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     asyncio.run(send())
     time.sleep(0.5)
-    asyncio.run(second_life())
+    asyncio.run(second_process())
 
 
 async def test_a_signal_written_by_another_connection_is_noticed(file: Path) -> None:

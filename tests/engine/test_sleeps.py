@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.processes import Journal, an_engine, die, run_until_killed
 
 
 @workflow
@@ -49,14 +49,14 @@ async def test_a_sleep_is_a_step_with_a_stored_deadline_and_suspends_the_executi
 
 
 def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         clock = ManualClock()
         async with an_engine(file, clock=clock) as (_, engine):
             await engine.start(nap, 60.0, execution_id="one")
             await clock.advance(timedelta(seconds=30))
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         clock = ManualClock()
         clock.set(clock.now() + timedelta(seconds=30))
         async with an_engine(file, workflows=[nap], clock=clock) as (store, engine):
@@ -69,8 +69,8 @@ def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
             assert await handle.result() == "awake"
             assert [t.fire_at for t in await store.load_timers("one")] == [timer.fire_at]
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
 
 
 def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
@@ -83,7 +83,7 @@ def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
         if journal.note("slept") == 1:
             die()
 
-    async def life(passes: timedelta) -> None:
+    async def main(passes: timedelta) -> None:
         clock = ManualClock()
         async with an_engine(file, workflows=[twice], clock=clock) as (store, engine):
             handle = await engine.start(twice, execution_id="one")
@@ -91,24 +91,24 @@ def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
             await handle.result()
             assert len(await store.load_timers("one")) == 2
 
-    live_and_die(lambda: life(timedelta(seconds=1)))
-    asyncio.run(life(timedelta(0)))
+    run_until_killed(lambda: main(timedelta(seconds=1)))
+    asyncio.run(main(timedelta(0)))
 
 
 def test_a_sleep_that_ended_while_nobody_was_there_ends_at_once(file: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(nap, 0.2, execution_id="one")
             await asyncio.sleep(0.05)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with an_engine(file, workflows=[nap]) as (_, engine):
             assert await engine.run(nap, 0.2, execution_id="one") == "awake"
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     time.sleep(0.3)
-    asyncio.run(second_life())
+    asyncio.run(second_process())
 
 
 def test_sleep_until_takes_a_time_of_any_zone() -> None:
@@ -116,7 +116,7 @@ def test_sleep_until_takes_a_time_of_any_zone() -> None:
     async def until(ctx: WorkflowContext, deadline: datetime) -> None:
         await ctx.sleep_until("until", deadline)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             zone = datetime.now().astimezone().tzinfo
             deadline = datetime.now(zone) + timedelta(seconds=0.1)
@@ -125,7 +125,7 @@ def test_sleep_until_takes_a_time_of_any_zone() -> None:
             (step,) = await store.load_checkpoints("one")
             assert step.due_at == deadline
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 async def test_a_deadline_beyond_all_time_is_the_end_of_time() -> None:

@@ -29,7 +29,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import Journal, an_engine, until
+from tests.processes import Journal, an_engine, until
 
 
 @dataclasses.dataclass
@@ -232,7 +232,7 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
         await ctx.step("hang", hang, "hang", compensate=lambda _: journal.note("undone"))
         return "worked"
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 one = await engine.start(waiting, execution_id="waiting")
@@ -244,14 +244,14 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
                 record = await loaded(store, execution_id)
                 assert record.status in (ExecutionStatus.SUSPENDED, ExecutionStatus.RUNNING)
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with an_engine(file, workflows=[waiting, working]) as (_, engine):
             await engine.send_signal("waiting", "go", "went")
             assert await engine.handle("waiting").result() == "went"
             assert await engine.handle("working").result() == "worked"
 
-    asyncio.run(first_life())
-    asyncio.run(second_life())
+    asyncio.run(first_process())
+    asyncio.run(second_process())
     assert sorted(journal.lines) == ["done", "hang", "hang"]
 
 
@@ -293,7 +293,7 @@ async def test_an_engine_says_when_it_is_not_open() -> None:
 def test_ending_the_event_loop_leaves_executions_to_be_resumed(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def life() -> SqliteCheckpointStore:
+    async def main() -> SqliteCheckpointStore:
         store = SqliteCheckpointStore.file(file)
         engine = DurableEngine(store)
         await engine.open()
@@ -302,14 +302,14 @@ def test_ending_the_event_loop_leaves_executions_to_be_resumed(
         return store
 
     with caplog.at_level(logging.ERROR):
-        store = asyncio.run(life())
+        store = asyncio.run(main())
 
-    async def next_life() -> None:
+    async def next_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             record = await loaded(store, "one")
             assert record.status is ExecutionStatus.SUSPENDED
 
-    asyncio.run(next_life())
+    asyncio.run(next_process())
     asyncio.run(store.close())
 
 
@@ -398,7 +398,7 @@ def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs
         await ctx.step("note", journal.note, str(number))
         return number
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file, synchronous="full") as store,
             DurableEngine(store, workflows=[noted]) as engine,
@@ -414,7 +414,7 @@ def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs
                 again = await engine.start(noted, number, execution_id=str(number))
                 assert await asyncio.wait_for(again.result(), 5) == number
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(journal.lines, key=int) == [str(number) for number in range(40)]
 
 

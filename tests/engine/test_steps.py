@@ -37,7 +37,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import Journal, an_engine, die, live_and_die
+from tests.processes import Journal, an_engine, die, run_until_killed
 
 
 @dataclasses.dataclass
@@ -138,12 +138,12 @@ def test_a_completed_step_never_runs_again_after_the_process_is_killed(
 
         return [first, second, await ctx.step("third", third)]
 
-    async def life() -> list[int]:
+    async def main() -> list[int]:
         async with an_engine(file, workflows=[three]) as (_, engine):
             return await engine.run(three, execution_id="one")
 
-    live_and_die(life)
-    assert asyncio.run(life()) == [1, 1, 3]
+    run_until_killed(main)
+    assert asyncio.run(main()) == [1, 1, 3]
     assert journal.lines == ["first", "second", "third", "third"]
 
 
@@ -190,15 +190,15 @@ def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(
         other = await ctx.step("other", lambda key: key, ctx.idempotency_key("other"))
         return [other, await ctx.step("charge", charge, ctx.idempotency_key("charge"))]
 
-    async def life() -> list[str]:
+    async def main() -> list[str]:
         async with an_engine(file, workflows=[pay]) as (store, engine):
             keys = await engine.run(pay, execution_id="one")
             stored = [c.idempotency_key for c in await store.load_checkpoints("one")]
             assert stored == [keys[0], keys[1], keys[1]]
             return keys
 
-    live_and_die(life)
-    keys = asyncio.run(life())
+    run_until_killed(main)
+    keys = asyncio.run(main())
     assert keys[0] != keys[1]
     assert journal.lines == [keys[1], keys[1]]
 
@@ -518,12 +518,12 @@ def test_what_a_step_was_given_goes_with_its_execution() -> None:
         await ctx.step("lambda", lambda: enclosed.charge(3), compensate=lambda _: enclosed)
         await ctx.step("partial", functools.partial(partial.charge, 3))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             for name in ("one", "two"):
                 await engine.run(charge, execution_id=name)
 
-    asyncio.run(life())
+    asyncio.run(main())
     gc.collect()
     assert len(services) == 6
     assert [one() for one in services] == [None] * 6

@@ -13,7 +13,7 @@ from durable_workflow_sqlite import (
     blocking,
     workflow,
 )
-from tests.lives import die, live_and_die
+from tests.processes import die, run_until_killed
 
 MANY = 50
 NAMES = [f"{number}" for number in range(MANY)]
@@ -39,13 +39,13 @@ def leave_interrupted(file: Path) -> None:
 
     begun: list[str] = []
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for name in NAMES:
                 await engine.start(parent, execution_id=name)
             await asyncio.Event().wait()
 
-    live_and_die(life)
+    run_until_killed(main)
 
 
 async def test_a_recovered_step_finds_the_engine_under_the_name_that_async_with_binds(

@@ -21,7 +21,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.checking import check_replay
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import until
+from tests.processes import until
 from tests.stores import SavesAll
 
 WAITS_FOR_NOTHING = """

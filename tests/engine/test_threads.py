@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import threads
-from tests.lives import Journal, an_engine, die, live_and_die, until
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 ROOT = Path(__file__).parents[2]
 SHORT = timedelta(milliseconds=50)
@@ -114,20 +114,20 @@ def test_what_waited_for_a_thread_when_the_worker_died_is_not_in_doubt(
             ctx.step("dies", dies), ctx.step("waits", lambda: journal.note("waits"))
         )
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with an_engine(file, max_concurrent=1) as (_, engine):
             await engine.start(body, execution_id="one")
             await until(has_begun.is_set)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(body, execution_id="one")
             steps = await store.load_checkpoints("one")
             assert {one.step_name: one.attempt for one in steps} == {"dies": 2, "waits": 1}
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert sorted(journal.lines) == ["dies", "dies", "waits"]
     in_doubt = [one for one in caplog.messages if "may have taken effect" in one]
     assert len(in_doubt) == 1 and "'dies'" in in_doubt[0]
@@ -294,12 +294,12 @@ def test_a_machine_that_has_no_thread_to_give_fails_no_step(
     async def quick(ctx: WorkflowContext) -> str:
         return await ctx.step("quick", lambda: "quick")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             monkeypatch.setattr(threading.Thread, "start", refuse)
             assert await asyncio.wait_for(engine.run(quick), 30) == "quick"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert refusals == 5
     assert caplog.text.count("cannot start a thread; will go on trying") == 1
 

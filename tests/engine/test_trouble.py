@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import an_engine, until
+from tests.processes import an_engine, until
 
 
 @workflow(name="order")
@@ -232,7 +232,7 @@ def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it()
         def on_error(self, error: BaseException, execution_id: str | None) -> None:
             self.errors += 1
 
-    async def life(turns: int) -> int:
+    async def main(turns: int) -> int:
         seen = Seen()
         async with SqliteCheckpointStore.in_memory() as store:
             async with DurableEngine(store, observers=[seen]) as engine:
@@ -243,4 +243,4 @@ def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it()
             assert (left.trouble is not None) is (seen.errors == 1), turns
             return seen.errors
 
-    assert {asyncio.run(life(turns)) for turns in range(6)} >= {1}
+    assert {asyncio.run(main(turns)) for turns in range(6)} >= {1}

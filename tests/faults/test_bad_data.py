@@ -35,7 +35,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store.checkpointer import checkpoint
 from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.faults.reliability import FULL
-from tests.lives import a_process, an_engine
+from tests.processes import a_process, an_engine
 
 LIMIT_S = 30
 FLIPS = 4000 if FULL else 30
@@ -284,7 +284,7 @@ def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
             await ctx.step(f"step {number}", answer, "x")
         return "done"
 
-    async def story() -> None:
+    async def main() -> None:
         text = "x" * size
         async with (
             SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
@@ -301,7 +301,7 @@ def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
         ):
             assert await engine.run(huge, text, execution_id="huge") == 2 * size
 
-    asyncio.run(story())
+    asyncio.run(main())
     counts[f"payloads of {megabytes} MB"] += 3
 
 
@@ -324,7 +324,7 @@ def test_a_deep_value_works_or_is_an_error_of_its_own(
         async def deep_one(ctx: WorkflowContext) -> Any:
             return await ctx.step("deep", lambda: deep(levels))
 
-        async def story() -> str:
+        async def main() -> str:
             async with (
                 SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
                 DurableEngine(store, workflows=[deep_one]) as engine,
@@ -335,7 +335,7 @@ def test_a_deep_value_works_or_is_an_error_of_its_own(
                     return str(error.error_type)
                 return "done"
 
-        say(asyncio.run(story()))
+        say(asyncio.run(main()))
 
     with a_process(run) as process:
         heard = process.hear()
@@ -399,7 +399,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
             await handle.signal(text, text)
         assert await asyncio.wait_for(handle.result(), LIMIT_S) == text
 
-    async def story() -> None:
+    async def main() -> None:
         for number, text in enumerate(AWKWARD.values()):
             async with (
                 SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
@@ -419,7 +419,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
                 found = await loaded(store, text)
                 assert found.workflow_execution_id == text
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert len(accepted) == len(set(accepted)) > 5
 
 

@@ -31,8 +31,8 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store import group_commit
 from tests.faults.disks import a_disk_in_a_file, a_disk_in_memory, fill, make_read_only
-from tests.lives import an_engine
-from tests.oracle import Life, look, violations
+from tests.oracle import ProcessRun, look, violations
+from tests.processes import an_engine
 
 ID = "one"
 STEPS = 8
@@ -110,7 +110,7 @@ async def go_on(file: Path, synchronous: Literal["normal", "full"], story: Story
 
 
 def check_promises(file: Path, lines: list[str]) -> None:
-    assert violations([Life(tuple(lines), look(file, ID))]) == []
+    assert violations([ProcessRun(tuple(lines), look(file, ID))]) == []
 
 
 @pytest.mark.faults
@@ -147,7 +147,7 @@ async def test_a_lock_that_is_held_for_too_long_is_waited_out(
 def test_a_disk_that_is_full_is_waited_out(
     tmp_path: Path, synchronous: Literal["normal", "full"], in_a_step: bool
 ) -> None:
-    async def live(disk: Path) -> None:
+    async def main(disk: Path) -> None:
         file, ballast = disk / "workflows.db", disk / "ballast"
         story = Story(lambda: fill(ballast), in_a_step=in_a_step)
         async with opened(file, synchronous, story) as engine:
@@ -162,7 +162,7 @@ def test_a_disk_that_is_full_is_waited_out(
             story.check_each_step_ran_once()
 
     with a_disk_in_memory(tmp_path / "disk", "6m") as disk:
-        asyncio.run(live(disk))
+        asyncio.run(main(disk))
 
 
 @pytest.mark.faults
@@ -210,7 +210,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
         if fate == "replaced":
             file.write_bytes(other)
 
-    async def live() -> None:
+    async def main() -> None:
         story = Story(happen)
         async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
@@ -232,7 +232,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
             check_promises(file, story.lines)
 
     with caplog.at_level(logging.WARNING):
-        asyncio.run(live())
+        asyncio.run(main())
     assert fate != "deleted" or not file.exists()
 
 
@@ -246,18 +246,18 @@ def test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on(
     file = tmp_path / "workflows.db"
     story = Story(Path(f"{file}{suffix}").unlink, in_a_step=in_a_step)
 
-    async def live() -> None:
+    async def main() -> None:
         async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             for _ in range(2):  # also who asks later
                 with pytest.raises(StoreGoneError, match="then start them again"):
                     await handle.result()
 
-    asyncio.run(live())
-    first = Life(tuple(story.lines), look(file, ID))
+    asyncio.run(main())
+    first = ProcessRun(tuple(story.lines), look(file, ID))
     story.lines.clear()
     asyncio.run(go_on(file, synchronous, story))
-    assert violations([first, Life(tuple(story.lines), look(file, ID))]) == []
+    assert violations([first, ProcessRun(tuple(story.lines), look(file, ID))]) == []
 
 
 @pytest.mark.faults
@@ -280,18 +280,18 @@ def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_
 
     story = Restored(lambda: copy(backup, file), size=10, in_a_step=in_a_step)
 
-    async def live() -> None:
+    async def main() -> None:
         async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreGoneError, match="was restored while it was open"):
                 await handle.result()
 
-    asyncio.run(live())
+    asyncio.run(main())
     # As after a crash at the time of the backup: what came later runs again.
-    before = Life(("run step 0", "done step 0", "run step 1"), look(file, ID))
+    before = ProcessRun(("run step 0", "done step 0", "run step 1"), look(file, ID))
     story.lines.clear()
     asyncio.run(go_on(file, synchronous, story))
-    assert violations([before, Life(tuple(story.lines), look(file, ID))]) == []
+    assert violations([before, ProcessRun(tuple(story.lines), look(file, ID))]) == []
     assert "run step 0" not in story.lines
     assert "run step 1" in story.lines
 

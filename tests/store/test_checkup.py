@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.stores import open_reader
 from tests.databases import new_database
-from tests.lives import until
+from tests.processes import until
 
 begun: set[str] = set()
 

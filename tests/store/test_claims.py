@@ -1,4 +1,4 @@
-"""A worker that dies lets go at once, one that lives is respected, a late write changes nothing."""
+"""Claims of the dead are released at once, those of the living are kept; late writes fail."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_checkpoint,
     new_execution,
 )
-from tests.lives import a_process, until
 from tests.other_user import become_another_user
+from tests.processes import a_process, until
 
 
 def live_on() -> NoReturn:
@@ -44,13 +44,13 @@ def live_on() -> NoReturn:
 
 
 def claim_and_live_on(file: Path, say: Callable[[str], None]) -> None:
-    async def story() -> None:
+    async def main() -> None:
         store = SqliteCheckpointStore.file(file)
         claim = await created(store, new_execution("e"))
         say(str(claim.fencing_token))
         await asyncio.sleep(60)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_the_claims_of_a_worker_that_is_killed_are_free_at_once(file: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_claims_of_a_worker_that_is_killed_are_free_at_once(file: Path) -> N
 
 def test_a_child_that_outlives_its_parent_does_not_keep_its_claims(file: Path) -> None:
     def claim_and_fork(say: Callable[[str], None]) -> None:
-        async def story() -> None:
+        async def main() -> None:
             store = SqliteCheckpointStore.file(file)
             assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
             child = os.fork()
@@ -86,7 +86,7 @@ def test_a_child_that_outlives_its_parent_does_not_keep_its_claims(file: Path) -
             say(str(child))
             await asyncio.sleep(60)
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     async def takes_over() -> None:
         async with SqliteCheckpointStore.file(file) as store, asyncio.timeout(30):
@@ -232,7 +232,7 @@ async def test_a_worker_that_was_stopped_for_a_while_can_change_nothing_under_it
 
 def test_a_late_write_of_another_process_changes_nothing(file: Path) -> None:
     def write_late(say: Callable[[str], None]) -> None:
-        async def story() -> None:
+        async def main() -> None:
             store = SqliteCheckpointStore.file(file)
             claim = await created(store, new_execution("e"))
             await store.release_claims([claim])
@@ -245,7 +245,7 @@ def test_a_late_write_of_another_process_changes_nothing(file: Path) -> None:
             else:
                 say("written")
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     async def take() -> WorkflowClaim | None:
         async with SqliteCheckpointStore.file(file) as store:
@@ -265,7 +265,7 @@ def test_many_that_ask_at_once_find_a_dead_worker_dead(file: Path) -> None:
         found = await asyncio.to_thread(store._lock.is_alive, "0" * 32)
         return not found
 
-    async def story() -> None:
+    async def main() -> None:
         stores = [SqliteCheckpointStore.file(file) for _ in range(4)]
         try:
             for _ in range(50):
@@ -275,7 +275,7 @@ def test_many_that_ask_at_once_find_a_dead_worker_dead(file: Path) -> None:
             for store in stores:
                 await store.close()
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
@@ -288,24 +288,24 @@ def test_workers_of_several_users_respect_each_other() -> None:
         def ask(say: Callable[[str], None]) -> None:
             become_another_user()
 
-            async def story() -> None:
+            async def main() -> None:
                 store = SqliteCheckpointStore.file(file)
                 say("refused" if await store.claim_execution("e") is None else "claimed")
 
-            asyncio.run(story())
+            asyncio.run(main())
 
         def share_the_database() -> None:
             for one in folder.iterdir():
                 one.chmod(0o644 if "-worker-" in one.name else 0o666)
 
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
                 share_the_database()
                 with a_process(ask) as other_user:
                     assert other_user.hear() == "refused"
 
-        asyncio.run(story())
+        asyncio.run(main())
 
 
 async def test_a_closed_store_takes_on_nothing_more(file: Path) -> None:

@@ -65,7 +65,7 @@ async def saved(store: SqliteCheckpointStore) -> list[int]:
 
 
 def test_writes_of_one_turn_share_one_transaction(file: Path) -> None:
-    async def story(connection: Recording) -> None:
+    async def main(connection: Recording) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             connection.statements.clear()
@@ -82,7 +82,7 @@ def test_writes_of_one_turn_share_one_transaction(file: Path) -> None:
             assert connection.statements.count("begin immediate") == 50
 
     with closing(sqlite3.connect(file, factory=Recording)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @EVERY_WAY
@@ -140,7 +140,7 @@ async def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_firs
 async def test_a_lock_that_another_connection_holds_does_not_block_the_loop(
     file: Path, other: sqlite3.Connection, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
-    """Else nothing would let go of it here, and the writes would fail."""
+    """Else nothing here would end that transaction, and the writes would fail."""
 
     async with a_store(opened, file) as store:
         other.execute("begin immediate")
@@ -213,7 +213,7 @@ async def test_a_caller_that_is_cancelled_does_not_disturb_the_others(
 
 
 def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> None:
-    async def story(connection: sqlite3.Connection) -> None:
+    async def main(connection: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             (pages,) = connection.execute("pragma page_count").fetchone()
@@ -235,7 +235,7 @@ def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> Non
             assert await saved(store) == [0, 5]
 
     with closing(sqlite3.connect(file)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
                 raise sqlite3.OperationalError("cannot roll back")
             return super().execute(sql, *parameters)
 
-    async def story(connection: Broken) -> None:
+    async def main(connection: Broken) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             connection.refusals = 1
@@ -330,7 +330,7 @@ def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
             assert await saved(store) == [1]
 
     with closing(sqlite3.connect(file, factory=Broken)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -347,7 +347,7 @@ def test_what_could_not_be_committed_is_read_by_nobody_and_never_comes_true(
                 raise sqlite3.OperationalError(f"cannot {sql}")
             return super().execute(sql, *parameters)
 
-    async def story(connection: Broken) -> None:
+    async def main(connection: Broken) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             for number in range(group_commit.ALONE_AFTER + 1):
@@ -372,7 +372,7 @@ def test_what_could_not_be_committed_is_read_by_nobody_and_never_comes_true(
 
     monkeypatch.setattr(group_commit, "AT_ONCE_S", 3600.0 if at_once else 0.0)
     with closing(sqlite3.connect(file, isolation_level=None, factory=Broken)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @EVERY_WAY
@@ -504,8 +504,8 @@ def test_a_store_can_be_closed_after_its_loop_went_away_in_the_middle_of_a_write
     other.execute("rollback")
 
 
-def test_a_transaction_that_the_caller_has_open_is_refused_and_left_alone(file: Path) -> None:
-    async def story(connection: sqlite3.Connection) -> None:
+def test_a_transaction_that_the_caller_has_open_is_refused_and_not_changed(file: Path) -> None:
+    async def main(connection: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             connection.execute("create table mine (x)")
@@ -519,14 +519,14 @@ def test_a_transaction_that_the_caller_has_open_is_refused_and_left_alone(file: 
             assert await saved(store) == [0]
 
     with closing(sqlite3.connect(file)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_value_that_is_too_long_is_a_serialization_error_of_its_own(
     file: Path, alone: bool
 ) -> None:
-    async def story(connection: sqlite3.Connection) -> None:
+    async def main(connection: sqlite3.Connection) -> None:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
@@ -541,4 +541,4 @@ def test_a_value_that_is_too_long_is_a_serialization_error_of_its_own(
             assert outcomes[1:] == ([] if alone else [None])
 
     with closing(sqlite3.connect(file)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))

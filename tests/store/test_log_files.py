@@ -13,7 +13,7 @@ import pytest
 
 from durable_workflow_sqlite import SqliteCheckpointStore, StoreGoneError
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.lives import a_process
+from tests.processes import a_process
 from tests.store.gone import (
     FATES,
     a_store,
@@ -66,7 +66,7 @@ def test_what_is_committed_as_the_log_is_deleted_is_refused_or_saved(
 ) -> None:
     """It is deleted at any time: here, when one of many commits in a row has begun."""
 
-    async def story() -> list[int]:
+    async def main() -> list[int]:
         async with a_store(opened, file) as store:
             for n in range(20):
                 await store.save_checkpoint(new_checkpoint("e", n))
@@ -94,13 +94,13 @@ def test_what_is_committed_as_the_log_is_deleted_is_refused_or_saved(
             assert found[: 20 + len(told)] == list(range(20 + len(told)))
             return told
 
-    told = asyncio.run(story())
+    told = asyncio.run(main())
     assert 6 <= len(told) < 4000
 
 
 def test_what_was_committed_before_is_saved_also_if_the_workers_are_killed(file: Path) -> None:
     def work(first: int) -> Callable[[Say], None]:
-        async def story(say: Say) -> None:
+        async def main(say: Say) -> None:
             store = SqliteCheckpointStore.file(file)
             for n in range(first, first + 100):
                 await store.save_checkpoint(new_checkpoint("e", n))
@@ -113,7 +113,7 @@ def test_what_was_committed_before_is_saved_also_if_the_workers_are_killed(file:
                     await asyncio.sleep(60)
                 await asyncio.sleep(0.001)
 
-        return lambda say: asyncio.run(story(say))
+        return lambda say: asyncio.run(main(say))
 
     async def prepare() -> None:
         async with SqliteCheckpointStore.file(file) as store:

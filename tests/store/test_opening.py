@@ -22,8 +22,8 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store import connection as opening
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.lives import a_process
 from tests.other_user import become_another_user
+from tests.processes import a_process
 
 
 @pytest.fixture
@@ -237,12 +237,12 @@ def test_what_may_not_be_written_is_a_store_error(what: str) -> None:
         def open_it(say: Callable[[str], None]) -> None:
             become_another_user()
 
-            async def story() -> None:
+            async def main() -> None:
                 async with SqliteCheckpointStore.file(file) as store:
                     await store.create_execution(WORKFLOW, new_execution("e"))
 
             try:
-                asyncio.run(story())
+                asyncio.run(main())
             except StoreError as error:
                 say(f"{type(error).__name__}: {error}")
             except BaseException as error:

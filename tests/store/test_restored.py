@@ -27,7 +27,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_execution,
 )
 from tests.databases import new_database
-from tests.lives import a_process, until
+from tests.processes import a_process, until
 from tests.store.gone import by_path, in_full
 
 Say = Callable[[str], None]
@@ -75,7 +75,7 @@ async def is_refused(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None
             await store.load_execution("e")
         with pytest.raises(StoreGoneError, match="then start them again"):
             await store.save(WORKFLOW)
-        assert store.news() != store.news()  # whoever looks meets the error
+        assert store.change_counter() != store.change_counter()  # whoever looks meets the error
 
 
 @EVERY_WAY
@@ -172,9 +172,9 @@ async def test_a_worker_that_only_looks_for_news_is_told(file: Path, backup: Pat
         await save(store, claim, 0)
         copy(file, backup)
         await save(store, claim, 1)
-        assert store.news() == store.news()
+        assert store.change_counter() == store.change_counter()
         copy(backup, file)
-        assert store.news() != store.news()
+        assert store.change_counter() != store.change_counter()
         with pytest.raises(StoreGoneError, match="was restored"):
             await store.load_execution("e")
 
@@ -234,7 +234,7 @@ def test_claims_that_were_lost_or_could_not_be_released_are_no_restore(
 ) -> None:
     monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 100)
 
-    async def story(dba: sqlite3.Connection) -> None:
+    async def main(dba: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore.file(file) as store:
             lost, stuck, held = [await claimed(store, one) for one in "efg"]
             dba.execute("delete from workflow_claims where workflow_execution_id = 'e'")
@@ -251,7 +251,7 @@ def test_claims_that_were_lost_or_could_not_be_released_are_no_restore(
             await save(store, held, 1)
 
     with closing(sqlite3.connect(file, isolation_level=None)) as dba:
-        asyncio.run(story(dba))
+        asyncio.run(main(dba))
 
 
 def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
@@ -259,7 +259,7 @@ def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
         return backup.exists()
 
     def work(execution_id: str) -> Callable[[Say], None]:
-        async def story(say: Say) -> None:
+        async def main(say: Say) -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 claim = await claimed(store, execution_id)
                 await save(store, claim, 0)
@@ -277,7 +277,7 @@ def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
                     say(str(error))
             say("closed")
 
-        return lambda say: asyncio.run(story(say))
+        return lambda say: asyncio.run(main(say))
 
     with a_process(work("e")) as one, a_process(work("f")) as other:
         assert one.hear() == other.hear() == "ready"

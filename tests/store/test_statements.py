@@ -40,7 +40,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_timer,
     taken,
 )
-from tests.lives import an_engine
+from tests.processes import an_engine
 
 CONTROL = re.compile(
     r"begin|begin immediate|commit|rollback"
@@ -126,7 +126,7 @@ def check(sent: dict[int, list[str]]) -> set[str]:
 
 
 def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
-    async def story(opened: Callable[[], SqliteCheckpointStore]) -> None:
+    async def main(opened: Callable[[], SqliteCheckpointStore]) -> None:
         async with opened() as store:
             claim = await created(store, new_execution("e"))
             intent = new_checkpoint("e", 1, status=StepStatus.INTENT, started_at=NOON)
@@ -204,7 +204,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_tags("t")
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
-            store.news()
+            store.change_counter()
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
@@ -222,7 +222,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
         lambda: SqliteCheckpointStore.file(file, synchronous="full"),
         SqliteCheckpointStore.in_memory,
     ):
-        asyncio.run(story(opened))
+        asyncio.run(main(opened))
     seen = check(sent)
     # Each query is there for a store method; those for people are sent by the inspector.
     of_people = {

@@ -31,7 +31,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_checkpoint,
     new_execution,
 )
-from tests.lives import a_process, an_engine
+from tests.processes import a_process, an_engine
 from tests.store.test_restored import copy
 
 Say = Callable[[str], None]

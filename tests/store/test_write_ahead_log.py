@@ -23,7 +23,7 @@ from durable_workflow_sqlite.store.checkpointer import checkpoint
 from durable_workflow_sqlite.store.checkup import has_reset_bug
 from durable_workflow_sqlite.store.log_header import salt_of
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.lives import a_process
+from tests.processes import a_process
 
 LIMIT = 64_000_000
 
@@ -37,13 +37,13 @@ Say = Callable[[str], None]
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.campaign), 50])
 @pytest.mark.parametrize("readers", [pytest.param(0, marks=pytest.mark.campaign), 3])
 def test_the_log_stays_short(file: Path, at_once: int, readers: int) -> None:
-    async def story() -> int:
+    async def main() -> int:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             with reading(file, readers):
                 return await write(file, store, "e", 24_000, at_once)
 
-    largest = asyncio.run(story())
+    largest = asyncio.run(main())
     print(f"largest log {largest / 1e6:.1f} MB, file {size_of(file) / 1e6:.1f} MB")
     assert size_of(file) > 70_000_000
     assert 0 < largest < LIMIT
@@ -56,12 +56,12 @@ def test_the_log_stays_short_while_two_processes_write_and_others_read(file: Pat
             await store.save(WORKFLOW, new_execution("0"), new_execution("1"))
 
     def writer(execution_id: str) -> Callable[[Say], None]:
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 await write(file, store, execution_id, 15_000, at_once=20)
 
         def body(say: Say) -> None:
-            asyncio.run(story())
+            asyncio.run(main())
             say("done")
 
         return body
@@ -136,7 +136,7 @@ def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too
         is_asked.set()
         assert may_go_on.wait(60)
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             number = 0
@@ -162,7 +162,7 @@ def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too
 
     monkeypatch.setattr(checkpointer.os, "fsync", slow_fsync)
     try:
-        asyncio.run(story())
+        asyncio.run(main())
     finally:
         may_go_on.set()
 
@@ -173,7 +173,7 @@ def test_an_error_of_the_disk_is_told_and_copies_nothing(
     def failing_fsync(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             monkeypatch.setattr(checkpointer.os, "fsync", failing_fsync)
@@ -186,7 +186,7 @@ def test_an_error_of_the_disk_is_told_and_copies_nothing(
                 await save(store, "e", number := number + 1)
 
     async def within(seconds: float) -> None:
-        await asyncio.wait_for(story(), seconds)
+        await asyncio.wait_for(main(), seconds)
 
     asyncio.run(within(60))
 
@@ -206,7 +206,7 @@ async def test_the_last_store_that_closes_leaves_the_database_alone(file: Path) 
 
 
 def test_a_store_that_closes_beside_another_connection_empties_the_log(file: Path) -> None:
-    async def story(other: sqlite3.Connection) -> None:
+    async def main(other: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore.file(file) as store:
             other.execute("select count(*) from workflows").fetchone()
             await store.save(WORKFLOW, new_execution("e"))
@@ -214,7 +214,7 @@ def test_a_store_that_closes_beside_another_connection_empties_the_log(file: Pat
             assert size_of(log_of(file)) > 1_000_000
 
     with closing(sqlite3.connect(file)) as other:
-        asyncio.run(story(other))
+        asyncio.run(main(other))
         assert size_of(log_of(file)) < 10_000
         assert other.execute("select count(*) from step_checkpoints").fetchone() == (500,)
         assert other.execute("pragma integrity_check").fetchone() == ("ok",)
@@ -272,13 +272,13 @@ def test_no_checkpoint_runs_while_another_connection_can_commit(file: Path) -> N
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at locks as Linux shows them")
 def test_a_store_checkpoints_only_under_the_write_lock(file: Path) -> None:
     def work(say: Say) -> None:
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 await store.save(WORKFLOW, new_execution("e"))
                 say("begins")
                 await write(file, store, "e", 10**6, at_once=50)
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     with a_process(work) as worker:
         assert worker.hear() == "begins"

@@ -35,13 +35,13 @@ async def failing(ctx: WorkflowContext) -> None:
 
 
 async def test_everything_is_counted_once_over_restarts(file: Path, telemetry: Telemetry) -> None:
-    for life in range(4):
+    for process in range(4):
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [two_steps, failing], observers=[telemetry.observer]) as engine,
         ):
             handle = await engine.start(two_steps, execution_id="one")
-            if life == 3:
+            if process == 3:
                 await handle.signal("go")
                 assert await handle.result() == "done"
                 with pytest.raises(WorkflowFailedError):

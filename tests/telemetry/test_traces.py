@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.telemetry import OpenTelemetryObserver
-from tests.lives import Journal, an_engine, die, live_and_die, until
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 from tests.telemetry.conftest import Telemetry
 
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=timedelta(milliseconds=5))
@@ -209,7 +209,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
         await ctx.step("charge", charge)
         return await ctx.step("ship", ship, retry=QUICK)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         provider = TracerProvider()
         with exported.open("w") as out:
             console = ConsoleSpanExporter(
@@ -219,16 +219,16 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
             async with an_engine(file, observers=[OpenTelemetryObserver(provider)]) as (_, engine):
                 await engine.run(order, execution_id="one")
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with an_engine(file, workflows=[order], observers=[telemetry.observer]) as (
             _,
             engine,
         ):
             assert await engine.handle("one").result() == "shipped"
 
-    asyncio.run(second_life())
+    asyncio.run(second_process())
     before: list[dict[str, Any]] = [json.loads(line) for line in exported.read_text().splitlines()]
     assert [span["name"] for span in before] == [
         "start order",
@@ -236,7 +236,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
         "step charge",
         "attempt ship",
     ]
-    # The second life tells what is new, and neither the replayed step nor its attempt again.
+    # The second process tells what is new, and neither the replayed step nor its attempt again.
     assert [span.name for span in telemetry.spans] == [
         "resume order",
         "attempt ship",
@@ -244,7 +244,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
         "step ship",
         "execution order",
     ]
-    # It is one trace, and the parents that the first life could not export come from the second.
+    # It is one trace, and the parents that the first process could not export come from the second.
     root, ship_step = telemetry.named("execution order"), telemetry.named("step ship")
     trace_id = f"0x{root.context.trace_id:032x}"
     assert {span["context"]["trace_id"] for span in before} == {trace_id}
@@ -261,7 +261,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
     assert in_doubt.attributes["durable_workflow.step.in_doubt"] is True
     assert in_doubt.attributes["durable_workflow.step.attempt"] == 2
     assert last.attributes["durable_workflow.step.attempt"] == 3
-    # From the first attempt, in the life before.
+    # From the first attempt, in the process before.
     assert ship_step.start_time == _ns(before[-1]["start_time"])
     assert telemetry.measured("step.in_doubt") == {(): 1}
     assert telemetry.measured("execution.resumed") == {(): 1}
@@ -330,7 +330,7 @@ async def test_an_execution_is_sampled_as_a_whole(sampler: Any, expected: int | 
         assert len(by_trace) == expected
     else:
         assert 5 < len(by_trace) < 35
-        # In both lives the same decision, without either knowing the other's.
+        # In both processes the same decision, without either knowing the other's.
         assert {tuple(names) for names in by_trace.values()} == {
             (
                 "start order",

@@ -15,7 +15,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import AsyncSandbox
-from tests.lives import until
+from tests.processes import until
 from tests.testing.notes import DAY, note, note_async, noted
 
 
@@ -98,14 +98,14 @@ async def test_it_leaves_the_event_loop_as_it_was() -> None:
 def test_it_can_be_left_to_the_end_of_the_event_loop() -> None:
     durable = AsyncSandbox()
 
-    async def story() -> None:
+    async def main() -> None:
         durable.crash_at("first", "before")
         await durable.start(chain)
         await durable.settle()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.unraisablehook", lambda unraisable: noted.append(str(unraisable)))
-        asyncio.run(story())
+        asyncio.run(main())
         gc.collect()
         durable.abandon()
         durable.check()

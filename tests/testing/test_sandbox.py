@@ -193,7 +193,7 @@ def test_a_wait_that_nobody_will_end_says_so(durable: Sandbox) -> None:
 def test_a_workflow_without_an_end_says_so(
     durable: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("durable_workflow_sqlite.testing.story.MOST_STOPS", 20)
+    monkeypatch.setattr("durable_workflow_sqlite.testing.simulation.MOST_STOPS", 20)
 
     @workflow
     async def for_ever(ctx: WorkflowContext) -> None:

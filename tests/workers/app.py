@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from durable_workflow_sqlite import WorkflowContext, workflow
-from tests.lives import Journal, until
+from tests.processes import Journal, until
 
 
 def note(words: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lives import Journal
+from tests.processes import Journal
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,7 +26,7 @@ from durable_workflow_sqlite.engine import changes
 from durable_workflow_sqlite.worker import AppError, find_workflows
 from tests.commands import run_command
 from tests.databases import new_database
-from tests.lives import Journal, a_process, live_and_die, until
+from tests.processes import Journal, a_process, run_until_killed, until
 from tests.workers import app
 from tests.workers.conftest import Workers, wait_for
 
@@ -49,7 +49,7 @@ def test_workers_share_what_was_interrupted_and_run_no_step_twice(
     monkeypatch.setenv("DURABLE_JOURNAL", str(tmp_path / "journal"))
     count = 60
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         os.environ[app.IS_NO_WORKER] = "1"
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for number in range(count):
@@ -58,7 +58,7 @@ def test_workers_share_what_was_interrupted_and_run_no_step_twice(
 
     for _ in range(2):
         workers.start("tests.workers.app", "--max-concurrent", str(app.AT_ONCE))
-    live_and_die(first_life)
+    run_until_killed(first_process)
 
     async def client() -> Counter[int]:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
@@ -101,7 +101,7 @@ async def test_a_worker_that_stands_still_keeps_what_it_has(
 
 
 def test_signals_from_another_process_are_heard_soon(file: Path, workers: Workers) -> None:
-    async def life() -> list[float]:
+    async def main() -> list[float]:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             workers.start()
             handle = await client.enqueue(app.echo, 10)
@@ -114,7 +114,7 @@ def test_signals_from_another_process_are_heard_soon(file: Path, workers: Worker
             return [after - before for before, after in zip(sent, heard, strict=True)]
 
     # Milliseconds on a quiet machine: the benchmarks say how many.
-    assert sorted(asyncio.run(life()))[5] < 1
+    assert sorted(asyncio.run(main()))[5] < 1
 
 
 async def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
@@ -161,14 +161,14 @@ async def test_a_worker_leaves_a_step_behind_that_does_not_end(
 def test_a_worker_whose_file_is_replaced_ends_with_an_error(
     workflow: str, file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             await client.enqueue(app.stuck)
             await asyncio.to_thread(wait_for, journal, "stuck")
 
     worker = workers.start()
     if workflow == "stuck":
-        asyncio.run(life())
+        asyncio.run(main())
     other = new_database(file.with_name("other.db"))
     other.replace(file)
     assert worker.stderr is not None

@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import an_engine
+from tests.processes import an_engine
 
 ran: list[str] = []
 
@@ -208,7 +208,7 @@ def test_a_client_sees_every_state_of_what_runs_elsewhere(file: Path) -> None:
         await ctx.step("a", asyncio.sleep, 0.1)
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> list[ExecutionStatus]:
+    async def main() -> list[ExecutionStatus]:
         async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
             async with DurableEngine(one) as client, DurableEngine(two, workflows=[slow]):
                 handle = await client.enqueue(slow)
@@ -220,7 +220,7 @@ def test_a_client_sees_every_state_of_what_runs_elsewhere(file: Path) -> None:
                 assert await handle.result() == "now"
                 return states
 
-    states = asyncio.run(life())
+    states = asyncio.run(main())
     assert states[-2:] == [ExecutionStatus.SUSPENDED, ExecutionStatus.COMPLETED] or states[-3:] == [
         ExecutionStatus.SUSPENDED,
         ExecutionStatus.RUNNING,

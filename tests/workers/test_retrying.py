@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.cli import timeline
 from durable_workflow_sqlite.stores import open_reader
 from tests.commands import run_command
-from tests.lives import Journal, until
+from tests.processes import Journal, until
 
 
 @pytest.mark.parametrize("in_a_group", [False, True], ids=["alone", "in a group"])
@@ -121,7 +121,7 @@ def test_of_two_steps_that_failed_side_by_side_the_one_that_failed_it_runs_again
                 raise value
         return [str(value) for value in found]
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[both]) as engine:
                 for name in ("one", "two"):
@@ -130,7 +130,7 @@ def test_of_two_steps_that_failed_side_by_side_the_one_that_failed_it_runs_again
                     await engine.retry("it")
                 assert await engine.handle("it").result() == ["one", "two"]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(journal.lines) == ["one", "one", "two", "two"]
 
 

@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.lives import an_engine, until
+from tests.processes import an_engine, until
 
 TEN_MINUTES = RetryPolicy.fixed(max_attempts=9, delay=timedelta(minutes=10))
 SLOTS = 3
@@ -178,7 +178,7 @@ async def test_a_graceful_stop_does_not_wait_for_the_next_attempt(file: Path, wa
         assert [one for one in after if one in due] == due, "they are due as they were"
 
 
-async def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_life(
+async def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_process(
     file: Path,
 ) -> None:
     tries: list[str] = []
@@ -230,7 +230,7 @@ async def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_i
     assert sorted(tries) == ["call", "call", "late", "late", "slow"]
 
 
-async def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_life(
+async def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_process(
     file: Path,
 ) -> None:
     undone: list[str] = []

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from durable_workflow_sqlite import commands
-from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.reading.executions import (
     ExecutionDetails,
@@ -62,11 +62,11 @@ def page(
         for problem in details.problems
     ]
     steps = [*details.steps, *details.compensations]
-    width = output.console().width
+    width = tables.console().width
     bar = 24 if width >= WIDE else 12 if width >= NOT_NARROW else 0
     parts += [
         "",
-        output.make_table(
+        tables.make_table(
             "steps",
             ["", "step", "attempt", "status", "began", "took", "", "worker", "result / error"],
             [_step(one, details, now, bar, width) for one in steps],
@@ -75,13 +75,13 @@ def page(
     if details.signals:
         parts += [
             "",
-            output.make_table(
+            tables.make_table(
                 "signals",
                 ["name", "status", "came", "payload", "refused, because"],
                 [
                     [
                         one.signal_name,
-                        output.status(one.status),
+                        tables.status(one.status),
                         output.ago(one.created_at, now),
                         _cut(one.payload),
                         _cut(one.refused_reason),
@@ -93,7 +93,7 @@ def page(
     if details.audit_log:
         parts += [
             "",
-            output.make_table(
+            tables.make_table(
                 "what people did",
                 ["when", "what", "who", "details"],
                 [
@@ -105,10 +105,10 @@ def page(
     if details.timers:
         parts += [
             "",
-            output.make_table(
+            tables.make_table(
                 "timers",
                 ["step", "status", "due"],
-                [[one.step_name, output.status(one.status), one.fire_at] for one in details.timers],
+                [[one.step_name, tables.status(one.status), one.fire_at] for one in details.timers],
             ),
         ]
     if not living_workers and details.summary.status not in TERMINAL_STATUSES:
@@ -147,7 +147,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return (
-                "it was compensated; to start it again:"
+                "it was compensated; to rerun it:"
                 f" {command('rerun', file, summary.id)}; to run it again from a step before"
                 f" what was undone: {command('retry', file, summary.id, '--from')} STEP"
             )
@@ -177,7 +177,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
     return None
 
 
-def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
+def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
     """For a pipe: each line begins with what it is."""
     summary = details.summary
     for name in ("id", "workflow_type", "version", "status", "created_at", "updated_at"):
@@ -236,9 +236,9 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
 
 def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
     summary = details.summary
-    facts: list[tuple[str, output.Cell]] = [
+    facts: list[tuple[str, tables.Cell]] = [
         ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
-        ("status", output.status(summary.status)),
+        ("status", tables.status(summary.status)),
         ("began", _moment(summary.created_at, now)),
         ("in the queue", _seconds(details.queued_seconds)),
         ("running", _seconds(details.running_seconds)),
@@ -272,7 +272,7 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
     facts += [("input", _cut(details.input_data)), ("output", _cut(details.output_data))]
     if details.recovery_count:
         facts.append(("taken over", f"{details.recovery_count} times"))
-    return output.make_table(
+    return tables.make_table(
         output.printable(summary.id),
         ["", ""],
         [[Text(name, "dim"), value] for name, value in facts if value is not None],
@@ -281,7 +281,7 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
 
 def _step(
     one: StepAttempt, details: ExecutionDetails, now: datetime, bar: int, width: int
-) -> list[output.Cell]:
+) -> list[tables.Cell]:
     branch = f"{one.branch}/" if one.branch else ""
     undo = "undo " if one.attempt == 0 else ""
     kind = {"SLEEP": "sleep ", "SIGNAL": "signal "}.get(one.kind, "")
@@ -297,7 +297,7 @@ def _step(
         str(one.step_index),
         f"{branch}{undo}{kind}{one.step_name}",
         one.attempt or None,
-        output.status(one.status),
+        tables.status(one.status),
         _offset(one, details),
         took,
         _bar(one, details, now, bar),
@@ -342,7 +342,7 @@ def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime, width: int)
     last = min(max(int(right * width), first), width - 1)
     text = " " * first + "━" * (last - first + 1)
     # A second line would be another time.
-    style = output.STATUS_STYLES.get(one.status, "")
+    style = tables.STATUS_STYLES.get(one.status, "")
     return Text(text.ljust(width), style, no_wrap=True, overflow="crop")
 
 

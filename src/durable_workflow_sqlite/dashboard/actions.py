@@ -222,11 +222,11 @@ _ACTIONS: Final = (
     ),
     Action(
         "rerun",
-        "Start it once more?",
+        "Rerun this execution?",
         "A new execution begins, with the same workflow, version, input and tags. This one stays as"
         " it is.",
         "Leave it",
-        "Start it once more",
+        "Rerun it",
         _rerun,
     ),
     Action(

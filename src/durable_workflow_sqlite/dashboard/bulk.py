@@ -17,17 +17,17 @@ from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.bulk import Command, Ids, delete_all, do_all, selection_of
 from durable_workflow_sqlite.dashboard.actions import json_in, who
 from durable_workflow_sqlite.dashboard.filters import Filters
-from durable_workflow_sqlite.dashboard.listing import Line, lines_of
+from durable_workflow_sqlite.dashboard.listing import ExecutionLine, lines_of
 from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix, to_page
-from durable_workflow_sqlite.dashboard.runs import Run, Runs, Work
+from durable_workflow_sqlite.dashboard.runs import BulkRun, Runs, Work
 from durable_workflow_sqlite.reading.reader import Reader
 
 AT_MOST: Final = 100_000
 """So many are chosen for one run; the page says so where there are more."""
 
 
-class Act(NamedTuple):
+class BulkAction(NamedTuple):
     """What a page says of an act on many.
 
     question: as "Retry 3 executions?" begins. statuses: of those that it is for, where the filters
@@ -49,7 +49,7 @@ class Act(NamedTuple):
 ACTS: Final = {
     one.name: one
     for one in (
-        Act(
+        BulkAction(
             "retry",
             "Retry",
             "RETRY",
@@ -61,7 +61,7 @@ ACTS: Final = {
             "Retried",
             ("FAILED",),
         ),
-        Act(
+        BulkAction(
             "cancel",
             "Cancel",
             "CANCELLED",
@@ -73,7 +73,7 @@ ACTS: Final = {
             commands.GOING_ON,
             is_danger=True,
         ),
-        Act(
+        BulkAction(
             "signal",
             "Send a signal",
             "SIGNAL",
@@ -83,7 +83,7 @@ ACTS: Final = {
             "Sent to",
             commands.GOING_ON,
         ),
-        Act(
+        BulkAction(
             "unblock",
             "Unblock",
             "BLOCKED",
@@ -93,7 +93,7 @@ ACTS: Final = {
             "Unblocked",
             only_blocked=True,
         ),
-        Act(
+        BulkAction(
             "acknowledge",
             "Dealt with",
             "COMPLETED",
@@ -104,7 +104,7 @@ ACTS: Final = {
             "Acknowledged",
             commands.OVER,
         ),
-        Act(
+        BulkAction(
             "prune",
             "Delete",
             "DELETE",
@@ -130,10 +130,10 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
 
     async def confirmation(
         request: Request,
-        act: Act,
+        act: BulkAction,
         filters: Filters,
         *,
-        run: Run | None = None,
+        run: BulkRun | None = None,
         wrong: str = "",
         status: int = 200,
         name: str = "",
@@ -141,7 +141,7 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
     ) -> Response:
         """Show whom it is done to, and ask."""
 
-        def look(reader: Reader) -> tuple[Run, list[Line]]:
+        def look(reader: Reader) -> tuple[BulkRun, list[ExecutionLine]]:
             found = run if run is not None else _plan(reader, runs, act, filters)
             rows = reader.summaries(found.ids.sample)
             return found, lines_of(rows, reader.in_doubt_among(rows), datetime.now(UTC))
@@ -239,7 +239,7 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
 _NOTHING: Final = "Nothing is at this address."
 
 
-def _plan(reader: Reader, runs: Runs, act: Act, filters: Filters) -> Run:
+def _plan(reader: Reader, runs: Runs, act: BulkAction, filters: Filters) -> BulkRun:
     """Choose the executions. Raises ValueError for filters that make no sense."""
     chosen = filters.chosen()
     selection = selection_of(
@@ -258,7 +258,7 @@ def _plan(reader: Reader, runs: Runs, act: Act, filters: Filters) -> Run:
     return runs.plan(act.name, filters.query(), ids, is_cut=is_cut)
 
 
-def _work(file: Path, run: Run, form: dict[str, str], by: str) -> Work:
+def _work(file: Path, run: BulkRun, form: dict[str, str], by: str) -> Work:
     """What is done in the background. Raises ValueError for a form that cannot be done."""
     if run.act == "prune":
         before = run.planned_at
@@ -297,7 +297,7 @@ class _Reason(NamedTuple):
     first: str
 
 
-def _progress(run: Run) -> dict[str, Any]:
+def _progress(run: BulkRun) -> dict[str, Any]:
     """What the template of a run shows."""
     act, outcome = ACTS[run.act], run.outcome
     left = outcome.total - outcome.tried

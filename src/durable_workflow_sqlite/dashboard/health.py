@@ -33,7 +33,7 @@ _FILTERS: Final = {
 }
 
 
-class Line(NamedTuple):
+class AlarmLine(NamedTuple):
     """An alarm in words. number: as text, "" where a number says nothing. more: besides the named.
 
     href: the list of these, or their place on the first page. is_list: whether it is the list.
@@ -54,22 +54,22 @@ class Group(NamedTuple):
 
     kind: str
     look: str
-    lines: list[Line]
+    lines: list[AlarmLine]
 
 
 def groups_of(alarms: Iterable[Alarm], at: str) -> list[Group]:
     """The alarms by kind, the worst first."""
-    by_kind: dict[Kind, list[Line]] = {}
+    by_kind: dict[Kind, list[AlarmLine]] = {}
     for one in alarms:
         by_kind.setdefault(one.kind, []).append(_line(one, at))
     return [Group(kind.value, _LOOKS[kind], by_kind[kind]) for kind in Kind if kind in by_kind]
 
 
-def _line(alarm: Alarm, at: str) -> Line:
+def _line(alarm: Alarm, at: str) -> AlarmLine:
     words, meaning = _WORDS[alarm.name]
     number = f"{alarm.count:,}{'+' if alarm.count >= COUNTED else ''}"
     filters = _FILTERS.get(alarm.name)
-    return Line(
+    return AlarmLine(
         name=alarm.name,
         number="" if alarm.name == "disk" else number,
         words=words,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
-from durable_workflow_sqlite.engine.history import History, Place
+from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.refusals import refused_by_asyncio
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.errors import NonDeterministicCallError
@@ -76,7 +76,7 @@ class Body:
         workflow_name: str,
         execution_id: str,
         started_at: datetime,
-        history: History,
+        history: RecordedHistory,
         watchdog: Watchdog | None = None,
     ) -> None:
         self.workflow_name = workflow_name

@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from durable_workflow_sqlite.engine import (
-    by_name,
     cancelling,
     commands,
+    enqueuing,
     observing,
     resolving,
     starting,
@@ -21,7 +21,7 @@ from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_f
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.outcome import Cancellation
-from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import (
     Startable,
     WorkflowRegistry,
@@ -140,7 +140,7 @@ class Client:
         access = self._working()
         timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
         tags = check_tags(tags)
-        stored = await by_name.enqueue_named(
+        stored = await enqueuing.enqueue_named(
             access, type, args, version, execution_id, timing, tags
         )
         return self.handle(stored)
@@ -274,20 +274,20 @@ class Client:
         once: bool = False,
         by: str | None = None,
     ) -> ExecutionHandle[Any]:
-        """Enqueue an execution once more: a new one with the same workflow, version, input, tags.
+        """Enqueue a new execution with the workflow, version, input and tags of an old one.
 
-        It has the same priority and, from now on, as much time to live. The old one may be in any
+        It has its priority, too, and from now on as much time to live. The old one may be in any
         state, and stays as it is. The audit logs of both name the other.
 
-        new_id: of the new execution; by default a new UUID. once: refuse it if somebody has started
-            the old one once more before. by: as for `cancel`.
+        new_id: of the new execution; by default a new UUID. once: refuse it if somebody has rerun
+            the old one before. by: as for `cancel`.
 
         Without `once`, a rerun can be repeated with the same `new_id`. Raises
         ExecutionNotFoundError, or ExecutionConflictError if another execution has that id, or
         because of `once`. Nothing is written then.
         """
         return self.handle(
-            await by_name.rerun(self._working(), execution_id, new_id, by, once=once)
+            await enqueuing.rerun(self._working(), execution_id, new_id, by, once=once)
         )
 
     async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:

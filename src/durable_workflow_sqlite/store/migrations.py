@@ -325,7 +325,7 @@ def _pragmas_that_do_not_hold(
 
 @contextmanager
 def _plain(connection: sqlite3.Connection, doing: str) -> Generator[str | None]:
-    """Plain rows and text, whatever the connection's owner likes, given back afterwards.
+    """Plain rows and text, whatever the connection's owner likes, restored afterwards.
 
     Yields the database's path; an error of SQLite comes out as a StoreError. The isolation level
     stays: setting it may commit, and a transaction that is begun by hand has no use for it.

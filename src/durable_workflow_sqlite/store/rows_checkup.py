@@ -12,7 +12,7 @@ from durable_workflow_sqlite.records import (
     TERMINAL_STATUSES,
     ExecutionStatus,
 )
-from durable_workflow_sqlite.store.lost_rows import Gap, gaps
+from durable_workflow_sqlite.store.lost_rows import MissingRows, gaps
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.unreadable import unreadable_rows
@@ -71,7 +71,7 @@ def edited(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
             level=Level.WARNING,
             check="completed",
             message="COMPLETED, with steps, sleeps or waits that have not ended: " + _some(opened),
-            hint="somebody set the status by hand: restore a backup, or start them once more with"
+            hint="somebody set the status by hand: restore a backup, or rerun them with"
             " `durable-workflow rerun FILE ID`. An earlier version left a step so that ran when its"
             " worker was killed: find out whether it took effect",
         )
@@ -113,7 +113,7 @@ def _unreadable(file: ReadOnlyFile) -> list[str]:
         return list(unreadable_rows(connection))
 
 
-def _gaps(file: ReadOnlyFile, *, finished: bool) -> list[Gap]:
+def _gaps(file: ReadOnlyFile, *, finished: bool) -> list[MissingRows]:
     """finished: also of those that FAILED or were CANCELLED, which may be run or undone again."""
     statuses = [one.value for one in ExecutionStatus if not one.is_terminal]
     if finished:

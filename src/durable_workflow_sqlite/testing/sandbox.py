@@ -16,17 +16,17 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
 from durable_workflow_sqlite.testing.history import History
-from durable_workflow_sqlite.testing.story import BEGINNING, Story, never
+from durable_workflow_sqlite.testing.simulation import BEGINNING, Simulation, never
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-LEFT_ALONE_S: Final = 0.1
+STOPS_WITHIN_S: Final = 0.1
 """Within this time the engine says that it left an execution as it is, and why."""
 
 
-class AsyncSandbox(Story):
+class AsyncSandbox(Simulation):
     """Runs workflows with a real engine, in memory; the clock stands still until the test moves it.
 
     workflows: registered from the start; `run` and `start` add theirs.
@@ -54,7 +54,7 @@ class AsyncSandbox(Story):
         self._started: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
-        await self._alive()
+        await self._running()
         return self
 
     async def __aexit__(
@@ -72,7 +72,7 @@ class AsyncSandbox(Story):
     @property
     def engine(self) -> DurableEngine:
         """The current engine, for code that takes an engine. After a crash it is a new one."""
-        engine = self._living().engine
+        engine = self._current().engine
         assert engine is not None
         return engine
 
@@ -174,7 +174,7 @@ class AsyncSandbox(Story):
 
         try:
             if not await self._pass_time(None, is_over):
-                await asyncio.wait([result], timeout=LEFT_ALONE_S)
+                await asyncio.wait([result], timeout=STOPS_WITHIN_S)
                 if not result.done():
                     raise AssertionError(await self._why_stuck(execution_id))
             return await result
@@ -187,7 +187,7 @@ class AsyncSandbox(Story):
         """Let time pass; stop at every deadline until the engine has done its work."""
         end = self.now + duration
         await self._pass_time(end, never)
-        self._living().clock.set(max(end, self.now))
+        self._current().clock.set(max(end, self.now))
         await self._settle()
 
     async def settle(self) -> None:
@@ -201,7 +201,7 @@ class AsyncSandbox(Story):
         await self.settle()
         self._plans.crashes.append("on demand")
         self._plans.down_for = down_for
-        self._living().die()
+        self._current().kill()
         await self._settle()
 
     async def restart(self, *workflows: AnyWorkflow) -> None:
@@ -209,7 +209,7 @@ class AsyncSandbox(Story):
         await self.settle()
         if workflows:
             self._workflows = {(one.name, one.version): one for one in workflows}
-        await self._stop(self._living())
+        await self._stop(self._current())
         await self._settle()
 
     # What happened

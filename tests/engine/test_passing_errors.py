@@ -18,7 +18,7 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
     workflow,
 )
-from durable_workflow_sqlite.engine import left_alone
+from durable_workflow_sqlite.engine import releasing
 
 
 class RefusingOnce(SqliteCheckpointStore):
@@ -77,7 +77,7 @@ async def test_executions_of_the_foreground_are_all_taken_on(file: Path, refuses
 async def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(releasing, "TRY_AGAIN_AFTER_S", 0.01)
 
     @workflow
     async def stopped(ctx: WorkflowContext) -> str:
