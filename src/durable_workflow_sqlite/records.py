@@ -429,7 +429,7 @@ _RECORDS: Final = frozenset(get_args(Record))
 def check_records(records: Iterable[Record], claim: WorkflowClaim | None) -> list[str]:
     """Whether they may be saved under a claim; the ids of the executions that become final.
 
-    Raises TypeError for what is no record, ValueError for what the claim does not cover.
+    Raises TypeError for what is not a record, ValueError for what the claim does not cover.
     """
     final: list[str] = []
     for record in records:
