@@ -43,13 +43,13 @@ def open_store(
 ) -> SqliteCheckpointStore:
     """Open the store that a path or a URL names, or create it; use it in `async with`.
 
-    url: the path of a SQLite file, as `workflows.db`, or its URL: `sqlite:///workflows.db` for a
-        file in the current folder, `sqlite:////var/lib/workflows.db` for an absolute path. What
-        is percent-encoded in a URL is decoded. `sqlite://` alone, `sqlite:///:memory:` and
+    url: the path of a SQLite file, such as `workflows.db`, or its URL: `sqlite:///workflows.db` for
+        a file in the current folder, `sqlite:////var/lib/workflows.db` for an absolute path.
+        Percent-encoded characters are decoded. `sqlite://` alone, `sqlite:///:memory:` and
         `:memory:` are a store in memory, for tests.
     synchronous: as for `SqliteCheckpointStore.file`.
 
-    Raises ValueError for a URL that names no such store, and what `SqliteCheckpointStore` raises.
+    Raises ValueError for any other URL, and the errors of `SqliteCheckpointStore`.
     """
     path = path_of(url)
     if path is None:
@@ -58,18 +58,17 @@ def open_store(
 
 
 def open_reader(url: str | os.PathLike[str]) -> Reader:
-    """Open what a path or a URL names to be read; it is neither created nor migrated.
+    """Open a store only for reading; use it in `with`. It is neither created nor migrated.
 
-    url: as for `open_store`, except a store in memory, which nobody else can read. Use it in
-        `with`.
+    url: as for `open_store`, except a store in memory, which only its own process can read.
 
-    Raises ValueError for a URL that names no such store. Raises StoreError for a file that is not
-    there or has an older schema, SchemaTooNewError for a newer one, MigrationError for another
-    application's, StoreCorruptError.
+    Raises ValueError for any other URL, and StoreError for a file that does not exist or has an
+    older schema. Raises SchemaTooNewError for a newer schema, MigrationError for a file of another
+    application, and StoreCorruptError.
     """
     path = path_of(url)
     if path is None:
-        raise ValueError("a store in memory cannot be read from elsewhere; give the path of a file")
+        raise ValueError("only its own process can read a store in memory; give the path of a file")
     # Programs that run workflows read nothing, and need not wait for this import.
     from durable_workflow_sqlite.store.reader import SqliteReader
 
@@ -103,8 +102,8 @@ def _in_url(url: str, scheme: str) -> str:
     parts = urlsplit(url)
     if parts.query or parts.fragment:
         raise ValueError(
-            f"{url!r} names no store: a SQLite URL has neither ? nor #; where they are in the name"
-            " of the file, write %3F and %23"
+            f"{url!r} names no store: a SQLite URL must not have ? or #. If the name of the file"
+            " has them, write %3F and %23"
         )
     if parts.netloc:
         raise ValueError(

@@ -256,7 +256,7 @@ async def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) 
         for number in range(300):
             await engine.start(naps, "ctx.sleep", 7200 + number, execution_id=str(number))
         await until_parked(engine, *map(str, range(300)))
-        waiting = engine._opened._environment.scheduler._waiting
+        waiting = engine._open_engine._environment.scheduler._waiting
         assert len(waiting) < 2 * SWEPT_AT_LEAST
 
 

@@ -71,8 +71,8 @@ def test_what_is_missing_or_edited_is_named_and_made_again(connection: sqlite3.C
     connection.execute(EDITED)
     connection.execute("create view mine as select 1 as one")  # stays as it is
     assert validate_schema(connection) == [
-        "the view workflow_blocked is another one; `durable-workflow migrate` makes it again",
-        "the view workflow_queue is missing; `durable-workflow migrate` makes it again",
+        "the view workflow_blocked is different; `durable-workflow migrate` creates it again",
+        "the view workflow_queue is missing; `durable-workflow migrate` creates it again",
     ]
     assert migrate(connection) == []
     assert validate_schema(connection) == []

@@ -31,15 +31,15 @@ def signal(
         list[str],
         typer.Argument(
             metavar="[ID] NAME [JSON]",
-            help="of the execution (- reads ids from a pipe), of the signal, and what it"
-            " brings along",
+            help="the id of the execution (- reads ids from a pipe), the name of the signal,"
+            " and its payload",
         ),
     ],
     chosen: Chosen,
     how: How,
 ) -> None:
-    """Send a signal to an execution, or to all that are chosen (then without ID); it is kept until
-    it is waited for."""
+    """Send a signal to an execution, or to all that the options choose (then without ID). It is
+    stored until a wait takes it."""
     ids, (name, payload) = _addressed(words, chosen)
     if name.startswith("$"):
         raise ValueError(
@@ -56,12 +56,12 @@ def signal(
         details = reader.execution(ids[0])
     waits_for = None if details is None else details.summary.waiting_for
     if waits_for is not None and waits_for.startswith("signal ") and waits_for != f"signal {name}":
-        say(f"note: it waits for {waits_for}; {name} is kept until it is waited for")
+        say(f"note: it waits for {waits_for}; {name} is stored until a wait takes it")
 
 
 @on_database(app)
 def cancel(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
-    """Ask executions to stop, and to undo what they did."""
+    """Ask executions to stop, and to undo their steps."""
     perform(file, commands.cancel(file), ids, chosen, how)
 
 
@@ -76,31 +76,31 @@ def retry(
         typer.Option(
             "--from",
             metavar="STEP",
-            help="run this step again, and all that came after it: that is forgotten",
+            help="run this step again, and everything after it; the records of it are deleted",
         ),
     ] = None,
     branch: Branch = None,
     index: Index = None,
 ) -> None:
-    """Run failed executions again from their failed step, unblock some, or let those that wait for
-    their next attempt try at once. Chosen by options: those FAILED, unless --status, --blocked,
-    --in-trouble or --not-undone says otherwise."""
+    """Run failed executions again from their failed step, unblock executions, or end a back-off.
+    Options choose FAILED executions, unless you give --status, --blocked, --in-trouble or
+    --not-undone."""
     if from_step is None and (branch is not None or index is not None):
-        raise WrongUsageError("--branch and --index say more of the step of --from")
+        raise WrongUsageError("--branch and --index need --from: they say which step of that name")
     step = None if from_step is None else _step(from_step, branch, index)
     perform(file, commands.retry(file, from_step=step), ids, chosen, how)
 
 
 @on_database(app)
 def unblock(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
-    """Let workers claim executions again that are blocked; --all: all those."""
+    """Let workers claim blocked executions again; --all: all blocked executions."""
     perform(file, commands.unblock(file), ids, chosen, how)
 
 
 @on_database(app)
 def acknowledge(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
-    """Say that a person has dealt with what finished executions left: compensations that failed for
-    good, and steps that were cut off. `retry` does not run these compensations again."""
+    """Say that a person has dealt with problems of finished executions: compensations that failed
+    for good, and steps that were cut off. `retry` does not run these compensations again."""
     perform(file, commands.acknowledge(file), ids, chosen, how)
 
 
@@ -111,13 +111,13 @@ def rerun(
     ids: list[str],
     how: How,
     new_id: Annotated[
-        str | None, typer.Option("--new-id", metavar="ID", help="of the new execution")
+        str | None, typer.Option("--new-id", metavar="ID", help="the id of the new execution")
     ] = None,
 ) -> None:
-    """Rerun executions: start new ones with the same workflow, version, input and tags. The old
-    ones stay as they are. Chosen by options: those FAILED, unless --status says otherwise."""
+    """Start new executions with the workflow, version, input and tags of old ones. The old ones do
+    not change. Options choose FAILED executions, unless you give --status."""
     if new_id is not None and (len(ids) != 1 or ids[0] == FROM_PIPE):
-        raise WrongUsageError("--new-id is for one execution that is named by its id")
+        raise WrongUsageError("--new-id is only for one execution, with its id")
 
     # Whoever names an id knows what has become of it.
     is_named = bool(ids) and ids[0] != FROM_PIPE
@@ -135,17 +135,17 @@ def resolve(
     branch: Branch = None,
     index: Index = None,
 ) -> None:
-    """Let an execution go on as if a step had returned a value. The step has failed the execution,
+    """Continue an execution as if a step had returned a value. The step has failed the execution,
     is in doubt or in a back-off, or its result cannot be read. A sleep takes no JSON, and ends now.
-    No worker may have the execution."""
+    Except in a back-off, no worker may have the execution."""
     step = _step(step_name, branch, index)
     value = None
     if text is not None:
         value = json_of(text, "the value")
     elif not _is_sleep(file, execution_id, step_name):
         raise WrongUsageError(
-            f"the value is missing: add it as JSON, as in"
-            f" `{command('resolve', file, execution_id, step_name)} JSON`; null where the step"
+            "the value is missing: add it as JSON, as in"
+            f" `{command('resolve', file, execution_id, step_name)} JSON`; give null if the step"
             " returns nothing"
         )
 
@@ -155,7 +155,7 @@ def resolve(
 
     asyncio.run(ask())
     became = "had ended" if text is None else "had returned that"
-    say(f"when a worker takes {execution_id}, it goes on as if {step_name} {became}")
+    say(f"when a worker claims {execution_id}, it continues as if {step_name} {became}")
 
 
 def _is_sleep(file: Path, execution_id: str, name: str) -> bool:

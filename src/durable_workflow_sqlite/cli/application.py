@@ -57,13 +57,13 @@ def build() -> Callable[..., object]:
     """What runs a command."""
     app = typer.Typer(
         cls=Commands,
-        help="Look after durable workflows in a SQLite file, while workers run or without them."
-        f" The first argument of each command is the file, unless --db or {database.VARIABLE}"
-        " names it.",
+        help="Watch and repair durable workflows in a SQLite file, with or without running"
+        f" workers. The first argument of each command is the file, unless --db or"
+        f" {database.VARIABLE} names it.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        epilog="Exit status: 0 done, 1 could not (one line on stderr says why), 2 wrong usage;"
+        epilog="Exit status: 0 done, 1 failed (one line on stderr says why), 2 wrong usage;"
         " doctor: 3 warnings, 4 errors.",
     )
 

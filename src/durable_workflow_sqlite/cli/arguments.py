@@ -108,12 +108,16 @@ BusyTimeout = Annotated[
 Branch = Annotated[
     str | None,
     typer.Option(
-        "--branch", metavar="KEY", help="of the step, if other branches have the name, too"
+        "--branch",
+        metavar="KEY",
+        help="the branch of the step, if other branches have a step of that name",
     ),
 ]
 Index = Annotated[
     int | None,
-    typer.Option("--index", min=0, help="of the step, if its branch has the name several times"),
+    typer.Option(
+        "--index", min=0, help="the index of the step, if its branch has several of that name"
+    ),
 ]
 Statuses = Annotated[
     list[str] | None,
@@ -123,42 +127,46 @@ WorkflowType = Annotated[
     str | None, typer.Option("--type", "-t", metavar="TYPE", help="of the workflow")
 ]
 IdPrefix = Annotated[
-    str | None, typer.Option("--id", metavar="PREFIX", help="what the ids begin with")
+    str | None, typer.Option("--id", metavar="PREFIX", help="the beginning of the ids")
 ]
 FailedSince = Annotated[
     str | None,
-    typer.Option("--failed-since", metavar="AGE", help="FAILED, and not longer ago: 90s, 15m, 6h"),
+    typer.Option(
+        "--failed-since", metavar="AGE", help="FAILED, and failed within this time: 90s, 15m, 6h"
+    ),
 ]
 Error = Annotated[
     str | None,
-    typer.Option("--error", metavar="TEXT", help="in the class or the message of the error"),
+    typer.Option("--error", metavar="TEXT", help="a text in the class or the message of the error"),
 ]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
         metavar="KEY=VALUE",
-        help="a key of an argument that is an object (customer.id=7), or the number of an argument"
-        " (1=A-17 is the first); repeat it for more, which must all match",
+        help="a key of an argument that is an object (customer.id=7), or the number of an"
+        " argument (1=A-17 is the first); repeat it for more values, which must all match",
     ),
 ]
 
 Step = Annotated[
     str | None,
-    typer.Option("--step", metavar="NAME", help="at a step of that name; of FAILED ones, failed"),
+    typer.Option(
+        "--step", metavar="NAME", help="running or waiting at a step of that name; or FAILED at it"
+    ),
 ]
 Version = Annotated[
     int | None, typer.Option("--workflow-version", metavar="N", min=1, help="of the workflow")
 ]
 EndedSince = Annotated[
     str | None,
-    typer.Option("--ended-since", metavar="AGE", help="over, and not longer ago: 90s, 15m, 6h"),
+    typer.Option("--ended-since", metavar="AGE", help="finished within this time: 90s, 15m, 6h"),
 ]
 
 Tags = Annotated[
     list[str] | None,
     typer.Option(
-        "--tag", metavar="NAME=VALUE", help="a tag; more than once: those that have all of them"
+        "--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags, which must all match"
     ),
 ]
 
@@ -213,20 +221,26 @@ def _chosen(
     step: Step = None,
     inputs: Inputs = None,
     in_trouble: Annotated[
-        bool, typer.Option("--in-trouble", help="those that their worker left as they are")
+        bool,
+        typer.Option(
+            "--in-trouble", help="executions in trouble: their worker left them as they are"
+        ),
     ] = False,
     is_blocked: Annotated[
-        bool, typer.Option("--blocked", help="those that no worker claims until you unblock them")
+        bool, typer.Option("--blocked", help="blocked executions, which no worker claims")
     ] = False,
     is_not_undone: Annotated[
-        bool, typer.Option("--not-undone", help="those of which a compensation failed for good")
+        bool,
+        typer.Option("--not-undone", help="executions with a compensation that failed for good"),
     ] = False,
     tags: Tags = None,
     ended_before: Annotated[
         str | None,
-        typer.Option("--ended-before", metavar="AGE", help="over, and longer ago: 12h, 30d"),
+        typer.Option("--ended-before", metavar="AGE", help="finished longer ago: 12h, 30d"),
     ] = None,
-    is_all: Annotated[bool, typer.Option("--all", help="all of them; of list, all pages")] = False,
+    is_all: Annotated[
+        bool, typer.Option("--all", help="all executions; for list, all pages")
+    ] = False,
 ) -> Chosen:
     return _as_chosen(**locals())
 
@@ -280,9 +294,9 @@ def _as_json(
 
 
 def _how(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="do it, without asking")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do it without a question")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="show what would be done, and do nothing")
+        bool, typer.Option("--dry-run", help="show what the command would do, and do nothing")
     ] = False,
 ) -> How:
     return How(yes=yes, dry_run=dry_run)

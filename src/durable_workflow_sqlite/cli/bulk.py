@@ -13,6 +13,7 @@ import typer
 
 from durable_workflow_sqlite.bulk import (
     SHOWN,
+    BulkOutcome,
     Command,
     Ids,
     do_all,
@@ -93,14 +94,12 @@ def collect(
         raise output.WrongUsageError("give ids, or options that choose executions, not both")
     if not ids and not chosen.is_given:
         raise output.WrongUsageError(
-            "say which executions: by their ids, by - for ids from a pipe, by options such as"
-            " --status and --type, or by --all"
+            "choose executions: by ids, by - for ids from a pipe, by options such as --status"
+            " and --type, or by --all"
         )
     if FROM_PIPE in ids:
         if len(ids) > 1:
-            raise output.WrongUsageError(
-                "- stands for the ids from a pipe; give no others beside it"
-            )
+            raise output.WrongUsageError("- stands for the ids from a pipe; give no other ids")
         found.add(_from_pipe())
     elif ids:
         found.add(dict.fromkeys(ids))

@@ -44,10 +44,11 @@ def prune(
     finished: Chosen,
     ids: list[str],
     how: How,
-    batch_size: Annotated[int, typer.Option(min=1, help="deleted in one transaction")] = 500,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="how many to delete in one transaction")
+    ] = 500,
 ) -> None:
-    """Delete finished executions: those that are named, or those of an age. Shows first what it
-    would delete."""
+    """Delete finished executions, by ids or by age. It first shows what it would delete."""
     final = {status.value for status in TERMINAL_STATUSES}
     if unfinished := [one for one in finished.statuses if one not in final]:
         raise ValueError(
@@ -56,7 +57,7 @@ def prune(
         )
     if not ids and finished.ended_before is None and not finished.is_all:
         raise output.WrongUsageError(
-            "say how old: --older-than AGE, or --all for any age; or name ids"
+            "give an age with --older-than AGE, or --all for any age; or give ids"
         )
     of_an_age = Chosen(
         statuses=finished.statuses, ended_before=finished.ended_before, is_all=finished.is_all
@@ -118,14 +119,14 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
 
     deleted = asyncio.run(delete())  # also workers that are dead for long
     if total:
-        output.say(f"deleted {deleted}; `{command('vacuum', file)}` gives their room back")
+        output.say(f"deleted {deleted}; `{command('vacuum', file)}` makes the file smaller")
 
 
 @on_database(app)
 def backup(
     file: Path, path: Annotated[Path, typer.Argument(metavar="PATH", help="a new file")]
 ) -> None:
-    """Copy the database as it is at one moment, while workers write."""
+    """Copy the database at one moment, while workers write."""
     with open_reader(file) as reader, progress("copying", None) as advance:
         reader.back_up(path, on_progress=advance)
     output.say(f"copied {file} to {path}, {path.stat().st_size} bytes")
@@ -133,7 +134,7 @@ def backup(
 
 @on_database(app)
 def vacuum(file: Path, busy_timeout: BusyTimeout = stores.BUSY_TIMEOUT_MS / 1000) -> None:
-    """Give back the room that deleted executions left in the file."""
+    """Make the file smaller after executions were deleted."""
     open_reader(file).close()
     real = Path(os.path.realpath(file))
     before = real.stat().st_size
@@ -150,10 +151,10 @@ def doctor(
         bool, typer.Option("--quick", help="do not compare the indexes with the rows")
     ] = False,
     is_verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="also what needs nobody")
+        bool, typer.Option("--verbose", "-v", help="also notes, and checks without a problem")
     ] = False,
 ) -> None:
-    """Is anything wrong? Exit status 0: no; 3: warnings; 4: errors."""
+    """Check the file and its workers. Exit status 0: no problem; 3: warnings; 4: errors."""
     findings: list[Finding] = []
     with open_reader(file) as reader:
         for finding in reader.check_up(datetime.now(UTC), quick=quick):
@@ -170,11 +171,11 @@ def doctor(
 @on_database(app)
 def dashboard(
     file: Path,
-    host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = DEFAULT_PORT,
     token: Annotated[
         str | None,
-        typer.Option(envvar="DURABLE_WORKFLOW_TOKEN", help="what browsers must know, once"),
+        typer.Option(envvar="DURABLE_WORKFLOW_TOKEN", help="a token that browsers must give, once"),
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="no actions")] = False,
 ) -> None:

@@ -23,7 +23,7 @@ def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> Renderab
     shown = problems[:SHOWN]
     more = f"the last {SHOWN} of {len(problems)}" if len(problems) > SHOWN else f"{len(problems)}"
     table = tables.make_table(
-        f"failures and trouble by error: {more} (what happened last comes first)",
+        f"failures and trouble by error: {more} (the newest first)",
         ["", "executions", "error", "workflow", "step", "first", "last", "the last one says"],
         [
             [

@@ -94,11 +94,11 @@ class ListForm(StrEnum):
 def workers(
     file: Path,
     output_form: Annotated[
-        WideForm | None, typer.Option("--output", "-o", help="wide: more of each worker")
+        WideForm | None, typer.Option("--output", "-o", help="wide: more about each worker")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Who works, since when, on what, and in how many slots; what waits for a worker."""
+    """Show the workers: since when they run, their steps and slots, and their queues."""
     form = form_of(output_form, as_json=as_json)
     is_wide = form == "wide"
     with open_reader(file) as reader:
@@ -114,7 +114,7 @@ def workers(
 
 @on_database(app)
 def status(file: Path, is_json: bool) -> None:
-    """Counts, and what to look at first: in trouble, blocked, old, due."""
+    """Show the counts, the workers and the problems: in trouble, blocked, old, due."""
     with open_reader(file) as reader:
         now = datetime.now(UTC)
         found = _look(reader, now)
@@ -133,15 +133,19 @@ def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000)] = 50,
     after: Annotated[
         str | None,
-        typer.Option("--after", metavar="NEXT", help="go on after a page, as it says itself"),
+        typer.Option(
+            "--after",
+            metavar="NEXT",
+            help="continue after a page; the previous page prints this text",
+        ),
     ] = None,
     output_form: Annotated[
         ListForm | None,
-        typer.Option("--output", "-o", help="id or name: an id a line, for a pipe"),
+        typer.Option("--output", "-o", help="id or name: one id in each line, for a pipe"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Executions, the newest first, a page at a time."""
+    """List executions, the newest first, in pages."""
     form = form_of(output_form, as_json=as_json)
     now = datetime.now(UTC)
     with open_reader(file) as reader:
@@ -184,7 +188,7 @@ def show(
     ],
     is_json: bool,
 ) -> None:
-    """Everything of executions, their steps as timelines; as JSON, a line each."""
+    """Show all about executions, with their steps as timelines."""
     with open_reader(file) as reader:
         living = reader.count_living_workers()
         # First all of them: one that is not there is said where it is seen.
@@ -211,10 +215,10 @@ def watch(
     file: Path,
     execution_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
     interval: Annotated[
-        float, typer.Option(min=0.05, metavar="SECONDS", help="at most so often")
+        float, typer.Option(min=0.05, metavar="SECONDS", help="look at most this often")
     ] = 1.0,
 ) -> None:
-    """Look whenever something changes; at one execution, to its end."""
+    """Show changes when they happen; with an id, until the execution ends."""
     with open_reader(file) as reader:
         try:
             if output.is_terminal() and not output.is_dumb():
@@ -337,7 +341,7 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
     if overview.not_undone:
         yield tables.make_table(
             f"NOT UNDONE: {overview.not_undone_total} (the compensation failed for good;"
-            " `retry` runs it again, `acknowledge` says that it was done by hand)",
+            " `retry` runs it again, `acknowledge` says that a person has undone it)",
             ["id", "workflow", "step", "why", "since"],
             (
                 [
@@ -352,7 +356,7 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
         )
     if overview.undoing:
         yield tables.make_table(
-            f"not undone yet: {overview.undoing_total} (the compensation is tried until it"
+            f"not undone yet: {overview.undoing_total} (the compensation is retried until it"
             " succeeds)",
             ["id", "workflow", "step", "tries", "why", "since", "next try"],
             (
@@ -370,7 +374,7 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
         )
     if overview.blocked:
         yield tables.make_table(
-            f"blocked: {overview.blocked_total} (no worker claims them; `retry` them)",
+            f"blocked: {overview.blocked_total} (no worker claims them; `unblock` them)",
             ["id", "workflow", "why", "since"],
             (
                 [an_id(one.id), one.workflow_type, one.blocked_reason, ago(one.updated_at)]
@@ -381,16 +385,16 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
         yield problem_groups.as_table(found.problems, file, now)
     if overview.in_trouble:
         yield tables.make_table(
-            f"in trouble: {overview.in_trouble_total} (left as they are, until what is wrong is"
-            " corrected and workers are restarted)",
+            f"in trouble: {overview.in_trouble_total} (correct the cause, then restart the"
+            " workers)",
             ["id", "workflow", "why", "since"],
             (
                 [an_id(one.id), one.workflow_type, beginning(one.trouble), ago(one.trouble_since)]
                 for one in overview.in_trouble
             ),
         )
-    in_doubt = f"in doubt: {overview.in_doubt_total} (began, no living worker runs it)"
-    cut_off = f"cut off: {overview.cut_off_total} (may have taken effect, and is not undone)"
+    in_doubt = f"in doubt: {overview.in_doubt_total} (interrupted; no living worker runs it)"
+    cut_off = f"cut off: {overview.cut_off_total} (may have taken effect, and will not be undone)"
     for title, steps in ((in_doubt, overview.in_doubt), (cut_off, overview.cut_off)):
         if steps:
             yield tables.make_table(

@@ -28,8 +28,9 @@ def start(
         str | None,
         typer.Argument(
             metavar="[JSON]",
-            help="an array of the arguments; anything else is the one argument, and nothing is"
-            " no argument. For one argument that is an array: [[1, 2]]",
+            help="an array of the arguments; any other JSON is the only argument; without"
+            " it, there are no arguments. For one argument that is an array, write [[1,"
+            " 2]]",
         ),
     ] = None,
     version: Annotated[
@@ -43,11 +44,12 @@ def start(
     ] = None,
     tags: Annotated[
         list[str] | None,
-        typer.Option("--tag", metavar="NAME=VALUE", help="to find it by; more than once"),
+        typer.Option("--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags"),
     ] = None,
-    priority: Annotated[int, typer.Option(help="higher ones are claimed first")] = 0,
+    priority: Annotated[int, typer.Option(help="a higher number is claimed first")] = 0,
     delay: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="not claimed before that")
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="no worker claims it before this time"),
     ] = None,
     ttl: Annotated[
         float | None,
@@ -79,9 +81,7 @@ def _seconds(option: str, seconds: float | None) -> timedelta | None:
     try:
         return None if seconds is None else timedelta(seconds=seconds)
     except (OverflowError, ValueError):
-        raise ValueError(
-            f"{option} must be a number of seconds that can be waited, not {seconds}"
-        ) from None
+        raise ValueError(f"{option} must be a possible number of seconds, not {seconds}") from None
 
 
 def _arguments(text: str) -> list[object]:

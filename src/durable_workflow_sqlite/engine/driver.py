@@ -1,4 +1,4 @@
-"""Drives a body from event to event: it asks, what it asked for is done, and it hears of that.
+"""Drives a body from event to event: it asks for something, and gets the outcome.
 
 The steps run in tasks of the program's event loop. A task that has brought a step to its outcome
 tells the body, and goes on with the next step that the body asks for. So a workflow that takes one
@@ -80,9 +80,9 @@ class Driver(Run):
         self._working = 0
         """Tasks that are at work for it."""
         self._is_live = False
-        """Whether the body has heard of all that was recorded before, and new things begin."""
+        """Whether the body has got all recorded events, and new operations begin."""
         self._is_going = False
-        """Whether the body hears of what is recorded, and what it asks for begins."""
+        """Whether the body gets the recorded events, and what it asks for begins."""
         self._is_looking = False
         self._is_ending = False
         self._left_behind: list[Operation] = []

@@ -162,7 +162,7 @@ class Ending:
         return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
 
     async def _give_up(self, steps: list[StepCall]) -> None:
-        """Bring to an end what an earlier run has begun, and this one does not go on with."""
+        """End what an earlier run has begun, and this one does not go on with."""
         for step in steps:
             step.give_up()
             if is_open(self._run, step):

@@ -163,7 +163,7 @@ class Execution(Driver):
         await self._work()
 
     async def _replay(self) -> None:
-        """Let the body hear of all that is recorded; only then may anything begin."""
+        """Give the body all recorded events; nothing may begin before that."""
         body = self._body
         if self.history.has_given_up:
             self.given = await given(self.environment.store, self.id)

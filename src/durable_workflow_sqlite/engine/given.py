@@ -1,4 +1,4 @@
-"""Values that people give in place of an attempt that is due, while a worker has the execution.
+"""Values that people give instead of an attempt that is due, while a worker has the execution.
 
 Such a value is a signal. It is written in one transaction that finds no later attempt. So a worker
 first records an attempt, and then looks: it sees every value that was accepted, and nobody can give
@@ -41,7 +41,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 def in_place_of_the_next(failed: StepCheckpoint, value: str, now: datetime) -> WorkflowSignal:
-    """The signal that gives a value in place of the attempt after a failed one."""
+    """The signal that gives a value instead of the attempt after a failed one."""
     payload = _Payload(failed.branch, failed.step_index, msgspec.Raw(value.encode()))
     return WorkflowSignal(
         workflow_execution_id=failed.workflow_execution_id,

@@ -143,7 +143,7 @@ class OpenEngine(Access):
 
     @property
     def is_over(self) -> bool:
-        """Whether `close` has come to its end."""
+        """Whether `close` has ended."""
         return self._closing is not None and self._closing.done()
 
     def check_open(self) -> None:

@@ -96,7 +96,7 @@ async def resolve(
 async def _told_its_worker(
     access: Access, execution_id: str, step: StepName, text: str, by: str | None
 ) -> bool:
-    """Give the value in place of the next attempt, to the worker that waits for its time.
+    """Give the value instead of the next attempt, to the worker that waits for its time.
 
     False if the step is not in a back-off, or is no more.
     """
@@ -192,7 +192,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
         raise refused(execution_id, f"needs no value: {name} is over, and a sleep takes no value")
     raise refused(
         execution_id,
-        f"needs no value for {name}, which is {last.status}: its workflow function has heard of"
+        f"needs no value for {name}, which is {last.status}: its workflow function has got"
         " that, or was cancelled there. You can resolve only a step that failed the execution,"
         " is in doubt, waits for its next attempt, or whose result cannot be read",
     )

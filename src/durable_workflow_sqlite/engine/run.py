@@ -148,7 +148,7 @@ class Run:
 
     @property
     def is_all_told(self) -> bool:
-        """Whether the workflow function has heard of everything that has a number."""
+        """Whether the workflow function has got every event that has a number."""
         return not self._untold
 
     def forget_what_is_untold(self) -> None:

@@ -293,7 +293,7 @@ async def _give_up(run: Run, call: StepCall, last: StepCheckpoint) -> None:
     """Record that there is no other attempt.
 
     last: what was recorded last of it, maybe in a life before this one. A value that somebody has
-        given in place of the next attempt is its outcome nevertheless.
+        given instead of the next attempt is its outcome nevertheless.
     """
     attempt = last
     if last.status is StepStatus.FAILED and last.due_at is not None:

@@ -193,8 +193,8 @@ def validate_schema(connection: sqlite3.Connection) -> list[str]:
         if version == SCHEMA_VERSION:
             problems += [
                 f"the view {view.name} is"
-                f" {'another one' if ('view', view.name) in found else 'missing'};"
-                " `durable-workflow migrate` makes it again"
+                f" {'different' if ('view', view.name) in found else 'missing'};"
+                " `durable-workflow migrate` creates it again"
                 for view in views_that_differ(connection, load_views())
             ]
         problems += [
