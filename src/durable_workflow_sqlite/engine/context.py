@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
@@ -101,11 +100,13 @@ class WorkflowContext:
         return uuid.UUID(bytes=self._random_bytes()[:16], version=4)
 
     def _random_bytes(self) -> bytes:
+        from hashlib import sha256  # it loads OpenSSL, and few workflows need it
+
         self._body.check_open()
         self._made += 1
         body = self._body
         seed = repr((body.execution_id, body.started_at.isoformat(), self._branch, self._made))
-        return hashlib.sha256(seed.encode()).digest()
+        return sha256(seed.encode()).digest()
 
     @overload
     def step(
