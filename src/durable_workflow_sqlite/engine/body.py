@@ -36,6 +36,10 @@ SMALL_SET_BITS: Final = 16
 MOST_LAST_WORDS: Final = 100
 """How often a body that is told to end is told again, before it is dropped."""
 
+MOST_REFUSALS: Final = 1000
+"""How many calls of a body that is to end raise. What it calls then waits until it is dropped: a
+loop that catches what is raised would never end."""
+
 
 class Body:
     """One run of a workflow function. All of it happens on the program's own thread.
@@ -49,6 +53,7 @@ class Body:
 
     __slots__ = (
         "_is_interrupted",
+        "_refusals",
         "_repeats",
         "_task",
         "_watchdog",
@@ -99,6 +104,7 @@ class Body:
         self.asked: dict[str, int] = {}
         self._repeats: dict[str, int] | None = None
         self._is_interrupted = False
+        self._refusals = 0
         self.is_open = True
         """Whether it may ask for something."""
         self._task: asyncio.Task[Any] | None = None
@@ -184,6 +190,7 @@ class Body:
             self._run()
         self.loop.close_generators()
         self._run()
+        self._tell_of_stubborn([task.get_coro() for task in self.loop.open_tasks()])
         self.loop.drop()
 
     def drop(self) -> None:
@@ -191,7 +198,7 @@ class Body:
         self.is_ended, self.is_open = True, False
         self.new.clear()
         self.given_up.clear()
-        self.loop.drop()
+        self._tell_of_stubborn(self.loop.drop())
         self.given_up.clear()
         self.calls.take_unawaited()
 
@@ -207,14 +214,7 @@ class Body:
 
     def where_it_waits(self) -> str:
         """The line of the workflow's own code at which its function waits."""
-        at: Any = None if self._task is None else self._task.get_coro()
-        where = ""
-        while (frame := getattr(at, "cr_frame", None)) is not None:
-            if not frame.f_globals.get("__name__", "").startswith(_NOT_OF_THE_WORKFLOW):
-                code = frame.f_code
-                where = f" at line {frame.f_lineno} of {code.co_filename}, in {code.co_qualname}"
-            at = at.cr_await
-        return where
+        return "" if self._task is None else _where(self._task.get_coro())
 
     def result(self) -> tuple[Any, BaseException | None]:
         """What the workflow function returned, or what it raised."""
@@ -273,12 +273,26 @@ class Body:
                     extra={"workflow_execution_id": self.execution_id},
                 )
 
+    def _tell_of_stubborn(self, coroutines: list[Any]) -> None:
+        """Log what would not end."""
+        if coroutines:
+            _log.warning(
+                "workflow %r of execution %r was told to end, and goes on%s%s: it catches"
+                " CancelledError or GeneratorExit, and does not raise it again. It is dropped",
+                self.workflow_name,
+                self.execution_id,
+                _where(coroutines[0]),
+                f", and in {more} more tasks" if (more := len(coroutines) - 1) else "",
+                extra={"workflow_execution_id": self.execution_id},
+            )
+
     # What its context calls
 
     async def ask(self, call: Operation) -> Any:
         """Ask for something, and wait for the outcome."""
         if not (self.is_open and self.loop.is_running_now):
             self.check_open()
+            return await asyncio.Future(loop=self.loop)  # nobody ends it
         future = call.future = asyncio.Future(loop=self.loop)
         self.open[call.place] = call
         self.new.append(call)
@@ -296,7 +310,14 @@ class Body:
         self.trouble, self.is_open = trouble, False
 
     def check_open(self) -> None:
-        """Raise if nothing may be asked for: by whom it must not be, or any more."""
+        """Raise if nothing may be asked for: by whom it must not be, or any more.
+
+        Where this returns and `is_open` is False, the call is to wait until the body is dropped.
+        """
+        if not self.is_open:
+            self._refusals += 1
+            if self._refusals > MOST_REFUSALS:
+                return
         if self.trouble is not None or self._is_interrupted:
             raise asyncio.CancelledError(f"execution {self.execution_id!r} is being stopped")
         if self.is_ended:
@@ -318,6 +339,17 @@ class Body:
             number = repeats[path] = repeats.get(path, 1) + 1
             if (next_one := f"{path}#{number}") not in self.asked:
                 return next_one
+
+
+def _where(coroutine: Any) -> str:
+    """The line of the user's own code at which a coroutine waits."""
+    where = ""
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        if not frame.f_globals.get("__name__", "").startswith(_NOT_OF_THE_WORKFLOW):
+            code = frame.f_code
+            where = f" at line {frame.f_lineno} of {code.co_filename}, in {code.co_qualname}"
+        coroutine = coroutine.cr_await
+    return where
 
 
 def _cancelled_by_itself(cancellation: asyncio.CancelledError) -> asyncio.CancelledError:

@@ -230,7 +230,7 @@ class WorkflowContext:
             idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
             variables=copy_context(),
         )
-        if compensate is not None:
+        if compensate is not None and self._body.is_open:
             self._body.undoable[place] = call
         return self._ask(call)
 
@@ -359,11 +359,12 @@ class WorkflowContext:
     def _next(self, name: str, kind: StepKind) -> tuple[Place, StepHistory | None]:
         """Take the next number, and look up what is recorded there."""
         body = self._body
-        if not (body.is_open and body.loop.is_running_now):
-            body.check_open()
         branch = self._branch
         index = body.asked[branch]
         place = (branch, index)
+        if not (body.is_open and body.loop.is_running_now):
+            body.check_open()
+            return place, None  # nothing comes of it: it waits until the body is dropped
         if self._keyed is not None and self._keyed[0] == place[1]:
             keyed = self._keyed[1]
             if name != keyed or kind is not StepKind.STEP:
