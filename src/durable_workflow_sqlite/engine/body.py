@@ -11,14 +11,17 @@ import logging
 from binascii import crc32
 from contextvars import Context
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
+from durable_workflow_sqlite.engine.body_errors import (
+    OutcomeErrors,
+    cancelled_by_itself,
+    refusal_in,
+)
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
-from durable_workflow_sqlite.engine.refusals import refused_by_asyncio
 from durable_workflow_sqlite.engine.watchdog import Watchdog
-from durable_workflow_sqlite.errors import NonDeterministicCallError
 from durable_workflow_sqlite.records import StepCheckpoint
 
 if TYPE_CHECKING:
@@ -69,6 +72,7 @@ class Body:
         "module",
         "new",
         "open",
+        "outcome_errors",
         "started_at",
         "steps_begun",
         "trouble",
@@ -96,6 +100,7 @@ class Body:
         self.open: dict[Place, Operation] = {}
         self.undoable: dict[Place, StepCall] = {}
         self.heard = 0
+        self.outcome_errors = OutcomeErrors(Body.ask.__code__)
         self.module = ""
         """Where the workflow function is defined."""
         self.steps_begun = 0
@@ -145,6 +150,7 @@ class Body:
             if operation.error is None:
                 future.set_result(operation.value)
             else:
+                self.outcome_errors.add(operation.error)
                 future.set_exception(operation.error)
         self._run()
 
@@ -223,13 +229,17 @@ class Body:
             # `result()`, asked a second time, would take the traceback away from the error.
             error = self._task.exception()
         except asyncio.CancelledError as cancellation:
-            return None, _cancelled_by_itself(cancellation)
+            return None, cancelled_by_itself(cancellation)
         if error is None:
             return self._task.result(), None
-        refused = _refusal_in(error)
+        refused = refusal_in(error, self.outcome_errors)
         if refused is not None and refused is not error:
             refused.workflow_execution_id = self.execution_id
         return None, refused or error
+
+    def is_refused(self, error: BaseException) -> bool:
+        """Whether an error comes from a call that was refused."""
+        return refusal_in(error, self.outcome_errors) is not None
 
     def asked_for(self, place: Place) -> bool:
         """Whether it has come to a place by now."""
@@ -259,7 +269,7 @@ class Body:
 
     def _tell_of_refused(self, refused: dict[str, bool]) -> None:
         """Log what was refused if the function does not end with that: else nobody hears of it."""
-        if self.is_over and (error := self.result()[1]) is not None and is_refused(error):
+        if self.is_over and (error := self.result()[1]) is not None and self.is_refused(error):
             return
         for call, is_told in refused.items():
             refused[call] = True
@@ -350,50 +360,3 @@ def _where(coroutine: Any) -> str:
             where = f" at line {frame.f_lineno} of {code.co_filename}, in {code.co_qualname}"
         coroutine = coroutine.cr_await
     return where
-
-
-def _cancelled_by_itself(cancellation: asyncio.CancelledError) -> asyncio.CancelledError:
-    """With this a workflow function has ended that nobody had cancelled: it says so."""
-    text = str(cancellation)
-    error = asyncio.CancelledError(
-        "the workflow function ended with CancelledError, though nobody cancelled the execution"
-        + (f": {text}" if text else "")
-    )
-    error.__cause__ = cancellation
-    return error
-
-
-def is_refused(error: BaseException) -> bool:
-    """Whether the workflow function asked for what it cannot have."""
-    return _refusal_in(error) is not None
-
-
-def _refusal_in(error: BaseException) -> NonDeterministicCallError | None:
-    """The call that was refused, if that is what an error comes from.
-
-    A library may have raised an error of its own from it, or a group of errors.
-    """
-    to_see, seen = [error], set[int]()
-    while to_see:
-        one = to_see.pop()
-        if id(one) in seen or is_of_a_step(one):
-            continue
-        seen.add(id(one))
-        refused = one if isinstance(one, NonDeterministicCallError) else refused_by_asyncio(one)
-        if refused is not None:
-            return refused
-        if one.__cause__ is not None:
-            to_see.append(one.__cause__)
-        if isinstance(one, BaseExceptionGroup):
-            to_see.extend(cast("BaseExceptionGroup[BaseException]", one).exceptions[::-1])
-    return None
-
-
-def is_of_a_step(error: BaseException) -> bool:
-    """Whether a workflow function was told of an error: it is an outcome, and recorded."""
-    place = error.__traceback__
-    while place is not None:
-        if place.tb_frame.f_code is Body.ask.__code__:
-            return True
-        place = place.tb_next
-    return False
