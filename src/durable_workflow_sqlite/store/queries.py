@@ -563,6 +563,13 @@ class LoadStatusesRow(NamedTuple):
     status: str
 
 
+class LoadTroublesRow(NamedTuple):
+    """What load_troubles gives."""
+
+    workflow_execution_id: str
+    trouble: str
+
+
 class LoadIdsToPruneRow(NamedTuple):
     """What load_ids_to_prune gives."""
 
@@ -1385,11 +1392,13 @@ class Queries(Protocol):
         connection: sqlite3.Connection,
         *,
         trouble: str,
+        former_trouble: str | None,
         updated_at: str,
         workflow_execution_id: str,
     ) -> int:
         """A worker leaves an execution as it is, and says why. trouble_since stays until the
-        execution makes progress (update_execution) or is over.
+        execution makes progress (update_execution) or is over, or the reason is another one
+        than when the worker claimed it (null: it was not in trouble, or nobody knows).
         """
         ...
 
@@ -1504,6 +1513,12 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> list[LoadStatusesRow]:
         """The statuses of some executions (a JSON array of ids)."""
+        ...
+
+    def load_troubles(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+    ) -> list[LoadTroublesRow]:
+        """Why their workers left some executions (a JSON array of ids), of those in trouble."""
         ...
 
     def load_stopped(
@@ -1892,6 +1907,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_at_work": LoadAtWorkRow,
     "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
+    "load_troubles": LoadTroublesRow,
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
