@@ -172,7 +172,7 @@ class WorkflowContext:
         process dies before that, the action runs again: see `idempotency_key`.
 
         Raises the action's own error when its attempts are used up: StepTimeoutError after a
-        timeout, StepFailedError for an error whose class is local or is no Exception. Raises
+        timeout, StepFailedError for an error whose class is local or not an Exception. Raises
         SerializationError for a result that would not come back as it is; for such a type, at the
         call. Raises NonDeterminismError if another step is recorded here. Bad arguments raise
         TypeError or ValueError at the call.
