@@ -190,6 +190,12 @@ MENDING = "mending "
 """What is noted, with the name of each step, before somebody has it run again or resolves it."""
 
 
+GIVING, GIVEN = "giving ", "given "
+"""What is noted, with the name of a step and a value as JSON, before and after somebody gives that
+value to the step in a back-off, and is not refused.
+"""
+
+
 def mended(journal: Iterable[str]) -> set[str]:
     """The steps that somebody may have had run again by then, or resolved."""
     return {line.removeprefix(MENDING) for line in journal if line.startswith(MENDING)}
@@ -202,6 +208,7 @@ def violations(processes: list[ProcessRun]) -> list[str]:
         *(text for process in processes for text in _of_what_was_acknowledged(process)),
         *_of_the_end(processes[-1].after),
         *_of_compensation(processes),
+        *_of_what_was_given(processes),
         *(text for process in processes for text in _of_any_moment(process.after)),
         *(
             text
@@ -460,6 +467,34 @@ def _of_compensation(processes: list[ProcessRun]) -> Iterator[str]:
     first = list(dict.fromkeys(line[5:] for line in journal if line.startswith("undo ")))
     if first != wanted:
         yield f"undone in the order {first}, not {wanted}"
+
+
+def _of_what_was_given(processes: list[ProcessRun]) -> Iterator[str]:
+    end = processes[-1].after
+    values: dict[str, list[object]] = {}
+    accepted: dict[str, int] = {}
+    names = {step.place: step.step_name for step in end.forward()}
+    for _, signal, payload, _ in end.signals:
+        if signal == "$resolved":
+            told = json.loads(payload or "null")
+            name = names.get((told["branch"], told["step_index"]), "a step without a record")
+            values.setdefault(name, []).append(told["value"])
+            accepted.setdefault(name, 0)
+    for line in (line for process in processes for line in process.journal):
+        if line.startswith((GIVING, GIVEN)):
+            kind, name, value = line.split(" ", 2)
+            known = values.setdefault(name, [])
+            if kind == GIVING.strip():
+                known.append(json.loads(value))
+            else:  # it, or one that came later
+                accepted[name] = len(known) - 1
+    outcomes = {step.step_name: step for step in end.last_attempts().values()}
+    for name, at_least in accepted.items():
+        step = outcomes.get(name)
+        if step is None or step.status != "COMPLETED":
+            yield f"{name} was given {values[name]}, and is {step and step.status}"
+        elif json.loads(step.output_data or "null") not in values[name][at_least:]:
+            yield f"{name} was given {values[name]}, and returned {step.output_data}"
 
 
 def payloads(end: Snapshot) -> list[object]:

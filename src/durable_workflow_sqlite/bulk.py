@@ -238,7 +238,9 @@ async def delete_all(
                 if one in deleted:
                     outcome.is_done(one)
                 else:
-                    outcome.is_refused(one, "it is not there, not finished, or has just changed")
+                    outcome.is_refused(
+                        one, "it does not exist, is not finished, or has just changed"
+                    )
             advance(outcome.tried)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from durable_workflow_sqlite import (
     DurableEngine,
     DurableWorkflowError,
+    ExecutionConflictError,
     RetryPolicy,
     SerializationError,
     SignalTimeoutError,
@@ -24,8 +26,8 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.crash.harness import EXECUTION, Scenario, run
-from tests.oracle import MENDING, RETRYING
-from tests.processes import Journal
+from tests.oracle import GIVEN, GIVING, MENDING, RETRYING
+from tests.processes import Journal, until
 
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
@@ -400,17 +402,30 @@ async def mend_and_go_on(
         await handle.result()
 
 
+async def run_mend_and_run(
+    engine: DurableEngine,
+    definition: WorkflowDefinition[..., Any],
+    journal: Journal,
+    notes: Sequence[str],
+    mend: Callable[[], Coroutine[Any, Any, object]],
+) -> None:
+    """It runs to its end, is mended once in all processes, and runs to its end again."""
+    await run(engine, definition, journal)
+    if "mended" not in journal.lines:
+        for note in notes:
+            journal.note(note)
+        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
+            await mend()
+        journal.note("mended")
+    await run(engine, definition, journal)
+
+
 async def run_and_retry(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """An operator has what was not undone tried again, once in all processes."""
-    await run(engine, definition, journal)
-    if "retried" not in journal.lines:
-        journal.note(RETRYING)
-        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
-            await engine.retry(EXECUTION)
-        journal.note("retried")
-    await run(engine, definition, journal)
+    retry = partial(engine.retry, EXECUTION)
+    await run_mend_and_run(engine, definition, journal, [RETRYING], retry)
 
 
 def patient(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -426,38 +441,90 @@ def patient(journal: Journal) -> WorkflowDefinition[..., Any]:
     return body
 
 
+async def steps_that_are_late(
+    engine: DurableEngine, running: Coroutine[Any, Any, None]
+) -> AsyncIterator[set[str]]:
+    """Again and again until it has run, the steps whose next attempt is a long time away."""
+    ending = asyncio.create_task(running)
+    while not ending.done():
+        steps = await engine._settings.store.load_checkpoints(EXECUTION)
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        yield {one.step_name for one in steps if one.due_at is not None and one.due_at > soon}
+        await asyncio.sleep(0.001)
+    await ending
+
+
 async def run_without_patience(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """Somebody has each next attempt made at once, of a step and of a compensation."""
-    ending = asyncio.create_task(run(engine, definition, journal))
-    store = engine._settings.store
-    while not ending.done():
-        steps = await store.load_checkpoints(EXECUTION)
-        soon = datetime.now(UTC) + timedelta(minutes=1)
-        if any(one.due_at is not None and one.due_at > soon for one in steps):
+    async for late in steps_that_are_late(engine, run(engine, definition, journal)):
+        if late:
             await engine.retry(EXECUTION)
-        await asyncio.sleep(0.001)
-    await ending
 
 
 async def run_and_resolve_a_pause(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """Somebody says what the step in a back-off returned, while this worker has it."""
-    ending = asyncio.create_task(run(engine, definition, journal))
-    store = engine._settings.store
-    while not ending.done():
-        steps = await store.load_checkpoints(EXECUTION)
-        soon = datetime.now(UTC) + timedelta(minutes=1)
-        late = {one.step_name for one in steps if one.due_at is not None and one.due_at > soon}
+    async for late in steps_that_are_late(engine, run(engine, definition, journal)):
         if "pay" in late:
             journal.note(f"{MENDING}pay")
+            journal.note(f'{GIVING}pay "pay"')
             await engine.resolve(EXECUTION, "pay", "pay")
+            journal.note(f'{GIVEN}pay "pay"')
         elif late:
             await engine.retry(EXECUTION)
-        await asyncio.sleep(0.001)
-    await ending
+
+
+def gives_up_to_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+    hourly = RetryPolicy.fixed(max_attempts=9, delay=timedelta(hours=1))
+
+    @workflow(name="gives up to pay")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "hotel", undone=True)
+        paying = asyncio.create_task(steps.do(ctx, "pay", fails=-1, undone=True, retry=hourly))
+        beside = ctx.branch("b")
+        await beside.wait_signal("enough")
+        paying.cancel()
+        await steps.do(beside, "ship", fails=-1, retry=QUICK)
+
+    return body
+
+
+def give_at_the_end(how: str, ends: str) -> Scenario:
+    """Somebody gives a value to a step in a back-off, and nothing waits for the step any more."""
+
+    async def drive(
+        engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+    ) -> None:
+        store = engine._settings.store
+        handle = await engine.start(definition, execution_id=EXECUTION)
+        ending = asyncio.create_task(run(engine, definition, journal))
+        await until(lambda: ending.done() or "run pay" in journal.lines)
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        while not ending.done():
+            pays = [one for one in await store.load_checkpoints(EXECUTION) if one.attempt]
+            last = [one for one in pays if one.step_name == "pay"][-1]
+            if last.due_at is not None and last.due_at > soon:
+                journal.note(f"{MENDING}pay")
+                journal.note(f'{GIVING}pay "pay"')
+                with suppress(ExecutionConflictError):
+                    await engine.resolve(EXECUTION, "pay", "pay")
+                    journal.note(f'{GIVEN}pay "pay"')
+            if last.due_at is not None or last.attempt > 1:
+                break
+            await asyncio.sleep(0.001)
+        with suppress(DurableWorkflowError):  # it has ended meanwhile
+            if how == "cancel":
+                await handle.cancel()
+            elif "sent" not in journal.lines:
+                await handle.signal("enough")
+                journal.note("sent")
+        await ending
+
+    return Scenario(f"a value, and then: {how}", gives_up_to_pay, drive, (ends,))
 
 
 def fails_at_last(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -477,14 +544,9 @@ async def run_again_from_a_step(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """What was undone runs again, from the step that somebody names."""
-    await run(engine, definition, journal)
-    if "retried" not in journal.lines:
-        for name in ("second", "last"):
-            journal.note(f"{MENDING}{name}")
-        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
-            await engine.retry(EXECUTION, from_step="second")
-        journal.note("retried")
-    await run(engine, definition, journal)
+    notes = [f"{MENDING}second", f"{MENDING}last"]
+    retry = partial(engine.retry, EXECUTION, from_step="second")
+    await run_mend_and_run(engine, definition, journal, notes, retry)
 
 
 def cannot_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -620,8 +682,7 @@ async def send_late(
 ) -> None:
     handle = await engine.start(definition, execution_id=EXECUTION)
     ending = asyncio.create_task(handle.result())
-    while "run too late" not in journal.lines:
-        await asyncio.sleep(0.001)
+    await until(lambda: "run too late" in journal.lines)
     if "sent" not in journal.lines:
         with suppress(DurableWorkflowError):  # sent in a process that did not get to note it
             await handle.signal("go", "late")
@@ -664,8 +725,7 @@ def cancel_at(
     ) -> None:
         handle = await engine.start(definition, execution_id=EXECUTION)
         ending = asyncio.create_task(handle.result())
-        while line not in journal.lines and not ending.done():
-            await asyncio.sleep(0.001)
+        await until(lambda: line in journal.lines or ending.done())
         await handle.cancel()
         try:
             await ending
@@ -722,6 +782,8 @@ SCENARIOS = [
     Scenario(
         "a step that is resolved in its back-off", patient, run_and_resolve_a_pause, ("FAILED",)
     ),
+    give_at_the_end("give up", "FAILED"),
+    give_at_the_end("cancel", "CANCELLED"),
     Scenario("again from a step", fails_at_last, run_again_from_a_step),
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),

@@ -203,6 +203,16 @@ PLANTED: list[tuple[str, str, Callable[[World], list[ProcessRun]]]] = [
         "signals are pending",
         lambda w: change(w, "update workflow_signals set status = 'PENDING'"),
     ),
+    (
+        "a value, and then: give up",
+        "was given ['pay', 'pay'], and is FAILED",
+        lambda w: change(w, CHECKPOINT.format("status = 'FAILED'", "pay") + " and attempt = 2"),
+    ),
+    (
+        "a value, and then: give up",
+        "was given ['pay', 'pay'], and returned 7",
+        lambda w: change(w, CHECKPOINT.format("output_data = '7'", "pay") + " and attempt = 2"),
+    ),
     (SAGA.name, "undone in the order", lambda w: [replace(x, journal=()) for x in w.processes]),
     (
         SAGA.name,

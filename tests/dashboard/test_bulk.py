@@ -320,7 +320,7 @@ def test_a_question_that_was_forgotten_is_asked_anew(
     token = token_in(confirm(client, "retry"))
     answer = client.post("/bulk/retry", data={**fields(page), "form_token": token})
     assert answer.status_code == 409
-    assert "looked up again" in answer.text
+    assert "read again" in answer.text
     assert "Retry 7 executions?" in words(answer.text)
     wait()
     assert rows(outage, STATUSES) == BEFORE

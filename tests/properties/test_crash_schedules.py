@@ -112,6 +112,14 @@ def _undoes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("durable_workflow_sqlite.engine.saga._completed_at", lambda one: 0)
 
 
+def _forgets_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forgetful(*_: object) -> dict[Any, Any]:
+        return {}
+
+    for module in ("steps", "execution"):
+        monkeypatch.setattr(f"durable_workflow_sqlite.engine.{module}.given", forgetful)
+
+
 PLANTS = pytest.mark.parametrize(
     ("plant", "words"),
     [
@@ -119,18 +127,28 @@ PLANTS = pytest.mark.parametrize(
         (_forgets_steps, "ran again after it was COMPLETED"),
         (_forgets_what_is_undone, "was undone again after that was COMPENSATED"),
         (_undoes_in_order, "undone in the order"),
+        (_forgets_what_is_given, "was given"),
     ],
 )
 UNDONE = Do(is_undone=True)
 EVERY_PLANT_IS_MET_BY = [
     Schedule(
-        program=(UNDONE, Wait("red", None), UNDONE, Do(failures=ALWAYS)),
+        program=(
+            UNDONE,
+            Do(failures=ALWAYS, attempts=2, delay=5, is_caught=True),
+            Wait("red", None),
+            UNDONE,
+            Do(failures=ALWAYS),
+        ),
+        events=(Event(2, "give"),),
         crashes=(Crash(at, percent),),
     )
     for percent in range(0, 100, 10)
     for at in ("before", "after")
 ]
-"""A signal that must be sent, two steps that must be undone, and a crash at any time of it."""
+"""A signal that must be sent, a value that is given to a step, two steps that must be undone, and a
+crash at any time of it.
+"""
 
 
 def found_where_every_plant_is_met() -> Iterator[str]:

@@ -54,9 +54,9 @@ ACTS: Final = {
             "Retry",
             "RETRY",
             "Retry",
-            "Each is opened again and goes on from what failed, a step or a compensation. What"
-            " waits for its next attempt is tried at once. What is completed does not run again."
-            " One that was undone to the end refuses.",
+            "Each is opened again and continues from what failed, a step or a compensation. A"
+            " back-off ends at once. Completed steps do not run again. Executions that were"
+            " completely undone are refused.",
             "Retry them",
             "Retried",
             ("FAILED",),
@@ -66,8 +66,7 @@ ACTS: Final = {
             "Cancel",
             "CANCELLED",
             "Cancel",
-            "Each stops at its next step, undoes what it has done, and ends CANCELLED. That cannot"
-            " be taken back.",
+            "Each stops at its next step, is undone, and ends CANCELLED. You cannot reverse this.",
             "Cancel them",
             "Asked to cancel:",
             commands.GOING_ON,
@@ -78,7 +77,7 @@ ACTS: Final = {
             "Send a signal",
             "SIGNAL",
             "Send a signal to",
-            "Each gets the message. It is stored, and kept until the workflow waits for it.",
+            "Each gets the message. It is stored until a wait takes it.",
             "Send it to them",
             "Sent to",
             commands.GOING_ON,
@@ -98,8 +97,9 @@ ACTS: Final = {
             "Dealt with",
             "COMPLETED",
             "Say that a person has dealt with",
-            "Say so when you have undone by hand what their compensations could not, and have found"
-            " out what became of steps that were cut off. They go off the lists.",
+            "Do this when you have undone by hand what failed compensations did not undo. Also"
+            " find out whether steps that were cut off took effect. The executions leave"
+            " the lists.",
             "They are dealt with",
             "Acknowledged",
             commands.OVER,
@@ -109,8 +109,9 @@ ACTS: Final = {
             "Delete",
             "DELETE",
             "Delete",
-            "Each is deleted, with its steps, timers, signals and tags. That cannot be taken back."
-            " One that is not finished, or has changed since you saw this page, is kept.",
+            "Each is deleted, with its steps, timers, signals and tags. You cannot reverse this."
+            " Executions that are not finished, or have changed since you saw this page, are"
+            " kept.",
             "Delete them",
             "Deleted",
             ("COMPLETED",),
@@ -178,7 +179,7 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
         if run is None or run.act != act.name:
             # Forgotten, since the dashboard was restarted, or it belongs to another process.
             filters = Filters.of(QueryParams(parse_qsl(form.get("filters", ""))))
-            words = "This page was too old: the executions were looked up again. Confirm once more."
+            words = "This page was too old, so the executions were read again. Confirm once more."
             return await confirmation(request, act, filters, wrong=words, status=409)
         try:
             work = _work(file, run, form, who(request))
@@ -201,8 +202,8 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
         run = runs.get(request.query_params.get("id", ""))
         if run is None or not run.is_begun:
             words = (
-                "It is unknown here: the dashboard was restarted since, or another process of it"
-                " runs it. What was done stands at the executions, under “What people did”."
+                "It is unknown here: the dashboard was restarted, or another process of it runs"
+                " it. The results are on the pages of the executions, under “What people did”."
             )
             return await pages.message(request, "No such run", words, status=404)
         etag = f'"{run.state}-{run.outcome.tried}-{run.is_stopped}"'
@@ -236,7 +237,7 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
     ]
 
 
-_NOTHING: Final = "Nothing is at this address."
+_NOTHING: Final = "There is no page at this address."
 
 
 def _plan(reader: Reader, runs: Runs, act: BulkAction, filters: Filters) -> BulkRun:

@@ -15,14 +15,14 @@ _WORDS: Final = {
     "not-undone": ("not undone", "The compensation failed for good"),
     "trouble": ("in trouble", "Their worker left them as they are"),
     "blocked": ("blocked", "No worker claims them until somebody unblocks them"),
-    "undoing": ("not undone yet", "The compensation failed, and is tried again"),
-    "cut-off": ("cut off", "Cancelled in a step that may have taken effect"),
-    "in-doubt": ("in doubt", "Cut off in a step, with no living worker"),
+    "undoing": ("not undone yet", "The compensation failed, and is retried"),
+    "cut-off": ("cut off", "Cut off in a step that may have taken effect"),
+    "in-doubt": ("in doubt", "Interrupted in a step, with no living worker"),
     "timers": ("overdue", "Their deadlines passed over a minute ago, and no worker noticed"),
     "workers": ("waiting, and no worker lives", "Start a worker"),
     "unknown": ("of a version that no worker runs", "Start a worker whose code has it"),
     "queue": ("waiting for a worker", "They have been due for over a minute"),
-    "disk": ("disk nearly full", "Workers stop when there is no room for what they record"),
+    "disk": ("disk nearly full", "Workers stop when the disk is full"),
     "failed": ("failed in the last hour", "See the errors below"),
 }
 _FILTERS: Final = {

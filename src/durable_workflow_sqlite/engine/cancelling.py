@@ -10,6 +10,7 @@ import msgspec
 from durable_workflow_sqlite.engine import audit
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
+from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.mending import (
     Change,
@@ -19,7 +20,7 @@ from durable_workflow_sqlite.engine.mending import (
     missing_events,
 )
 from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
-from durable_workflow_sqlite.engine.steps import cut_off
+from durable_workflow_sqlite.engine.steps import cut_off, never_begun
 from durable_workflow_sqlite.engine.wait_records import given_up
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
@@ -79,6 +80,8 @@ async def _without_a_worker(
             raise _NeedsAWorker
         history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         is_ended = _has_left_nothing(seen, history)
+        # What somebody has given to a step is to be recorded, and perhaps undone.
+        is_ended = is_ended and not await given(access.store, execution_id)
         if not is_ended and seen.execution.blocked_reason is None:
             raise _NeedsAWorker
         requests = await access.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
@@ -141,6 +144,8 @@ def _at_once(
             records += given_up(last, now)
         elif step.is_in_doubt and last.completed_at is None:
             records.append(cut_off(last, now, has_begun=True))
+        elif step.pauses:
+            records.append(never_begun(last, now))
     details: dict[str, object] = {"ended": "at once"}
     if record.blocked_reason is not None:
         details["blocked"] = record.blocked_reason

@@ -8,6 +8,7 @@ from datetime import datetime
 from durable_workflow_sqlite.engine import audit, payloads, serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
+from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.mending import (
     Change,
@@ -135,7 +136,8 @@ async def retry_from(access: Access, execution_id: str, step: StepName, by: str 
         if why := can_run_again(record.status, is_stopped=is_stopped):
             raise refused(execution_id, why)
         signals = await access.store.load_signals(execution_id)
-        forgotten = forget_from(seen, signals, step, now)
+        values = await given(access.store, execution_id)
+        forgotten = forget_from(seen, signals, values, step, now)
         details = {**forgotten.details, **_what_ended(record)}
         if record.blocked_reason is not None:
             details["blocked"] = record.blocked_reason

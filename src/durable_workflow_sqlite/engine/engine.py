@@ -1,4 +1,4 @@
-"""`DurableEngine`: runs workflows over the records of a store."""
+"""`DurableEngine`: runs workflows with the records of a store."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ R = TypeVar("R")
 
 
 class DurableEngine(Client):
-    """Runs workflows over a store; entering it recovers what was interrupted.
+    """Runs workflows with a store. `async with` opens it, and resumes interrupted executions.
 
     store: any `CheckpointStore`. The engine does not close it.
     workflows: the workflows that this engine can run and recover; `run` and `start` add theirs.
     observers: hooks for metrics and tracing.
-    error_formatter: makes the text that is stored of an error; for example, to redact it.
+    error_formatter: returns the text of an error that is stored; for example, to redact it.
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
         `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
     max_concurrent: how many executions are claimed at once, from the queue or from workers that
@@ -143,17 +143,16 @@ class DurableEngine(Client):
         await self.dispose()
 
     async def open(self) -> RecoveryResult:
-        """Start the engine, and recover what was interrupted; `async with` calls it.
+        """Open the engine, and resume interrupted executions; `async with` calls it.
 
-        The engine may be used while it opens. What it recovers, or is given to run, begins once it
-        is open.
+        You may use the engine while it opens. Executions begin to run when it is open.
         """
         refuse_in_a_workflow_function()
         running_loop(of="an engine")
         if self._is_disposed:
             raise disposed_of()
         if self._open_engine is not None:
-            raise RuntimeError("this engine is open already; do not open it again")
+            raise RuntimeError("this engine is already open; do not open it again")
         self._open_engine = OpenEngine(self._settings, self._new_execution)
         try:
             return await self._open_engine.begin()
@@ -203,13 +202,13 @@ class DurableEngine(Client):
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
     ) -> ExecutionHandle[R]:
-        """Start an execution; once this returns, it is stored and will be finished.
+        """Start an execution. When this returns, the execution is stored and will be finished.
 
         execution_id: an id that you choose; by default a new UUID. If an execution has this id
             already, this attaches to it. So you can repeat a start until it has worked.
         ttl: how long the execution may take; then it is compensated and FAILED.
-        guarantee: who takes it over if this process dies; see `WorkflowGuarantee`.
-        tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
+        guarantee: who may take it over if this process dies; see `WorkflowGuarantee`.
+        tags: names and values to find it by, as `{"customer": "7"}`; they do not change later.
             An execution that has this id already keeps its old tags.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
@@ -232,7 +231,7 @@ class DurableEngine(Client):
         return handle
 
     async def recover(self) -> RecoveryResult:
-        """Claim every unfinished execution that can be run here and that nobody works on."""
+        """Claim every unfinished execution that this engine can run and that no worker has."""
         return await self._working().dispatcher.recover()
 
     @property

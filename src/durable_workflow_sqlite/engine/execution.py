@@ -19,6 +19,7 @@ from durable_workflow_sqlite.engine.driver import Driver
 from durable_workflow_sqlite.engine.endings import Ending, LeftAsItIs
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.gaps import Gaps
+from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
 from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, expired
@@ -162,8 +163,10 @@ class Execution(Driver):
         await self._work()
 
     async def _replay(self) -> None:
-        """Let the body hear of all that is recorded; only then may anything begin."""
+        """Give the body all recorded events; nothing may begin before that."""
         body = self._body
+        if self.history.has_given_up:
+            self.given = await given(self.environment.store, self.id)
         args = self.definition.decode_input(self.record.input_data)
         body.begin(self.definition.function, self._context, args, self._variables)
         if body.trouble is not None:

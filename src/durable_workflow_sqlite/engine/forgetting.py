@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from durable_workflow_sqlite.engine.given import Given, left
 from durable_workflow_sqlite.engine.history import TIMERS, Place, RecordedHistory, StepHistory
 from durable_workflow_sqlite.engine.mending import may_need_undoing, missing_events, refused
 from durable_workflow_sqlite.engine.reopening import what_failed
@@ -76,9 +77,16 @@ class _Cut(msgspec.Struct, frozen=True):
 
 
 def forget_from(
-    seen: TakenExecution, signals: list[WorkflowSignal], step: StepName, now: datetime
+    seen: TakenExecution,
+    signals: list[WorkflowSignal],
+    values: dict[Place, Given],
+    step: StepName,
+    now: datetime,
 ) -> Forgotten:
-    """What to change. Raises ExecutionConflictError or ValueError where that cannot be."""
+    """What to change. Raises ExecutionConflictError or ValueError where that cannot be.
+
+    values: what is given to steps, and was not taken yet.
+    """
     execution_id = seen.execution.workflow_execution_id
     history = RecordedHistory(seen.checkpoints, seen.pending_timers)
     place, first = find_step(execution_id, history, step)
@@ -99,7 +107,7 @@ def forget_from(
             open_again.append(last)
         else:
             forgotten.append((other, one))
-    _check_undone(execution_id, kept, [one for _, one in forgotten])
+    _check_undone(execution_id, kept, forgotten, values)
     places = {other for other, _ in forgotten}
     attempts = [
         one
@@ -117,7 +125,12 @@ def forget_from(
     ]
     return Forgotten(
         attempts,
-        [*waits, *timers, *_to_be_taken_again(taken, signals, now)],
+        [
+            *waits,
+            *timers,
+            *_to_be_taken_again(taken, signals, now),
+            *left(values, places),
+        ],
         len(kept) + len(waits),
         _details(first.last, forgotten, waits),
     )
@@ -169,7 +182,12 @@ def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: St
     return cut
 
 
-def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[StepHistory]) -> None:
+def _check_undone(
+    execution_id: str,
+    kept: list[StepHistory],
+    forgotten: list[tuple[Place, StepHistory]],
+    values: dict[Place, Given],
+) -> None:
     """What stays must stand; what is to run again must not stand, or it would be there twice."""
     if undone := [one.last for one in kept if one.compensation and one.last]:
         undone.sort(key=lambda one: one.event or 0)
@@ -179,7 +197,12 @@ def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[St
             " should have been. Run it"
             f" again from {in_words(undone[0])} or an earlier step, or rerun it",
         )
-    if standing := [one.last for one in forgotten if one.last and may_need_undoing(one)]:
+    if standing := [
+        one.last
+        for place, one in forgotten
+        if one.last
+        and (may_need_undoing(one) or (place in values and one.last.compensate_ref is not None))
+    ]:
         raise refused(
             execution_id,
             f"cannot be run again from there: what {names_of(standing)} did is not undone, or"

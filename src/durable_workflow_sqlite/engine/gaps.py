@@ -1,8 +1,8 @@
 """Events that are missing: somebody has deleted the rows of steps that the execution has taken.
 
-A number alone says little: some are left out, where the store refused an outcome at first. But what
-the workflow function waited for when that event came has an outcome, or at least a row. If it has
-none, the row was deleted. To run the step again would do twice what it did.
+A number alone says little: some are left out, where the store refused an outcome at first and took
+the next one. But what the workflow function waited for when that event came has an outcome, or at
+least a row. If it has none, the row was deleted. To run the step again would do twice what it did.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Gaps:
         return bool(self._before)
 
     def note(self, body: Body, event: StepCheckpoint) -> None:
-        """A body is about to hear of an event: what does it wait for, if numbers are left out?"""
+        """A body is about to get an event: what does it wait for, if numbers are left out?"""
         if self._before and event.event in self._before:
             self._take(body, event.event)
 
@@ -71,6 +71,8 @@ class Gaps:
         for number in list(self._before):  # beyond what it has heard of
             self._take(body, number)
         for gap in self._found:
+            if any(_may_have_been_refused(call, gap) for call in gap.waited_for):
+                continue
             for call in gap.waited_for:
                 if _is_missing(call, gap):
                     raise _deleted(body, gap, call)
@@ -94,6 +96,19 @@ def _is_missing(call: Operation, gap: Gap) -> bool:
         return False
     # It was due to be tried again before the next event came, and there is no such attempt.
     return last.due_at is not None and gap.next_at is not None and last.due_at <= gap.next_at
+
+
+def _may_have_been_refused(call: Operation, gap: Gap) -> bool:
+    """Whether the store may have refused an outcome of a call, and taken the event after the gap.
+
+    Its outcome came later then, or never: the worker died first.
+    """
+    last = call.last
+    if last is None:
+        return False
+    if last.event is not None:
+        return last.event > gap.last + 1
+    return last.kind is StepKind.STEP and last.status is StepStatus.INTENT
 
 
 def _deleted(body: Body, gap: Gap, call: Operation) -> StoreCorruptError:

@@ -23,7 +23,6 @@ from durable_workflow_sqlite.errors import (
     WorkflowExpiredError,
 )
 from durable_workflow_sqlite.records import (
-    CANCEL_SIGNAL,
     TakenExecution,
     WorkflowClaim,
     WorkflowExecution,
@@ -77,9 +76,8 @@ class Launching:
     async def load_and_launch(self, claim: WorkflowClaim) -> bool:
         """Launch an execution that was claimed; whether its time to live has run out."""
         try:
-            taken = await self._take(claim.workflow_execution_id)
-            self._claims.is_claimed(taken.execution)
-            return await self._launched(taken, claim)
+            taken, definition = await self._take(claim.workflow_execution_id)
+            return self._launched(taken, definition, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
             await self._not_launched(claim, error)
             return False
@@ -123,37 +121,33 @@ class Launching:
         self.release(claim, guarantee, error)
         self._changed(execution_id)
 
-    async def _take(self, execution_id: str) -> TakenExecution:
-        self._signalled.discard(execution_id)
-        taken = await self._store.take_execution(execution_id)
-        if taken is None:
-            raise ExecutionNotFoundError(
-                f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
-            )
-        return taken
+    async def _take(self, execution_id: str) -> tuple[TakenExecution, AnyWorkflow]:
+        """What it is resumed from, and its code. Nothing is awaited between this and its launch."""
+        while True:
+            self._signalled.discard(execution_id)
+            taken = await self._store.take_execution(execution_id)
+            if taken is None:
+                raise ExecutionNotFoundError(
+                    f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
+                )
+            self._claims.is_claimed(taken.execution)
+            definition = await self.definition_of(taken.execution.workflow_id)
+            if definition is None:
+                raise LookupError(f"workflow {taken.execution.workflow_id!r} is not registered")
+            # Whoever asked in between found nobody to tell: so it is read again.
+            if execution_id not in self._signalled:
+                return taken, definition
 
-    async def _launched(self, taken: TakenExecution, claim: WorkflowClaim) -> bool:
+    def _launched(
+        self, taken: TakenExecution, definition: AnyWorkflow, claim: WorkflowClaim
+    ) -> bool:
         record = taken.execution
-        execution_id = record.workflow_execution_id
-        definition = await self.definition_of(record.workflow_id)
-        if definition is None:
-            raise LookupError(f"workflow {record.workflow_id!r} is not registered")
         history = RecordedHistory(taken.checkpoints, taken.pending_timers)
         interruption: Interruption | None = None
         if taken.is_to_cancel:
-            interruption = cancelled(execution_id)
+            interruption = cancelled(record.workflow_execution_id)
         elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
             interruption = expired(record)
         execution = self._launch(definition, record, claim, history, interruption)
         self._claims.is_launched(execution)
-        # Whoever asked in between found nobody to tell.
-        if execution_id in self._signalled:
-            self._signalled.discard(execution_id)
-            if await self._is_to_cancel(execution_id):
-                execution.interrupt(cancelled(execution_id))
-            if execution.pauses:
-                execution.pauses.hasten(await self._store.load_checkpoints(execution_id))
         return isinstance(interruption, WorkflowExpiredError)
-
-    async def _is_to_cancel(self, execution_id: str) -> bool:
-        return bool(await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL))

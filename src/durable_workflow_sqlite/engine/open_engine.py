@@ -143,7 +143,7 @@ class OpenEngine(Access):
 
     @property
     def is_over(self) -> bool:
-        """Whether `close` has come to its end."""
+        """Whether `close` has ended."""
         return self._closing is not None and self._closing.done()
 
     def check_open(self) -> None:
@@ -182,7 +182,6 @@ class OpenEngine(Access):
     def _ended(self, execution: Execution, done: asyncio.Future[Outcome]) -> None:
         outcome = done.result()
         execution.leave_slot()
-        self.dispatcher.look()
         if self.executions.get(execution.id) is execution:
             del self.executions[execution.id]
         if outcome.is_parked:

@@ -10,7 +10,7 @@ import msgspec
 
 from durable_workflow_sqlite.engine import audit, serialization
 from durable_workflow_sqlite.engine.access import Access
-from durable_workflow_sqlite.engine.given import in_place_of_the_next
+from durable_workflow_sqlite.engine.given import given, in_place_of_the_next, left
 from durable_workflow_sqlite.engine.history import (
     Place,
     RecordedHistory,
@@ -73,10 +73,12 @@ async def resolve(
         details: dict[str, object] = {"step": in_words(last), "was": was}
         if record.blocked_reason is not None:
             details["blocked"] = record.blocked_reason
+        before = await given(access.store, execution_id)
         return Change(
             _resumed(record, now),
             [
                 *_resolved(last, was, text, history, now),
+                *left(before, [place]),  # the last value counts
                 audit.entry(execution_id, ACT, by, now, details),
                 to_whoever_left_it(execution_id, now),
             ],
@@ -94,7 +96,7 @@ async def resolve(
 async def _told_its_worker(
     access: Access, execution_id: str, step: StepName, text: str, by: str | None
 ) -> bool:
-    """Give the value in place of the next attempt, to the worker that waits for its time.
+    """Give the value instead of the next attempt, to the worker that waits for its time.
 
     False if the step is not in a back-off, or is no more.
     """
@@ -105,6 +107,8 @@ async def _told_its_worker(
     except (StoreCorruptError, ValueError):
         return False  # which has been said
     last = found.last
+    if last and found.compensation and not record.status.is_terminal:
+        raise _is_being_undone(execution_id, last)
     if last is None or record.status.is_terminal or not _is_in_a_back_off(found):
         return False
     now = access.clock.now()
@@ -124,7 +128,7 @@ async def _told_its_worker(
 
 def _is_in_a_back_off(step: StepHistory) -> bool:
     last = step.last
-    return last is not None and last.kind is StepKind.STEP and step.pauses and not step.compensation
+    return last is not None and last.kind is StepKind.STEP and step.pauses
 
 
 async def _check_needs_no_signal(access: Access, execution_id: str, step: StepName) -> None:
@@ -140,6 +144,14 @@ def _needs_a_signal(execution_id: str, wait: StepCheckpoint, when: str) -> Execu
     return refused(
         execution_id,
         f"has not taken the value: {in_words(wait)} waits for a signal. Send it that signal{when}",
+    )
+
+
+def _is_being_undone(execution_id: str, step: StepCheckpoint) -> ExecutionConflictError:
+    return refused(
+        execution_id,
+        f"undoes {in_words(step)} already: what it returned is known, and a compensation takes no"
+        " value",
     )
 
 
@@ -161,7 +173,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
             " again from a step before what was undone",
         )
     if step.compensation is not None:
-        raise refused(execution_id, f"undoes {name} already: what it returned is known")
+        raise _is_being_undone(execution_id, last)
     was = ""
     if status is ExecutionStatus.FAILED:
         was = "failed" if what_failed(record, seen.checkpoints) == last else ""
@@ -180,7 +192,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
         raise refused(execution_id, f"needs no value: {name} is over, and a sleep takes no value")
     raise refused(
         execution_id,
-        f"needs no value for {name}, which is {last.status}: its workflow function has heard of"
+        f"needs no value for {name}, which is {last.status}: its workflow function has got"
         " that, or was cancelled there. You can resolve only a step that failed the execution,"
         " is in doubt, waits for its next attempt, or whose result cannot be read",
     )

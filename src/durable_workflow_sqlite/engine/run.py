@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from durable_workflow_sqlite.engine.environment import Environment
-from durable_workflow_sqlite.engine.history import RecordedHistory, event_of, is_outcome
+from durable_workflow_sqlite.engine.history import Place, RecordedHistory, event_of, is_outcome
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
@@ -51,11 +52,13 @@ class Run:
         "_kept",
         "_last_completed_at",
         "_last_event",
+        "_last_written",
         "_progressed",
         "_told_status",
         "_untold",
         "claim",
         "environment",
+        "given",
         "history",
         "id",
         "interruption",
@@ -95,7 +98,9 @@ class Run:
         self.under_way: dict[UnderWay, None] = {}
         """What runs functions of the user now, or is about to."""
         self.pauses = Pauses(history.paused())
-        self._last_event = history.last_event
+        self.given: Collection[Place] = ()
+        """Of the steps that an earlier run has given up, those that somebody has given a value."""
+        self._last_event = self._last_written = history.last_event
         self._untold: dict[int, Pending] = {}
         self._last_completed_at = history.last_completed_at
         self._kept = 0
@@ -141,16 +146,9 @@ class Run:
         self._untold[number] = pending
         return number
 
-    def _event_again(self, pending: Pending, number: int) -> int:
-        """The number of an outcome that was refused: its own if no other has come in between."""
-        if number != self._last_event:
-            return self.next_event(pending)
-        self._untold[number] = pending
-        return number
-
     @property
     def is_all_told(self) -> bool:
-        """Whether the workflow function has heard of everything that has a number."""
+        """Whether the workflow function has got every event that has a number."""
         return not self._untold
 
     def forget_what_is_untold(self) -> None:
@@ -189,12 +187,18 @@ class Run:
             return
         await self._save_later((intent, *along), refusal)
 
-    def _waits_out(self, error: BaseException, kept: int) -> bool:
+    def _waits_out(self, error: BaseException, kept: int, number: int | None = None) -> bool:
         """Whether what was refused may wait until the store is free; if not, this stops.
 
         kept: how many outcomes wait. What else is refused waits with them: to stop would lose them.
+        number: of the outcome that was refused. The next outcome takes that number, unless a later
+            one is taken: a number that no event has looks like a row that somebody deleted.
         """
         is_passing = isinstance(error, StoreBusyError | StoreFullError) and self.trouble is None
+        if number is not None:
+            del self._untold[number]
+            if is_passing or isinstance(error, SerializationError):  # else it may be written
+                self._last_event = max(self._last_written, max(self._untold, default=0))
         if kept and is_passing:
             return True
         self._refused(error)
@@ -210,21 +214,20 @@ class Run:
         try:
             await self.environment.store.finish_step(outcome, *along, claim=self.claim)
         except BaseException as error:
-            self._withdraw(outcome)
-            if not self._waits_out(error, 1):
+            if not self._waits_out(error, 1, event_of(outcome)):
                 raise
             outcome = await self._save_later((outcome, *along), error, pending)
         else:
             if along:
                 self._saved(along)
-        pending.checkpoint = outcome
-        pending.is_recorded = True
+        self._written(pending, outcome)
         return outcome
 
-    def _withdraw(self, outcome: StepCheckpoint) -> None:
-        """It was not written: its number is of nobody."""
-        assert outcome.event is not None
-        self._untold.pop(outcome.event, None)
+    def _written(self, pending: Pending, outcome: StepCheckpoint) -> None:
+        """It is an event now, to be told."""
+        pending.checkpoint = outcome
+        pending.is_recorded = True
+        self._last_written = max(self._last_written, event_of(outcome))
 
     async def finish_compensation(self, outcome: StepCheckpoint) -> None:
         """As `finish_step`; it is not an event."""
@@ -240,12 +243,10 @@ class Run:
         try:
             await self.environment.store.save(outcome, *along, claim=self.claim)
         except BaseException as error:
-            self._withdraw(outcome)
-            self._waits_out(error, self._kept)
+            self._waits_out(error, self._kept, event_of(outcome))
             raise
         self._saved(along)
-        pending.checkpoint = outcome
-        pending.is_recorded = True
+        self._written(pending, outcome)
 
     def _saved(self, records: tuple[Record, ...]) -> None:
         for record in records:
@@ -273,15 +274,14 @@ class Run:
                 await self._pause(refused.failed(refusal, SAVE_AGAIN_AFTER_S))
                 if self.trouble is not None:
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
-                number = 0
+                number = None
                 if pending is not None:
-                    number = self._event_again(pending, event_of(records[0]))
+                    number = self.next_event(pending)
                     records = (msgspec.structs.replace(records[0], event=number), *records[1:])
                 try:
                     await self.environment.store.save(*records, claim=self.claim)
                 except BaseException as error:
-                    self._untold.pop(number, None)
-                    if not self._waits_out(error, 1):
+                    if not self._waits_out(error, 1, number):
                         raise
                     refusal = error
                 else:

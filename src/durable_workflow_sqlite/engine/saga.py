@@ -22,6 +22,7 @@ from durable_workflow_sqlite.engine.actions import (
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.step_records import read_value
 from durable_workflow_sqlite.engine.steps import CutOff, perform_step
 from durable_workflow_sqlite.errors import (
     CompensationError,
@@ -212,7 +213,8 @@ class Saga:
 
     def _value_of(self, call: StepCall, completed: StepCheckpoint) -> Any:
         """What the step returned: from its record, whatever the workflow has made of it since."""
-        return call.decode(completed.output_data)
+        read_value(self._run.id, call, completed)
+        return call.value
 
     async def _compensate(
         self,

@@ -1,7 +1,7 @@
 """Durable sleeps and waits for signals, and when the timers of a body's event loop are due.
 
 Timers and signals are taken one at a time, the earliest first, and only when the workflow function
-has heard of everything before: so what was taken always reaches the wait that it was taken for.
+has got everything before: so what was taken always reaches the wait that it was taken for.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Waits:
     async def look(self, body: Body) -> bool:
         """Record what is to be taken next, if anything, or which waits have begun.
 
-        True if an outcome was recorded. Not to be called while the body has not heard of all that
+        True if an outcome was recorded. Not to be called while the body has not got all that
         is recorded, nor twice at once.
         """
         run = self._run

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from durable_workflow_sqlite.engine.changes import ChangePoller
 from durable_workflow_sqlite.engine.dispatcher import Dispatcher
+from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, MENDED_SIGNAL, WorkflowSignal
 
@@ -30,7 +31,9 @@ class WorkerChangePoller(ChangePoller):
         self._worker = worker
         self._last_signal = 0
         self._known: set[int] = set()
-        """Of the signals after the last one, those that this worker knows already."""
+        """Of the signals after the last one, what this worker has been told of already."""
+        self._untold: dict[tuple[str, str], None] = {}
+        """What it is still to be told: executions, and the names of the signals that came."""
         self._is_closed = False
 
     async def begin(self) -> None:
@@ -59,24 +62,36 @@ class WorkerChangePoller(ChangePoller):
 
     async def _on_change(self) -> None:
         arrived = await self._store.load_signals_after(self._last_signal)
+        for one in arrived:
+            if one.workflow_signal_id not in self._known:
+                self._untold[one.workflow_execution_id, one.signal_name] = None
         if arrived:
-            self._last_signal = arrived[-1].workflow_signal_id
-        known, self._known = self._known, set()
-        new = [one for one in arrived if one.workflow_signal_id not in known]
-        for execution_id in dict.fromkeys(one.workflow_execution_id for one in new):
-            self._worker.signalled(execution_id, is_to_cancel=False)
-        for execution_id in dict.fromkeys(
-            one.workflow_execution_id for one in new if one.signal_name == CANCEL_SIGNAL
-        ):
-            # The execution may have ended by it meanwhile, and be open again.
-            if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
-                self._worker.signalled(execution_id, is_to_cancel=True)
-        for execution_id in dict.fromkeys(
-            one.workflow_execution_id for one in new if one.signal_name == MENDED_SIGNAL
-        ):
-            await self._worker.hasten(execution_id)
+            last = self._last_signal = arrived[-1].workflow_signal_id
+            self._known = {one for one in self._known if one > last}
+        refused = await self._tell()
         self._dispatcher.look()
         await super()._on_change()
+        if refused is not None:
+            raise refused
+
+    async def _tell(self) -> StoreError | None:
+        """Tell the worker; why it could not be told of something, if so: it is at the next look."""
+        refused: StoreError | None = None
+        for execution_id, name in list(self._untold):
+            self._worker.signalled(execution_id, is_to_cancel=False)
+            try:
+                if name == CANCEL_SIGNAL:
+                    # The execution may have ended by it meanwhile, and be open again.
+                    if await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL):
+                        self._worker.signalled(execution_id, is_to_cancel=True)
+                elif name == MENDED_SIGNAL:
+                    await self._worker.hasten(execution_id)
+            except StoreError as error:
+                refused = error
+                if error.may_pass:
+                    continue
+            del self._untold[execution_id, name]
+        return refused
 
     async def _look_around(self) -> None:
         for execution_id in await self._dispatcher.release_the_dead():

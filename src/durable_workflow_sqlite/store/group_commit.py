@@ -31,7 +31,7 @@ from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, trans
 
 T = TypeVar("T")
 Shortcut = tuple[str, tuple[Any, ...]]
-"""A statement and its values, in place of an operation: see `GroupCommit.write`."""
+"""A statement and its values, instead of an operation: see `GroupCommit.write`."""
 
 _Queued = tuple[Callable[[], Any], Shortcut | None, "asyncio.Future[Any]"]
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
@@ -209,7 +209,7 @@ class GroupCommit:
         return self._change_counter
 
     def count_change(self) -> None:
-        """This connection has committed something that others who use it must hear of."""
+        """This connection has committed something that its other users must notice."""
         self._change_counter += 1
 
     async def close(self) -> None:

@@ -29,7 +29,7 @@ from durable_workflow_sqlite.testing.contract_base import (
 
 
 class ChangesContract(StoreContract):
-    """Who hears of what."""
+    """Which worker notices which change."""
 
     @over_a_store
     async def test_a_signal_is_sent_to_every_execution_that_is_not_final(

@@ -1,4 +1,4 @@
-"""`AsyncSandbox`: an engine in memory, whose time the test moves and whose crashes it plans."""
+"""`AsyncSandbox`: an engine in memory; the test controls its time and its crashes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class AsyncSandbox(Simulation):
     workflows: registered from the start; `run` and `start` add theirs.
     start_at: the first time of the clock.
     patience: how many seconds of real time an action may take before the test fails.
-    check_replay: whether each workflow function is replayed from its records when it waits and
-        when it ends; the test fails if it does not do what is recorded.
+    check_replay: whether to replay each workflow function from its records when it waits and
+        when it ends. The test fails if the replay differs from the records.
     options: of `DurableEngine`, other than store, workflows and clock.
 
     `result`, `status`, `history` and `advance` return when the engine has done everything that it
@@ -103,7 +103,7 @@ class AsyncSandbox(Simulation):
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
     ) -> AsyncSandboxExecution[R]:
-        """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
+        """The same as `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         definition = check_workflow(workflow)
         self._workflows[definition.name, definition.version] = definition
         execution_id = execution_id or self._new_id(definition)
@@ -124,7 +124,7 @@ class AsyncSandbox(Simulation):
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> AsyncSandboxExecution[R]:
-        """As `engine.enqueue`; the default ids are as in `start`."""
+        """The same as `engine.enqueue`; the default ids are as in `start`."""
         definition = check_workflow(workflow)
         if self._workflows.get((definition.name, definition.version)) is not definition:
             await self.restart(*self._workflows.values(), definition)
@@ -149,7 +149,7 @@ class AsyncSandbox(Simulation):
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
         """Let time pass until an execution has ended; return its result, or raise its error.
 
-        Raises AssertionError if it waits for something that nobody will do.
+        Raises AssertionError if it waits for something that will never come.
         """
         __tracebackhide__ = True  # by pytest: a failure is shown where the test asked
 
@@ -220,7 +220,7 @@ class AsyncSandbox(Simulation):
         return (await self._load(await self._the_one(execution_id))).status
 
     async def history(self, execution_id: str | None = None) -> History:
-        """What is recorded of an execution; without an id, of the only one."""
+        """The history of an execution; without an id, of the only one."""
         await self.settle()
         return await self._history(await self._load(await self._the_one(execution_id)))
 
@@ -230,7 +230,7 @@ class AsyncSandbox(Simulation):
 
 
 class AsyncSandboxExecution(Generic[R_co]):
-    """What `AsyncSandbox.start` returns: as `ExecutionHandle`, through any number of crashes."""
+    """Like `ExecutionHandle`, but valid after crashes; `AsyncSandbox.start` returns it."""
 
     def __init__(self, sandbox: AsyncSandbox, execution_id: str, result_type: Any) -> None:
         self._sandbox = sandbox

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 Moment = Literal["before", "after", "recorded"]
 """Of a step: its INTENT is committed and the action has not begun; the action has ended and
-nothing is written of it; its outcome is committed and the workflow has not heard of it."""
+nothing is written of it; its outcome is committed and the workflow has not got it."""
 
 StepPlace = tuple[str, str, int, int]
 """An attempt: execution, branch, index and number."""

@@ -35,7 +35,7 @@ CLAIMS_WITHIN_S: Final = 0.5
 
 MOST_STOPS: Final = 10_000
 MOST_OUTCOMES: Final = 10_000
-"""Steps that an execution may bring to an end while the clock stands still."""
+"""Steps that an execution may finish while the clock stands still."""
 
 READY_WITHIN_S: Final = 0.1
 """How long it takes at most to notice that an action never ends."""
