@@ -60,8 +60,8 @@
 -- blocked_reason         why no worker claims it; null when it is not blocked
 -- trouble                why the last worker left it as it is, if the reason does not go
 --                        away by itself; null once a worker has it again
--- trouble_since          when the first worker left it as it is, since it last made
---                        progress; it stays while another worker tries
+-- trouble_since          when the first worker left it as it is for this reason, since it
+--                        last made progress; it stays while another worker tries
 -- priority               executions with a higher number are claimed first
 -- available_at           the time from which any worker may claim it; null while a worker
 --                        has it, while it is blocked, while it waits only for a signal, and

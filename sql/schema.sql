@@ -99,9 +99,10 @@ create table workflow_executions (
     status_since          text    not null               -- since when it has its status; for one
                                                          -- that is over, its end
         default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
-    trouble_since         text,                          -- when the first worker left it as it is,
-                                                         -- since it last made progress; it stays
-                                                         -- while another worker tries
+    trouble_since         text,                          -- when the first worker left it as it is
+                                                         -- for this reason, since it last made
+                                                         -- progress; it stays while another worker
+                                                         -- tries
     foreign key (workflow_id) references workflows (workflow_id),
     constraint status_is_known
         check (status = 'RUNNING' or status = 'COMPLETED' or status = 'SUSPENDED' or

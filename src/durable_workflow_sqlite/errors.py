@@ -93,7 +93,10 @@ class WorkflowCancelledError(DurableWorkflowError):
 
 
 class StepFailedError(DurableWorkflowError):
-    """A step ran out of attempts, with an error whose class cannot be found by its name."""
+    """A step ran out of attempts, with an error whose class cannot be found by its name.
+
+    Or its class is not a subclass of Exception.
+    """
 
     def __init__(
         self,

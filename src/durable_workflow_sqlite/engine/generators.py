@@ -78,16 +78,20 @@ def close_generator(generator: AnyGenerator) -> None:
     never_ending.append(generator)
 
 
-def close_coroutine(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Close a coroutine, which may wait for something else on its way out, again and again."""
+def close_coroutine(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    """Close a coroutine, which may wait for something else on its way out, again and again.
+
+    False if it refuses.
+    """
     for _ in range(MOST_CLOSINGS):
         try:
             coroutine.close()
         except RuntimeError:
             if getattr(coroutine, "cr_frame", None) is None:
-                return
+                return True
         except BaseException:  # noqa: BLE001 - whatever its `finally` blocks raise
-            return
+            return True
         else:
-            return
+            return True
     never_ending.append(coroutine)
+    return False

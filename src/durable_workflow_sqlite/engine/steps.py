@@ -203,7 +203,7 @@ def _may_begin(run: Run, call: StepCall) -> bool:
 
 
 def _failed(
-    run: Run, intent: StepCheckpoint, failure: Exception, retried_in: timedelta | None
+    run: Run, intent: StepCheckpoint, failure: BaseException, retried_in: timedelta | None
 ) -> StepCheckpoint:
     now = run.completion_time()
     return msgspec.structs.replace(
@@ -220,7 +220,7 @@ async def _record_failure(
     run: Run,
     call: StepCall,
     intent: StepCheckpoint,
-    failure: Exception,
+    failure: BaseException,
     first_started_at: datetime | None,
 ) -> None:
     """Record that a step has failed for good: that is its outcome."""

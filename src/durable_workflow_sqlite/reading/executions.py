@@ -39,7 +39,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     signals_pending: signals that came and that nothing has waited for yet.
     blocked_reason: why no worker may claim it; None if it is not blocked.
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
-        trouble_since: since when each worker that had it left it.
+        trouble_since: since when each worker that had it left it for this reason.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
     started_at: when a worker first claimed it.

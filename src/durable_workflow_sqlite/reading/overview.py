@@ -52,7 +52,7 @@ class ExecutionInTrouble(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that its worker left as it is, for a reason that does not pass by itself.
 
     Any worker may claim it, and leaves it in the same way if the reason is still there.
-    `updated_at` is when it was left the last time, `trouble_since` when the first time.
+    `updated_at` is when it was left the last time, `trouble_since` when first for that reason.
     """
 
     id: str

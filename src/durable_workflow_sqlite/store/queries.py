@@ -565,6 +565,13 @@ class LoadStatusesRow(Struct, frozen=True, gc=False):
     status: str
 
 
+class LoadTroublesRow(Struct, frozen=True, gc=False):
+    """What load_troubles gives."""
+
+    workflow_execution_id: str
+    trouble: str
+
+
 class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     """What load_ids_to_prune gives."""
 
@@ -1387,11 +1394,13 @@ class Queries(Protocol):
         connection: sqlite3.Connection,
         *,
         trouble: str,
+        former_trouble: str | None,
         updated_at: str,
         workflow_execution_id: str,
     ) -> int:
         """A worker leaves an execution as it is, and says why. trouble_since stays until the
-        execution makes progress (update_execution) or is over.
+        execution makes progress (update_execution) or is over, or the reason is another one
+        than when the worker claimed it (null: it was not in trouble, or nobody knows).
         """
         ...
 
@@ -1506,6 +1515,12 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> list[LoadStatusesRow]:
         """The statuses of some executions (a JSON array of ids)."""
+        ...
+
+    def load_troubles(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+    ) -> list[LoadTroublesRow]:
+        """Why their workers left some executions (a JSON array of ids), of those in trouble."""
         ...
 
     def load_stopped(
@@ -1894,6 +1909,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_at_work": LoadAtWorkRow,
     "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
+    "load_troubles": LoadTroublesRow,
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
