@@ -16,7 +16,13 @@ from types import SimpleNamespace
 import msgspec
 
 import durable_workflow_sqlite as d
-from durable_workflow_sqlite.records import CUT_OFF, MAX_INTEGER, check_identifier, check_integer
+from durable_workflow_sqlite.records import (
+    CUT_OFF,
+    MAX_INTEGER,
+    TIMED_OUT,
+    check_identifier,
+    check_integer,
+)
 
 change = msgspec.structs.replace
 BACKGROUND, FINAL = "BEST_EFFORT_BACKGROUND", ("COMPLETED", "FAILED", "CANCELLED")
@@ -593,6 +599,12 @@ class DictStore(d.CheckpointStore):
             row, changed = t.rows.get(one, Row()), set()
             for key, step in row.steps.items() if row.execution and row.is_final() else ():
                 is_cut_off = step.error_type == CUT_OFF and step.event is None
+                is_cut_off |= step.error_type == TIMED_OUT and step.due_at is None
+                is_cut_off &= not any(
+                    (other.branch, other.step_index) == (step.branch, step.step_index)
+                    and (other.attempt > step.attempt or other.status == "COMPENSATED")
+                    for other in row.steps.values()
+                )
                 if step.status == "FAILED" and step.attempt == 0:
                     row.steps[key] = change(step, status=d.StepStatus.COMPENSATED)
                     changed.add(step.id)

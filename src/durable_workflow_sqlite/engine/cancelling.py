@@ -19,7 +19,7 @@ from durable_workflow_sqlite.engine.mending import (
     missing_events,
 )
 from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
-from durable_workflow_sqlite.engine.steps import cut_off
+from durable_workflow_sqlite.engine.steps import cut_off, next_attempt
 from durable_workflow_sqlite.engine.wait_records import given_up
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
@@ -141,6 +141,8 @@ def _at_once(
             records += given_up(last, now)
         elif step.is_in_doubt and last.completed_at is None:
             records.append(cut_off(last, now, has_begun=True))
+        elif step.is_in_doubt and last.due_at is not None:
+            records.append(cut_off(next_attempt(last), now, has_begun=True))
     details: dict[str, object] = {"ended": "at once"}
     if record.blocked_reason is not None:
         details["blocked"] = record.blocked_reason

@@ -258,7 +258,7 @@ class Ending:
         given_up = [
             step
             for step in self._left_by_a_former_life
-            if step.compensate is None or not step.may_need_undoing
+            if step.compensate is None or not step.may_need_undoing or step.is_in_a_back_off
         ]
         marks: list[Record] = [*self._marks, *self._given_up(given_up)]
         compensation_error = None

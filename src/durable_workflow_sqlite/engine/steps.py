@@ -15,17 +15,20 @@ from durable_workflow_sqlite.engine.actions import (
     call_function,
     failure_of,
     is_async,
+    late_outcome,
     reference,
     thread_for,
 )
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.given import Given, given_after
+from durable_workflow_sqlite.engine.history import has_timed_out
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_failure,
     tell_in_doubt,
+    tell_late,
     tell_retry,
 )
 from durable_workflow_sqlite.engine.step_records import error_of, read_value
@@ -60,22 +63,28 @@ async def perform_step(run: Run, call: StepCall) -> None:
     attempt, first_started_at = 1, None
     is_in_doubt = call.has_begun = False
     is_on_the_loop = is_async(call.action)
+    late = None
     if (last := call.last) is not None:
         assert call.history is not None
         attempt = last.attempt + 1
         first_started_at = None if call.history.first is None else call.history.first.started_at
         is_in_doubt = call.history.is_in_doubt
-        if is_in_doubt:
-            tell_in_doubt(run, last)
+        if call.late:  # it is run again, to be undone
+            grace = environment.cancel_grace
+            late = await _wait(run, call, last, partial(late_outcome, call, grace))
+        if late is not None:
+            pass
         elif last.due_at is not None:
             await _pause(run, call, last)
+        elif is_in_doubt:
+            tell_in_doubt(run, last)
     while True:
         paused_after = None if last is None or last.due_at is None else last
         if paused_after is not None and (given := await given_after(run, paused_after)):
             await _take(run, call, _intent(run, call, attempt), given, first_started_at)
             return
         thread = None
-        if not is_on_the_loop:
+        if not is_on_the_loop and late is None:
             # Before it is recorded that it begins: what waits for a thread has not begun.
             thread = await _thread_for(run, call, last)
         intent = _intent(run, call, attempt)
@@ -100,20 +109,23 @@ async def perform_step(run: Run, call: StepCall) -> None:
             environment.observers.tell("on_step_start", intent, replayed=False)
         retried_in: timedelta | None = None
         try:
-            if call.timeout is None and thread is None:
+            if late is not None:
+                result = late.result()
+            elif call.timeout is None and thread is None:
                 call.interruptible = call.has_begun = True
                 try:
                     result = await call.action(*call.args)
                 finally:
                     call.interruptible = False
             else:
-                result = await _act(run, call, thread)
+                result = await _act(run, call, intent, thread)
         except BaseException as error:  # noqa: BLE001 - whatever it raises
             if isinstance(error, asyncio.CancelledError) and call.is_given_up:
                 has_begun = is_in_doubt or call.has_begun
                 await _record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
-            if _goes_on(run, call) and call.retry.allows_another(attempt, failure):
+            is_over = late is not None or not _goes_on(run, call)
+            if not is_over and call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
         else:
             try:
@@ -137,7 +149,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
         tell_retry(run, last, failure, retried_in)
         await _pause(run, call, last)
         attempt += 1
-        is_in_doubt = False
+        is_in_doubt = has_timed_out(last)
 
 
 def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:
@@ -279,11 +291,12 @@ def given_up_before(run: Run, last: StepCheckpoint | None) -> list[Record]:
     if last is not None and last.status is StepStatus.INTENT:
         return [_cut_off(run, last, has_begun=True)]
     if last is not None and last.status is StepStatus.FAILED and last.due_at is not None:
-        return [_cut_off(run, _next_attempt(last), has_begun=False)]
+        return [_cut_off(run, next_attempt(last), has_begun=has_timed_out(last))]
     return []
 
 
-def _next_attempt(failed: StepCheckpoint) -> StepCheckpoint:
+def next_attempt(failed: StepCheckpoint) -> StepCheckpoint:
+    """The attempt after a failed one, as long as nothing is recorded of it."""
     return msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
 
 
@@ -329,11 +342,11 @@ async def _wait(
         raise CutOff  # until the next run
     if records := given_up_before(run, last):
         await run.save(*records)
-    call.was_cut_off = last is not None and last.status is _INTENT
+    call.was_cut_off = last is not None and (last.status is _INTENT or has_timed_out(last))
     raise CutOff
 
 
-async def _act(run: Run, call: StepCall, thread: Thread | None) -> Any:
+async def _act(run: Run, call: StepCall, intent: StepCheckpoint, thread: Thread | None) -> Any:
     """One attempt: the action's result, within the timeout."""
     if call.timeout is None:
         return await call_function(call.action, call.args, call, thread)
@@ -344,6 +357,9 @@ async def _act(run: Run, call: StepCall, thread: Thread | None) -> Any:
     except TimeoutError as error:
         if not timeout.expired():
             raise
+        if thread is not None and (running := thread.running) is not None:
+            call.late += (running,)
+            running.add_done_callback(partial(tell_late, run.environment, intent))
         raise StepTimeoutError(
             f"{call.describe()} of execution {run.id!r} took longer than {call.timeout}",
             workflow_execution_id=run.id,
