@@ -433,8 +433,9 @@ class Mending(Protocol):
     ) -> int:
         """A person has dealt with what a final execution has left; return how many checkpoints.
 
-        Compensations that FAILED become COMPENSATED. Steps that were cut off leave the view
-        `workflow_in_doubt`. It saves records beside, in one transaction, if there was anything.
+        Compensations that FAILED become COMPENSATED. Steps that were cut off or timed out
+        leave the view `workflow_in_doubt`. It saves records beside, in one transaction, if there
+        was anything.
         """
         ...
 

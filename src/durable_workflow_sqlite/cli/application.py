@@ -317,8 +317,8 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
     @on_database(
         application,
         text="Say that a person has dealt with what finished executions left: compensations that"
-        " failed for good, and steps that were cut off. `retry` does not run these"
-        " compensations again.",
+        " failed for good, and steps that were cut off or timed out. `retry` does not run"
+        " these compensations again.",
     )
     def acknowledge(
         file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False

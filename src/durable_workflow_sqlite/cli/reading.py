@@ -343,7 +343,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
             overview.in_doubt,
         ),
         (
-            f"cut off: {overview.cut_off_total} (may have taken effect, and is not undone)",
+            f"cut off or timed out: {overview.cut_off_total} (may have taken effect, not undone)",
             overview.cut_off,
         ),
     ):

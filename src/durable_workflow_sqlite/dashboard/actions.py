@@ -241,9 +241,9 @@ _ACTIONS: Final = (
     Action(
         "acknowledge",
         "Is this dealt with?",
-        "Say so when you have undone by hand what its compensations could not, and have found out"
-        " what became of steps that were cut off. It goes off the lists, and no retry runs these"
-        " compensations any more.",
+        "Say so when you have undone by hand what its compensations could not. Find out first what"
+        " became of steps that were cut off or timed out. It goes off the lists, and no retry"
+        " runs these compensations any more.",
         "Not yet",
         "It is dealt with",
         _acknowledge,

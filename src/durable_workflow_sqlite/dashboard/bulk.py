@@ -98,8 +98,8 @@ ACTS: Final = {
             "Dealt with",
             "COMPLETED",
             "Say that a person has dealt with",
-            "Say so when you have undone by hand what their compensations could not, and have found"
-            " out what became of steps that were cut off. They go off the lists.",
+            "Say so when you have undone by hand what their compensations could not. Find out first"
+            " what became of steps that were cut off or timed out. They go off the lists.",
             "They are dealt with",
             "Acknowledged",
             commands.OVER,

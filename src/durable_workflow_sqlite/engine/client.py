@@ -293,10 +293,10 @@ class Client:
     async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
         """Say that a person has dealt with what an execution that is over has left.
 
-        A person has undone by hand what the failed compensations did not undo, and has found out
-        what became of steps that were cut off. These steps leave the lists of `doctor` and the
-        dashboard, and `retry` does not run their compensations again. Returns the number of these
-        steps. by: as for `cancel`.
+        A person has undone by hand what the failed compensations did not undo. The person has found
+        out what became of steps that were cut off or timed out. These steps leave the lists of
+        `doctor` and the dashboard, and `retry` does not run their compensations again. Returns the
+        number of these steps. by: as for `cancel`.
 
         Raises ExecutionNotFoundError, or ExecutionConflictError for one that is not over.
         """

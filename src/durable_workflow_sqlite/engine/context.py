@@ -162,7 +162,9 @@ class WorkflowContext:
             default a compensation is tried again for as long as it takes, at first after 0.2
             seconds, later once an hour. The execution is COMPENSATING until then.
         timeout: of each attempt. A sync action cannot be interrupted: after the timeout it runs to
-            its end, and its result is ignored.
+            its end. A step whose last attempt timed out may have taken effect: if the execution is
+            undone, its compensation gets what the thread returned, or the step runs again first;
+            otherwise the step is in doubt.
         serialize, deserialize: to plain JSON data and back, instead of the annotation's type.
         on_cancel: for an async action that runs when the execution fails, is cancelled or expires:
             "finish" lets it continue for the engine's `cancel_grace`, "stop" cancels it at once. A

@@ -248,8 +248,8 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
         yield Finding(
             level=Level.WARNING,
             check="cut-off",
-            message=f"{many(seen.cut_off_total, 'step')} cut off, may have taken effect, and"
-            " nothing undoes that: "
+            message=f"{many(seen.cut_off_total, 'step')} cut off or timed out, may have taken"
+            " effect, and nothing undoes that: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in seen.cut_off),
             hint="find out whether they took effect, undo it by hand, then `durable-workflow"
             " acknowledge FILE ID`",
