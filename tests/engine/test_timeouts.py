@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -482,3 +483,35 @@ def test_what_undoing_has_tried_is_forgotten_with_what_came_after_a_step(
 
     asyncio.run(main())
     assert in_doubt(file) == [("charge", 1)]
+
+
+def test_an_engine_that_stops_does_not_wait_for_the_thread(file: Path, journal: Journal) -> None:
+    bank = Bank(journal, seconds=0)
+    hangs, end = [True], threading.Event()
+
+    def charge(key: str) -> int:
+        if hangs:
+            hangs.clear()
+            end.wait()
+            raise ConnectionError("too late for anybody")
+        return bank.charge_in_thread(key)
+
+    order = bank.order(charge, compensate=bank.refund)
+
+    async def main() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, [order]) as engine:
+                await engine.start(order, execution_id="one")
+                while (await engine.load("one")).status is not ExecutionStatus.COMPENSATING:
+                    await asyncio.sleep(0.01)
+                assert bank.lines == []
+            async with DurableEngine(store, [order]) as engine:
+                with pytest.raises(WorkflowFailedError, match="took longer"):
+                    await engine.handle("one").result()
+            assert await rows(store) == UNDONE
+
+    try:
+        asyncio.run(main())
+    finally:
+        end.set()
+    assert bank.lines == ["charge key 1", "refund 42"]
