@@ -105,8 +105,8 @@
 --                        outcomes reached the workflow function; null before the outcome,
 --                        for an attempt that is to be tried again, for a compensation, and
 --                        for what the workflow itself cancelled
--- acknowledged_at        when a person said that this step, which was cut off, is dealt
---                        with
+-- acknowledged_at        when a person said that this step, which was cut off or timed
+--                        out, is dealt with
 -- worker_number          the worker that began it; of a compensation, its last try. It
 --                        stays when the row of the worker is deleted. Null if no worker
 --                        began it (a person has resolved it), or an older version wrote it

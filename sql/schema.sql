@@ -185,7 +185,7 @@ create table step_checkpoints (
                                                 -- that is to be tried again, for a compensation,
                                                 -- and for what the workflow itself cancelled
     acknowledged_at       text,                 -- when a person said that this step, which was cut
-                                                -- off, is dealt with
+                                                -- off or timed out, is dealt with
     worker_number         integer,              -- the worker that began it; of a compensation, its
                                                 -- last try. It stays when the row of the worker is
                                                 -- deleted. Null if no worker began it (a person has
@@ -207,8 +207,9 @@ create index idx_step_cp_awaited on step_checkpoints (workflow_execution_id, ste
 where kind = 'SIGNAL' and status = 'INTENT';
 
 create index idx_step_cp_cut_off on step_checkpoints (workflow_execution_id)
-where status = 'FAILED' and error_type = 'asyncio.exceptions:CancelledError' and event is null and
-    acknowledged_at is null;
+where status = 'FAILED' and error_type in ('asyncio.exceptions:CancelledError',
+    'durable_workflow_sqlite.errors:StepTimeoutError') and due_at is null and acknowledged_at is
+    null;
 
 create unique index idx_step_cp_exec on step_checkpoints (workflow_execution_id, branch, step_index,
     attempt);

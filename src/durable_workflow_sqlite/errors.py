@@ -123,7 +123,10 @@ class StepFailedError(DurableWorkflowError):
 
 
 class StepTimeoutError(DurableWorkflowError, TimeoutError):
-    """An attempt of a step took longer than its timeout. Retried like any failure."""
+    """An attempt of a step took longer than its timeout, and may have taken effect.
+
+    Retried like any failure. If it was the last attempt, the step is in doubt.
+    """
 
 
 class StepAmbiguousError(DurableWorkflowError):

@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     RetryPolicy,
     SerializationError,
     SignalTimeoutError,
+    StepTimeoutError,
     WorkflowCodeError,
     WorkflowContext,
     WorkflowDefinition,
@@ -32,6 +33,7 @@ from tests.processes import Journal, until
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
 ONE_THREAD = {"max_concurrent": 1}
+NO_GRACE = {"cancel_grace": timedelta(0)}
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
 
 
@@ -338,6 +340,59 @@ def left_behind_by_a_failure(journal: Journal) -> WorkflowDefinition[..., Any]:
             steps.do(ctx, "car", undone=True, on_cancel="stop"),
             steps.do(ctx, "pay", fails=-1),
         )
+
+    return body
+
+
+async def hang_at_first(journal: Journal, name: str) -> str:
+    runs = journal.note(f"run {name}")
+    try:
+        await asyncio.sleep(3600 if runs == 1 else journal.action_s)
+    finally:
+        journal.note(f"over {name}")
+    return name
+
+
+def take_long_in_thread(journal: Journal, name: str) -> str:
+    journal.note(f"run {name}")
+    time.sleep(0.03)
+    journal.note(f"over {name}")
+    return name
+
+
+async def try_in_time(
+    ctx: WorkflowContext, journal: Journal, name: str, act: Any, **options: Any
+) -> None:
+    action = functools.partial(act, journal, name)
+    try:
+        await ctx.step(name, action, timeout=A_MOMENT, **options)
+    except StepTimeoutError:
+        return
+    journal.note(f"done {name}")
+
+
+def timeouts(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="timeouts")
+    async def body(ctx: WorkflowContext) -> None:
+        undone = functools.partial(undo, journal, False)
+        await try_in_time(ctx, journal, "hotel", hang_at_first, compensate=undone)
+        await try_in_time(ctx, journal, "seat", hang_at_first)
+        await steps.do(ctx, "last", fails=-1)
+
+    return body
+
+
+def timeouts_in_threads(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="timeouts in threads")
+    async def body(ctx: WorkflowContext) -> None:
+        undone: dict[str, Any] = {"compensate": functools.partial(undo, journal, False)}
+        twice = RetryPolicy.fixed(max_attempts=2, delay=A_MOMENT)
+        await try_in_time(ctx, journal, "pay", take_long_in_thread, retry=twice, **undone)
+        await steps.do(ctx, "last", fails=-1)
 
     return body
 
@@ -761,6 +816,9 @@ SCENARIOS = [
     Scenario("plain asyncio", plain_asyncio, run),
     Scenario("a task group that fails", a_task_group_that_fails, run, ("FAILED",)),
     Scenario("left behind by a failure", left_behind_by_a_failure, run, ("FAILED",)),
+    Scenario("timeouts", timeouts, run, ("FAILED",)),
+    Scenario("timeouts in threads", timeouts_in_threads, run, ("FAILED",)),
+    Scenario("timeouts, no grace", timeouts_in_threads, run, ("FAILED",), engine=NO_GRACE),
     Scenario("its own CancelledError", ends_with_its_own_cancelled_error, run, ("FAILED",)),
     Scenario("stopped by a mistake", stopped_by_a_mistake, mend_and_go_on),
     Scenario("sleeps", sleeps, run),

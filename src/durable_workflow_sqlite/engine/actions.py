@@ -7,6 +7,8 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable_workflow_sqlite.engine import failures
@@ -14,6 +16,7 @@ from durable_workflow_sqlite.engine.callables import remembered
 from durable_workflow_sqlite.errors import EngineStoppedError
 
 if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.operations import StepCall
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.threads import Thread
     from durable_workflow_sqlite.engine.under_way import UnderWay
@@ -55,6 +58,24 @@ async def call_function(
     except _NeverBegan:
         raise asyncio.CancelledError from None
     return await _on_the_loop(step, result) if inspect.isawaitable(result) else result
+
+
+async def late_outcome(step: StepCall, within: timedelta) -> asyncio.Future[Any] | None:
+    """What attempts that timed out have come to since, in their threads; None if that is unknown.
+
+    The first that has returned counts. If all have raised, the last one does.
+    """
+    late, step.late = step.late, ()
+    waiting, last = set(late), late[-1]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within.total_seconds()):
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    if one.exception() is None and not inspect.isawaitable(one.result()):
+                        return one
+    is_known = last.done() and isinstance(last.exception(), Exception)
+    return last if is_known and not isinstance(last.exception(), _NeverBegan) else None
 
 
 async def _on_the_loop(step: UnderWay, awaitable: Any) -> Any:

@@ -24,8 +24,8 @@ from durable_workflow_sqlite.engine.body_tasks import BodyTask, Cancellations
 from durable_workflow_sqlite.engine.generators import (
     AnyGenerator,
     Generators,
-    close_coroutine,
     close_generator,
+    close_task,
     is_collecting,
 )
 from durable_workflow_sqlite.engine.refusals import RefusingLoop
@@ -184,16 +184,8 @@ class BodyLoop(RefusingLoop):
         before = self.enter()
         try:
             for task, context in reversed(tasks.items()):
-                if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    coroutine: Any = task.get_coro()
-                    # Else `asyncio.timeout` raises, and a loop that catches that never ends.
-                    asyncio.tasks._enter_task(self, task)
-                    try:
-                        if not context.run(close_coroutine, coroutine):
-                            refusing.append(coroutine)
-                    finally:
-                        asyncio.tasks._leave_task(self, task)
+                if not task.done() and not context.run(close_task, self, task):
+                    refusing.append(task.get_coro())
             for generator in self._generators.take() if self._generators is not None else ():
                 close_generator(generator)
         finally:

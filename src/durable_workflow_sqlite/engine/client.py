@@ -296,10 +296,10 @@ class Client:
     async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
         """Say that a person has dealt with the problems that a final execution has left.
 
-        The person has undone by hand what failed compensations did not undo, and has found out
-        whether steps that were cut off took effect. These steps leave the lists of `doctor` and the
-        dashboard, and `retry` does not run their compensations again. Returns the number of these
-        steps. by: as for `cancel`.
+        The person has undone by hand what failed compensations did not undo. The person has also
+        found out whether steps that were cut off or timed out took effect. These steps leave the
+        lists of `doctor` and the dashboard, and `retry` does not run their compensations again.
+        Returns the number of these steps. by: as for `cancel`.
 
         Raises ExecutionNotFoundError, or ExecutionConflictError if the execution is not final.
         """

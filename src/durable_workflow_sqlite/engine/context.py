@@ -163,7 +163,9 @@ class WorkflowContext:
             default a compensation is retried until it succeeds: the first time after 0.2 seconds,
             later once an hour. The execution is COMPENSATING until then.
         timeout: the longest time of each attempt. A sync action cannot be interrupted: after the
-            timeout it continues until it returns, and its result is ignored.
+            timeout it continues until it returns. A step whose last attempt timed out may have
+            taken effect. If the execution is undone, the compensation gets what the thread
+            returned, or the step runs again first. Otherwise the step is in doubt.
         serialize, deserialize: functions that convert the result to plain JSON data and back. They
             replace the type of the annotation.
         on_cancel: for an async action that runs when the execution fails, is cancelled or expires:

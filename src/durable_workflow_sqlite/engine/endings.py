@@ -264,7 +264,7 @@ class Ending:
         given_up = [
             step
             for step in self._left_by_a_former_life
-            if step.compensate is None or not step.may_need_undoing
+            if step.compensate is None or not step.may_need_undoing or step.is_in_a_back_off
         ]
         await self._give_up(given_up)
         marks = self._marks

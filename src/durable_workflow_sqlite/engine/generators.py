@@ -7,6 +7,7 @@ so it is kept, and closed when the body has ended.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
@@ -76,6 +77,17 @@ def close_generator(generator: AnyGenerator) -> None:
         with suppress(BaseException):
             closing.close()
     never_ending.append(generator)
+
+
+def close_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> bool:
+    """Close the coroutine of a task where it stands; False if it refuses."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    # Else `asyncio.timeout` raises, and a loop that catches that never ends.
+    asyncio.tasks._enter_task(loop, task)
+    try:
+        return close_coroutine(task.get_coro())
+    finally:
+        asyncio.tasks._leave_task(loop, task)
 
 
 def close_coroutine(coroutine: Coroutine[Any, Any, Any]) -> bool:

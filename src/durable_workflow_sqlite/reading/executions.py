@@ -171,7 +171,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     queued_seconds: from its creation until a worker first claimed it, or until now.
     running_seconds: from then to its end, or until now; its waits count.
     steps: every attempt, in the order of their beginnings. compensations: the same for them.
-    steps_cut_off: how many steps were cut off, and nobody has dealt with that.
+    steps_cut_off: how many steps were cut off or timed out, and nobody has dealt with that.
     tags: what it was given to find it by. audit_log: what people did to it, except signals.
     problems: what in its rows no engine can read, in short sentences.
     """

@@ -98,7 +98,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """What to look at first: some of each, and how many of each there are.
 
     timers_overdue says how many of `next_timers` should have been noticed already. `cut_off` are
-    the steps that were cancelled while they ran, may have taken effect, and are not undone.
+    the steps that were cancelled while they ran, or timed out: they may have taken effect, and are
+    not undone.
     """
 
     oldest_unfinished: tuple[ExecutionSummary, ...]

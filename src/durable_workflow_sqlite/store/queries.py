@@ -806,7 +806,8 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, living: str, row_limit: int
     ) -> list[LoadStepsInDoubtRow]:
         """Steps that began and did not end, and that no living worker runs (:living is a JSON
-        array of the ids of living workers). Steps that were cut off are not among them.
+        array of the ids of living workers). Steps that were cut off or timed out are not
+        among them.
         """
         ...
 
@@ -817,9 +818,9 @@ class Queries(Protocol):
     def load_steps_cut_off(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadStepsCutOffRow]:
-        """Steps that were cancelled while they ran, that may have taken effect, and that
-        nothing has undone; except those of COMPLETED executions, which went on without
-        them. People find out what became of them.
+        """Steps that were cancelled while they ran, or timed out, that may have taken effect,
+        and that nothing has undone; except those that a COMPLETED execution has cancelled,
+        and went on without. People find out what became of them.
         """
         ...
 
@@ -830,7 +831,9 @@ class Queries(Protocol):
     def count_cut_off_of(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int | None:
-        """How many steps of an execution were cut off, and nobody has dealt with that."""
+        """How many steps of an execution were cut off or timed out, and nobody has dealt with
+        that.
+        """
         ...
 
     def load_blocked(
@@ -1178,8 +1181,8 @@ class Queries(Protocol):
     def acknowledge_cut_off(
         self, connection: sqlite3.Connection, *, acknowledged_at: str, workflow_execution_id: str
     ) -> int:
-        """A person has found out what became of the steps that were cut off, of an execution
-        that is over: of those that workflow_in_doubt shows.
+        """A person has found out what became of the steps that were cut off or timed out, of an
+        execution that is over: of those that workflow_in_doubt shows.
         """
         ...
 
