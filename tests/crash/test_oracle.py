@@ -220,6 +220,8 @@ PLANTED: list[tuple[str, str, Callable[[World], list[ProcessRun]]]] = [
         "a value, and then: give up",
         "was given ['pay', 'pay'], and returned 7",
         lambda w: change(w, CHECKPOINT.format("output_data = '7'", "pay") + " and attempt = 2"),
+    ),
+    (
         "timeouts",
         "timed out, and undoing has not tried it again",
         lambda w: change(

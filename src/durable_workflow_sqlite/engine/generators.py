@@ -12,7 +12,7 @@ import gc
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from threading import get_ident
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakValueDictionary
 
 AnyGenerator = AsyncGenerator[Any, Any]
@@ -85,7 +85,7 @@ def close_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> bool
     # Else `asyncio.timeout` raises, and a loop that catches that never ends.
     asyncio.tasks._enter_task(loop, task)
     try:
-        return close_coroutine(task.get_coro())
+        return close_coroutine(cast("Coroutine[Any, Any, Any]", task.get_coro()))
     finally:
         asyncio.tasks._leave_task(loop, task)
 
