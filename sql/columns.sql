@@ -155,7 +155,8 @@
 --                        waits "open_again"; of a resolve, the "step" and what it "was"; of a
 --                        rerun, the id of the new execution ("as") or of the old one ("of");
 --                        of a cancel without a worker, that it "ended" or why it is
---                        "unblocked"; of all that unblock, why it was "blocked"; else null
+--                        "unblocked"; of all that unblock, why it was "blocked", and
+--                        which deleted rows were still "missing" then; else null
 -- created_at             when it was done
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.

@@ -174,6 +174,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workflows": [{}],
     "load_workflows_of_workers": [{}],
     "load_token_sequence": [{}],
+    "load_unblocked_without_rows": [{"row_limit": 99}],
     "load_open_of_completed": [{"row_limit": 99}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
@@ -386,6 +387,10 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
             " values ('by hand', 'retry', 'kim', ?)",
             (details,),
         )
+    connection.execute(
+        "insert into workflow_audit_log (workflow_execution_id, act, actor, details)"
+        " values ('asleep', 'unblock', 'kim', '{\"missing\":\"step ''pay''\"}')"
+    )
     for index, wants in enumerate((None, '{"type":"int","json":["number"]}')):
         connection.execute(
             "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"

@@ -1211,6 +1211,28 @@ where
     )
 limit :row_limit;
 
+-- name: load_unblocked_without_rows
+-- Unfinished executions that somebody unblocked although rows of their steps were
+-- missing, and which rows.
+-- @scan workflow_audit_log: a row for each thing that people did
+-- :row_limit integer
+-- =missing text
+select
+    entry.workflow_execution_id,
+    json_extract(entry.details, '$.missing') as missing
+from workflow_audit_log as entry
+where
+    entry.act = 'unblock'
+    and json_extract(entry.details, '$.missing') is not null
+    and exists (
+        select 1
+        from workflow_executions as execution
+        where
+            execution.workflow_execution_id = entry.workflow_execution_id
+            and +execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    )
+limit :row_limit;
+
 -- name: load_token_sequence
 -- The highest fencing token that was ever given, as SQLite keeps it; the highest that
 -- is in use, each 0 if there is none; and whether a worker has begun a step, and so had

@@ -32,6 +32,9 @@ is looks at it again."""
 RESOLVED_SIGNAL: Final = "$resolved"
 """Name of a signal that holds a value in place of the next attempt of a step, and says of which."""
 
+DELETED_ROWS: Final = "rows of step_checkpoints were deleted by hand: "
+"""How `blocked_reason` begins where a trigger of the tables says so; it goes on with the rows."""
+
 
 class ExecutionStatus(StrEnum):
     """Where an execution stands; COMPLETED, FAILED and CANCELLED are final."""

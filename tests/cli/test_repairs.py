@@ -135,6 +135,32 @@ def test_a_blocked_order_is_cancelled_without_a_worker(file: Path) -> None:
     assert lines("list", file, "--blocked") == []
 
 
+def test_nothing_but_unblock_lets_an_order_go_on_whose_rows_were_deleted(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as dba, dba:
+        dba.execute("delete from workflow_claims")
+        dba.execute(
+            "delete from step_checkpoints where step_name = 'charge'"
+            " and workflow_execution_id in ('order-WAIT-1', 'order-SLOW-1')"
+        )
+    shown = on_terminal("show", file, "order-WAIT-1", columns=400)[1]
+    assert f"restore the rows, or a backup, and then durable-workflow unblock {file}" in shown
+    assert "to run it from its failed step" not in shown
+    assert "still missing: step 'charge' (index 0, attempt 1)" in refusal(
+        "retry", file, "order-WAIT-1"
+    )
+    for act in (["retry", file, "--blocked", "--yes"], ["unblock", file, "--all", "--yes"]):
+        done = run(*act)
+        assert (done.returncode, done.stdout.split()[-2:]) == (1, ["refused", "2"])
+        assert done.stderr.count("still missing") == 2
+    assert len(lines("list", file, "--blocked")) == 2
+    assert "is unblocked" in run("unblock", file, "order-WAIT-1", "--without-rows").stdout
+    ((act, details),) = acts(file, "order-WAIT-1")
+    assert (act, json.loads(details)["missing"]) == (
+        "unblock",
+        "step 'charge' (index 0, attempt 1)",
+    )
+
+
 def test_a_cancel_that_no_code_fits_says_what_undoing_needs(file: Path) -> None:
     with closing(sqlite3.connect(file)) as dba, dba:
         dba.execute(

@@ -57,9 +57,11 @@ def retry(
     perform(file, commands.retry(file, from_step=from_step), ids, chosen, how)
 
 
-def unblock(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
+def unblock(
+    file: Path, ids: Sequence[str], chosen: Chosen, how: How, *, without_rows: bool
+) -> None:
     """Let workers claim blocked executions again."""
-    perform(file, commands.unblock(file), ids, chosen, how)
+    perform(file, commands.unblock(file, without_rows=without_rows), ids, chosen, how)
 
 
 def acknowledge(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:

@@ -310,9 +310,21 @@ def build(run_here: Callable[[Sequence[str]], int]) -> Callable[..., object]:
         application, text="Let workers claim executions again that are blocked; --all: all those."
     )
     def unblock(
-        file: Path, chosen: Chosen, ids: Ids = None, yes: Yes = False, dry_run: DryRun = False
+        file: Path,
+        chosen: Chosen,
+        ids: Ids = None,
+        without_rows: Annotated[
+            bool,
+            typer.Option(
+                "--without-rows",
+                help="also those whose deleted rows are not restored: their steps may run again",
+            ),
+        ] = False,
+        yes: Yes = False,
+        dry_run: DryRun = False,
     ) -> None:
-        actions.unblock(file, ids or [], chosen, How(yes=yes, dry_run=dry_run))
+        how = How(yes=yes, dry_run=dry_run)
+        actions.unblock(file, ids or [], chosen, how, without_rows=without_rows)
 
     @on_database(
         application,

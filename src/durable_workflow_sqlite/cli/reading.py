@@ -304,7 +304,8 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         parts += [
             "",
             output.make_table(
-                f"blocked: {overview.blocked_total} (no worker claims them; `retry` them)",
+                f"blocked: {overview.blocked_total} (no worker claims them;"
+                " `show` says what lets them go on)",
                 ["id", "workflow", "why", "since"],
                 [
                     [

@@ -17,7 +17,7 @@ from durable_workflow_sqlite.reading.executions import (
     ExecutionSummary,
     StepAttempt,
 )
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, DELETED_ROWS, TERMINAL_STATUSES
 
 WIDE, NOT_NARROW = 106, 94
 """Columns of a terminal that has room for bars of 24, or of 12."""
@@ -151,11 +151,16 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
                 f" {command('rerun', file, summary.id)}; to run it again from a step before"
                 f" what was undone: {command('retry', file, summary.id, '--from')} STEP"
             )
-        again = f"to run it from its failed step: {command('retry', file, summary.id)}"
         if summary.blocked_reason is None:
-            return again
+            return f"to run it from its failed step: {command('retry', file, summary.id)}"
+        go_on = commands.how_to_unblock(file, summary.id, summary.blocked_reason)
+        if summary.blocked_reason.startswith(DELETED_ROWS):
+            return f"to let it go on: {go_on}"
         resolve = command("resolve", file, summary.id)
-        return f"{again}; if its step took effect, say what it returned: {resolve} STEP JSON"
+        return (
+            f"to let it go on: {go_on}; if its step took effect, say what it returned:"
+            f" {resolve} STEP JSON"
+        )
     if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
         return f"to try again at once: {command('retry', file, summary.id)}"
     if summary.trouble is not None:

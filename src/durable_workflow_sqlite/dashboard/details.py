@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from durable_workflow_sqlite.dashboard.situation import error_text, situation
 from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
 from durable_workflow_sqlite.reading.executions import ExecutionDetails
-from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.records import DELETED_ROWS, TERMINAL_STATUSES, ExecutionStatus
 
 SIGNALS_SHOWN = 100
 
@@ -67,7 +67,7 @@ def details_of(
         "links": _links(summary.id, at, drawn, squeeze),
         "can_signal": not is_final,
         "can_cancel": not is_final and summary.status != ExecutionStatus.COMPENSATING,
-        "can_retry": is_blocked
+        "can_retry": (is_blocked and not (summary.blocked_reason or "").startswith(DELETED_ROWS))
         or (summary.status == ExecutionStatus.FAILED and not found.compensations)
         or (waits_for_next_attempt and not is_final)
         or found.is_not_undone,

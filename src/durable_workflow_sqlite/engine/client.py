@@ -195,12 +195,19 @@ class Client:
         """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
         return await observing.result_of(self._working(), execution_id, result_type)
 
-    async def unblock(self, execution_id: str, *, by: str | None = None) -> bool:
+    async def unblock(
+        self, execution_id: str, *, without_rows: bool = False, by: str | None = None
+    ) -> bool:
         """Unblock an execution, so that workers claim it again; False if it was not blocked.
 
-        by: as for `cancel`. Raises ExecutionNotFoundError.
+        without_rows: also if rows of its steps were deleted by hand and are not restored. Such a
+            step may run again. The audit log keeps which rows are missing.
+        by: as for `cancel`.
+
+        Raises ExecutionNotFoundError, and ExecutionConflictError if such rows are missing.
         """
-        return await commands.unblock(self._working(), execution_id, by)
+        access = self._working()
+        return await commands.unblock(access, execution_id, by, without_rows=without_rows)
 
     async def retry(
         self, execution_id: str, *, from_step: StepName | None = None, by: str | None = None
@@ -213,7 +220,8 @@ class Client:
         Completed steps do not run again. A wait that timed out waits again, with the same timeout.
         The time to live is removed. If compensations of a FAILED or CANCELLED execution have
         failed, these run again, and nothing else; then it ends as it had ended. Signals that were
-        sent and not taken before the end may be taken now.
+        sent and not taken before the end may be taken now. An execution that is blocked since rows
+        of its steps were deleted by hand is refused until these are restored.
 
         from_step: a step, sleep or wait that has its outcome: it runs again, and all that came
             after it. Its name, or `(branch, name)` or `(branch, name, index)` where the name

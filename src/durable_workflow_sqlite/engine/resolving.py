@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.engine import audit, serialization
+from durable_workflow_sqlite.engine import audit, deleted_rows, serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.given import in_place_of_the_next
 from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
@@ -55,6 +55,10 @@ async def resolve(
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         record = seen.execution
+        if missing := deleted_rows.still_missing(record, seen.checkpoints):
+            raise refused(
+                execution_id, deleted_rows.why_refused("has not taken the value", missing)
+            )
         history = History(seen.checkpoints, seen.pending_timers)
         place, found = find_step(execution_id, history, step)
         log = await access.store.load_audit_log(execution_id)

@@ -260,7 +260,8 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             check="blocked",
             message=f"{many(seen.blocked_total, 'execution')} blocked: "
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in seen.blocked),
-            hint="find out why, then `durable-workflow retry FILE ID`",
+            hint="find out why and correct that, then `durable-workflow unblock FILE ID`; where"
+            " rows were deleted, restore them, or a backup, before that",
         )
     if seen.in_trouble_total:
         yield Finding(

@@ -355,6 +355,13 @@ class LoadOpenOfCompletedRow(NamedTuple):
     step_name: str
 
 
+class LoadUnblockedWithoutRowsRow(NamedTuple):
+    """What load_unblocked_without_rows gives."""
+
+    workflow_execution_id: str
+    missing: str
+
+
 class LoadTokenSequenceRow(NamedTuple):
     """What load_token_sequence gives."""
 
@@ -1000,6 +1007,14 @@ class Queries(Protocol):
         """Steps, sleeps and waits that have begun and not ended, of executions that are
         COMPLETED: the last attempt of each. An execution that the engine ended has none.
         Looks through all steps of COMPLETED executions.
+        """
+        ...
+
+    def load_unblocked_without_rows(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadUnblockedWithoutRowsRow]:
+        """Unfinished executions that somebody unblocked although rows of their steps were
+        missing, and which rows.
         """
         ...
 
@@ -1871,6 +1886,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
     "load_open_of_completed": LoadOpenOfCompletedRow,
+    "load_unblocked_without_rows": LoadUnblockedWithoutRowsRow,
     "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
     "load_problems": LoadProblemsRow,

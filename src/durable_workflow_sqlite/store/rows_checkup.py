@@ -75,6 +75,16 @@ def edited(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
             " `durable-workflow rerun FILE ID`. An earlier version left a step so that ran when its"
             " worker was killed: find out whether it took effect",
         )
+    unblocked = _unblocked_without_rows(file)
+    if unblocked:
+        yield Finding(
+            level=Level.WARNING,
+            check="unblocked",
+            message="unblocked although rows of their steps were missing: " + _some(unblocked),
+            hint="such a step runs again, and what it did at first may not be undone:"
+            " `durable-workflow show FILE ID` says what it does now. Correct by hand what was done"
+            " twice; this is said until the execution is over",
+        )
     if _tokens_may_come_again(file):
         yield Finding(
             level=Level.ERROR,
@@ -126,6 +136,12 @@ def _open_of_completed(file: ReadOnlyFile) -> list[str]:
     with file.reading() as connection:
         found = load_queries().load_open_of_completed(connection, row_limit=_LOOKED_AT)
     return [f"{row.workflow_execution_id} ({row.step_name})" for row in found]
+
+
+def _unblocked_without_rows(file: ReadOnlyFile) -> list[str]:
+    with file.reading() as connection:
+        found = load_queries().load_unblocked_without_rows(connection, row_limit=_LOOKED_AT)
+    return [f"{row.workflow_execution_id} ({row.missing})" for row in found]
 
 
 def _tokens_may_come_again(file: ReadOnlyFile) -> bool:
