@@ -174,6 +174,8 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workflows": [{}],
     "load_workflows_of_workers": [{}],
     "load_token_sequence": [{}],
+    "load_untaken_signals": [{"before": "9999", "row_limit": 99}],
+    "load_claimed_by": [{"worker_id": "joined", "row_limit": 99}],
     "load_unblocked_without_rows": [{"row_limit": 99}],
     "load_open_of_completed": [{"row_limit": 99}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
@@ -440,6 +442,23 @@ def _add_workers(connection: sqlite3.Connection) -> None:
             " select ?, worker_id, claimed_at from workflow_claims limit 1",
             (execution,),
         )
+    connection.execute(
+        "insert into workflow_claims (workflow_execution_id, worker_id) values ('asleep', 'joined')"
+    )
+    for execution in ("asleep", "elsewhere"):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"
+            " status) values (?, 9, 'come', 'SIGNAL', 'INTENT')",
+            (execution,),
+        )
+        connection.execute(
+            "insert into workflow_signals (workflow_execution_id, signal_name) values (?, 'come')",
+            (execution,),
+        )
+    connection.execute(
+        "update workflow_executions set guarantee = 'BEST_EFFORT_BACKGROUND', available_at = null"
+        " where workflow_execution_id = 'elsewhere'"
+    )
     connection.execute(
         "update step_checkpoints set worker_number = 1, started_at = ?"
         " where workflow_execution_id = 'undoing 7'",

@@ -1092,6 +1092,45 @@ where
     )
 limit :row_limit;
 
+-- name: load_untaken_signals
+-- Signals that came before a time, and that no open wait of that name has taken.
+-- A worker has the execution, or none may claim it; then worker_id is null.
+-- @scan workflow_signals: an index from end to end
+-- :before text
+-- :row_limit integer
+-- =worker_id text null
+select
+    signal.workflow_execution_id,
+    signal.signal_name,
+    claim.worker_id
+from workflow_signals as signal
+cross join workflow_executions as execution
+    on signal.workflow_execution_id = execution.workflow_execution_id
+left join workflow_claims as claim
+    on signal.workflow_execution_id = claim.workflow_execution_id
+where
+    signal.status = 'PENDING'
+    and signal.created_at < :before
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and execution.blocked_reason is null
+    and (
+        claim.worker_id is not null
+        or (
+            execution.available_at is null
+            and execution.guarantee = 'BEST_EFFORT_BACKGROUND'
+        )
+    )
+    and exists (
+        select 1
+        from step_checkpoints as awaited
+        where
+            awaited.workflow_execution_id = signal.workflow_execution_id
+            and awaited.step_name = signal.signal_name
+            and awaited.kind = 'SIGNAL'
+            and awaited.status = 'INTENT'
+    )
+limit :row_limit;
+
 -- name: load_workers
 -- Who some workers are (a JSON array of ids). The ids of living ones are known from
 -- their lock files.
@@ -1129,6 +1168,15 @@ select
     count(*) as total
 from workflow_claims
 group by worker_id;
+
+-- name: load_claimed_by
+-- Some of the executions that a worker has claimed.
+-- @scan workflow_claims: a row for each claim
+-- :row_limit integer
+select workflow_execution_id
+from workflow_claims
+where worker_id = :worker_id
+limit :row_limit;
 
 -- name: load_work_under_way
 -- What workers do now: the claimed executions that run, each with its steps that have

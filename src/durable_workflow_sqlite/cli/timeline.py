@@ -13,10 +13,12 @@ from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.cli import output
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.reading.executions import (
+    Claim,
     ExecutionDetails,
     ExecutionSummary,
     StepAttempt,
 )
+from durable_workflow_sqlite.reading.worker_findings import how_to_wake
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, DELETED_ROWS, TERMINAL_STATUSES
 
 WIDE, NOT_NARROW = 106, 94
@@ -56,7 +58,7 @@ def page(
     details: ExecutionDetails, file: Path, living_workers: int, now: datetime
 ) -> RenderableType:
     """For a terminal; `hint` is apart, since it may be wider."""
-    parts: list[RenderableType] = [_head(details, now)]
+    parts: list[RenderableType] = [_head(details, living_workers, now)]
     parts += [
         Text(output.printable(f"cannot be read: {problem}"), "bold red")
         for problem in details.problems
@@ -138,6 +140,9 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             "to let it go on: correct what cannot be read, by hand (`doctor` says how a time is"
             " written), and restart the workers"
         )
+    if details.claim is not None and details.claim.stopped_process is not None:
+        words = how_to_wake(details.claim.stopped_process).replace("`", "")
+        return f"its worker is stopped: {words}"
     if details.is_not_undone:
         return (
             f"to undo the rest: {command('retry', file, summary.id)}; if that was done by"
@@ -202,6 +207,8 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
         yield ["execution", name, getattr(details, name)]
     if details.claim is not None:
         alive = "alive" if details.claim.is_alive else "dead"
+        if details.claim.stopped_process is not None:
+            alive = "stopped"
         yield ["claim", details.claim.worker_id, alive, details.claim.claimed_at]
     for problem in details.problems:
         yield ["problem", problem]
@@ -239,7 +246,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
         ]
 
 
-def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
+def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> RenderableType:
     summary = details.summary
     facts: list[tuple[str, output.Cell]] = [
         ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
@@ -268,7 +275,7 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
             ("asked", f"to cancel; {what if is_unfit else 'no worker has heard of it yet'}")
         )
     if details.claim is not None:
-        state = "alive" if details.claim.is_alive else "DEAD: a living worker takes it over"
+        state = _state(details.claim, living_workers)
         facts.append(("worker", f"{details.claim.worker or details.claim.worker_id}, {state}"))
     if summary.error_type:
         facts.append(("error", f"{summary.error_type}: {summary.error_message}"))
@@ -282,6 +289,14 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
         ["", ""],
         [[Text(name, "dim"), value] for name, value in facts if value is not None],
     )
+
+
+def _state(claim: Claim, living_workers: int) -> str:
+    if claim.stopped_process is not None:
+        return "STOPPED (SIGSTOP): nobody goes on with it"
+    if claim.is_alive:
+        return "alive"
+    return "DEAD: a living worker takes it over" if living_workers else "DEAD"
 
 
 def _step(

@@ -146,6 +146,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Who works on an execution; `is_alive` is False for a worker that died with it.
 
     worker: HOST:PROCESS_ID; None where its row is gone.
+    stopped_process: the id of its process, if that is stopped (SIGSTOP); None otherwise, and for
+    one of another machine.
     """
 
     worker_id: str
@@ -153,6 +155,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     fencing_token: int
     claimed_at: datetime | None
     is_alive: bool
+    stopped_process: int | None = None
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):

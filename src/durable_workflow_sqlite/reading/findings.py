@@ -61,7 +61,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
     name: as the checks of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off, in-doubt,
     timers, workers (none lives, and these wait for one), unknown (no living worker runs their
-    workflow); and queue (waits for a worker for longer than `LATE`), failed (in the last hour).
+    workflow), stopped (workers); and queue (waits for a worker for longer than `LATE`), failed (in
+    the last hour).
     examples: the ids of some of these executions.
     """
 

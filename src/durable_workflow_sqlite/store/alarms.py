@@ -120,6 +120,11 @@ def _of_workers(
         waiting = sum(one.due for one in workers.queues) + workers.left_behind
         yield Alarm(kind=Kind.WARNING, name="workers", count=waiting)
         return
+    stopped = workers.stopped
+    held = [one for worker in stopped for one in worker.holds]
+    yield Alarm(
+        kind=Kind.WARNING, name="stopped", count=len(stopped), examples=tuple(held[:EXAMPLES])
+    )
     unknown = sum(one.unfinished - one.blocked for one in workers.unknown)
     yield Alarm(kind=Kind.WARNING, name="unknown", count=unknown)
     waiting = sum(

@@ -20,6 +20,8 @@ from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.overview import overview
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.reading_workers import read_workers
+from durable_workflow_sqlite.store.rows import time_to_text
+from durable_workflow_sqlite.store.rows_checkup import LOOKED_AT
 from durable_workflow_sqlite.store.schema import normal
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import lock_files
@@ -291,6 +293,24 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             " its worker (memory, a crash in C) and correct it, or cancel the execution",
         )
     late = [one for one in seen.next_timers if one.fire_at is not None and one.fire_at + LATE < now]
+    held = _held(file, workers, [one.execution_id for one in late])
+    untaken = _untaken(file, workers, now) + [
+        f"deadline {one.step_name} of {one.execution_id} ({held[one.execution_id]})"
+        for one in late
+        if one.execution_id in held
+    ]
+    late = [one for one in late if one.execution_id not in held]
+    if untaken:
+        more = len(untaken) - SHOWN
+        yield Finding(
+            level=Level.WARNING,
+            check="untaken",
+            message="due for over a minute, and the living worker that has the execution has not"
+            " taken it: " + ", ".join(untaken[:SHOWN]) + (f" and {more} more" if more > 0 else ""),
+            hint="`durable-workflow workers FILE` says whether that worker is stopped: `kill -CONT"
+            " PID` lets it go on. Otherwise its log says what blocks its event loop. `kill -9 PID`"
+            " lets another worker take over what it has",
+        )
     if late:
         yield Finding(
             level=Level.WARNING,
@@ -308,11 +328,40 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
         or seen.blocked_total
         or seen.in_trouble_total
         or suspects
+        or untaken
         or late
     ):
         yield Finding(
             level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
         )
+
+
+def _held(file: ReadOnlyFile, workers: Workers, execution_ids: list[str]) -> dict[str, str]:
+    """Those of some executions that a living worker has, and the name of that worker."""
+    living = {one.worker_id: one.name for one in workers.living}
+    found: dict[str, str] = {}
+    with file.reading() as connection:
+        for one in execution_ids:
+            claim = load_queries().load_claim(connection, workflow_execution_id=one)
+            if claim is not None and claim.worker_id in living:
+                found[one] = living[claim.worker_id]
+    return found
+
+
+def _untaken(file: ReadOnlyFile, workers: Workers, now: datetime) -> list[str]:
+    """Signals that a living worker should have taken long ago."""
+    living = {one.worker_id: one.name for one in workers.living}
+    if not living:
+        return []
+    with file.reading() as connection:
+        found = load_queries().load_untaken_signals(
+            connection, before=time_to_text(now - LATE), row_limit=LOOKED_AT
+        )
+    return [
+        f"signal {row.signal_name} of {row.workflow_execution_id} ({living[row.worker_id]})"
+        for row in found
+        if row.worker_id in living
+    ]
 
 
 def _suspects(file: ReadOnlyFile) -> tuple[list[tuple[str, int]], int]:

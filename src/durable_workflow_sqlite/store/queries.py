@@ -287,6 +287,14 @@ class LoadStraySignalsRow(NamedTuple):
     status: str
 
 
+class LoadUntakenSignalsRow(NamedTuple):
+    """What load_untaken_signals gives."""
+
+    workflow_execution_id: str
+    signal_name: str
+    worker_id: str | None
+
+
 class LoadWorkersRow(NamedTuple):
     """What load_workers gives."""
 
@@ -962,6 +970,14 @@ class Queries(Protocol):
         """
         ...
 
+    def load_untaken_signals(
+        self, connection: sqlite3.Connection, *, before: str, row_limit: int
+    ) -> list[LoadUntakenSignalsRow]:
+        """Signals that came before a time, and that no open wait of that name has taken.
+        A worker has the execution, or none may claim it; then worker_id is null.
+        """
+        ...
+
     def load_workers(
         self, connection: sqlite3.Connection, *, worker_ids: str
     ) -> list[LoadWorkersRow]:
@@ -980,6 +996,12 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection
     ) -> list[CountClaimsByWorkerRow]:
         """How many executions each worker has claimed. Reads all claims, by their index."""
+        ...
+
+    def load_claimed_by(
+        self, connection: sqlite3.Connection, *, worker_id: str, row_limit: int
+    ) -> list[MatchRowsRow]:
+        """Some of the executions that a worker has claimed."""
         ...
 
     def load_work_under_way(self, connection: sqlite3.Connection) -> list[LoadWorkUnderWayRow]:
@@ -1879,9 +1901,11 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_gaps": LoadGapsRow,
     "load_refused_signals": LoadRefusedSignalsRow,
     "load_stray_signals": LoadStraySignalsRow,
+    "load_untaken_signals": LoadUntakenSignalsRow,
     "load_workers": LoadWorkersRow,
     "load_served": LoadServedRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
+    "load_claimed_by": MatchRowsRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,

@@ -17,7 +17,7 @@ from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.unreadable import unreadable_rows
 
-_LOOKED_AT: Final = 1000
+LOOKED_AT: Final = 1000
 """So many of a kind are looked at, at most."""
 
 
@@ -129,18 +129,18 @@ def _gaps(file: ReadOnlyFile, *, finished: bool) -> list[Gap]:
     if finished:
         statuses += [ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value]
     with file.reading() as connection:
-        return list(gaps(connection, statuses, _LOOKED_AT))
+        return list(gaps(connection, statuses, LOOKED_AT))
 
 
 def _open_of_completed(file: ReadOnlyFile) -> list[str]:
     with file.reading() as connection:
-        found = load_queries().load_open_of_completed(connection, row_limit=_LOOKED_AT)
+        found = load_queries().load_open_of_completed(connection, row_limit=LOOKED_AT)
     return [f"{row.workflow_execution_id} ({row.step_name})" for row in found]
 
 
 def _unblocked_without_rows(file: ReadOnlyFile) -> list[str]:
     with file.reading() as connection:
-        found = load_queries().load_unblocked_without_rows(connection, row_limit=_LOOKED_AT)
+        found = load_queries().load_unblocked_without_rows(connection, row_limit=LOOKED_AT)
     return [f"{row.workflow_execution_id} ({row.missing})" for row in found]
 
 
@@ -156,7 +156,7 @@ def _refused_signals(file: ReadOnlyFile) -> list[str]:
     with file.reading() as connection:
         return [
             f"{row.signal_name} of {row.workflow_execution_id} ({row.refused_reason or ''})"
-            for row in load_queries().load_refused_signals(connection, row_limit=_LOOKED_AT)
+            for row in load_queries().load_refused_signals(connection, row_limit=LOOKED_AT)
         ]
 
 
@@ -175,7 +175,7 @@ def _stray_signals(file: ReadOnlyFile) -> list[str]:
                 connection,
                 cancel_signal=CANCEL_SIGNAL,
                 resolved_signal=RESOLVED_SIGNAL,
-                row_limit=_LOOKED_AT,
+                row_limit=LOOKED_AT,
             )
         ]
 
@@ -186,4 +186,4 @@ def _some(texts: list[str]) -> str:
 
 
 def _more(number: int) -> str:
-    return f"{number} more" if number + SHOWN < _LOOKED_AT else f"{number} more at least"
+    return f"{number} more" if number + SHOWN < LOOKED_AT else f"{number} more at least"
