@@ -202,6 +202,9 @@ create table step_checkpoints (
     constraint event_is_1_or_more check (event >= 1)
 ) strict;
 
+create index idx_step_cp_again on step_checkpoints (due_at, workflow_execution_id)
+where status = 'FAILED' and kind = 'STEP' and due_at is not null;
+
 create index idx_step_cp_awaited on step_checkpoints (workflow_execution_id, step_name)
 where kind = 'SIGNAL' and status = 'INTENT';
 

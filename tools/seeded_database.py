@@ -120,7 +120,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for among in ("blocked", "not undone", "tagged", "in range")
     ],
     "pick_with_error": [{**EVERYTHING, "statuses": WHATEVER_STATUS, "error_text": ""}],
-    "load_problems": [{"failed_since": "", "row_limit": 99}],
+    "load_problems": [{"now": "2000", "failed_since": "", "row_limit": 99}],
     "count_by_hour": [{"hours": '["2024-02-29T12"]'}],
     "match_rows": [
         {
@@ -174,8 +174,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workflows": [{}],
     "load_workflows_of_workers": [{}],
     "load_token_sequence": [{}],
+    "load_fresh_failures": [{"since": "", "least": 1, "at_most": 99}],
     "load_untaken_signals": [{"before": "9999", "row_limit": 99}],
-    "load_claimed_by": [{"worker_id": "joined", "row_limit": 99}],
+    "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],
     "load_unblocked_without_rows": [{"row_limit": 99}],
     "load_open_of_completed": [{"row_limit": 99}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
@@ -436,15 +437,12 @@ def _add_workers(connection: sqlite3.Connection) -> None:
         "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
         " values ('elsewhere', 'other:1', 'SUSPENDED')"
     )
-    for execution in ("between steps", "undoing 7", "undoing 8"):
+    for execution in ("between steps", "undoing 7", "undoing 8", "asleep"):
         connection.execute(
             "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
             " select ?, worker_id, claimed_at from workflow_claims limit 1",
             (execution,),
         )
-    connection.execute(
-        "insert into workflow_claims (workflow_execution_id, worker_id) values ('asleep', 'joined')"
-    )
     for execution in ("asleep", "elsewhere"):
         connection.execute(
             "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"

@@ -85,3 +85,9 @@ begin
             )
         );
 end;
+
+-- Attempts that are to be made again, by their time: those that are still to come are what
+-- an execution in a back-off waits for.
+
+create index if not exists idx_step_cp_again on step_checkpoints (due_at, workflow_execution_id)
+where status = 'FAILED' and kind = 'STEP' and due_at is not null;

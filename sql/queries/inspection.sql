@@ -264,10 +264,11 @@ order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
 -- name: pick_with_error
--- As pick_newest, but only executions that have a text in the class or the message of
--- their error, or in their trouble. Two indexes hold these, and no others: one for
--- errors, one for the trouble of the unfinished.
--- @sort: a page from each of the two
+-- As pick_newest, but only executions that have a text in their error or trouble.
+-- Or in the error after which they wait for their next attempt. Three indexes hold
+-- these: one for errors, one for the trouble of the unfinished, one for attempts that
+-- were to be made again. Those COMPENSATING are few.
+-- @sort: a page from each of the four
 -- :statuses text null
 -- :workflow_type text null
 -- :version integer null
@@ -346,6 +347,95 @@ where
             order by troubled.created_at desc, troubled.rowid desc
             limit :row_limit
         ) as troubles
+        union all
+        select waiting_id
+        from (
+            select waiting.rowid as waiting_id
+            from workflow_executions as waiting
+            left join workflows as workflow
+                on waiting.workflow_id = workflow.workflow_id
+            where
+                waiting.workflow_execution_id in (
+                    select again.workflow_execution_id
+                    from step_checkpoints as again
+                    where
+                        again.status = 'FAILED'
+                        and again.kind = 'STEP'
+                        and again.due_at is not null
+                        and (
+                            instr(lower(again.error_type), lower(:error_text)) > 0
+                            or instr(lower(again.error_message), lower(:error_text)) > 0
+                        )
+                        and not exists (
+                            select 1
+                            from step_checkpoints as later
+                            where
+                                later.workflow_execution_id
+                                = again.workflow_execution_id
+                                and later.branch = again.branch
+                                and later.step_index = again.step_index
+                                and later.attempt > again.attempt
+                        )
+                )
+                and +waiting.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+                and (
+                    :statuses is null
+                    or +waiting.status in (select value from json_each(:statuses))
+                )
+                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (:version is null or workflow.version = :version)
+                and (
+                    :id_from is null
+                    or (
+                        +waiting.workflow_execution_id >= :id_from
+                        and +waiting.workflow_execution_id < :id_before
+                    )
+                )
+                and +waiting.created_at >= :created_from
+                and (+waiting.created_at, waiting.rowid) < (:before_time, :before_rowid)
+            order by waiting.created_at desc, waiting.rowid desc
+            limit :row_limit
+        ) as back_offs
+        union all
+        select undoing_id
+        from (
+            select undoing.rowid as undoing_id
+            from workflow_executions as undoing
+            left join workflows as workflow
+                on undoing.workflow_id = workflow.workflow_id
+            where
+                undoing.status = 'COMPENSATING'
+                and exists (
+                    select 1
+                    from step_checkpoints as undone
+                    where
+                        undone.workflow_execution_id = undoing.workflow_execution_id
+                        and undone.attempt = 0
+                        and undone.status = 'INTENT'
+                        and (
+                            instr(lower(undone.error_type), lower(:error_text)) > 0
+                            or instr(lower(undone.error_message), lower(:error_text))
+                            > 0
+                        )
+                )
+                and (
+                    :statuses is null
+                    or +undoing.status in (select value from json_each(:statuses))
+                )
+                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (:version is null or workflow.version = :version)
+                and (
+                    :id_from is null
+                    or (
+                        +undoing.workflow_execution_id >= :id_from
+                        and +undoing.workflow_execution_id < :id_before
+                    )
+                )
+                and undoing.created_at >= :created_from
+                and (undoing.created_at, undoing.rowid) < (:before_time, :before_rowid)
+            order by undoing.created_at desc, undoing.rowid desc
+            limit :row_limit
+        ) as compensations
     )
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
@@ -388,6 +478,21 @@ where
         or (
             execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
             and instr(lower(execution.trouble), lower(:error_text)) > 0
+        )
+        or (
+            execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+            and exists (
+                select 1
+                from workflow_open_steps as open_step
+                inner join step_checkpoints as step
+                    on open_step.id = step.id
+                where
+                    open_step.workflow_execution_id = execution.workflow_execution_id
+                    and (
+                        instr(lower(step.error_type), lower(:error_text)) > 0
+                        or instr(lower(step.error_message), lower(:error_text)) > 0
+                    )
+            )
         )
     )
     and not exists (

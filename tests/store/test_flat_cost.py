@@ -40,6 +40,7 @@ READ_HISTORY = {
     "load_open_of_completed",
     "load_stray_signals",
     "load_suspect_executions",
+    "load_untaken_signals",
     "pick_with_error",
 }
 """What people ask of all of a file; the engine does not."""

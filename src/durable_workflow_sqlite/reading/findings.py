@@ -8,6 +8,11 @@ from typing import Final
 
 import msgspec
 
+TOGETHER: Final = 3
+"""So many executions that fail with the same error, within an hour, are a cause to look for."""
+
+RECENTLY: Final = timedelta(hours=1)
+
 LATE: Final = timedelta(minutes=1)
 """Work that has waited for so long has no worker that runs it, or none with room."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -11,13 +12,25 @@ from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.reading.findings import LATE, SHOWN, Finding, Level, at, many
+from durable_workflow_sqlite.reading.findings import (
+    COUNTED,
+    LATE,
+    RECENTLY,
+    SHOWN,
+    TOGETHER,
+    Finding,
+    Level,
+    at,
+    many,
+)
 from durable_workflow_sqlite.reading.worker_findings import worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
 from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.overview import overview
+from durable_workflow_sqlite.store.problems import problems
+from durable_workflow_sqlite.store.processes import writers
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
@@ -25,6 +38,12 @@ from durable_workflow_sqlite.store.rows_checkup import LOOKED_AT
 from durable_workflow_sqlite.store.schema import normal
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import lock_files
+
+_GROUPS: Final = 20
+"""So many groups of the same error are looked through."""
+
+LOCK_WAIT_S: Final = 1.0
+"""So long another transaction may hold the write lock."""
 
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
@@ -40,6 +59,7 @@ def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Itera
     yield from _references(file)
     yield from _journal(file)
     yield disk(file)
+    yield _write_lock(file)
     schema = _schema(file)
     yield schema
     if schema.level is Level.ERROR:
@@ -66,6 +86,8 @@ def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Find
     yield from worker_findings(workers, now)
     yield from _lock_files(file, workers)
     yield from _executions(file, workers, now)
+    yield from _failed(file, now)
+    yield from _back_offs(file)
 
 
 def disk(file: ReadOnlyFile) -> Finding:
@@ -196,6 +218,22 @@ def _journal(file: ReadOnlyFile) -> Iterator[Finding]:
         )
     else:
         yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
+
+
+def _write_lock(file: ReadOnlyFile) -> Finding:
+    """Whether a worker could write now, or somebody keeps all others from it."""
+    if file.can_be_written(wait_s=LOCK_WAIT_S):
+        return Finding(level=Level.OK, check="lock", message="nobody keeps others from writing")
+    who = ", ".join(map(str, writers(file.path)))
+    return Finding(
+        level=Level.WARNING,
+        check="lock",
+        message=f"the write lock was held for over {LOCK_WAIT_S:g} s"
+        + (f", by process {who}" if who else "")
+        + ": workers record nothing meanwhile",
+        hint=(f"`ps -p {who.replace(', ', ',')} -o args` says what that is: " if who else "")
+        + "somebody has begun a transaction and not ended it, as in a sqlite3 shell; end it there",
+    )
 
 
 def _lock_files(file: ReadOnlyFile, workers: Workers) -> Iterator[Finding]:
@@ -334,6 +372,50 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
         yield Finding(
             level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
         )
+
+
+def _failed(file: ReadOnlyFile, now: datetime) -> Iterator[Finding]:
+    """What has just failed with the same error, so that there is one cause to look for."""
+    with file.reading() as connection:
+        groups = load_queries().load_fresh_failures(
+            connection, since=time_to_text(now - RECENTLY), least=TOGETHER, at_most=COUNTED
+        )
+    for one in groups[:SHOWN]:
+        which = _which("--failed-since 1h", one.workflow_type, None, one.error_type)
+        yield Finding(
+            level=Level.WARNING,
+            check="failed",
+            message=f"{many(one.executions, 'execution')} of {one.workflow_type} FAILED"
+            f" within an hour with {one.error_type or 'an unknown error'}, the last at"
+            f" {one.last_one[:27]}: {one.last_one[27:]}",
+            hint=f"look: `durable-workflow list FILE {which}`; once the cause is gone:"
+            f" `durable-workflow retry FILE {which}`, or `rerun` for those that were undone",
+        )
+
+
+def _back_offs(file: ReadOnlyFile) -> Iterator[Finding]:
+    for one in problems(file, limit=_GROUPS):
+        if one.problem == "BACK-OFF":
+            which = _which(
+                "--status running,pending",
+                one.workflow_type,
+                one.step_name,
+                one.error_type,
+            )
+            yield Finding(
+                level=Level.WARNING,
+                check="back-off",
+                message=f"{many(one.executions, 'execution')} of {one.workflow_type or '?'} wait"
+                f" for the next attempt of {one.step_name} after {one.error_type}: {one.says}",
+                hint="correct the cause; the attempts come by themselves, and `durable-workflow"
+                f" retry FILE {which}` makes them at once",
+            )
+
+
+def _which(first: str, workflow: str | None, step: str | None, error: str | None = None) -> str:
+    """The options of a command that choose a group."""
+    values = (("--type", workflow), ("--step", step), ("--error", error))
+    return " ".join([first, *(f"{name} {shlex.quote(value)}" for name, value in values if value)])
 
 
 def _held(file: ReadOnlyFile, workers: Workers, execution_ids: list[str]) -> dict[str, str]:

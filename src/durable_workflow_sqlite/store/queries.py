@@ -400,6 +400,15 @@ class LoadProblemsRow(NamedTuple):
     last_message: str | None
 
 
+class LoadFreshFailuresRow(NamedTuple):
+    """What load_fresh_failures gives."""
+
+    workflow_type: str
+    error_type: str | None
+    executions: int
+    last_one: str
+
+
 class CountByHourRow(NamedTuple):
     """What count_by_hour gives."""
 
@@ -747,9 +756,10 @@ class Queries(Protocol):
         before_rowid: int,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, but only executions that have a text in the class or the message of
-        their error, or in their trouble. Two indexes hold these, and no others: one for
-        errors, one for the trouble of the unfinished.
+        """As pick_newest, but only executions that have a text in their error or trouble.
+        Or in the error after which they wait for their next attempt. Three indexes hold
+        these: one for errors, one for the trouble of the unfinished, one for attempts that
+        were to be made again. Those COMPENSATING are few.
         """
         ...
 
@@ -1056,10 +1066,19 @@ class Queries(Protocol):
     # overview.sql
 
     def load_problems(
-        self, connection: sqlite3.Connection, *, failed_since: str, row_limit: int
+        self, connection: sqlite3.Connection, *, failed_since: str, now: str, row_limit: int
     ) -> list[LoadProblemsRow]:
         """As the view workflow_problems, but of the failures only those since a time: what
         happened last comes first.
+        """
+        ...
+
+    def load_fresh_failures(
+        self, connection: sqlite3.Connection, *, since: str, at_most: int, least: int
+    ) -> list[LoadFreshFailuresRow]:
+        """What failed since a time, in groups of the same error of a workflow.
+        Those of at least so many. What somebody has acknowledged or rerun is not counted.
+        Looks at the newest of them, at most :at_most.
         """
         ...
 
@@ -1914,6 +1933,7 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
     "load_problems": LoadProblemsRow,
+    "load_fresh_failures": LoadFreshFailuresRow,
     "count_by_hour": CountByHourRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
