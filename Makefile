@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later with its venv module, make and git. Everything else is installed
-# into .venv by the first target that needs it: the library alone takes seconds, the tools of
-# those who work on it take about a minute.
+# into .venv by the first target that needs it: the library with its command line takes seconds,
+# the tools of those who work on it take about a minute.
 
 PYTHON ?= python3
 DB     ?= workflows.db
@@ -198,5 +198,5 @@ $(CORE): pyproject.toml
 	@test -e $@ -a -x $(BIN)/python || $(PYTHON) -m venv --clear $(VENV) || { \
 		echo "$(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)" >&2; \
 		rm -rf $(VENV); exit 1; }
-	@$(PIP) -e .
+	@$(PIP) -e ".[cli]"
 	@touch $@

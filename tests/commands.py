@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from durable_workflow_sqlite import __main__
-from durable_workflow_sqlite.__main__ import console, main
+from durable_workflow_sqlite.__main__ import main
 from tests.databases import new_database
 
 MAY_TAKE_S = 60
@@ -110,7 +110,7 @@ def fork_command(
     before: Callable[[], object] | None = None,
 ) -> int:
     """Begin a command on stdin, stdout and stderr; the id of its process."""
-    _prepare()
+    prepare()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside idle threads
         pid = os.fork()
@@ -132,9 +132,9 @@ def fork_command(
 
 
 @functools.cache
-def _prepare() -> None:
+def prepare() -> None:
     """Let this process import and work out once what each command needs."""
-    for name in ("actions", "maintenance", "output", "reading", "timeline"):
+    for name in ("actions", "maintenance", "reading", "running", "starting"):
         importlib.import_module(f"durable_workflow_sqlite.cli.{name}")
     out, err = io.StringIO(), io.StringIO()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(out), redirect_stderr(err):
@@ -167,11 +167,7 @@ def exit_code(pid: int) -> int:
 
 
 def _main() -> int:
-    try:
-        console()
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    code = main()
     sys.stdout.flush()
     sys.stderr.flush()
     return code

@@ -160,7 +160,7 @@ class DictStore(d.CheckpointStore):
 
     def __init__(self, dicts=None):
         self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(_numbers)}"
-        self._is_closed, self._news = False, 0
+        self._is_closed, self._change_counter = False, 0
 
     async def __aenter__(self):
         return self
@@ -195,7 +195,7 @@ class DictStore(d.CheckpointStore):
         new = SimpleNamespace(**copy)
         yield new
         self.dicts.commit(new, self.worker_id)
-        self._news += news
+        self._change_counter += news
         await asyncio.sleep(0)  # others have their turn, as with any store
 
     # Records
@@ -403,7 +403,7 @@ class DictStore(d.CheckpointStore):
                         row.set(trouble=trouble, updated_at=_at(now))
                     row.put_into_queue(_at(now))
 
-    async def put_back(self, execution, now=None):
+    async def release_created(self, execution, now=None):
         async with self._write() as t:
             row = t.rows.get(execution.workflow_execution_id)
             is_mine = row and row.claim and row.claim.worker == self.worker_id
@@ -442,9 +442,9 @@ class DictStore(d.CheckpointStore):
 
     # Changes
 
-    def news(self):
+    def change_counter(self):
         written = self.dicts.written
-        return self._news + written.total() - written[self.worker_id]
+        return self._change_counter + written.total() - written[self.worker_id]
 
     async def load_last_signal_id(self):
         return self._read().numbers["signal"]

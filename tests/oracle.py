@@ -1,4 +1,4 @@
-"""Judges the lives of one execution: what the database said between them, and what was done.
+"""Judges the processes that ran one execution: what the database said in between, what was done.
 
 It reads the file with plain SQL and knows nothing of the engine. Actions write a journal, which
 outlives the process: `run NAME` as the action of a step begins, `done NAME` when `ctx.step` has
@@ -64,7 +64,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the database says of one execution at a moment when no process lives."""
+    """What the database says of one execution at a moment when no process runs."""
 
     status: str | None
     output_data: str | None
@@ -86,7 +86,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Life:
+class ProcessRun:
     """What one process wrote to the journal, and the database as it left it.
 
     forgot: it ended by a power cut that may have taken the last commits.
@@ -170,15 +170,15 @@ def damage_of(connection: sqlite3.Connection) -> list[str]:
     ]
 
 
-def lost(life: Life) -> list[str]:
-    """What was acknowledged in a life, and is not in the file."""
-    completed = {s.step_name for s in life.after.forward() if s.status == "COMPLETED"}
-    completed |= mended(life.journal)
+def lost(process: ProcessRun) -> list[str]:
+    """What was acknowledged in a process, and is not in the file."""
+    completed = {s.step_name for s in process.after.forward() if s.status == "COMPLETED"}
+    completed |= mended(process.journal)
     return [
         line
-        for line in dict.fromkeys(life.journal)
+        for line in dict.fromkeys(process.journal)
         if (line.startswith("done ") and line[5:] not in completed)
-        or (line.startswith("ended ") and line[6:] != life.after.status)
+        or (line.startswith("ended ") and line[6:] != process.after.status)
     ]
 
 
@@ -190,21 +190,32 @@ MENDING = "mending "
 """What is noted, with the name of each step, before somebody has it run again or resolves it."""
 
 
+GIVING, GIVEN = "giving ", "given "
+"""What is noted, with the name of a step and a value as JSON, before and after somebody gives that
+value to the step in a back-off, and is not refused.
+"""
+
+
 def mended(journal: Iterable[str]) -> set[str]:
     """The steps that somebody may have had run again by then, or resolved."""
     return {line.removeprefix(MENDING) for line in journal if line.startswith(MENDING)}
 
 
-def violations(lives: list[Life]) -> list[str]:
-    """Every broken promise, in words; the last life is the one that finished the execution."""
-    lives = [_as_remembered(life) if life.forgot else life for life in lives]
+def violations(processes: list[ProcessRun]) -> list[str]:
+    """Every broken promise, in words; the last process is the one that finished the execution."""
+    processes = [_as_remembered(process) if process.forgot else process for process in processes]
     return [
-        *(text for life in lives for text in _of_what_was_acknowledged(life)),
-        *_of_the_end(lives[-1].after),
-        *_of_compensation(lives),
-        *(text for life in lives for text in _of_any_moment(life.after)),
-        *(text for one, next_one in pairwise(lives) for text in _of_a_new_life(one, next_one)),
-        *_of_what_ran(lives),
+        *(text for process in processes for text in _of_what_was_acknowledged(process)),
+        *_of_the_end(processes[-1].after),
+        *_of_compensation(processes),
+        *_of_what_was_given(processes),
+        *(text for process in processes for text in _of_any_moment(process.after)),
+        *(
+            text
+            for one, next_one in pairwise(processes)
+            for text in _of_a_new_process(one, next_one)
+        ),
+        *_of_what_ran(processes),
     ]
 
 
@@ -222,7 +233,7 @@ DYING = "dying"
 def violations_among_workers(notes: list[Note], end: Snapshot) -> list[str]:
     """As `violations`, for an execution that many workers had in hand, of whom some were killed."""
     return [
-        *violations([Life(tuple(note.line for note in notes), end)]),
+        *violations([ProcessRun(tuple(note.line for note in notes), end)]),
         *_of_two_at_once(notes),
     ]
 
@@ -245,13 +256,15 @@ def _of_two_at_once(notes: list[Note]) -> Iterator[str]:
             del inside[name]
 
 
-def _as_remembered(life: Life) -> Life:
-    """A life as the file tells it: what was done and then forgotten may be done again."""
-    forgotten = set(lost(life))
-    attempts = {step.step_name: step.attempt for step in life.after.last_attempts().values()}
-    undone = {step.step_name.removesuffix(SUFFIX) for step in life.after.compensations().values()}
+def _as_remembered(process: ProcessRun) -> ProcessRun:
+    """A process as the file tells it: what was done and then forgotten may be done again."""
+    forgotten = set(lost(process))
+    attempts = {step.step_name: step.attempt for step in process.after.last_attempts().values()}
+    undone = {
+        step.step_name.removesuffix(SUFFIX) for step in process.after.compensations().values()
+    }
     journal: list[str] = []
-    for line in life.journal:
+    for line in process.journal:
         kind, _, name = line.partition(" ")
         if (
             line in forgotten
@@ -260,13 +273,13 @@ def _as_remembered(life: Life) -> Life:
         ):
             continue
         journal.append(line)
-    return replace(life, journal=tuple(journal))
+    return replace(process, journal=tuple(journal))
 
 
-def _of_what_was_acknowledged(life: Life) -> Iterator[str]:
-    yield from (f"{line!r} was acknowledged, and is not in the file" for line in lost(life))
+def _of_what_was_acknowledged(process: ProcessRun) -> Iterator[str]:
+    yield from (f"{line!r} was acknowledged, and is not in the file" for line in lost(process))
     acknowledged: set[str] = set()
-    for line in life.journal:
+    for line in process.journal:
         kind, _, name = line.partition(" ")
         if kind == "done":
             acknowledged.add(name)
@@ -331,7 +344,7 @@ def _of_events(at: Snapshot) -> Iterator[str]:
             yield f"a timer is a {step.kind} that is {step.status}"
 
 
-def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
+def _of_a_new_process(before: ProcessRun, after: ProcessRun) -> Iterator[str]:
     old, new = before.after, after.after
     may_be_retried = RETRYING in (*before.journal, *after.journal)
     changed = mended((*before.journal, *after.journal))
@@ -395,9 +408,9 @@ def _of_a_new_life(before: Life, after: Life) -> Iterator[str]:
         )
 
 
-def _of_what_ran(lives: list[Life]) -> Iterator[str]:
-    journal = [line for life in lives for line in life.journal]
-    end = lives[-1].after
+def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
+    journal = [line for process in processes for line in process.journal]
+    end = processes[-1].after
     names = {step.step_name for step in end.forward()}
     for step in end.last_attempts().values():
         if step.kind != "STEP":
@@ -432,8 +445,8 @@ def _of_the_end(end: Snapshot) -> Iterator[str]:
         yield "signals are pending for a finished execution"
 
 
-def _of_compensation(lives: list[Life]) -> Iterator[str]:
-    end = lives[-1].after
+def _of_compensation(processes: list[ProcessRun]) -> Iterator[str]:
+    end = processes[-1].after
     done = [step for step in end.last_attempts().values() if step.status == "COMPLETED"]
     to_undo = {step.place: step for step in done if step.compensate_ref is not None}
     undone = end.compensations()
@@ -450,10 +463,38 @@ def _of_compensation(lives: list[Life]) -> Iterator[str]:
             yield f"{step.step_name} undid what was not COMPLETED"
     in_reverse = sorted(to_undo.values(), key=lambda step: str(step.completed_at), reverse=True)
     wanted = [step.step_name for step in in_reverse]
-    journal = [line for life in lives for line in life.journal]
+    journal = [line for process in processes for line in process.journal]
     first = list(dict.fromkeys(line[5:] for line in journal if line.startswith("undo ")))
     if first != wanted:
         yield f"undone in the order {first}, not {wanted}"
+
+
+def _of_what_was_given(processes: list[ProcessRun]) -> Iterator[str]:
+    end = processes[-1].after
+    values: dict[str, list[object]] = {}
+    accepted: dict[str, int] = {}
+    names = {step.place: step.step_name for step in end.forward()}
+    for _, signal, payload, _ in end.signals:
+        if signal == "$resolved":
+            told = json.loads(payload or "null")
+            name = names.get((told["branch"], told["step_index"]), "a step without a record")
+            values.setdefault(name, []).append(told["value"])
+            accepted.setdefault(name, 0)
+    for line in (line for process in processes for line in process.journal):
+        if line.startswith((GIVING, GIVEN)):
+            kind, name, value = line.split(" ", 2)
+            known = values.setdefault(name, [])
+            if kind == GIVING.strip():
+                known.append(json.loads(value))
+            else:  # it, or one that came later
+                accepted[name] = len(known) - 1
+    outcomes = {step.step_name: step for step in end.last_attempts().values()}
+    for name, at_least in accepted.items():
+        step = outcomes.get(name)
+        if step is None or step.status != "COMPLETED":
+            yield f"{name} was given {values[name]}, and is {step and step.status}"
+        elif json.loads(step.output_data or "null") not in values[name][at_least:]:
+            yield f"{name} was given {values[name]}, and returned {step.output_data}"
 
 
 def payloads(end: Snapshot) -> list[object]:

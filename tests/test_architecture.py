@@ -1,6 +1,6 @@
 """docs/architecture.md names every module, those of the engine in the order of their layers.
 
-CONTRIBUTING.md names every folder of the tests.
+CONTRIBUTING.md names every folder of the repository, and of the tests.
 """
 
 from __future__ import annotations
@@ -47,6 +47,17 @@ def test_the_engine_is_told_in_the_order_of_its_layers() -> None:
     }
     named = [layer_of[name] for name in named_under("The engine")]
     assert named == sorted(named)
+
+
+def test_every_folder_is_named() -> None:
+    named = re.findall(r"^\| `([\w./]+)/` ", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    made = re.compile(r"\.(?!ci$)|__pycache__$|build$|dist$|.*\.egg-info$")
+    tops = [one for one in ROOT.iterdir() if one.is_dir() and one.name != "src"]
+    inner = [one for top in (PACKAGE, ROOT / "sql") for one in top.iterdir() if one.is_dir()]
+    folders = [
+        str(one.relative_to(ROOT)) for one in [*tops, PACKAGE, *inner] if not made.match(one.name)
+    ]
+    assert sorted(named) == sorted(folders)
 
 
 def test_every_folder_of_the_tests_is_named() -> None:

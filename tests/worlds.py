@@ -1,13 +1,13 @@
-"""Lives and deaths of a worker within this process, in a time that stands still.
+"""Simulated processes of a worker and their crashes, in a time that stands still.
 
 The database is in memory and outlives the workers: what was committed stays, an open transaction
 is rolled back. A worker dies where its process would, before or after one of its commits takes
 effect, or wherever `World.dies` is called: its event loop is left where it stands, and none of its
 code goes on. The event loop has a time and threads of its own, and so has each look of the store at
 the machine's clock. How fast the machine is does not decide which writes share a commit, and so
-where a death falls: a world is the same each time that it is lived through.
+where a crash falls: a world is the same each time that it is lived through.
 
-A life in a process of its own is one of `tests.lives`.
+Real processes are in `tests.processes`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from durable_workflow_sqlite import DurableEngine, DurableWorkflowError, SqliteC
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Harm, HarmedConnection
-from tests.oracle import FINAL, Life, Snapshot, look_through
+from tests.oracle import FINAL, ProcessRun, Snapshot, look_through
+from tests.processes import Harm, HarmedConnection
 
 EXECUTION = "one"
 BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
 MOST_TIMES = 400
 MOST_TURNS = 10_000
-"""Of the event loop in a life: what takes more goes in circles."""
+"""Of the event loop in a process: what takes more goes in circles."""
 LOOK_AT_CLOCK_S = 0.0002
 """What passes between two looks of the store at the machine's clock."""
 
@@ -51,8 +51,8 @@ class Event(NamedTuple):
     by_another: bool = False
 
 
-class Death(NamedTuple):
-    """The end of a life, after how many percent of what it would do, and the pause after it.
+class Crash(NamedTuple):
+    """The end of a process, after how many percent of what it would do, and the pause after it.
 
     at: "before" or "after" a commit; other worlds know of other moments.
     number: of the commit or whatever it is, instead of the percentage.
@@ -60,7 +60,7 @@ class Death(NamedTuple):
 
     at: str
     percent: int
-    seconds_dead: int = 0
+    seconds_down: int = 0
     number: int = 0
 
 
@@ -68,7 +68,7 @@ class Died(KeyboardInterrupt):
     """Leaves an event loop at once, through everything."""
 
 
-class MortalConnection(HarmedConnection):
+class KillableConnection(HarmedConnection):
     """Lets its worker die at a commit, and refuses the dead."""
 
     is_dead = False
@@ -153,10 +153,10 @@ def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -
         future.set_exception(error)
 
 
-def in_virtual_time(life: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def in_virtual_time(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run it in a loop whose time goes on when nothing else is to do, however slow the machine."""
     with asyncio.Runner(loop_factory=lambda: WorldLoop(random.Random(0))) as runner:
-        runner.run(life())
+        runner.run(main())
 
 
 @functools.cache
@@ -170,7 +170,7 @@ def _migrated() -> sqlite3.Connection:
 class World:
     """What outlives the workers.
 
-    lines: the journal of what was done outside of the database, over all lives.
+    lines: the journal of what was done outside of the database, over all processes.
     problems: what did not hold, beyond what the oracle sees.
     """
 
@@ -178,7 +178,7 @@ class World:
 
     def __init__(self, events: tuple[Event, ...] = (), chance: int = 0) -> None:
         self.lines: list[str] = []
-        self.lives: list[Life] = []
+        self.processes: list[ProcessRun] = []
         self.problems: list[str] = []
         self.clock = ManualClock(BEGINNING)
         self.connection: Any = self.new_memory()
@@ -188,9 +188,9 @@ class World:
     # What a world is of
 
     def new_memory(self) -> Any:
-        """What the stores of all lives are opened on: it dies as a MortalConnection does."""
+        """What the stores of all processes are opened on: it dies as a KillableConnection does."""
         connection = sqlite3.connect(
-            ":memory:", isolation_level=None, factory=MortalConnection, check_same_thread=False
+            ":memory:", isolation_level=None, factory=KillableConnection, check_same_thread=False
         )
         _migrated().backup(connection)  # the migrations are killed elsewhere
         return connection
@@ -198,14 +198,14 @@ class World:
     def open_store(self) -> Any:
         return SqliteCheckpointStore(self.connection)
 
-    async def _life(self) -> bool:
-        """What a worker does in its life; whether the execution came to its end."""
+    async def _main(self) -> bool:
+        """What the process does; whether the execution came to its end."""
         raise NotImplementedError
 
     async def _do(self, engine: DurableEngine, event: Event) -> None:
         raise NotImplementedError
 
-    # Lives
+    # Processes
 
     def note(self, line: str) -> int:
         """Add a line to the journal; return how often it stands there now."""
@@ -215,17 +215,17 @@ class World:
     def look(self) -> Snapshot:
         return look_through(self.connection, EXECUTION, find_damage=self.finds_damage)
 
-    def live(self, harm: Harm | None = None) -> bool:
-        """One life, until that commit or to its end; whether the execution came to its own."""
+    def run_process(self, harm: Harm | None = None) -> bool:
+        """One process, until that commit or to its end; whether the execution came to its own."""
         before = len(self.lines)
         connection = self.connection
         connection.harm, connection.commits = harm, 0
         loop = self._new_loop()
         loop.set_exception_handler(lambda _loop, _context: None)  # of what dies with it
         with self._patched():
-            life = loop.create_task(self._life())
+            process = loop.create_task(self._main())
             try:
-                is_over = loop.run_until_complete(life)
+                is_over = loop.run_until_complete(process)
             except Died:
                 is_over = False
                 if isinstance(loop, WorldLoop) and loop.turns > MOST_TURNS:
@@ -237,11 +237,11 @@ class World:
         if connection.in_transaction:
             connection.rollback()
         WorkerLock._alive_in_memory.clear()
-        self.lives.append(Life(tuple(self.lines[before:]), self.look()))
+        self.processes.append(ProcessRun(tuple(self.lines[before:]), self.look()))
         return is_over
 
     def die(self) -> NoReturn:
-        """End this life, here and now."""
+        """End this process, here and now."""
         self.connection.befall()
         raise AssertionError("unreachable")
 
@@ -249,7 +249,7 @@ class World:
         return WorldLoop(self.chance)
 
     def _leave(self) -> None:
-        """A life is over, and its tasks are about to be thrown away."""
+        """A process has ended, and its tasks are about to be closed."""
 
     @contextmanager
     def _patched(self) -> Iterator[pytest.MonkeyPatch]:
@@ -262,7 +262,7 @@ class World:
     # Time
 
     async def _until_over(self, engine: DurableEngine) -> bool:
-        """Let time pass, and the world act, until the execution is at its end, or this life."""
+        """Let time pass, and the world act, until the execution is at its end, or this process."""
         for _ in range(MOST_TIMES):
             await self._until_quiet()
             if self._ends_early():
@@ -272,7 +272,7 @@ class World:
             if not self._wait_for_what_comes_next():
                 await self._send_what_is_awaited(engine)
             while self.to_come and self._time_of(self.to_come[0]) <= self.clock.now():
-                # Again in the next life, where this one ends before it is known.
+                # Again in the next process, where this one ends before it is known.
                 await self._try(self._do(engine, self.to_come[0]))
                 self.to_come.pop(0)
                 await self._after_an_event()
@@ -287,7 +287,7 @@ class World:
             await asyncio.sleep(0)
 
     def _ends_early(self) -> bool:
-        """Whether this life ends now, between two times."""
+        """Whether this process ends now, between two times."""
         return False
 
     async def _after_an_event(self) -> None:
@@ -338,7 +338,7 @@ class World:
 
 @contextmanager
 def _in_silence() -> Iterator[None]:
-    """What an engine says of deaths and failures is not for whoever reads the tests."""
+    """What an engine says of crashes and failures is not for readers of the tests."""
     loggers = [
         logging.getLogger(name)
         for name in (

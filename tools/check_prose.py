@@ -29,7 +29,7 @@ MAX_WORDS = 25
 
 ROOT = Path(__file__).resolve().parent.parent
 PROSE = (
-    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "src/**/*.py"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "src/**/*.py"),
     *("sql/lists.sql", "sql/columns.sql", "sql/views/*.sql", "sql/queries/*.sql"),
 )
 GENERATED = {"queries.py"}

@@ -14,7 +14,9 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from msgspec.structs import astuple
 
 from durable_workflow_sqlite.store.sql import load_queries
 from query_files import Query, SqlType, read_queries
@@ -95,8 +97,8 @@ def _rows(query: Query, folder: Path, connection: sqlite3.Connection) -> list[An
                 key: worker.worker_id if value is WHOEVER else value
                 for key, value in arguments.items()
             }
-            result = getattr(queries, query.name)(connection, **known)
-            rows += result if isinstance(result, list) else [result]
+            result: Any = getattr(queries, query.name)(connection, **known)
+            rows += map(astuple, cast("list[Any]", result) if query.operation == "" else [result])
     finally:
         connection.execute("rollback")
     return rows

@@ -1,7 +1,7 @@
 """The text of store/queries.py: what sql/queries/*.sql look like from Python.
 
-A class for each shape of row, a protocol with a method for each query, and a table from query to
-row class.
+A class for each shape of row, a protocol with a method for each query, a table from query to row
+class, and the names of the tables.
 """
 
 from __future__ import annotations

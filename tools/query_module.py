@@ -20,7 +20,9 @@ _HEADER = '''\
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
+
+from msgspec import Struct
 '''
 
 _PYTHON_TYPES = {"text": "str", "integer": "int", "real": "float", "blob": "bytes"}
@@ -60,9 +62,11 @@ class QueryModule:
             *(_class_text(row_class) for row_class in self._row_classes.values()),
             "class Queries(Protocol):",
             *_protocol_lines(self._queries),
-            "ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {",
+            "ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {",
             *(f'    "{query.name}": {row.name},' for query, _, row in self._queries if row),
             "}",
+            f"TABLES: Final = frozenset({sorted(self._schema.tables)!r})",
+            '"""What the migrations add up to."""',
         ]
         return _formatted("\n".join(parts) + "\n")
 
@@ -128,7 +132,10 @@ def _check_names(query: Query, types: Types) -> None:
 
 
 def _class_text(row_class: RowClass) -> str:
-    head = f'class {row_class.name}(NamedTuple):\n    """{row_class.docstring}"""\n'
+    # A named tuple is no slower to make, but its class is: eight times.
+    head = (
+        f'class {row_class.name}(Struct, frozen=True, gc=False):\n    """{row_class.docstring}"""\n'
+    )
     fields = [f"    {name}: {_annotation(type_)}" for name, type_ in row_class.columns.items()]
     return "\n".join([head, *fields, "\n"])
 

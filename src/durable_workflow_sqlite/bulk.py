@@ -110,7 +110,7 @@ class Refusals(msgspec.Struct):
     first: str
 
 
-class Outcome:
+class BulkOutcome:
     """The result for each, counted at once, so that it is known after an interruption.
 
     reasons: of those that refused, with "…" in the place of their ids.
@@ -185,7 +185,7 @@ async def do_all(
     file: Path,
     wanted: Command,
     ids: Iterable[str],
-    outcome: Outcome,
+    outcome: BulkOutcome,
     advance: Advance,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> StoreError | None:
@@ -223,7 +223,7 @@ async def delete_all(
     file: Path,
     ids: Iterable[str],
     before: datetime,
-    outcome: Outcome,
+    outcome: BulkOutcome,
     advance: Advance,
     is_stopped: Callable[[], bool] = lambda: False,
     *,
@@ -238,7 +238,9 @@ async def delete_all(
                 if one in deleted:
                     outcome.is_done(one)
                 else:
-                    outcome.is_refused(one, "it is not there, not finished, or has just changed")
+                    outcome.is_refused(
+                        one, "it does not exist, is not finished, or has just changed"
+                    )
             advance(outcome.tried)
 
 

@@ -71,9 +71,13 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             statuses = _OVER
         if self.failed_since is not None:
             if self.statuses and set(self.statuses) != {"FAILED"}:
-                raise ValueError("--failed-since is about those FAILED; leave --status out")
+                raise ValueError(
+                    "--failed-since chooses only FAILED executions; leave --status out"
+                )
             if self.ended_since is not None:
-                raise ValueError("--failed-since and --ended-since say the same; give one of them")
+                raise ValueError(
+                    "--failed-since and --ended-since mean the same here; give one of them"
+                )
             statuses = ("FAILED",)
         for one in self.statuses:
             self._check_status(reader, one)
@@ -105,8 +109,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         if status in STATUSES or status in {one.status for one in reader.counts()}:
             return
         raise ValueError(
-            f"no status is named {status}{nearest(status, STATUSES)};"
-            f" there are {', '.join(STATUSES)}"
+            f"no status has the name {status}{nearest(status, STATUSES)}; there are"
+            f" {', '.join(STATUSES)}"
         )
 
 

@@ -11,7 +11,7 @@ from durable_workflow_sqlite.bulk import Command
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.outcome import Cancellation
-from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.errors import (
     ErrorClassNotFoundError,
     ExecutionConflictError,
@@ -43,8 +43,8 @@ def how_to_undo(file: Path, execution_id: str) -> str:
     """What lets an execution be undone whose code does not fit its records."""
     retry = command("retry", file, execution_id, "--from")
     return (
-        "undoing needs code that fits the records: run the old code, or forget what does not fit"
-        f" with {retry} STEP, where STEP is the first recorded step that differs"
+        "undoing needs code that fits its history: run the old code, or delete the records that"
+        f" do not fit with {retry} STEP, where STEP is the first recorded step that differs"
     )
 
 
@@ -94,13 +94,13 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
         if status.is_terminal:
             why = f"it is {status} already"
         elif status is ExecutionStatus.COMPENSATING:
-            why = "it is undoing what it did already"
+            why = "it is already being undone"
             if was_blocked:
-                why += f", and is blocked; `{command('unblock', file, execution_id)}` lets it go on"
+                why += f", and is blocked; `{command('unblock', file, execution_id)}` continues it"
         elif needs_code_that_fits(found.trouble):
-            why = f"it was asked to already; {how_to_undo(file, execution_id)}"
+            why = f"somebody has already asked; {how_to_undo(file, execution_id)}"
         else:
-            why = "it was asked to already; it ends when a worker hears of it"
+            why = "somebody has already asked; it ends when a worker notices the request"
         raise ExecutionConflictError(
             f"execution {execution_id!r} was not asked to cancel: {why}; see"
             f" `{command('show', file, execution_id)}`",
@@ -123,27 +123,27 @@ def retry(file: Path, *, from_step: StepName | None = None, by: str | None = Non
         if from_step is None and not before.status.is_terminal and before.blocked_reason is None:
             return f"{execution_id} does not wait for its next attempt any more"
         if from_step is None:
-            return f"{execution_id} goes on from what failed when a worker takes it"
+            return f"{execution_id} continues from what failed when a worker claims it"
         step = from_step if isinstance(from_step, str) else from_step[1]
         return (
-            f"{execution_id} runs again from {step} when a worker takes it;"
-            f" `{command('show', file, execution_id)}` says what was forgotten"
+            f"{execution_id} runs again from {step} when a worker claims it; `"
+            f"{command('show', file, execution_id)}` lists the deleted records"
         )
 
     return Command(name="retry", done="retried", act=ask, statuses=("FAILED",))
 
 
 def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = None) -> Command:
-    """Enqueue executions once more, as new ones. new_id: of the one that is named.
+    """Rerun executions, as new ones. new_id: of the one that is named.
 
-    once: refuse those that somebody has started once more before.
+    once: refuse those that somebody has rerun before.
     """
 
     async def ask(client: Client, execution_id: str) -> str:
         handle = await client.rerun(execution_id, new_id=new_id, once=once, by=by)
-        return f"{handle.execution_id} starts once more what {execution_id} was started with"
+        return f"{handle.execution_id} is the rerun of {execution_id}"
 
-    return Command(name="rerun", done="started once more:", act=ask, statuses=("FAILED",))
+    return Command(name="rerun", done="rerun:", act=ask, statuses=("FAILED",))
 
 
 def how_to_unblock(file: Path, execution_id: str, reason: str) -> str:
@@ -163,7 +163,7 @@ def unblock(file: Path, *, without_rows: bool = False, by: str | None = None) ->
 
     async def ask(client: Client, execution_id: str) -> str:
         if await client.unblock(execution_id, without_rows=without_rows, by=by):
-            return f"{execution_id} is unblocked, and goes on when a worker takes it"
+            return f"{execution_id} is unblocked, and continues when a worker claims it"
         raise ExecutionConflictError(
             f"execution {execution_id!r} is not blocked; see"
             f" `{command('show', file, execution_id)}`",

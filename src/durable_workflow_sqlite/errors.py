@@ -4,7 +4,7 @@ DurableWorkflowError
 ├── WorkflowFailedError        an execution ended FAILED
 │   └── WorkflowExpiredError   ... because its time to live ran out
 ├── WorkflowCancelledError     an execution ended CANCELLED
-├── StepFailedError            a step ran out of attempts, and its own error cannot be rebuilt
+├── StepFailedError            a step ran out of attempts, and its own error cannot be restored
 ├── StepTimeoutError           an attempt of a step took longer than its timeout
 ├── StepAmbiguousError         a step may or may not have run
 ├── SignalTimeoutError         no signal came before the deadline
@@ -12,8 +12,8 @@ DurableWorkflowError
 ├── SerializationError         a value that JSON cannot hold, or JSON of another type
 ├── NonDeterminismError        a replay that does not match its history
 ├── StepNotAwaitedError        a workflow called a step, and never awaited it
-├── NonDeterministicCallError  a workflow function called what a replay cannot repeat
-├── WorkflowCodeError          a workflow function raised what tells of a mistake in its code
+├── NonDeterministicCallError  a workflow function made a call that a replay cannot repeat
+├── WorkflowCodeError          a workflow function has a mistake in its code, such as a TypeError
 ├── WorkflowStuckError         a workflow function waits for something that cannot come
 ├── ErrorClassNotFoundError    the class of a recorded error cannot be found any more
 ├── ExecutionNotFoundError     no execution has this id
@@ -21,7 +21,7 @@ DurableWorkflowError
 ├── ExecutionBlockedError      an execution killed its workers too often; no worker claims it
 ├── ClaimLostError             another worker took the execution over
 ├── EngineStoppedError         the engine stopped before the execution finished
-└── StoreError                 the database
+└── StoreError                 a problem of the database
     ├── StoreBusyError         locked by someone else for longer than the busy timeout
     ├── StoreFullError         no room on the disk, or in the database
     ├── StoreReadOnlyError     this process may not write the file or its folder
@@ -206,7 +206,7 @@ class StepNotAwaitedError(DurableWorkflowError):
 
 
 class NonDeterministicCallError(DurableWorkflowError):
-    """A workflow function called what a replay cannot repeat: a socket, a thread, the engine.
+    """A workflow function made a call that a replay cannot repeat: a socket, a thread, the engine.
 
     The error is raised at the call. If the workflow function does not catch it, the execution is
     left as it is. It continues with code that makes the call in a step. `call` names the call.
@@ -220,11 +220,11 @@ class NonDeterministicCallError(DurableWorkflowError):
 
 
 class WorkflowCodeError(DurableWorkflowError):
-    """A workflow function raised an error that tells of a mistake in its code, not in its work.
+    """A workflow function raised an error that shows a mistake in its code, such as a TypeError.
 
-    No step raised it. The execution is left as it is: nothing is undone. It continues with fixed
-    code. `error_type` is the `module:name` of the error, which is the `__cause__` of this one. If
-    a worker of another engine met it, both are None.
+    The function itself raised it, not a step. The execution is left as it is: nothing is undone. It
+    continues with fixed code. `error_type` is the `module:name` of the error, which is the
+    `__cause__` of this one. Both are None if the function ran in another engine.
     """
 
     def __init__(
@@ -241,7 +241,8 @@ class WorkflowCodeError(DurableWorkflowError):
 class WorkflowStuckError(DurableWorkflowError):
     """A workflow function waits, and no step, sleep, signal or timer is open that could wake it.
 
-    It waits for itself, or for something outside of the workflow. The execution is left as it is.
+    The function waits for itself, or for something outside of the workflow. The execution is left
+    as it is.
     """
 
 
@@ -281,11 +282,10 @@ class ExecutionConflictError(DurableWorkflowError):
 
 
 class ExecutionBlockedError(DurableWorkflowError):
-    """No worker claims an execution any more until a person has looked at it.
+    """An execution is blocked: no worker claims it until a person calls `engine.unblock`.
 
-    Its workers died too often in a row, or somebody deleted rows of its steps by hand.
-
-    `reason` is the `blocked_reason` of the execution. `engine.unblock` unblocks it.
+    Its workers died too often in a row, or somebody deleted rows of its steps by hand. `reason` is
+    the `blocked_reason` of the execution.
     """
 
     def __init__(
@@ -308,10 +308,10 @@ class EngineStoppedError(DurableWorkflowError):
 
 
 class StoreError(DurableWorkflowError):
-    """The database could not do what was asked; nothing was written.
+    """The database refused or failed; nothing was written.
 
-    `may_pass` says whether it can help to ask again later: a lock is released or a disk has room
-    again, and the engine then continues. If it is False, a person must act.
+    `may_pass` is True if the problem may end by itself: a lock is released, or a disk has room
+    again. The engine then continues. If it is False, a person must act.
     """
 
     may_pass: ClassVar[bool] = True
@@ -330,7 +330,7 @@ class StoreReadOnlyError(StoreError):
 
 
 class StoreGoneError(StoreError):
-    """The file, or its log, was deleted, moved or replaced while it was open, or it was restored.
+    """The file or its log was deleted, moved, replaced or restored while it was open.
 
     Data written to such a file is lost or does not fit, so the store writes nothing. Put the file
     back, or open the new file as a new store.

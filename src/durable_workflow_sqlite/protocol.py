@@ -1,5 +1,5 @@
-"""What is asked of a store, by roles. `durable_workflow_sqlite.testing` holds the suite that every
-store must pass; it says more exactly than types can what each method means."""
+"""The methods of a store, by roles. `durable_workflow_sqlite.testing` has the contract: the tests
+that every store must pass. The contract defines each method more exactly than types can."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from durable_workflow_sqlite.records import (
 
 
 class Records(Protocol):
-    """What executions are made of, kept atomically and durably.
+    """The records of executions, stored atomically and durably.
 
-    Every write has been committed when its `await` returns, and has changed nothing when it
-    raises. A write under a claim raises `ClaimLostError` when the claim is no longer held.
+    When the `await` of a write returns, the write is committed. When it raises, nothing has
+    changed. A write under a claim raises `ClaimLostError` when the claim is no longer held.
     """
 
     async def create_execution(
@@ -123,10 +123,11 @@ class Records(Protocol):
     async def request_cancel(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> WorkflowSignal | None:
-        """Ask an execution to cancel, by a signal that is returned.
+        """Send the signal that asks an execution to cancel, and return the signal.
 
-        It saves records beside, in one transaction. None, and nothing written, if it is final or
-        COMPENSATING, or if somebody has asked already. Raises ExecutionNotFoundError.
+        It saves `records` in the same transaction. If the execution is final or COMPENSATING, or
+        has such a signal already, it writes nothing and returns None. Raises
+        ExecutionNotFoundError.
         """
         ...
 
@@ -144,7 +145,7 @@ class Records(Protocol):
     async def load_checkpoints(self, workflow_execution_id: str) -> list[StepCheckpoint]:
         """In step order: by branch, index and attempt.
 
-        Raises StoreCorruptError if one of them cannot be read: a history with a hole would
+        Raises StoreCorruptError if one of them cannot be read, because a history with a gap would
         make steps run twice.
         """
         ...
@@ -152,30 +153,30 @@ class Records(Protocol):
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
     ) -> list[WorkflowSignal]:
-        """In order of arrival; of one name, or of all."""
+        """The pending signals of one name, or of all names, in order of arrival."""
         ...
 
     async def load_next_signals(
         self, workflow_execution_id: str, signal_names: Collection[str]
     ) -> list[WorkflowSignal]:
-        """The first pending signal of each of these names that has one, in order of arrival.
+        """The first pending signal of each of these names, in order of arrival.
 
-        Cheap, however many are pending.
+        The cost does not depend on the number of pending signals.
         """
         ...
 
     async def load_open_waits(
         self, workflow_execution_id: str, signal_name: str
     ) -> list[StepCheckpoint]:
-        """The SIGNAL checkpoints of a name at INTENT, in step order. Cheap, as `send_signal`."""
+        """The SIGNAL checkpoints of a name at INTENT, in step order. As fast as `send_signal`."""
         ...
 
 
 class Queue(Protocol):
-    """Which worker has which execution, and what waits for one.
+    """Which worker has which execution, and which executions wait for a worker.
 
-    An execution is claimed by one worker, or in the queue from its `available_at` on, or neither:
-    blocked, waiting for a signal alone, FOREGROUND_ONLY, or final.
+    An execution is claimed by one worker, or is in the queue from its `available_at` on. It is
+    neither if it is blocked, only waits for a signal, is FOREGROUND_ONLY, or is final.
     """
 
     async def claim_execution(
@@ -199,22 +200,25 @@ class Queue(Protocol):
         takes_suspect: bool = True,
         now: datetime | None = None,
     ) -> list[WorkflowClaim]:
-        """Claim what may be claimed of some workflows: the highest priority first, then the oldest.
+        """Claim due executions of some workflows: the highest priority first, then the oldest.
 
         workflows: their types and versions.
-        At most `limit`, and fewer where other live workers could claim their share. Executions
-        whose ids are in `passed_over` are left where they are. Of those whose `recovery_count` is
-        `suspect_at` or more, at most one is claimed, and none unless `takes_suspect`. Each is
-        changed as `claim_execution` does.
+        limit: the highest number of claims. If other live workers could claim their share, fewer
+            are claimed.
+        passed_over: the ids of executions that are not claimed.
+        suspect_at: of executions with this `recovery_count` or more, at most one is claimed; none
+            unless `takes_suspect`.
+
+        Each claimed execution changes as `claim_execution` says.
         """
         ...
 
     async def load_next_available_at(
         self, workflows: Collection[tuple[str, int]]
     ) -> datetime | None:
-        """When the next execution of some workflows may be claimed, past or future; None if none.
+        """The time from which the next execution of some workflows may be claimed; None if none.
 
-        Cheap, however many there are.
+        It may be past or future. The cost does not depend on the number of executions.
         """
         ...
 
@@ -225,25 +229,28 @@ class Queue(Protocol):
         *,
         trouble: str | None = None,
     ) -> None:
-        """Release claims; claims that are lost already are ignored.
+        """Release claims; claims that are already lost are ignored.
 
-        Each execution may be claimed again from `now` on. A SUSPENDED one for which no signal may
-        be pending is different: it may be claimed from the earliest of three times on: its pending
-        timers, the `due_at` of its sleeps and waits at INTENT, and the end of its time to live. If
-        it has neither a pending timer nor such a sleep or wait, it may be claimed from `now` on. A
-        signal may be for it if it waits for that name (there is a SIGNAL checkpoint at INTENT), or
-        if the name begins with $. `trouble` is stored in its record: why this worker leaves it as
-        it is.
+        trouble: the reason why this worker leaves the executions as they are; stored in them.
+
+        Each execution may be claimed again from `now` on. There is one exception: an execution that
+        is SUSPENDED, has a pending timer or a sleep or wait at INTENT, and has no pending signal
+        that it may take. It may be claimed from the earliest of these times on: its pending
+        timers, the `due_at` of its sleeps and waits at INTENT, and the end of its time to live. It
+        may take a signal if it waits for the name (it has a SIGNAL checkpoint at INTENT), or if
+        the name begins with $.
 
         If this raises StoreError, the claims are still held; the next
         `release_claims_of_the_dead` of this store releases them, and stores their trouble.
         """
         ...
 
-    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
+    async def release_created(
+        self, execution: WorkflowExecution, now: datetime | None = None
+    ) -> None:
         """Release what a `create_execution` of this record claimed, if it did.
 
-        For a caller that was cancelled meanwhile and did not hear of the claim.
+        For a caller that was cancelled before it got the claim.
         """
         ...
 
@@ -254,15 +261,15 @@ class Queue(Protocol):
         ...
 
     async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
-        """The unfinished executions that nobody has and that only a recovery finds."""
+        """The unfinished executions that no worker has, and that only a recovery claims."""
         ...
 
     async def load_unregistered(
         self, workflows: Collection[tuple[str, int]], limit: int
     ) -> list[str]:
-        """The unfinished executions of all workflows but these, the oldest first.
+        """The unfinished executions of all workflows except these, the oldest first.
 
-        No more than `limit`, and at no more cost than that takes.
+        At most `limit`; the cost depends only on `limit`.
         """
         ...
 
@@ -272,9 +279,9 @@ class Queue(Protocol):
 
 
 class Changes(Protocol):
-    """What others have written since, noticed at hardly any cost."""
+    """What other workers have written, noticed at a low cost."""
 
-    def news(self) -> int:
+    def change_counter(self) -> int:
         """A number that changes when there may be something new.
 
         It changes when another worker has written. It also changes when a signal or a new
@@ -283,11 +290,11 @@ class Changes(Protocol):
         ...
 
     async def load_last_signal_id(self) -> int:
-        """The id of the signal that came last; 0 where none did."""
+        """The id of the newest signal; 0 if there is none."""
         ...
 
     async def load_signals_after(self, signal_id: int) -> list[ArrivedSignal]:
-        """What came after the signal of that id, in order of arrival."""
+        """The signals that came after the signal with that id, in order of arrival."""
         ...
 
     async def load_statuses(
@@ -304,13 +311,13 @@ class Changes(Protocol):
 class Membership(Protocol):
     """Which workers there are, and which of them live.
 
-    A store that is one worker's has one `worker_id`; another worker's claims are respected for as
+    The store of a worker has one `worker_id`. It does not release the claims of another worker as
     long as that worker lives.
     """
 
     @property
     def worker_id(self) -> str:
-        """The id of this store; no other store on the same records ever has the same."""
+        """The id of this store; each store on the same records has another id."""
         ...
 
     async def join(
@@ -319,19 +326,20 @@ class Membership(Protocol):
         max_concurrent: int,
         now: datetime | None = None,
     ) -> None:
-        """Say, for people, that this store is a worker's: what it runs, and how much at once.
+        """Record this store as a worker, with what it runs, so that people see it.
 
-        workflows: types and versions; those that were told before stay. From then on, or from its
-        first claim, the worker is seen as one that lives, until the store is closed.
+        workflows: types and versions; earlier ones stay. max_concurrent: its slots.
+
+        From this call on, or from its first claim, the worker lives until the store is closed.
         """
         ...
 
     async def load_served(self) -> set[tuple[str, int]]:
-        """The workflows, by type and version, that living workers have said in `join`."""
+        """The workflows, by type and version, that living workers have given to `join`."""
         ...
 
     async def mark_as_stopping(self, claims: Iterable[WorkflowClaim]) -> None:
-        """This worker was told to stop: if it dies with these claims, it did not die of them."""
+        """Note that this worker stops: if it dies with these claims, that is not counted."""
         ...
 
     async def release_claims_of_the_dead(
@@ -343,30 +351,30 @@ class Membership(Protocol):
     ) -> list[AbandonedExecution]:
         """Release all claims of dead workers, as `release_claims` does.
 
-        Claims that this store could not release before are released, too; they are not in the
-        returned list. The `recovery_count` of each execution that its worker may have died of is
-        increased; if it was `max_recoveries` already, the execution is blocked, too. A worker may
-        have died of every execution that it had, except
+        It also releases claims that this store could not release before; these are not in the
+        returned list. If an execution may have killed its worker, its `recovery_count` increases.
+        If the count was already `max_recoveries`, the execution is blocked. Each execution that the
+        worker had may have killed it, except
 
-        - one that is SUSPENDED;
-        - one that only waits for the next attempt of a step or compensation, if this wait began
-          since it was claimed;
+        - an execution that is SUSPENDED;
+        - an execution that only waits for the next attempt of a step or compensation, if this wait
+          began after it was claimed;
         - all of them, if the worker was told to stop: see `mark_as_stopping`;
-        - where there are some whose `recovery_count` is `suspect_at` or more, all others.
+        - executions beside a suspect, which has a `recovery_count` of `suspect_at` or more.
         """
         ...
 
 
 class Mending(Protocol):
-    """What people do to executions, and what is known of that."""
+    """The changes that people make to executions, and the audit log."""
 
     async def unblock_execution(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> bool:
         """Put a blocked execution into the queue, and reset its `recovery_count`.
 
-        It saves records beside, in one transaction. False, and nothing written, if it is not
-        blocked.
+        It saves `records` in the same transaction. If the execution is not blocked, it writes
+        nothing and returns False.
         """
         ...
 
@@ -377,28 +385,28 @@ class Mending(Protocol):
         only: StepCheckpoint | None = None,
         now: datetime | None = None,
     ) -> int:
-        """Let steps and compensations that wait for their next attempt be tried at once.
+        """End the back-off of steps and compensations, so that they are retried at once.
 
-        only: the one whose attempt this was, also if its time has come; None for all.
+        only: the failed attempt of one step, also if its back-off is over; None for all steps.
 
-        Their `due_at` becomes `now`, also if a worker has the execution. If none has it, it may be
-        claimed from `now` on. It saves records beside, in one transaction. Returns how many there
-        are; 0, and nothing written, if none is due later.
+        Their `due_at` becomes `now`, also if a worker has the execution. If no worker has it, it
+        may be claimed from `now` on. It saves `records` in the same transaction. Returns the number
+        of steps; if it is 0, nothing is written.
         """
         ...
 
     async def reopen_execution(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> None:
-        """Make a FAILED execution PENDING, and save records beside, in one transaction.
+        """Make a FAILED execution PENDING, and save `records`, in one transaction.
 
-        Its error is forgotten, and its time to live and `last_event` with it. Its EXPIRED signals
-        are PENDING again, except those whose names begin with $. A FAILED or CANCELLED
-        one with a compensation that has FAILED becomes COMPENSATING instead; it keeps its error
-        and `last_event`.
+        Its error, its time to live and its `last_event` are removed. Its EXPIRED signals
+        are PENDING again, except those whose names begin with $. If a FAILED or CANCELLED
+        execution has a compensation that FAILED, it becomes COMPENSATING instead, and keeps its
+        error and `last_event`.
 
-        Raises ExecutionNotFoundError, or ExecutionConflictError for one that did not fail or that
-        is undone to the end; nothing is written then.
+        Raises ExecutionNotFoundError. Raises ExecutionConflictError for an execution that did not
+        fail or that is completely undone. Nothing is written then.
         """
         ...
 
@@ -410,34 +418,37 @@ class Mending(Protocol):
         forget: Collection[StepCheckpoint] = (),
         now: datetime | None = None,
     ) -> bool:
-        """Change an execution that no living worker has; save records beside, in one transaction.
+        """Change an execution that no living worker has; save `records` in the same transaction.
 
-        seen: what `take_execution` gave. becomes: its record from now on. What it was started with
-        (except its time to live) and `started_at` stay as they are. It is neither blocked nor in
-        trouble any more; it has no output, and its `recovery_count` is 0. Checkpoints in `forget`
-        are deleted.
+        seen: what `take_execution` returned.
+        becomes: the new record. Its input, other arguments of its start and `started_at` do not
+            change, but its time to live may. The execution is not blocked or in trouble any more,
+            has no output, and its `recovery_count` is 0.
+        forget: checkpoints that are deleted.
 
-        One that becomes final is left as `save` leaves it. Any other may be claimed from `now` on,
-        as after `release_claims`; if it was final, its EXPIRED signals are PENDING again, except
-        those whose names begin with $.
+        If the execution becomes final, the result is the same as with `save`. If not, it may be
+        claimed from `now` on, as after `release_claims`; and if it was final, its EXPIRED signals
+        are PENDING again, except those whose names begin with $.
 
-        False, and nothing written, if it is no longer as it was seen. Raises
-        ExecutionConflictError if a worker that lives has it; a dead one's claim is deleted.
+        If the execution has changed since it was seen, this writes nothing and returns False.
+        Raises ExecutionConflictError if a living worker has it. The claim of a dead worker is
+        deleted.
         """
         ...
 
     async def acknowledge(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None
     ) -> int:
-        """A person has dealt with what a final execution has left; return how many checkpoints.
+        """Note that a person has dealt with failed compensations and steps that were cut off.
 
-        Compensations that FAILED become COMPENSATED. Steps that were cut off leave the view
-        `workflow_in_doubt`. It saves records beside, in one transaction, if there was anything.
+        The execution is final. Its compensations that FAILED become COMPENSATED. Its steps that
+        were cut off leave the view `workflow_in_doubt`. Returns the number of these checkpoints. If
+        it is not 0, `records` are saved in the same transaction.
         """
         ...
 
     async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
-        """All signals of one execution, whatever became of them, in order of arrival."""
+        """All signals of one execution, of any status, in order of arrival."""
         ...
 
     async def load_workflows(self) -> list[Workflow]:
@@ -454,7 +465,7 @@ class Mending(Protocol):
 
 
 class Maintenance(Protocol):
-    """Deleting what is old. No engine asks for it: people do, and the command line."""
+    """Deletes old records. The engine does not use it; people and the command line do."""
 
     async def delete_execution(self, workflow_execution_id: str) -> bool:
         """Delete an execution and all that belongs to it; False if there was none."""
@@ -467,11 +478,10 @@ class Maintenance(Protocol):
         *,
         batch_size: int = 500,
     ) -> int:
-        """Delete finished executions begun and last changed before a time; return how many.
+        """Delete finished executions begun and last changed before a time; return their number.
 
-        It does so in batches, each a transaction of its own, so that no writer waits for long.
-        Workers that were found dead before that time are forgotten, once nothing is to be taken
-        over from them.
+        Each batch is a transaction, so that no writer waits for long. The rows of workers that were
+        found dead before that time are deleted, too, if these workers have no claim left.
         """
         ...
 
@@ -485,11 +495,11 @@ class Maintenance(Protocol):
 
 
 class CheckpointStore(Records, Queue, Changes, Membership, Mending, Protocol):
-    """What `DurableEngine` and `Client` ask of a store, by roles.
+    """The methods that `DurableEngine` and `Client` need, by roles.
 
-    It knows nothing of what a workflow means. What goes wrong in the database is a `StoreError`; a
-    value that it could never hold, such as one that is too long or data that is not valid JSON, a
-    `SerializationError`.
+    A store only keeps records; the engine gives them their meaning. Problems of the database raise
+    `StoreError`. A value that a store can never hold raises `SerializationError`: it is too long,
+    or not valid JSON.
     """
 
     async def close(self) -> None:

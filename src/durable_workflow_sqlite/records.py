@@ -1,8 +1,8 @@
-"""What a store keeps: frozen records that compare by value, one class a table.
+"""The records of a store: frozen objects that compare by value, one class for each table.
 
-Fields are named as the columns. Times are timezone-aware and kept in UTC; `input_data`,
-`output_data` and `payload` hold JSON text. A record checks itself when it is made, so that
-nothing that could not be read back is ever written.
+Fields have the names of the columns. Times have a time zone and are kept in UTC. `input_data`,
+`output_data` and `payload` hold JSON text. A record checks its fields when it is created, so that
+every record that is written can be read back.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
 
 MENDED_SIGNAL: Final = "$mended"
-"""Name of a signal that is DELIVERED from its beginning: a worker that has left an execution as it
-is looks at it again."""
+"""Name of a signal that is DELIVERED from its beginning: a worker that left an execution as it is
+claims it again."""
 
 RESOLVED_SIGNAL: Final = "$resolved"
-"""Name of a signal that holds a value in place of the next attempt of a step, and says of which."""
+"""Name of a signal that holds a step, and the value that replaces the next attempt of the step."""
 
 DELETED_ROWS: Final = "rows of step_checkpoints were deleted by hand: "
 """How `blocked_reason` begins where a trigger of the tables says so; it goes on with the rows."""
 
 
 class ExecutionStatus(StrEnum):
-    """Where an execution stands; COMPLETED, FAILED and CANCELLED are final."""
+    """The status of an execution; COMPLETED, FAILED and CANCELLED are final."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -83,7 +83,7 @@ class StepKind(StrEnum):
 
 
 class TimerStatus(StrEnum):
-    """A timer is PENDING until its time has come, or until nothing waits for it any more."""
+    """A timer is PENDING until its time comes (FIRED), or until no wait needs it (CANCELLED)."""
 
     PENDING = "PENDING"
     FIRED = "FIRED"
@@ -91,9 +91,9 @@ class TimerStatus(StrEnum):
 
 
 class SignalStatus(StrEnum):
-    """A signal is PENDING until a wait takes it; EXPIRED if the execution ended before one did.
+    """A signal is PENDING until a wait takes it; then it is DELIVERED.
 
-    REFUSED if no wait could read its payload.
+    EXPIRED: the execution ended before a wait took it. REFUSED: a wait could not read its payload.
     """
 
     PENDING = "PENDING"
@@ -137,7 +137,7 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `current_step` is the number of steps begun when the state was last written.
     `error_type` is `module:name` of the error that `error_message` describes.
-    `recovery_count` is how often a worker died that may have died of the execution, with no
+    `recovery_count` is how often in a row the execution may have killed its worker, with no
     progress in between. While `blocked_reason` is set, no worker claims the execution.
     `trouble` is why the last worker left the execution as it is, if the reason does not go away by
     itself; None when a worker has the execution again.
@@ -197,11 +197,11 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     A compensation is attempt 0 of the step that it undoes, named `STEP:compensate`.
     `id` is given by the store, and is ignored when checkpoints are saved.
-    `input_data` is, of a compensation, the number of its attempt; of a wait that names a type, what
-    payload it takes; else None.
+    `input_data` is the number of the attempt for a compensation; which payload it takes for a wait
+    that names a type; else None.
     `due_at` is when a SLEEP or the wait for a SIGNAL ends, and when a FAILED attempt is retried.
-    `event` numbers the outcomes that reached the workflow function, from 1, in the order in which
-    they came. It is None before the outcome. It stays None for an attempt that is retried, for a
+    `event` numbers the outcomes that the workflow function got, from 1, in their order.
+    It is None before the outcome. It stays None for an attempt that is retried, for a
     compensation, and for a step or wait that the workflow cancelled.
     """
 
@@ -301,7 +301,7 @@ class WorkflowTimer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A durable message to an execution. The store gives the id: the order of arrival.
 
-    `refused_reason` says of a REFUSED one why its payload could not be read.
+    `refused_reason` says why the payload of a REFUSED signal could not be read.
     """
 
     workflow_execution_id: str
@@ -326,8 +326,8 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a person did to an execution. Entries are added, and never changed.
 
-    `act` is what was done, as "retry" or "cancel"; `actor` who did it, as far as known. `details`
-    is JSON text: what else is to be said of it.
+    `act` is what was done, for example "retry" or "cancel". `actor` is who did it, as far as known.
+    `details` is JSON text with more about it.
     """
 
     workflow_execution_id: str
@@ -345,7 +345,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ArrivedSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What tells a worker of a signal: its id and its name, and which execution it is for."""
+    """The id, the execution and the name of a new signal, for the worker that has the execution."""
 
     workflow_signal_id: int
     workflow_execution_id: str
@@ -353,7 +353,7 @@ class ArrivedSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TakenExecution(msgspec.Struct, frozen=True, kw_only=True):
-    """All that an execution is resumed from.
+    """All records that are needed to resume an execution.
 
     `checkpoints` are in step order. `pending_timers` are by `fire_at`. `is_to_cancel` says whether
     a signal asks it to cancel.
@@ -366,7 +366,7 @@ class TakenExecution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The right of one worker to write for one execution, until a claim with a higher token.
+    """The right of one worker to write for one execution, until a claim has a higher token.
 
     `status_before` is the status of the execution before it was claimed.
     """
@@ -378,7 +378,7 @@ class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution that is to be started, its definition, and the tags to find it by.
+    """An execution to start, its definition, and its tags.
 
     Raises ValueError for an execution of another workflow, and for one that is final, blocked or
     in trouble; TypeError or ValueError for tags that are not valid.

@@ -1,20 +1,39 @@
-"""`open_store` and `open_reader`: the one place that knows which store a URL means."""
+"""`open_store` and `open_reader`: the one place that knows which store a URL means.
+
+What else the front ends do to a file of SQLite goes through here, too.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+import sqlite3
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from durable_workflow_sqlite.reading.reader import Reader
-from durable_workflow_sqlite.store import backup
-from durable_workflow_sqlite.store.connection import Synchronous
+from durable_workflow_sqlite.store.backup import vacuum
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, Synchronous
+from durable_workflow_sqlite.store.file_migration import migrate_file, pending_sql
+from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 
-__all__ = ["Synchronous", "get_ready", "open_reader", "open_store", "path_of", "vacuum"]
+__all__ = [
+    "BUSY_TIMEOUT_MS",
+    "SCHEMA_VERSION",
+    "SQLITE_VERSION",
+    "Synchronous",
+    "get_ready",
+    "migrate_file",
+    "open_reader",
+    "open_store",
+    "path_of",
+    "pending_sql",
+    "vacuum",
+]
+
+SQLITE_VERSION: Final = sqlite3.sqlite_version
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # C: is a drive
 
@@ -24,13 +43,13 @@ def open_store(
 ) -> SqliteCheckpointStore:
     """Open the store that a path or a URL names, or create it; use it in `async with`.
 
-    url: the path of a SQLite file, as `workflows.db`, or its URL: `sqlite:///workflows.db` for a
-        file in the current folder, `sqlite:////var/lib/workflows.db` for an absolute path. What
-        is percent-encoded in a URL is decoded. `sqlite://` alone, `sqlite:///:memory:` and
+    url: the path of a SQLite file, such as `workflows.db`, or its URL: `sqlite:///workflows.db` for
+        a file in the current folder, `sqlite:////var/lib/workflows.db` for an absolute path.
+        Percent-encoded characters are decoded. `sqlite://` alone, `sqlite:///:memory:` and
         `:memory:` are a store in memory, for tests.
     synchronous: as for `SqliteCheckpointStore.file`.
 
-    Raises ValueError for a URL that names no such store, and what `SqliteCheckpointStore` raises.
+    Raises ValueError for any other URL, and the errors of `SqliteCheckpointStore`.
     """
     path = path_of(url)
     if path is None:
@@ -39,30 +58,21 @@ def open_store(
 
 
 def open_reader(url: str | os.PathLike[str]) -> Reader:
-    """Open what a path or a URL names to be read; it is neither created nor migrated.
+    """Open a store only for reading; use it in `with`. It is neither created nor migrated.
 
-    url: as for `open_store`, except a store in memory, which nobody else can read. Use it in
-        `with`.
+    url: as for `open_store`, except a store in memory, which only its own process can read.
 
-    Raises ValueError for a URL that names no such store. Raises StoreError for a file that is not
-    there or has an older schema, SchemaTooNewError for a newer one, MigrationError for another
-    application's, StoreCorruptError.
+    Raises ValueError for any other URL, and StoreError for a file that does not exist or has an
+    older schema. Raises SchemaTooNewError for a newer schema, MigrationError for a file of another
+    application, and StoreCorruptError.
     """
     path = path_of(url)
     if path is None:
-        raise ValueError("a store in memory cannot be read from elsewhere; give the path of a file")
+        raise ValueError("only its own process can read a store in memory; give the path of a file")
     # Programs that run workflows read nothing, and need not wait for this import.
     from durable_workflow_sqlite.store.reader import SqliteReader
 
     return SqliteReader.open(path)
-
-
-def vacuum(path: Path, busy_timeout_s: float) -> None:
-    """Rewrite a SQLite file, without the room that deleted rows have left.
-
-    busy_timeout_s: for how long to wait for others that write. Raises StoreError.
-    """
-    backup.vacuum(path, busy_timeout_s)
 
 
 def get_ready() -> None:
@@ -92,8 +102,8 @@ def _in_url(url: str, scheme: str) -> str:
     parts = urlsplit(url)
     if parts.query or parts.fragment:
         raise ValueError(
-            f"{url!r} names no store: a SQLite URL has neither ? nor #; where they are in the name"
-            " of the file, write %3F and %23"
+            f"{url!r} names no store: a SQLite URL must not have ? or #. If the name of the file"
+            " has them, write %3F and %23"
         )
     if parts.netloc:
         raise ValueError(

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowDefinition
+from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.stores import Synchronous, open_store
 
 HURRY_S: Final = 2.0
@@ -25,7 +26,7 @@ HURRY_S: Final = 2.0
 _log = logging.getLogger("durable_workflow_sqlite.worker")
 
 
-class AppError(Exception):
+class AppError(DurableWorkflowError):
     """The workflows that a worker is to run cannot be found."""
 
 

@@ -249,7 +249,7 @@ class Program:
 
 
 def finish(file: str) -> dict[str, str]:
-    """What comes of the executions in a later life, by their ids."""
+    """What comes of the executions in a later process, by their ids."""
     ended: dict[str, str] = {}
     with SqliteCheckpointStore.file(file) as store, DurableEngine(store, workflows=ALL) as engine:
         try:

@@ -78,7 +78,7 @@ def engine(store: SqliteCheckpointStore) -> Iterator[DurableEngine]:
 )
 def test_every_public_name_has_its_namesake(behind: type, facade: type) -> None:
     names = {name for name in vars(behind) if not name.startswith("_")}
-    names.discard("news")  # a question of the engine's own, asked on its loop
+    names.discard("change_counter")  # a question of the engine's own, asked on its loop
     assert {name for name in names if not hasattr(facade, name)} == set()
     for name in names | {"__init__"}:
         there, here = getattr(behind, name), getattr(facade, name)

@@ -64,7 +64,7 @@ def test_ctrl_c_ends_a_wait_and_leaves_the_execution_to_be_resumed(
     status, _, err = end(process)
     assert status == -signal.SIGINT
     assert err.splitlines()[-1] == "KeyboardInterrupt"
-    # The worker let go of everything: nothing but the database is left.
+    # The worker has released everything: nothing but the database is left.
     assert [path.name for path in file.parent.iterdir() if "-worker-" in path.name] == []
     nothing_failed(file)
     assert finish(str(file)) == {"one": "A-1 1 kim"}

@@ -41,7 +41,7 @@ def test_a_payload_that_is_no_json_is_refused_with_the_quotes_that_it_needs(file
 def test_cancel_is_heard_by_the_worker_that_comes_next(file: Path) -> None:
     assert lines("cancel", file, "order-WAIT-2")
     assert status_of(file, "order-WAIT-2") == "SUSPENDED"
-    assert "it was asked to already" in refusal("cancel", file, "order-WAIT-2")
+    assert "somebody has already asked" in refusal("cancel", file, "order-WAIT-2")
     with a_worker(file):
         wait_until(lambda: status_of(file, "order-WAIT-2") == "CANCELLED")
 

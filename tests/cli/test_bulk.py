@@ -194,8 +194,8 @@ def test_on_a_terminal_the_number_and_ten_of_them_are_shown_and_it_asks(stocks: 
 
 def test_ids_that_are_named_need_no_question(stocks: Path) -> None:
     assert lines("retry", stocks, "stock-A-1", "stock-A-2", "stock-A-1") == [
-        ["stock-A-1 goes on from what failed when a worker takes it"],
-        ["stock-A-2 goes on from what failed when a worker takes it"],
+        ["stock-A-1 continues from what failed when a worker claims it"],
+        ["stock-A-2 continues from what failed when a worker claims it"],
         ["retried 2"],
     ]
     assert statuses(stocks)["PENDING"] == 2

@@ -178,7 +178,7 @@ def test_what_was_changed_by_hand_is_still_shown_with_what_is_wrong(file: Path) 
 # Without the extra, and completion
 
 
-def test_without_the_extra_a_command_names_it_and_migrate_works(tmp_path: Path) -> None:
+def test_without_the_extra_each_command_names_it(tmp_path: Path) -> None:
     hidden = (
         "import sys; sys.modules.update(typer=None, rich=None)\n"
         "import importlib.util as u; real = u.find_spec\n"
@@ -186,19 +186,18 @@ def test_without_the_extra_a_command_names_it_and_migrate_works(tmp_path: Path) 
         "from durable_workflow_sqlite.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
 
-    def without(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    for words in ([], ["status", tmp_path / "a.db"], ["migrate", tmp_path / "a.db", "--create"]):
+        refused = subprocess.run(
             [sys.executable, "-c", hidden, *words],
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
         )
-
-    assert without("migrate", tmp_path / "a.db", "--create").returncode == 0
-    refused = without("status", tmp_path / "a.db")
-    assert refused.returncode == 1
-    assert "pip install 'durable-workflow-sqlite[cli]'" in refused.stderr
+        assert (refused.returncode, refused.stdout) == (1, "")
+        (line,) = refused.stderr.splitlines()
+        assert "pip install 'durable-workflow-sqlite[cli]'" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_shell_completes_the_commands() -> None:

@@ -321,7 +321,7 @@ def test_status_has_them_in_all_its_forms(shop: Path) -> None:
     assert [one["executions"] for one in as_json] == [one[4] for one in GROUPS]
     code, seen = on_terminal("status", shop, columns=200)
     assert code == 0
-    assert "failures and trouble by error: 5 (what happened last comes first)" in seen
+    assert "failures and trouble by error: 5 (the newest first)" in seen
     assert f"durable-workflow retry {shop} --type order --step charge --error {CONNECTION}" in seen
 
 
@@ -372,7 +372,7 @@ def test_an_age_of_ends_is_about_what_is_over(shop: Path) -> None:
     assert len(ended) == CHARGED + SHIPPED + REFUNDED + 1
     done = run("list", shop, "--ended-since", "1h", "--failed-since", "1h")
     assert done.returncode == 1
-    assert "say the same" in done.stderr
+    assert "mean the same" in done.stderr
 
 
 def test_pages_of_a_search_by_error_lead_through_all_of_them_once(shop: Path) -> None:

@@ -163,7 +163,7 @@ def test_show_has_the_whole_history(file: Path) -> None:
 
 def test_show_says_that_a_worker_is_dead_and_what_lets_an_execution_go_on(file: Path) -> None:
     _, text = on_terminal("show", file, "order-WAIT-1")
-    assert "no worker lives, so nothing goes on" in text
+    assert "no worker lives, so it does not continue" in text
     assert f"durable-workflow signal {file} order-WAIT-1 approved [JSON]" in " ".join(text.split())
     _, text = on_terminal("show", file, "order-SLOW-1")
     assert "DEAD" in text

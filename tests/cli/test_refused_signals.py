@@ -40,12 +40,12 @@ def waiting(tmp_path: Path) -> Path:
 
 
 def go_on(file: Path, one: str) -> object:
-    async def life() -> object:
+    async def main() -> object:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[count]) as engine:
                 return await asyncio.wait_for(engine.handle(one).result(), 30)
 
-    return asyncio.run(life())
+    return asyncio.run(main())
 
 
 def signals(file: Path, one: str) -> list[list[str]]:

@@ -35,7 +35,7 @@ def test_what_cannot_be_started_is_refused_and_nothing_is_there(file: Path) -> N
     assert "has no version 9; there are 1" in refusal("start", file, "order", "--version", "9")
     assert """'"A-1"'""" in refusal("start", file, "order", "A-1")
     assert "is not NAME=VALUE" in refusal("start", file, "order", "--tag", "x")
-    assert "--delay must be a number" in refusal("start", file, "order", "--delay", "inf")
+    assert "--delay must be a possible number" in refusal("start", file, "order", "--delay", "inf")
     assert "ttl must not be" in refusal("start", file, "order", "--ttl", "-1")
     assert lines("list", file, "--all") == before
 
@@ -53,17 +53,17 @@ def test_an_input_is_stored_as_it_was_written_and_waits_as_long_as_it_should(fil
     assert acts(file, "new") == [["cancel", '{"ended":"at once"}']]
 
 
-def test_orders_are_started_once_more(file: Path) -> None:
+def test_orders_are_rerun(file: Path) -> None:
     assert lines("rerun", file, "order-BAD-UNDONE", "--new-id", "again")
     assert acts(file, "order-BAD-UNDONE") == [["rerun", '{"as":"again"}']]
     assert acts(file, "again") == [["rerun", '{"of":"order-BAD-UNDONE"}']]
     assert "is taken" in refusal("rerun", file, "order-BAD-1", "--new-id", "again")
     assert run("rerun", file, "order-BAD-1", "again", "--new-id", "x").returncode == 2
     done = run("rerun", file, "--status", "failed", "--yes")
-    assert (done.returncode, done.stdout) == (1, "started once more: 1, refused 1\n")
-    assert "'order-BAD-UNDONE' was started once more already" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "rerun: 1, refused 1\n")
+    assert "'order-BAD-UNDONE' was rerun already" in done.stderr
     assert lines("rerun", file, "order-BAD-UNDONE")
-    assert "to start it again: durable-workflow rerun" in on_terminal(
+    assert "to rerun it: durable-workflow rerun" in on_terminal(
         "show", file, "order-BAD-UNDONE", columns=400
     )[1].replace("\n", " ")
 
@@ -91,7 +91,7 @@ def test_steps_are_resolved_and_the_orders_go_on(file: Path) -> None:
     assert (wrong.returncode, "the value is missing" in wrong.stderr) == (2, True)
     assert "is not JSON" in refusal("resolve", file, "order-BAD-1", "ship", "shipped")
     assert "Send it that signal" in refusal("resolve", file, "order-WAIT-1", "approved", "1")
-    assert "goes on as if ship" in run("resolve", file, "order-BAD-1", "ship", '"sent"').stdout
+    assert "continues as if ship" in run("resolve", file, "order-BAD-1", "ship", '"sent"').stdout
     # It sleeps for hours, and is in doubt; nobody has them.
     assert run("resolve", file, "order-SLEEP-1", "rest").returncode == 0
     assert run("resolve", file, "order-SLOW-1", "pack", "7").returncode == 0
@@ -175,10 +175,11 @@ def test_a_cancel_that_no_code_fits_says_what_undoing_needs(file: Path) -> None:
     def seen() -> str:
         return on_terminal("show", file, "order-WAIT-1", columns=400)[1].replace("\n", " ")
 
-    assert "(undoing needs code that fits the records, too)" in seen()
+    assert "(undoing needs code that fits its history, too)" in seen()
     assert lines("cancel", file, "order-WAIT-1")
-    assert "a worker can undo it only with code that fits the records" in seen()
-    back = f"run the old code, or forget what does not fit with durable-workflow retry {file}"
-    assert f"to let it be undone: undoing needs code that fits the records: {back}" in seen()
-    assert "to give it up" not in seen()
+    assert "a worker can undo it only with code that fits its history" in seen()
+    retry = f"durable-workflow retry {file}"
+    back = f"run the old code, or delete the records that do not fit with {retry}"
+    assert f"to undo it: undoing needs code that fits its history: {back}" in seen()
+    assert "to cancel it" not in seen()
     assert back in refusal("cancel", file, "order-WAIT-1")

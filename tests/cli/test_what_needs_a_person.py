@@ -113,7 +113,7 @@ def test_what_is_not_undone_is_an_error_of_doctor(file: Path) -> None:
     level, message = findings(file)["undoing"]
     assert level == "warning"
     assert "charge of tries, since 20" in message
-    assert "next try 20" in message
+    assert "next attempt 20" in message
     assert "the bank is closed" in message
 
 
@@ -172,7 +172,7 @@ def test_the_dashboard_says_so_and_a_person_deals_with_it(file: Path) -> None:
         form = client.get("/acknowledge?id=lost").text
         token = form.partition('name="form_token" value="')[2].partition('"')[0]
         done = client.post("/acknowledge", data={"form_token": token, "id": "lost"})
-        assert "It is noted that this is dealt with" in done.text
+        assert "The note is stored" in done.text
         assert "dashboard, from" in done.text
         assert "1 not undone<" not in client.get("/").text
 
@@ -253,7 +253,7 @@ def test_executions_are_found_by_their_tags(file: Path) -> None:
 
 
 def test_an_engine_takes_tags_and_says_who_did_what(tmp_path: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(tmp_path / "one.db") as store,
             DurableEngine(store, [gives_up]) as engine,
@@ -279,4 +279,4 @@ def test_an_engine_takes_tags_and_says_who_did_what(tmp_path: Path) -> None:
                 ("acknowledge", "lee"),
             ]
 
-    asyncio.run(life())
+    asyncio.run(main())

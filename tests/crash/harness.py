@@ -1,4 +1,4 @@
-"""Lives of real processes, each killed by SIGKILL before or after a chosen write to the store."""
+"""Real processes, each killed by SIGKILL before or after a chosen write to the store."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from durable_workflow_sqlite import (
     DurableWorkflowError,
     WorkflowDefinition,
 )
-from tests.lives import Harm, Journal, live, open_harmed
-from tests.oracle import Life, Snapshot, look
+from tests.oracle import ProcessRun, Snapshot, look
+from tests.processes import Harm, Journal, open_harmed, run_process
 
 EXECUTION = "one"
 ENDED, KILLED = "ended", "killed"
@@ -22,7 +22,7 @@ ENDED, KILLED = "ended", "killed"
 
 @dataclass(frozen=True)
 class Scenario:
-    """A workflow, and what the world does to it; `drive` is called again in every life."""
+    """A workflow, and what the world does to it; `drive` is called again in every process."""
 
     name: str
     make: Callable[[Journal], WorkflowDefinition[..., Any]]
@@ -38,7 +38,7 @@ class World:
     def __init__(self, folder: Path, scenario: Scenario) -> None:
         self.folder = folder
         self.scenario = scenario
-        self.lives: list[Life] = []
+        self.processes: list[ProcessRun] = []
 
     @property
     def file(self) -> Path:
@@ -52,20 +52,20 @@ class World:
         """The same world, to go on differently."""
         shutil.copytree(self.folder, folder)
         other = World(folder, self.scenario)
-        other.lives = list(self.lives)
+        other.processes = list(self.processes)
         return other
 
-    def live(self, harm: Harm | None = None) -> str:
-        """One life of a process; ENDED when the execution did, KILLED when it was killed."""
+    def run_process(self, harm: Harm | None = None) -> str:
+        """One process; ENDED when the execution did, KILLED when it was killed."""
         before = len(self.journal.lines)
-        was_killed = live(lambda: self._life(harm))
-        self.lives.append(Life(tuple(self.journal.lines[before:]), self.look()))
+        was_killed = run_process(lambda: self._main(harm))
+        self.processes.append(ProcessRun(tuple(self.journal.lines[before:]), self.look()))
         return KILLED if was_killed else ENDED
 
     def look(self) -> Snapshot:
         return look(self.file, EXECUTION)
 
-    async def _life(self, harm: Harm | None) -> None:
+    async def _main(self, harm: Harm | None) -> None:
         definition = self.scenario.make(self.journal)
         store = open_harmed(self.file, harm)
         options = self.scenario.engine

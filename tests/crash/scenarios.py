@@ -15,6 +15,7 @@ from typing import Any
 from durable_workflow_sqlite import (
     DurableEngine,
     DurableWorkflowError,
+    ExecutionConflictError,
     RetryPolicy,
     SerializationError,
     SignalTimeoutError,
@@ -24,8 +25,8 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.crash.harness import EXECUTION, Scenario, run
-from tests.lives import Journal
-from tests.oracle import MENDING, RETRYING
+from tests.oracle import GIVEN, GIVING, MENDING, RETRYING
+from tests.processes import Journal
 
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
@@ -367,11 +368,11 @@ async def mend_and_go_on(
 async def run_and_retry(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
-    """An operator has what was not undone tried again, once in all lives."""
+    """An operator has what was not undone tried again, once in all processes."""
     await run(engine, definition, journal)
     if "retried" not in journal.lines:
         journal.note(RETRYING)
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
             await engine.retry(EXECUTION)
         journal.note("retried")
     await run(engine, definition, journal)
@@ -417,11 +418,64 @@ async def run_and_resolve_a_pause(
         late = {one.step_name for one in steps if one.due_at is not None and one.due_at > soon}
         if "pay" in late:
             journal.note(f"{MENDING}pay")
+            journal.note(f'{GIVING}pay "pay"')
             await engine.resolve(EXECUTION, "pay", "pay")
+            journal.note(f'{GIVEN}pay "pay"')
         elif late:
             await engine.retry(EXECUTION)
         await asyncio.sleep(0.001)
     await ending
+
+
+def gives_up_to_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+    hourly = RetryPolicy.fixed(max_attempts=9, delay=timedelta(hours=1))
+
+    @workflow(name="gives up to pay")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "hotel", undone=True)
+        paying = asyncio.create_task(steps.do(ctx, "pay", fails=-1, undone=True, retry=hourly))
+        beside = ctx.branch("b")
+        await beside.wait_signal("enough")
+        paying.cancel()
+        await steps.do(beside, "ship", fails=-1, retry=QUICK)
+
+    return body
+
+
+def give_at_the_end(how: str, ends: str) -> Scenario:
+    """Somebody gives a value to a step in a back-off, and nothing waits for the step any more."""
+
+    async def drive(
+        engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+    ) -> None:
+        store = engine._settings.store
+        handle = await engine.start(definition, execution_id=EXECUTION)
+        ending = asyncio.create_task(run(engine, definition, journal))
+        while not ending.done() and "run pay" not in journal.lines:
+            await asyncio.sleep(0.001)
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        while not ending.done():
+            pays = [one for one in await store.load_checkpoints(EXECUTION) if one.attempt]
+            last = [one for one in pays if one.step_name == "pay"][-1]
+            if last.due_at is not None and last.due_at > soon:
+                journal.note(f"{MENDING}pay")
+                journal.note(f'{GIVING}pay "pay"')
+                with suppress(ExecutionConflictError):
+                    await engine.resolve(EXECUTION, "pay", "pay")
+                    journal.note(f'{GIVEN}pay "pay"')
+            if last.due_at is not None or last.attempt > 1:
+                break
+            await asyncio.sleep(0.001)
+        with suppress(DurableWorkflowError):  # it has ended meanwhile
+            if how == "cancel":
+                await handle.cancel()
+            elif "sent" not in journal.lines:
+                await handle.signal("enough")
+                journal.note("sent")
+        await ending
+
+    return Scenario(f"a value, and then: {how}", gives_up_to_pay, drive, (ends,))
 
 
 def fails_at_last(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -445,7 +499,7 @@ async def run_again_from_a_step(
     if "retried" not in journal.lines:
         for name in ("second", "last"):
             journal.note(f"{MENDING}{name}")
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
             await engine.retry(EXECUTION, from_step="second")
         journal.note("retried")
     await run(engine, definition, journal)
@@ -470,7 +524,7 @@ async def resolve_and_fail_later(
     await run(engine, definition, journal)
     if "resolved" not in journal.lines:
         journal.note(f"{MENDING}pay")
-        with suppress(DurableWorkflowError):  # a life that did not get to note it has done it
+        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
             await engine.resolve(EXECUTION, "pay", "pay")
         journal.note("resolved")
     await run(engine, definition, journal)
@@ -487,7 +541,7 @@ def quiet(_: Journal) -> WorkflowDefinition[..., Any]:
 async def cancel_and_rerun(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
 ) -> None:
-    """It is cancelled before it has begun, and started once more: both once, in all lives."""
+    """It is cancelled before it has begun, and rerun: both once, in all processes."""
     await engine.enqueue(definition, execution_id=EXECUTION, delay=timedelta(days=1))
     await engine.cancel(EXECUTION)
     handle = await engine.rerun(EXECUTION, new_id="two")
@@ -528,7 +582,7 @@ async def send_signals(
     handle = await engine.start(definition, execution_id=EXECUTION)
     ending = asyncio.create_task(handle.result())
     for number in range(5):
-        # Sent once in all lives, unless a life ends between the sending and the note of it.
+        # Sent once in all processes, unless a process ends between the sending and the note of it.
         if f"sent {number}" in journal.lines:
             continue
         if number in (1, 2):
@@ -587,7 +641,7 @@ async def send_late(
     while "run too late" not in journal.lines:
         await asyncio.sleep(0.001)
     if "sent" not in journal.lines:
-        with suppress(DurableWorkflowError):  # sent in a life that did not get to note it
+        with suppress(DurableWorkflowError):  # sent in a process that did not get to note it
             await handle.signal("go", "late")
         journal.note("sent")
     assert await ending == "late"
@@ -621,7 +675,7 @@ def cancel_at(
     make: Callable[[Journal], WorkflowDefinition[..., Any]] = long_work,
     engine: Mapping[str, Any] | None = None,
 ) -> Scenario:
-    """Cancel the execution once the journal has a line, in whatever life that is."""
+    """Cancel the execution once the journal has a line, in whichever process that is."""
 
     async def drive(
         engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
@@ -684,6 +738,8 @@ SCENARIOS = [
     Scenario(
         "a step that is resolved in its back-off", patient, run_and_resolve_a_pause, ("FAILED",)
     ),
+    give_at_the_end("give up", "FAILED"),
+    give_at_the_end("cancel", "CANCELLED"),
     Scenario("again from a step", fails_at_last, run_again_from_a_step),
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),

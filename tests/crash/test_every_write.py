@@ -14,39 +14,39 @@ import pytest
 
 from tests.crash.harness import ENDED, KILLED, Scenario, World
 from tests.crash.scenarios import SCENARIOS
-from tests.lives import Harm
 from tests.oracle import violations
+from tests.processes import Harm
 
 FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
 
 
 def kills() -> Iterator[Harm]:
-    """Every death there is, in order; whoever asks stops when a life outlasts it."""
+    """Every crash there is, in order; whoever asks stops when a process outlasts it."""
     for commit in itertools.count(1):
         yield Harm(commit, True)
         yield Harm(commit, False)
 
 
 def second_kills(first: Harm) -> Iterator[Harm]:
-    """In the full campaign every death of the recovery, else one after every other commit."""
+    """In the full campaign every crash of the recovery, else one after every other commit."""
     if FULL:
         yield from kills()
     elif first.commit % 2:
         yield Harm(first.commit * 7 % 5 + 1, not first.is_before)
 
 
-def check(world: World, deaths: str) -> None:
-    found = violations(world.lives)
-    status = world.lives[-1].after.status
+def check(world: World, crashes: str) -> None:
+    found = violations(world.processes)
+    status = world.processes[-1].after.status
     if status not in world.scenario.ends:
         found.append(f"it ended {status}")
     locks = sorted(path.name for path in world.folder.glob("*-worker-*"))
     if locks:
         found.append(f"lock files are left: {locks}")
     report = "\n".join(
-        f"life {number}: {life.journal}" for number, life in enumerate(world.lives, 1)
+        f"process {number}: {process.journal}" for number, process in enumerate(world.processes, 1)
     )
-    assert not found, f"killed {deaths}:\n" + "\n".join(found) + f"\n{report}"
+    assert not found, f"killed {crashes}:\n" + "\n".join(found) + f"\n{report}"
 
 
 @pytest.mark.crash
@@ -60,20 +60,20 @@ def test_every_promise_holds_wherever_the_process_is_killed(
         folder = tmp_path / str(first)
         folder.mkdir()
         world = World(folder, scenario)
-        if world.live(first) == ENDED:
+        if world.run_process(first) == ENDED:
             check(world, "never")
             break
         for second in second_kills(first):
             other = world.copy(tmp_path / f"{first}, {second}")
-            outlived = other.live(second) == ENDED
+            outlived = other.run_process(second) == ENDED
             if not outlived:
                 points += 1
-                assert other.live() == ENDED
+                assert other.run_process() == ENDED
             check(other, f"{first}, then {second}")
             if outlived:
                 break
         points += 1
-        assert world.live() == ENDED
+        assert world.run_process() == ENDED
         check(world, str(first))
     assert first.commit > 5, "it was over before it could be killed"
     record_property("kill points", points)
@@ -90,11 +90,11 @@ def test_every_promise_holds_at_a_few_kills(
     folder = tmp_path / "world"
     folder.mkdir()
     world = World(folder, scenario)
-    assert world.live(first) == KILLED
+    assert world.run_process(first) == KILLED
     points = 1
-    if world.live(second) == KILLED:
+    if world.run_process(second) == KILLED:
         points += 1
-        assert world.live() == ENDED
+        assert world.run_process() == ENDED
     check(world, f"{first}, then {second}")
     record_property("kill points", points)
 
@@ -107,10 +107,10 @@ def test_ten_steps_run_once_where_they_were_recorded_and_twice_at_most(tmp_path:
         folder = tmp_path / str(first)
         folder.mkdir()
         world = World(folder, scenario)
-        if world.live(first) == ENDED:
+        if world.run_process(first) == ENDED:
             break
         done = {s.step_name for s in world.look().steps if s.status == "COMPLETED"}
-        assert world.live() == ENDED
+        assert world.run_process() == ENDED
         runs = [line[4:] for line in world.journal.lines if line.startswith("run ")]
         for number in range(10):
             name = f"step {number}"

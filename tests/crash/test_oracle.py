@@ -1,4 +1,4 @@
-"""The oracle sees each kind of broken promise: planted, one by one, in lives that kept them all."""
+"""The oracle sees each kind of broken promise: planted, one by one, where all were kept."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from tests.crash.harness import ENDED, KILLED, Scenario, World
 from tests.crash.scenarios import SCENARIOS
-from tests.lives import Harm
-from tests.oracle import DYING, Life, Note, lost, violations, violations_among_workers
+from tests.oracle import DYING, Note, ProcessRun, lost, violations, violations_among_workers
+from tests.processes import Harm
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 Worlds = Callable[[str, Path], World]
@@ -23,40 +23,42 @@ SAGA = BY_NAME["saga with a failing compensation"]
 
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
-    """Worlds of two lives, by the name of their scenario: each is lived through once."""
+    """Worlds of two processes, by the name of their scenario: each is lived through once."""
 
     @cache
     def lived_through(name: str) -> World:
-        return two_lives(tmp_path_factory.mktemp("lives") / "world", BY_NAME[name], Harm(6, False))
+        return two_processes(
+            tmp_path_factory.mktemp("processes") / "world", BY_NAME[name], Harm(6, False)
+        )
 
     return lambda name, folder: lived_through(name).copy(folder)
 
 
-def two_lives(folder: Path, scenario: Scenario, kill: Harm) -> World:
+def two_processes(folder: Path, scenario: Scenario, kill: Harm) -> World:
     folder.mkdir()
     world = World(folder, scenario)
-    assert world.live(kill) == KILLED
-    assert world.live() == ENDED
-    assert violations(world.lives) == []
+    assert world.run_process(kill) == KILLED
+    assert world.run_process() == ENDED
+    assert violations(world.processes) == []
     return world
 
 
-def change(world: World, *statements: str) -> list[Life]:
-    """The lives as they were, but the end as the database says after some statements."""
+def change(world: World, *statements: str) -> list[ProcessRun]:
+    """The processes as they were, but the end as the database says after some statements."""
     with closing(sqlite3.connect(world.file)) as dba, dba:
         for statement in statements:
             dba.execute(statement)
-    return [*world.lives[:-1], replace(world.lives[-1], after=world.look())]
+    return [*world.processes[:-1], replace(world.processes[-1], after=world.look())]
 
 
-def note(world: World, *lines: str) -> list[Life]:
-    """The lives as they were, but the last one did more."""
-    last = world.lives[-1]
-    return [*world.lives[:-1], replace(last, journal=(*last.journal, *lines))]
+def note(world: World, *lines: str) -> list[ProcessRun]:
+    """The processes as they were, but the last one did more."""
+    last = world.processes[-1]
+    return [*world.processes[:-1], replace(last, journal=(*last.journal, *lines))]
 
 
 CHECKPOINT = "update step_checkpoints set {} where step_name = '{}'"
-PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
+PLANTED: list[tuple[str, str, Callable[[World], list[ProcessRun]]]] = [
     ("ten steps", "ran again after it was COMPLETED", lambda w: note(w, "run step 0")),
     ("ten steps", "ran 2 times in 1 attempts", lambda w: note(w, "run step 9")),
     (
@@ -78,7 +80,7 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
     (
         "ten steps",
         "is COMPLETED and never ran",
-        lambda w: [replace(life, journal=()) for life in w.lives],
+        lambda w: [replace(process, journal=()) for process in w.processes],
     ),
     (
         "ten steps",
@@ -155,7 +157,7 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
         "retries",
         "the record of hopeless changed after it was event",
         lambda w: [
-            *w.lives,
+            *w.processes,
             *change(w, CHECKPOINT.format("error_type = 'a:b'", "hopeless"))[-1:],
         ],
     ),
@@ -174,7 +176,7 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
     (
         "plain asyncio",
         "loser ran again after it was cut off",
-        lambda w: [*w.lives, *note(w, "run loser")[-1:]],
+        lambda w: [*w.processes, *note(w, "run loser")[-1:]],
     ),
     (
         "sleeps",
@@ -201,7 +203,17 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
         "signals are pending",
         lambda w: change(w, "update workflow_signals set status = 'PENDING'"),
     ),
-    (SAGA.name, "undone in the order", lambda w: [replace(x, journal=()) for x in w.lives]),
+    (
+        "a value, and then: give up",
+        "was given ['pay', 'pay'], and is FAILED",
+        lambda w: change(w, CHECKPOINT.format("status = 'FAILED'", "pay") + " and attempt = 2"),
+    ),
+    (
+        "a value, and then: give up",
+        "was given ['pay', 'pay'], and returned 7",
+        lambda w: change(w, CHECKPOINT.format("output_data = '7'", "pay") + " and attempt = 2"),
+    ),
+    (SAGA.name, "undone in the order", lambda w: [replace(x, journal=()) for x in w.processes]),
     (
         SAGA.name,
         "was not undone",
@@ -225,7 +237,11 @@ PLANTED: list[tuple[str, str, Callable[[World], list[Life]]]] = [
     ("name", "words", "plant"), PLANTED, ids=[words for _, words, _ in PLANTED]
 )
 def test_a_planted_violation_is_seen(
-    name: str, words: str, plant: Callable[[World], list[Life]], worlds: Worlds, tmp_path: Path
+    name: str,
+    words: str,
+    plant: Callable[[World], list[ProcessRun]],
+    worlds: Worlds,
+    tmp_path: Path,
 ) -> None:
     world = worlds(name, tmp_path / "world")
     found = violations(plant(world))
@@ -236,15 +252,20 @@ def test_a_planted_violation_is_seen(
 def test_work_after_the_compensation_began_is_seen(tmp_path: Path) -> None:
     folder = tmp_path / "world"
     for commit in range(10, 40):
-        world = two_lives(folder.with_name(str(commit)), SAGA, Harm(commit, False))
-        if any(s.status == "COMPENSATED" for s in world.lives[0].after.compensations().values()):
+        world = two_processes(folder.with_name(str(commit)), SAGA, Harm(commit, False))
+        if any(
+            s.status == "COMPENSATED" for s in world.processes[0].after.compensations().values()
+        ):
             break
-    assert world.lives[0].after.status == "COMPENSATING"
+    assert world.processes[0].after.status == "COMPENSATING"
     assert any(
         "after the execution was COMPENSATING" in v for v in violations(note(world, "run pay"))
     )
     assert any("undone again" in v for v in violations(note(world, "undo car")))
-    final = [*world.lives, replace(world.lives[-1], after=replace(world.lives[-1].after))]
+    final = [
+        *world.processes,
+        replace(world.processes[-1], after=replace(world.processes[-1].after)),
+    ]
     final[-1] = replace(final[-1], journal=(), after=replace(final[-1].after, status="CANCELLED"))
     assert any("a final status changed" in v for v in violations(final))
 
@@ -252,7 +273,7 @@ def test_work_after_the_compensation_began_is_seen(tmp_path: Path) -> None:
 @pytest.mark.crash
 def test_two_workers_in_one_step_at_once_are_seen(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds("ten steps", tmp_path / "world")
-    first, second = world.lives
+    first, second = world.processes
     notes = [
         *(Note("worker 1", line) for line in first.journal),
         Note("worker 1", DYING),
@@ -265,8 +286,8 @@ def test_two_workers_in_one_step_at_once_are_seen(worlds: Worlds, tmp_path: Path
     found = violations_among_workers([*notes[:at], *intruder, *notes[at:]], second.after)
     assert any("worker 2 and worker 3 were in step 9 at once" in text for text in found)
 
-    after_death = [*notes[:at], Note("worker 2", DYING), *intruder]
-    found = violations_among_workers(after_death, second.after)
+    after_exit = [*notes[:at], Note("worker 2", DYING), *intruder]
+    found = violations_among_workers(after_exit, second.after)
     assert not any("at once" in text for text in found)
     assert any("ran 2 times in 1 attempts" in text for text in found), "committed twice"
 
@@ -276,7 +297,7 @@ def test_what_a_power_cut_took_is_lost_and_breaks_no_promise_where_that_was_allo
     worlds: Worlds, tmp_path: Path
 ) -> None:
     world = worlds("ten steps", tmp_path / "world")
-    first, second = world.lives
+    first, second = world.processes
     more = replace(first, journal=(*first.journal, "run step 9", "over step 9", "done step 9"))
     assert lost(more) == ["done step 9"]
     assert any("is not in the file" in text for text in violations([more, second]))

@@ -18,7 +18,7 @@ from durable_workflow_sqlite import (
     dashboard,
     workflow,
 )
-from tests.lives import die, live_and_die
+from tests.processes import die, run_until_killed
 
 HOST = "http://127.0.0.1:8642"
 
@@ -142,7 +142,7 @@ def abandoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             await engine.run(dies, execution_id="cut-off")
 
-    live_and_die(run)
+    run_until_killed(run)
     return folder
 
 

@@ -182,10 +182,10 @@ def test_a_cancel_of_what_has_nothing_to_undo_ends_it(file: Path, visit: Open) -
     assert rows(file, query) == [("CANCELLED",)]
 
 
-def test_what_is_over_is_started_once_more(file: Path, visit: Open) -> None:
+def test_what_is_over_is_rerun(file: Path, visit: Open) -> None:
     client = visit()
-    assert "Start once more…" in client.get("/execution?id=undone").text
-    assert "Start once more…" not in client.get("/execution?id=waiting").text
+    assert "Rerun…" in client.get("/execution?id=undone").text
+    assert "Rerun…" not in client.get("/execution?id=waiting").text
     answer = send(client, "rerun", id="undone")
     (started,) = rows(
         file,

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from durable_workflow_sqlite import bulk
 from durable_workflow_sqlite.bulk import Ids
 from durable_workflow_sqlite.dashboard import bulk as bulk_pages
-from durable_workflow_sqlite.dashboard.runs import KEPT, Run, Runs
+from durable_workflow_sqlite.dashboard.runs import KEPT, BulkRun, Runs
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.store.rows import time_to_text
 from tests.dashboard.conftest import HOST, Open, token_in
@@ -113,7 +113,7 @@ def test_those_that_refuse_stand_in_groups_with_why(
     assert "1 execution &#39;…&#39; was compensated" in report
 
 
-def test_what_comes_after_the_question_is_left_alone(
+def test_what_comes_after_the_question_is_not_changed(
     outage: Path, visit: Open, wait: Callable[[], None]
 ) -> None:
     client = visit(outage)
@@ -287,12 +287,12 @@ def test_a_dashboard_that_ends_stops_what_it_does(
         send(client, "retry", confirm(client, "retry", {"type": "payment"}))
         assert begun.wait(30)
 
-        def stop(run: Run) -> None:
+        def stop(run: BulkRun) -> None:
             stop_run(run)
             go_on.set()
 
-        stop_run = Run.stop
-        monkeypatch.setattr(Run, "stop", stop)
+        stop_run = BulkRun.stop
+        monkeypatch.setattr(BulkRun, "stop", stop)
     assert not [one for one in threading.enumerate() if one.name == "durable-workflow-bulk"]
     assert ("PENDING", 2) in rows(outage, STATUSES)  # one was done, one was under way
 
@@ -320,7 +320,7 @@ def test_a_question_that_was_forgotten_is_asked_anew(
     token = token_in(confirm(client, "retry"))
     answer = client.post("/bulk/retry", data={**fields(page), "form_token": token})
     assert answer.status_code == 409
-    assert "looked up again" in answer.text
+    assert "read again" in answer.text
     assert "Retry 7 executions?" in words(answer.text)
     wait()
     assert rows(outage, STATUSES) == BEFORE

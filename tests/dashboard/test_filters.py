@@ -70,7 +70,7 @@ def test_an_address_chooses_as_the_options_of_a_command_do(
 @pytest.mark.parametrize(
     ("query", "why"),
     [
-        ("status=NONSENSE", "no status is named NONSENSE"),
+        ("status=NONSENSE", "no status has the name NONSENSE"),
         ("type=paymant", "did you mean"),
         ("version=two", "a version is a number"),
         ("version=0", "at least 1"),

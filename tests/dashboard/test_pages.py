@@ -79,7 +79,7 @@ def test_a_failure_stands_at_the_top_with_its_attempts_and_what_was_undone(visit
 
 def test_a_step_that_was_cut_off_is_said_to_be_in_doubt(in_doubt: Path, visit: Open) -> None:
     client = visit(in_doubt)
-    assert "1 in doubt Cut off in a step, with no living worker: cut-off" in words(
+    assert "1 in doubt Interrupted in a step, with no living worker: cut-off" in words(
         client.get("/").text
     )
     text = words(client.get("/execution?id=cut-off").text)

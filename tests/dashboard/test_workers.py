@@ -23,7 +23,7 @@ from tests.dashboard.test_pages import words
 def test_who_lives_is_shown_with_what_it_does_and_what_waits(file: Path, visit: Open) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
-    async def life() -> str:
+    async def main() -> str:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [approval], max_concurrent=7) as engine,
@@ -48,7 +48,7 @@ def test_who_lives_is_shown_with_what_it_does_and_what_waits(file: Path, visit: 
             await handle.result()
             return page
 
-    page = asyncio.run(life())
+    page = asyncio.run(main())
     assert f"{socket.gethostname()}:{os.getpid()}" in page
     assert "approval v1, busy v1" in page
     assert "1 of 7" in page
@@ -70,7 +70,7 @@ def test_that_nobody_lives_is_said_on_every_page(file: Path, visit: Open) -> Non
 
 
 def test_that_nobody_knows_a_workflow_is_said(file: Path, visit: Open) -> None:
-    async def life() -> str:
+    async def main() -> str:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [dies]),
@@ -81,6 +81,6 @@ def test_that_nobody_knows_a_workflow_is_said(file: Path, visit: Open) -> None:
                 if "1 of a version that no worker runs" in health_of(page):
                     return words(page)
 
-    said = asyncio.run(life())
+    said = asyncio.run(main())
     assert "no living worker knows approval v1: 1 execution" in said
     assert "approval v1 0 0 1 0 0 none" in said

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.databases import new_database
-from tests.lives import Journal
+from tests.processes import Journal
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 DAY = timedelta(days=1)
 
@@ -87,7 +87,7 @@ def test_cancelling_interrupts_and_undoes_whatever_it_is_at(
 ) -> None:
     pass_time = make_workflow(pastime, journal)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(pass_time, execution_id="one")
             await at_its_pastime(store)
@@ -100,7 +100,7 @@ def test_cancelling_interrupts_and_undoes_whatever_it_is_at(
             assert not await store.load_pending_timers()
             assert not await store.load_pending_signals("one")
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["booked", "left", "undone"]
 
 
@@ -110,7 +110,7 @@ def test_a_time_to_live_is_watched_while_it_runs(
 ) -> None:
     pass_time = make_workflow(pastime, journal)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowExpiredError):
                 await engine.run(pass_time, execution_id="one", ttl=timedelta(seconds=1.0))
@@ -119,7 +119,7 @@ def test_a_time_to_live_is_watched_while_it_runs(
             assert record.status is ExecutionStatus.FAILED
             assert not await store.load_pending_timers()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["booked", "left", "undone"]
 
 
@@ -129,13 +129,13 @@ def test_a_cancel_that_comes_while_nobody_works_on_it_is_heeded_on_recovery(
 ) -> None:
     pass_time = make_workflow(pastime, journal)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(pass_time, execution_id="one")
             await at_its_pastime(store)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as stranger:
                 assert await stranger.cancel("one")
@@ -145,8 +145,8 @@ def test_a_cancel_that_comes_while_nobody_works_on_it_is_heeded_on_recovery(
                 with pytest.raises(WorkflowCancelledError):
                     await engine.handle("one").result()
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     # The body is replayed to learn how to undo, and stops where its records end.
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 
@@ -157,7 +157,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
 ) -> None:
     pass_time = make_workflow(pastime, journal)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, clock=ManualClock()) as engine,
@@ -166,7 +166,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
             await at_its_pastime(store)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         later = ManualClock()
         later.set(later.now() + timedelta(hours=2))
         async with (
@@ -183,8 +183,8 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
             finally:
                 await engine.dispose()
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 
 
@@ -195,7 +195,7 @@ def test_an_execution_that_was_not_yet_started_is_cancelled_without_running(file
     async def never(ctx: WorkflowContext) -> None:
         await ctx.step("run", runs.append, "ran")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(
                 never.record,
@@ -211,7 +211,7 @@ def test_an_execution_that_was_not_yet_started_is_cancelled_without_running(file
                     await engine.handle("one").result()
             assert await store.load_checkpoints("one") == []
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert runs == []
 
 
@@ -220,7 +220,7 @@ def test_cancelling_twice_or_too_late_is_harmless_and_says_so() -> None:
     async def waiter(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(waiter, execution_id="one")
             answers = await asyncio.gather(handle.cancel(), handle.cancel())
@@ -240,7 +240,7 @@ def test_cancelling_twice_or_too_late_is_harmless_and_says_so() -> None:
             with pytest.raises(ExecutionNotFoundError):
                 await engine.cancel("three")
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_cancel_while_it_is_failing_changes_nothing_about_how_it_ends(journal: Journal) -> None:
@@ -254,7 +254,7 @@ def test_a_cancel_while_it_is_failing_changes_nothing_about_how_it_ends(journal:
         await ctx.step("book", int, compensate=undo)
         raise ValueError("on purpose")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(failing, execution_id="one")
             while not journal.lines:
@@ -264,7 +264,7 @@ def test_a_cancel_while_it_is_failing_changes_nothing_about_how_it_ends(journal:
                 await handle.result()
             assert await handle.status() is ExecutionStatus.FAILED
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["undoing", "undone"]
 
 
@@ -279,7 +279,7 @@ def test_a_sync_action_is_waited_for_and_then_undone(journal: Journal) -> None:
         await ctx.step("act", act, compensate=journal.note)
         journal.note("went on")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(book, execution_id="one")
             while not journal.lines:
@@ -290,7 +290,7 @@ def test_a_sync_action_is_waited_for_and_then_undone(journal: Journal) -> None:
             statuses = [c.status for c in await store.load_checkpoints("one")]
             assert statuses == [StepStatus.COMPENSATED, StepStatus.COMPLETED]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["acting", "acted"]
 
 
@@ -307,7 +307,7 @@ def test_a_body_that_swallows_the_cancellation_is_cancelled_all_the_same(journal
             journal.note("again")
         return "done"
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(stubborn, execution_id="one")
             await asyncio.sleep(0.05)
@@ -315,7 +315,7 @@ def test_a_body_that_swallows_the_cancellation_is_cancelled_all_the_same(journal
             with pytest.raises(WorkflowCancelledError):
                 await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["swallowed", "again"]
 
 
@@ -324,7 +324,7 @@ def test_a_cancel_written_with_plain_sql_is_heeded(file: Path) -> None:
     async def waiter(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("never")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(waiter, execution_id="one")
             await asyncio.sleep(0.05)
@@ -336,7 +336,7 @@ def test_a_cancel_written_with_plain_sql_is_heeded(file: Path) -> None:
             with pytest.raises(WorkflowCancelledError):
                 await asyncio.wait_for(handle.result(), 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_execution_cancelled_by_another_engine_is_cancelled_where_it_runs(file: Path) -> None:
@@ -344,7 +344,7 @@ def test_an_execution_cancelled_by_another_engine_is_cancelled_where_it_runs(fil
     async def waiter(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("never")
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other_store,
@@ -358,7 +358,7 @@ def test_an_execution_cancelled_by_another_engine_is_cancelled_where_it_runs(fil
             with pytest.raises(WorkflowCancelledError):
                 await asyncio.wait_for(other.handle("one").result(), 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
@@ -366,7 +366,7 @@ def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
     async def quick(ctx: WorkflowContext) -> str:
         return await ctx.step("name", lambda: "quick")
 
-    async def life() -> None:
+    async def main() -> None:
         clock = ManualClock()
         async with (
             SqliteCheckpointStore.in_memory() as store,
@@ -377,7 +377,7 @@ def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
             await clock.advance(ttl * 2)
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_a_cancel_says_is_what_happens() -> None:
@@ -400,7 +400,7 @@ def test_what_a_cancel_says_is_what_happens() -> None:
             return said, True
         return said, False
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             for _ in range(10):
                 outcomes = await asyncio.gather(
@@ -409,7 +409,7 @@ def test_what_a_cancel_says_is_what_happens() -> None:
                 assert all(said == cancelled for said, cancelled in outcomes)
                 assert outcomes[0] == (True, True), "it had not run yet"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: Journal) -> None:
@@ -431,7 +431,7 @@ def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: 
             ctx.step("charge", charge, compensate=lambda _: journal.note("refunded")),
         )
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(both, execution_id="one")
             await asyncio.to_thread(begun.wait, 10)
@@ -446,7 +446,7 @@ def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: 
             assert statuses["charge", 1] is StepStatus.COMPLETED
             assert statuses["charge:compensate", 0] is StepStatus.COMPENSATED
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
@@ -464,7 +464,7 @@ def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
     async def one_step(ctx: WorkflowContext) -> None:
         await ctx.step("charge", charge, compensate=lambda _: journal.note("refunded"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 handle = await engine.start(one_step, execution_id="one")
@@ -477,4 +477,4 @@ def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
                     await engine.handle("one").result()
             assert journal.lines == ["charged", "refunded"]
 
-    asyncio.run(life())
+    asyncio.run(main())

@@ -21,7 +21,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 Ends = Callable[[WorkflowContext], Awaitable[Any]]
 
@@ -93,16 +93,16 @@ def make(ends: Ends, journal: Journal) -> WorkflowDefinition[[], None]:
 
 
 @pytest.mark.parametrize("ends", ALL, ids=lambda ends: ends.__name__)
-def test_it_has_failed_and_is_undone_in_every_life(
+def test_it_has_failed_and_is_undone_in_every_process(
     ends: Ends, file: Path, journal: Journal
 ) -> None:
     order = make(ends, journal)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(order, execution_id="one")
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             left = await store.load_execution("one")
             assert left is not None
@@ -122,8 +122,8 @@ def test_it_has_failed_and_is_undone_in_every_life(
             assert caught.value.error_type == record.error_type
             check_replay(order, record, await store.load_checkpoints("one"))
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert journal.lines == ["undo 2", "undo 1", "undo 1"]
 
 
@@ -137,7 +137,7 @@ def test_the_error_says_that_nobody_cancelled_it(ends: Ends, more: str) -> None:
     async def order(ctx: WorkflowContext) -> None:
         await ends(ctx)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError) as caught:
                 await asyncio.wait_for(engine.run(order, execution_id="one"), 10)
@@ -150,7 +150,7 @@ def test_the_error_says_that_nobody_cancelled_it(ends: Ends, more: str) -> None:
         assert cause.__cause__ is not None  # with the traceback of where it was raised
         assert cause.__cause__.__traceback__ is not None
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
@@ -161,7 +161,7 @@ def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
         finally:
             raise asyncio.CancelledError("mine")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(order, execution_id="one")
             await asyncio.sleep(0.02)
@@ -169,4 +169,4 @@ def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
             with pytest.raises(WorkflowCancelledError):
                 await asyncio.wait_for(handle.result(), 10)
 
-    asyncio.run(life())
+    asyncio.run(main())

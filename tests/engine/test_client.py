@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die, until_over
+from tests.processes import Journal, die, run_until_killed, until_over
 
 
 @workflow
@@ -55,7 +55,7 @@ async def deadly(ctx: WorkflowContext, path: str) -> int:
 
 
 def test_it_acts_on_what_a_worker_elsewhere_runs(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as workers,
@@ -81,11 +81,11 @@ def test_it_acts_on_what_a_worker_elsewhere_runs(file: Path) -> None:
                 assert await third.cancel() is Cancellation.REFUSED
             assert not client._working().executions
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_it_waits_again_after_nobody_waited(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as workers,
@@ -104,17 +104,17 @@ def test_it_waits_again_after_nobody_waited(file: Path) -> None:
                 while asyncio.all_tasks() != before:  # nothing of it is left behind
                     await asyncio.sleep(0.005)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_creating_one_reads_nothing_and_recovers_nothing(file: Path, tmp_path: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(deadly, str(tmp_path / "journal"), execution_id="one")
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
 
-    async def life() -> None:
+    async def main() -> None:
         connection = sqlite3.connect(file, check_same_thread=False)
         with closing(connection):
             async with SqliteCheckpointStore(connection) as store, asyncio.timeout(20):
@@ -132,11 +132,11 @@ def test_creating_one_reads_nothing_and_recovers_nothing(file: Path, tmp_path: P
                     assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
                     assert await client.result_of("one") == 42
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_one_cancel_and_one_signal_are_read_and_told_once(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         connection = sqlite3.connect(file, check_same_thread=False)
         with closing(connection):
             async with (
@@ -167,7 +167,7 @@ def test_one_cancel_and_one_signal_are_read_and_told_once(file: Path) -> None:
                     ]
                     assert len(reads) <= 1 + (act == "signal"), reads
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_it_is_refused_where_it_cannot_work(file: Path) -> None:
@@ -179,7 +179,7 @@ def test_it_is_refused_where_it_cannot_work(file: Path) -> None:
     async def acts_itself(ctx: WorkflowContext) -> None:
         await clients[0].send_signal("one", "hello")
 
-    async def life(store: CheckpointStore) -> None:
+    async def main(store: CheckpointStore) -> None:
         clients.append(Client(store))
         await clients[0].enqueue(approval, "A-1", execution_id="one")
         async with DurableEngine(store) as engine:
@@ -192,7 +192,7 @@ def test_it_is_refused_where_it_cannot_work(file: Path) -> None:
 
     async def both() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            await life(store)
+            await main(store)
             await asyncio.to_thread(asyncio.run, another_loop())
 
     asyncio.run(both())

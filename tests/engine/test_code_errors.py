@@ -60,7 +60,7 @@ def order_that(ends: Body, **options: Any) -> WorkflowDefinition[..., Any]:
 async def live(
     file: Path, definition: WorkflowDefinition[..., Any]
 ) -> tuple[Any, ExecutionStatus, str | None]:
-    """What it gives or raises in one life, its status, and its trouble."""
+    """What it gives or raises in one process, its status, and its trouble."""
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store, workflows=[definition]) as engine:
             handle = await engine.start(definition, execution_id="one")
@@ -177,7 +177,7 @@ def test_a_mistake_stops_the_execution_and_mended_code_goes_on(file: Path, mista
                 await ctx.step("ship", fails, ValueError)
         return "shipped"
 
-    async def lives() -> None:
+    async def main() -> None:
         end, status, trouble = await live(file, order_that(mistake))
         assert isinstance(end, WorkflowCodeError), repr(end)
         assert end.__cause__ is not None
@@ -189,7 +189,7 @@ def test_a_mistake_stops_the_execution_and_mended_code_goes_on(file: Path, mista
         end, status, trouble = await live(file, order_that(mended))
         assert (end, status, trouble) == ("shipped", ExecutionStatus.COMPLETED, None)
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert ran == ["charge"]
 
 
@@ -212,7 +212,7 @@ def test_what_a_step_fails_with_is_an_outcome(file: Path, error: type[Exception]
     assert ran == ["charge", "refund"]
 
 
-def test_it_is_an_outcome_in_the_next_life_too(file: Path) -> None:
+def test_it_is_an_outcome_in_the_next_process_too(file: Path) -> None:
     async def ships(ctx: WorkflowContext) -> None:
         try:
             await ctx.step("ship", fails, KeyError)
@@ -220,7 +220,7 @@ def test_it_is_an_outcome_in_the_next_life_too(file: Path) -> None:
             await ctx.wait_signal("decided")
             raise
 
-    async def lives() -> None:
+    async def main() -> None:
         definition = order_that(ships)
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(definition, execution_id="one")
@@ -233,7 +233,7 @@ def test_it_is_an_outcome_in_the_next_life_too(file: Path) -> None:
                 with pytest.raises(WorkflowFailedError, match="the parcel is lost"):
                     await engine.handle("one").result()
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert ran == ["charge", "refund"]
 
 
@@ -244,7 +244,7 @@ def test_a_workflow_says_which_classes_stop_it(file: Path) -> None:
     async def raises_bug(ctx: WorkflowContext) -> None:
         raise Bug
 
-    async def lives() -> None:
+    async def main() -> None:
         end, status, _ = await live(file, order_that(raises_bug, stops_on=(*CODE_ERRORS, Bug)))
         assert isinstance(end, WorkflowCodeError)
         assert not status.is_terminal
@@ -252,7 +252,7 @@ def test_a_workflow_says_which_classes_stop_it(file: Path) -> None:
         assert isinstance(end, WorkflowFailedError)
         assert status is ExecutionStatus.FAILED
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert ran == ["charge", "refund"]
 
 
@@ -265,7 +265,7 @@ def test_every_error_fails_a_workflow_that_stops_on_none(file: Path) -> None:
 
 
 def test_one_that_was_stopped_can_be_cancelled_and_is_undone(file: Path) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         definition = order_that(by_key)
         await live(file, definition)
         async with SqliteCheckpointStore.file(file) as store:
@@ -278,7 +278,7 @@ def test_one_that_was_stopped_can_be_cancelled_and_is_undone(file: Path) -> None
             assert record is not None
             assert record.status is ExecutionStatus.CANCELLED
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert ran == ["charge", "refund"]
 
 
@@ -341,7 +341,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
             tasks = [group.create_task(step) for step in steps]
         return [task.result() for task in tasks]
 
-    async def lives() -> None:
+    async def main() -> None:
         nonlocal is_mended
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine, asyncio.timeout(30):
@@ -363,7 +363,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
     async def has_failed_once(store: SqliteCheckpointStore) -> bool:
         return any(one.due_at is not None for one in await store.load_checkpoints("one"))
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert sorted(ran) == ["call", "call", "slow"]
 
 
@@ -375,7 +375,7 @@ def test_what_runs_beside_a_mistake_has_no_longer_than_cancel_grace(file: Path) 
             await ctx.step("charge", charge)
             raise KeyError("sku")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
                 async with asyncio.timeout(30):
@@ -384,7 +384,7 @@ def test_what_runs_beside_a_mistake_has_no_longer_than_cancel_grace(file: Path) 
                 steps = {one.step_name: one.status for one in await store.load_checkpoints("one")}
                 assert steps["never ends"] is StepStatus.INTENT
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 # What is no Exception
@@ -411,7 +411,7 @@ def test_a_function_that_exits_stops_its_execution_and_nothing_else(
             await asyncio.gather(asyncio.sleep(0), ctx.step("beside", charge))
         return "shipped"
 
-    async def lives() -> None:
+    async def main() -> None:
         definition = order_that(exits_in_a_task if is_in_a_task else exits)
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(other)
@@ -422,5 +422,5 @@ def test_a_function_that_exits_stops_its_execution_and_nothing_else(
         end, status, _ = await live(file, order_that(mended))
         assert (end, status) == ("shipped", ExecutionStatus.COMPLETED)
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert "refund" not in ran

@@ -74,7 +74,7 @@ async def fail(engine: DurableEngine) -> None:
 
 
 def test_retry_runs_the_compensations_that_failed_and_nothing_else(file: Path) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await fail(engine)
             first = ["refund money", "refund money", "release seat"]
@@ -99,11 +99,11 @@ def test_retry_runs_the_compensations_that_failed_and_nothing_else(file: Path) -
                 with pytest.raises(ExecutionConflictError, match="all that its steps did"):
                     await engine.retry("one")
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_so_it_does_for_one_that_was_cancelled(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(order, execution_id="one")
             async with asyncio.timeout(30):
@@ -120,7 +120,7 @@ def test_so_it_does_for_one_that_was_cancelled(file: Path) -> None:
             assert caught.value.compensation_error is None
             assert await handle.status() is ExecutionStatus.CANCELLED
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert bank.calls == ["refund money", "refund money", "release seat", "refund money"]
 
 

@@ -30,7 +30,7 @@ from durable_workflow_sqlite import (
 )
 from tests.commands import run_command
 from tests.databases import delete_unnoticed
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 A_MOMENT = timedelta(milliseconds=1)
 RETRIED = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
@@ -216,7 +216,7 @@ def test_a_failed_execution_that_is_retried_has_no_gap(file: Path, journal: Jour
                 raise result
         return [str(result) for result in results]
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[side_by_side]) as engine:
                 with pytest.raises(WorkflowFailedError):
@@ -225,7 +225,7 @@ def test_a_failed_execution_that_is_retried_has_no_gap(file: Path, journal: Jour
                 result = await asyncio.wait_for(engine.handle("one").result(), 30)
                 assert result == ["bad", "two"]
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert sorted(journal.lines) == ["bad", "bad", "one", "two"]
 
 
@@ -266,7 +266,7 @@ LOST = {
 def test_no_refund_is_skipped_for_a_row_that_is_gone(
     file: Path, journal: Journal, edit: str
 ) -> None:
-    live_and_die(lambda: fail_and_die(file))
+    run_until_killed(lambda: fail_and_die(file))
     before = ["flight", "hotel", "car", "pay", "undo car"]
     assert journal.lines == before
     with edited(file, edit):
@@ -434,7 +434,7 @@ def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(
 def test_a_compensation_whose_row_is_deleted_does_not_run_again(
     file: Path, journal: Journal
 ) -> None:
-    live_and_die(lambda: fail_and_die(file))
+    run_until_killed(lambda: fail_and_die(file))
     before = list(journal.lines)
     with without(file, "attempt = 0"):
         with pytest.raises(ExecutionBlockedError, match=r"step 'car:compensate' \(index 2, attem"):
@@ -452,7 +452,7 @@ def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
         assert found is not None
         return found.blocked_reason
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
                 handle = await engine.start(order, execution_id="one")
@@ -472,7 +472,7 @@ def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
                 assert await asyncio.wait_for(engine.handle("one").result(), 30) == "went"
             assert await reason(store) is None
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(journal.lines) == sorted(DONE)
 
 
@@ -489,13 +489,13 @@ def test_what_dies_with_the_execution_stays_blocked(file: Path, journal: Journal
                     dba.execute("update workflow_executions set status = 'RUNNING'")
                 die()
 
-    live_and_die(delete_and_die)
+    run_until_killed(delete_and_die)
     with pytest.raises(ExecutionBlockedError, match="step 'flaky'"):
         asyncio.run(go_on(file))
 
 
 def test_an_execution_that_the_library_deletes_leaves_no_mark(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             assert await store.delete_execution("one")
             await engine.start(order, execution_id="one")
@@ -503,4 +503,4 @@ def test_an_execution_that_the_library_deletes_leaves_no_mark(file: Path) -> Non
             assert found is not None and found.blocked_reason is None
 
     asyncio.run(begin(file))
-    asyncio.run(life())
+    asyncio.run(main())

@@ -76,7 +76,7 @@ def test_an_engine_is_refused_and_goes_on_working(file: Path, method: str) -> No
     async def uses_its_engine(ctx: WorkflowContext) -> None:
         await ASKED_OF_AN_ENGINE[method](engine)
 
-    async def life() -> None:
+    async def main() -> None:
         nonlocal engine
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(other, execution_id="there")
@@ -85,7 +85,7 @@ def test_an_engine_is_refused_and_goes_on_working(file: Path, method: str) -> No
             await engine.run(other)
 
     engine: DurableEngine = None  # type: ignore[assignment]
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("method", ASKED_OF_A_HANDLE)
@@ -94,7 +94,7 @@ def test_a_handle_is_refused(file: Path, method: str) -> None:
     async def uses_a_handle(ctx: WorkflowContext) -> None:
         await ASKED_OF_A_HANDLE[method](handle)
 
-    async def life() -> None:
+    async def main() -> None:
         nonlocal handle
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(other)
@@ -103,7 +103,7 @@ def test_a_handle_is_refused(file: Path, method: str) -> None:
                 await engine.run(uses_a_handle)
 
     handle: ExecutionHandle[Any] = None  # type: ignore[assignment]
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_engine_of_its_own_is_refused_too(file: Path) -> None:
@@ -112,11 +112,11 @@ def test_an_engine_of_its_own_is_refused_too(file: Path) -> None:
         async with DurableEngine(store):
             pass
 
-    async def life() -> None:
+    async def main() -> None:
         nonlocal store
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             with pytest.raises(NonDeterministicCallError, match="cannot use an engine"):
                 await engine.run(opens_an_engine)
 
     store: SqliteCheckpointStore = None  # type: ignore[assignment]
-    asyncio.run(life())
+    asyncio.run(main())

@@ -80,7 +80,7 @@ def back(module: str) -> list[str]:
 STORE_APP = ["-c", "import app; app.store()"]
 STORE_SHOP_APP = ["-c", "import shop.app; shop.app.store()"]
 
-LIVES: dict[str, tuple[list[str], list[str], list[str]]] = {
+RUN_AS: dict[str, tuple[list[str], list[str], list[str]]] = {
     "script twice": (["app.py", "store"], ["app.py"], ["import __main__", *back("__main__")]),
     "script, then module": (
         ["app.py", "store"],
@@ -130,7 +130,7 @@ LIVES: dict[str, tuple[list[str], list[str], list[str]]] = {
 }
 
 
-FIRST_LIVES = (
+FIRST_RUN_AS = (
     "script twice",
     "script, then module",
     "module as main, then module",
@@ -140,11 +140,14 @@ FIRST_LIVES = (
 
 
 @pytest.mark.parametrize(
-    "life",
-    [one if one in FIRST_LIVES else pytest.param(one, marks=pytest.mark.campaign) for one in LIVES],
+    "process",
+    [
+        one if one in FIRST_RUN_AS else pytest.param(one, marks=pytest.mark.campaign)
+        for one in RUN_AS
+    ],
 )
-def test_a_class_is_found_whatever_its_file_is_run_as(life: str, folder: Path) -> None:
-    first, second, expected = LIVES[life]
+def test_a_class_is_found_whatever_its_file_is_run_as(process: str, folder: Path) -> None:
+    first, second, expected = RUN_AS[process]
     assert run(folder, *second, stdin=stored(folder, *first)) == expected
 
 

@@ -92,7 +92,7 @@ def test_a_step_that_exits_has_failed(
             caught.append(str(error))
             raise
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(other)
             with pytest.raises(WorkflowFailedError) as failed:
@@ -105,7 +105,7 @@ def test_a_step_that_exits_has_failed(
             ]
             assert await handle.result() == "fine"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert len(caught) == 1 and words in caught[0]
     assert undone == ["first"]
 
@@ -124,13 +124,13 @@ def test_a_compensation_that_exits_is_tried_again(undo: Callable[[object], Any])
         await ctx.step("pay", lambda: "paid", compensate=undo_at_last, compensate_retry=quick)
         raise RuntimeError("no stock")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError, match="no stock"):
                 await asyncio.wait_for(engine.run(exits, execution_id="one"), 30)
             assert await engine.run(other) == "fine"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert tries == ["paid", "paid"]
 
 
@@ -141,14 +141,14 @@ def test_a_serializer_that_exits_is_one_that_fails(which: str) -> None:
         options: dict[str, Any] = {"serialize": str, "deserialize": str, which: leaves}
         await ctx.step("pay", lambda: "paid", compensate=undone.append, **options)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError) as caught:
                 await asyncio.wait_for(engine.run(exits), 30)
             assert isinstance(caught.value.__cause__, SerializationError)
             assert await engine.run(other) == "fine"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == ["paid"]
 
 
@@ -164,14 +164,14 @@ def test_an_observer_or_a_formatter_that_exits_changes_nothing(
         with contextlib.suppress(ValueError):
             await ctx.step("fail", int, "no number")
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[Leaves()], error_formatter=leaves) as engine,  # type: ignore[arg-type]
         ):
             await asyncio.wait_for(engine.run(fails), 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert "failed in on_step_start" in caplog.text
     assert "the error formatter failed" in caplog.text
 
@@ -187,10 +187,10 @@ def test_a_ctrl_c_in_an_action_on_the_loop_ends_the_program_and_fails_nothing() 
         await ctx.step("first", lambda: "first", compensate=undone.append)
         await ctx.step("act", interrupted)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(body)
 
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(life())
+        asyncio.run(main())
     assert not undone

@@ -35,7 +35,7 @@ async def nothing(ctx: WorkflowContext) -> None:
 
 
 def test_a_worker_that_waits_for_a_delay_to_end_does_not_look_for_work_meanwhile() -> None:
-    async def story() -> None:
+    async def main() -> None:
         store = CountingStore.in_memory()
         assert isinstance(store, CountingStore)
         async with store, DurableEngine(store, workflows=[nothing]) as engine:
@@ -47,7 +47,7 @@ def test_a_worker_that_waits_for_a_delay_to_end_does_not_look_for_work_meanwhile
             await asyncio.sleep(0.2)
             assert store.looked <= 2
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @workflow
@@ -59,7 +59,7 @@ async def forgets(ctx: WorkflowContext) -> None:
 def test_a_worker_that_leaves_an_execution_alone_does_not_look_at_it_all_the_time(
     guarantee: WorkflowGuarantee,
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         store = CountingStore.in_memory()
         assert isinstance(store, CountingStore)
         async with store, DurableEngine(store) as engine:
@@ -71,7 +71,7 @@ def test_a_worker_that_leaves_an_execution_alone_does_not_look_at_it_all_the_tim
             await asyncio.sleep(0.4)
             assert store.looked <= 4
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 class ClockThatMoves(SqliteCheckpointStore):
@@ -93,14 +93,14 @@ def test_what_comes_due_while_a_worker_looks_for_work_is_taken_at_once(
 ) -> None:
     monkeypatch.setattr(changes, "LOOK_AROUND_S", 3600)  # it looks for work then, too
 
-    async def story() -> None:
+    async def main() -> None:
         store = ClockThatMoves.in_memory()
         assert isinstance(store, ClockThatMoves)
         async with store, DurableEngine(store, [nothing], clock=store.clock) as engine:
             handle = await engine.enqueue(nothing, delay=timedelta(minutes=1))
             await asyncio.sleep(0.1)
             store.moves_to = store.clock.now() + timedelta(minutes=1)
-            engine._opened.intake.look()
+            engine._open_engine.dispatcher.look()
             await asyncio.wait_for(handle.result(), 5)
 
-    asyncio.run(story())
+    asyncio.run(main())

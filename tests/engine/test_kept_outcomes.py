@@ -27,8 +27,8 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     workflow,
 )
-from durable_workflow_sqlite.engine import left_alone, run, waits
-from tests.lives import until_over
+from durable_workflow_sqlite.engine import releasing, run, waits
+from tests.processes import until_over
 from tests.stores import SavesAll
 
 pytestmark = pytest.mark.usefixtures("soon")
@@ -40,7 +40,7 @@ ALWAYS = 10**9
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (run, waits):
         monkeypatch.setattr(module, "SAVE_AGAIN_AFTER_S", 0.01)
-    monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(releasing, "TRY_AGAIN_AFTER_S", 0.01)
 
 
 class RefusingOutcomes(SavesAll):
@@ -81,7 +81,7 @@ def test_what_a_step_did_is_kept_until_the_store_takes_it(
         charged.append(1)
         return len(charged)
 
-    async def life() -> None:
+    async def main() -> None:
         async with refusing(file, 3) as store:
             store.error = error
             async with DurableEngine(store) as engine:
@@ -95,7 +95,7 @@ def test_what_a_step_did_is_kept_until_the_store_takes_it(
                 assert (step.status, step.attempt) == (StepStatus.COMPLETED, 1)
 
     caplog.set_level("INFO")
-    asyncio.run(life())
+    asyncio.run(main())
     assert charged == [1]
     assert "cannot record what a step of execution 'one' did; will go on trying" in caplog.text
     assert "can record what a step of execution 'one' did again" in caplog.text
@@ -117,7 +117,7 @@ def test_a_failed_attempt_and_a_compensation_are_kept_likewise(file: Path) -> No
         lines.append("fail")
         raise ValueError("no")
 
-    async def life(refused: StepStatus) -> None:
+    async def main(refused: StepStatus) -> None:
         lines.clear()
         async with refusing(file, 2) as store, DurableEngine(store) as engine:
             store.refuses_status = refused
@@ -126,7 +126,7 @@ def test_a_failed_attempt_and_a_compensation_are_kept_likewise(file: Path) -> No
         assert lines == ["book", "fail", "undo"]
 
     for status in (StepStatus.FAILED, StepStatus.COMPENSATED):
-        asyncio.run(life(status))
+        asyncio.run(main(status))
 
 
 def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile(
@@ -142,7 +142,7 @@ def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile
         lines.append("charge")
         return "card"
 
-    async def life() -> None:
+    async def main() -> None:
         async with refusing(file, ALWAYS) as store:
             async with DurableEngine(store) as engine:
                 handle = await engine.start(charging, execution_id="one")
@@ -157,7 +157,7 @@ def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile
             attempts = {one.attempt: one.status for one in await store.load_checkpoints("one")}
             assert attempts == {0: StepStatus.COMPENSATED, 1: StepStatus.COMPLETED}
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert lines == ["charge", "undo card"]
 
 
@@ -172,7 +172,7 @@ def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path)
         acted.append(1)
         return "done"
 
-    async def lives() -> None:
+    async def main() -> None:
         async with refusing(file, ALWAYS) as store:
             async with DurableEngine(store) as engine:
                 handle = await engine.start(acting, execution_id="one")
@@ -184,7 +184,7 @@ def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path)
             async with DurableEngine(store, workflows=[acting]) as engine, asyncio.timeout(30):
                 assert await engine.handle("one").result() == "done"
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert len(acted) == 2  # as after a crash
 
 
@@ -201,7 +201,7 @@ def test_an_engine_that_stops_while_a_thread_is_at_work_does_not_wait_for_the_st
         is_at_work.set()
         time.sleep(0.1)
 
-    async def life() -> None:
+    async def main() -> None:
         async with refusing(file, ALWAYS) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(acting, execution_id="one")
@@ -211,7 +211,7 @@ def test_an_engine_that_stops_while_a_thread_is_at_work_does_not_wait_for_the_st
             (step,) = await store.load_checkpoints("one")
             assert step.status is StepStatus.INTENT
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file: Path) -> None:
@@ -246,12 +246,12 @@ def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file: Path
                     raise StoreBusyError("refused by a test")
             await super().save(*records, claim=claim)
 
-    async def life() -> None:
+    async def main() -> None:
         async with RefusingLater.file(file) as store, DurableEngine(store) as engine:
             await engine.start(branching, execution_id="one")
             assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(lines) == ["charge", "look", "ship"]
 
 
@@ -347,7 +347,7 @@ def test_an_engine_that_stops_does_not_wait_for_the_next_attempt_of_a_thread(
         time.sleep(0.1)
         raise ValueError("no")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(failing, execution_id="one")
             await asyncio.to_thread(is_at_work.wait)
@@ -357,5 +357,5 @@ def test_an_engine_that_stops_does_not_wait_for_the_next_attempt_of_a_thread(
             assert record is not None
             assert not record.status.is_terminal
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert runs == [1]

@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
 
 
 def test_a_month_passes_at_once_and_stops_at_every_deadline() -> None:
-    async def story() -> None:
+    async def main() -> None:
         clock = ManualClock()
         woke: list[datetime] = []
 
@@ -43,11 +43,11 @@ def test_a_month_passes_at_once_and_stops_at_every_deadline() -> None:
             assert await handle.status() is ExecutionStatus.COMPLETED
         assert woke == [datetime(2030, 1, 1, tzinfo=UTC) + n * DAY for n in range(1, 31)]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_back_offs_timeouts_and_times_to_live_go_by_it() -> None:
-    async def story() -> None:
+    async def main() -> None:
         clock = ManualClock()
         tried: list[datetime] = []
 
@@ -76,11 +76,11 @@ def test_back_offs_timeouts_and_times_to_live_go_by_it() -> None:
             with pytest.raises(WorkflowExpiredError):
                 await handle.result()
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_clock_may_be_set_back_and_nothing_ends_early() -> None:
-    async def story() -> None:
+    async def main() -> None:
         clock = ManualClock(datetime(2030, 6, 1, tzinfo=UTC))
 
         @workflow
@@ -97,7 +97,7 @@ def test_a_clock_may_be_set_back_and_nothing_ends_early() -> None:
             await clock.advance(timedelta(minutes=1))
             assert await handle.status() is ExecutionStatus.COMPLETED
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_clock_must_know_its_time_zone() -> None:

@@ -41,7 +41,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.records import RESOLVED_SIGNAL
 from tests.commands import run_command
 from tests.databases import delete_unnoticed
-from tests.lives import Journal, die, live_and_die, until_over
+from tests.processes import Journal, die, run_until_killed, until_over
 
 DAY, MOMENT = timedelta(days=1), timedelta(milliseconds=1)
 
@@ -108,7 +108,7 @@ def test_it_runs_again_from_a_step_that_is_named_and_what_came_before_does_not(
         twice = RetryPolicy.fixed(max_attempts=2, delay=timedelta(0))
         return await ctx.step("ship", ship, place, retry=twice)
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, store):
             with pytest.raises(WorkflowFailedError):
                 await engine.run(order, execution_id="one")
@@ -130,7 +130,7 @@ def test_it_runs_again_from_a_step_that_is_named_and_what_came_before_does_not(
         # Each time with all of its attempts.
         assert ships == ["ship to place 1"] * 2 + ["ship to place 2"] * 4
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines.count("charge") == 1
     assert journal.lines.count("address") == 2
 
@@ -147,7 +147,7 @@ def test_what_was_undone_runs_again_and_nothing_is_there_twice(
             raise ValueError("sold out")
         return "booked"
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, trip) as (engine, store):
             with pytest.raises(WorkflowFailedError):
                 await engine.run(trip, execution_id="one")
@@ -160,7 +160,7 @@ def test_what_was_undone_runs_again_and_nothing_is_there_twice(
             noted = (await details(store))["forgotten"]
             assert [one["undone"] for one in noted] == [True, True]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["look", "flight", "hotel", "body", "-h", "-f", *journal.lines[6:]]
     assert journal.lines[6:] == ["flight", "hotel", "body"]
 
@@ -176,7 +176,7 @@ def test_what_is_not_undone_stands_and_is_not_done_twice(file: Path) -> None:
         await ctx.step("charge", lambda: 1, compensate=refund, compensate_retry=once)
         await ctx.step("ship", lambda: 1 / 0)
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, store):
             with pytest.raises(WorkflowFailedError):
                 await engine.run(order, execution_id="one")
@@ -188,7 +188,7 @@ def test_what_is_not_undone_stands_and_is_not_done_twice(file: Path) -> None:
             with pytest.raises(WorkflowFailedError):
                 await engine.handle("one").result()
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: Journal) -> None:
@@ -205,7 +205,7 @@ def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: 
         beside.cancel()
         return [first, second, await ctx.wait_signal("late")]
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, approval) as (engine, store):
             handle = await engine.start(approval, execution_id="one")
             for name, payload in (("ok", 1), ("ok", {"n": 2}), ("late", 3)):
@@ -249,7 +249,7 @@ def test_signals_are_taken_again_and_waits_keep_their_time(file: Path, journal: 
             await engine.retry("one", from_step=("", "ok", 0))
             assert await engine.handle("one").result() == [1, {"n": 2}, 3]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines.count("check") == 3
 
 
@@ -263,7 +263,7 @@ def test_a_cancel_of_what_may_have_lost_rows_is_left_to_a_worker(
         await ctx.step("charge", lambda: 1, compensate=lambda _: journal.note("refund"))
         await ctx.wait_signal("approved")
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, _):
             await engine.start(order, execution_id="one")
             async for state in engine.observe("one"):
@@ -279,7 +279,7 @@ def test_a_cancel_of_what_may_have_lost_rows_is_left_to_a_worker(
             assert await engine.cancel("one") is Cancellation.ASKED
             assert (await engine.load("one")).status is not ExecutionStatus.CANCELLED
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_signals_come_in_their_order_again_though_the_rows_of_some_are_deleted(file: Path) -> None:
@@ -295,7 +295,7 @@ def test_signals_come_in_their_order_again_though_the_rows_of_some_are_deleted(f
         await ctx.step("check", check)
         return [*first, await ctx.wait_signal("go", type=int)]
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, three) as (engine, store):
             handle = await engine.start(three, execution_id="one")
             for number in (1, 2, 3):
@@ -310,7 +310,7 @@ def test_signals_come_in_their_order_again_though_the_rows_of_some_are_deleted(f
             statuses = [one.status for one in await store.load_signals("one")]
             assert statuses == [SignalStatus.DELIVERED] * 5  # one says that it was mended
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_step_that_occurs_several_times_is_named_with_its_place(
@@ -325,7 +325,7 @@ def test_a_step_that_occurs_several_times_is_named_with_its_place(
         if journal.note("body") < 3:
             raise ValueError("torn")
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, pages) as (engine, store):
             with pytest.raises(WorkflowFailedError):
                 await engine.run(pages, execution_id="one")
@@ -343,7 +343,7 @@ def test_a_step_that_occurs_several_times_is_named_with_its_place(
             await retry("one", from_step=("a", "page", 1))
             assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
 
-    asyncio.run(life())
+    asyncio.run(main())
     lines = [line for line in journal.lines if line != "body"]
     assert lines == ["a0", "a1", "b0", "b1", "b1", "a1", "b0", "b1"]
 
@@ -363,7 +363,7 @@ def test_what_cannot_run_again_from_a_step_is_refused(file: Path, journal: Journ
         await ctx.step("first", lambda: 1)
         await ctx.wait_signal("never")
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, both, waits) as (engine, store):
             with pytest.raises(WorkflowFailedError):
                 await engine.run(both, execution_id="one")
@@ -382,7 +382,7 @@ def test_what_cannot_run_again_from_a_step_is_refused(file: Path, journal: Journ
             with pytest.raises(ExecutionConflictError, match="goes on by itself"):
                 await engine.retry("waits", from_step="first")
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("worker", [True, False], ids=["by a worker", "at once"])
@@ -395,7 +395,7 @@ def test_a_cancelled_one_goes_on_from_the_wait_that_was_open(
         await asyncio.gather(ctx.branch("a").sleep("rest", MOMENT), ctx.branch("b").step("b", int))
         return str(await ctx.wait_signal("approved", timeout=DAY))
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, store):
             handle = await engine.start(order, execution_id="one")
             await until_waiting(store, "one")
@@ -423,7 +423,7 @@ def test_a_cancelled_one_goes_on_from_the_wait_that_was_open(
             await engine.send_signal("one", "approved", "kim")
             assert await engine.handle("one").result() == "kim"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["pay"]
 
 
@@ -463,7 +463,7 @@ def test_a_failed_one_goes_on_from_an_open_wait_only_where_nothing_is_undone_or_
     async def slow(ctx: WorkflowContext) -> None:
         await ctx.step("forever", asyncio.Event().wait, on_cancel="stop")
 
-    async def life() -> None:
+    async def main() -> None:
         nonlocal is_mended
         async with opened(file) as (engine, store):
             for one in (raises, fails):
@@ -494,7 +494,7 @@ def test_a_failed_one_goes_on_from_an_open_wait_only_where_nothing_is_undone_or_
             await engine.send_signal("raises", "approved", "kim")
             assert await engine.handle("raises").result() == "kim"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["pay", "pay"]
 
 
@@ -510,7 +510,7 @@ def test_one_in_trouble_goes_back_to_where_the_new_code_fits(file: Path, journal
 
     before, after = workflow(name="order")(old), workflow(name="order")(new)
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, before) as (engine, _):
             await engine.start(before, execution_id="one")
             async with asyncio.timeout(30):
@@ -528,14 +528,14 @@ def test_one_in_trouble_goes_back_to_where_the_new_code_fits(file: Path, journal
             await client.retry("one", from_step="second")
             assert await client.handle("one").result() == "new"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["first", "second"]
 
 
 def test_one_goes_back_in_the_very_moment_in_which_it_gets_into_trouble() -> None:
-    """Whichever turn of the event loop it is: its worker may have let go of it, or not yet."""
+    """Whichever turn of the event loop it is: its worker may have released it, or not yet."""
 
-    async def life(turns: int) -> None:
+    async def main(turns: int) -> None:
         is_mended = False
 
         @workflow
@@ -557,7 +557,7 @@ def test_one_goes_back_in_the_very_moment_in_which_it_gets_into_trouble() -> Non
             assert await engine.handle("one").result() == "done"
 
     for turns in range(4):
-        asyncio.run(life(turns))
+        asyncio.run(main(turns))
 
 
 def test_a_blocked_one_goes_back_and_is_blocked_no_more(file: Path, journal: Journal) -> None:
@@ -573,11 +573,11 @@ def test_a_blocked_one_goes_back_and_is_blocked_no_more(file: Path, journal: Jou
         await asyncio.sleep(0.02)
         die()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with opened(file, order) as (engine, _):
             await engine.run(order, execution_id="one")
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file) as (engine, store):
             block(file)
             again = lambda: engine.retry("one", from_step="first")  # noqa: E731
@@ -593,8 +593,8 @@ def test_a_blocked_one_goes_back_and_is_blocked_no_more(file: Path, journal: Jou
             assert noted["blocked"] == "x"
             assert [one["was"] for one in noted["forgotten"]] == ["COMPLETED", "INTENT", "in doubt"]
 
-    live_and_die(first_life)
-    asyncio.run(life())
+    run_until_killed(first_process)
+    asyncio.run(main())
 
 
 # resolve
@@ -614,7 +614,7 @@ def test_a_step_that_failed_goes_on_with_the_value_and_is_undone_with_it(
             raise ValueError("it came back")
         return paid
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, store):
             for one in ("one", "two"):
                 with pytest.raises(WorkflowFailedError):
@@ -636,7 +636,7 @@ def test_a_step_that_failed_goes_on_with_the_value_and_is_undone_with_it(
             with pytest.raises(ExecutionConflictError, match="was compensated"):
                 await engine.resolve("two", "pay", 1)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["pay", "pay", "refund 42"]
 
 
@@ -658,7 +658,7 @@ def test_the_event_of_a_failure_that_is_taken_back_leaves_no_gap(
         both = await asyncio.gather(ctx.step("slow", slow), ctx.step("pay", fails_first, "pay"))
         return [*both, await ctx.step("last", fails_first, "ship")]
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, store):
             with pytest.raises(WorkflowFailedError, match="pay is down"):
                 await engine.run(order, execution_id="one")
@@ -677,7 +677,7 @@ def test_the_event_of_a_failure_that_is_taken_back_leaves_no_gap(
             assert await engine.handle("one").result() == ["slow", "pay", "ship"]
         assert "missing" not in run_command("doctor", file, env={}).stdout
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["pay", "pay", "ship", "ship"]
 
 
@@ -712,18 +712,18 @@ async def once_it_is_left(act: Callable[[], Awaitable[None]]) -> None:
 
 
 def _dies(file: Path, journal: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, in_doubt) as (engine, _):
             await engine.run(in_doubt, str(journal), execution_id="one")
 
-    live_and_die(life)
+    run_until_killed(main)
 
 
 def test_a_step_in_doubt_and_a_sleep_are_resolved(file: Path, tmp_path: Path) -> None:
     path = tmp_path / "acts"
     _dies(file, path)
 
-    async def lives() -> None:
+    async def main() -> None:
         async with opened(file) as (engine, store):
             with pytest.raises(SerializationError):
                 await engine.resolve("one", "act", object())
@@ -744,7 +744,7 @@ def test_a_step_in_doubt_and_a_sleep_are_resolved(file: Path, tmp_path: Path) ->
         async with opened(file, in_doubt) as (engine, _):
             assert await engine.handle("one").result() == 7
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert Journal(path).lines == ["act"]
 
 
@@ -759,12 +759,12 @@ def test_a_step_that_ends_its_worker_while_it_is_undone_is_resolved_and_undone(
 
         await ctx.step("act", act, compensate=lambda value: journal.note(f"undo {value}"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, poison) as (engine, _):
             handle = await engine.start(poison, execution_id="one")
             await handle.result()
 
-    async def last_life() -> None:
+    async def last_process() -> None:
         async with opened(file) as (engine, store):
             assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
             await refused(store, lambda: engine.retry("one", from_step="act"), "is COMPENSATING")
@@ -778,10 +778,10 @@ def test_a_step_that_ends_its_worker_while_it_is_undone_is_resolved_and_undone(
         async with opened(file) as (engine, _):
             assert await engine.cancel("one") is Cancellation.ASKED
 
-    live_and_die(life)
+    run_until_killed(main)
     asyncio.run(cancel())
-    live_and_die(life)
-    asyncio.run(last_life())
+    run_until_killed(main)
+    asyncio.run(last_process())
     assert journal.lines == ["act", "act", "undo 7"]
 
 
@@ -791,7 +791,7 @@ def test_a_value_that_does_not_fit_stops_it_in_trouble_until_it_is_resolved_agai
     path = tmp_path / "acts"
     _dies(file, path)
 
-    async def lives() -> None:
+    async def main() -> None:
         async with opened(file) as (engine, _):
             await engine.resolve("one", "act", "seven")
             await engine.resolve("one", "act", "eight")  # nobody has read it yet
@@ -812,7 +812,7 @@ def test_a_value_that_does_not_fit_stops_it_in_trouble_until_it_is_resolved_agai
             with pytest.raises(WorkflowCancelledError):
                 await client.handle("one").result()
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert Journal(path).lines == ["act", "undo 9"]
 
 
@@ -830,7 +830,7 @@ def test_a_step_in_a_back_off_is_resolved_and_a_signal_is_to_be_sent(
         wait = asyncio.create_task(ctx.branch("b").wait_signal("ok"))
         return [await ctx.step("pay", pay, retry=hourly), await wait]
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, store):
             await engine.start(order, execution_id="one")
             async with asyncio.timeout(30):
@@ -844,7 +844,7 @@ def test_a_step_in_a_back_off_is_resolved_and_a_signal_is_to_be_sent(
         async with opened(file, order) as (engine, _):
             assert await engine.handle("one").result() == [5, 1]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["pay"]
 
 
@@ -882,7 +882,7 @@ def test_a_step_in_the_back_off_of_a_living_worker_is_resolved_at_once(
 ) -> None:
     order = order_that_cannot_pay(journal, in_thread=in_thread)
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, store):
             await engine.start(order, execution_id="one")
             await until_it_pauses(store)
@@ -898,7 +898,7 @@ def test_a_step_in_the_back_off_of_a_living_worker_is_resolved_at_once(
             statuses = {one.status for one in await store.load_signals("one")}
             assert statuses == {SignalStatus.DELIVERED}
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["pay"]
 
 
@@ -921,7 +921,7 @@ def test_a_worker_whose_next_attempt_has_begun_meanwhile_takes_the_value_all_the
                     await Client(others).resolve("one", "pay", 5)  # the last one counts
             await super().save(*records, claim=claim)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             Late.file(file) as store,
             DurableEngine(store, workflows=[order]) as engine,
@@ -933,7 +933,7 @@ def test_a_worker_whose_next_attempt_has_begun_meanwhile_takes_the_value_all_the
             assert await engine.handle("one").result() == 5
             await refused(store, lambda: engine.resolve("one", "pay", 6), "is COMPLETED")
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["pay"]
 
 
@@ -942,7 +942,7 @@ def test_a_value_that_a_worker_cannot_read_leaves_the_execution_in_trouble(
 ) -> None:
     order = order_that_cannot_pay(journal)
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, order) as (engine, store), asyncio.timeout(30):
             await engine.start(order, execution_id="one")
             await until_it_pauses(store)
@@ -952,7 +952,7 @@ def test_a_value_that_a_worker_cannot_read_leaves_the_execution_in_trouble(
             await once_it_is_left(lambda: engine.resolve("one", "pay", 5))
             assert await engine.handle("one").result() == 5
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["pay"]
 
 
@@ -960,31 +960,31 @@ def test_a_worker_that_dies_before_it_takes_the_value_leaves_it_to_the_next_one(
     file: Path, journal: Journal
 ) -> None:
     order = order_that_cannot_pay(journal)
-    lives = {"one": 1}
+    processes = {"one": 1}
 
-    class Mortal(SqliteCheckpointStore):
+    class KillableStore(SqliteCheckpointStore):
         async def load_pending_signals(
             self, workflow_execution_id: str, signal_name: str
         ) -> list[WorkflowSignal]:
-            if lives["one"] == 1 and signal_name == RESOLVED_SIGNAL:
+            if processes["one"] == 1 and signal_name == RESOLVED_SIGNAL:
                 die()
             return await super().load_pending_signals(workflow_execution_id, signal_name)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
-            Mortal.file(file) as store,
+            KillableStore.file(file) as store,
             DurableEngine(store, workflows=[order]) as engine,
             asyncio.timeout(30),
         ):
-            if lives["one"] == 1:
+            if processes["one"] == 1:
                 await engine.start(order, execution_id="one")
                 await until_it_pauses(store)
                 await engine.resolve("one", "pay", 5)
             assert await engine.handle("one").result() == 5
 
-    live_and_die(life)
-    lives["one"] = 2
-    asyncio.run(life())
+    run_until_killed(main)
+    processes["one"] = 2
+    asyncio.run(main())
     assert journal.lines == ["pay"]
 
 
@@ -1007,11 +1007,11 @@ def test_one_that_is_blocked_with_nothing_to_undo_is_cancelled_at_once(file: Pat
         await asyncio.sleep(0.02)
         die()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with opened(file, plain) as (engine, _):
             await engine.run(plain, execution_id="one")
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file) as (waiting, _), opened(file) as (engine, store):
             states = asyncio.create_task(until_over(waiting, "one"))
             block(file)
@@ -1033,8 +1033,8 @@ def test_one_that_is_blocked_with_nothing_to_undo_is_cancelled_at_once(file: Pat
             assert not await engine.cancel("one")
             assert await engine.acknowledge("one") == 1
 
-    live_and_die(first_life)
-    asyncio.run(life())
+    run_until_killed(first_process)
+    asyncio.run(main())
 
 
 def test_one_that_is_blocked_with_something_to_undo_is_unblocked_and_undone(
@@ -1043,7 +1043,7 @@ def test_one_that_is_blocked_with_something_to_undo_is_unblocked_and_undone(
     path = tmp_path / "acts"
     _dies(file, path)
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file) as (engine, store):
             block(file)
             assert await engine.cancel("one") == "asked"
@@ -1056,7 +1056,7 @@ def test_one_that_is_blocked_with_something_to_undo_is_unblocked_and_undone(
             with pytest.raises(WorkflowCancelledError):
                 await engine.handle("one").result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert Journal(path).lines == ["act", "act", "undo 1"]
 
 
@@ -1076,7 +1076,7 @@ class Ends(DurableEngineObserver):
 def test_one_that_nobody_has_begun_is_cancelled_at_once(file: Path) -> None:
     ends = Ends()
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             opened(file) as (client, _),
             SqliteCheckpointStore.file(file) as store,
@@ -1093,7 +1093,7 @@ def test_one_that_nobody_has_begun_is_cancelled_at_once(file: Path) -> None:
                 assert await worker.cancel("one") is Cancellation.REFUSED
                 assert (await worker.recover()).resumed == ()
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 # by name
@@ -1110,7 +1110,7 @@ async def job_2(ctx: WorkflowContext, number: int) -> int:
 
 
 def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file) as (client, _):
             with pytest.raises(ValueError, match="the store knows none, and no worker"):
                 await client.enqueue_named("job", [1])
@@ -1157,13 +1157,13 @@ def test_an_execution_is_enqueued_by_the_name_of_its_workflow(file: Path) -> Non
                     await wrong()
             assert len(await store.load_executions_by_status(ExecutionStatus)) == count
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_input_that_the_code_cannot_read_stops_it_in_trouble_and_it_can_be_cancelled(
     file: Path,
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file) as (client, _), opened(file, job) as (worker, _):
             await worker.run(job, 1)
             await client.enqueue_named("job", ["x"], execution_id="one")
@@ -1174,13 +1174,13 @@ def test_an_input_that_the_code_cannot_read_stops_it_in_trouble_and_it_can_be_ca
             assert await client.cancel("one") is Cancellation.ENDED
             assert (await client.load("one")).status is ExecutionStatus.CANCELLED
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_rerun_is_a_new_execution_with_all_that_the_old_one_was_started_with(
     file: Path,
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file) as (client, store):
             handle = await client.enqueue(
                 job, 4, execution_id="one", priority=3, ttl=DAY, tags={"customer": "7"}
@@ -1201,7 +1201,7 @@ def test_a_rerun_is_a_new_execution_with_all_that_the_old_one_was_started_with(
             for taken in ("one", "two"):
                 with pytest.raises(ExecutionConflictError, match="is taken"):
                     await client.rerun("two", new_id=taken)
-            # One that was started so is started once more for the first time.
+            # One that is a rerun is rerun for the first time.
             assert (await client.rerun("two", new_id="three", once=True)).execution_id == "three"
             await refused(
                 store, lambda: client.rerun("one", once=True, by="lee"), "already, by kim", "two"
@@ -1211,7 +1211,7 @@ def test_a_rerun_is_a_new_execution_with_all_that_the_old_one_was_started_with(
                 again = await worker.rerun("one")
                 assert await again.result() == 8
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_is_refused_says_what_to_do_instead(file: Path) -> None:
@@ -1227,7 +1227,7 @@ def test_what_is_refused_says_what_to_do_instead(file: Path) -> None:
         for word in words:
             assert word in str(caught.value)
 
-    async def life() -> None:
+    async def main() -> None:
         async with opened(file, waits) as (engine, store):
             await engine.start(waits, execution_id="one")
             await until_waiting(store, "one")
@@ -1256,7 +1256,7 @@ def test_what_is_refused_says_what_to_do_instead(file: Path) -> None:
             await until_over(engine, "two")
             await says(lambda: engine.retry("two"), "is COMPLETED", "rerun")
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_a_cancel_did_can_be_printed() -> None:

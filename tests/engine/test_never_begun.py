@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 
 def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_failed(
@@ -51,7 +51,7 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
             ctx.step("fails", fails),
         )
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_concurrent=1) as engine,
@@ -61,7 +61,7 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
             with pytest.raises(WorkflowFailedError):
                 await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert "began" not in journal.lines
 
 
@@ -89,7 +89,7 @@ def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
 
     ran: list[int] = []
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
                 if how == "fails":
@@ -98,7 +98,7 @@ def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
                 else:
                     assert await engine.run(ends_early, execution_id="one") == "done"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert ran == ([1] if how == "awaits" else [])
     warnings = [one for one in caplog.records if one.levelname == "WARNING"]
     warnings = [one for one in warnings if "never began" in one.getMessage()]
@@ -116,7 +116,7 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
     file: Path, journal: Journal
 ) -> None:
     go_on, is_held = threading.Event(), threading.Event()
-    lives = {"one": 1}
+    processes = {"one": 1}
 
     def holds_the_thread() -> None:
         is_held.set()
@@ -124,12 +124,12 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
 
     def book() -> str:
         journal.note("booked")
-        if lives["one"] == 1:
+        if processes["one"] == 1:
             die()
         return "booking"
 
     async def fails() -> None:
-        while lives["one"] == 1 or not is_held.is_set():
+        while processes["one"] == 1 or not is_held.is_set():
             await asyncio.sleep(0.001)
         raise LookupError
 
@@ -141,19 +141,19 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
             ctx.step("fails", fails),
         )
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_concurrent=3 - lives["one"]) as engine,
+            DurableEngine(store, max_concurrent=3 - processes["one"]) as engine,
         ):
             handle = await engine.start(body, execution_id="one")
             asyncio.get_running_loop().call_later(0.2, go_on.set)
             with pytest.raises(WorkflowFailedError):
                 await handle.result()
 
-    live_and_die(life)
-    lives["one"] = 2
-    asyncio.run(life())
+    run_until_killed(main)
+    processes["one"] = 2
+    asyncio.run(main())
     assert journal.lines == ["booked", "booked", "undid booking"]
 
 
@@ -161,7 +161,7 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
 def test_what_a_killed_worker_left_running_and_nobody_awaits_is_recorded_as_cut_off(
     how: str, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lives = {"one": 1}
+    processes = {"one": 1}
 
     async def runs() -> None:
         await asyncio.Event().wait()
@@ -185,19 +185,19 @@ def test_what_a_killed_worker_left_running_and_nobody_awaits_is_recorded_as_cut_
         assert not any(task.done() for task in tasks)
         return "done"
 
-    class Mortal(SqliteCheckpointStore):
+    class KillableStore(SqliteCheckpointStore):
         async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
             await super().save(*records, claim=claim)
             is_go = any(isinstance(one, StepCheckpoint) and one.event == 1 for one in records)
-            if lives["one"] == 1 and is_go:
+            if processes["one"] == 1 and is_go:
                 die()
 
-    async def life() -> None:
-        async with Mortal.file(file) as store, DurableEngine(store) as engine:
-            if lives["one"] == 2 and how == "is cancelled":
+    async def main() -> None:
+        async with KillableStore.file(file) as store, DurableEngine(store) as engine:
+            if processes["one"] == 2 and how == "is cancelled":
                 await Client(store).cancel("one")
             handle = await engine.start(body, execution_id="one")
-            if lives["one"] == 1:
+            if processes["one"] == 1:
                 open_steps = 2
                 while open_steps:
                     await asyncio.sleep(0.01)
@@ -208,9 +208,9 @@ def test_what_a_killed_worker_left_running_and_nobody_awaits_is_recorded_as_cut_
             with suppress(WorkflowFailedError, WorkflowCancelledError):
                 assert await handle.result() == "done"
 
-    live_and_die(life)
-    lives["one"] = 2
-    asyncio.run(life())
+    run_until_killed(main)
+    processes["one"] = 2
+    asyncio.run(main())
     with sqlite3.connect(file) as connection:
         found = connection.execute(
             "select step_name, attempt, status, error_type, error_message from step_checkpoints"

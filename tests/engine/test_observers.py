@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=20))
 
@@ -118,7 +118,7 @@ def test_every_hook_is_called_and_elapsed_times_are_those_of_the_clock() -> None
         await ctx.wait_signal("go")
         raise ValueError("on purpose")
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[recorder], clock=clock) as engine,
@@ -133,7 +133,7 @@ def test_every_hook_is_called_and_elapsed_times_are_those_of_the_clock() -> None
             with pytest.raises(WorkflowFailedError):
                 await ending
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert recorder.of("recovery_start") == [(0,)]
     ((result, elapsed),) = recorder.of("recovery_complete")
     assert result == RecoveryResult()
@@ -183,21 +183,21 @@ def test_replayed_steps_are_told_too_and_marked_so(file: Path, journal: Journal)
 
     recorder = Recorder()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(replayed, execution_id="one")
             await handle.signal("go")
             await handle.result()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[replayed], observers=[recorder]) as engine,
         ):
             await engine.handle("one").result()
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert recorder.of("execution_start") == []
     assert recorder.of("step_start") == [
         ("good", 1, True),
@@ -233,25 +233,25 @@ def test_an_observer_that_raises_is_logged_and_harms_nothing(
     async def simple(ctx: WorkflowContext) -> int:
         return await ctx.step("one", lambda: 1)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[Broken(), recorder]) as engine,
         ):
             assert await engine.run(simple) == 1
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert recorder.of("step_start") == [("one", 1, False)]
     assert "broken on_step_start" in caplog.text
 
 
 def test_something_that_is_no_observer_is_refused() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             with pytest.raises(TypeError, match="observer"):
                 DurableEngine(store, observers=[print])  # type: ignore[list-item]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_error_formatter_is_applied_to_everything_that_is_stored(file: Path) -> None:
@@ -265,7 +265,7 @@ def test_an_error_formatter_is_applied_to_everything_that_is_stored(file: Path) 
         await ctx.step("book", lambda: 1, compensate=fail, compensate_retry=RetryPolicy.none())
         await ctx.step("charge", fail, retry=QUICK)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(
@@ -278,7 +278,7 @@ def test_an_error_formatter_is_applied_to_everything_that_is_stored(file: Path) 
             assert messages.count("card **** refused") == 3  # two attempts, one compensation
             assert (await engine.load("one")).error_message == "card **** refused"
 
-    asyncio.run(life())
+    asyncio.run(main())
     for path in file.parent.glob("workflows.db*"):
         assert secret.encode() not in path.read_bytes()
 
@@ -291,13 +291,13 @@ def test_what_is_stored_of_an_error_is_cut_at_a_thousand_characters() -> None:
     async def wordy(ctx: WorkflowContext) -> None:
         await ctx.step("fail", fail)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError):
                 await engine.run(wordy, execution_id="one")
             assert len(str((await engine.load("one")).error_message)) == 1000
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_the_text_of_a_group_of_errors_names_the_errors_in_it(
@@ -324,7 +324,7 @@ def test_the_text_of_a_group_of_errors_names_the_errors_in_it(
     assert len(text(ValueError("x" * 5000))) == 1000
     said = "unhandled errors in a TaskGroup (1 sub-exception): ValueError: bad"
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError) as caught:
                 await engine.run(grouped, execution_id="one")
@@ -332,7 +332,7 @@ def test_the_text_of_a_group_of_errors_names_the_errors_in_it(
             assert (await engine.load("one")).error_message == said
 
     with caplog.at_level(logging.INFO, "durable_workflow_sqlite.engine"):
-        asyncio.run(life())
+        asyncio.run(main())
     assert f"execution 'one' ended FAILED: ExceptionGroup: {said}" in caplog.messages
 
 
@@ -347,7 +347,7 @@ def test_a_formatter_that_raises_does_not_lose_the_error(caplog: pytest.LogCaptu
     async def failing(ctx: WorkflowContext) -> None:
         await ctx.step("fail", fail)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, error_formatter=broken) as engine,
@@ -359,7 +359,7 @@ def test_a_formatter_that_raises_does_not_lose_the_error(caplog: pytest.LogCaptu
             # Nothing of a text that was to be redacted is stored.
             assert record.error_message == "ValueError"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert "broken formatter" in caplog.text
 
 
@@ -370,7 +370,7 @@ def test_observing_yields_every_state_the_current_one_first() -> None:
         await ctx.step("work", lambda: 1)
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(changing, execution_id="one")
             states: list[ExecutionStatus] = []
@@ -394,7 +394,7 @@ def test_observing_yields_every_state_the_current_one_first() -> None:
             ]
             assert [s.status async for s in engine.observe("one")] == [ExecutionStatus.COMPLETED]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_observing_works_from_another_engine(file: Path) -> None:
@@ -402,7 +402,7 @@ def test_observing_works_from_another_engine(file: Path) -> None:
     async def waiter(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other_store,
@@ -421,7 +421,7 @@ def test_observing_works_from_another_engine(file: Path) -> None:
                 [ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED],
             )
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_observation_ends_with_an_error_when_its_engine_stops() -> None:
@@ -429,7 +429,7 @@ def test_an_observation_ends_with_an_error_when_its_engine_stops() -> None:
     async def waiter(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("go")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             async with DurableEngine(store) as engine:
                 await engine.start(waiter, execution_id="one")
@@ -443,7 +443,7 @@ def test_an_observation_ends_with_an_error_when_its_engine_stops() -> None:
             with pytest.raises(Exception, match="disposed"):
                 await asyncio.wait_for(observing, 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureFixture) -> None:
@@ -454,13 +454,13 @@ def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureF
     async def failing(ctx: WorkflowContext) -> None:
         await ctx.branch("side").step("fail", fail, retry=QUICK)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError):
                 await engine.run(failing, execution_id="one")
 
     with caplog.at_level(logging.INFO, "durable_workflow_sqlite"):
-        asyncio.run(life())
+        asyncio.run(main())
     of_steps = [record for record in caplog.records if hasattr(record, "step_name")]
     assert [
         (r.workflow_execution_id, r.step_name, r.branch, r.step_index, r.attempt)  # type: ignore[attr-defined]
@@ -469,13 +469,13 @@ def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureF
     assert all(record.name.startswith("durable_workflow_sqlite.") for record in caplog.records)
 
 
-def test_a_life_after_the_first_is_told_as_such(file: Path) -> None:
+def test_a_process_after_the_first_is_told_as_such(file: Path) -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> str:
         await ctx.step("first", lambda: 1)
         return await ctx.wait_signal("go", type=str)
 
-    async def lives() -> None:
+    async def main() -> None:
         recorders = [Recorder(), Recorder()]
         for recorder in recorders:
             async with (
@@ -494,7 +494,7 @@ def test_a_life_after_the_first_is_told_as_such(file: Path) -> None:
         ]
         assert told == [([("one",)], []), ([], [("one",)])]
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_a_compensation_that_is_tried_again_says_so() -> None:
@@ -515,7 +515,7 @@ def test_a_compensation_that_is_tried_again_says_so() -> None:
 
     recorder = Recorder()
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[recorder]) as engine,
@@ -523,7 +523,7 @@ def test_a_compensation_that_is_tried_again_says_so() -> None:
             with pytest.raises(WorkflowFailedError):
                 await engine.run(failing)
 
-    asyncio.run(life())
+    asyncio.run(main())
     of_compensations = [call[:2] for call in recorder.calls if call[0].startswith("compensation")]
     assert of_compensations == [
         ("compensation_start", "do:compensate"),
@@ -546,7 +546,7 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         await ctx.sleep("cooling-off", timedelta(seconds=0.02))
         await ctx.step("ship", ship, retry=QUICK)
 
-    async def lives() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [order]) as engine,
@@ -562,7 +562,7 @@ def test_the_log_tells_the_whole_story_over_a_restart(
                 await engine.handle("one").result()
 
     with caplog.at_level(logging.DEBUG, "durable_workflow_sqlite"):
-        asyncio.run(lives())
+        asyncio.run(main())
     times = re.compile(r"(\d{4}-\d\d-\d\d )?\d+:\d\d:\d\d\.\d+(\+00:00)?")
     story = [(one.levelname, times.sub("T", one.getMessage())) for one in caplog.records]
     start, resume = (
@@ -583,11 +583,11 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         ("DEBUG", "sleep 'cooling-off' of execution 'one', until T"),
         ("DEBUG", "wait 'cooling-off' of execution 'one' completed after T"),
         ("DEBUG", "step 'ship' of execution 'one': attempt 1"),
-        ("INFO", "step 'ship' of execution 'one' failed at attempt 1, trying again in T: no truck"),
+        ("INFO", "step 'ship' of execution 'one' failed at attempt 1, retrying in T: no truck"),
         ("DEBUG", "step 'ship' of execution 'one': attempt 2"),
         ("INFO", "step 'ship' of execution 'one' failed for good at attempt 2: no truck"),
-        ("DEBUG", "execution 'one' of order@1 begins to undo what it has done"),
-        ("DEBUG", "step 'charge' of execution 'one' begins to be undone"),
+        ("DEBUG", "execution 'one' of order@1 begins to undo its steps"),
+        ("DEBUG", "step 'charge' of execution 'one': its compensation begins"),
         ("DEBUG", "step 'charge' of execution 'one' was undone after T"),
         ("INFO", "execution 'one' ended FAILED: ValueError: no truck"),
     ]
@@ -605,7 +605,7 @@ def test_no_state_is_told_of_before_it_is_committed(file: Path) -> None:
         def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
             told.append(execution.status)
 
-    async def life() -> None:
+    async def main() -> None:
         lock = sqlite3.connect(file, isolation_level=None)
 
         @workflow
@@ -630,7 +630,7 @@ def test_no_state_is_told_of_before_it_is_committed(file: Path) -> None:
             assert told == [ExecutionStatus.COMPLETED]
         lock.close()
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_error_whose_text_is_no_utf8_is_stored_escaped_and_undoes_what_was_done() -> None:
@@ -641,13 +641,13 @@ def test_an_error_whose_text_is_no_utf8_is_stored_escaped_and_undoes_what_was_do
         await ctx.step("one", lambda: 1, compensate=undone.append)
         raise ValueError("no file \udcff")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError):
                 await engine.run(fail, execution_id="one")
             assert (await engine.load("one")).error_message == "no file \\udcff"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == [1]
 
 
@@ -664,7 +664,7 @@ def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() 
         await ctx.step("one", lambda: 1)
         raise ValueError("a secret")
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[Cancelled()], error_formatter=cancelled) as engine,
@@ -675,7 +675,7 @@ def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() 
             assert record.status is ExecutionStatus.FAILED
             assert record.error_message == "ValueError"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_error_of_the_library_is_kept_in_full() -> None:

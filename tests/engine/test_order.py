@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 MANY = 24
 
@@ -55,12 +55,12 @@ async def by_a_set_of_tasks(ctx: WorkflowContext) -> list[int]:
 
 def test_coroutines_of_as_completed_start_in_the_order_of_their_list() -> None:
     # asyncio itself starts them in the order of a set of their addresses.
-    async def life() -> list[str | None]:
+    async def main() -> list[str | None]:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(by_as_completed, execution_id="one")
             return [one.output_data for one in await store.load_checkpoints("one")]
 
-    assert asyncio.run(life()) == [str(2 * number) for number in range(MANY)]
+    assert asyncio.run(main()) == [str(2 * number) for number in range(MANY)]
 
 
 def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
@@ -69,21 +69,21 @@ def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
         for next_one in asyncio.as_completed({one_step(ctx, number) for number in range(3)}):
             await next_one
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(NonDeterministicCallError, match="Give it a list"):
                 await engine.run(in_a_set, execution_id="one")
             assert (await engine.load("one")).status is ExecutionStatus.RUNNING
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_set_of_tasks_is_in_the_order_in_which_they_were_made() -> None:
-    async def life() -> list[int]:
+    async def main() -> list[int]:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             return await engine.run(by_a_set_of_tasks)
 
-    assert asyncio.run(life()) == [2 * number for number in range(MANY)]
+    assert asyncio.run(main()) == [2 * number for number in range(MANY)]
 
 
 @workflow
@@ -98,11 +98,11 @@ async def by_done_futures(ctx: WorkflowContext) -> list[int]:
 
 
 def test_a_set_of_futures_is_in_the_order_in_which_they_were_made() -> None:
-    async def life() -> list[int]:
+    async def main() -> list[int]:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             return await engine.run(by_done_futures)
 
-    assert asyncio.run(life()) == list(range(MANY))
+    assert asyncio.run(main()) == list(range(MANY))
 
 
 async def cleans_up(ctx: WorkflowContext, number: int) -> None:
@@ -137,12 +137,12 @@ def test_the_scopes_within_a_scope_of_anyio_are_cancelled_in_the_order_of_their_
 
     order: list[str] = []
 
-    async def life() -> list[str]:
+    async def main() -> list[str]:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(cancels, execution_id="one")
             return [one.step_name for one in await store.load_checkpoints("one")]
 
-    assert asyncio.run(life())[1:] == [f"clean up {number}" for number in range(MANY)]
+    assert asyncio.run(main())[1:] == [f"clean up {number}" for number in range(MANY)]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
@@ -155,11 +155,11 @@ def test_a_set_of_tasks_that_begin_at_once_is_in_their_order_too() -> None:
         done, _ = await asyncio.wait(tasks)
         return [task.result() for task in done]
 
-    async def life() -> list[int]:
+    async def main() -> list[int]:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             return await engine.run(eager)
 
-    assert asyncio.run(life()) == [2 * number for number in range(MANY)]
+    assert asyncio.run(main()) == [2 * number for number in range(MANY)]
 
 
 def in_another_thread() -> None:
@@ -172,7 +172,7 @@ def in_another_thread() -> None:
 def test_python_s_collector_closes_no_async_generator_before_the_workflow_has_ended(
     collect: Callable[[], object],
 ) -> None:
-    """It comes in each life at another time, and a `finally` may ask for steps."""
+    """It comes in each process at another time, and a `finally` may ask for steps."""
     closed: list[int] = []
 
     async def endless(number: int) -> AsyncIterator[int]:
@@ -201,14 +201,14 @@ def test_python_s_collector_closes_no_async_generator_before_the_workflow_has_en
         await asyncio.sleep(0)
         return list(closed)
 
-    async def life() -> list[int]:
+    async def main() -> list[int]:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             return await engine.run(abandons)
 
     gc.collect()
     gc.disable()
     try:
-        assert asyncio.run(life()) == []
+        assert asyncio.run(main()) == []
         assert closed == list(range(MANY))
     finally:
         gc.enable()
@@ -234,11 +234,11 @@ def test_a_step_that_was_cut_off_right_before_a_crash_is_listed_after_it(
             await ctx.step("dies", dies)
         return "late"
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(order, execution_id="one")
 
-    async def second_life() -> str:
+    async def second_process() -> str:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[order]) as engine,
@@ -246,14 +246,14 @@ def test_a_step_that_was_cut_off_right_before_a_crash_is_listed_after_it(
             result: str = await engine.handle("one").result()
             return result
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     with closing(sqlite3.connect(file)) as dba, dba:
         # As if the process had died a little earlier, before that was recorded.
         dba.execute(
             "update step_checkpoints set status = 'INTENT', error_type = null,"
             " error_message = null, completed_at = null where step_name = 'hangs'"
         )
-    assert asyncio.run(second_life()) == "late"
+    assert asyncio.run(second_process()) == "late"
     assert journal.lines == ["hangs", "dies", "dies"]
     with closing(sqlite3.connect(file)) as dba:
         assert dba.execute("select step_name, step_status from workflow_in_doubt").fetchall() == [
@@ -270,7 +270,7 @@ def test_a_sleep_that_new_code_makes_longer_is_waited_for_once(file: Path) -> No
 
     beginning = ManualClock().now()
 
-    async def life(clock: ManualClock) -> tuple[ExecutionStatus, list[str]]:
+    async def main(clock: ManualClock) -> tuple[ExecutionStatus, list[str]]:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[naps], clock=clock) as engine,
@@ -281,10 +281,10 @@ def test_a_sleep_that_new_code_makes_longer_is_waited_for_once(file: Path) -> No
             status = (await engine.load("one")).status
             return status, [f"{one.status} {one.fire_at - beginning}" for one in timers]
 
-    assert asyncio.run(life(ManualClock())) == (ExecutionStatus.SUSPENDED, ["PENDING 0:01:00"])
+    assert asyncio.run(main(ManualClock())) == (ExecutionStatus.SUSPENDED, ["PENDING 0:01:00"])
     seconds = 90.0
     later = ManualClock(beginning + timedelta(seconds=70))
-    assert asyncio.run(life(later)) == (ExecutionStatus.SUSPENDED, ["PENDING 0:01:30"])
+    assert asyncio.run(main(later)) == (ExecutionStatus.SUSPENDED, ["PENDING 0:01:30"])
 
 
 def test_a_timer_fires_at_its_time_to_the_microsecond_and_is_one_event() -> None:
@@ -295,7 +295,7 @@ def test_a_timer_fires_at_its_time_to_the_microsecond_and_is_one_event() -> None
         for number in range(MANY):
             await asyncio.sleep(number / 7)
 
-    async def life(clock: ManualClock) -> list[int | None]:
+    async def main(clock: ManualClock) -> list[int | None]:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, clock=clock) as engine,
@@ -305,10 +305,10 @@ def test_a_timer_fires_at_its_time_to_the_microsecond_and_is_one_event() -> None
                 await clock.advance(timedelta(seconds=1))
             return [one.event for one in await store.load_checkpoints("one")]
 
-    assert asyncio.run(life(ManualClock())) == list(range(1, MANY))
+    assert asyncio.run(main(ManualClock())) == list(range(1, MANY))
 
 
-def test_tasks_that_are_given_no_name_have_the_same_in_each_life() -> None:
+def test_tasks_that_are_given_no_name_have_the_same_in_each_process() -> None:
     @workflow
     async def names(ctx: WorkflowContext) -> list[str]:
         tasks = [asyncio.create_task(one_step(ctx, number)) for number in range(3)]
@@ -316,12 +316,12 @@ def test_tasks_that_are_given_no_name_have_the_same_in_each_life() -> None:
         await asyncio.gather(*tasks, named)
         return [task.get_name() for task in (*tasks, named)]
 
-    async def life() -> list[str]:
+    async def main() -> list[str]:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             return await engine.run(names)
 
-    first = asyncio.run(life())
-    assert first == asyncio.run(life())
+    first = asyncio.run(main())
+    assert first == asyncio.run(main())
     assert len(set(first)) == 4
     assert first[-1] == "its own"
 
@@ -334,10 +334,10 @@ def test_the_tasks_of_many_executions_do_not_get_into_each_others_way() -> None:
     async def looks(ctx: WorkflowContext) -> None:
         hashes.add(hash(asyncio.current_task()))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             for number in range(MANY):
                 await engine.run(looks, execution_id=str(number))
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert len(hashes) == MANY

@@ -29,7 +29,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.clock import SWEPT_AT_LEAST
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, until_over
+from tests.processes import Journal, until_over
 
 SOON = timedelta(milliseconds=50)
 
@@ -68,7 +68,7 @@ def test_who_waits_for_the_result_of_a_parked_one_gets_it(
 ) -> None:
     comings = Comings()
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, observers=[comings], **limits) as engine,  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def test_who_waits_for_the_result_of_a_parked_one_gets_it(
             await handle.signal("answer", "yes")
             assert await asyncio.wait_for(result, 30) == "yes"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert (comings.started, comings.resumed) == (1, 1)
 
 
@@ -90,7 +90,7 @@ def test_of_many_that_wait_those_above_the_limit_leave_memory_and_all_come_to_th
 ) -> None:
     ids = [str(number) for number in range(60)]
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_resident=10) as engine,
@@ -104,7 +104,7 @@ def test_of_many_that_wait_those_above_the_limit_leave_memory_and_all_come_to_th
             async with asyncio.timeout(20):
                 assert await asyncio.gather(*(handle.result() for handle in handles)) == ids
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def insert_with_sql(file: Path, execution_id: str, name: str) -> None:
@@ -146,7 +146,7 @@ def test_a_signal_that_nobody_awaits_does_not_wake_a_parked_one(
     comings = Comings()
     park_after = timedelta(seconds=2) if comes_first else timedelta(0)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, park_after=park_after, observers=[comings]) as engine,
@@ -163,7 +163,7 @@ def test_a_signal_that_nobody_awaits_does_not_wake_a_parked_one(
             await sends(engine, file, "one", "answer")
             assert await asyncio.wait_for(handle.result(), 30) == "yes"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert (comings.started, comings.resumed) == (1, 1)
 
 
@@ -200,7 +200,7 @@ def test_a_signal_that_came_long_before_its_wait_is_received(file: Path) -> None
 
     comings = Comings()
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_resident=0, observers=[comings]) as engine,
@@ -213,13 +213,13 @@ def test_a_signal_that_came_long_before_its_wait_is_received(file: Path) -> None
             await handle.signal("first", 1)
             assert await asyncio.wait_for(handle.result(), 30) == [1, 2]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert (comings.started, comings.resumed) == (1, 1)
 
 
 @WAYS
 def test_a_signal_for_one_that_has_not_run_yet_is_received(sends: Sends, file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [asks]) as engine,
@@ -232,7 +232,7 @@ def test_a_signal_for_one_that_has_not_run_yet_is_received(sends: Sends, file: P
             assert record.started_at is not None
             assert record.started_at - record.created_at >= a_while
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @workflow
@@ -254,7 +254,7 @@ async def naps(ctx: WorkflowContext, how: str, seconds: float) -> str:
 def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
     comings = Comings()
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_resident=0, observers=[comings]) as engine,
@@ -269,14 +269,14 @@ def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
             assert woke.started_at is not None
             assert woke.started_at >= timer.fire_at
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert (comings.started, comings.resumed) == (1, 1)
 
 
 def test_the_log_says_at_debug_that_one_is_parked(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_resident=0) as engine,
@@ -285,7 +285,7 @@ def test_the_log_says_at_debug_that_one_is_parked(
             await until_parked(engine, "one")
 
     with caplog.at_level(logging.DEBUG, "durable_workflow_sqlite.engine"):
-        asyncio.run(life())
+        asyncio.run(main())
     (said,) = [one for one in caplog.records if "is parked" in one.getMessage()]
     assert said.levelname == "DEBUG"
     assert said.getMessage().startswith("execution 'one' of asks@1 is parked:")
@@ -293,7 +293,7 @@ def test_the_log_says_at_debug_that_one_is_parked(
 
 
 def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_resident=0) as engine,
@@ -303,10 +303,10 @@ def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) -> Non
             for number in range(300):
                 await engine.start(naps, "ctx.sleep", 7200 + number, execution_id=str(number))
             await until_parked(engine, *map(str, range(300)))
-            waiting = engine._opened._environment.scheduler._waiting
+            waiting = engine._open_engine._environment.scheduler._waiting
             assert len(waiting) < 2 * SWEPT_AT_LEAST
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Pa
             await ctx.wait_signal("first")
         await ctx.wait_signal("second")
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_resident=0, observers=[comings]) as engine,
@@ -336,7 +336,7 @@ def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Pa
             await handle.signal("second")
             await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert (comings.started, comings.resumed) == (1, 2)
 
 
@@ -346,7 +346,7 @@ def test_another_engine_takes_a_parked_one(file: Path, journal: Journal) -> None
         await ctx.step("ask", journal.note, "asked")
         return int(await ctx.wait_signal("answer"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other_store,
@@ -361,7 +361,7 @@ def test_another_engine_takes_a_parked_one(file: Path, journal: Journal) -> None
                     assert await until_over(other, "one") == [ExecutionStatus.COMPLETED]
                     assert await asyncio.wait_for(result, 30) == 7
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["asked"]
 
 
@@ -371,7 +371,7 @@ def test_a_parked_one_is_cancelled_and_undone(file: Path, journal: Journal) -> N
         await ctx.step("book", journal.note, "booked", compensate=lambda _: journal.note("undone"))
         await ctx.wait_signal("never")
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_resident=0) as engine,
@@ -382,12 +382,12 @@ def test_a_parked_one_is_cancelled_and_undone(file: Path, journal: Journal) -> N
             with pytest.raises(WorkflowCancelledError):
                 await asyncio.wait_for(handle.result(), 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["booked", "undone"]
 
 
 def test_a_parked_one_expires_in_time(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_resident=0) as engine,
@@ -397,11 +397,11 @@ def test_a_parked_one_expires_in_time(file: Path) -> None:
             with pytest.raises(WorkflowExpiredError):
                 await asyncio.wait_for(handle.result(), 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_none_is_parked_before_its_time(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, park_after=None) as engine,
@@ -412,7 +412,7 @@ def test_none_is_parked_before_its_time(file: Path) -> None:
             await handle.signal("answer", "yes")
             assert await handle.result() == "yes"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 # A timer that somebody deletes by hand
@@ -439,7 +439,7 @@ def delete_timer(file: Path) -> None:
         assert connection.execute("delete from workflow_timers").rowcount == 1
 
 
-@pytest.mark.parametrize("dies", [False, True], ids=["this life", "after a restart"])
+@pytest.mark.parametrize("dies", [False, True], ids=["this process", "after a restart"])
 @pytest.mark.parametrize(
     ("rests", "guarantee"),
     [
@@ -497,7 +497,7 @@ def test_a_sleep_whose_timer_is_deleted_ends_at_its_time(
         if guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:
             await until_parked(engine, "one")
 
-    async def lives() -> None:
+    async def main() -> None:
         async with engine_of() as engine:
             await engine.start(rests_and_hears, execution_id="one", guarantee=guarantee)
             await poke(engine)
@@ -511,7 +511,7 @@ def test_a_sleep_whose_timer_is_deleted_ends_at_its_time(
                 await ends(engine)
 
     heard = asyncio.Event()
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_it_anew(
@@ -521,7 +521,7 @@ def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_i
     comings = Comings()
     just_naps = workflow(name="nap")(nap)
 
-    async def life(*, is_first: bool) -> None:
+    async def main(*, is_first: bool) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[just_naps], clock=clock, observers=[comings]) as engine,
@@ -538,6 +538,6 @@ def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_i
                 await clock.advance(LONG)
                 assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
 
-    asyncio.run(life(is_first=True))
-    asyncio.run(life(is_first=False))
+    asyncio.run(main(is_first=True))
+    asyncio.run(main(is_first=False))
     assert comings.started + comings.resumed == 2  # nothing is recorded of it but its timer

@@ -24,7 +24,7 @@ def test_a_pause_is_ended_before_it_begins_and_while_it_lasts() -> None:
     )
     hastened = msgspec.structs.replace(failed, due_at=now)
 
-    async def life() -> None:
+    async def main() -> None:
         scheduler = Scheduler(SystemClock())
         async with asyncio.timeout(10):
             # It is recorded, and the task that waits for that has not had its turn yet.
@@ -39,4 +39,4 @@ def test_a_pause_is_ended_before_it_begins_and_while_it_lasts() -> None:
             await pause
         scheduler.close()
 
-    asyncio.run(life())
+    asyncio.run(main())

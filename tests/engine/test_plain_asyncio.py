@@ -31,7 +31,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import watchdog
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 from tests.stores import SavesAll
 
 Step = Callable[..., Coroutine[Any, Any, str]]
@@ -340,12 +340,12 @@ ALL_BODIES = pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__nam
 
 @ALL_BODIES
 def test_it_does_in_a_workflow_what_it_does_elsewhere(body: Body, journal: Journal) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             async with asyncio.timeout(30):
                 assert await engine.run(make(body, journal)) == BODIES[body]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 class Deadly(SavesAll):
@@ -363,7 +363,7 @@ class Deadly(SavesAll):
             die()
 
 
-async def one_life(
+async def one_process(
     file: Path, plain: WorkflowDefinition[[], Any], dies_after: int = 0
 ) -> tuple[Any, int]:
     """The result, and how many events were recorded."""
@@ -387,7 +387,7 @@ def test_it_goes_on_after_its_events_and_runs_nothing_again_that_is_recorded(
     body: Body, tmp_path: Path
 ) -> None:
     _, count = asyncio.run(
-        one_life(tmp_path / "whole.db", make(body, Journal(tmp_path / "whole journal")))
+        one_process(tmp_path / "whole.db", make(body, Journal(tmp_path / "whole journal")))
     )
     numbers = range(1, count + 1)
     if not FULL:  # of each body others
@@ -396,12 +396,12 @@ def test_it_goes_on_after_its_events_and_runs_nothing_again_that_is_recorded(
         file = tmp_path / f"{number}.db"
         journal = Journal(tmp_path / f"journal {number}")
         plain = make(body, journal)
-        live_and_die(lambda file=file, plain=plain, n=number: one_life(file, plain, n))
+        run_until_killed(lambda file=file, plain=plain, n=number: one_process(file, plain, n))
         before = {one.event: one for one in recorded(file) if one.event is not None}
         assert len(before) >= number  # others may have been committed with it
         assert sorted(before) == list(range(1, len(before) + 1))
         begun = len(journal.lines)
-        result, _ = asyncio.run(one_life(file, plain))
+        result, _ = asyncio.run(one_process(file, plain))
         assert result == BODIES[body], f"killed after event {number}"
         after = {one.event: one for one in recorded(file) if one.event is not None}
         assert sorted(after) == list(range(1, len(after) + 1))
@@ -424,8 +424,8 @@ def test_what_lost_a_race_does_not_run_again(file: Path, journal: Journal) -> No
         return winner
 
     for _ in range(2):  # when the winner is recorded, and when the next step is
-        live_and_die(lambda: one_life(file, make(races, journal), 1))
-    assert asyncio.run(one_life(file, make(races, journal)))[0] == "winner"
+        run_until_killed(lambda: one_process(file, make(races, journal), 1))
+    assert asyncio.run(one_process(file, make(races, journal)))[0] == "winner"
     assert sorted(journal.lines) == ["begin after", "begin loser", "begin winner"]
 
 
@@ -440,7 +440,7 @@ def test_a_wait_that_was_given_up_right_before_a_crash_wakes_nobody_after_it(
 
     plain = make(body, journal)
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(plain, execution_id="one")
             async with asyncio.timeout(30):
@@ -454,15 +454,15 @@ def test_a_wait_that_was_given_up_right_before_a_crash_wakes_nobody_after_it(
             await handle.signal("answer", "yes")
             assert await handle.result() == "yes"
 
-    live_and_die(lambda: one_life(file, plain, 1))
+    run_until_killed(lambda: one_process(file, plain, 1))
     assert {one.step_name: one.status for one in recorded(file)} == {
         "timer": StepStatus.COMPLETED,
         "too late": StepStatus.INTENT,
     }
-    asyncio.run(second_life())
+    asyncio.run(second_process())
 
 
-def test_of_two_signals_the_one_that_came_first_wins_in_every_life(file: Path) -> None:
+def test_of_two_signals_the_one_that_came_first_wins_in_every_process(file: Path) -> None:
     async def first_signal(ctx: WorkflowContext, step: Step) -> str:
         await step("begin")
         waits = {asyncio.create_task(ctx.wait_signal(name)): name for name in "ab"}
@@ -473,7 +473,7 @@ def test_of_two_signals_the_one_that_came_first_wins_in_every_life(file: Path) -
 
     plain = make(first_signal, Journal(file.with_name("journal")))
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with Deadly.file(file) as store, DurableEngine(store) as engine:
             assert isinstance(store, Deadly)
             store.dies_after = 2
@@ -481,8 +481,8 @@ def test_of_two_signals_the_one_that_came_first_wins_in_every_life(file: Path) -
             await asyncio.gather(handle.signal("b"), handle.signal("a"))
             await handle.result()
 
-    live_and_die(first_life)
-    assert asyncio.run(one_life(file, plain))[0] == "b"
+    run_until_killed(first_process)
+    assert asyncio.run(one_process(file, plain))[0] == "b"
     waits = {one.step_name: one for one in recorded(file) if one.step_name in "ab"}
     assert waits["b"].status is StepStatus.COMPLETED
     if "a" in waits:  # it had begun, before the signals came
@@ -507,7 +507,7 @@ async def asks_who(ctx: WorkflowContext) -> list[str]:
 
 
 def test_context_variables_are_never_those_of_whoever_starts_it() -> None:
-    async def life(context: contextvars.Context | None) -> list[str]:
+    async def main(context: contextvars.Context | None) -> list[str]:
         who.set("the starter")
         async with (
             SqliteCheckpointStore.in_memory() as store,
@@ -516,10 +516,10 @@ def test_context_variables_are_never_those_of_whoever_starts_it() -> None:
             return await engine.run(asks_who)
 
     own = ["the body"] * 4
-    assert asyncio.run(life(None)) == ["nobody", "nobody", *own]
+    assert asyncio.run(main(None)) == ["nobody", "nobody", *own]
     given = contextvars.copy_context()
     given.run(who.set, "the engine")
-    assert asyncio.run(life(given)) == ["the engine", "the engine", *own]
+    assert asyncio.run(main(given)) == ["the engine", "the engine", *own]
     assert given[who] == "the engine"
 
 
@@ -540,18 +540,18 @@ def test_the_context_is_at_hand_in_every_task_of_a_workflow_and_in_no_action() -
         assert not await ctx.step("act in a thread", here)
         raise ValueError("undo it")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError, match="undo it"):
                 await engine.run(looks)
         assert WorkflowContext.current() is None
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == [False]
 
 
 @pytest.mark.parametrize("queued", [False, True], ids=["started", "queued"])
-def test_chance_and_the_time_are_the_same_in_every_life(
+def test_chance_and_the_time_are_the_same_in_every_process(
     queued: bool, file: Path, journal: Journal
 ) -> None:
     async def body(ctx: WorkflowContext, step: Step) -> list[str]:
@@ -568,16 +568,16 @@ def test_chance_and_the_time_are_the_same_in_every_life(
 
     plain = make(body, journal)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with Deadly.file(file) as store, DurableEngine(store, [plain]) as engine:
             assert isinstance(store, Deadly)
             store.dies_after = 3
             begin = engine.enqueue if queued else engine.start
             await (await begin(plain, execution_id="one")).result()
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     time.sleep(0.01)
-    found, _ = asyncio.run(one_life(file, plain))
+    found, _ = asyncio.run(one_process(file, plain))
     assert [line for line in journal.lines if not line.startswith("begin")] == [" ".join(found)] * 2
     assert len({found[number] for number in (1, 2, 4, 5, 7, 8, 10, 11)}) == 8
     assert found[0] < found[9]
@@ -595,11 +595,11 @@ def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
     async def computes(ctx: WorkflowContext) -> None:
         time.sleep(1.1)  # noqa: ASYNC251 - that is what it is about
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(computes, execution_id="one")
 
-    asyncio.run(life())
+    asyncio.run(main())
     (warning,) = [one.getMessage() for one in caplog.records if "has blocked" in one.getMessage()]
     line = computes.function.__code__.co_firstlineno + 2
     for part in ("'computes'", "'one'", f"{__file__}:{line};", "in a step"):
@@ -616,11 +616,11 @@ def test_a_workflow_that_is_quick_is_not_warned_of(
         await ctx.step("take time", time.sleep, 1.1)
         await asyncio.sleep(0.1)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(long)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert not [one for one in caplog.records if "has blocked" in one.getMessage()]
 
 
@@ -635,7 +635,7 @@ def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
             with suppress(swallows):
                 await asyncio.sleep(3600)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(stubborn, execution_id="one")
             await asyncio.sleep(A_MOMENT)
@@ -649,29 +649,29 @@ def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
             assert record is not None
             assert record.status.is_terminal is (how == "cancel")
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @ALL_BODIES
 def test_it_is_the_same_in_the_debug_mode_of_asyncio(body: Body, journal: Journal) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             async with asyncio.timeout(30):
                 assert await engine.run(make(body, journal)) == BODIES[body]
 
-    asyncio.run(life(), debug=True)
+    asyncio.run(main(), debug=True)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 @ALL_BODIES
 def test_it_is_the_same_where_tasks_begin_at_once(body: Body, journal: Journal) -> None:
-    async def life() -> None:
+    async def main() -> None:
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             async with asyncio.timeout(30):
                 assert await engine.run(make(body, journal)) == BODIES[body]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_only_what_it_waits_for_tells_whether_it_rests() -> None:
@@ -682,7 +682,7 @@ def test_only_what_it_waits_for_tells_whether_it_rests() -> None:
     async def waits(ctx: WorkflowContext) -> None:
         await asyncio.gather(ctx.step("act", goes_on.wait), asyncio.sleep(3600))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(waits)
             await asyncio.sleep(0.2)
@@ -692,4 +692,4 @@ def test_only_what_it_waits_for_tells_whether_it_rests() -> None:
                 while await handle.status() is not ExecutionStatus.SUSPENDED:
                     await asyncio.sleep(0)
 
-    asyncio.run(life())
+    asyncio.run(main())

@@ -171,7 +171,7 @@ def _name(error: Exception) -> str:
 
 
 def again(error: Exception, codec: ErrorCodec | None = None) -> tuple[str, Exception | None]:
-    """How much is kept of an error, and what comes back in another life."""
+    """How much is kept of an error, and what comes back in another process."""
     codec = codec or ErrorCodec()
     parts = codec.parts(error)
     kept = msgspec.json.decode(parts)["kept"]

@@ -32,10 +32,10 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
     workflow,
 )
-from durable_workflow_sqlite.engine import changes, intake
+from durable_workflow_sqlite.engine import changes, dispatcher
 from durable_workflow_sqlite.store import group_commit
 from tests.databases import delete_unnoticed
-from tests.lives import Child, Journal, a_process, die, live_and_die, until_over
+from tests.processes import Child, Journal, a_process, die, run_until_killed, until_over
 from tests.worlds import in_virtual_time
 
 
@@ -55,15 +55,15 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
 
     ids = [str(number) for number in range(100)]
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for number in range(100):
                 await engine.start(one_of_many, number, execution_id=ids[number])
             await asyncio.sleep(0.1)
             die()
 
-    async def second_life() -> None:
-        journal.note("second life")
+    async def second_process() -> None:
+        journal.note("second process")
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[one_of_many]) as engine,
@@ -74,11 +74,11 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
             # It costs no task while it sleeps.
             assert not [task for task in asyncio.all_tasks() if "execution 0" in task.get_name()]
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
 
 
-def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> None:
+def test_one_that_is_not_registered_is_not_claimed_and_is_reported(file: Path) -> None:
     @workflow(name="order", version=1)
     async def old_order(ctx: WorkflowContext) -> str:
         await ctx.wait_signal("go")
@@ -92,7 +92,7 @@ def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> No
     async def other(ctx: WorkflowContext) -> None:
         await ctx.step("work", asyncio.sleep, 3600)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(old_order, execution_id="old")
@@ -111,7 +111,7 @@ def test_one_that_is_not_registered_is_left_alone_and_reported(file: Path) -> No
                 assert await third.handle("old").result() == "old"
                 assert await third.run(new_order) == "new"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_one_that_cannot_be_resumed_does_not_stop_the_others(
@@ -135,14 +135,14 @@ def test_one_that_cannot_be_resumed_does_not_stop_the_others(
             raise ValueError("on purpose")
         return price
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for number in range(5):
                 await engine.start(first_code, number, execution_id=str(number))
             await asyncio.sleep(0.1)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         with closing(sqlite3.connect(file)) as dba, dba:
             dba.execute("pragma ignore_check_constraints = on")
             dba.execute(
@@ -169,9 +169,9 @@ def test_one_that_cannot_be_resumed_does_not_stop_the_others(
             assert (await engine.load("1")).status is ExecutionStatus.RUNNING
             assert (await engine.load("3")).status is ExecutionStatus.RUNNING
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     with caplog.at_level(logging.ERROR, "durable_workflow_sqlite"):
-        asyncio.run(second_life())
+        asyncio.run(second_process())
     assert "'3'" in caplog.text
 
 
@@ -187,17 +187,17 @@ def test_an_execution_that_kills_every_worker_is_blocked_and_can_be_released(
 
         return await ctx.step("act", act)
 
-    async def life() -> Any:
+    async def main() -> Any:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[deadly], max_recoveries=3) as engine,
         ):
             return await engine.run(deadly, execution_id="one")
 
-    for _ in range(4):  # the first life, and three that took it over
-        live_and_die(life)
+    for _ in range(4):  # the first process, and three that took it over
+        run_until_killed(main)
 
-    async def last_life() -> None:
+    async def last_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             engine = DurableEngine(store, workflows=[deadly], max_recoveries=3)
             assert (await engine.open()).blocked == ("one",)
@@ -213,7 +213,7 @@ def test_an_execution_that_kills_every_worker_is_blocked_and_can_be_released(
             assert (await engine.load("one")).blocked_reason is None
             await engine.dispose()
 
-    asyncio.run(last_life())
+    asyncio.run(last_process())
 
 
 def test_what_kills_every_worker_is_blocked_without_its_neighbours(
@@ -232,7 +232,7 @@ def test_what_kills_every_worker_is_blocked_without_its_neighbours(
 
     names = [f"slow {number}" for number in range(5)]
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 for name in names:
@@ -241,7 +241,7 @@ def test_what_kills_every_worker_is_blocked_without_its_neighbours(
             journal.note("begun")
             die()
 
-    async def next_life() -> None:
+    async def next_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[deadly, slow], max_recoveries=4) as engine,
@@ -252,23 +252,23 @@ def test_what_kills_every_worker_is_blocked_without_its_neighbours(
                 await engine.handle("deadly").result()
             journal.note("over")
 
-    live_and_die(first_life)
-    deaths = 0
+    run_until_killed(first_process)
+    crashes = 0
     with suppress(AssertionError):  # once it is blocked, nobody dies
         while "over" not in journal.lines:
-            live_and_die(next_life)
-            deaths += 1
+            run_until_killed(next_process)
+            crashes += 1
     assert journal.lines == ["begun", "over"]
-    assert 5 <= deaths < 12
+    assert 5 <= crashes < 12
 
-    async def last_life() -> None:
+    async def last_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             assert (await engine.recover()).blocked == ("deadly",)
 
-    asyncio.run(last_life())
+    asyncio.run(last_process())
 
 
-def test_progress_between_two_deaths_makes_them_count_anew(file: Path, journal: Journal) -> None:
+def test_progress_between_two_crashes_makes_them_count_anew(file: Path, journal: Journal) -> None:
     @workflow
     async def moves_on(ctx: WorkflowContext) -> str:
         for number in range(6):
@@ -281,7 +281,7 @@ def test_progress_between_two_deaths_makes_them_count_anew(file: Path, journal: 
             await ctx.step(f"act {number}", act)
         return "there"
 
-    async def life() -> str:
+    async def main() -> str:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[moves_on], max_recoveries=2) as engine,
@@ -289,8 +289,8 @@ def test_progress_between_two_deaths_makes_them_count_anew(file: Path, journal: 
             return await engine.run(moves_on, execution_id="one")
 
     for _ in range(6):
-        live_and_die(life)
-    assert asyncio.run(life()) == "there"
+        run_until_killed(main)
+    assert asyncio.run(main()) == "there"
 
 
 def test_graceful_stops_never_block_an_execution(file: Path) -> None:
@@ -298,7 +298,7 @@ def test_graceful_stops_never_block_an_execution(file: Path) -> None:
     async def waiter(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(waiter, execution_id="one")
@@ -309,7 +309,7 @@ def test_graceful_stops_never_block_an_execution(file: Path) -> None:
                 await engine.send_signal("one", "go", "gone")
                 assert await engine.handle("one").result() == "gone"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 # Who takes over
@@ -346,7 +346,7 @@ def first_worker(
 ) -> Generator[Callable[[], None]]:
     """In a process of its own, which `kill` ends in the middle of its work."""
 
-    async def life(say: Callable[[str], None]) -> None:
+    async def main(say: Callable[[str], None]) -> None:
         async with worker(file, journal, "first", guarantee, starts=True):
             async with asyncio.timeout(30):
                 while journal.lines != ["first began"]:
@@ -354,7 +354,7 @@ def first_worker(
             say("began")
             await asyncio.sleep(3600)
 
-    with a_process(lambda say: asyncio.run(life(say))) as process:
+    with a_process(lambda say: asyncio.run(main(say))) as process:
         assert process.hear() == "began"
         yield process.kill
 
@@ -364,7 +364,7 @@ def test_a_running_worker_takes_over_within_a_second_once_the_other_is_dead(
 ) -> None:
     guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
 
-    async def life() -> None:
+    async def main() -> None:
         async with worker(file, journal, "second", guarantee) as engine:
             time = asyncio.get_running_loop().time
             store = engine._settings.store
@@ -387,7 +387,7 @@ def test_a_running_worker_takes_over_within_a_second_once_the_other_is_dead(
             assert time() - killed_at <= 1
 
     with first_worker(file, journal, guarantee) as kill:
-        in_virtual_time(life)
+        in_virtual_time(main)
     assert journal.lines == ["first began"]
 
 
@@ -396,7 +396,7 @@ def test_foreground_only_is_taken_over_by_whoever_starts_up_and_not_before(
 ) -> None:
     guarantee = WorkflowGuarantee.FOREGROUND_ONLY
 
-    async def life() -> None:
+    async def main() -> None:
         async with worker(file, journal, "second", guarantee) as engine:
             kill()
             await asyncio.sleep(5 * changes.LOOK_AROUND_S)
@@ -405,7 +405,7 @@ def test_foreground_only_is_taken_over_by_whoever_starts_up_and_not_before(
                 assert await third.handle("one").result() == "third"
 
     with first_worker(file, journal, guarantee) as kill:
-        in_virtual_time(life)
+        in_virtual_time(main)
 
 
 def test_of_many_processes_that_start_at_once_each_execution_is_resumed_by_one(
@@ -437,7 +437,7 @@ def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
         await ctx.step("slow", asyncio.sleep, 0.05)
         return "done"
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other_store,
@@ -458,7 +458,7 @@ def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
                 assert results == ["done", "done"]
             assert len(journal.lines) - journal_before <= 1
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["ran"]
 
 
@@ -480,7 +480,7 @@ def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
 
     ids = [str(number) for number in range(30)]
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 for one in ids:
@@ -492,7 +492,7 @@ def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
                 statuses = await until_over(engine, *ids)
                 assert set(statuses) == {ExecutionStatus.COMPLETED}
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert 1 < most <= 4
 
 
@@ -501,7 +501,7 @@ def test_one_that_is_pending_in_the_file_is_started(file: Path) -> None:
     async def greet(ctx: WorkflowContext, name: str) -> str:
         return await ctx.step("greet", lambda: f"hello {name}")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(
                 greet.record,
@@ -514,7 +514,7 @@ def test_one_that_is_pending_in_the_file_is_started(file: Path) -> None:
             async with DurableEngine(store, workflows=[greet]) as engine:
                 assert await engine.handle("one").result() == "hello sam"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
@@ -525,7 +525,7 @@ def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
     @workflow
     async def unlucky(ctx: WorkflowContext) -> str:
         await ctx.step("book", lambda: 1, compensate=lambda _: journal.note("undone"))
-        journal.note("life")
+        journal.note("process")
         lock_for_a_while()
         return await ctx.step("end", lambda: "done")
 
@@ -536,7 +536,7 @@ def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
         dba.execute("begin immediate")
         threading.Timer(0.5, dba.close).start()
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(unlucky, execution_id="one")
             with pytest.raises(StoreBusyError):
@@ -545,8 +545,8 @@ def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
             assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
             assert await handle.result() == "done"
 
-    asyncio.run(life())
-    assert journal.lines == ["life", "life"]
+    asyncio.run(main())
+    assert journal.lines == ["process", "process"]
 
 
 def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
@@ -554,7 +554,7 @@ def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
     async def waiting(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("go")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(waiting, execution_id="one")
@@ -570,20 +570,20 @@ def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
                 assert caught.value.workflow_execution_id == "one"
                 assert caught.value.reason == "it died"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
     file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "TRY_AGAIN_AFTER_S", 0.005)
-    monkeypatch.setattr(intake, "TRY_AGAIN_AFTER_S", 0.005)
+    monkeypatch.setattr(dispatcher, "TRY_AGAIN_AFTER_S", 0.005)
 
     @workflow
     async def waiting(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [waiting]) as engine,
@@ -600,7 +600,7 @@ def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
                 assert await asyncio.wait_for(handle.result(), 10) == "on"
 
     with caplog.at_level(logging.INFO, "durable_workflow_sqlite.engine"):
-        asyncio.run(life())
+        asyncio.run(main())
     said = [(one.levelname, one.getMessage()) for one in caplog.records]
     (error,) = [text for level, text in said if level == "ERROR" and "look for changes" in text]
     assert "until somebody acts" in error

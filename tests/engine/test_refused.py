@@ -32,7 +32,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from tests.lives import Journal
+from tests.processes import Journal
 
 
 class Outside:
@@ -340,7 +340,7 @@ def test_it_is_refused_by_its_name_and_the_execution_is_left_as_it_is(call: Call
         await ctx.step("before", lambda: 1, compensate=undone.append)
         await call(around[0])
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             async with Outside(engine) as outside:
                 around.append(outside)
@@ -356,7 +356,7 @@ def test_it_is_refused_by_its_name_and_the_execution_is_left_as_it_is(call: Call
             assert part in str(caught.value)
         assert caught.value.call
 
-    asyncio.run(life())
+    asyncio.run(main())
     gc.collect()  # what a loop that could not run leaves to be awaited is warned of in here
     assert undone == []
 
@@ -378,7 +378,7 @@ def test_every_method_of_an_event_loop_is_there_or_refused() -> None:
 def test_it_goes_on_with_code_that_does_it_in_a_step(
     call: Call, file: Path, journal: Journal
 ) -> None:
-    async def life(is_right: bool) -> str:
+    async def main(is_right: bool) -> str:
         @workflow(name="calls")
         async def calls(ctx: WorkflowContext) -> str:
             await ctx.step("before", journal.note, "before")
@@ -391,8 +391,8 @@ def test_it_goes_on_with_code_that_does_it_in_a_step(
                 return await engine.run(calls, execution_id="one")
 
     with pytest.raises(NonDeterministicCallError):
-        asyncio.run(life(False))
-    assert asyncio.run(life(True)) == "after"
+        asyncio.run(main(False))
+    assert asyncio.run(main(True)) == "after"
     assert journal.lines == ["before"]
 
 
@@ -410,13 +410,13 @@ def test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once(
             await ctx.step("go on", int)
         return [*found, str(await ctx.wait_signal("end"))]
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(careful, execution_id="one")
             while await handle.status() is not ExecutionStatus.SUSPENDED:
                 await asyncio.sleep(0.01)
 
-    async def second_life() -> list[str]:
+    async def second_process() -> list[str]:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, [careful]) as engine:
                 await engine.handle("one").signal("end", "now")
@@ -426,7 +426,7 @@ def test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once(
     def warnings() -> list[str]:
         return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
 
-    asyncio.run(first_life())
+    asyncio.run(first_process())
     expected = [
         f"workflow 'careful' of execution 'one' called loop.{call}, which is refused"
         for call in ("run_in_executor", "getaddrinfo")
@@ -434,7 +434,7 @@ def test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once(
     assert [one.partition(" in a workflow function")[0] for one in warnings()] == expected
     caplog.clear()
     calls = ["loop.run_in_executor", "loop.run_in_executor", "loop.getaddrinfo"]
-    assert asyncio.run(second_life()) == [*calls, "now"]
+    assert asyncio.run(second_process()) == [*calls, "now"]
     assert warnings() == []  # a replay tells nothing anew
 
 
@@ -448,12 +448,12 @@ def test_the_log_warns_of_an_engine_that_a_function_tried_and_left(
 
     engines: list[DurableEngine] = []
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             engines.append(engine)
             await engine.run(careless, execution_id="one")
 
-    asyncio.run(life())
+    asyncio.run(main())
     (said,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert "'careless' of execution 'one' called the engine, which is refused" in said
 
@@ -465,12 +465,12 @@ def test_what_ends_a_function_is_not_warned_of_beside_that(
     async def ends(ctx: WorkflowContext) -> None:
         await asyncio.to_thread(int)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(NonDeterministicCallError):
                 await engine.run(ends, execution_id="one")
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert [one.levelname for one in caplog.records] == ["ERROR"]
 
 
@@ -513,12 +513,12 @@ def test_a_step_that_fails_with_such_an_error_fails_its_workflow(
         async with asyncio.TaskGroup() as group:
             group.create_task(ctx.step("act", action))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError):
                 await asyncio.wait_for(engine.run(fails, execution_id="one"), 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
@@ -539,7 +539,7 @@ def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
         await ctx.step("before", int)
         await waits()
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             async with asyncio.timeout(30):
                 with pytest.raises(
@@ -549,7 +549,7 @@ def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
                     await engine.run(stuck, execution_id="one")
             assert not (await engine.load("one")).status.is_terminal
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 class Thread:

@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 
 @dataclasses.dataclass
@@ -86,7 +86,7 @@ async def insert(file: Path, name: str, payload: str | None) -> None:
 
 
 def test_who_sends_what_does_not_fit_is_refused_and_nothing_is_written(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(decide, execution_id="one")
             await until_it_waits(store, "decided")
@@ -98,11 +98,11 @@ def test_who_sends_what_does_not_fit_is_refused_and_nothing_is_written(file: Pat
             await handle.signal("decided", Decision("kim", 3))
             assert await handle.result() == "kim"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_client_elsewhere_is_refused_by_what_the_record_of_the_wait_says(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store) as engine,
@@ -121,11 +121,11 @@ def test_a_client_elsewhere_is_refused_by_what_the_record_of_the_wait_says(file:
             await client.send_signal("one", "decided", {"by": "kim", "limit": 3})
             assert await asyncio.wait_for(handle.result(), 30) == "kim"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_a_client_cannot_know_is_marked_and_the_wait_goes_on(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store) as engine,
@@ -142,12 +142,12 @@ def test_what_a_client_cannot_know_is_marked_and_the_wait_goes_on(file: Path) ->
         assert "cannot be read as Decision" in (refused[2] or "")
         assert delivered[1:] == ("DELIVERED", None)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("payload", ["kim", "{'by': 'kim'}", "", "{", "1 2"])
 def test_a_signal_by_hand_that_is_no_json_is_refused_by_any_wait(file: Path, payload: str) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(anything, execution_id="one")
             await until_it_waits(store, "go")
@@ -158,7 +158,7 @@ def test_a_signal_by_hand_that_is_no_json_is_refused_by_any_wait(file: Path, pay
         assert (refused[0], refused[1]) == (payload, "REFUSED")
         assert "is no JSON" in (refused[2] or "")
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_one_that_waits_in_no_worker_is_woken_refuses_and_waits_on(file: Path) -> None:
@@ -206,7 +206,7 @@ def test_nothing_is_undone_for_it(file: Path, journal: Journal) -> None:
         )
         return await ctx.wait_signal("count", type=int)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(book, execution_id="one")
             await until_it_waits(store, "count")
@@ -214,7 +214,7 @@ def test_nothing_is_undone_for_it(file: Path, journal: Journal) -> None:
             await handle.signal("count", 7)
             assert await asyncio.wait_for(handle.result(), 30) == 7
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["booked"]
 
 
@@ -227,7 +227,7 @@ def test_of_two_waits_for_a_name_the_one_that_fits_takes_it(file: Path) -> None:
         )
         return [await one, await two]
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(both, execution_id="one")
             await until_it_waits(store, "go")
@@ -237,7 +237,7 @@ def test_of_two_waits_for_a_name_the_one_that_fits_takes_it(file: Path) -> None:
             await handle.signal("go", 7)
             assert await asyncio.wait_for(handle.result(), 30) == [7, "text"]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_was_sent_before_comes_first_so_a_later_wait_may_want_it() -> None:
@@ -245,7 +245,7 @@ def test_what_was_sent_before_comes_first_so_a_later_wait_may_want_it() -> None:
     async def two(ctx: WorkflowContext) -> list[object]:
         return [await ctx.wait_signal("go", type=int), await ctx.wait_signal("go", type=str)]
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(two, execution_id="one")
             await until_it_waits(store, "go")
@@ -253,7 +253,7 @@ def test_what_was_sent_before_comes_first_so_a_later_wait_may_want_it() -> None:
             await handle.signal("go", "text")  # whether the wait has taken the first one or not
             assert await asyncio.wait_for(handle.result(), 30) == [7, "text"]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_misfit_in_time_does_not_keep_the_deadline_from_coming() -> None:
@@ -264,7 +264,7 @@ def test_a_misfit_in_time_does_not_keep_the_deadline_from_coming() -> None:
         except SignalTimeoutError:
             return "too late"
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(patient, execution_id="one")
             await store.send_signal(
@@ -272,18 +272,18 @@ def test_a_misfit_in_time_does_not_keep_the_deadline_from_coming() -> None:
             )
             assert await asyncio.wait_for(handle.result(), 30) == "too late"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_optional_takes_null(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(maybe, execution_id="one")
             await until_it_waits(store, "count")
             await handle.signal("count")
             assert await asyncio.wait_for(handle.result(), 30) is None
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_changed_code_that_names_another_type_says_so_in_the_record(file: Path) -> None:
@@ -295,7 +295,7 @@ def test_changed_code_that_names_another_type_says_so_in_the_record(file: Path) 
     async def new(ctx: WorkflowContext) -> object:
         return await ctx.wait_signal("go", type=str)
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(old, execution_id="one")
@@ -316,7 +316,7 @@ def test_changed_code_that_names_another_type_says_so_in_the_record(file: Path) 
                 await engine.send_signal("one", "go", "text")
                 assert await asyncio.wait_for(handle.result(), 30) == "text"
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_a_payload_that_was_delivered_and_no_longer_fits_changed_code_is_trouble(
@@ -332,7 +332,7 @@ def test_a_payload_that_was_delivered_and_no_longer_fits_changed_code_is_trouble
         first = await ctx.wait_signal("go", type=str)
         return [first, await ctx.wait_signal("end")]
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 handle = await engine.start(old, execution_id="one")
@@ -350,7 +350,7 @@ def test_a_payload_that_was_delivered_and_no_longer_fits_changed_code_is_trouble
             async with DurableEngine(store, workflows=[old]) as engine:
                 assert await asyncio.wait_for(engine.handle("one").result(), 30) == [7, None]
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_a_wait_that_failed_for_its_payload_in_an_earlier_version_fails_again(
@@ -363,7 +363,7 @@ def test_a_wait_that_failed_for_its_payload_in_an_earlier_version_fails_again(
         except SerializationError as error:
             return f"{error}, {await ctx.wait_signal('end')}"
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(tolerant, execution_id="one")
@@ -385,7 +385,7 @@ def test_a_wait_that_failed_for_its_payload_in_an_earlier_version_fails_again(
                 result = await asyncio.wait_for(engine.handle("one").result(), 30)
                 assert result == "no int, 1"
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_plain_text_that_an_earlier_version_delivered_is_delivered_again(file: Path) -> None:
@@ -393,7 +393,7 @@ def test_plain_text_that_an_earlier_version_delivered_is_delivered_again(file: P
     async def two(ctx: WorkflowContext) -> list[object]:
         return [await ctx.wait_signal("go"), await ctx.wait_signal("end")]
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 handle = await engine.start(two, execution_id="one")
@@ -409,10 +409,10 @@ def test_plain_text_that_an_earlier_version_delivered_is_delivered_again(file: P
                 result = await asyncio.wait_for(engine.handle("one").result(), 30)
                 assert result == ["kim", 1]
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
-def test_it_is_refused_once_in_all_lives(file: Path, journal: Journal) -> None:
+def test_it_is_refused_once_in_all_processes(file: Path, journal: Journal) -> None:
     @workflow
     async def counting(ctx: WorkflowContext) -> int:
         number = await ctx.wait_signal("count", type=int)
@@ -424,7 +424,7 @@ def test_it_is_refused_once_in_all_lives(file: Path, journal: Journal) -> None:
         await ctx.step("note", note)
         return number
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(counting, execution_id="one")
             for payload in ('"x"', "7", "8"):
@@ -435,15 +435,15 @@ def test_it_is_refused_once_in_all_lives(file: Path, journal: Journal) -> None:
                 )
             await handle.result()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[counting]) as engine,
         ):
             assert await asyncio.wait_for(engine.handle("one").result(), 30) == 7
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert [one[1] for one in asyncio.run(signals_of(file))] == [
         SignalStatus.REFUSED,
         SignalStatus.DELIVERED,
@@ -453,7 +453,7 @@ def test_it_is_refused_once_in_all_lives(file: Path, journal: Journal) -> None:
 
 @pytest.mark.parametrize("name", ["$cancle", "$CANCEL", "$", "$ cancel"])
 def test_a_reserved_name_that_is_unknown_is_refused_by_engine_and_store(name: str) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.start(anything, execution_id="one")
             signal = WorkflowSignal(workflow_execution_id="one", signal_name=name)
@@ -464,4 +464,4 @@ def test_a_reserved_name_that_is_unknown_is_refused_by_engine_and_store(name: st
                 await engine.send_signal("one", name)
             assert await store.load_pending_signals("one") == []
 
-    asyncio.run(life())
+    asyncio.run(main())

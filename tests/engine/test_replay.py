@@ -26,43 +26,43 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
 
 
 def run_and_die(file: Path, body: Body, name: str = "replayed") -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(workflow(name=name)(body), execution_id="one")
 
-    live_and_die(life)
+    run_until_killed(main)
 
 
 def run(file: Path, body: Body, name: str = "replayed") -> Any:
-    async def life() -> Any:
+    async def main() -> Any:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             return await engine.run(workflow(name=name)(body), execution_id="one")
 
-    return asyncio.run(life())
+    return asyncio.run(main())
 
 
 def status(file: Path) -> ExecutionStatus:
-    async def life() -> ExecutionStatus:
+    async def main() -> ExecutionStatus:
         async with SqliteCheckpointStore.file(file) as store:
             record = await store.load_execution("one")
             assert record is not None
             return record.status
 
-    return asyncio.run(life())
+    return asyncio.run(main())
 
 
 def checkpoints(file: Path) -> list[StepCheckpoint]:
-    async def life() -> list[StepCheckpoint]:
+    async def main() -> list[StepCheckpoint]:
         async with SqliteCheckpointStore.file(file) as store:
             return await store.load_checkpoints("one")
 
-    return asyncio.run(life())
+    return asyncio.run(main())
 
 
 async def price_then_die(ctx: WorkflowContext) -> None:
@@ -247,8 +247,8 @@ def test_branches_are_numbered_apart_however_they_interleave(file: Path, journal
         return seen + " ".join(inner)
 
     async def body(ctx: WorkflowContext) -> list[str]:
-        is_first = journal.note("life") == 1
-        # In the second life, what is not recorded yet goes on at another pace.
+        is_first = journal.note("process") == 1
+        # In the second process, what is not recorded yet goes on at another pace.
         paces = {"a": 0.0, "b": 0.01} if is_first else {"a": 0.02, "b": 0.0}
         a, b = await asyncio.gather(
             *(chain(ctx.branch(item), item, pace) for item, pace in paces.items())
@@ -282,13 +282,13 @@ def test_one_context_may_be_used_by_several_tasks_at_once(file: Path, journal: J
     async def body(ctx: WorkflowContext) -> list[str]:
         # Of b, both steps end before the first of a does: the numbers go to whoever asks first.
         found = await asyncio.gather(chain(ctx, "a", 0.1), chain(ctx, "b", 0.01))
-        if journal.note("life") == 1:
+        if journal.note("process") == 1:
             die()
         return found
 
     run_and_die(file, body)
     assert run(file, body) == ["a1a2", "b1b2"]
-    assert [line for line in journal.lines if line != "life"] == ["b1", "b2", "a1", "a2"]
+    assert [line for line in journal.lines if line != "process"] == ["b1", "b2", "a1", "a2"]
 
 
 def step(name: str) -> Callable[[WorkflowContext], Awaitable[Any]]:
@@ -306,19 +306,19 @@ def sleep(name: str) -> Callable[[WorkflowContext], Awaitable[Any]]:
 def test_code_that_asks_for_fewer_steps_stops_the_execution_and_fails_nothing(
     last: Body, error: Exception | None, file: Path
 ) -> None:
-    async def first_life(ctx: WorkflowContext) -> None:
+    async def first_process(ctx: WorkflowContext) -> None:
         await ctx.step("one", lambda: 1)
         await last(ctx)
         die()
 
-    async def second_life(ctx: WorkflowContext) -> None:
+    async def second_process(ctx: WorkflowContext) -> None:
         await ctx.step("one", lambda: 1)
         if error is not None:
             raise error
 
-    run_and_die(file, first_life)
+    run_and_die(file, first_process)
     with pytest.raises(NonDeterminismError, match=r"'one' has .* ended without it") as caught:
-        run(file, second_life)
+        run(file, second_process)
     assert caught.value.recorded_name in ("two", "x")
     assert caught.value.current_name is None
     assert status(file) is ExecutionStatus.RUNNING
@@ -336,13 +336,13 @@ def test_a_branch_that_lost_a_race_may_have_steps_left(file: Path, journal: Jour
         await asyncio.sleep(0.1)
         loser.cancel()
         await ctx.step("last", lambda: None)
-        if journal.note("life") == 1:
+        if journal.note("process") == 1:
             die()
         return "done"
 
     run_and_die(file, body)
     assert run(file, body) == "done"
-    assert len([line for line in journal.lines if line != "life"]) == 5
+    assert len([line for line in journal.lines if line != "process"]) == 5
 
 
 def test_a_branch_is_taken_once_unless_it_says_that_it_repeats() -> None:
@@ -361,7 +361,7 @@ def test_a_branch_that_repeats_has_a_number_which_is_the_same_on_a_replay(
             await ctx.branch("a", repeat=True).step(f"step {number}", journal.note, "ran")
             for number in range(3)
         ]
-        if journal.note("life") == 1:
+        if journal.note("process") == 1:
             die()
         return found
 
@@ -377,7 +377,7 @@ KEYS = [" a", "a\n", "a/b", "x" * 10_000, "a\x00b", "$timers?", "\N{SNOWMAN}", "
 def test_any_text_is_the_key_of_a_branch(file: Path, journal: Journal) -> None:
     async def body(ctx: WorkflowContext) -> list[int]:
         found = [await ctx.branch(key).step("one", journal.note, repr(key)) for key in KEYS]
-        if journal.note("life") == 1:
+        if journal.note("process") == 1:
             die()
         return found
 
@@ -411,11 +411,11 @@ def test_a_task_may_be_handed_a_branch() -> None:
             await asyncio.create_task(part(ctx.branch(str(number)), number)) for number in range(3)
         ]
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(workflow(name="handed on")(body)) == [0, 1, 2]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_task_that_is_left_behind_is_cancelled_and_can_write_nothing_more() -> None:
@@ -437,13 +437,13 @@ def test_a_task_that_is_left_behind_is_cancelled_and_can_write_nothing_more() ->
         assert not task.done()
         return done
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(leaves_a_task_behind, execution_id="one") == "done"
             assert [c.step_name for c in await store.load_checkpoints("one")] == ["only"]
             assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
-    asyncio.run(life())
+    asyncio.run(main())
     (error,) = trouble
     assert "Await every task" in str(error)
 
@@ -456,11 +456,11 @@ def test_steps_that_a_finished_body_left_in_the_middle_are_cut_off() -> None:
         assert not task.done()
         return "done"
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await asyncio.wait_for(engine.run(forgets, execution_id="one"), 5) == "done"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.campaign)])
@@ -538,13 +538,13 @@ def test_a_recorded_payload_that_is_no_longer_of_its_type_stops_the_execution(
         await ctx.wait_signal("number", type=wanted)
         die()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(workflow(name="replayed")(body), execution_id="one")
             await handle.signal("number", 5)
             await handle.result()
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     wanted = str
     with pytest.raises(SerializationError, match="number"):
         run(file, body)

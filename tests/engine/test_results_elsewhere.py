@@ -54,7 +54,7 @@ async def in_trouble(engine: DurableEngine, execution_id: str) -> str:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_mistake_in_the_code_of_a_worker_elsewhere_is_raised(file: Path, when: str) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other_store,
@@ -80,11 +80,11 @@ def test_a_mistake_in_the_code_of_a_worker_elsewhere_is_raised(file: Path, when:
             with pytest.raises(WorkflowCancelledError):
                 await asyncio.wait_for(handle.result(), 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_engine_that_has_the_code_and_takes_it_on_raises_nothing_old(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         old, new = code(is_mended=False), code(is_mended=True)
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[old]) as engine:
@@ -96,7 +96,7 @@ def test_an_engine_that_has_the_code_and_takes_it_on_raises_nothing_old(file: Pa
                 handle = engine.handle("one")
                 assert await asyncio.wait_for(handle.result(), 30) == "done k"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_an_engine_that_has_the_code_and_takes_it_on_raises_nothing_old(file: Pa
 def test_the_error_is_of_the_class_that_the_trouble_names(
     file: Path, trouble: str, kind: type[DurableWorkflowError], text: str
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             async with DurableEngine(store, workflows=[code(is_mended=True)]) as engine:
                 handle: ExecutionHandle[object] = await engine.enqueue_named("order", [])
@@ -123,4 +123,4 @@ def test_the_error_is_of_the_class_that_the_trouble_names(
             assert type(caught.value) is kind
             assert (str(caught.value), caught.value.workflow_execution_id) == (text, one)
 
-    asyncio.run(life())
+    asyncio.run(main())

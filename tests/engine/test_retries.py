@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 QUICK = timedelta(milliseconds=5)
 
@@ -53,7 +53,7 @@ def test_a_step_is_tried_until_it_succeeds_and_each_attempt_is_a_row() -> None:
     async def retry(ctx: WorkflowContext) -> str:
         return await ctx.step("flaky", flaky, retry=RetryPolicy.fixed(max_attempts=5, delay=QUICK))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(retry, execution_id="one") == "done"
             rows = [
@@ -66,7 +66,7 @@ def test_a_step_is_tried_until_it_succeeds_and_each_attempt_is_a_row() -> None:
                 (3, StepStatus.COMPLETED, None, None),
             ]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_step_that_runs_out_raises_its_own_error() -> None:
@@ -78,11 +78,11 @@ def test_a_step_that_runs_out_raises_its_own_error() -> None:
             return f"caught {error.code}"
         return "not reached"
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(fail) == "caught 402"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def _raise_payment_error() -> None:
@@ -205,7 +205,7 @@ def test_an_execution_that_fails_with_an_error_of_no_module_is_stored_with_its_o
     async def fail(ctx: WorkflowContext) -> None:
         await ctx.step("fail", _raise, Local("no"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError, match="no"):
                 await engine.run(fail, execution_id="one")
@@ -214,7 +214,7 @@ def test_an_execution_that_fails_with_an_error_of_no_module_is_stored_with_its_o
             assert record.error_type.endswith("<locals>.Local")
             assert record.error_message == "no"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
@@ -230,7 +230,7 @@ def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
     async def stubborn(ctx: WorkflowContext) -> None:
         await ctx.step("fail", fail, retry=policy)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(stubborn, execution_id="one")
             while not journal.lines:
@@ -238,7 +238,7 @@ def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
             await asyncio.sleep(0.1)  # in the back-off
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[stubborn]) as engine,
@@ -248,8 +248,8 @@ def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
             rows = [(c.attempt, c.status) for c in await store.load_checkpoints("one")]
             assert rows == [(n, StepStatus.FAILED) for n in (1, 2, 3)]
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     times = [float(line.removeprefix("fail at ")) for line in journal.lines]
     assert len(times) == 3
     assert times[1] - times[0] >= 0.6
@@ -268,7 +268,7 @@ def test_a_step_that_kills_its_process_does_not_start_over_at_attempt_one(
     async def dangerous(ctx: WorkflowContext) -> int:
         return await ctx.step("deadly", deadly)
 
-    async def life() -> int:
+    async def main() -> int:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[dangerous]) as engine,
@@ -284,8 +284,8 @@ def test_a_step_that_kills_its_process_does_not_start_over_at_attempt_one(
             return result
 
     for _ in range(3):
-        live_and_die(life)
-    assert asyncio.run(life()) == 4
+        run_until_killed(main)
+    assert asyncio.run(main()) == 4
 
 
 def test_some_errors_are_given_up_on_at_once() -> None:
@@ -300,12 +300,12 @@ def test_some_errors_are_given_up_on_at_once() -> None:
         policy = RetryPolicy.fixed(max_attempts=9, delay=QUICK, give_up_on=(PaymentError,))
         await ctx.step("fail", fail, retry=policy)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError):
                 await engine.run(give_up)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert runs == [1]
 
 
@@ -330,14 +330,14 @@ def test_a_timeout_is_per_attempt_and_retried_like_any_failure() -> None:
         policy = RetryPolicy.fixed(max_attempts=2, delay=QUICK)
         return await ctx.step("slow", slow_at_first, retry=policy, timeout=timedelta(seconds=0.1))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(timed, execution_id="one") == "in time"
             types = [c.error_type for c in await store.load_checkpoints("one")]
             timeout = "durable_workflow_sqlite.errors:StepTimeoutError"
             assert types == [timeout, timeout, None]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert len(runs) == 2
 
 
@@ -353,11 +353,11 @@ def test_an_actions_own_timeout_error_is_not_taken_for_the_steps() -> None:
             return f"{type(error).__name__} {error}"
         return "not reached"
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(timed) == "TimeoutError of the network"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_cancel_and_dispose_interrupt_a_back_off_at_once() -> None:
@@ -366,7 +366,7 @@ def test_cancel_and_dispose_interrupt_a_back_off_at_once() -> None:
         policy = RetryPolicy.fixed(max_attempts=2, delay=timedelta(hours=1))
         await ctx.step("fail", _raise_payment_error, retry=policy)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             async with DurableEngine(store) as engine:
                 for execution_id in ("cancelled", "left"):
@@ -381,7 +381,7 @@ def test_cancel_and_dispose_interrupt_a_back_off_at_once() -> None:
             assert left is not None
             assert left.status is ExecutionStatus.RUNNING
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_delays_grow_up_to_a_limit() -> None:
@@ -472,7 +472,7 @@ def test_policies_that_make_no_sense_are_refused(options: dict[str, object]) -> 
 
 
 def test_times_are_in_utc() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
 
             @workflow
@@ -486,4 +486,4 @@ def test_times_are_in_utc() -> None:
             assert step.completed_at is not None
             assert before <= step.started_at <= step.completed_at <= datetime.now(UTC)
 
-    asyncio.run(life())
+    asyncio.run(main())

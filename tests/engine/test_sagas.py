@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=5))
 
@@ -52,7 +52,7 @@ def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: P
             await ctx.step("reserve", lambda number=number: number, compensate=undo)
         await ctx.step("fail", fail)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             error = await fail_to_run(store, loop)
             assert error.compensation_error is None
@@ -74,7 +74,7 @@ def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: P
             assert record.status is ExecutionStatus.FAILED
             assert record.error_message == "out of stock"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == [2, 1, 0]
 
 
@@ -93,11 +93,11 @@ def test_steps_side_by_side_are_undone_in_reverse_order_of_completion() -> None:
         )
         raise ValueError("after both")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             await fail_to_run(store, together)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == ["slow", "quick"]
 
 
@@ -117,12 +117,12 @@ def test_a_compensation_is_retried_and_gets_the_typed_result() -> None:
         await ctx.step("act", act, compensate=flaky, compensate_retry=QUICK)
         fail()
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             error = await fail_to_run(store, saga)
             assert error.compensation_error is None
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert runs == [(1, "a"), (1, "a")]
 
 
@@ -146,7 +146,7 @@ def test_a_compensation_that_cannot_succeed_is_reported_and_leaves_the_others_to
         await ctx.step("third", lambda: "third", compensate=undone.append)
         fail()
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, workflows=[saga], observers=[Observer()]) as engine,
@@ -166,7 +166,7 @@ def test_a_compensation_that_cannot_succeed_is_reported_and_leaves_the_others_to
             assert record.status is ExecutionStatus.FAILED
 
     with caplog.at_level(logging.ERROR, "durable_workflow_sqlite"):
-        asyncio.run(life())
+        asyncio.run(main())
     assert undone == ["third", "first"]
     assert ("second:compensate", StepStatus.FAILED) in told
     assert "never" in caplog.text
@@ -186,12 +186,12 @@ def test_a_crash_in_a_compensation_is_resumed_and_what_is_undone_stays_undone(
         await ctx.step("more", journal.note, "more")
         await ctx.step("fail", fail)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await fail_to_run(store, saga)
 
-    live_and_die(life)
-    asyncio.run(life())
+    run_until_killed(main)
+    asyncio.run(main())
     assert journal.lines == ["more", "undo third", "undo second", "undo second", "undo first"]
 
 
@@ -219,7 +219,7 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
     async def saga(ctx: WorkflowContext) -> None:
         await asyncio.gather(chain(ctx.branch("a"), "a"), chain(ctx.branch("b"), "b"))
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(saga, execution_id="one")
             while len(journal.lines) < 4:
@@ -228,12 +228,12 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
             await handle.signal("others are done")
             await handle.result()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await fail_to_run(store, saga)
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     done, undone = journal.lines[:4], journal.lines[4:]
     assert sorted(done) == ["a0", "a1", "b0", "b1"]
     assert sorted(set(undone)) == ["undo a0", "undo a1", "undo b0", "undo b1"]
@@ -270,19 +270,19 @@ def test_a_resumed_compensation_waits_for_a_branch_that_does_something_of_its_ow
         def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
             die()
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, observers=[DiesThen()]) as engine,
         ):
             await engine.run(saga, execution_id="one")
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await fail_to_run(store, saga)
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert journal.lines == ["undone"]
 
 
@@ -298,7 +298,7 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
     async def as_changed(ctx: WorkflowContext) -> None:
         raise LookupError("before its first step")
 
-    async def life(definition: object) -> None:
+    async def main(definition: object) -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(definition, execution_id="one")  # type: ignore[arg-type]
 
@@ -308,9 +308,9 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
             assert record is not None
             return record.status
 
-    live_and_die(lambda: life(as_started))
+    run_until_killed(lambda: main(as_started))
     with pytest.raises(NonDeterminismError, match="first"):
-        asyncio.run(life(as_changed))
+        asyncio.run(main(as_changed))
     assert asyncio.run(look()) is ExecutionStatus.COMPENSATING
 
 
@@ -329,7 +329,7 @@ def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any()
         )
         await ctx.step("fail", fail)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             error = await asyncio.wait_for(fail_to_run(store, saga), 10)
             assert error.compensation_error is not None
@@ -337,7 +337,7 @@ def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any()
             assert failure.step_name == "second:compensate"
             assert failure.attempt == 2
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == ["first"]
 
 
@@ -361,7 +361,7 @@ def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
         await ctx.step("first", lambda: 1, compensate=undo)
         await ctx.step("fail", fail)
 
-    async def life() -> None:
+    async def main() -> None:
         nonlocal is_over
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
@@ -371,5 +371,5 @@ def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
             is_over = True
             await asyncio.wait_for(fail_to_run(store, saga), 5)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == ["undone"]

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 
 @dataclasses.dataclass
@@ -44,7 +44,7 @@ async def two_waits(ctx: WorkflowContext) -> list[str]:
 
 
 def test_signals_are_kept_in_order_of_arrival_and_each_wait_takes_one() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(two_waits, execution_id="one")
             for payload in ("a", "b", "c"):
@@ -52,7 +52,7 @@ def test_signals_are_kept_in_order_of_arrival_and_each_wait_takes_one() -> None:
             assert await handle.result() == ["a", "b"]
             assert await store.load_pending_signals("one") == []  # nobody can wait for the third
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_signal_sent_before_anybody_waits_is_kept(file: Path) -> None:
@@ -61,13 +61,13 @@ def test_a_signal_sent_before_anybody_waits_is_kept(file: Path) -> None:
         await ctx.sleep("first", timedelta(milliseconds=100))
         return await ctx.wait_signal("go")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(later)
             await handle.signal("go", {"a": [1, None]})
             assert await handle.result() == {"a": [1, None]}
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: Journal) -> None:
@@ -77,13 +77,13 @@ def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: 
         await ctx.step("ship", journal.note, "shipped")
         return str(by)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(gate, execution_id="one")
             await asyncio.sleep(0.1)
             die()
 
-    async def next_life(*, approve: bool) -> None:
+    async def next_process(*, approve: bool) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[gate]) as engine,
@@ -95,9 +95,9 @@ def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: 
                 await engine.send_signal("one", "approved", "kim")
                 assert await engine.handle("one").result() == "kim"
 
-    live_and_die(first_life)
-    asyncio.run(next_life(approve=False))
-    asyncio.run(next_life(approve=True))
+    run_until_killed(first_process)
+    asyncio.run(next_process(approve=False))
+    asyncio.run(next_process(approve=True))
     assert journal.lines == ["shipped"]
 
 
@@ -113,26 +113,26 @@ def test_a_delivered_signal_is_delivered_again_on_replay(file: Path, journal: Jo
         await ctx.step("note", note)
         return str(by)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(remember, execution_id="one")
             await handle.signal("approved", "kim")
             await handle.result()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[remember]) as engine,
         ):
             assert await engine.run(remember, execution_id="one") == "kim"
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert journal.lines == ["kim", "kim"]
 
 
 def test_delivery_and_checkpoint_are_one_transaction() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(two_waits, execution_id="one")
             await asyncio.sleep(0.05)
@@ -146,7 +146,7 @@ def test_delivery_and_checkpoint_are_one_transaction() -> None:
             assert await store.load_pending_signals("one") == []
             assert await handle.status() is ExecutionStatus.SUSPENDED
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_payload_comes_as_the_type_that_the_wait_names() -> None:
@@ -156,17 +156,17 @@ def test_a_payload_comes_as_the_type_that_the_wait_names() -> None:
         assert isinstance(approval, Approval)
         return approval.limit
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(typed)
             await handle.signal("approved", Approval("kim", 100))
             assert await handle.result() == 100
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_payload_that_is_no_json_is_refused_with_nothing_written() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(two_waits, execution_id="one")
             with pytest.raises(SerializationError):
@@ -176,20 +176,20 @@ def test_a_payload_that_is_no_json_is_refused_with_nothing_written() -> None:
                     await handle.signal(name)
             assert await store.load_pending_signals("one") == []
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_signal_to_a_finished_execution_is_an_error() -> None:
     @workflow
     async def quick(ctx: WorkflowContext) -> None: ...
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(quick, execution_id="one")
             with pytest.raises(ExecutionConflictError, match="finished"):
                 await engine.send_signal("one", "go")
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @workflow
@@ -204,7 +204,7 @@ async def impatient(ctx: WorkflowContext, seconds: float) -> list[object]:
 
 
 def test_a_signal_after_the_timeout_stays_for_the_next_wait() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(impatient, 0.1, execution_id="one")
             await asyncio.sleep(0.2)
@@ -212,11 +212,11 @@ def test_a_signal_after_the_timeout_stays_for_the_next_wait() -> None:
             assert await handle.result() == ["timed out", "late"]
             assert [t.status for t in await store.load_timers("one")] == [TimerStatus.FIRED]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_signal_in_time_cancels_the_timer() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(impatient, 60, execution_id="one")
             await asyncio.sleep(0.05)
@@ -224,11 +224,11 @@ def test_a_signal_in_time_cancels_the_timer() -> None:
             assert await handle.result() == ["in time"]
             assert [t.status for t in await store.load_timers("one")] == [TimerStatus.CANCELLED]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         clock = ManualClock()
         async with (
             SqliteCheckpointStore.file(file) as store,
@@ -238,7 +238,7 @@ def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
             await clock.advance(timedelta(seconds=30))
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         clock = ManualClock()
         clock.set(clock.now() + timedelta(seconds=30))
         async with (
@@ -252,8 +252,8 @@ def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
             await engine.send_signal("one", "go", "late")
             assert await engine.handle("one").result() == ["timed out", "late"]
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
 
 
 def test_a_timeout_is_raised_again_on_replay(file: Path, journal: Journal) -> None:
@@ -266,19 +266,19 @@ def test_a_timeout_is_raised_again_on_replay(file: Path, journal: Journal) -> No
             return "timed out"
         return "in time"
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[remember]) as engine,
         ):
             assert await engine.run(remember, execution_id="one") == "timed out"
 
-    live_and_die(life)
-    asyncio.run(life())
+    run_until_killed(main)
+    asyncio.run(main())
 
 
 def test_a_signal_that_came_in_time_counts_though_nobody_was_there_to_take_it(file: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(impatient, 0.4, execution_id="one")
             await asyncio.sleep(0.05)
@@ -288,21 +288,21 @@ def test_a_signal_that_came_in_time_counts_though_nobody_was_there_to_take_it(fi
         async with SqliteCheckpointStore.file(file) as store:
             await store.send_signal(WorkflowSignal(workflow_execution_id="one", signal_name="go"))
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[impatient]) as engine,
         ):
             assert await engine.run(impatient, 0.4, execution_id="one") == ["in time"]
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     asyncio.run(send())
     time.sleep(0.5)
-    asyncio.run(second_life())
+    asyncio.run(second_process())
 
 
 def test_a_signal_written_by_another_connection_is_noticed(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other,
@@ -317,7 +317,7 @@ def test_a_signal_written_by_another_connection_is_noticed(file: Path) -> None:
                 await other.send_signal(signal)
             assert await asyncio.wait_for(handle.result(), 2) == ["a", "b"]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_two_waits_at_once_take_different_signals() -> None:
@@ -325,7 +325,7 @@ def test_two_waits_at_once_take_different_signals() -> None:
     async def both(ctx: WorkflowContext) -> list[str]:
         return list(await asyncio.gather(ctx.wait_signal("go"), ctx.wait_signal("go")))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(both, execution_id="one")
             await asyncio.sleep(0.05)
@@ -334,11 +334,11 @@ def test_two_waits_at_once_take_different_signals() -> None:
             assert await handle.result() == ["a", "b"]
             assert await store.load_pending_signals("one") == []
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_signal_keeps_the_time_at_which_it_was_sent() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.start(two_waits, execution_id="one")
             await engine.send_signal("one", "other", 1)
@@ -346,7 +346,7 @@ def test_a_signal_keeps_the_time_at_which_it_was_sent() -> None:
             assert signal.status is SignalStatus.PENDING
             assert abs(datetime.now(UTC) - signal.created_at) < timedelta(seconds=5)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_signals_are_taken_in_order_though_the_clock_of_a_sender_is_ahead() -> None:
@@ -356,7 +356,7 @@ def test_signals_are_taken_in_order_though_the_clock_of_a_sender_is_ahead() -> N
             await ctx.wait_signal("go", timeout=timedelta(seconds=30), type=str) for _ in range(2)
         ]
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(two, execution_id="one")
             for payload, ahead in (("first", 1), ("second", 0)):
@@ -370,7 +370,7 @@ def test_signals_are_taken_in_order_though_the_clock_of_a_sender_is_ahead() -> N
                 )
             assert await asyncio.wait_for(handle.result(), 30) == ["first", "second"]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_engines_over_one_store_hear_of_what_the_other_sends() -> None:
@@ -378,7 +378,7 @@ def test_engines_over_one_store_hear_of_what_the_other_sends() -> None:
     async def waiting(ctx: WorkflowContext) -> Any:
         return await ctx.wait_signal("go")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             async with DurableEngine(store) as one, DurableEngine(store) as other:
                 by_other = await one.start(waiting, execution_id="by other")
@@ -396,7 +396,7 @@ def test_engines_over_one_store_hear_of_what_the_other_sends() -> None:
                 with pytest.raises(WorkflowCancelledError):
                     await asyncio.wait_for(to_cancel.result(), 30)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -> None:
@@ -404,7 +404,7 @@ def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -> None
     async def waiting(ctx: WorkflowContext) -> Any:
         return await ctx.wait_signal("go")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             async with DurableEngine(store), SqliteCheckpointStore.file(file) as elsewhere:
                 for number in range(5):
@@ -417,4 +417,4 @@ def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -> None
                     )
                     assert await asyncio.wait_for(handle.result(), 30) == 7
 
-    asyncio.run(life())
+    asyncio.run(main())

@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 
 @workflow
@@ -33,7 +33,7 @@ async def nap(ctx: WorkflowContext, seconds: float) -> str:
 
 
 def test_a_sleep_is_a_step_with_a_stored_deadline_and_suspends_the_execution() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(nap, 0.2, execution_id="one")
             await asyncio.sleep(0.05)
@@ -48,11 +48,11 @@ def test_a_sleep_is_a_step_with_a_stored_deadline_and_suspends_the_execution() -
             assert step.status is StepStatus.COMPLETED
             assert [t.status for t in await store.load_timers("one")] == [TimerStatus.FIRED]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         clock = ManualClock()
         async with (
             SqliteCheckpointStore.file(file) as store,
@@ -62,7 +62,7 @@ def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
             await clock.advance(timedelta(seconds=30))
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         clock = ManualClock()
         clock.set(clock.now() + timedelta(seconds=30))
         async with (
@@ -78,8 +78,8 @@ def test_a_sleep_keeps_its_deadline_over_a_restart(file: Path) -> None:
             assert await handle.result() == "awake"
             assert [t.fire_at for t in await store.load_timers("one")] == [timer.fire_at]
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
 
 
 def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
@@ -92,7 +92,7 @@ def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
         if journal.note("slept") == 1:
             die()
 
-    async def life(passes: timedelta) -> None:
+    async def main(passes: timedelta) -> None:
         clock = ManualClock()
         async with (
             SqliteCheckpointStore.file(file) as store,
@@ -103,27 +103,27 @@ def test_an_elapsed_sleep_is_not_slept_again_and_two_of_one_name_are_two(
             await handle.result()
             assert len(await store.load_timers("one")) == 2
 
-    live_and_die(lambda: life(timedelta(seconds=1)))
-    asyncio.run(life(timedelta(0)))
+    run_until_killed(lambda: main(timedelta(seconds=1)))
+    asyncio.run(main(timedelta(0)))
 
 
 def test_a_sleep_that_ended_while_nobody_was_there_ends_at_once(file: Path) -> None:
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(nap, 0.2, execution_id="one")
             await asyncio.sleep(0.05)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[nap]) as engine,
         ):
             assert await engine.run(nap, 0.2, execution_id="one") == "awake"
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     time.sleep(0.3)
-    asyncio.run(second_life())
+    asyncio.run(second_process())
 
 
 def test_sleep_until_takes_a_time_of_any_zone() -> None:
@@ -131,7 +131,7 @@ def test_sleep_until_takes_a_time_of_any_zone() -> None:
     async def until(ctx: WorkflowContext, deadline: datetime) -> None:
         await ctx.sleep_until("until", deadline)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             zone = datetime.now().astimezone().tzinfo
             deadline = datetime.now(zone) + timedelta(seconds=0.1)
@@ -140,11 +140,11 @@ def test_sleep_until_takes_a_time_of_any_zone() -> None:
             (step,) = await store.load_checkpoints("one")
             assert step.due_at == deadline
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_deadline_beyond_all_time_is_the_end_of_time() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
 
             @workflow
@@ -157,7 +157,7 @@ def test_a_deadline_beyond_all_time_is_the_end_of_time() -> None:
             assert timer.fire_at.year == 9999
             assert await engine.cancel("one")
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_many_sleeps_end_in_order_of_their_deadlines() -> None:
@@ -169,12 +169,12 @@ def test_many_sleeps_end_in_order_of_their_deadlines() -> None:
         await ctx.sleep_until("nap", last - timedelta(milliseconds=10 * number))
         ends.append(number)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handles = [await engine.start(sleeper, number) for number in range(50)]
             await asyncio.gather(*(handle.result() for handle in handles))
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert ends == sorted(ends, reverse=True)
 
 
@@ -198,7 +198,7 @@ def test_an_execution_whose_wait_is_over_is_not_called_suspended() -> None:
         await ctx.sleep("nap", timedelta(seconds=seconds))
         await ctx.step("work", lambda: 1)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[Watch()]) as engine,
@@ -207,7 +207,7 @@ def test_an_execution_whose_wait_is_over_is_not_called_suspended() -> None:
             for handle in handles:
                 await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert wrong == []
 
 
@@ -220,7 +220,7 @@ def test_the_end_of_time_may_be_given_in_any_zone(hours: int) -> None:
         await ctx.sleep_until("beginning", datetime.min.replace(tzinfo=zone))
         await ctx.sleep_until("end", datetime.max.replace(tzinfo=zone))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.start(for_ever, execution_id="one")
             while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
@@ -229,4 +229,4 @@ def test_the_end_of_time_may_be_given_in_any_zone(hours: int) -> None:
             assert end.due_at is not None
             assert end.due_at.year == 9999
 
-    asyncio.run(life())
+    asyncio.run(main())

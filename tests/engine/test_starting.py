@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
     blocking,
     workflow,
 )
-from tests.lives import Journal
+from tests.processes import Journal
 
 
 @dataclasses.dataclass
@@ -59,19 +59,19 @@ ORDER = Order("A-1", [("pen", 2), ("ink", 3)])
 def test_run_works_on_a_fresh_file(file: Path) -> None:
     """The definition's row is written before the execution's, which refers to it."""
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             assert await engine.run(greet, "Kim") == "Hello, Kim!"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_input_comes_as_the_types_of_the_parameters() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(total, ORDER, 10) == 50
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_starting_again_under_an_id_attaches_and_returns_the_same_result(
@@ -81,7 +81,7 @@ def test_starting_again_under_an_id_attaches_and_returns_the_same_result(
     async def count(ctx: WorkflowContext, order: Order) -> int:
         return await ctx.step("count", journal.note, order.number)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[count]) as engine:
                 both = await asyncio.gather(
@@ -92,12 +92,12 @@ def test_starting_again_under_an_id_attaches_and_returns_the_same_result(
             async with DurableEngine(store, workflows=[count]) as engine:
                 assert await engine.run(count, ORDER, execution_id="one") == 1
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["A-1"]
 
 
 def test_an_id_of_another_workflow_or_input_is_a_conflict_and_changes_nothing() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(greet, "Kim", execution_id="one")
             before = await store.load_execution("one")
@@ -108,17 +108,17 @@ def test_an_id_of_another_workflow_or_input_is_a_conflict_and_changes_nothing() 
                 await engine.run(wait, execution_id="one")
             assert await store.load_execution("one") == before
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_id_is_made_up_where_none_is_given() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handles = [await engine.start(greet, "Kim") for _ in range(200)]
             assert len({handle.execution_id for handle in handles}) == 200
             assert {await handle.result() for handle in handles} == {"Hello, Kim!"}
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 BAD_STARTS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any], type[Exception]]] = [
@@ -144,13 +144,13 @@ BAD_STARTS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any], type[Exception
 def test_bad_starts_are_refused_at_the_call_with_nothing_written(
     definition: Any, args: tuple[Any, ...], options: dict[str, Any], error: type[Exception]
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(error):
                 await engine.start(definition, *args, **options)
             assert await store.load_executions_by_status(ExecutionStatus) == []
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_workflow_must_be_an_async_function_that_takes_a_context() -> None:
@@ -177,16 +177,16 @@ def test_two_workflows_of_one_name_and_version_are_refused() -> None:
     @workflow(name="greet")
     async def other(ctx: WorkflowContext) -> None: ...
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             with pytest.raises(ValueError, match="greet"):
                 DurableEngine(store, workflows=[greet, other])
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_unknown_executions_are_errors() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             for call in (
                 engine.handle("none").result(),
@@ -199,7 +199,7 @@ def test_unknown_executions_are_errors() -> None:
                     await call
                 assert caught.value.workflow_execution_id == "none"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_failure_is_raised_with_its_cause_and_stored_with_its_class() -> None:
@@ -207,7 +207,7 @@ def test_a_failure_is_raised_with_its_cause_and_stored_with_its_class() -> None:
     async def fail(ctx: WorkflowContext) -> None:
         raise ConnectionError("gone")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError) as live:
                 await engine.run(fail, execution_id="one")
@@ -218,7 +218,7 @@ def test_a_failure_is_raised_with_its_cause_and_stored_with_its_class() -> None:
             assert stored.value.error_message == "gone"
             assert stored.value.workflow_execution_id == "one"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_result_of_the_workflow_that_is_no_json_stops_it() -> None:
@@ -226,17 +226,17 @@ def test_a_result_of_the_workflow_that_is_no_json_stops_it() -> None:
     async def unfit(ctx: WorkflowContext) -> Any:
         return object()
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowCodeError) as caught:
                 await engine.run(unfit)
             assert isinstance(caught.value.__cause__, SerializationError)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_completion_stores_the_output_and_the_progress() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(greet, "Kim", execution_id="one")
             record = await store.load_execution("one")
@@ -247,7 +247,7 @@ def test_completion_stores_the_output_and_the_progress() -> None:
             assert record.current_step == 1
             assert record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Journal) -> None:
@@ -265,7 +265,7 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
         await ctx.step("hang", hang, "hang", compensate=lambda _: journal.note("undone"))
         return "worked"
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 one = await engine.start(waiting, execution_id="waiting")
@@ -279,7 +279,7 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
                 assert record is not None
                 assert record.status in (ExecutionStatus.SUSPENDED, ExecutionStatus.RUNNING)
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[waiting, working]) as engine,
@@ -288,8 +288,8 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
             assert await engine.handle("waiting").result() == "went"
             assert await engine.handle("working").result() == "worked"
 
-    asyncio.run(first_life())
-    asyncio.run(second_life())
+    asyncio.run(first_process())
+    asyncio.run(second_process())
     assert sorted(journal.lines) == ["done", "hang", "hang"]
 
 
@@ -307,7 +307,7 @@ def test_a_stop_waits_for_sync_actions_and_records_them(file: Path) -> None:
     async def sync(ctx: WorkflowContext) -> str:
         return await ctx.step("slow", slow)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(sync, execution_id="one")
@@ -316,12 +316,12 @@ def test_a_stop_waits_for_sync_actions_and_records_them(file: Path) -> None:
             async with DurableEngine(store, workflows=[sync]) as engine:
                 assert await engine.run(sync, execution_id="one") == "slept"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert runs == [1]
 
 
 def test_an_engine_says_when_it_is_not_open() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             engine = DurableEngine(store)
             with pytest.raises(RuntimeError, match="async with"):
@@ -332,13 +332,13 @@ def test_an_engine_says_when_it_is_not_open() -> None:
                 await engine.run(greet, "Kim")
             await engine.dispose()
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_ending_the_event_loop_leaves_executions_to_be_resumed(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def life() -> SqliteCheckpointStore:
+    async def main() -> SqliteCheckpointStore:
         store = SqliteCheckpointStore.file(file)
         engine = DurableEngine(store)
         await engine.open()
@@ -347,15 +347,15 @@ def test_ending_the_event_loop_leaves_executions_to_be_resumed(
         return store
 
     with caplog.at_level(logging.ERROR):
-        store = asyncio.run(life())
+        store = asyncio.run(main())
 
-    async def next_life() -> None:
+    async def next_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             record = await store.load_execution("one")
             assert record is not None
             assert record.status is ExecutionStatus.SUSPENDED
 
-    asyncio.run(next_life())
+    asyncio.run(next_process())
     asyncio.run(store.close())
 
 
@@ -368,7 +368,7 @@ def test_a_stop_that_is_cut_off_goes_on_and_a_second_call_waits_for_it(file: Pat
     async def one_step(ctx: WorkflowContext) -> int:
         return await ctx.step("slow", slow)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             engine = DurableEngine(store)
             await engine.open()
@@ -382,7 +382,7 @@ def test_a_stop_that_is_cut_off_goes_on_and_a_second_call_waits_for_it(file: Pat
             async with DurableEngine(store, [one_step]) as again:
                 assert await asyncio.wait_for(again.handle("one").result(), 5) == 1
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_action_may_stop_its_own_engine(file: Path) -> None:
@@ -396,7 +396,7 @@ def test_an_action_may_stop_its_own_engine(file: Path) -> None:
 
     engines: list[DurableEngine] = []
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             engine = DurableEngine(store)
             await engine.open()
@@ -409,11 +409,11 @@ def test_an_action_may_stop_its_own_engine(file: Path) -> None:
             async with DurableEngine(store, [stops]) as again:
                 assert await asyncio.wait_for(again.handle("one").result(), 5) == "stopped"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_execution_whose_engine_is_stopped_as_it_starts_is_left_to_others(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file, synchronous="full") as store:
             engine = DurableEngine(store)
             await engine.open()
@@ -428,14 +428,14 @@ def test_an_execution_whose_engine_is_stopped_as_it_starts_is_left_to_others(fil
             ):
                 await asyncio.wait_for(other.handle("one").result(), 5)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_numbers_and_truths_that_python_takes_for_equal_are_other_input() -> None:
     @workflow
     async def anything(ctx: WorkflowContext, value: Any) -> None: ...
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(anything, {"a": 1, "b": [None]}, execution_id="one")
             await engine.run(anything, {"b": [None], "a": 1}, execution_id="one")
@@ -443,7 +443,7 @@ def test_numbers_and_truths_that_python_takes_for_equal_are_other_input() -> Non
                 with pytest.raises(ExecutionConflictError):
                     await engine.run(anything, {"a": other, "b": [None]}, execution_id="one")
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs(
@@ -454,7 +454,7 @@ def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs
         await ctx.step("note", journal.note, str(number))
         return number
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file, synchronous="full") as store,
             DurableEngine(store, workflows=[noted]) as engine,
@@ -470,7 +470,7 @@ def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs
                 again = await engine.start(noted, number, execution_id=str(number))
                 assert await asyncio.wait_for(again.result(), 5) == number
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(journal.lines, key=int) == [str(number) for number in range(40)]
 
 
@@ -479,7 +479,7 @@ def test_what_is_no_store_and_what_is_no_workflow_is_refused_with_a_hint() -> No
         with pytest.raises(TypeError, match=r"as that of open_store\(path\) is"):
             DurableEngine(no_store)  # type: ignore[arg-type]
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             with pytest.raises(TypeError, match=r"must be a list, as workflows=\[greet\]"):
                 DurableEngine(store, workflows=greet)  # type: ignore[arg-type]
@@ -487,12 +487,12 @@ def test_what_is_no_store_and_what_is_no_workflow_is_refused_with_a_hint() -> No
                 with pytest.raises(TypeError, match="the workflow was called; pass the workflow"):
                     await engine.run(greet(None, "Kim"))  # type: ignore[arg-type]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_blocking_store_is_no_store_of_the_async_engine() -> None:
     with (
         blocking.SqliteCheckpointStore.in_memory() as store,
-        pytest.raises(TypeError, match="whose methods are async"),
+        pytest.raises(TypeError, match="with async methods"),
     ):
         DurableEngine(store)  # type: ignore[arg-type]

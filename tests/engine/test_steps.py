@@ -36,7 +36,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 
 @dataclasses.dataclass
@@ -143,15 +143,15 @@ def test_a_completed_step_never_runs_again_after_the_process_is_killed(
 
         return [first, second, await ctx.step("third", third)]
 
-    async def life() -> list[int]:
+    async def main() -> list[int]:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[three]) as engine,
         ):
             return await engine.run(three, execution_id="one")
 
-    live_and_die(life)
-    assert asyncio.run(life()) == [1, 1, 3]
+    run_until_killed(main)
+    assert asyncio.run(main()) == [1, 1, 3]
     assert journal.lines == ["first", "second", "third", "third"]
 
 
@@ -167,11 +167,11 @@ def test_the_intent_is_committed_before_the_action_starts(file: Path) -> None:
     async def one_step(ctx: WorkflowContext) -> None:
         await ctx.step("look", look)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(one_step)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert found == [("INTENT", 1)]
 
 
@@ -184,11 +184,11 @@ def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
         other.close()
         return [list(row) for row in rows]
 
-    async def life() -> list[Any]:
+    async def main() -> list[Any]:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             return await engine.run(one_step)
 
-    assert asyncio.run(life()) == [["COMPLETED", '{"a":[1]}']]
+    assert asyncio.run(main()) == [["COMPLETED", '{"a":[1]}']]
 
 
 def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(
@@ -204,7 +204,7 @@ def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(
         other = await ctx.step("other", lambda key: key, ctx.idempotency_key("other"))
         return [other, await ctx.step("charge", charge, ctx.idempotency_key("charge"))]
 
-    async def life() -> list[str]:
+    async def main() -> list[str]:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[pay]) as engine,
@@ -214,8 +214,8 @@ def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(
             assert stored == [keys[0], keys[1], keys[1]]
             return keys
 
-    live_and_die(life)
-    keys = asyncio.run(life())
+    run_until_killed(main)
+    keys = asyncio.run(main())
     assert keys[0] != keys[1]
     assert journal.lines == [keys[1], keys[1]]
 
@@ -302,13 +302,13 @@ def test_bad_arguments_are_refused_at_the_call_with_nothing_written(
         # The refused call has taken no number.
         return await ctx.step("good", lambda: 1)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(bad, execution_id="one") == 1
             checkpoints = await store.load_checkpoints("one")
             assert [(c.step_index, c.step_name) for c in checkpoints] == [(0, "good")]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_result_that_is_no_json_is_never_run_again_and_is_undone() -> None:
@@ -324,7 +324,7 @@ def test_a_result_that_is_no_json_is_never_run_again_and_is_undone() -> None:
     async def unfit(ctx: WorkflowContext) -> None:
         await ctx.step("connect", connect, compensate=undone.append)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError) as caught:
                 await engine.run(unfit, execution_id="one")
@@ -333,7 +333,7 @@ def test_a_result_that_is_no_json_is_never_run_again_and_is_undone() -> None:
             statuses = [c.status for c in await store.load_checkpoints("one")]
             assert statuses == [StepStatus.COMPENSATED, StepStatus.FAILED]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert runs == [1]
     assert undone == [connection]
 
@@ -364,7 +364,7 @@ def test_a_step_error_that_the_body_catches_lets_the_execution_complete() -> Non
             return await ctx.step("otherwise", lambda: "went on")
         return "not reached"
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             assert await engine.run(catch, execution_id="one") == "went on"
             record = await store.load_execution("one")
@@ -372,7 +372,7 @@ def test_a_step_error_that_the_body_catches_lets_the_execution_complete() -> Non
             assert record.status is ExecutionStatus.COMPLETED
             assert record.error_message is None
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 async def _run(definition: Any, *args: Any) -> Any:
@@ -403,7 +403,7 @@ def test_the_last_of_many_steps_costs_what_the_first_did(
     """Counted, not timed: the calls of Python and the instructions of SQLite for a step."""
     costs: list[tuple[int, int]] = []
 
-    async def life() -> None:
+    async def main() -> None:
         with closing(
             sqlite3.connect(file, isolation_level=None, factory=CountingConnection)
         ) as connection:
@@ -430,7 +430,7 @@ def test_the_last_of_many_steps_costs_what_the_first_did(
             async with store, DurableEngine(store) as engine:
                 await engine.run(long, "x" * input_size)
 
-    asyncio.run(life())
+    asyncio.run(main())
     # The least of five: in any of them there may be a look for changes, or a checkpoint.
     first_calls, first_instructions = map(min, zip(*costs[:5], strict=True))
     last_calls, last_instructions = map(min, zip(*costs[5:], strict=True))
@@ -456,7 +456,7 @@ def test_a_result_that_is_too_long_is_never_run_again_and_is_undone(file: Path) 
         await ctx.step("first", lambda: 1, compensate=lambda _: runs.append("undone first"))
         return "x" * 200_000
 
-    async def life() -> None:
+    async def main() -> None:
         connection = sqlite3.connect(file, check_same_thread=False)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
         async with SqliteCheckpointStore(connection) as store, DurableEngine(store) as engine:
@@ -469,7 +469,7 @@ def test_a_result_that_is_too_long_is_never_run_again_and_is_undone(file: Path) 
                 assert isinstance(caught.value.__cause__, SerializationError)
         connection.close()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert runs == ["made", "undone 200000"]
 
 
@@ -498,14 +498,14 @@ def test_an_action_that_stops_or_cancels_itself_fails_its_step(
     async def one_step(ctx: WorkflowContext) -> None:
         await ctx.step("act", action, timeout=timeout)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError, match=message):
                 await asyncio.wait_for(engine.run(one_step, execution_id="one"), 5)
             (step,) = await store.load_checkpoints("one")
             assert step.status is StepStatus.FAILED
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @dataclasses.dataclass  # which makes it unhashable
@@ -554,12 +554,12 @@ def test_what_a_step_was_given_goes_with_its_execution() -> None:
         await ctx.step("lambda", lambda: enclosed.charge(3), compensate=lambda _: enclosed)
         await ctx.step("partial", functools.partial(partial.charge, 3))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             for name in ("one", "two"):
                 await engine.run(charge, execution_id=name)
 
-    asyncio.run(life())
+    asyncio.run(main())
     gc.collect()
     assert len(services) == 6
     assert [one() for one in services] == [None] * 6
@@ -701,7 +701,7 @@ def test_a_failure_shows_its_class_and_the_line_of_the_workflow_where_it_came_fr
     async def of_a_step(ctx: WorkflowContext) -> int:
         return await ctx.step("look up", look_up, {})
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             for definition in (of_its_own, of_a_step):
                 with pytest.raises(WorkflowFailedError, match="FAILED: KeyError: 'tea'") as caught:
@@ -710,4 +710,4 @@ def test_a_failure_shows_its_class_and_the_line_of_the_workflow_where_it_came_fr
                 assert f"in {definition.name}\n" in shown
                 assert "in look_up\n" in shown
 
-    asyncio.run(life())
+    asyncio.run(main())

@@ -13,7 +13,7 @@ from durable_workflow_sqlite import (
     blocking,
     workflow,
 )
-from tests.lives import die, live_and_die
+from tests.processes import die, run_until_killed
 
 MANY = 50
 NAMES = [f"{number}" for number in range(MANY)]
@@ -39,13 +39,13 @@ def leave_interrupted(file: Path) -> None:
 
     begun: list[str] = []
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for name in NAMES:
                 await engine.start(parent, execution_id=name)
             await asyncio.Event().wait()
 
-    live_and_die(life)
+    run_until_killed(main)
 
 
 def test_a_recovered_step_finds_the_engine_under_the_name_that_async_with_binds(
@@ -53,7 +53,7 @@ def test_a_recovered_step_finds_the_engine_under_the_name_that_async_with_binds(
 ) -> None:
     leave_interrupted(file)
 
-    async def life() -> list[str]:
+    async def main() -> list[str]:
         @workflow
         async def parent(ctx: WorkflowContext) -> str:
             return await ctx.step("ask", ask, ctx.execution_id)
@@ -65,7 +65,7 @@ def test_a_recovered_step_finds_the_engine_under_the_name_that_async_with_binds(
             async with DurableEngine(store, workflows=[parent, child]) as engine:
                 return [await engine.handle(name).result() for name in NAMES]
 
-    assert asyncio.run(life()) == [f"child of {name}" for name in NAMES]
+    assert asyncio.run(main()) == [f"child of {name}" for name in NAMES]
 
 
 def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
@@ -83,7 +83,7 @@ def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
 
     engine_of: list[DurableEngine] = []
 
-    async def life() -> str:
+    async def main() -> str:
         @workflow
         async def parent(ctx: WorkflowContext) -> str:
             return await ctx.step("ask", lambda: "asked")
@@ -96,7 +96,7 @@ def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
                     assert await engine.handle(name).result() == "asked"
                 return await asked[0]
 
-    assert asyncio.run(life()) == "child of opening"
+    assert asyncio.run(main()) == "child of opening"
 
 
 def test_a_recovered_step_uses_a_blocking_engine_that_was_made_before_it_is_opened(
@@ -129,7 +129,7 @@ def test_an_engine_that_fails_to_open_begins_nothing(file: Path) -> None:
         async def load_blocked(self) -> list[str]:
             raise OSError("the disk is gone")
 
-    async def life() -> None:
+    async def main() -> None:
         @workflow
         async def parent(ctx: WorkflowContext) -> str:
             return await ctx.step("ask", ran.append, ctx.execution_id)
@@ -147,5 +147,5 @@ def test_an_engine_that_fails_to_open_begins_nothing(file: Path) -> None:
             assert {one.status for one in found} == {ExecutionStatus.RUNNING}
             assert None not in {one.available_at for one in found}
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert not ran

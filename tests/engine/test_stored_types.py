@@ -1,4 +1,4 @@
-"""What is stored comes back equal and of the same type in each life, or is refused.
+"""What is stored comes back equal and of the same type in each process, or is refused.
 
 What its type already tells is refused before an action runs; what only the value tells, after it.
 """
@@ -41,7 +41,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.lives import die, live_and_die
+from tests.processes import die, run_until_killed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -430,7 +430,7 @@ def test_a_value_comes_back_as_it_went_before_and_after_a_crash(file: Path, part
     cases = {number: case_of(number) for number in range(part, len(COME_BACK), PARTS)}
     ids = {number: (f"good {number}", f"bad {number}") for number in cases}
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for number, case in cases.items():
                 for name in ids[number]:
@@ -443,9 +443,9 @@ def test_a_value_comes_back_as_it_went_before_and_after_a_crash(file: Path, part
                     case.seen.clear()
             die()
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[one.definition for one in cases.values()]) as engine,
@@ -463,7 +463,7 @@ def test_a_value_comes_back_as_it_went_before_and_after_a_crash(file: Path, part
                     await engine.handle(bad).result()
                 assert len(case.undone) == 1 and is_same(case.value, case.undone[0]), case.type_
 
-    asyncio.run(second_life())
+    asyncio.run(second_process())
 
 
 REFUSED_TYPES: list[tuple[Any, str]] = [
@@ -526,7 +526,7 @@ def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_not
     gives.__annotations__["return"] = type_
     words = words.replace("of what it returns", "of (what it returns|its parameter 'given')")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             for definition in (workflow(takes), workflow(gives)):
                 for call in (engine.run, engine.start, engine.enqueue):
@@ -535,7 +535,7 @@ def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_not
             for status in ExecutionStatus:
                 assert await store.load_executions_by_status([status]) == []
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
@@ -649,7 +649,7 @@ def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
     takes.__annotations__["given"] = type_
     gives.__annotations__["return"] = type_
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             with pytest.raises(SerializationError, match=words):
                 await engine.run(workflow(takes), value, execution_id="one")
@@ -660,7 +660,7 @@ def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
             assert record is not None
             assert not record.status.is_terminal
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 LOST_IN_A_SIGNAL: list[Any] = [
@@ -680,7 +680,7 @@ def test_a_signal_that_loses_something_is_refused_with_nothing_sent(value: Any) 
     async def wait(ctx: WorkflowContext) -> Any:
         return await ctx.wait_signal("payload")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             handle = await engine.start(wait)
             with pytest.raises(SerializationError, match="the payload of signal 'payload'"):
@@ -689,13 +689,13 @@ def test_a_signal_that_loses_something_is_refused_with_nothing_sent(value: Any) 
             await handle.signal("payload", "plain")
             assert await handle.result() == "plain"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 # What was stored before
 
 
-def changed_between_lives(
+def changed_between_processes(
     file: Path, before: Callable[[], Any], after: Callable[[], Any]
 ) -> tuple[list[Any], list[Any]]:
     """Let a step be recorded with one action, and be read with another; what was seen, undone."""
@@ -711,7 +711,7 @@ def changed_between_lives(
 
         return one_step
 
-    async def life(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
+    async def main(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[definition]) as engine,
@@ -726,9 +726,9 @@ def changed_between_lives(
                 with pytest.raises(WorkflowFailedError, match="undo it"):
                     await engine.handle("one").result()
 
-    asyncio.run(life(of(before), is_last=False))
+    asyncio.run(main(of(before), is_last=False))
     first = seen.copy()
-    asyncio.run(life(of(after), is_last=True))
+    asyncio.run(main(of(after), is_last=True))
     return [*first, *seen[len(first) :]], undone
 
 
@@ -745,7 +745,7 @@ def reading_as(type_: Any) -> Callable[[], Any]:
 
 
 def test_what_was_stored_without_a_tag_is_read_as_the_class_that_it_fits(file: Path) -> None:
-    seen, undone = changed_between_lives(
+    seen, undone = changed_between_processes(
         file, giving(Card("7"), Card), reading_as(Card | Cash | None)
     )
     assert seen == [Card("7"), Card("7")]
@@ -753,7 +753,7 @@ def test_what_was_stored_without_a_tag_is_read_as_the_class_that_it_fits(file: P
 
 
 def test_what_was_stored_with_a_tag_is_read_as_the_one_class_that_is_left(file: Path) -> None:
-    seen, undone = changed_between_lives(file, giving(Card("7"), Card | Cash), reading_as(Card))
+    seen, undone = changed_between_processes(file, giving(Card("7"), Card | Cash), reading_as(Card))
     assert seen == [Card("7"), Card("7")]
     assert undone == [Card("7")]
 
@@ -778,7 +778,7 @@ def test_what_fits_several_classes_or_none_is_not_guessed(
     async def second(ctx: WorkflowContext) -> None:
         await ctx.step("act", reading_as(after))
 
-    async def life(definition: WorkflowDefinition[..., Any]) -> None:
+    async def main(definition: WorkflowDefinition[..., Any]) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[definition]) as engine,
@@ -787,9 +787,9 @@ def test_what_fits_several_classes_or_none_is_not_guessed(
                 await engine.start(definition, execution_id="one")
             await engine.handle("one").result()
 
-    live_and_die(functools.partial(life, first))
+    run_until_killed(functools.partial(main, first))
     with pytest.raises(SerializationError, match=words):
-        asyncio.run(life(second))
+        asyncio.run(main(second))
 
 
 @pytest.mark.parametrize("type_", ["Unknown", Hidden])
@@ -797,7 +797,7 @@ def test_a_recorded_result_is_read_as_it_always_was_though_its_type_is_refused_n
     file: Path, type_: Any
 ) -> None:
     stored = {"user": "kim"}
-    seen, undone = changed_between_lives(file, giving(stored, dict), reading_as(type_))
+    seen, undone = changed_between_processes(file, giving(stored, dict), reading_as(type_))
     as_before = stored if type_ == "Unknown" else Hidden(user="kim")
     assert seen == [stored, as_before]
     assert undone == [as_before]
@@ -816,7 +816,7 @@ def test_a_recorded_input_is_read_though_its_annotation_cannot_be_resolved_now(f
 
     takes.__annotations__["given"] = "Unknown"
 
-    async def life(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
+    async def main(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[definition]) as engine,
@@ -827,8 +827,8 @@ def test_a_recorded_input_is_read_though_its_annotation_cannot_be_resolved_now(f
             else:
                 await engine.start(definition, {"a": 1}, execution_id="one")
 
-    asyncio.run(life(before, is_last=False))
-    asyncio.run(life(workflow(takes), is_last=True))
+    asyncio.run(main(before, is_last=False))
+    asyncio.run(main(workflow(takes), is_last=True))
     assert seen == [{"a": 1}]
 
 
@@ -865,7 +865,7 @@ def to_opaque(data: Any) -> Any:
 @pytest.mark.parametrize(
     "how", [{"deserialize": to_opaque}, {}], ids=["deserialize", "a class of the user"]
 )
-def test_code_that_reads_a_result_runs_on_the_loop_of_the_program_in_each_life(
+def test_code_that_reads_a_result_runs_on_the_loop_of_the_program_in_each_process(
     file: Path, how: dict[str, Any]
 ) -> None:
     is_class = not how
@@ -879,7 +879,7 @@ def test_code_that_reads_a_result_runs_on_the_loop_of_the_program_in_each_life(
         await ctx.wait_signal("end")
         return 3
 
-    async def life(*, is_last: bool) -> None:
+    async def main(*, is_last: bool) -> None:
         loops.clear()
         async with (
             SqliteCheckpointStore.file(file) as store,
@@ -896,8 +896,8 @@ def test_code_that_reads_a_result_runs_on_the_loop_of_the_program_in_each_life(
             assert loops
             assert all(loop is asyncio.get_running_loop() for loop in loops)
 
-    asyncio.run(life(is_last=False))
-    asyncio.run(life(is_last=True))
+    asyncio.run(main(is_last=False))
+    asyncio.run(main(is_last=True))
 
 
 async def run(definition: WorkflowDefinition[..., Any], *args: Any) -> Any:

@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.commands import run_command
-from tests.lives import Journal, die, live_and_die, until_over
+from tests.processes import Journal, die, run_until_killed, until_over
 
 MANY = 20
 NAMES = [f"suspect {number:02}" for number in range(MANY)]
@@ -56,7 +56,7 @@ def rows(file: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return connection.execute(sql, values).fetchall()
 
 
-def deaths(file: Path) -> dict[str, int]:
+def recovery_counts(file: Path) -> dict[str, int]:
     return dict(rows(file, "select workflow_execution_id, recovery_count from workflow_executions"))
 
 
@@ -79,19 +79,19 @@ def suspects(file: Path, journal: Journal) -> list[str]:
         "select max(recovery_count) + 1 from workflow_executions)"
     )
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[interrupted], max_recoveries=100) as engine,
         ):
-            if journal.note("life") == 1:
+            if journal.note("process") == 1:
                 for name in NAMES:
                     await engine.enqueue(interrupted, execution_id=name)
             await until(lambda: rows(file, all_run) == [(MANY,)])
             die()
 
     for _ in range(5):
-        live_and_die(life)
+        run_until_killed(main)
     return NAMES
 
 
@@ -127,10 +127,10 @@ def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
     async def flaky(ctx: WorkflowContext) -> None:
         await ctx.step("call", call, retry=LATER)
 
-    async def life() -> None:
+    async def main() -> None:
         async with CountingStore.file(file) as store:
             assert isinstance(store, CountingStore)
-            assert set(deaths(file).values()) == {4}
+            assert set(recovery_counts(file).values()) == {4}
             before = claims_made(file)
             async with DurableEngine(store, workflows=[flaky, healthy]) as engine:
                 handles = [await engine.enqueue(healthy) for _ in range(5)]
@@ -140,8 +140,8 @@ def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
                 await until(lambda: store.looks >= looks + 5)
                 assert claims_made(file) - before == MANY + 5
 
-    asyncio.run(life())
-    assert {one: count for one, count in deaths(file).items() if one in suspects} == (
+    asyncio.run(main())
+    assert {one: count for one, count in recovery_counts(file).items() if one in suspects} == (
         dict.fromkeys(suspects, 5)
     )
 
@@ -164,7 +164,7 @@ def test_suspects_run_one_at_a_time_and_all_of_them(
         await may_end.wait()
         running.remove(name)
 
-    async def life() -> None:
+    async def main() -> None:
         async with CountingStore.file(file) as store:
             assert isinstance(store, CountingStore)
             before = claims_made(file)
@@ -186,7 +186,7 @@ def test_suspects_run_one_at_a_time_and_all_of_them(
                 assert (await engine.load(waits)).status is ExecutionStatus.CANCELLED
                 assert claims_made(file) - before == MANY + 5
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_suspect_that_gets_further_makes_way_for_the_next(
@@ -203,15 +203,15 @@ def test_a_suspect_that_gets_further_makes_way_for_the_next(
         running.add(name)
         await asyncio.Event().wait()
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[mended]),
         ):
             await until(lambda: len(running) == MANY)
 
-    asyncio.run(life())
-    assert set(deaths(file).values()) == {0}
+    asyncio.run(main())
+    assert set(recovery_counts(file).values()) == {0}
 
 
 def test_suspects_in_the_foreground_run_one_at_a_time(file: Path, journal: Journal) -> None:
@@ -232,7 +232,7 @@ def test_suspects_in_the_foreground_run_one_at_a_time(file: Path, journal: Journ
     async def interrupted(ctx: WorkflowContext, is_last: bool) -> None:
         await ctx.step("call", asyncio.Event().wait)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for name in "abc":
                 await engine.start(
@@ -246,7 +246,7 @@ def test_suspects_in_the_foreground_run_one_at_a_time(file: Path, journal: Journ
             journal.note("died")
             die()
 
-    async def last_life() -> None:
+    async def last_process() -> None:
         async with (
             CountingStore.file(file) as store,
             DurableEngine(store, workflows=[works], max_recoveries=2) as engine,
@@ -261,8 +261,8 @@ def test_suspects_in_the_foreground_run_one_at_a_time(file: Path, journal: Journ
             assert await until_over(engine, *"abc") == [ExecutionStatus.COMPLETED] * 3
             assert claims_made(file) == before + 2
 
-    live_and_die(first_life)
-    asyncio.run(last_life())
+    run_until_killed(first_process)
+    asyncio.run(last_process())
 
 
 # What is held against an execution
@@ -280,8 +280,8 @@ def waits_by_its_records(file: Path, name: str) -> bool:
     return found == [(1,)]
 
 
-def test_a_death_during_a_back_off_is_not_held_against_it(file: Path, journal: Journal) -> None:
-    """Neither in the life in which the attempt failed nor in a later one, which waits again."""
+def test_a_crash_during_a_back_off_is_not_held_against_it(file: Path, journal: Journal) -> None:
+    """Neither in the process in which the attempt failed nor in a later one, which waits again."""
 
     async def call() -> None:
         journal.note("called")
@@ -291,14 +291,14 @@ def test_a_death_during_a_back_off_is_not_held_against_it(file: Path, journal: J
     async def flaky(ctx: WorkflowContext) -> None:
         await ctx.step("call", call, retry=LATER)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(flaky, execution_id="one")
             due = "select count(*) from step_checkpoints where due_at is not null"
             await until(lambda: rows(file, due) == [(1,)])
             die()
 
-    async def next_life() -> None:
+    async def next_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[flaky], max_recoveries=0),
@@ -306,15 +306,15 @@ def test_a_death_during_a_back_off_is_not_held_against_it(file: Path, journal: J
             await until(lambda: waits_by_its_records(file, "one"))
             die()
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     for _ in range(3):
-        live_and_die(next_life)
+        run_until_killed(next_process)
         notice(file)
-        assert deaths(file) == {"one": 0}
+        assert recovery_counts(file) == {"one": 0}
     assert journal.lines == ["called"]
 
 
-def test_a_death_while_a_compensation_backs_off_is_not_held_against_it(file: Path) -> None:
+def test_a_crash_while_a_compensation_backs_off_is_not_held_against_it(file: Path) -> None:
     async def undo(result: object) -> None:
         raise ConnectionError("503")
 
@@ -323,14 +323,14 @@ def test_a_death_while_a_compensation_backs_off_is_not_held_against_it(file: Pat
         await ctx.step("charge", lambda: 1, compensate=undo, compensate_retry=LATER)
         raise OSError("no goods")
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(fails, execution_id="one")
             due = "select count(*) from step_checkpoints where due_at is not null"
             await until(lambda: rows(file, due) == [(1,)])
             die()
 
-    async def next_life() -> None:
+    async def next_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[fails], max_recoveries=0),
@@ -338,11 +338,11 @@ def test_a_death_while_a_compensation_backs_off_is_not_held_against_it(file: Pat
             await until(lambda: waits_by_its_records(file, "one"))
             die()
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     for _ in range(2):
-        live_and_die(next_life)
+        run_until_killed(next_process)
         notice(file)
-        assert deaths(file) == {"one": 0}
+        assert recovery_counts(file) == {"one": 0}
 
 
 def test_one_whose_replay_kills_the_worker_is_blocked_although_its_step_backs_off(
@@ -357,21 +357,21 @@ def test_one_whose_replay_kills_the_worker_is_blocked_although_its_step_backs_of
             die()
         await ctx.step("call", call, retry=LATER)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(deadly, execution_id="one")
             due = "select count(*) from step_checkpoints where due_at is not null"
             await until(lambda: rows(file, due) == [(1,)])
             die()
 
-    async def next_life() -> None:
+    async def next_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[deadly], max_recoveries=2) as engine,
         ):
             await engine.handle("one").result()
 
-    async def last_life() -> None:
+    async def last_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[deadly], max_recoveries=2) as engine,
@@ -379,26 +379,26 @@ def test_one_whose_replay_kills_the_worker_is_blocked_although_its_step_backs_of
             with pytest.raises(ExecutionBlockedError):
                 await engine.handle("one").result()
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     for _ in range(3):
-        live_and_die(next_life)
-    asyncio.run(last_life())
+        run_until_killed(next_process)
+    asyncio.run(last_process())
     assert journal.lines == ["body"] * 4
 
 
-def test_a_death_after_the_worker_was_told_to_stop_is_not_held_against_it(file: Path) -> None:
+def test_a_crash_after_the_worker_was_told_to_stop_is_not_held_against_it(file: Path) -> None:
     """Not even against the one whose step ran on until the worker was killed."""
 
     @workflow
     async def slow(ctx: WorkflowContext) -> None:
         await ctx.step("act", asyncio.Event().wait)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(slow, execution_id="one")
             await die_while_it_stops(engine)
 
-    async def next_life() -> None:
+    async def next_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[slow], max_recoveries=0) as engine,
@@ -417,11 +417,11 @@ def test_a_death_after_the_worker_was_told_to_stop_is_not_held_against_it(file: 
         assert not stopping.done()
         die()
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
     for _ in range(2):
-        live_and_die(next_life)
+        run_until_killed(next_process)
         notice(file)
-        assert deaths(file) == {"one": 0}
+        assert recovery_counts(file) == {"one": 0}
 
 
 def test_what_runs_beside_a_suspect_is_not_held_responsible(file: Path) -> None:
@@ -434,7 +434,7 @@ def test_what_runs_beside_a_suspect_is_not_held_responsible(file: Path) -> None:
     @workflow
     async def deadly(ctx: WorkflowContext) -> None:
         async def act() -> None:
-            if "slow" in deaths(file):
+            if "slow" in recovery_counts(file):
                 await until(lambda: rows(file, begun) == [(1,)])
             die()
 
@@ -444,7 +444,7 @@ def test_what_runs_beside_a_suspect_is_not_held_responsible(file: Path) -> None:
     async def slow(ctx: WorkflowContext) -> None:
         await ctx.step("act", asyncio.Event().wait)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[slow, deadly], max_recoveries=4) as engine,
@@ -456,13 +456,13 @@ def test_what_runs_beside_a_suspect_is_not_held_responsible(file: Path) -> None:
             await engine.enqueue(slow, execution_id="slow")
 
     for _ in range(2):
-        live_and_die(life)
+        run_until_killed(main)
     asyncio.run(in_between())
-    assert deaths(file) == {"deadly": 2, "slow": 0}
+    assert recovery_counts(file) == {"deadly": 2, "slow": 0}
     for _ in range(3):
-        live_and_die(life)
+        run_until_killed(main)
     notice(file, max_recoveries=4)
-    assert deaths(file) == {"deadly": 5, "slow": 0}
+    assert recovery_counts(file) == {"deadly": 5, "slow": 0}
     blocked = "select workflow_execution_id from workflow_executions where blocked_reason not null"
     assert rows(file, blocked) == [("deadly",)]
 
@@ -489,11 +489,11 @@ def test_a_mark_that_cannot_be_written_does_not_keep_an_engine_from_stopping(
         async def mark_as_stopping(self, claims: object) -> None:
             raise OSError("no room")
 
-    async def life() -> None:
+    async def main() -> None:
         async with Refusing.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(healthy)
 
     with caplog.at_level(logging.DEBUG, "durable_workflow_sqlite"):
-        asyncio.run(life())
+        asyncio.run(main())
     assert "no room" in caplog.text

@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import threads
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 
 ROOT = Path(__file__).parents[2]
 SHORT = timedelta(milliseconds=50)
@@ -66,7 +66,7 @@ def test_calls_that_hang_hold_up_no_other_step_and_no_compensation(service: Serv
     async def other(ctx: WorkflowContext) -> str:
         return await ctx.step("quick", lambda: "quick", timeout=timedelta(seconds=20))
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, max_concurrent=2) as engine,
@@ -79,7 +79,7 @@ def test_calls_that_hang_hold_up_no_other_step_and_no_compensation(service: Serv
             assert await engine.run(other) == "quick"
             assert service.calls == 6
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == ["seat"] * 6
 
 
@@ -91,7 +91,7 @@ def test_to_wait_for_a_thread_is_no_part_of_a_timeout(service: Service) -> None:
             ctx.step("charge", lambda: "charged", timeout=SHORT),
         )
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, max_concurrent=1) as engine,
@@ -106,7 +106,7 @@ def test_to_wait_for_a_thread_is_no_part_of_a_timeout(service: Service) -> None:
             service.answer.set()
             assert await handle.result() == ["answered", "charged"]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_waited_for_a_thread_when_the_worker_died_is_not_in_doubt(
@@ -126,7 +126,7 @@ def test_what_waited_for_a_thread_when_the_worker_died_is_not_in_doubt(
             ctx.step("dies", dies), ctx.step("waits", lambda: journal.note("waits"))
         )
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_concurrent=1) as engine,
@@ -135,14 +135,14 @@ def test_what_waited_for_a_thread_when_the_worker_died_is_not_in_doubt(
             await until(has_begun.is_set)
             die()
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.run(body, execution_id="one")
             steps = await store.load_checkpoints("one")
             assert {one.step_name: one.attempt for one in steps} == {"dies": 2, "waits": 1}
 
-    live_and_die(first_life)
-    asyncio.run(second_life())
+    run_until_killed(first_process)
+    asyncio.run(second_process())
     assert sorted(journal.lines) == ["dies", "dies", "waits"]
     in_doubt = [one for one in caplog.messages if "may have taken effect" in one]
     assert len(in_doubt) == 1 and "'dies'" in in_doubt[0]
@@ -159,7 +159,7 @@ def test_what_waits_for_a_thread_when_the_engine_is_disposed_of_never_begins(
             ctx.step("has the thread", service.call), ctx.step("waits", ran.append, "waits")
         )
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             async with DurableEngine(store, max_concurrent=1) as engine:
                 await engine.start(body, execution_id="one")
@@ -174,7 +174,7 @@ def test_what_waits_for_a_thread_when_the_engine_is_disposed_of_never_begins(
             async with DurableEngine(store, max_concurrent=1) as engine:
                 await engine.run(body, execution_id="one")
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert ran == ["waits"]
 
 
@@ -190,7 +190,7 @@ def test_no_step_keeps_a_compensation_from_a_thread(service: Service) -> None:
 
     undone: list[object] = []
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, max_concurrent=1) as engine,
@@ -204,7 +204,7 @@ def test_no_step_keeps_a_compensation_from_a_thread(service: Service) -> None:
             service.answer.set()
             assert await handle.result() == "answered"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @workflow
@@ -222,7 +222,7 @@ def test_executions_that_wait_for_a_thread_lend_their_slots_to_as_many_others(
     async def calls(ctx: WorkflowContext) -> str:
         return await ctx.step("call", service.call)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [calls, healthy], max_concurrent=slots) as engine,
@@ -243,7 +243,7 @@ def test_executions_that_wait_for_a_thread_lend_their_slots_to_as_many_others(
             for handle in (*first, *later):
                 assert await handle.result() == "answered"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_so_many_may_hang_and_then_they_count(
@@ -260,7 +260,7 @@ def test_so_many_may_hang_and_then_they_count(
     async def quick(ctx: WorkflowContext) -> str:
         return await ctx.step("quick", lambda: "quick")
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, max_concurrent=1) as engine,
@@ -274,7 +274,7 @@ def test_so_many_may_hang_and_then_they_count(
             service.answer.set()
             assert await handle.result() == "quick"
 
-    asyncio.run(life())
+    asyncio.run(main())
     told = [one for one in caplog.messages if "still run in their threads" in one]
     assert [one.split()[0] for one in told] == ["2", "4"]
     assert "step 'call' (index 0) of execution 'call 0' (for " in told[0]
@@ -291,7 +291,7 @@ def test_the_log_says_what_has_the_threads_if_none_comes_free(
     async def calls(ctx: WorkflowContext) -> str:
         return await ctx.step("call", service.call)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, max_concurrent=1) as engine,
@@ -302,7 +302,7 @@ def test_the_log_says_what_has_the_threads_if_none_comes_free(
             for handle in handles:
                 await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     (told,) = [one for one in caplog.messages if "no thread has come free" in one]
     assert "2 functions wait for one, and 1 run: step 'call' (index 0) of execution '0'" in told
 
@@ -324,12 +324,12 @@ def test_a_machine_that_has_no_thread_to_give_fails_no_step(
     async def quick(ctx: WorkflowContext) -> str:
         return await ctx.step("quick", lambda: "quick")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             monkeypatch.setattr(threading.Thread, "start", refuse)
             assert await asyncio.wait_for(engine.run(quick), 30) == "quick"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert refusals == 5
     assert caplog.text.count("cannot start a thread; will go on trying") == 1
 
@@ -345,13 +345,13 @@ def test_threads_are_used_again_and_end_with_the_engine() -> None:
         for number in range(20):
             await ctx.step(f"step {number}", act)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.run(steps)
             assert len(set(threads)) == 1
         await until(lambda: not threads[0].is_alive())
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 HANGS = """

@@ -63,7 +63,7 @@ async def until(there: Callable[[], Awaitable[object]]) -> None:
 
 
 def test_code_that_does_not_fit_is_named_until_code_that_fits_has_it(file: Path) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         await begin(file)
         async with (
             SqliteCheckpointStore.file(file) as store,
@@ -94,11 +94,11 @@ def test_code_that_does_not_fit_is_named_until_code_that_fits_has_it(file: Path)
                 assert await client.handle("one").result() == "kim"
         assert await trouble_of(file) is None
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_a_worker_that_has_it_again_has_no_trouble_with_it_yet(file: Path) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         await begin(file)
         async with SqliteCheckpointStore.file(file) as store:
             (claim,) = await store.claim_available([("order", 1)], 1, now=None) or [
@@ -113,7 +113,7 @@ def test_a_worker_that_has_it_again_has_no_trouble_with_it_yet(file: Path) -> No
             await until(lambda: _is_suspended(engine))
             assert (await engine.load("one")).trouble is None
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 async def _is_in_nobodys_hands(engine: DurableEngine) -> bool:
@@ -125,7 +125,7 @@ async def _is_suspended(engine: DurableEngine) -> bool:
 
 
 def test_the_reason_is_written_though_the_program_ends_at_once(file: Path) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         await begin(file)
         async with SqliteCheckpointStore.file(file) as store:
             with pytest.raises(NonDeterminismError):
@@ -138,7 +138,7 @@ def test_the_reason_is_written_though_the_program_ends_at_once(file: Path) -> No
         with closing(sqlite3.connect(file)) as connection:
             assert connection.execute("select count(*) from workflow_claims").fetchone() == (0,)
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_what_is_no_exception_is_named(file: Path) -> None:
@@ -147,14 +147,14 @@ def test_what_is_no_exception_is_named(file: Path) -> None:
         await ctx.step("charge", lambda: 1)
         raise _Stop
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(leaves)
             await until(lambda: _trouble(engine, handle.execution_id))
             assert "_Stop" in str(await _trouble(engine, handle.execution_id))
             assert (await handle.status()) is ExecutionStatus.RUNNING
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 class _Stop(BaseException):
@@ -166,7 +166,7 @@ async def _trouble(engine: DurableEngine, execution_id: str) -> str | None:
 
 
 def test_a_row_that_cannot_be_read_says_which_column(file: Path) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         await begin(file)
         with closing(sqlite3.connect(file)) as connection, connection:
             connection.execute("update step_checkpoints set completed_at = 'noon'")
@@ -184,7 +184,7 @@ def test_a_row_that_cannot_be_read_says_which_column(file: Path) -> None:
             assert trouble.startswith(StoreCorruptError.__name__)
             assert "completed_at 'noon'" in trouble
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_input_that_does_not_fit_any_more_is_named(file: Path) -> None:
@@ -192,7 +192,7 @@ def test_input_that_does_not_fit_any_more_is_named(file: Path) -> None:
     async def typed(ctx: WorkflowContext, number: int) -> None:
         await ctx.wait_signal("go")
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(
                 Workflow(workflow_id="typed@1", workflow_type="typed"),
@@ -206,11 +206,11 @@ def test_input_that_does_not_fit_any_more_is_named(file: Path) -> None:
                 await until(lambda: _trouble(engine, "one"))
                 assert "SerializationError" in str(await _trouble(engine, "one"))
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_the_formatter_has_the_say_of_what_is_stored(file: Path) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         await begin(file)
         async with (
             SqliteCheckpointStore.file(file) as store,
@@ -222,7 +222,7 @@ def test_the_formatter_has_the_say_of_what_is_stored(file: Path) -> None:
             await until(lambda: _trouble(engine, "one"))
             assert await _trouble(engine, "one") == "NonDeterminismError: redacted"
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 class RefusingToRead(SqliteCheckpointStore):
@@ -237,7 +237,7 @@ class RefusingToRead(SqliteCheckpointStore):
 
 
 def test_what_passes_by_itself_is_no_trouble_to_tell(file: Path) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         await begin(file)
         async with RefusingToRead.file(file) as store:
             store.error = StoreBusyError("locked by a test")
@@ -248,7 +248,7 @@ def test_what_passes_by_itself_is_no_trouble_to_tell(file: Path) -> None:
                 store.error = None
                 assert await engine.handle("one").result() == "kim"
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_a_graceful_stop_is_no_trouble(file: Path) -> None:
@@ -256,13 +256,13 @@ def test_a_graceful_stop_is_no_trouble(file: Path) -> None:
     async def slow(ctx: WorkflowContext) -> None:
         await ctx.step("wait", asyncio.sleep, 60)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(slow, execution_id="one", ttl=timedelta(hours=1))
             await asyncio.sleep(0.05)
         assert await trouble_of(file) is None
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it() -> None:
@@ -278,7 +278,7 @@ def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it()
         def on_error(self, error: BaseException, execution_id: str | None) -> None:
             self.errors += 1
 
-    async def life(turns: int) -> int:
+    async def main(turns: int) -> int:
         seen = Seen()
         async with SqliteCheckpointStore.in_memory() as store:
             async with DurableEngine(store, observers=[seen]) as engine:
@@ -290,4 +290,4 @@ def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it()
             assert (left.trouble is not None) is (seen.errors == 1), turns
             return seen.errors
 
-    assert {asyncio.run(life(turns)) for turns in range(6)} >= {1}
+    assert {asyncio.run(main(turns)) for turns in range(6)} >= {1}

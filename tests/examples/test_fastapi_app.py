@@ -39,7 +39,7 @@ async def client_in(durable: AsyncSandbox) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def test_an_order_is_started_paid_and_shipped() -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with AsyncSandbox([fulfil]) as durable, client_in(durable) as client:
             assert (await client.post("/orders", json=ORDER)).status_code == 202
             assert (await client.post("/orders", json=ORDER)).status_code == 202
@@ -54,11 +54,11 @@ def test_an_order_is_started_paid_and_shipped() -> None:
             assert state["result"] == "A-1 shipped, 4200 cents paid by tx-77"
             (await durable.history()).assert_ran("reserve", "ship", times=1)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_an_order_that_is_not_paid_is_released() -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with AsyncSandbox([fulfil]) as durable, client_in(durable) as client:
             await client.post("/orders", json=ORDER)
             with pytest.raises(Exception, match="not paid within three days"):
@@ -70,11 +70,11 @@ def test_an_order_that_is_not_paid_is_released() -> None:
             )
             (await durable.history()).assert_undone("reserve")
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_wrong_requests_are_told_so() -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with AsyncSandbox([fulfil]) as durable, client_in(durable) as client:
             await client.post("/orders", json=ORDER)
             other = {**ORDER, "cents": 1}
@@ -84,7 +84,7 @@ def test_wrong_requests_are_told_so() -> None:
             assert (await client.post("/webhooks/payments", json=payment)).status_code == 404
             assert (await client.post("/orders", json={})).status_code == 422
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_the_next_process_goes_on_with_an_order(
@@ -115,7 +115,7 @@ def test_the_dashboard_is_mounted_and_shows_the_order(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    async def story() -> None:
+    async def main() -> None:
         async with client_of(create_app()) as client:
             await client.post("/orders", json=ORDER)
             for _ in range(100):
@@ -127,4 +127,4 @@ def test_the_dashboard_is_mounted_and_shows_the_order(
             assert "A-1" in page.text
             assert (await client.get("http://elsewhere/dashboard/")).status_code in (400, 403, 421)
 
-    asyncio.run(story())
+    asyncio.run(main())

@@ -34,8 +34,8 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import connection as store_connection
 from durable_workflow_sqlite.store import group_commit
 from tests.crash import scenarios
-from tests.lives import Child, Harm, Journal, open_harmed
 from tests.oracle import DYING, Note, damage_of, look_through, violations_among_workers
+from tests.processes import Child, Harm, Journal, open_harmed
 
 HEAD_START_S = 0.03
 
@@ -121,10 +121,10 @@ class Crew:
 
     def kill(self, worker: Worker) -> None:
         """Kill a worker from outside, wherever it is."""
-        self._note_death(worker.name)
+        self._note_exit(worker.name)
         os.kill(worker.child.pid, signal.SIGKILL)
 
-    def await_a_death(self, seconds: float) -> Worker | None:
+    def wait_for_exit(self, seconds: float) -> Worker | None:
         """The next worker that has died, or finished; None if none does in that time."""
         with selectors.DefaultSelector() as selector:
             for worker in self.workers:
@@ -163,19 +163,19 @@ class Crew:
         locks = sorted(path.name for path in self.folder.glob("*-worker-*"))
         return found + ([f"lock files are left: {locks}"] if locks else [])
 
-    def _note_death(self, worker: str) -> None:
+    def _note_exit(self, worker: str) -> None:
         for execution_id in self.work:
             self.journal(execution_id, worker).note(DYING)
 
     def _be_born(self, name: str, harm: Harm | None) -> None:
         store_connection.BUSY_TIMEOUT_MS = self.busy_timeout_ms  # type: ignore[misc]
         group_commit.BUSY_TIMEOUT_MS = self.busy_timeout_ms
-        asyncio.run(self._life(name, harm))
+        asyncio.run(self._main(name, harm))
 
-    async def _life(self, name: str, harm: Harm | None) -> None:
+    async def _main(self, name: str, harm: Harm | None) -> None:
         while True:
             try:
-                store = open_harmed(self.file, harm, lambda: self._note_death(name))
+                store = open_harmed(self.file, harm, lambda: self._note_exit(name))
             except StoreBusyError:
                 assert self.may_be_busy, "a lock was held for longer than a commit takes"
             else:
@@ -300,6 +300,6 @@ def run_until_done(crew: Crew, next_harm: Callable[[], Harm | None], seconds: fl
                 crew.hire(next_harm())
             left = give_up_at - time.monotonic()
             assert left > 0, f"not done after {seconds} s; {crew.killed} were killed"
-            crew.await_a_death(left)
+            crew.wait_for_exit(left)
     finally:
         crew.dismiss()

@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store.checkpointer import checkpoint
 from tests.faults.reliability import FULL
-from tests.lives import a_process
+from tests.processes import a_process
 
 LIMIT_S = 30
 FLIPS = 4000 if FULL else 30
@@ -289,7 +289,7 @@ def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
             await ctx.step(f"step {number}", answer, "x")
         return "done"
 
-    async def story() -> None:
+    async def main() -> None:
         text = "x" * size
         async with (
             SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
@@ -306,7 +306,7 @@ def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
         ):
             assert await engine.run(huge, text, execution_id="huge") == 2 * size
 
-    asyncio.run(story())
+    asyncio.run(main())
     counts[f"payloads of {megabytes} MB"] += 3
 
 
@@ -329,7 +329,7 @@ def test_a_deep_value_works_or_is_an_error_of_its_own(
         async def deep_one(ctx: WorkflowContext) -> Any:
             return await ctx.step("deep", lambda: deep(levels))
 
-        async def story() -> str:
+        async def main() -> str:
             async with (
                 SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
                 DurableEngine(store, workflows=[deep_one]) as engine,
@@ -340,7 +340,7 @@ def test_a_deep_value_works_or_is_an_error_of_its_own(
                     return str(error.error_type)
                 return "done"
 
-        say(asyncio.run(story()))
+        say(asyncio.run(main()))
 
     with a_process(run) as process:
         heard = process.hear()
@@ -404,7 +404,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
             await handle.signal(text, text)
         assert await asyncio.wait_for(handle.result(), LIMIT_S) == text
 
-    async def story() -> None:
+    async def main() -> None:
         for number, text in enumerate(AWKWARD.values()):
             async with (
                 SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
@@ -425,7 +425,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
                 assert found is not None
                 assert found.workflow_execution_id == text
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert len(accepted) == len(set(accepted)) > 5
 
 
@@ -444,7 +444,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
     ],
 )
 def test_a_file_with_an_awkward_name_works(tmp_path: Path, name: str) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(tmp_path / name) as store,
             DurableEngine(store, workflows=[waits]) as engine,
@@ -454,5 +454,5 @@ def test_a_file_with_an_awkward_name_works(tmp_path: Path, name: str) -> None:
             assert await asyncio.wait_for(handle.result(), LIMIT_S) == "x"
             checkpoint(str(tmp_path / name))
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert [path.name for path in tmp_path.iterdir()] == [name]

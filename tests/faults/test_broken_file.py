@@ -31,7 +31,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store import group_commit
 from tests.faults.disks import a_disk_in_a_file, a_disk_in_memory, fill, make_read_only
-from tests.oracle import Life, look, violations
+from tests.oracle import ProcessRun, look, violations
 
 ID = "one"
 STEPS = 8
@@ -96,7 +96,7 @@ async def eventually(result: Callable[[], Awaitable[int]]) -> int:
 
 
 def check_promises(file: Path, lines: list[str]) -> None:
-    assert violations([Life(tuple(lines), look(file, ID))]) == []
+    assert violations([ProcessRun(tuple(lines), look(file, ID))]) == []
 
 
 @pytest.mark.faults
@@ -111,7 +111,7 @@ def test_a_lock_that_is_held_for_too_long_is_waited_out(
     file = tmp_path / "workflows.db"
     monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 150)
 
-    async def live() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
             if synchronous == "full":
                 store._connection.execute("pragma busy_timeout = 150")
@@ -127,7 +127,7 @@ def test_a_lock_that_is_held_for_too_long_is_waited_out(
                 check_promises(file, story.lines)
                 story.check_each_step_ran_once()
 
-    asyncio.run(live())
+    asyncio.run(main())
 
 
 @pytest.mark.faults
@@ -136,7 +136,7 @@ def test_a_lock_that_is_held_for_too_long_is_waited_out(
 def test_a_disk_that_is_full_is_waited_out(
     tmp_path: Path, synchronous: Literal["normal", "full"], in_a_step: bool
 ) -> None:
-    async def live(disk: Path) -> None:
+    async def main(disk: Path) -> None:
         file, ballast = disk / "workflows.db", disk / "ballast"
         story = Story(lambda: fill(ballast), in_a_step=in_a_step)
         async with (
@@ -154,7 +154,7 @@ def test_a_disk_that_is_full_is_waited_out(
             story.check_each_step_ran_once()
 
     with a_disk_in_memory(tmp_path / "disk", "6m") as disk:
-        asyncio.run(live(disk))
+        asyncio.run(main(disk))
 
 
 @pytest.mark.faults
@@ -212,7 +212,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
         if fate == "replaced":
             file.write_bytes(other)
 
-    async def live() -> None:
+    async def main() -> None:
         story = Story(happen)
         async with (
             SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
@@ -240,7 +240,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
             check_promises(file, story.lines)
 
     with caplog.at_level(logging.WARNING):
-        asyncio.run(live())
+        asyncio.run(main())
     assert fate != "deleted" or not file.exists()
 
 
@@ -254,7 +254,7 @@ def test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on(
     file = tmp_path / "workflows.db"
     story = Story(Path(f"{file}{suffix}").unlink, in_a_step=in_a_step)
 
-    async def live() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
             DurableEngine(store, workflows=[story.workflow]) as engine,
@@ -271,11 +271,11 @@ def test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on(
         ):
             assert await engine.run(story.workflow, execution_id=ID) == STEPS
 
-    asyncio.run(live())
-    first = Life(tuple(story.lines), look(file, ID))
+    asyncio.run(main())
+    first = ProcessRun(tuple(story.lines), look(file, ID))
     story.lines.clear()
     asyncio.run(go_on())
-    assert violations([first, Life(tuple(story.lines), look(file, ID))]) == []
+    assert violations([first, ProcessRun(tuple(story.lines), look(file, ID))]) == []
 
 
 @pytest.mark.faults
@@ -298,7 +298,7 @@ def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_
 
     story = Restored(lambda: copy(backup, file), size=10, in_a_step=in_a_step)
 
-    async def live() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
             DurableEngine(store, workflows=[story.workflow]) as engine,
@@ -314,12 +314,12 @@ def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_
         ):
             assert await engine.run(story.workflow, execution_id=ID) == STEPS
 
-    asyncio.run(live())
+    asyncio.run(main())
     # As after a crash at the time of the backup: what came later runs again.
-    before = Life(("run step 0", "done step 0", "run step 1"), look(file, ID))
+    before = ProcessRun(("run step 0", "done step 0", "run step 1"), look(file, ID))
     story.lines.clear()
     asyncio.run(go_on())
-    assert violations([before, Life(tuple(story.lines), look(file, ID))]) == []
+    assert violations([before, ProcessRun(tuple(story.lines), look(file, ID))]) == []
     assert "run step 0" not in story.lines
     assert "run step 1" in story.lines
 
@@ -332,7 +332,7 @@ def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(tmp_p
     async def sleeper(ctx: WorkflowContext) -> None:
         await ctx.sleep("long", timedelta(days=1))
 
-    async def live() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as clients_store,
@@ -346,4 +346,4 @@ def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(tmp_p
             with pytest.raises(StoreGoneError):
                 await asyncio.wait_for(waiting, 10)
 
-    asyncio.run(live())
+    asyncio.run(main())

@@ -29,8 +29,8 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.testing import ManualClock
 from tests.faults.crew import Crew, run_until_done
 from tests.faults.reliability import FULL
-from tests.lives import Harm
 from tests.oracle import violations
+from tests.processes import Harm
 from tests.properties.simulation import Schedule, World, of_this_world, schedules
 from tests.worlds import Event
 
@@ -73,17 +73,17 @@ def test_a_clock_that_jumps_by_hours_breaks_no_promise(counts: Counter[str]) -> 
         suppress_health_check=list(HealthCheck),
     )
     @given(schedule=schedules, at=jumps)
-    def live_through(schedule: Schedule, at: tuple[Event, ...]) -> None:
+    def run_schedules(schedule: Schedule, at: tuple[Event, ...]) -> None:
         world = JumpyWorld(
-            Schedule(schedule.program, (*schedule.events, *at), schedule.deaths, schedule.ttl)
+            Schedule(schedule.program, (*schedule.events, *at), schedule.crashes, schedule.ttl)
         )
-        for death in world.schedule.deaths:
-            if world.live(Harm(3 + death.percent // 8, death.at == "before")):
+        for crash in world.schedule.crashes:
+            if world.run_process(Harm(3 + crash.percent // 8, crash.at == "before")):
                 break
-            world.clock.set(world.clock.now() + timedelta(seconds=death.seconds_dead))
+            world.clock.set(world.clock.now() + timedelta(seconds=crash.seconds_down))
         else:
-            world.live()
-        found = [*world.problems, *violations(world.lives), *of_this_world(world)]
+            world.run_process()
+        found = [*world.problems, *violations(world.processes), *of_this_world(world)]
         if world.was_set_back:
             # It may be, between the end of a sleep and the look at the clock that is recorded.
             found = [text for text in found if "woke before its deadline" not in text]
@@ -91,7 +91,7 @@ def test_a_clock_that_jumps_by_hours_breaks_no_promise(counts: Counter[str]) -> 
         counts["schedules with jumps"] += 1
         counts["jumps of a clock"] += len(at)
 
-    live_through()
+    run_schedules()
 
 
 class ShiftedClock(SystemClock):
@@ -187,7 +187,7 @@ def test_a_day_is_24_hours_long_when_the_clocks_change(
         await ctx.sleep("a day", timedelta(hours=24))
         woke.setdefault("a day", clock.now())
 
-    async def live(until: datetime) -> None:
+    async def main(until: datetime) -> None:
         async with (
             SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
             DurableEngine(store, workflows=[over_the_change], clock=clock) as engine,
@@ -199,13 +199,13 @@ def test_a_day_is_24_hours_long_when_the_clocks_change(
 
     clock = ManualClock(began)
     with zone(name):
-        asyncio.run(live(changes_at - timedelta(minutes=10)))
+        asyncio.run(main(changes_at - timedelta(minutes=10)))
     clock = ManualClock(clock.now())
     with zone("UTC"):
-        asyncio.run(live(changes_at + timedelta(hours=1)))
+        asyncio.run(main(changes_at + timedelta(hours=1)))
     clock = ManualClock(clock.now())
     with zone("Pacific/Auckland"):
-        asyncio.run(live(changes_at + timedelta(days=2)))
+        asyncio.run(main(changes_at + timedelta(days=2)))
     expected = [
         began + timedelta(minutes=1),
         changes_at + timedelta(minutes=30),
@@ -223,7 +223,7 @@ def test_a_sleep_whose_clock_goes_back_keeps_its_deadline(tmp_path: Path) -> Non
     async def sleeper(ctx: WorkflowContext) -> None:
         await ctx.sleep("an hour", timedelta(hours=1))
 
-    async def live() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
             DurableEngine(store, workflows=[sleeper], clock=clock) as engine,
@@ -236,4 +236,4 @@ def test_a_sleep_whose_clock_goes_back_keeps_its_deadline(tmp_path: Path) -> Non
             await clock.advance(timedelta(minutes=3))
             await handle.result()
 
-    asyncio.run(live())
+    asyncio.run(main())

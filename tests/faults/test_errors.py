@@ -29,13 +29,13 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     workflow,
 )
-from durable_workflow_sqlite.engine import changes, intake, left_alone, run, waits
+from durable_workflow_sqlite.engine import changes, dispatcher, releasing, run, waits
 from durable_workflow_sqlite.store import checkpointer, connection, group_commit
 from tests.faults.crew import MAKERS, needs_linux, see_through
 from tests.faults.reliability import FULL
 from tests.faults.watched_files import Op, WatchedConnection, WatchedFiles
-from tests.lives import Child, Journal
-from tests.oracle import Life, damage_of, look_through, violations
+from tests.oracle import ProcessRun, damage_of, look_through, violations
+from tests.processes import Child, Journal
 
 FILES: Final = ("read", "write", "sync", "truncate", "open", "delete")
 
@@ -105,18 +105,18 @@ class Report(NamedTuple):
 
 def live_with(fault: Fault, folder: Path) -> tuple[Report, list[str]]:
     """What a process heard of a fault, and every promise that it broke."""
-    report = Report(*_of_a_child(lambda: _life(fault, folder), folder, f"with {fault}"))
+    report = Report(*_of_a_child(lambda: _main(fault, folder), folder, f"with {fault}"))
     with closing(sqlite3.connect(folder / "workflows.db")) as opened:
         found = damage_of(opened)
         for name in MAKERS:
             end = look_through(opened, name, find_damage=False)
             journal = tuple(Journal(folder / f"{name}.journal").lines)
-            found += [f"{name}: {text}" for text in violations([Life(journal, end)])]
+            found += [f"{name}: {text}" for text in violations([ProcessRun(journal, end)])]
     return report, found
 
 
 def _of_a_child(live: Callable[[], Coroutine[Any, Any, Any]], folder: Path, how: str) -> Any:
-    """What a life in a process of its own comes to."""
+    """What comes of a process of its own."""
     folder.mkdir()
     child = Child(lambda say: say(json.dumps(asyncio.run(live()))))
     answer = child.hear()
@@ -125,14 +125,14 @@ def _of_a_child(live: Callable[[], Coroutine[Any, Any, Any]], folder: Path, how:
 
 
 def _be_quick() -> None:
-    """Try again soon, in a process that is there for one life."""
-    for room in (changes, intake, left_alone):
+    """Try again soon, in a process of its own."""
+    for room in (changes, dispatcher, releasing):
         room.TRY_AGAIN_AFTER_S = 0.02  # type: ignore[attr-defined]
     for module in (run, waits):
         module.SAVE_AGAIN_AFTER_S = 0.02  # type: ignore[attr-defined]
 
 
-async def _life(fault: Fault, folder: Path) -> Report:
+async def _main(fault: Fault, folder: Path) -> Report:
     connection.BUSY_TIMEOUT_MS = group_commit.BUSY_TIMEOUT_MS = 50  # type: ignore[misc]
     connection.LOG_BYTES = checkpointer.LOG_BYTES = 100_000  # type: ignore[misc]
     checkpointer.LOOK_EVERY = 4  # type: ignore[misc]
@@ -231,7 +231,7 @@ def test_an_error_at_any_operation_fails_no_execution_and_passes(
         assert not found, (
             f"{kind} at operation {at} of {whole.seen}, {length} times:\n" + "\n".join(found)
         )
-        counts[f"lives with {kind}"] += bool(report.failed)
+        counts[f"processes with {kind}"] += bool(report.failed)
         counts["operations that failed"] += report.failed
 
 
@@ -245,21 +245,21 @@ A_LOT: Final = 20_000_000
 def test_a_limit_of_memory_fails_no_execution_and_passes(
     tmp_path: Path, counts: Counter[str]
 ) -> None:
-    lives_in_want = 0
+    runs_in_want = 0
     for room in range(0, 200, 4) if FULL else (0, 24, 48, 72, 96, 144):
         folder = tmp_path / str(room)
         heard, kept = _of_a_child(
-            lambda: _life_in_little_memory(folder, room << 20),  # noqa: B023
+            lambda: _run_in_little_memory(folder, room << 20),  # noqa: B023
             folder,
             f"with room for {room} MB",
         )
         assert kept == [["hoard 0", "COMPLETED", A_LOT], ["hoard 1", "COMPLETED", A_LOT]]
-        lives_in_want += bool(heard)
-    assert lives_in_want, "there was memory enough for all of it"
-    counts["lives in too little memory"] += lives_in_want
+        runs_in_want += bool(heard)
+    assert runs_in_want, "there was memory enough for all of it"
+    counts["processes in too little memory"] += runs_in_want
 
 
-async def _life_in_little_memory(folder: Path, room: int) -> tuple[list[str], list[Any]]:
+async def _run_in_little_memory(folder: Path, room: int) -> tuple[list[str], list[Any]]:
     """What was heard while memory was short, and the steps at the end, when it no longer is."""
     _be_quick()
     hoarded = "x" * (A_LOT - 2)  # without its quotes

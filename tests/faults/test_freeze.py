@@ -15,7 +15,7 @@ import pytest
 from durable_workflow_sqlite.store import connection
 from tests.faults.crew import Crew, Worker, needs_linux
 from tests.faults.reliability import FULL
-from tests.lives import Harm
+from tests.processes import Harm
 
 ROUNDS = 40 if FULL else 3
 TIMEOUT_MS = connection.BUSY_TIMEOUT_MS if FULL else 300
@@ -44,7 +44,7 @@ def wait_until_frozen(crew: Crew, worker: Worker) -> bool:
             return False
         if crew.is_frozen(worker):
             return True
-        crew.await_a_death(0.002)
+        crew.wait_for_exit(0.002)
     raise AssertionError(f"{worker.name} neither froze nor finished")
 
 
@@ -65,7 +65,7 @@ def thaw_and_finish(crew: Crew, worker: Worker, is_killed: bool) -> None:
     while crew.workers:
         left = give_up_at - time.monotonic()
         assert left > 0, f"not done after {ROUND_LIMIT_S} s"
-        crew.await_a_death(left)
+        crew.wait_for_exit(left)
 
 
 @pytest.mark.faults
@@ -97,7 +97,7 @@ def test_a_worker_that_freezes_at_a_write_keeps_its_work_and_the_others_go_on(
                 counts["freezes"] += 1
                 thaw_and_finish(crew, frozen, is_killed=number % 4 == 3)
             while crew.workers:
-                crew.await_a_death(ROUND_LIMIT_S)
+                crew.wait_for_exit(ROUND_LIMIT_S)
         finally:
             crew.dismiss()
         found = crew.violations()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.crew import Crew, run_until_done
 from tests.faults.reliability import FULL
-from tests.lives import Harm
+from tests.processes import Harm
 
 SIZES = (
     pytest.param(2, marks=pytest.mark.campaign),

@@ -60,12 +60,12 @@ WRITERS = [
 
 
 def open_and_save(file: Path) -> str:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             name = f"process {os.getpid()}"
             await store.save(Workflow(workflow_id=name, workflow_type=name))
 
-    asyncio.run(story())
+    asyncio.run(main())
     return "saved"
 
 

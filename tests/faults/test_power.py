@@ -30,8 +30,8 @@ from tests.faults.crew import MAKERS
 from tests.faults.power import FATES, Disk, Recorder, all_of_it, materialise, nothing
 from tests.faults.reliability import FULL
 from tests.faults.watched_files import Op, WatchedConnection, WatchedFiles
-from tests.lives import live as live_in_a_process
-from tests.oracle import Life, damage_of, look_through, lost, violations
+from tests.oracle import ProcessRun, damage_of, look_through, lost, violations
+from tests.processes import run_process as run_in_a_process
 
 FILE = "workflows.db"
 ROUNDS = 8 if FULL else 1
@@ -57,7 +57,7 @@ class Journal:
         return self.lines.count(what)
 
 
-async def live(
+async def main(
     store: SqliteCheckpointStore, journals: dict[str, Journal], ids: Iterable[str]
 ) -> None:
     """Start those executions, or go on with them, all at once, until each has ended."""
@@ -88,17 +88,17 @@ def record(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     log = folder.with_name(f"{folder.name}.log")
 
-    async def life() -> None:
+    async def main() -> None:
         recorder = Recorder()
-        await _recorded_life(folder / FILE, synchronous, recorder)
+        await _recorded_run(folder / FILE, synchronous, recorder)
         log.write_bytes(pickle.dumps([tuple(op) for op in recorder.log]))
 
-    assert not live_in_a_process(life)
+    assert not run_in_a_process(main)
     ops = [Op(*op) for op in pickle.loads(log.read_bytes())]
     return before, [op for op in ops if op.kind != ignored]
 
 
-async def _recorded_life(
+async def _recorded_run(
     file: Path, synchronous: Literal["normal", "full"], recorder: Recorder
 ) -> None:
     files = WatchedFiles("recorded", recorder)
@@ -108,12 +108,12 @@ async def _recorded_life(
     connection.LOG_BYTES = checkpointer.LOG_BYTES = LOG_BYTES  # type: ignore[misc]
     checkpointer.LOOK_EVERY = 4  # type: ignore[misc]
     # The library's own sync of the log goes past SQLite, and so past the recorder. It takes a real
-    # disk's time, in which this short life would be over: there would be few checkpoints to cut.
+    # disk's time, in which this short process would end: there would be few checkpoints to cut.
     checkpointer.SYNCS_BEFORE = 0  # type: ignore[misc]
     checkpointer.open_existing = open_recorded
     store = SqliteCheckpointStore(open_recorded(file), synchronous=synchronous)
     journals = {name: Journal(name, recorder.note) for name in MAKERS}
-    await live(store, journals, MAKERS)
+    await main(store, journals, MAKERS)
     store._connection.close()
     files.unregister()
 
@@ -162,7 +162,8 @@ def judge(cut: Cut, folder: Path, synchronous: str, counts: Counter[str]) -> lis
         found += damage_of(opened)
         after_cut = {name: look_through(opened, name, find_damage=False) for name in MAKERS}
     first = {
-        name: Life(tuple(cut.journals[name]), after_cut[name], forgot=forgets) for name in MAKERS
+        name: ProcessRun(tuple(cut.journals[name]), after_cut[name], forgot=forgets)
+        for name in MAKERS
     }
     steps_lost = sum(line.startswith("done ") for one in first.values() for line in lost(one))
     counts[f"committed steps lost under {synchronous}"] += steps_lost
@@ -186,25 +187,25 @@ def judge(cut: Cut, folder: Path, synchronous: str, counts: Counter[str]) -> lis
     }
     noted = {name: len(journals[name].lines) for name in MAKERS}
     store = SqliteCheckpointStore.file(folder / FILE)
-    asyncio.run(asyncio.wait_for(live(store, journals, there), 30))
+    asyncio.run(asyncio.wait_for(main(store, journals, there), 30))
     with closing(sqlite3.connect(folder / FILE)) as opened:
         found += damage_of(opened)
         for name in there:
             end = look_through(opened, name, find_damage=False)
-            second = Life(tuple(journals[name].lines[noted[name] :]), end)
+            second = ProcessRun(tuple(journals[name].lines[noted[name] :]), end)
             found += [f"{name}: {text}" for text in violations([first[name], second])]
     counts["executions recovered"] += len(there)
     return found
 
 
-def _as_far_as(life: Life) -> Iterator[str]:
+def _as_far_as(process: ProcessRun) -> Iterator[str]:
     """How often each step had run, as its own memory; failing actions count by it."""
-    return (line for line in life.journal if line.startswith("run "))
+    return (line for line in process.journal if line.startswith("run "))
 
 
-def _holes(cut: Cut, first: dict[str, Life]) -> Iterator[str]:
+def _holes(cut: Cut, first: dict[str, ProcessRun]) -> Iterator[str]:
     """Commits are lost from the end, if at all: what came before a commit that is kept is kept."""
-    gone = {(name, line) for name, life in first.items() for line in lost(life)}
+    gone = {(name, line) for name, process in first.items() for line in lost(process)}
     kept_later = False
     for name, line in reversed(cut.acknowledged):
         if not line.startswith("done "):

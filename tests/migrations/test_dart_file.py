@@ -113,10 +113,10 @@ def test_opening_a_store_migrates_it_to_the_whole_schema(dart_file: Path) -> Non
     columns = read_columns(dart_file)
     before = read_rows(dart_file, columns)
 
-    async def life() -> None:
+    async def main() -> None:
         await SqliteCheckpointStore.file(dart_file).close()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert migrated(read_rows(dart_file, columns), columns) == migrated(before, columns)
     with closing(sqlite3.connect(dart_file)) as connection:
         configure(connection)
@@ -137,7 +137,7 @@ def test_a_store_loads_all_of_it(dart_file: Path) -> None:
         for execution in rows["workflow_executions"]
     }
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(dart_file) as store:
             for row in rows["workflows"]:
                 workflow = await store.load_workflow(row["workflow_id"])
@@ -178,7 +178,7 @@ def test_a_store_loads_all_of_it(dart_file: Path) -> None:
             timers_in_order = await store.load_pending_timers()
             assert [t.workflow_timer_id for t in timers_in_order] == ["t-pending-2", "t-pending"]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_the_id_of_a_deleted_signal_is_never_given_out_again(dart_file: Path) -> None:
@@ -187,14 +187,14 @@ def test_the_id_of_a_deleted_signal_is_never_given_out_again(dart_file: Path) ->
     )
     assert highest_left < HIGHEST_SIGNAL_ID
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(dart_file) as store:
             new = await store.save_signal(
                 WorkflowSignal(workflow_execution_id="e-suspended", signal_name="new")
             )
             assert new.workflow_signal_id == HIGHEST_SIGNAL_ID + 1
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_attempt_without_a_number_counts_as_the_first(dart_file: Path) -> None:

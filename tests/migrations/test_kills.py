@@ -14,8 +14,8 @@ import pytest
 from durable_workflow_sqlite import SCHEMA_VERSION, migrate
 from durable_workflow_sqlite.store.migrations import load_migrations
 from tests.dart_file import write_dart_file
-from tests.lives import die, live_and_die
 from tests.migrations.content import content, migrate_to
+from tests.processes import die, run_until_killed
 
 AT_EACH = 1 if "DURABLE_CRASH_FULL" in os.environ else 6
 """In full, a kill at every statement; else at every sixth, from one that the seed says."""
@@ -91,10 +91,10 @@ def test_a_kill_at_any_statement_leaves_a_whole_version(
         file = tmp_path / f"killed at {kill_at}"
         shutil.copy(begin, file)
 
-        async def life(file: Path = file, kill_at: int = kill_at) -> None:
+        async def main(file: Path = file, kill_at: int = kill_at) -> None:
             migrate_counting(file, lambda number: die() if number == kill_at else None)
 
-        live_and_die(life)
+        run_until_killed(main)
         left = content(file)
         assert left == whole[left[0]], f"killed at statement {kill_at}"
         found.append(left[0])

@@ -211,7 +211,7 @@ def anothers_database(file: Path, version: int = 0) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 1, SCHEMA_VERSION, 99, -1])
-def test_the_database_of_another_application_is_left_alone(file: Path, version: int) -> None:
+def test_the_database_of_another_application_is_not_changed(file: Path, version: int) -> None:
     anothers_database(file, version)
     before = file.read_bytes()
     with (
@@ -297,7 +297,7 @@ def test_an_adopted_database_with_a_table_of_our_name_is_left_as_it_was(file: Pa
 
 
 @pytest.mark.parametrize("journal_mode", ["wal", "delete"])
-def test_a_newer_file_is_left_alone(file: Path, journal_mode: str) -> None:
+def test_a_newer_file_is_not_changed(file: Path, journal_mode: str) -> None:
     migrate_to(file, SCHEMA_VERSION)
     newer = SCHEMA_VERSION + 4
     with closing(sqlite3.connect(file)) as connection:
@@ -332,7 +332,7 @@ def test_a_file_that_lacks_a_table_of_its_version_is_refused(file: Path) -> None
     assert file.read_bytes() == before
 
 
-def test_a_file_that_is_no_database_is_left_alone(file: Path) -> None:
+def test_a_file_that_is_no_database_is_not_changed(file: Path) -> None:
     file.write_text("Dear diary,\n" * 1000)
     before = file.read_bytes()
     with (

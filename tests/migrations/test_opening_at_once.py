@@ -20,7 +20,7 @@ from durable_workflow_sqlite import (
     validate_schema,
 )
 from durable_workflow_sqlite.store.connection import configure
-from tests.lives import a_process
+from tests.processes import a_process
 
 PROCESSES = 4
 

@@ -78,8 +78,8 @@ def test_a_missing_column_is_named(connection: sqlite3.Connection) -> None:
     connection.execute("alter table workflow_executions drop column error_type")
     assert problems(connection) == [
         "the column workflow_executions.error_type is missing",
-        "the view workflow_overview is missing; `durable-workflow migrate` makes it again",
-        "the view workflow_problems is missing; `durable-workflow migrate` makes it again",
+        "the view workflow_overview is missing; `durable-workflow migrate` creates it again",
+        "the view workflow_problems is missing; `durable-workflow migrate` creates it again",
     ]
 
 

@@ -18,7 +18,7 @@ from durable_workflow_sqlite import (
     migrate,
     validate_schema,
 )
-from durable_workflow_sqlite.store import migrations
+from durable_workflow_sqlite.store import file_migration, migrations
 from durable_workflow_sqlite.store.connection import configure
 from durable_workflow_sqlite.store.migrations import (
     apply,
@@ -71,8 +71,8 @@ def test_what_is_missing_or_edited_is_named_and_made_again(connection: sqlite3.C
     connection.execute(EDITED)
     connection.execute("create view mine as select 1 as one")  # stays as it is
     assert validate_schema(connection) == [
-        "the view workflow_blocked is another one; `durable-workflow migrate` makes it again",
-        "the view workflow_queue is missing; `durable-workflow migrate` makes it again",
+        "the view workflow_blocked is different; `durable-workflow migrate` creates it again",
+        "the view workflow_queue is missing; `durable-workflow migrate` creates it again",
     ]
     assert migrate(connection) == []
     assert validate_schema(connection) == []
@@ -105,7 +105,7 @@ def test_the_command_says_which_it_made_and_a_dry_run_prints_them(
     assert done.stdout.startswith("nothing was pending")
 
 
-def test_a_table_in_the_place_of_a_view_is_left_alone(connection: sqlite3.Connection) -> None:
+def test_a_table_in_the_place_of_a_view_is_not_changed(connection: sqlite3.Connection) -> None:
     connection.execute("drop view workflow_queue")
     connection.execute("drop view workflow_blocked")
     connection.execute("create table workflow_queue (mine text)")
@@ -167,7 +167,7 @@ def test_a_dry_run_prints_the_views_that_the_last_migration_makes(
 ) -> None:
     (blocked,) = (view for view in load_views() if view.name == "workflow_blocked")
     newer = blocked._replace(create=f"create view {blocked.name} as\nselect 1 as one;\n")
-    for module in (migrations, __main__):
+    for module in (migrations, file_migration):
         monkeypatch.setattr(module, "load_views", lambda: [newer])
     file, by_hand = tmp_path / "old.db", tmp_path / "by hand.db"
     for one in (file, by_hand):

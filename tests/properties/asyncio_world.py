@@ -1,4 +1,4 @@
-"""Lives and deaths of made-up workflows of plain asyncio, and what must hold of them.
+"""Simulated processes and crashes of made-up workflows of plain asyncio, and what must hold then.
 
 A world of these dies also when an event is about to be told, or was just told, to the program.
 """
@@ -30,13 +30,13 @@ from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.context import current_context
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.replay import replay_event
 from durable_workflow_sqlite.records import StepCheckpoint, WorkflowExecution
 from durable_workflow_sqlite.store.rows import time_to_text
 from tests import worlds
-from tests.lives import Harm
 from tests.oracle import FINAL, TIMERS, Snapshot, violations
+from tests.processes import Harm
 from tests.properties.asyncio_programs import (
     SIGNALS,
     Do,
@@ -47,7 +47,7 @@ from tests.properties.asyncio_programs import (
     program_of,
     rigid_program_of,
 )
-from tests.worlds import EXECUTION, Death, Died, Event
+from tests.worlds import EXECUTION, Crash, Died, Event
 
 HEARS_OF_OTHERS_S = 0.1
 """In this time an engine has heard of what another connection wrote."""
@@ -77,7 +77,7 @@ MISTAKES = (
 class Schedule:
     """A program, and all that happens to it.
 
-    mistakes: in each of the first lives, the one that the code of this life has, or None.
+    mistakes: in each of the first processes, the one that the code of this process has, or None.
     parks: whether an execution that waits leaves memory at once.
     is_rigid: whether its result must not depend on when it dies.
     chance: of what is left open: how many turns a thread takes.
@@ -85,7 +85,7 @@ class Schedule:
 
     program: Node
     events: tuple[Event, ...] = ()
-    deaths: tuple[Death, ...] = ()
+    crashes: tuple[Crash, ...] = ()
     mistakes: tuple[Mistake | None, ...] = ()
     ttl: int | None = None
     parks: bool = False
@@ -118,12 +118,12 @@ class RealLoop(asyncio.SelectorEventLoop):
 class World(worlds.World):
     """One of a made-up program.
 
-    ways: what each run of the program saw, over all lives.
+    ways: what each run of the program saw, over all processes.
     undone: what each compensation was given.
     after_the_end: the steps that began after the program had ended.
-    mistake: what is wrong with the code in this life.
-    mistaken: how many lives have come to a mistake.
-    before_mistake: the length of the journal when this life came to it.
+    mistake: what is wrong with the code in this process.
+    mistaken: how many processes have come to a mistake.
+    before_mistake: the length of the journal when this process came to it.
     recorded_before: the steps of which an attempt was recorded by then. They come to their end.
     """
 
@@ -145,7 +145,7 @@ class World(worlds.World):
         self.events_told = 0
         self.times = 0
         self._lock = threading.Lock()
-        self._fatal: Death | None = None
+        self._fatal: Crash | None = None
         self._ways: dict[Body, Way] = {}
         self._parks = False
 
@@ -185,7 +185,7 @@ class World(worlds.World):
         self.args.setdefault(name, set()).add(args)
         comes_to_its_end = self.before_mistake is not None and name in self.recorded_before
         if self.ways and self.ways[-1].is_closed and not comes_to_its_end:
-            self.after_the_end.append((len(self.lives), name, self.look()))
+            self.after_the_end.append((len(self.processes), name, self.look()))
         return self.note(f"run {name}")
 
     async def act(self, name: str, args: tuple[object, ...], do: Do) -> str:
@@ -250,19 +250,19 @@ class World(worlds.World):
         if way is not None:
             way.is_closed = True
 
-    # Lives
+    # Processes
 
-    def live_until(self, death: Death | None = None, mistake: Mistake | None = None) -> bool:
-        """One life, until that death; whether the execution came to its end."""
-        self._fatal = death
+    def run_until(self, crash: Crash | None = None, mistake: Mistake | None = None) -> bool:
+        """One process, until that crash; whether the execution came to its end."""
+        self._fatal = crash
         # How it ends is decided where it is being undone: nobody asks its function once more.
         is_decided = self.status() == "COMPENSATING"
         self.mistake, self.before_mistake = None if is_decided else mistake, None
         self.events_told = self.times = 0
-        is_at_commit = death is not None and death.at in ("before", "after")
-        harm = Harm(death.number, death.at == "before") if death and is_at_commit else None
+        is_at_commit = crash is not None and crash.at in ("before", "after")
+        harm = Harm(crash.number, crash.at == "before") if crash and is_at_commit else None
         try:
-            return self.live(harm)
+            return self.run_process(harm)
         finally:
             self.mistake = None
 
@@ -321,7 +321,7 @@ class World(worlds.World):
 
         return slow
 
-    async def _life(self) -> bool:
+    async def _main(self) -> bool:
         schedule = self.schedule
         store = self.open_store()
         ttl = None if schedule.ttl is None else timedelta(seconds=schedule.ttl)
@@ -446,9 +446,9 @@ class World(worlds.World):
 
 
 def problems_of(world: World) -> Iterator[str]:
-    """All that did not hold in the lives of a world."""
+    """All that did not hold in the processes of a world."""
     yield from world.problems
-    yield from violations(world.lives)
+    yield from violations(world.processes)
     yield from _of_the_ways(world)
     yield from _of_the_steps(world)
     yield from _of_the_signals(world)
@@ -477,24 +477,24 @@ def _of_the_steps(world: World) -> Iterator[str]:
     for name, args in world.args.items():
         if len(args) > 1:
             yield f"{name} ran with different arguments: {args}"
-    for life, name, then in world.after_the_end:
+    for process, name, then in world.after_the_end:
         step = next((one for one in then.last_attempts().values() if one.step_name == name), None)
-        before = [line for one in world.lives[: life + 1] for line in one.journal]
+        before = [line for one in world.processes[: process + 1] for line in one.journal]
         if step is None or step.compensate_ref is None or f"run {name}" not in before:
             yield f"{name} began after the program had ended"
-    for number, life in enumerate(world.lives):
+    for number, process in enumerate(world.processes):
         cut_off = {
-            step.step_name for step in life.after.last_attempts().values() if step.is_cut_off
+            step.step_name for step in process.after.last_attempts().values() if step.is_cut_off
         }
         undoing = {name for at, name, _ in world.after_the_end if at > number}
-        for later in world.lives[number + 1 :]:
+        for later in world.processes[number + 1 :]:
             for name in cut_off - undoing:
                 if f"run {name}" in later.journal:
-                    yield f"{name} was given up, and ran in a later life"
+                    yield f"{name} was given up, and ran in a later process"
 
 
 def _of_the_signals(world: World) -> Iterator[str]:
-    end = world.lives[-1].after
+    end = world.processes[-1].after
     taken: dict[Any, list[str]] = {}
     for step in end.forward():
         if step.kind == "SIGNAL" and step.status == "COMPLETED":
@@ -523,7 +523,7 @@ def _of_the_signals(world: World) -> Iterator[str]:
 
 
 def _of_undoing(world: World) -> Iterator[str]:
-    end = world.lives[-1].after
+    end = world.processes[-1].after
     for step in end.last_attempts().values():
         values = world.undone.get(step.step_name, set())
         if values and step.status == "COMPLETED":
@@ -534,10 +534,10 @@ def _of_undoing(world: World) -> Iterator[str]:
 
 def _of_the_events(world: World) -> Iterator[str]:
     known: dict[int, tuple[Any, ...]] = {}
-    for life in world.lives:
+    for process in world.processes:
         now = {
             step.event: (step.place, step.attempt, step.status, step.completed_at)
-            for step in life.after.steps
+            for step in process.after.steps
             if step.event is not None
         }
         for number, what in known.items():
@@ -552,7 +552,9 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
     """A body that runs by itself, with nothing but the records, comes to the same."""
     record, checkpoints = world.records()
     way = Way()
-    body = Body("made up", EXECUTION, record.started_at or record.created_at, History(checkpoints))
+    body = Body(
+        "made up", EXECUTION, record.started_at or record.created_at, RecordedHistory(checkpoints)
+    )
 
     async def again(ctx: WorkflowContext) -> list[str]:
         return await world.walk(ctx, way)
@@ -590,7 +592,7 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
                 differ = [one for one in zip(run.lines, lines, strict=False) if one[0] != one[1]]
                 more = differ[:1] or run.lines[len(lines) :]
                 yield f"run {number} took another way than its records tell: {more}"
-        for step in world.lives[-1].after.forward():
+        for step in world.processes[-1].after.forward():
             what = way.asked.get(step.place)
             if step.branch != TIMERS and (what is None or step.step_name not in what):
                 yield f"{step.step_name} is recorded at {step.place}, and it asks for {what}"
@@ -601,13 +603,13 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
         body.drop()
 
 
-def every_death_of(schedule: Schedule) -> Iterator[Schedule]:
-    """The schedule with one death each, at every write, event and time of its undisturbed life."""
+def every_crash_of(schedule: Schedule) -> Iterator[Schedule]:
+    """The schedule with one crash each, at every write, event and time of the undisturbed run."""
     undisturbed = World(schedule)
-    undisturbed.live_until()
+    undisturbed.run_until()
     for at, number in _units(undisturbed).items():
         for one in range(1, number + 1):
-            yield replace(schedule, deaths=(Death(at, 0, number=one),))
+            yield replace(schedule, crashes=(Crash(at, 0, number=one),))
 
 
 def _units(undisturbed: World) -> dict[str, int]:
@@ -620,27 +622,26 @@ def _units(undisturbed: World) -> dict[str, int]:
     }
 
 
-def lives_of(schedule: Schedule, trial: Trial | None = None) -> Iterator[World]:
-    """Worlds in which a schedule is lived through: without a death first, then with its own."""
+def worlds_of(schedule: Schedule, trial: Trial | None = None) -> Iterator[World]:
+    """Worlds in which a schedule is lived through: without a crash first, then with its own."""
     trial = trial or Trial()
     undisturbed = World(schedule, trial)
-    undisturbed.live_until()
+    undisturbed.run_until()
     yield undisturbed
     units = _units(undisturbed)
-    if schedule.deaths:
+    if schedule.crashes:
         world = World(schedule, trial)
         mistakes = iter(schedule.mistakes)
-        for death in schedule.deaths:
-            number = death.number or 1 + max(units[death.at] - 1, 0) * death.percent // 100
-            if world.live_until(death._replace(number=number), next(mistakes, None)):
+        for crash in schedule.crashes:
+            number = crash.number or 1 + max(units[crash.at] - 1, 0) * crash.percent // 100
+            if world.run_until(crash._replace(number=number), next(mistakes, None)):
                 break
-            world.clock.set(world.clock.now() + timedelta(seconds=death.seconds_dead))
+            world.clock.set(world.clock.now() + timedelta(seconds=crash.seconds_down))
         else:
             while (
-                not world.live_until(None, next(mistakes, None))
-                and world.before_mistake is not None
+                not world.run_until(None, next(mistakes, None)) and world.before_mistake is not None
             ):
-                pass  # the next life has the code without this mistake
+                pass  # the next process has the code without this mistake
         yield world
 
 
@@ -648,9 +649,9 @@ def broken_promises(schedule: Schedule, trial: Trial | None = None) -> list[str]
     """What did not hold when a schedule was lived through."""
     found: list[str] = []
     results: list[Any] = []
-    for world in lives_of(schedule, trial):
+    for world in worlds_of(schedule, trial):
         found.extend(problems_of(world))
-        end = world.lives[-1].after
+        end = world.processes[-1].after
         results.append((end.status, _what_it_saw(end.output_data), end.error_type))
     if schedule.is_rigid and results[0] != results[-1]:
         found.append(f"undisturbed it ended {results[0]}, and otherwise {results[-1]}")
@@ -679,13 +680,13 @@ def schedule_of(seed: int, number: int) -> Schedule:
     if chance_of_mistakes.random() < 0.3:
         mistakes = tuple(_mistake(chance_of_mistakes) for _ in range(5))
     ats = ["before", "after", "after", "untold", "told", "disposed"]
-    deaths = tuple(
-        Death(pick(ats), chance.randrange(100), 0 if is_rigid else pick([0, 0, 0, 2, 10]))
+    crashes = tuple(
+        Crash(pick(ats), chance.randrange(100), 0 if is_rigid else pick([0, 0, 0, 2, 10]))
         for _ in range(chance.randint(1, 4))
     )
     if is_rigid:
         return Schedule(
-            rigid_program_of(chance), (), deaths, mistakes, is_rigid=True, chance=number
+            rigid_program_of(chance), (), crashes, mistakes, is_rigid=True, chance=number
         )
     events = [
         Event(chance.randint(0, 12), pick(SIGNALS), pick([True, False, False]))
@@ -698,7 +699,7 @@ def schedule_of(seed: int, number: int) -> Schedule:
     return Schedule(
         program_of(chance, pick([6, 12, 20])),
         tuple(events),
-        deaths,
+        crashes,
         mistakes,
         ttl=chance.randint(1, 8) if chance.random() < 0.08 else None,
         parks=chance.random() < 0.5,
@@ -711,7 +712,7 @@ def schedule_of(seed: int, number: int) -> Schedule:
 
 def smaller(schedule: Schedule) -> Iterator[Schedule]:
     """Schedules that are a little smaller."""
-    for name in ("deaths", "events", "mistakes"):
+    for name in ("crashes", "events", "mistakes"):
         of_it = getattr(schedule, name)
         for number in range(len(of_it)):
             yield replace(schedule, **{name: of_it[:number] + of_it[number + 1 :]})

@@ -1,4 +1,4 @@
-"""The lives and deaths of `simulation`, over a store of dicts."""
+"""The processes and crashes of `simulation`, over a store of dicts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 from durable_workflow_sqlite.store.rows import time_to_text
 from tests.dict_store import Dicts, DictStore, Row
-from tests.lives import Harm
 from tests.oracle import Snapshot, Step
+from tests.processes import Harm
 from tests.properties.simulation import World
 from tests.worlds import EXECUTION, Died
 
 
-class MortalDicts(Dicts):
-    """As `MortalConnection`."""
+class KillableDicts(Dicts):
+    """As `KillableConnection`."""
 
     harm: Harm | None = None
     is_dead = in_transaction = False
@@ -34,8 +34,8 @@ class MortalDicts(Dicts):
 
 
 class DictWorld(World):
-    def new_memory(self) -> MortalDicts:
-        return MortalDicts()
+    def new_memory(self) -> KillableDicts:
+        return KillableDicts()
 
     def open_store(self) -> DictStore:
         self.connection.living.clear()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from durable_workflow_sqlite import DurableEngine
+from durable_workflow_sqlite import DurableEngine, ExecutionConflictError
 from tests import worlds
-from tests.lives import Harm
-from tests.oracle import violations
+from tests.oracle import GIVEN, GIVING, MENDING, violations
+from tests.processes import Harm
 from tests.properties.programs import (
     SIGNALS,
     Program,
@@ -19,7 +21,7 @@ from tests.properties.programs import (
     must_fail,
     programs,
 )
-from tests.worlds import EXECUTION, Death, Event
+from tests.worlds import EXECUTION, Crash, Event
 
 MOST_LIVES = 5
 
@@ -30,7 +32,7 @@ class Schedule:
 
     program: Program
     events: tuple[Event, ...] = ()
-    deaths: tuple[Death, ...] = ()
+    crashes: tuple[Crash, ...] = ()
     ttl: int | None = None
 
 
@@ -41,20 +43,35 @@ class World(worlds.World):
         super().__init__(schedule.events)
         self.schedule = schedule
         self.acknowledged: list[str] = []
+        self.values = 0
         self.started_in = MOST_LIVES
         self.definition = definition(schedule.program, self)
 
-    async def _life(self) -> bool:
+    async def _main(self) -> bool:
         store = self.open_store()
         ttl = None if self.schedule.ttl is None else timedelta(seconds=self.schedule.ttl)
         engine = DurableEngine(store, workflows=[self.definition], clock=self.clock)
         async with store, engine:
             await engine.start(self.definition, execution_id=EXECUTION, ttl=ttl)
-            self.started_in = min(self.started_in, len(self.lives))
+            self.started_in = min(self.started_in, len(self.processes))
             return await self._until_over(engine)
 
+    async def _give(self, engine: DurableEngine) -> None:
+        """To each step that waits for its next attempt, what it would have returned."""
+        for step in self.look().last_attempts().values():
+            if step.kind == "STEP" and step.due_at is not None:
+                self.values += 1
+                value = step.step_name
+                self.note(f"{MENDING}{step.step_name}")
+                self.note(f"{GIVING}{step.step_name} {json.dumps(value)}")
+                with suppress(ExecutionConflictError):
+                    await engine.resolve(EXECUTION, step.step_name, value)
+                    self.note(f"{GIVEN}{step.step_name} {json.dumps(value)}")
+
     async def _do(self, engine: DurableEngine, event: Event) -> None:
-        if event.what != "cancel":
+        if event.what == "give":
+            await self._give(engine)
+        elif event.what != "cancel":
             number = len(self.acknowledged)
             await engine.send_signal(EXECUTION, event.what, number)
             self.acknowledged.append(f"signal {number}")
@@ -65,29 +82,29 @@ class World(worlds.World):
 def broken_promises(schedule: Schedule, kind: type[World] = World) -> list[str]:
     """Live through a schedule, and say what did not hold."""
     undisturbed = kind(schedule)
-    undisturbed.live()
+    undisturbed.run_process()
     left = undisturbed.connection.commits
     world = kind(schedule)
-    for death in schedule.deaths:
-        commit = 1 + max(left, 3) * death.percent // 100
+    for crash in schedule.crashes:
+        commit = 1 + max(left, 3) * crash.percent // 100
         left -= commit
-        if world.live(Harm(commit, death.at == "before")):
+        if world.run_process(Harm(commit, crash.at == "before")):
             break
-        world.clock.set(world.clock.now() + timedelta(seconds=death.seconds_dead))
+        world.clock.set(world.clock.now() + timedelta(seconds=crash.seconds_down))
     else:
-        world.live()
+        world.run_process()
     return [
         text
         for one in (undisturbed, world)
-        for text in (*one.problems, *violations(one.lives), *of_this_world(one))
+        for text in (*one.problems, *violations(one.processes), *of_this_world(one))
     ]
 
 
 def of_this_world(world: World) -> list[str]:
     """What must hold beyond the promises that the oracle knows of, since the program is known."""
-    end, schedule = world.lives[-1].after, world.schedule
+    end, schedule = world.processes[-1].after, world.schedule
     found: list[str] = []
-    if any(life.after.status is None for life in world.lives[world.started_in :]):
+    if any(process.after.status is None for process in world.processes[world.started_in :]):
         found.append("it was started, and is gone")
     payloads = {signal[2] for signal in end.signals if not signal[1].startswith("$")}
     found.extend(
@@ -99,7 +116,7 @@ def of_this_world(world: World) -> list[str]:
         found.append(f"a cancel was acknowledged, and it ended {end.status}")
     may_be_stopped = schedule.ttl is not None or any(e.what == "cancel" for e in schedule.events)
     if not may_be_stopped:
-        if must_fail(schedule.program) and end.status != "FAILED":
+        if must_fail(schedule.program) and not world.values and end.status != "FAILED":
             found.append(f"it had to fail, and ended {end.status}")
         if not may_fail(schedule.program) and end.status != "COMPLETED":
             found.append(f"nothing fails in it, and it ended {end.status}: {end.error_type}")
@@ -107,12 +124,12 @@ def of_this_world(world: World) -> list[str]:
 
 
 _events = st.lists(
-    st.builds(Event, st.integers(0, 60), st.sampled_from([*SIGNALS, *SIGNALS, *SIGNALS, "cancel"])),
+    st.builds(Event, st.integers(0, 60), st.sampled_from([*SIGNALS * 3, "cancel", *["give"] * 3])),
     max_size=4,
 ).map(tuple)
-_deaths = st.lists(
+_crashes = st.lists(
     st.builds(
-        Death,
+        Crash,
         st.sampled_from(["before", "after"]),
         st.integers(0, 99),
         st.sampled_from([0, 0, 3, 30]),
@@ -125,6 +142,6 @@ schedules: st.SearchStrategy[Schedule] = st.builds(
     Schedule,
     program=programs,
     events=_events,
-    deaths=_deaths,
+    crashes=_crashes,
     ttl=st.one_of(st.none(), st.none(), st.none(), st.integers(1, 60)),
 )

@@ -1,4 +1,4 @@
-"""Workflows of plain asyncio that are made up: every life of one takes the way of its records.
+"""Workflows of plain asyncio that are made up: each of its processes takes the way of its records.
 
 A failure prints the number of its schedule and the smallest one that shows it; DURABLE_SEED runs
 the same ones again, DURABLE_PROGRAMS more of them.
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite.engine import endings, execution
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.waits import Waits
 from tests.conftest import SEED
@@ -25,11 +25,11 @@ from tests.properties.asyncio_world import (
     Schedule,
     Trial,
     broken_promises,
-    every_death_of,
+    every_crash_of,
     schedule_of,
     smallest,
 )
-from tests.worlds import Death, Event
+from tests.worlds import Crash, Event
 
 # A program that dies is closed where it stands, in the middle of a `finally` perhaps: Python speaks
 # of coroutines that nobody awaited and that ignored their end.
@@ -48,7 +48,7 @@ BUSY_THREADS = 60
 BUSY_S = 0.0005
 
 
-def live_through(first: int, number: int, trial: Trial | None = None) -> int:
+def run_schedules(first: int, number: int, trial: Trial | None = None) -> int:
     """Let that many made-up programs keep every promise; return how many there were."""
     seed = int(os.environ[SEED])
     for one in range(first, first + number):
@@ -67,13 +67,13 @@ def test_programs_of_plain_asyncio_take_the_way_of_their_records(
     part: int, record_property: Callable[[str, object], None]
 ) -> None:
     number = PROGRAMS // PARTS
-    record_property("programs", live_through(A_FEW + part * number, number))
+    record_property("programs", run_schedules(A_FEW + part * number, number))
 
 
 def test_a_few_programs_of_plain_asyncio_take_the_way_of_their_records(
     record_property: Callable[[str, object], None],
 ) -> None:
-    record_property("programs", live_through(0, A_FEW))
+    record_property("programs", run_schedules(0, A_FEW))
 
 
 @pytest.mark.parametrize("number", range(1, 7))
@@ -84,27 +84,27 @@ def test_an_outcome_that_is_recorded_and_not_told_stays_when_the_step_is_given_u
     fails = Do(is_async=True, failures=99, attempts=2, delay=1)
     program = Pipeline((Timeout((fails,), seconds=1), Do(is_async=True, seconds=2), Nap()), size=1)
     events = (Event(second=1, what="blue"),)
-    schedule = Schedule(program, events, deaths=(Death("after", 0, number=number),))
+    schedule = Schedule(program, events, crashes=(Crash("after", 0, number=number),))
     assert not broken_promises(schedule)
 
 
-def live_through_every_death(first: int, number: int) -> None:
+def run_with_every_crash(first: int, number: int) -> None:
     seed = int(os.environ[SEED])
     for one in range(first, first + number):
-        for schedule in every_death_of(schedule_of(seed, one)):
+        for schedule in every_crash_of(schedule_of(seed, one)):
             found = broken_promises(schedule)
-            assert not found, f"schedule {one} of seed {seed}, dying {schedule.deaths}: {found}"
+            assert not found, f"schedule {one} of seed {seed}, dying {schedule.crashes}: {found}"
 
 
-def test_a_few_programs_go_on_after_a_death_at_every_write_and_every_event() -> None:
-    live_through_every_death(0, AT_EVERY_WRITE)
+def test_a_few_programs_go_on_after_a_crash_at_every_write_and_every_event() -> None:
+    run_with_every_crash(0, AT_EVERY_WRITE)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("part", range(PARTS))
-def test_programs_go_on_after_a_death_at_every_write_and_every_event(part: int) -> None:
+def test_programs_go_on_after_a_crash_at_every_write_and_every_event(part: int) -> None:
     number = max(PROGRAMS // PARTS // 20, 1)
-    live_through_every_death(A_FEW + part * number, number)
+    run_with_every_crash(A_FEW + part * number, number)
 
 
 class Slow(Trial):
@@ -119,7 +119,7 @@ class Busy(Trial):
 def test_a_few_programs_take_the_same_way_when_each_turn_is_slow(
     record_property: Callable[[str, object], None],
 ) -> None:
-    record_property("programs", live_through(0, SLOW, Slow()))
+    record_property("programs", run_schedules(0, SLOW, Slow()))
 
 
 @contextmanager
@@ -152,20 +152,20 @@ def test_programs_take_the_same_way_on_a_machine_that_is_busy(
     trial: Trial, record_property: Callable[[str, object], None]
 ) -> None:
     with busy_threads():
-        record_property("programs", live_through(0, SLOW + max(PROGRAMS // 100, SLOW), trial))
+        record_property("programs", run_schedules(0, SLOW + max(PROGRAMS // 100, SLOW), trial))
 
 
 # Faults that are planted
 
 
 def _tells_events_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = History.__init__
+    make = RecordedHistory.__init__
 
-    def swapped(self: History, *args: Any) -> None:
+    def swapped(self: RecordedHistory, *args: Any) -> None:
         make(self, *args)
         self.events[:2] = reversed(self.events[:2])
 
-    monkeypatch.setattr(History, "__init__", swapped)
+    monkeypatch.setattr(RecordedHistory, "__init__", swapped)
 
 
 def _begins_before_it_has_heard_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from durable_workflow_sqlite import StepCheckpoint
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
 from tests.properties.dict_world import DictWorld
 from tests.properties.programs import ALWAYS, Branches, Do, Sleep, Wait
 from tests.properties.simulation import Schedule, World, broken_promises, schedules
-from tests.worlds import Death, Event, MortalConnection
+from tests.worlds import Crash, Event, KillableConnection
 
 PARTS = 8
 SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "1600"))
@@ -30,7 +30,7 @@ TO_FIND_A_PLANT = 2000
 unhurried = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
-def live_through(schedules_of_it: int, number: int, kind: type[World] = World) -> int:
+def run_schedules(schedules_of_it: int, number: int, kind: type[World] = World) -> int:
     """Let that many made-up schedules keep every promise; return how many there were."""
     lived_through = 0
 
@@ -51,53 +51,55 @@ def live_through(schedules_of_it: int, number: int, kind: type[World] = World) -
 def test_generated_workflows_keep_every_promise(
     part: int, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("schedules", live_through(SCHEDULES // PARTS, part))
+    record_property("schedules", run_schedules(SCHEDULES // PARTS, part))
 
 
 def test_a_few_generated_workflows_keep_every_promise(
     record_property: Callable[[str, object], None],
 ) -> None:
-    record_property("schedules", live_through(A_FEW, PARTS))
+    record_property("schedules", run_schedules(A_FEW, PARTS))
 
 
 def test_a_few_generated_workflows_keep_every_promise_over_a_store_of_dicts(
     record_property: Callable[[str, object], None],
 ) -> None:
-    record_property("schedules", live_through(A_FEW, PARTS + 1, DictWorld))
+    record_property("schedules", run_schedules(A_FEW, PARTS + 1, DictWorld))
 
 
 def _loses_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     # By what is written, and not by how much was written before: which writes share a commit
     # differs between machines, and so did the commit that a count would come to.
-    execute = MortalConnection.execute
+    execute = KillableConnection.execute
 
-    def signals(self: MortalConnection) -> int:
+    def signals(self: KillableConnection) -> int:
         sql = "select count(*) from workflow_signals where signal_name not like '$%'"
         (count,) = execute(self, sql).fetchone()
         return int(count)
 
-    def lossy(self: MortalConnection, sql: str, *parameters: Any) -> sqlite3.Cursor:
+    def lossy(self: KillableConnection, sql: str, *parameters: Any) -> sqlite3.Cursor:
         if sql == "commit" and not hasattr(self, "has_lost") and signals(self):
             self.has_lost = True
             sql = "rollback"
         return execute(self, sql, *parameters)
 
-    monkeypatch.setattr(MortalConnection, "execute", lossy)
+    monkeypatch.setattr(KillableConnection, "execute", lossy)
 
 
 def _forgets_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    remember = History.__init__
+    remember = RecordedHistory.__init__
 
-    def forgetful(self: History, checkpoints: Iterable[StepCheckpoint] = (), *more: Any) -> None:
+    def forgetful(
+        self: RecordedHistory, checkpoints: Iterable[StepCheckpoint] = (), *more: Any
+    ) -> None:
         remember(self, (), *more)
 
-    monkeypatch.setattr(History, "__init__", forgetful)
+    monkeypatch.setattr(RecordedHistory, "__init__", forgetful)
 
 
 def _forgets_what_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     load = Saga._load
 
-    async def forgetful(self: Saga) -> History:
+    async def forgetful(self: Saga) -> RecordedHistory:
         history = await load(self)
         for _, step in history.steps():
             step.compensation = None
@@ -110,6 +112,14 @@ def _undoes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("durable_workflow_sqlite.engine.saga._completed_at", lambda one: 0)
 
 
+def _forgets_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forgetful(*_: object) -> dict[Any, Any]:
+        return {}
+
+    for module in ("steps", "execution"):
+        monkeypatch.setattr(f"durable_workflow_sqlite.engine.{module}.given", forgetful)
+
+
 PLANTS = pytest.mark.parametrize(
     ("plant", "words"),
     [
@@ -117,18 +127,28 @@ PLANTS = pytest.mark.parametrize(
         (_forgets_steps, "ran again after it was COMPLETED"),
         (_forgets_what_is_undone, "was undone again after that was COMPENSATED"),
         (_undoes_in_order, "undone in the order"),
+        (_forgets_what_is_given, "was given"),
     ],
 )
 UNDONE = Do(is_undone=True)
 EVERY_PLANT_IS_MET_BY = [
     Schedule(
-        program=(UNDONE, Wait("red", None), UNDONE, Do(failures=ALWAYS)),
-        deaths=(Death(at, percent),),
+        program=(
+            UNDONE,
+            Do(failures=ALWAYS, attempts=2, delay=5, is_caught=True),
+            Wait("red", None),
+            UNDONE,
+            Do(failures=ALWAYS),
+        ),
+        events=(Event(2, "give"),),
+        crashes=(Crash(at, percent),),
     )
     for percent in range(0, 100, 10)
     for at in ("before", "after")
 ]
-"""A signal that must be sent, two steps that must be undone, and a death at any time of it."""
+"""A signal that must be sent, a value that is given to a step, two steps that must be undone, and a
+crash at any time of it.
+"""
 
 
 def found_where_every_plant_is_met() -> Iterator[str]:
@@ -180,6 +200,6 @@ def test_an_error_that_was_caught_after_an_older_one_was_recorded_is_raised_agai
         schedule = Schedule(
             program=program,
             events=(Event(9, "blue"), Event(16, "blue")),
-            deaths=(Death("before", percent, 30), Death("before", percent, 30)),
+            crashes=(Crash("before", percent, 30), Crash("before", percent, 30)),
         )
         assert broken_promises(schedule) == []

@@ -240,11 +240,11 @@ def is_fixed(value: datetime) -> bool:
 
 
 class Seen:
-    """What became of a value on its way through a step, a workflow and its lives."""
+    """What became of a value on its way through a step, a workflow and its processes."""
 
     def __init__(self) -> None:
         self.runs = 0
-        self.lives: list[list[Any]] = [[], []]
+        self.processes: list[list[Any]] = [[], []]
         self.undone: list[Any] = []
         self.refusals: list[BaseException] = []
 
@@ -254,20 +254,20 @@ async def is_heard(seen: Seen, handle: ExecutionHandle[Any]) -> bool:
     result = asyncio.ensure_future(handle.result())
     try:
         async with asyncio.timeout(60):
-            while not (seen.lives[0] or result.done()):
+            while not (seen.processes[0] or result.done()):
                 await asyncio.sleep(0)
     finally:
         result.cancel()
         await asyncio.wait([result])
         if not result.cancelled():
             result.exception()
-    return bool(seen.lives[0])
+    return bool(seen.processes[0])
 
 
 async def send_through(type_: Any, value: Any) -> Seen:
     """Give a value to a step under an annotation; the worker leaves, and another one goes on."""
     seen = Seen()
-    life = 0
+    process = 0
 
     def act() -> Any:
         seen.runs += 1
@@ -277,7 +277,7 @@ async def send_through(type_: Any, value: Any) -> Seen:
 
     @workflow
     async def one_step(ctx: WorkflowContext) -> None:
-        seen.lives[life].append(await ctx.step("act", act, compensate=seen.undone.append))
+        seen.processes[process].append(await ctx.step("act", act, compensate=seen.undone.append))
         await ctx.wait_signal("end")
         raise ValueError("undo it")
 
@@ -290,7 +290,7 @@ async def send_through(type_: Any, value: Any) -> Seen:
                 assert str(caught.value.error_type).endswith("SerializationError"), caught.value
                 seen.refusals.append(caught.value)
                 return seen
-        life = 1
+        process = 1
         async with DurableEngine(store, workflows=[one_step]) as engine:
             await engine.send_signal("one", "end")
             with pytest.raises(WorkflowFailedError, match="undo it"):
@@ -301,11 +301,11 @@ async def send_through(type_: Any, value: Any) -> Seen:
 async def give(type_: Any, value: Any) -> Seen:
     """Give a value to a workflow as its input."""
     seen = Seen()
-    life = 0
+    process = 0
 
     async def takes(ctx: WorkflowContext, given: Any) -> Any:
         seen.runs += 1
-        seen.lives[life].append(given)
+        seen.processes[process].append(given)
         await ctx.wait_signal("end")
         return given
 
@@ -320,7 +320,7 @@ async def give(type_: Any, value: Any) -> Seen:
                 seen.refusals.append(error)
                 return seen
             assert await is_heard(seen, handle)
-        life = 1
+        process = 1
         async with DurableEngine(store, workflows=[definition]) as engine:
             await engine.send_signal("one", "end")
             seen.undone.append(await engine.run(definition, value, execution_id="one"))
@@ -332,13 +332,13 @@ def comes_back_or_is_refused(type_: Any, value: Any) -> bool:
     refusals = 0
     for way in (send_through, give):
         seen = asyncio.run(way(type_, value))
-        heard = [*seen.lives[0], *seen.lives[1], *seen.undone]
+        heard = [*seen.processes[0], *seen.processes[1], *seen.undone]
         if not seen.refusals:
-            assert seen.lives[0] and seen.lives[1]
+            assert seen.processes[0] and seen.processes[1]
             assert all(alike(value, one) for one in heard), (way, value, heard)
             continue
         refusals += 1
-        assert not seen.lives[0] and not seen.lives[1]
+        assert not seen.processes[0] and not seen.processes[1]
         if way is give or isinstance(seen.refusals[0], WorkflowCodeError):
             assert seen.runs == 0 and not seen.undone
         else:  # the action has run, and was undone with what it gave

@@ -83,7 +83,8 @@ def shell(file: Path) -> Iterator[sqlite3.Connection]:
 
 def findings(file: Path, check: str, *, quick: bool = False) -> list[Finding]:
     with open_reader(file) as reader:
-        found = reader.check_up(datetime.now(UTC), quick=quick)
+        found = list(reader.check_up(datetime.now(UTC), quick=quick))
+        assert all(finding.hint for finding in found if finding.level is not Level.OK)
         return [finding for finding in found if finding.check == check]
 
 
@@ -167,7 +168,10 @@ def test_a_refused_signal_is_named_until_one_that_fits_has_come(
     shell.execute(insert, ("REFUSED", "it is no JSON"))
     (finding,) = findings(file, "signals")
     assert finding.level is Level.WARNING
-    assert finding.message == "refused, and still waited for: go of waits (it is no JSON)"
+    assert (
+        finding.message
+        == "refused signals, while their executions still wait: go of waits (it is no JSON)"
+    )
     assert "send them again" in (finding.hint or "")
     shell.execute(insert, ("DELIVERED", None))
     (finding,) = findings(file, "signals")
@@ -248,4 +252,4 @@ def test_of_a_view_that_cannot_be_read_the_schema_is_named_and_the_rest_left(
     edited, rest = findings(file, "schema")
     assert (edited.level, rest.level) == (Level.WARNING, Level.ERROR)
     assert "workflow_in_trouble" in edited.message
-    assert rest.message.startswith("the rest was not looked at: ")
+    assert rest.message.startswith("the other checks were not done: ")

@@ -1,4 +1,4 @@
-"""A worker that dies lets go at once, one that lives is respected, a late write changes nothing."""
+"""Claims of the dead are released at once, those of the living are kept; late writes fail."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_checkpoint,
     new_execution,
 )
-from tests.lives import a_process
 from tests.other_user import become_another_user
+from tests.processes import a_process
 
 
 def live_on() -> NoReturn:
@@ -42,14 +42,14 @@ def live_on() -> NoReturn:
 
 
 def claim_and_live_on(file: Path, say: Callable[[str], None]) -> None:
-    async def story() -> None:
+    async def main() -> None:
         store = SqliteCheckpointStore.file(file)
         claim = await store.create_execution(WORKFLOW, new_execution("e"))
         assert claim is not None
         say(str(claim.fencing_token))
         await asyncio.sleep(60)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_the_claims_of_a_worker_that_is_killed_are_free_at_once(file: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_claims_of_a_worker_that_is_killed_are_free_at_once(file: Path) -> N
 
 def test_a_child_that_outlives_its_parent_does_not_keep_its_claims(file: Path) -> None:
     def claim_and_fork(say: Callable[[str], None]) -> None:
-        async def story() -> None:
+        async def main() -> None:
             store = SqliteCheckpointStore.file(file)
             assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
             child = os.fork()
@@ -85,7 +85,7 @@ def test_a_child_that_outlives_its_parent_does_not_keep_its_claims(file: Path) -
             say(str(child))
             await asyncio.sleep(60)
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     async def takes_over() -> None:
         async with SqliteCheckpointStore.file(file) as store, asyncio.timeout(30):
@@ -105,7 +105,7 @@ def test_a_child_that_outlives_its_parent_does_not_keep_its_claims(file: Path) -
 
 
 def test_a_child_that_exits_does_not_let_go_of_its_parents_claims(file: Path) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other,
@@ -116,7 +116,7 @@ def test_a_child_that_exits_does_not_let_go_of_its_parents_claims(file: Path) ->
                 assert child.hear() == ""
             assert await other.claim_execution("e") is None
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def locked(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Conn
 def test_a_claim_that_could_not_be_released_is_released_with_those_of_the_dead(
     file: Path, locked: sqlite3.Connection
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other,
@@ -164,13 +164,13 @@ def test_a_claim_that_could_not_be_released_is_released_with_those_of_the_dead(
             assert await other.claim_execution("kept") is None
             await store.save(new_checkpoint("kept", 0), claim=kept)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_release_whose_caller_was_cancelled_is_not_forgotten(
     file: Path, locked: sqlite3.Connection
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             claim = await store.create_execution(WORKFLOW, new_execution("e"))
             assert claim is not None
@@ -185,13 +185,13 @@ def test_a_release_whose_caller_was_cancelled_is_not_forgotten(
             assert await store.release_claims_of_the_dead(0, NOON) == []
             assert await store.claim_execution("e") is not None
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_claim_that_was_lost_before_it_could_be_released_is_passed_over(
     file: Path, locked: sqlite3.Connection
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             lost = await store.create_execution(WORKFLOW, new_execution("lost"))
             over = await store.create_execution(WORKFLOW, new_execution("over"))
@@ -213,13 +213,13 @@ def test_a_claim_that_was_lost_before_it_could_be_released_is_passed_over(
                 assert execution is not None
                 assert execution.trouble is None
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_what_was_released_in_the_end_is_not_released_again(
     file: Path, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             claim = await store.create_execution(WORKFLOW, new_execution("e"))
             assert claim is not None
@@ -234,7 +234,7 @@ def test_what_was_released_in_the_end_is_not_released_again(
                 assert await store.release_claims_of_the_dead(0, NOON) == []
             locked.execute("rollback")
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_worker_that_was_stopped_for_a_while_can_change_nothing_under_its_old_claim(
@@ -242,7 +242,7 @@ def test_a_worker_that_was_stopped_for_a_while_can_change_nothing_under_its_old_
 ) -> None:
     """Its lock file is gone, as after somebody cleaned up, so another worker took over."""
 
-    async def story() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             SqliteCheckpointStore.file(file) as other,
@@ -258,12 +258,12 @@ def test_a_worker_that_was_stopped_for_a_while_can_change_nothing_under_its_old_
             await other.save(new_checkpoint("e", 1), claim=held)
             assert [one.step_index for one in await store.load_checkpoints("e")] == [1]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_late_write_of_another_process_changes_nothing(file: Path) -> None:
     def write_late(say: Callable[[str], None]) -> None:
-        async def story() -> None:
+        async def main() -> None:
             store = SqliteCheckpointStore.file(file)
             claim = await store.create_execution(WORKFLOW, new_execution("e"))
             assert claim is not None
@@ -278,7 +278,7 @@ def test_a_late_write_of_another_process_changes_nothing(file: Path) -> None:
             else:
                 say("written")
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     async def take() -> WorkflowClaim | None:
         async with SqliteCheckpointStore.file(file) as store:
@@ -298,7 +298,7 @@ def test_many_that_ask_at_once_find_a_dead_worker_dead(file: Path) -> None:
         found = await asyncio.to_thread(store._lock.is_alive, "0" * 32)
         return not found
 
-    async def story() -> None:
+    async def main() -> None:
         stores = [SqliteCheckpointStore.file(file) for _ in range(4)]
         try:
             for _ in range(50):
@@ -308,7 +308,7 @@ def test_many_that_ask_at_once_find_a_dead_worker_dead(file: Path) -> None:
             for store in stores:
                 await store.close()
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
@@ -321,28 +321,28 @@ def test_workers_of_several_users_respect_each_other() -> None:
         def ask(say: Callable[[str], None]) -> None:
             become_another_user()
 
-            async def story() -> None:
+            async def main() -> None:
                 store = SqliteCheckpointStore.file(file)
                 say("refused" if await store.claim_execution("e") is None else "claimed")
 
-            asyncio.run(story())
+            asyncio.run(main())
 
         def share_the_database() -> None:
             for one in folder.iterdir():
                 one.chmod(0o644 if "-worker-" in one.name else 0o666)
 
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
                 share_the_database()
                 with a_process(ask) as other_user:
                     assert other_user.hear() == "refused"
 
-        asyncio.run(story())
+        asyncio.run(main())
 
 
 def test_a_closed_store_takes_on_nothing_more(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         store = SqliteCheckpointStore.file(file)
         assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
         await store.close()
@@ -352,12 +352,12 @@ def test_a_closed_store_takes_on_nothing_more(file: Path) -> None:
             (abandoned,) = await other.release_claims_of_the_dead(9)
             assert abandoned.workflow_execution_id == "e"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("worker_id", ["[" * 5000, "../elsewhere", "half/a/path", "\x00", ""])
 def test_a_worker_id_that_was_written_by_hand_is_of_nobody(file: Path, worker_id: str) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             with closing(sqlite3.connect(file)) as dba, dba:
@@ -370,4 +370,4 @@ def test_a_worker_id_that_was_written_by_hand_is_of_nobody(file: Path, worker_id
             assert abandoned.workflow_execution_id == "e"
             assert await store.claim_execution("e") is not None
 
-    asyncio.run(story())
+    asyncio.run(main())

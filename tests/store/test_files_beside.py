@@ -20,8 +20,8 @@ from durable_workflow_sqlite.store.worker_lock import lock_files
 from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
-from tests.lives import a_process
 from tests.other_user import become_another_user
+from tests.processes import a_process
 
 Say = Callable[[str], None]
 
@@ -51,7 +51,7 @@ def rights_of(path: Path) -> tuple[int, int]:
 @ONLY_ROOT
 def test_two_users_of_one_group_share_a_database_whatever_their_umask(shared: Path) -> None:
     def work(user: int, execution_id: str, other: str) -> Callable[[Say], None]:
-        async def story(say: Say) -> None:
+        async def main(say: Say) -> None:
             os.umask(0o077)
             become_another_user(user, [TEAM])
             store = SqliteCheckpointStore.file(shared)
@@ -70,7 +70,7 @@ def test_two_users_of_one_group_share_a_database_whatever_their_umask(shared: Pa
 
         def body(say: Say) -> None:
             try:
-                asyncio.run(story(say))
+                asyncio.run(main(say))
             except StoreError as error:
                 say(f"{error}")
 
@@ -100,12 +100,12 @@ def test_a_look_at_a_file_keeps_no_other_user_out(shared: Path) -> None:
     def work(say: Say) -> None:
         become_another_user(BOB, [TEAM])
 
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(shared) as store:
                 await store.save(WORKFLOW)
             say("saved")
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     with closing(sqlite3.connect(shared)) as connection:
         connection.execute("pragma journal_mode = wal")
@@ -117,7 +117,7 @@ def test_a_look_at_a_file_keeps_no_other_user_out(shared: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o666])
 def test_what_is_beside_a_database_may_be_used_by_as_many(file: Path, mode: int) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
             checkpoint(str(file))
@@ -129,12 +129,12 @@ def test_what_is_beside_a_database_may_be_used_by_as_many(file: Path, mode: int)
     file.chmod(mode)
     before = os.umask(0o077)
     try:
-        asyncio.run(story())
+        asyncio.run(main())
     finally:
         os.umask(before)
 
 
-def test_files_of_like_names_are_left_alone(file: Path) -> None:
+def test_files_of_like_names_are_not_changed(file: Path) -> None:
     def named(name: str) -> Path:
         return file.with_name(f"{file.name}{name}")
 
@@ -158,7 +158,7 @@ def test_files_of_like_names_are_left_alone(file: Path) -> None:
     dead.touch()
     assert lock_files(file) == {"d" * 32: dead}
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, *(new_execution(one) for one in (A_WORKER, *"abcd")))
             with closing(sqlite3.connect(file)) as dba, dba:  # rows that name each of them
@@ -171,7 +171,7 @@ def test_files_of_like_names_are_left_alone(file: Path) -> None:
             assert len(await store.release_claims_of_the_dead(9)) == 5
             assert await store.claim_execution("a") is not None
 
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(main(), 60))
     assert not dead.exists()
     assert notes.read_text() == "notes on a worker"
     assert set(file.parent.iterdir()) == {file, notes, *others, target, link, pipe, folder}

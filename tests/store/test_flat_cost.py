@@ -311,11 +311,11 @@ def test_retention_passes_over_what_it_keeps_once(file: Path) -> None:
         assert deleted == executions // 2
         return instructions
 
-    async def story() -> None:
+    async def main() -> None:
         some, many = await delete(1_000), await delete(4_000)
         assert many < 5 * some
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def cost(connection: sqlite3.Connection, name: str, changed: Mapping[str, Any] = {}) -> int:

@@ -90,7 +90,7 @@ async def saved(store: SqliteCheckpointStore) -> list[int]:
 
 
 def test_writes_of_one_turn_share_one_transaction(file: Path) -> None:
-    async def story(connection: Recording) -> None:
+    async def main(connection: Recording) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             connection.statements.clear()
@@ -107,14 +107,14 @@ def test_writes_of_one_turn_share_one_transaction(file: Path) -> None:
             assert connection.statements.count("begin immediate") == 50
 
     with closing(sqlite3.connect(file, factory=Recording)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @EVERY_WAY
 def test_a_write_that_fails_among_others_fails_alone(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened, file) as store:
             for bad in (0, 7, 19):
                 outcomes = await asyncio.gather(
@@ -133,7 +133,7 @@ def test_a_write_that_fails_among_others_fails_alone(
                 assert isinstance(outcomes[bad], StoreError)
             assert len(await saved(store)) == 3 * 2 * 19
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_first_try(
@@ -152,7 +152,7 @@ def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_first_try(
                 asyncio.get_running_loop().call_later(0.3, other.execute, "rollback")
             return cursor
 
-    async def story() -> None:
+    async def main() -> None:
         connection = sqlite3.connect(file, factory=Unlucky, check_same_thread=False)
         async with a_store(lambda _: SqliteCheckpointStore(connection), file) as store:
             connection.armed = True
@@ -166,16 +166,16 @@ def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_first_try(
             assert [type(outcome) for outcome in outcomes] == [type(None), StoreError, type(None)]
             assert await saved(store) == [0, 2]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @EVERY_WAY
 def test_a_lock_that_another_connection_holds_does_not_block_the_loop(
     file: Path, other: sqlite3.Connection, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
-    """Else nothing would let go of it here, and the writes would fail."""
+    """Else nothing here would end that transaction, and the writes would fail."""
 
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened, file) as store:
             other.execute("begin immediate")
             writes = [
@@ -189,7 +189,7 @@ def test_a_lock_that_another_connection_holds_does_not_block_the_loop(
             assert await saved(store) == [0, 1, 2]
             await store.save_checkpoint(new_checkpoint("e", 3))
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @EVERY_WAY
@@ -199,7 +199,7 @@ def test_a_lock_that_is_held_too_long_is_a_busy_error_and_harms_nothing_else(
     opened: Callable[[Path], SqliteCheckpointStore],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened, file) as store:
             monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 200)
             store._connection.execute("pragma busy_timeout = 200")  # of one that waits in a thread
@@ -216,13 +216,13 @@ def test_a_lock_that_is_held_too_long_is_a_busy_error_and_harms_nothing_else(
             await store.save_checkpoint(new_checkpoint("e", 3))
             assert await saved(store) == [0, 3]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_writes_wait_in_line_for_the_lock_and_reads_go_on(
     file: Path, other: sqlite3.Connection
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened_by_path, file) as store:
             other.execute("begin immediate")
             writes: list[asyncio.Task[None]] = []
@@ -237,13 +237,13 @@ def test_writes_wait_in_line_for_the_lock_and_reads_go_on(
             await asyncio.gather(*writes)
             assert await saved(store) == [0, 1]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_caller_that_is_cancelled_does_not_disturb_the_others(
     file: Path, other: sqlite3.Connection
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened_by_path, file) as store:
             other.execute("begin immediate")
             writes = [
@@ -256,11 +256,11 @@ def test_a_caller_that_is_cancelled_does_not_disturb_the_others(
             await asyncio.gather(writes[0], writes[2])
             assert {0, 2} <= set(await saved(store))
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> None:
-    async def story(connection: sqlite3.Connection) -> None:
+    async def main(connection: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             (pages,) = connection.execute("pragma page_count").fetchone()
@@ -282,7 +282,7 @@ def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> Non
             assert await saved(store) == [0, 5]
 
     with closing(sqlite3.connect(file)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_a_store_error_until_there_is_room(
     small_disk: Path, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         file, ballast = small_disk / "workflows.db", small_disk / "ballast"
         async with a_store(opened, file) as store:
             await store.save_checkpoint(new_checkpoint("e", 0))
@@ -329,7 +329,7 @@ def test_a_full_disk_is_a_store_error_until_there_is_room(
         async with SqliteCheckpointStore.file(file) as store:
             assert await saved(store) == [0, 4]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def befall(file: Path, fate: str) -> None:
@@ -350,7 +350,7 @@ def befall(file: Path, fate: str) -> None:
 def test_a_file_that_is_gone_takes_no_writes(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore], fate: str
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened, file) as store:
             for n in range(5):
                 await store.save_checkpoint(new_checkpoint("e", 10 + n))
@@ -367,13 +367,13 @@ def test_a_file_that_is_gone_takes_no_writes(
                     await store.save_checkpoint(new_checkpoint("e", 0))
             with pytest.raises(StoreGoneError):
                 await store.load_execution("e")
-            assert store.news() != store.news()  # whoever looks meets the error
+            assert store.change_counter() != store.change_counter()  # whoever looks meets the error
             if fate == "moved":
                 befall(file, "moved back")
                 await store.save_checkpoint(new_checkpoint("e", 2))
                 assert await saved(store) == [2, *range(10, 15)]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
@@ -386,7 +386,7 @@ def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
                 raise sqlite3.OperationalError("cannot roll back")
             return super().execute(sql, *parameters)
 
-    async def story(connection: Broken) -> None:
+    async def main(connection: Broken) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             connection.refusals = 1
@@ -396,7 +396,7 @@ def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
             assert await saved(store) == [1]
 
     with closing(sqlite3.connect(file, factory=Broken)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -413,7 +413,7 @@ def test_what_could_not_be_committed_is_read_by_nobody_and_never_comes_true(
                 raise sqlite3.OperationalError(f"cannot {sql}")
             return super().execute(sql, *parameters)
 
-    async def story(connection: Broken) -> None:
+    async def main(connection: Broken) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             for number in range(group_commit.ALONE_AFTER + 1):
@@ -438,7 +438,7 @@ def test_what_could_not_be_committed_is_read_by_nobody_and_never_comes_true(
 
     monkeypatch.setattr(group_commit, "AT_ONCE_S", 3600.0 if at_once else 0.0)
     with closing(sqlite3.connect(file, isolation_level=None, factory=Broken)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @EVERY_WAY
@@ -460,7 +460,7 @@ def test_a_lack_of_memory_is_a_store_error_and_nobody_waits_for_ever(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._connection, name)
 
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened, file) as store:
             forgetful = Forgetful(store._connection)
             monkeypatch.setattr(store._commit, "_connection", forgetful)
@@ -480,7 +480,7 @@ def test_a_lack_of_memory_is_a_store_error_and_nobody_waits_for_ever(
             await store.save_checkpoint(new_checkpoint("e", 9))
             assert await saved(store) == [0, 1, 2, 3, 4, 9]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_works(
@@ -489,7 +489,7 @@ def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_works(
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened_in_full, file) as store:
             store._commit._stop_thread()
             with monkeypatch.context() as patched:
@@ -499,7 +499,7 @@ def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_works(
             await store.save_checkpoint(new_checkpoint("e", 1))
             assert await saved(store) == [1]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_two_event_loops_cannot_use_one_store_at_once(file: Path) -> None:
@@ -576,8 +576,8 @@ def test_a_store_can_be_closed_after_its_loop_went_away_in_the_middle_of_a_write
     other.execute("rollback")
 
 
-def test_a_transaction_that_the_caller_has_open_is_refused_and_left_alone(file: Path) -> None:
-    async def story(connection: sqlite3.Connection) -> None:
+def test_a_transaction_that_the_caller_has_open_is_refused_and_not_changed(file: Path) -> None:
+    async def main(connection: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
             connection.execute("create table mine (x)")
@@ -591,14 +591,14 @@ def test_a_transaction_that_the_caller_has_open_is_refused_and_left_alone(file: 
             assert await saved(store) == [0]
 
     with closing(sqlite3.connect(file)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))
 
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_value_that_is_too_long_is_a_serialization_error_of_its_own(
     file: Path, alone: bool
 ) -> None:
-    async def story(connection: sqlite3.Connection) -> None:
+    async def main(connection: sqlite3.Connection) -> None:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
         async with SqliteCheckpointStore(connection) as store:
             await store.save(WORKFLOW, new_execution("e"))
@@ -613,4 +613,4 @@ def test_a_value_that_is_too_long_is_a_serialization_error_of_its_own(
             assert outcomes[1:] == ([] if alone else [None])
 
     with closing(sqlite3.connect(file)) as connection:
-        asyncio.run(story(connection))
+        asyncio.run(main(connection))

@@ -47,11 +47,11 @@ def in_doubt(file: Path) -> list[tuple[Any, ...]]:
 
 
 def save(file: Path, *checkpoints: StepCheckpoint, **fields: Any) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e", **fields), *checkpoints)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_step_that_runs_is_told_from_one_that_was_cut_off(file: Path) -> None:

@@ -21,7 +21,7 @@ from durable_workflow_sqlite.store.connection import Synchronous
 from durable_workflow_sqlite.store.lock_guard import IS_POSSIBLE
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
-from tests.lives import a_process
+from tests.processes import a_process
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="there are no such locks here")
 
@@ -98,7 +98,7 @@ def test_a_worker_that_opens_and_closes_its_own_database_loses_nothing(
     """Other processes come and go, and the worker is killed: what it was told is in the file."""
 
     def work(say: Say) -> None:
-        async def story() -> None:
+        async def main() -> None:
             store = SqliteCheckpointStore.file(file, synchronous=synchronous)
             await store.save(WORKFLOW, new_execution("e"))
             for turn in range(3):
@@ -111,7 +111,7 @@ def test_a_worker_that_opens_and_closes_its_own_database_loses_nothing(
             say("saved")
             await asyncio.sleep(60)
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     with a_process(work) as worker:
         for turn in range(3):
@@ -128,7 +128,7 @@ def test_without_the_guard_the_log_is_deleted_beside_its_worker(
 ) -> None:
     """What the guard is for; the store notices, as where there is no guard."""
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             store._guard.release()
@@ -138,11 +138,11 @@ def test_without_the_guard_the_log_is_deleted_beside_its_worker(
             with pytest.raises(StoreGoneError, match="the write-ahead log, was moved or deleted"):
                 await store.save_checkpoint(new_checkpoint("e", 0))
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_one_of_two_stores_that_closes_leaves_the_guard_to_the_other(file: Path) -> None:
-    async def story() -> None:
+    async def main() -> None:
         one, other = SqliteCheckpointStore.file(file), SqliteCheckpointStore.file(file)
         await one.save(WORKFLOW, new_execution("e"))
         await one.close()
@@ -151,29 +151,29 @@ def test_one_of_two_stores_that_closes_leaves_the_guard_to_the_other(file: Path)
         await other.save_checkpoint(new_checkpoint("e", 0))
         await other.close()
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert saved_in(file) == [0]
 
 
 def test_a_store_that_closes_drops_no_locks_of_its_process(file: Path) -> None:
     """To close what the guard has open would drop those of the program's own connection."""
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
 
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("select 1 from workflows").fetchall()
-        asyncio.run(story())
+        asyncio.run(main())
         use_and_close(file)
         assert log_of(file).exists(), "it has lost its lock"
-    asyncio.run(story())
+    asyncio.run(main())
     assert not log_of(file).exists()
 
 
 def test_the_last_process_that_closes_leaves_the_database_alone_as_ever(file: Path) -> None:
     def work(say: Say) -> None:
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 await store.save(WORKFLOW, new_execution("e"))
                 say("saved")
@@ -181,7 +181,7 @@ def test_the_last_process_that_closes_leaves_the_database_alone_as_ever(file: Pa
                     await asyncio.sleep(0.001)
             say("closed")
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     with a_process(work) as one, a_process(work) as other:
         assert one.hear() == other.hear() == "saved"
@@ -193,20 +193,20 @@ def test_the_last_process_that_closes_leaves_the_database_alone_as_ever(file: Pa
 
 
 def test_stores_of_many_files_keep_none_of_them_open(tmp_path: Path) -> None:
-    async def story() -> None:
+    async def main() -> None:
         for number in range(20):
             file = new_database(tmp_path / f"{number}.db")
             async with SqliteCheckpointStore.file(file) as store:
                 await store.save(WORKFLOW)
 
-    asyncio.run(story())
+    asyncio.run(main())
     opened = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
     assert [path for path in opened if path.startswith(str(tmp_path))] == []
 
 
 def test_a_child_that_outlives_its_parent_keeps_none_of_its_locks(file: Path) -> None:
     def work(say: Say) -> None:
-        async def story() -> None:
+        async def main() -> None:
             store = SqliteCheckpointStore.file(file)
             await store.save(WORKFLOW, new_execution("e"))
             child = os.fork()
@@ -217,7 +217,7 @@ def test_a_child_that_outlives_its_parent_keeps_none_of_its_locks(file: Path) ->
                 os._exit(0)
             await asyncio.sleep(60)
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     reading, writing = os.pipe()
     try:
@@ -235,7 +235,7 @@ def test_a_store_that_closes_leaves_alone_a_log_that_others_have_begun(file: Pat
     """Both files were deleted, another process has committed since, and is gone."""
 
     def work(say: Say) -> None:
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 await store.save(WORKFLOW, new_execution("e"))
                 await store.save_checkpoint(new_checkpoint("e", 0))
@@ -246,7 +246,7 @@ def test_a_store_that_closes_leaves_alone_a_log_that_others_have_begun(file: Pat
                     await store.save_checkpoint(new_checkpoint("e", 1))
             say("closed")
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     with a_process(work) as worker:
         assert worker.hear() == "saved"

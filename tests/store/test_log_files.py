@@ -16,7 +16,7 @@ import pytest
 from durable_workflow_sqlite import SqliteCheckpointStore, StoreGoneError
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.lives import a_process
+from tests.processes import a_process
 
 Say = Callable[[str], None]
 
@@ -80,7 +80,7 @@ def saved_in(file: Path) -> list[int]:
 def test_a_log_that_is_gone_takes_no_writes(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore], suffix: str, fate: str
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with a_store(opened, file) as store:
             for n in range(5):
                 await store.save_checkpoint(new_checkpoint("e", 10 + n))
@@ -104,7 +104,7 @@ def test_a_log_that_is_gone_takes_no_writes(
                     await store.save_checkpoint(new_checkpoint("e", 0))
             with pytest.raises(StoreGoneError):
                 await store.load_execution("e")
-            assert store.news() != store.news()  # whoever looks meets the error
+            assert store.change_counter() != store.change_counter()  # whoever looks meets the error
             if fate == "moved":
                 befall(beside(file, suffix), "moved back")
                 await store.save_checkpoint(new_checkpoint("e", 2))
@@ -113,7 +113,7 @@ def test_a_log_that_is_gone_takes_no_writes(
         if fate == "deleted":
             assert saved_in(file) == list(range(10, 15))
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @EVERY_WAY
@@ -122,7 +122,7 @@ def test_what_is_committed_as_the_log_is_deleted_is_refused_or_saved(
 ) -> None:
     """It is deleted at any time: here, when one of many commits in a row has begun."""
 
-    async def story() -> list[int]:
+    async def main() -> list[int]:
         async with a_store(opened, file) as store:
             for n in range(20):
                 await store.save_checkpoint(new_checkpoint("e", n))
@@ -150,13 +150,13 @@ def test_what_is_committed_as_the_log_is_deleted_is_refused_or_saved(
             assert found[: 20 + len(told)] == list(range(20 + len(told)))
             return told
 
-    told = asyncio.run(story())
+    told = asyncio.run(main())
     assert 6 <= len(told) < 4000
 
 
 def test_what_was_committed_before_is_saved_also_if_the_workers_are_killed(file: Path) -> None:
     def work(first: int) -> Callable[[Say], None]:
-        async def story(say: Say) -> None:
+        async def main(say: Say) -> None:
             store = SqliteCheckpointStore.file(file)
             for n in range(first, first + 100):
                 await store.save_checkpoint(new_checkpoint("e", n))
@@ -169,7 +169,7 @@ def test_what_was_committed_before_is_saved_also_if_the_workers_are_killed(file:
                     await asyncio.sleep(60)
                 await asyncio.sleep(0.001)
 
-        return lambda say: asyncio.run(story(say))
+        return lambda say: asyncio.run(main(say))
 
     async def prepare() -> None:
         async with SqliteCheckpointStore.file(file) as store:
@@ -187,7 +187,7 @@ def test_what_was_committed_before_is_saved_also_if_the_workers_are_killed(file:
 def test_a_log_that_somebody_else_has_begun_is_not_written_over(file: Path) -> None:
     """Theirs and ours do not fit: one of them is lost, and that is said."""
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             befall(beside(file, "-wal"), "moved")
@@ -195,7 +195,7 @@ def test_a_log_that_somebody_else_has_begun_is_not_written_over(file: Path) -> N
             with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
                 await store.save_checkpoint(new_checkpoint("e", 0))
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 COME_AND_GO = """
@@ -230,7 +230,7 @@ def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
     def come_and_go() -> None:
         subprocess.run([sys.executable, "-c", COME_AND_GO, str(file)], check=True)
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             for turn in range(2):
@@ -240,5 +240,5 @@ def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
                 async with SqliteCheckpointStore.file(file) as another:
                     assert len(await another.load_checkpoints("e")) == 20 * (turn + 1)
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert saved_in(file) == list(range(40))

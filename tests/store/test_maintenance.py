@@ -27,7 +27,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_signal,
     new_timer,
 )
-from tests.lives import Harm, live_and_die, open_harmed
+from tests.processes import Harm, open_harmed, run_until_killed
 from tests.worlds import in_virtual_time
 
 
@@ -65,7 +65,7 @@ def test_a_writer_waits_for_no_more_than_a_batch(
     monkeypatch.setattr(retention, "time", a_second_a_look)
     left: list[int] = []
 
-    async def story() -> None:
+    async def main() -> None:
         time = asyncio.get_running_loop().time
         with closing(sqlite3.connect(file, isolation_level=None, timeout=0)) as other:
 
@@ -83,7 +83,7 @@ def test_a_writer_waits_for_no_more_than_a_batch(
                 assert time() - began >= len(left)
                 assert await store.load_executions_by_status(ExecutionStatus) == []
 
-    in_virtual_time(story)
+    in_virtual_time(main)
     assert left == list(range(950, -1, -50))
 
 
@@ -95,7 +95,7 @@ def test_a_kill_in_the_middle_of_retention_tears_nothing(file: Path, harm: Harm)
         async with open_harmed(file, harm) as store:
             await store.delete_completed_before(NOON + timedelta(days=1), batch_size=50)
 
-    live_and_die(delete)
+    run_until_killed(delete)
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("pragma foreign_key_check").fetchall() == []
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
@@ -120,7 +120,7 @@ def test_a_kill_in_the_middle_of_retention_tears_nothing(file: Path, harm: Harm)
 def test_only_what_is_finished_and_has_not_changed_since_is_deleted(file: Path) -> None:
     asyncio.run(fill(file, 5))
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             later = NOON + timedelta(days=1)
             await store.save(
@@ -140,6 +140,6 @@ def test_only_what_is_finished_and_has_not_changed_since_is_deleted(file: Path) 
             with pytest.raises(ValueError):
                 await store.delete_finished(["2"], later.replace(tzinfo=None))
 
-    asyncio.run(story())
+    asyncio.run(main())
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("pragma foreign_key_check").fetchall() == []

@@ -52,13 +52,13 @@ def test_what_names_none_is_refused(url: str, words: str) -> None:
 def test_what_is_opened_is_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    async def life() -> None:
+    async def main() -> None:
         async with open_store(f"sqlite:///{tmp_path}/one.db") as store:
             assert await store.load_workflows() == []
         async with open_store(":memory:") as store:
             assert await store.load_workflows() == []
 
-    asyncio.run(life())
+    asyncio.run(main())
     with blocking.open_store("sqlite:///two.db", synchronous="full") as store:
         assert store.load_workflows() == []
     assert sorted(one.name for one in tmp_path.glob("*.db")) == ["one.db", "two.db"]

@@ -22,8 +22,8 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store import connection as opening
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.lives import a_process
 from tests.other_user import become_another_user
+from tests.processes import a_process
 
 
 @pytest.fixture
@@ -150,13 +150,13 @@ def test_a_closed_connection_is_refused(file: Path) -> None:
 def test_a_store_in_memory_keeps_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
         async with SqliteCheckpointStore.in_memory() as store:
             assert await store.load_execution("e") is None
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -167,14 +167,14 @@ def test_a_path_that_is_no_file_is_refused(path: str) -> None:
 
 
 def test_a_closed_store_leaves_one_file(file: Path) -> None:
-    async def story() -> None:
+    async def main() -> None:
         for _ in range(2):
             async with SqliteCheckpointStore.file(file) as store:
                 await store.create_execution(WORKFLOW, new_execution(store.worker_id))
                 assert len(list(file.parent.iterdir())) > 1
             assert list(file.parent.iterdir()) == [file]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_file_whose_folder_is_missing_is_a_store_error(tmp_path: Path) -> None:
@@ -241,12 +241,12 @@ def test_what_may_not_be_written_is_a_store_error(what: str) -> None:
         def open_it(say: Callable[[str], None]) -> None:
             become_another_user()
 
-            async def story() -> None:
+            async def main() -> None:
                 async with SqliteCheckpointStore.file(file) as store:
                     await store.create_execution(WORKFLOW, new_execution("e"))
 
             try:
-                asyncio.run(story())
+                asyncio.run(main())
             except StoreError as error:
                 say(f"{type(error).__name__}: {error}")
             except BaseException as error:
@@ -265,11 +265,11 @@ def test_a_path_that_looks_like_a_uri_is_a_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file("file:orders.db?mode=memory"):
             pass
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert (tmp_path / "file:orders.db?mode=memory").exists()
 
 

@@ -34,13 +34,13 @@ from durable_workflow_sqlite.testing.contract_base import (
 def with_a_store(
     test: Callable[[SqliteCheckpointStore], Coroutine[Any, Any, None]],
 ) -> Callable[[], None]:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             await store.save_workflow(WORKFLOW)
             await test(store)
 
     def run() -> None:
-        asyncio.run(story())
+        asyncio.run(main())
 
     run.__name__ = test.__name__
     return run
@@ -76,9 +76,9 @@ async def test_one_record_is_saved_as_any_mix_is(store: SqliteCheckpointStore) -
 @with_a_store
 async def test_a_signal_that_is_saved_wakes_its_execution(store: SqliteCheckpointStore) -> None:
     await store.save_execution(queued("e", None))
-    before = store.news()
+    before = store.change_counter()
     await store.save_signal(new_signal("e", "go", created_at=NOON))
-    assert store.news() != before
+    assert store.change_counter() != before
     assert await store.load_next_available_at([("order", 1)]) == NOON
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite.store import portable_lock, worker_lock
-from tests.lives import a_process
+from tests.processes import a_process
 
 
 @pytest.mark.parametrize("lock", [portable_lock.lock, worker_lock.lock])

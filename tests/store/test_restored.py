@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
-from tests.lives import a_process
+from tests.processes import a_process
 
 Say = Callable[[str], None]
 Opened = Callable[[Path], SqliteCheckpointStore]
@@ -79,7 +79,7 @@ async def is_refused(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None
             await store.load_execution("e")
         with pytest.raises(StoreGoneError, match="then start them again"):
             await store.save(WORKFLOW)
-        assert store.news() != store.news()  # whoever looks meets the error
+        assert store.change_counter() != store.change_counter()  # whoever looks meets the error
 
 
 @EVERY_WAY
@@ -89,7 +89,7 @@ def test_a_backup_with_the_very_claim_stops_its_worker(
 ) -> None:
     """The token is right, and what was saved under it since the backup is missing."""
 
-    async def story() -> None:
+    async def main() -> None:
         async with opened(file) as store:
             claim = await claimed(store)
             await save(store, claim, *range(number))
@@ -103,7 +103,7 @@ def test_a_backup_with_the_very_claim_stops_its_worker(
             assert again is not None
             await save(store, again, number)
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert steps_in(file) == [("e", n, "INTENT") for n in range(number + 1)]
 
 
@@ -111,7 +111,7 @@ def test_a_backup_with_the_very_claim_stops_its_worker(
 def test_an_outcome_that_is_missing_stops_the_worker(
     file: Path, backup: Path, opened: Opened
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with opened(file) as store:
             claim = await claimed(store)
             await save(store, claim, 0)
@@ -121,7 +121,7 @@ def test_an_outcome_that_is_missing_stops_the_worker(
             copy(backup, file)
             await is_refused(store, claim)
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert steps_in(file) == [("e", 0, "INTENT")]
 
 
@@ -129,7 +129,7 @@ def test_an_outcome_that_is_missing_stops_the_worker(
 def test_a_record_of_the_execution_that_is_missing_stops_the_worker(
     file: Path, backup: Path, opened: Opened
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with opened(file) as store:
             claim = await claimed(store)
             copy(file, backup)
@@ -137,7 +137,7 @@ def test_a_record_of_the_execution_that_is_missing_stops_the_worker(
             copy(backup, file)
             await is_refused(store, claim)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @EVERY_WAY
@@ -147,7 +147,7 @@ def test_a_backup_without_the_claim_stops_its_worker(
 ) -> None:
     """As another worker's claim may come to have the same token."""
 
-    async def story() -> None:
+    async def main() -> None:
         async with opened(file) as store:
             if kind == "before the claim":
                 copy(file, backup)
@@ -163,7 +163,7 @@ def test_a_backup_without_the_claim_stops_its_worker(
             copy(backup, file)
             await is_refused(store, claim)
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert kind == "no workflows" or ("e", 99, "INTENT") not in steps_in(file)
 
 
@@ -173,7 +173,7 @@ def test_a_claim_that_comes_back_stops_the_worker_that_had_it(
 ) -> None:
     """Else nobody would take the execution on for as long as that worker lives."""
 
-    async def story() -> None:
+    async def main() -> None:
         async with opened(file) as store:
             claim = await claimed(store)
             copy(file, backup)
@@ -182,30 +182,30 @@ def test_a_claim_that_comes_back_stops_the_worker_that_had_it(
             with pytest.raises(StoreGoneError, match="was restored"):
                 await store.save(WORKFLOW)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_worker_that_only_looks_for_news_is_told(file: Path, backup: Path) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             claim = await claimed(store)
             await save(store, claim, 0)
             copy(file, backup)
             await save(store, claim, 1)
-            assert store.news() == store.news()
+            assert store.change_counter() == store.change_counter()
             copy(backup, file)
-            assert store.news() != store.news()
+            assert store.change_counter() != store.change_counter()
             with pytest.raises(StoreGoneError, match="was restored"):
                 await store.load_execution("e")
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @EVERY_WAY
 def test_a_worker_without_claims_goes_on_in_what_was_restored(
     file: Path, backup: Path, opened: Opened
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with opened(file) as store:
             new_database(backup)
             await store.release_claims([await claimed(store)])
@@ -214,7 +214,7 @@ def test_a_worker_without_claims_goes_on_in_what_was_restored(
             copy(backup, file)
             await save(store, await claimed(store, "g"), 0)  # its workflow is not known there
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert steps_in(file) == [("g", 0, "INTENT")]
 
 
@@ -231,7 +231,7 @@ def test_what_changes_the_schema_or_rewrites_the_file_stops_nobody(
             dba.execute("analyze")
         copy(copy(file, backup), file)  # all that was saved is in it
 
-    async def story() -> None:
+    async def main() -> None:
         async with opened(file) as store:
             held, finished, released = [await claimed(store, one) for one in "efg"]
             for turn in range(4):
@@ -254,7 +254,7 @@ def test_what_changes_the_schema_or_rewrites_the_file_stops_nobody(
                 await save(store, held, 9)
                 await save(other, again, 9)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_claims_that_were_lost_or_could_not_be_released_are_no_restore(
@@ -262,7 +262,7 @@ def test_claims_that_were_lost_or_could_not_be_released_are_no_restore(
 ) -> None:
     monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 100)
 
-    async def story(dba: sqlite3.Connection) -> None:
+    async def main(dba: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore.file(file) as store:
             lost, stuck, held = [await claimed(store, one) for one in "efg"]
             dba.execute("delete from workflow_claims where workflow_execution_id = 'e'")
@@ -279,7 +279,7 @@ def test_claims_that_were_lost_or_could_not_be_released_are_no_restore(
             await save(store, held, 1)
 
     with closing(sqlite3.connect(file, isolation_level=None)) as dba:
-        asyncio.run(story(dba))
+        asyncio.run(main(dba))
 
 
 def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
@@ -287,7 +287,7 @@ def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
         return backup.exists()
 
     def work(execution_id: str) -> Callable[[Say], None]:
-        async def story(say: Say) -> None:
+        async def main(say: Say) -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 claim = await claimed(store, execution_id)
                 await save(store, claim, 0)
@@ -306,7 +306,7 @@ def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
                     say(str(error))
             say("closed")
 
-        return lambda say: asyncio.run(story(say))
+        return lambda say: asyncio.run(main(say))
 
     with a_process(work("e")) as one, a_process(work("f")) as other:
         assert one.hear() == other.hear() == "ready"

@@ -124,7 +124,7 @@ def check(sent: dict[int, list[str]]) -> set[str]:
 
 
 def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
-    async def story(opened: Callable[[], SqliteCheckpointStore]) -> None:
+    async def main(opened: Callable[[], SqliteCheckpointStore]) -> None:
         async with opened() as store:
             claim = await store.create_execution(WORKFLOW, new_execution("e"))
             assert claim is not None
@@ -205,7 +205,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_tags("t")
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
-            store.news()
+            store.change_counter()
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
@@ -223,7 +223,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
         lambda: SqliteCheckpointStore.file(file, synchronous="full"),
         SqliteCheckpointStore.in_memory,
     ):
-        asyncio.run(story(opened))
+        asyncio.run(main(opened))
     seen = check(sent)
     # Each query is there for a store method; those for people are sent by the inspector.
     of_people = {
@@ -257,7 +257,7 @@ def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str
             await ctx.step("fail", fail)
         return str(await ctx.wait_signal("go", timeout=timedelta(hours=1)))
 
-    async def story() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[everything]) as engine,
@@ -281,7 +281,7 @@ def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str
             await engine.send_signal("recovered", "go", "again")
             assert await engine.run(everything, "recover", execution_id="recovered") == "again"
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert len(check(sent)) > 12
 
 

@@ -23,10 +23,10 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_timer,
 )
 
-Story = Callable[[SqliteCheckpointStore], Awaitable[None]]
+Main = Callable[[SqliteCheckpointStore], Awaitable[None]]
 
 
-def with_rows_changed(file: Path, story: Story, *statements: str) -> None:
+def with_rows_changed(file: Path, main: Main, *statements: str) -> None:
     """Two executions with all that belongs to them, changed by hand behind all checks."""
 
     async def fill() -> None:
@@ -42,7 +42,7 @@ def with_rows_changed(file: Path, story: Story, *statements: str) -> None:
 
     async def use() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            await story(store)
+            await main(store)
 
     asyncio.run(fill())
     with closing(sqlite3.connect(file)) as connection:
@@ -65,7 +65,7 @@ def with_rows_changed(file: Path, story: Story, *statements: str) -> None:
     ],
 )
 def test_an_execution_that_cannot_be_read_is_named(file: Path, change: str) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         with pytest.raises(StoreCorruptError, match="'bad'") as raised:
             await store.load_execution("bad")
         assert raised.value.workflow_execution_id == "bad"
@@ -73,7 +73,7 @@ def test_an_execution_that_cannot_be_read_is_named(file: Path, change: str) -> N
 
     with_rows_changed(
         file,
-        story,
+        main,
         f"update workflow_executions set {change} where workflow_execution_id = 'bad'",
     )
 
@@ -81,28 +81,28 @@ def test_an_execution_that_cannot_be_read_is_named(file: Path, change: str) -> N
 def test_a_scan_by_status_leaves_it_out_and_says_so(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         found = await store.load_executions_by_status([ExecutionStatus.PENDING])
         assert [one.workflow_execution_id for one in found] == ["good"]
         assert is_logged(caplog, "'bad'", "created_at 'yesterday'")
 
     with_rows_changed(
         file,
-        story,
+        main,
         "update workflow_executions set created_at = 'yesterday'"
         " where workflow_execution_id = 'bad'",
     )
 
 
 def test_a_recovery_leaves_it_out_and_says_so(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         found = await store.load_unqueued_executions()
         assert [one.workflow_execution_id for one in found] == ["good"]
         assert is_logged(caplog, "'bad'", "fire_at 'noon'")
 
     with_rows_changed(
         file,
-        story,
+        main,
         "update workflow_timers set fire_at = 'noon' where workflow_execution_id = 'bad'",
     )
 
@@ -110,14 +110,14 @@ def test_a_recovery_leaves_it_out_and_says_so(file: Path, caplog: pytest.LogCapt
 def test_a_queue_whose_first_time_cannot_be_read_says_so_once(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         for _ in range(3):
             assert await store.load_next_available_at([("order", 1)]) is None
         assert len([one for one in caplog.messages if "available_at 'zero'" in one]) == 1
 
     with_rows_changed(
         file,
-        story,
+        main,
         "update workflow_executions set available_at = 'zero' where workflow_execution_id = 'bad'",
     )
 
@@ -125,7 +125,7 @@ def test_a_queue_whose_first_time_cannot_be_read_says_so_once(
 def test_a_scan_for_timers_leaves_it_out_and_says_so(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         found = await store.load_pending_timers()
         assert [one.workflow_timer_id for one in found] == ["good timer"]
         assert is_logged(caplog, "'bad timer'", "fire_at 'noon'")
@@ -135,43 +135,43 @@ def test_a_scan_for_timers_leaves_it_out_and_says_so(
 
     with_rows_changed(
         file,
-        story,
+        main,
         "update workflow_timers set fire_at = 'noon' where workflow_execution_id = 'bad'",
     )
 
 
 def test_a_history_with_a_checkpoint_that_cannot_be_read_is_not_given(file: Path) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         with pytest.raises(StoreCorruptError, match=r"checkpoint 1 of execution 'bad'.*DONE"):
             await store.load_checkpoints("bad")
         assert len(await store.load_checkpoints("good")) == 1
 
     with_rows_changed(
         file,
-        story,
+        main,
         "update step_checkpoints set status = 'DONE' where workflow_execution_id = 'bad'",
     )
 
 
 def test_a_signal_that_cannot_be_read_is_named(file: Path) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         with pytest.raises(StoreCorruptError, match=r"signal 1 of execution 'bad'.*created_at"):
             await store.load_pending_signals("bad")
         assert len(await store.load_pending_signals("good")) == 1
 
     with_rows_changed(
         file,
-        story,
+        main,
         "update workflow_signals set created_at = 7 where workflow_execution_id = 'bad'",
     )
 
 
 def test_a_workflow_that_cannot_be_read_is_named(file: Path) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         with pytest.raises(StoreCorruptError, match=r"'order:1'.*version"):
             await store.load_workflow("order:1")
 
-    with_rows_changed(file, story, "update workflows set version = 0")
+    with_rows_changed(file, main, "update workflows set version = 0")
 
 
 @pytest.mark.parametrize(
@@ -227,14 +227,14 @@ def test_what_is_written_otherwise_and_can_be_read_is_no_problem(file: Path) -> 
 
 
 def test_an_execution_that_cannot_be_read_can_be_deleted(file: Path) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         assert await store.delete_execution("bad")
         assert await store.load_execution("bad") is None
         assert len(await store.load_executions_by_status(ExecutionStatus)) == 1
 
     with_rows_changed(
         file,
-        story,
+        main,
         "update workflow_executions set status = 'PAUSED' where workflow_execution_id = 'bad'",
     )
 
@@ -243,7 +243,7 @@ def test_an_execution_that_cannot_be_read_can_be_deleted(file: Path) -> None:
 def test_text_that_is_no_utf_8_makes_its_own_row_unreadable_and_no_other(
     file: Path, column: str
 ) -> None:
-    async def story(store: SqliteCheckpointStore) -> None:
+    async def main(store: SqliteCheckpointStore) -> None:
         with pytest.raises(StoreCorruptError, match="'bad'"):
             await store.load_execution("bad")
         found = await store.load_executions_by_status(ExecutionStatus)
@@ -252,7 +252,7 @@ def test_text_that_is_no_utf_8_makes_its_own_row_unreadable_and_no_other(
 
     with_rows_changed(
         file,
-        story,
+        main,
         f"update workflow_executions set {column} = cast(x'61ff62' as text)"
         " where workflow_execution_id = 'bad'",
     )

@@ -28,7 +28,7 @@ from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import TERMINAL_STATUSES
 from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.lives import a_process
+from tests.processes import a_process
 from tests.store.test_restored import copy
 
 Say = Callable[[str], None]

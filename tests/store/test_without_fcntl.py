@@ -30,7 +30,7 @@ async def order(ctx, number):
     return await ctx.step("pay", lambda: f"{number} approved by {by}")
 
 
-async def life(file):
+async def main(file):
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store, workflows=[order]) as engine:
             handle = await engine.start(order, 7, execution_id="one")
@@ -41,7 +41,7 @@ async def life(file):
         print((await store.load_execution("one")).status)
 
 
-asyncio.run(life(sys.argv[1]))
+asyncio.run(main(sys.argv[1]))
 print(sorted(os.listdir(os.path.dirname(sys.argv[1]))))
 """
 

@@ -23,7 +23,7 @@ from durable_workflow_sqlite.store.checkpointer import checkpoint
 from durable_workflow_sqlite.store.checkup import has_reset_bug
 from durable_workflow_sqlite.store.log_header import salt_of
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.lives import a_process
+from tests.processes import a_process
 
 LIMIT = 64_000_000
 
@@ -37,13 +37,13 @@ Say = Callable[[str], None]
 @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.campaign), 50])
 @pytest.mark.parametrize("readers", [pytest.param(0, marks=pytest.mark.campaign), 3])
 def test_the_log_stays_short(file: Path, at_once: int, readers: int) -> None:
-    async def story() -> int:
+    async def main() -> int:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             with reading(file, readers):
                 return await write(file, store, "e", 24_000, at_once)
 
-    largest = asyncio.run(story())
+    largest = asyncio.run(main())
     print(f"largest log {largest / 1e6:.1f} MB, file {size_of(file) / 1e6:.1f} MB")
     assert size_of(file) > 70_000_000
     assert 0 < largest < LIMIT
@@ -56,12 +56,12 @@ def test_the_log_stays_short_while_two_processes_write_and_others_read(file: Pat
             await store.save(WORKFLOW, new_execution("0"), new_execution("1"))
 
     def writer(execution_id: str) -> Callable[[Say], None]:
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 await write(file, store, execution_id, 15_000, at_once=20)
 
         def body(say: Say) -> None:
-            asyncio.run(story())
+            asyncio.run(main())
             say("done")
 
         return body
@@ -105,7 +105,7 @@ def test_the_log_stays_short_while_two_processes_write_and_others_read(file: Pat
 def test_a_reader_that_stays_holds_writers_up_a_few_times_and_not_all_the_time(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             with closing(sqlite3.connect(file, isolation_level=None)) as reader:
@@ -127,7 +127,7 @@ def test_a_reader_that_stays_holds_writers_up_a_few_times_and_not_all_the_time(
                     return
             raise AssertionError(f"the log is still {size_of(log_of(file))} bytes long")
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too_long(
@@ -139,7 +139,7 @@ def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too
         is_asked.set()
         assert may_go_on.wait(60)
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             number = 0
@@ -165,7 +165,7 @@ def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too
 
     monkeypatch.setattr(checkpointer.os, "fsync", slow_fsync)
     try:
-        asyncio.run(story())
+        asyncio.run(main())
     finally:
         may_go_on.set()
 
@@ -176,7 +176,7 @@ def test_an_error_of_the_disk_is_told_and_copies_nothing(
     def failing_fsync(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             await store.save(WORKFLOW, new_execution("e"))
             monkeypatch.setattr(checkpointer.os, "fsync", failing_fsync)
@@ -189,7 +189,7 @@ def test_an_error_of_the_disk_is_told_and_copies_nothing(
                 await save(store, "e", number := number + 1)
 
     async def within(seconds: float) -> None:
-        await asyncio.wait_for(story(), seconds)
+        await asyncio.wait_for(main(), seconds)
 
     asyncio.run(within(60))
 
@@ -198,7 +198,7 @@ def test_an_error_of_the_disk_is_told_and_copies_nothing(
 
 
 def test_the_last_store_that_closes_leaves_the_database_alone(file: Path) -> None:
-    async def story() -> None:
+    async def main() -> None:
         one = SqliteCheckpointStore.file(file)
         other = SqliteCheckpointStore.file(file)
         for store in (one, other):
@@ -207,12 +207,12 @@ def test_the_last_store_that_closes_leaves_the_database_alone(file: Path) -> Non
         assert log_of(file).name in names_beside(file)
         await other.close()
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert names_beside(file) == []
 
 
 def test_a_store_that_closes_beside_another_connection_empties_the_log(file: Path) -> None:
-    async def story(other: sqlite3.Connection) -> None:
+    async def main(other: sqlite3.Connection) -> None:
         async with SqliteCheckpointStore.file(file) as store:
             other.execute("select count(*) from workflows").fetchone()
             await store.save(WORKFLOW, new_execution("e"))
@@ -220,14 +220,14 @@ def test_a_store_that_closes_beside_another_connection_empties_the_log(file: Pat
             assert size_of(log_of(file)) > 1_000_000
 
     with closing(sqlite3.connect(file)) as other:
-        asyncio.run(story(other))
+        asyncio.run(main(other))
         assert size_of(log_of(file)) < 10_000
         assert other.execute("select count(*) from step_checkpoints").fetchone() == (500,)
         assert other.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
 def test_a_store_that_wrote_nothing_leaves_the_log_as_it_is(file: Path) -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as worker:
             await worker.save(WORKFLOW, new_execution("e"))
             await write(file, worker, "e", 50)
@@ -236,7 +236,7 @@ def test_a_store_that_wrote_nothing_leaves_the_log_as_it_is(file: Path) -> None:
                 assert await store.load_execution("e") is not None
             assert log_of(file).read_bytes() == before
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_checkpoint_makes_no_database_where_one_was_deleted(file: Path) -> None:
@@ -281,13 +281,13 @@ def test_no_checkpoint_runs_while_another_connection_can_commit(file: Path) -> N
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at locks as Linux shows them")
 def test_a_store_checkpoints_only_under_the_write_lock(file: Path) -> None:
     def work(say: Say) -> None:
-        async def story() -> None:
+        async def main() -> None:
             async with SqliteCheckpointStore.file(file) as store:
                 await store.save(WORKFLOW, new_execution("e"))
                 say("begins")
                 await write(file, store, "e", 10**6, at_once=50)
 
-        asyncio.run(story())
+        asyncio.run(main())
 
     with a_process(work) as worker:
         assert worker.hear() == "begins"

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from durable_workflow_sqlite.telemetry import OpenTelemetryObserver
 from tests.databases import new_database
-from tests.lives import Journal
+from tests.processes import Journal
 
 
 class Telemetry:

@@ -35,8 +35,8 @@ async def failing(ctx: WorkflowContext) -> None:
 
 
 def test_everything_is_counted_once_over_restarts(file: Path, telemetry: Telemetry) -> None:
-    async def lives() -> None:
-        for life in range(4):
+    async def main() -> None:
+        for process in range(4):
             async with (
                 SqliteCheckpointStore.file(file) as store,
                 DurableEngine(
@@ -44,7 +44,7 @@ def test_everything_is_counted_once_over_restarts(file: Path, telemetry: Telemet
                 ) as engine,
             ):
                 handle = await engine.start(two_steps, execution_id="one")
-                if life == 3:
+                if process == 3:
                     await handle.signal("go")
                     assert await handle.result() == "done"
                     with pytest.raises(WorkflowFailedError):
@@ -52,7 +52,7 @@ def test_everything_is_counted_once_over_restarts(file: Path, telemetry: Telemet
                 else:
                     await asyncio.sleep(0.05)
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert telemetry.measured("execution.started", "durable_workflow.workflow.id") == {
         ("two_steps@1",): 1,
         ("failing@1",): 1,
@@ -84,7 +84,7 @@ def test_durations_are_in_seconds_of_the_engines_clock(telemetry: Telemetry) -> 
     async def monthly(ctx: WorkflowContext) -> None:
         await ctx.sleep("a month", timedelta(days=30))
 
-    async def life() -> None:
+    async def main() -> None:
         clock = ManualClock()
         async with (
             SqliteCheckpointStore.in_memory() as store,
@@ -95,7 +95,7 @@ def test_durations_are_in_seconds_of_the_engines_clock(telemetry: Telemetry) -> 
             await clock.advance(timedelta(days=30))
             await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     (wait,) = telemetry.points("wait.duration")
     assert wait.sum == 30 * 86_400
     (queued,) = telemetry.points("execution.queue_time")
@@ -105,7 +105,7 @@ def test_durations_are_in_seconds_of_the_engines_clock(telemetry: Telemetry) -> 
 
 
 def test_the_api_alone_is_enough_and_does_nothing() -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[OpenTelemetryObserver()]) as engine,
@@ -114,7 +114,7 @@ def test_the_api_alone_is_enough_and_does_nothing() -> None:
             await handle.signal("go")
             assert await handle.result() == "done"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_without_the_extra_its_name_is_told() -> None:

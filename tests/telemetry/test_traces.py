@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.telemetry import OpenTelemetryObserver
-from tests.lives import Journal, die, live_and_die
+from tests.processes import Journal, die, run_until_killed
 from tests.telemetry.conftest import Telemetry
 
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=timedelta(milliseconds=5))
@@ -54,7 +54,7 @@ async def order(ctx: WorkflowContext, order_id: str) -> str:
 
 
 def test_an_execution_is_a_tree_of_spans(telemetry: Telemetry) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[telemetry.observer]) as engine,
@@ -75,7 +75,7 @@ def test_an_execution_is_a_tree_of_spans(telemetry: Telemetry) -> None:
                 assert span.start_time == round(began.timestamp() * 1e6) * 1000
                 assert span.end_time == round(ended.timestamp() * 1e6) * 1000
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert tree(telemetry) == {
         "execution order": None,
         "start order": "execution order",
@@ -118,20 +118,20 @@ def test_what_an_action_does_is_part_of_its_attempt(telemetry: Telemetry) -> Non
         await ctx.step("ask again", lambda: None)
         assert trace.get_current_span() is before
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[telemetry.observer]) as engine,
         ):
             await engine.run(both)
 
-    asyncio.run(life())
+    asyncio.run(main())
     found = tree(telemetry)
     assert (found["query"], found["request"]) == ("attempt ask", "attempt call")
 
 
 def test_who_asked_for_an_execution_is_linked(telemetry: Telemetry) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[telemetry.observer]) as engine,
@@ -141,7 +141,7 @@ def test_who_asked_for_an_execution_is_linked(telemetry: Telemetry) -> None:
             await handle.signal("approved", "kim")
             await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     request = telemetry.named("POST /orders")
     (link,) = telemetry.named("start order").links
     assert link.context == request.context
@@ -167,7 +167,7 @@ def test_retries_failures_and_compensations_are_told_as_they_are_stored(
         await ctx.step("charge", lambda: 7, compensate=refund, compensate_retry=QUICK)
         await ctx.step("ship", fail, retry=QUICK)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(
@@ -179,7 +179,7 @@ def test_retries_failures_and_compensations_are_told_as_they_are_stored(
             with pytest.raises(WorkflowFailedError):
                 await engine.run(failing)
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert "4242" not in "".join(span.to_json() for span in telemetry.spans)
     attempts = [span for span in telemetry.spans if span.name == "attempt ship"]
     ship = telemetry.named("step ship")
@@ -223,7 +223,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
         await ctx.step("charge", charge)
         return await ctx.step("ship", ship, retry=QUICK)
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         provider = TracerProvider()
         with exported.open("w") as out:
             console = ConsoleSpanExporter(
@@ -236,16 +236,16 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
             ):
                 await engine.run(order, execution_id="one")
 
-    live_and_die(first_life)
+    run_until_killed(first_process)
 
-    async def second_life() -> None:
+    async def second_process() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [order], observers=[telemetry.observer]) as engine,
         ):
             assert await engine.handle("one").result() == "shipped"
 
-    asyncio.run(second_life())
+    asyncio.run(second_process())
     before: list[dict[str, Any]] = [json.loads(line) for line in exported.read_text().splitlines()]
     assert [span["name"] for span in before] == [
         "start order",
@@ -253,7 +253,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
         "step charge",
         "attempt ship",
     ]
-    # The second life tells what is new, and neither the replayed step nor its attempt again.
+    # The second process tells what is new, and neither the replayed step nor its attempt again.
     assert [span.name for span in telemetry.spans] == [
         "resume order",
         "attempt ship",
@@ -261,7 +261,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
         "step ship",
         "execution order",
     ]
-    # It is one trace, and the parents that the first life could not export come from the second.
+    # It is one trace, and the parents that the first process could not export come from the second.
     root, ship_step = telemetry.named("execution order"), telemetry.named("step ship")
     trace_id = f"0x{root.context.trace_id:032x}"
     assert {span["context"]["trace_id"] for span in before} == {trace_id}
@@ -278,7 +278,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
     assert in_doubt.attributes["durable_workflow.step.in_doubt"] is True
     assert in_doubt.attributes["durable_workflow.step.attempt"] == 2
     assert last.attributes["durable_workflow.step.attempt"] == 3
-    # From the first attempt, in the life before.
+    # From the first attempt, in the process before.
     assert ship_step.start_time == _ns(before[-1]["start_time"])
     assert telemetry.measured("step.in_doubt") == {(): 1}
     assert telemetry.measured("execution.resumed") == {(): 1}
@@ -287,7 +287,7 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
 
 
 def test_a_wait_over_a_restart_is_one_span(file: Path, telemetry: Telemetry) -> None:
-    async def lives() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, observers=[telemetry.observer]) as engine,
@@ -312,7 +312,7 @@ def test_a_wait_over_a_restart_is_one_span(file: Path, telemetry: Telemetry) -> 
         assert sleep.end_time <= wait.start_time < wait.end_time
         assert wait.context.trace_id == sleep.context.trace_id
 
-    asyncio.run(lives())
+    asyncio.run(main())
     assert telemetry.measured("wait.duration", "durable_workflow.step.name") == {
         ("cooling-off",): 1
     }
@@ -323,7 +323,7 @@ def test_executions_of_one_id_have_traces_of_their_own(telemetry: Telemetry) -> 
     async def nightly(ctx: WorkflowContext) -> None:
         pass
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[telemetry.observer]) as engine,
@@ -332,7 +332,7 @@ def test_executions_of_one_id_have_traces_of_their_own(telemetry: Telemetry) -> 
                 await engine.run(nightly, execution_id="nightly")
                 await store.delete_execution("nightly")
 
-    asyncio.run(life())
+    asyncio.run(main())
     roots = [span for span in telemetry.spans if span.name == "execution nightly"]
     assert len({span.context.trace_id for span in roots}) == len(roots) == 2
 
@@ -341,7 +341,7 @@ def test_executions_of_one_id_have_traces_of_their_own(telemetry: Telemetry) -> 
 def test_an_execution_is_sampled_as_a_whole(sampler: Any, expected: int | None) -> None:
     telemetry = Telemetry(sampler=ParentBased(sampler))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.in_memory() as store:
             async with DurableEngine(store, observers=[telemetry.observer]) as engine:
                 for number in range(40):
@@ -354,7 +354,7 @@ def test_an_execution_is_sampled_as_a_whole(sampler: Any, expected: int | None) 
                     await engine.send_signal(f"{number}", "approved", "kim")
                     await engine.handle(f"{number}").result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     by_trace: dict[int, list[str]] = {}
     for span in telemetry.spans:
         by_trace.setdefault(span.context.trace_id, []).append(span.name)
@@ -362,7 +362,7 @@ def test_an_execution_is_sampled_as_a_whole(sampler: Any, expected: int | None) 
         assert len(by_trace) == expected
     else:
         assert 5 < len(by_trace) < 35
-        # In both lives the same decision, without either knowing the other's.
+        # In both processes the same decision, without either knowing the other's.
         assert {tuple(names) for names in by_trace.values()} == {
             (
                 "start order",
@@ -402,7 +402,7 @@ class ProviderWithoutIds(trace.TracerProvider):
 def test_without_a_generator_of_ids_it_is_one_trace_all_the_same(telemetry: Telemetry) -> None:
     observer = OpenTelemetryObserver(ProviderWithoutIds(telemetry.traces))
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.in_memory() as store,
             DurableEngine(store, observers=[observer]) as engine,
@@ -411,7 +411,7 @@ def test_without_a_generator_of_ids_it_is_one_trace_all_the_same(telemetry: Tele
             await handle.signal("approved", "kim")
             await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(span.name for span in telemetry.spans) == [
         "attempt charge",
         "execution order",

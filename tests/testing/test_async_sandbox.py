@@ -46,7 +46,7 @@ async def chain(ctx: WorkflowContext) -> str:
 
 
 def test_a_workflow_survives_its_crashes() -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with AsyncSandbox() as durable:
             durable.crash_at("first", "before")
             durable.crash_at("second", "after")
@@ -54,12 +54,12 @@ def test_a_workflow_survives_its_crashes() -> None:
             assert await durable.run(chain) == "first second third"
             (await durable.history()).assert_ran("second", times=2)
 
-    asyncio.run(story())
+    asyncio.run(main())
     assert noted == ["first", "second", "second"]
 
 
 def test_an_action_may_use_what_belongs_to_the_test() -> None:
-    async def story() -> None:
+    async def main() -> None:
         go_on = asyncio.Event()
 
         @workflow
@@ -71,11 +71,11 @@ def test_an_action_may_use_what_belongs_to_the_test() -> None:
             asyncio.get_running_loop().call_later(0.02, go_on.set)
             await execution.result()
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_test_may_go_on_while_the_engine_works() -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with AsyncSandbox() as durable:
             execution = await durable.start(chain)
             while not noted:
@@ -85,11 +85,11 @@ def test_a_test_may_go_on_while_the_engine_works() -> None:
             await durable.advance(30 * DAY)
             assert await durable.engine.handle(execution.execution_id).result() == "first second 3"
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_several_may_wait_at_once_while_the_process_dies() -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with AsyncSandbox() as durable:
             durable.crash_at("second", "before")
             for _ in range(2):
@@ -97,11 +97,11 @@ def test_several_may_wait_at_once_while_the_process_dies() -> None:
             one, two = await asyncio.gather(durable.run(chain), durable.run(chain))
             assert one == two == "first second 3"
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_an_engine_in_the_hands_of_an_application_dies_with_its_process() -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with AsyncSandbox([chain]) as durable:
             engine = durable.engine
             durable.crash_at("first", "before")
@@ -114,11 +114,11 @@ def test_an_engine_in_the_hands_of_an_application_dies_with_its_process() -> Non
             with pytest.raises(EngineStoppedError, match="crashed"):
                 await engine.send_signal("one", "third", "3")
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_it_leaves_the_event_loop_as_it_was() -> None:
-    async def story() -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         before = (loop.get_task_factory(), loop.run_in_executor)
         async with AsyncSandbox() as durable:
@@ -129,20 +129,20 @@ def test_it_leaves_the_event_loop_as_it_was() -> None:
         await asyncio.sleep(0.01)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_it_can_be_left_to_the_end_of_the_event_loop() -> None:
     durable = AsyncSandbox()
 
-    async def story() -> None:
+    async def main() -> None:
         durable.crash_at("first", "before")
         await durable.start(chain)
         await durable.settle()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.unraisablehook", lambda unraisable: noted.append(str(unraisable)))
-        asyncio.run(story())
+        asyncio.run(main())
         gc.collect()
         durable.abandon()
         durable.check()

@@ -123,7 +123,7 @@ def recorded(function: Function, *, until: str = "") -> Records:
     """What is recorded of an execution that has ended, or that rests."""
     definition = workflow(name="story")(function)
 
-    async def story() -> Records:
+    async def main() -> Records:
         async with AsyncSandbox() as durable:
             execution = await durable.start(definition)
             if not until:
@@ -135,7 +135,7 @@ def recorded(function: Function, *, until: str = "") -> Records:
                 found = msgspec.structs.replace(found, status=ExecutionStatus(until))
             return found, await durable.store.load_checkpoints("story-1")
 
-    return asyncio.run(story())
+    return asyncio.run(main())
 
 
 def check(function: Function, records: Records) -> None:
@@ -154,14 +154,14 @@ def test_code_in_other_words_passes() -> None:
 def test_it_works_inside_of_an_event_loop_and_leaves_that_as_it_is() -> None:
     records = recorded(sleeps)
 
-    async def story() -> None:
+    async def main() -> None:
         check(sleeps, records)
         with pytest.raises(NonDeterminismError):
             check(waits, records)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         await asyncio.sleep(0)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import AsyncSandbox, Sandbox
-from durable_workflow_sqlite.testing.life import Moment
+from durable_workflow_sqlite.testing.simulated_process import Moment
 
 DAY = timedelta(days=1)
 noted: list[str] = []
@@ -160,11 +160,11 @@ def test_nothing_of_the_dead_goes_on() -> None:
     with Sandbox(check_replay=False) as durable:
         durable.crash_at("quick", "after")
         durable.run(busy)
-        assert went_on == ["finally"]  # once: of the second life, whose step came to its end
+        assert went_on == ["finally"]  # once: of the second process, whose step came to its end
         assert durable.history().count("a/linger (in doubt)") == 1
 
 
-def test_a_thread_of_the_dead_is_over_before_the_next_life_begins(durable: Sandbox) -> None:
+def test_a_thread_of_the_dead_is_over_before_the_next_process_begins(durable: Sandbox) -> None:
     running: list[int] = []
     most: list[int] = []
 
@@ -225,7 +225,7 @@ def test_a_crash_of_one_execution_takes_the_others_along(durable: Sandbox) -> No
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python has no eager tasks")
 @pytest.mark.parametrize("moment", ["before", "after", "recorded"])
 def test_an_eager_task_factory_of_the_program_changes_nothing(moment: Moment) -> None:
-    async def story() -> None:
+    async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         loop.set_task_factory(vars(asyncio)["eager_task_factory"])
         async with AsyncSandbox() as durable:
@@ -233,17 +233,17 @@ def test_an_eager_task_factory_of_the_program_changes_nothing(moment: Moment) ->
             assert await durable.run(chain) == "firstsecond"
             assert durable.crashes == [f"{moment} second"]
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_a_crash_that_never_comes_is_an_error() -> None:
-    def story() -> None:
+    def main() -> None:
         with Sandbox() as durable:
             durable.crash_at("frist", "before")
             durable.run(chain)
 
     with pytest.raises(AssertionError, match="never happened:\n    a crash before step 'frist'"):
-        story()
+        main()
 
 
 def test_a_moment_that_is_none_is_refused(durable: Sandbox) -> None:
@@ -252,14 +252,14 @@ def test_a_moment_that_is_none_is_refused(durable: Sandbox) -> None:
 
 
 def test_the_same_story_has_the_same_history_every_time() -> None:
-    def story() -> tuple[list[str], datetime]:
+    def main() -> tuple[list[str], datetime]:
         with Sandbox() as durable:
             durable.crash_at("first", "after")
             durable.crash_at("night", "before", down_for=timedelta(hours=30))
             durable.run(chain)
             return durable.history(), durable.now
 
-    assert story() == story() == story()
+    assert main() == main() == main()
 
 
 @pytest.mark.parametrize("moment", ["before", "after", "recorded"])

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import pytest
 
 from durable_workflow_sqlite import ExecutionStatus, StoreError, WorkflowExecution
-from durable_workflow_sqlite.testing import life
+from durable_workflow_sqlite.testing import simulated_process
 from tests.dict_store import Dicts, DictStore
 from tests.testing.test_crashes import *  # noqa: F403
 from tests.testing.test_crashes import _nothing_noted  # noqa: F401
 
 
 class Memory(Dicts):
-    """What a life has committed; as the connection of a life."""
+    """What a process has committed; as the connection of a process."""
 
     is_dead = in_transaction = False
 
@@ -29,7 +29,7 @@ class Memory(Dicts):
         super().commit(*committed)
 
     def close(self) -> None:
-        """Its records are the next life's."""
+        """Its records are the next process's."""
 
 
 class Store(DictStore):
@@ -42,5 +42,5 @@ class Store(DictStore):
 
 @pytest.fixture(autouse=True)
 def _dicts_in_place_of_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "_open", Memory)
-    monkeypatch.setattr(life, "SqliteCheckpointStore", Store)
+    monkeypatch.setattr(simulated_process, "_open", Memory)
+    monkeypatch.setattr(simulated_process, "SqliteCheckpointStore", Store)

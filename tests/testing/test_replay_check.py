@@ -191,12 +191,12 @@ def test_it_can_be_turned_off() -> None:
 
 
 def test_an_async_sandbox_finds_it_too() -> None:
-    async def story() -> None:
+    async def main() -> None:
         async with AsyncSandbox() as durable:
             await durable.run(by_chance)
 
     with pytest.raises(AssertionError, match=ANOTHER_WAY):
-        asyncio.run(story())
+        asyncio.run(main())
 
 
 def test_a_long_history_is_replayed_now_and_then_and_in_any_case_at_the_end() -> None:
@@ -292,7 +292,7 @@ def test_a_year_of_nights_takes_no_time(durable: Sandbox) -> None:
 def test_a_workflow_that_waits_for_the_time_of_another_clock_is_told_of(
     durable: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("durable_workflow_sqlite.testing.story.MOST_OUTCOMES", 50)
+    monkeypatch.setattr("durable_workflow_sqlite.testing.simulation.MOST_OUTCOMES", 50)
 
     def now_here() -> datetime:
         return datetime(2020, 1, 1, tzinfo=UTC)
@@ -348,12 +348,12 @@ def test_a_replay_runs_no_action_and_no_compensation(durable: Sandbox) -> None:
 
 def test_an_execution_goes_on_with_new_code_after_a_deploy(durable: Sandbox) -> None:
     def at_version(of: Callable[[WorkflowContext], Awaitable[str]]) -> Any:
-        async def story(ctx: WorkflowContext) -> str:
+        async def main(ctx: WorkflowContext) -> str:
             await ctx.step("first", note)
             await ctx.sleep("night", DAY)
             return await of(ctx)
 
-        return workflow(name="story")(story)
+        return workflow(name="story")(main)
 
     async def old(ctx: WorkflowContext) -> str:
         return "old"

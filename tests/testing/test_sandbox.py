@@ -216,7 +216,7 @@ def test_a_wait_that_nobody_will_end_says_so(durable: Sandbox) -> None:
 def test_a_workflow_without_an_end_says_so(
     durable: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("durable_workflow_sqlite.testing.story.MOST_STOPS", 20)
+    monkeypatch.setattr("durable_workflow_sqlite.testing.simulation.MOST_STOPS", 20)
 
     @workflow
     async def for_ever(ctx: WorkflowContext) -> None:
@@ -308,11 +308,11 @@ def test_a_restart_is_no_crash(durable: Sandbox) -> None:
 
 
 def test_a_sandbox_is_refused_where_an_event_loop_runs(durable: Sandbox) -> None:
-    async def story() -> None:
+    async def main() -> None:
         with pytest.raises(RuntimeError, match="take AsyncSandbox"):
             durable.run(monthly, 1)
 
-    asyncio.run(story())
+    asyncio.run(main())
 
 
 def test_two_sandboxes_know_nothing_of_each_other() -> None:

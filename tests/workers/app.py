@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from durable_workflow_sqlite import WorkflowContext, workflow
-from tests.lives import Journal
+from tests.processes import Journal
 
 
 def note(words: str) -> str:

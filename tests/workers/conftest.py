@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.databases import new_database
-from tests.lives import Journal
+from tests.processes import Journal
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,7 +26,7 @@ from durable_workflow_sqlite.engine import changes
 from durable_workflow_sqlite.worker import AppError, find_workflows
 from tests.commands import run_command
 from tests.databases import new_database
-from tests.lives import Journal, a_process, live_and_die
+from tests.processes import Journal, a_process, run_until_killed
 from tests.workers import app
 from tests.workers.conftest import Workers, wait_for
 
@@ -34,7 +34,7 @@ from tests.workers.conftest import Workers, wait_for
 def test_a_worker_runs_what_a_client_enqueues(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             worker = workers.start()
             handle = await client.enqueue(app.noted, "a")
@@ -42,7 +42,7 @@ def test_a_worker_runs_what_a_client_enqueues(
             napping = await client.enqueue(app.napper)
             assert await napping.result() == "woke"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["ran a", "woke"]
 
 
@@ -52,7 +52,7 @@ def test_workers_share_what_was_interrupted_and_run_no_step_twice(
     monkeypatch.setenv("DURABLE_JOURNAL", str(tmp_path / "journal"))
     count = 60
 
-    async def first_life() -> None:
+    async def first_process() -> None:
         os.environ[app.IS_NO_WORKER] = "1"
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for number in range(count):
@@ -61,7 +61,7 @@ def test_workers_share_what_was_interrupted_and_run_no_step_twice(
 
     for _ in range(2):
         workers.start("tests.workers.app", "--max-concurrent", str(app.AT_ONCE))
-    live_and_die(first_life)
+    run_until_killed(first_process)
 
     async def client() -> Counter[int]:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
@@ -78,7 +78,7 @@ def test_workers_share_what_was_interrupted_and_run_no_step_twice(
 def test_the_executions_of_a_worker_that_is_killed_run_on_in_another(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             first = workers.start()
             await client.enqueue(app.stuck)
@@ -89,13 +89,13 @@ def test_the_executions_of_a_worker_that_is_killed_run_on_in_another(
                 while journal.lines.count("stuck") < 2:
                     await asyncio.sleep(0.01)
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_worker_that_stands_still_keeps_what_it_has(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             first = workers.start()
             handle = await client.enqueue(app.patient, "a")
@@ -107,12 +107,12 @@ def test_a_worker_that_stands_still_keeps_what_it_has(
             first.send_signal(signal.SIGCONT)
             assert await handle.result() == first.pid
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
 
 
 def test_signals_from_another_process_are_heard_soon(file: Path, workers: Workers) -> None:
-    async def life() -> list[float]:
+    async def main() -> list[float]:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             workers.start()
             handle = await client.enqueue(app.echo, 10)
@@ -125,13 +125,13 @@ def test_signals_from_another_process_are_heard_soon(file: Path, workers: Worker
             return [after - before for before, after in zip(sent, heard, strict=True)]
 
     # Milliseconds on a quiet machine: the benchmarks say how many.
-    assert sorted(asyncio.run(life()))[5] < 1
+    assert sorted(asyncio.run(main()))[5] < 1
 
 
 def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             first = workers.start()
             handle = await client.enqueue(app.patient, "a")
@@ -145,7 +145,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
             await client.send_signal("waits", "go")
             await client.handle("waits").result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
     assert not [path for path in file.parent.iterdir() if "-worker-" in path.name][2:]
 
@@ -154,7 +154,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
 def test_a_worker_leaves_a_step_behind_that_does_not_end(
     file: Path, workers: Workers, journal: Journal, signals: list[signal.Signals]
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             grace = "0" if len(signals) == 1 else "3600"
             worker = workers.start("tests.workers.app", "--grace", grace)
@@ -171,21 +171,21 @@ def test_a_worker_leaves_a_step_behind_that_does_not_end(
             assert await handle.status() is ExecutionStatus.RUNNING
             assert (await when_free(client, handle.execution_id)).recovery_count == 0
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("workflow", ["nothing", "stuck"])
 def test_a_worker_whose_file_is_replaced_ends_with_an_error(
     workflow: str, file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             await client.enqueue(app.stuck)
             await asyncio.to_thread(wait_for, journal, "stuck")
 
     worker = workers.start()
     if workflow == "stuck":
-        asyncio.run(life())
+        asyncio.run(main())
     other = new_database(file.with_name("other.db"))
     other.replace(file)
     assert worker.stderr is not None
@@ -198,7 +198,7 @@ def test_a_worker_whose_file_is_replaced_ends_with_an_error(
 def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             worker = workers.start("tests.workers.app", "--grace", "3600")
             handle = await client.enqueue(app.stuck)
@@ -216,7 +216,7 @@ def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(
             worker.kill()
             assert (await when_free(client, handle.execution_id)).recovery_count == 1
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def is_stopping(file: Path) -> bool:
@@ -235,7 +235,7 @@ async def when_free(client: DurableEngine, execution_id: str) -> WorkflowExecuti
 
 
 def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:
-    async def life() -> float:
+    async def main() -> float:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[app.noted]),
@@ -246,7 +246,7 @@ def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:
             return (_processor_seconds() - before) / 1.5
 
     # Half a percent of a core on a quiet machine; what is asked here is that it does not spin.
-    assert asyncio.run(life()) < 0.05
+    assert asyncio.run(main()) < 0.05
 
 
 def _processor_seconds() -> float:
@@ -258,7 +258,7 @@ def _processor_seconds() -> float:
 
 
 def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(app.echo, 1)
 
@@ -291,7 +291,7 @@ def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own(file:
             await handle.signal("go")
             await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 # The command
@@ -333,10 +333,10 @@ def test_an_app_that_is_none_is_refused_in_one_line(tmp_path: Path, name: str, w
 
 
 def test_a_grace_that_is_no_duration_is_refused(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             with pytest.raises(TypeError, match="grace"):
                 await engine.dispose(3)  # type: ignore[arg-type]
             await engine.dispose(timedelta(seconds=1))
 
-    asyncio.run(life())
+    asyncio.run(main())

@@ -38,7 +38,7 @@ def _nothing_ran() -> None:
 
 
 def test_what_is_enqueued_runs_in_an_engine_that_has_the_workflow(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
             async with DurableEngine(one) as client:
                 handle = await client.enqueue(job, "a", execution_id="a")
@@ -47,11 +47,11 @@ def test_what_is_enqueued_runs_in_an_engine_that_has_the_workflow(file: Path) ->
                 async with DurableEngine(two, workflows=[job]):
                     assert await handle.result() == "a"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_an_enqueue_can_be_repeated(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[job]) as engine:
                 for _ in range(3):
@@ -61,21 +61,21 @@ def test_an_enqueue_can_be_repeated(file: Path) -> None:
                     await engine.enqueue(job, "b", execution_id="a")
                 assert await engine.run(job, "a", execution_id="a") == "a"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert ran == ["a"]
 
 
 def test_a_start_of_what_is_enqueued_runs_it_here_and_now(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.enqueue(job, "a", execution_id="a", delay=timedelta(days=1))
             assert await engine.run(job, "a", execution_id="a") == "a"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_the_higher_priority_runs_first_then_the_older(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as client:
                 for name, priority in (("c", 0), ("d", 0), ("a", 9), ("e", -1), ("b", 9)):
@@ -84,14 +84,14 @@ def test_the_higher_priority_runs_first_then_the_older(file: Path) -> None:
                 for name in "abcde":
                     await engine.handle(name).result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert ran == ["a", "b", "c", "d", "e"]
 
 
 def test_a_delay_is_kept_over_a_restart(file: Path) -> None:
     clock = ManualClock(datetime(2030, 1, 1, tzinfo=UTC))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[job], clock=clock) as engine:
                 await engine.enqueue(job, "a", execution_id="a", delay=timedelta(hours=2))
@@ -101,7 +101,7 @@ def test_a_delay_is_kept_over_a_restart(file: Path) -> None:
                 await clock.advance(timedelta(minutes=1))
                 assert await engine.handle("a").result() == "a"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_signal_does_not_shorten_a_delay(file: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_signal_does_not_shorten_a_delay(file: Path) -> None:
         await ctx.step("run", ran.append, "it")
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[heard], clock=clock) as engine:
                 handle = await engine.enqueue(heard, delay=timedelta(hours=1))
@@ -122,11 +122,11 @@ def test_a_signal_does_not_shorten_a_delay(file: Path) -> None:
                 await clock.advance(timedelta(minutes=1))
                 assert await handle.result() == "now"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_start_again_that_is_cancelled_while_it_claims_is_run_all_the_same(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, max_concurrent=1) as engine,
@@ -145,11 +145,11 @@ def test_a_start_again_that_is_cancelled_while_it_claims_is_run_all_the_same(fil
                 handle = await engine.start(job, name, execution_id=name)
                 assert await asyncio.wait_for(handle.result(), 5) == name
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_is_enqueued_can_be_cancelled_before_it_runs(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
             async with DurableEngine(one) as client:
                 handle = await client.enqueue(job, "a", delay=timedelta(days=1))
@@ -159,12 +159,12 @@ def test_what_is_enqueued_can_be_cancelled_before_it_runs(file: Path) -> None:
                     with pytest.raises(WorkflowCancelledError):
                         await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert ran == []
 
 
 def test_what_waits_in_the_queue_expires(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[job]) as engine:
                 handle = await engine.enqueue(
@@ -173,7 +173,7 @@ def test_what_waits_in_the_queue_expires(file: Path) -> None:
                 with pytest.raises(WorkflowExpiredError):
                     await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert ran == []
 
 
@@ -195,22 +195,22 @@ def test_what_waits_in_the_queue_expires(file: Path) -> None:
 def test_a_bad_enqueue_is_refused_with_nothing_written(
     file: Path, arguments: tuple[Any, ...], options: dict[str, Any], error: type[Exception]
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             with pytest.raises(error):
                 await engine.enqueue(job, *arguments, **options)
             assert await store.load_executions_by_status(ExecutionStatus) == []
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_is_no_workflow_is_refused(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             with pytest.raises(TypeError, match="not a workflow"):
                 await engine.enqueue(len, "a")  # type: ignore[arg-type]
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_no_more_are_taken_on_than_there_is_room_for(file: Path) -> None:
@@ -228,13 +228,13 @@ def test_no_more_are_taken_on_than_there_is_room_for(file: Path) -> None:
         await ctx.step("act", act)
         await ctx.sleep("rest", timedelta(milliseconds=20))  # which takes up no room
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[works], max_concurrent=3) as engine:
                 handles = [await engine.enqueue(works) for _ in range(20)]
                 await asyncio.gather(*(handle.result() for handle in handles))
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert most == 3
 
 
@@ -244,7 +244,7 @@ def test_a_client_sees_every_state_of_what_runs_elsewhere(file: Path) -> None:
         await ctx.step("a", asyncio.sleep, 0.1)
         return str(await ctx.wait_signal("go"))
 
-    async def life() -> list[ExecutionStatus]:
+    async def main() -> list[ExecutionStatus]:
         async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
             async with DurableEngine(one) as client, DurableEngine(two, workflows=[slow]):
                 handle = await client.enqueue(slow)
@@ -256,7 +256,7 @@ def test_a_client_sees_every_state_of_what_runs_elsewhere(file: Path) -> None:
                 assert await handle.result() == "now"
                 return states
 
-    states = asyncio.run(life())
+    states = asyncio.run(main())
     assert states[-2:] == [ExecutionStatus.SUSPENDED, ExecutionStatus.COMPLETED] or states[-3:] == [
         ExecutionStatus.SUSPENDED,
         ExecutionStatus.RUNNING,

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.cli import timeline
 from durable_workflow_sqlite.stores import open_reader
 from tests.commands import run_command
-from tests.lives import Journal
+from tests.processes import Journal
 
 
 @pytest.mark.parametrize("in_a_group", [False, True], ids=["alone", "in a group"])
@@ -45,7 +45,7 @@ def test_it_goes_on_from_the_step_that_failed(
         await ctx.step("charge", journal.note, "charge")
         return await ctx.step("ship", ship)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
                 for _ in range(2):
@@ -60,7 +60,7 @@ def test_it_goes_on_from_the_step_that_failed(
                 ]
                 assert attempts == [1, 2, 3]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["charge", "ship", "ship", "ship"]
 
 
@@ -74,7 +74,7 @@ def test_a_client_retries_what_a_worker_runs(file: Path, journal: Journal) -> No
     async def job(ctx: WorkflowContext) -> int:
         return await ctx.step("try", fail_once)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
             async with DurableEngine(one) as client, DurableEngine(two, workflows=[job]):
                 handle = await client.enqueue(job)
@@ -83,7 +83,7 @@ def test_a_client_retries_what_a_worker_runs(file: Path, journal: Journal) -> No
                 await client.retry(handle.execution_id)
                 assert await handle.result() == 1
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_step_whose_error_was_caught_stays_as_it_is(file: Path, journal: Journal) -> None:
@@ -99,7 +99,7 @@ def test_a_step_whose_error_was_caught_stays_as_it_is(file: Path, journal: Journ
             raise RuntimeError("a bug, mended in the meantime")
         return await ctx.step("rest", lambda: "done")
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[job]) as engine:
                 with pytest.raises(WorkflowFailedError, match="bug"):
@@ -107,7 +107,7 @@ def test_a_step_whose_error_was_caught_stays_as_it_is(file: Path, journal: Journ
                 await engine.retry("one")
                 assert await engine.handle("one").result() == "done"
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == ["caught", "body", "body"]
 
 
@@ -130,7 +130,7 @@ def test_of_two_steps_that_failed_side_by_side_the_one_that_failed_it_runs_again
                 raise value
         return [str(value) for value in found]
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[both]) as engine:
                 for name in ("one", "two"):
@@ -139,7 +139,7 @@ def test_of_two_steps_that_failed_side_by_side_the_one_that_failed_it_runs_again
                     await engine.retry("it")
                 assert await engine.handle("it").result() == ["one", "two"]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(journal.lines) == ["one", "one", "two", "two"]
 
 
@@ -148,7 +148,7 @@ def test_a_wait_that_timed_out_waits_as_long_once_more(file: Path) -> None:
     async def approval(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("approved", timeout=timedelta(milliseconds=200)))
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[approval]) as engine:
                 for _ in range(2):
@@ -159,7 +159,7 @@ def test_a_wait_that_timed_out_waits_as_long_once_more(file: Path) -> None:
                 await engine.send_signal("one", "approved", "kim")
                 assert await engine.handle("one").result() == "kim"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_was_compensated_or_did_not_fail_is_refused(file: Path) -> None:
@@ -172,7 +172,7 @@ def test_what_was_compensated_or_did_not_fail_is_refused(file: Path) -> None:
     async def fine(ctx: WorkflowContext) -> None:
         pass
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             with pytest.raises(WorkflowFailedError):
                 await engine.run(booking, execution_id="undone")
@@ -186,7 +186,7 @@ def test_what_was_compensated_or_did_not_fail_is_refused(file: Path) -> None:
                 await engine.retry("unknown")
             assert (await engine.load("undone")).status is ExecutionStatus.FAILED
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 # The next attempt, at once
@@ -227,7 +227,7 @@ PAID = ["charge", "charge", "ship", "refund", "refund"]
 def test_the_next_attempt_is_made_at_once_by_the_worker_that_waits_for_it(
     file: Path, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
             async with DurableEngine(one) as client:
                 order = impatient(journal)
@@ -245,7 +245,7 @@ def test_the_next_attempt_is_made_at_once_by_the_worker_that_waits_for_it(
                 ("retry", "kim", """{"now":"step 'charge:compensate' (index 0)"}"""),
             ]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert journal.lines == PAID
 
 
@@ -267,7 +267,7 @@ def test_the_next_attempt_is_made_at_once_by_whoever_comes_next(
             details = reader.execution("one")
         assert details is not None
         hint = timeline.hint(details, file)
-        assert hint == f"to try again at once: durable-workflow retry {file} one"
+        assert hint == f"to start the next attempt at once: durable-workflow retry {file} one"
         said = run_command("retry", file, "one", env={}).stdout
         assert said == "one does not wait for its next attempt any more\n"
         async with SqliteCheckpointStore.file(file) as store:
@@ -299,7 +299,7 @@ def test_the_next_attempt_is_made_at_once_by_whoever_comes_next(
 def test_a_worker_without_room_makes_the_next_attempt_all_the_same(
     file: Path, journal: Journal
 ) -> None:
-    async def life() -> None:
+    async def main() -> None:
         until, began = asyncio.Event(), asyncio.Event()
 
         async def hold() -> None:
@@ -324,7 +324,7 @@ def test_a_worker_without_room_makes_the_next_attempt_all_the_same(
                             await asyncio.sleep(0.005)
                     until.set()
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_is_asked_for_while_a_worker_takes_it_on_is_not_lost(

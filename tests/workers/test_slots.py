@@ -102,7 +102,7 @@ MANY = 100
 
 @pytest.mark.parametrize("waits", WAITING)
 def test_what_waits_for_its_next_attempt_holds_no_slot(file: Path, waits: object) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             for number in range(MANY):
                 await client.enqueue(waits, execution_id=f"waits {number}")  # type: ignore[call-overload]
@@ -118,11 +118,11 @@ def test_what_waits_for_its_next_attempt_holds_no_slot(file: Path, waits: object
                     found = await engine.load(f"waits {number}")
                     assert not found.status.is_terminal
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_what_runs_holds_its_slot(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             for number in range(9):
                 await client.enqueue(busy, execution_id=str(number))
@@ -133,7 +133,7 @@ def test_what_runs_holds_its_slot(file: Path) -> None:
                 assert len(running) == SLOTS
                 await engine.dispose(grace=timedelta(0))
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_it_holds_one_again_while_its_next_attempt_runs(file: Path) -> None:
@@ -150,7 +150,7 @@ def test_it_holds_one_again_while_its_next_attempt_runs(file: Path) -> None:
         quick = RetryPolicy.fixed(max_attempts=9, delay=timedelta(milliseconds=300))
         await ctx.step("call", fail_once, name, retry=quick)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
             for number in range(SLOTS):
                 await client.enqueue(tries_again, str(number))
@@ -168,7 +168,7 @@ def test_it_holds_one_again_while_its_next_attempt_runs(file: Path) -> None:
                 assert not [one for one in steps if one.status is StepStatus.COMPLETED]
                 await engine.dispose(grace=timedelta(0))
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 # A graceful stop
@@ -176,7 +176,7 @@ def test_it_holds_one_again_while_its_next_attempt_runs(file: Path) -> None:
 
 @pytest.mark.parametrize("waits", WAITING)
 def test_a_graceful_stop_does_not_wait_for_the_next_attempt(file: Path, waits: Any) -> None:
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             engine = DurableEngine(store, [waits])
             await engine.open()
@@ -195,10 +195,10 @@ def test_a_graceful_stop_does_not_wait_for_the_next_attempt(file: Path, waits: A
             due = [one for one in before if one.due_at is not None]
             assert [one for one in after if one in due] == due, "they are due as they were"
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
-def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_life(
+def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_process(
     file: Path,
 ) -> None:
     tries: list[str] = []
@@ -231,7 +231,7 @@ def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_
             ctx.step("late", fail_late, retry=retry),
         )
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             engine = DurableEngine(store, [beside])
             await engine.open()
@@ -249,11 +249,11 @@ def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_
             async with DurableEngine(store, [beside]) as engine:
                 assert await engine.handle("one").result() == ["slow", "call", "late"]
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert sorted(tries) == ["call", "call", "late", "late", "slow"]
 
 
-def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_life(
+def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_process(
     file: Path,
 ) -> None:
     undone: list[str] = []
@@ -269,7 +269,7 @@ def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_li
         await ctx.step("second", lambda: "second", compensate=undo)
         await ctx.step("fail", fail)
 
-    async def life() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             engine = DurableEngine(store, [saga])
             await engine.open()
@@ -286,7 +286,7 @@ def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_li
                 with pytest.raises(WorkflowFailedError):
                     await engine.handle("one").result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert undone == ["second", "first"]
 
 
@@ -308,7 +308,7 @@ def test_slots_that_are_taken_again_beside_a_look_for_work_disturb_it_not(
             policy = RetryPolicy.fixed(max_attempts=None, delay=timedelta(milliseconds=4))
             await ctx.step(f"act {number}", act, retry=policy)
 
-    async def life() -> None:
+    async def main() -> None:
         async with (
             SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[flaky], max_concurrent=3) as engine,
@@ -317,5 +317,5 @@ def test_slots_that_are_taken_again_beside_a_look_for_work_disturb_it_not(
             for handle in handles:
                 await handle.result()
 
-    asyncio.run(life())
+    asyncio.run(main())
     assert caplog.messages == []

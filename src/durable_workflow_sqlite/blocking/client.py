@@ -126,6 +126,6 @@ def check_store(store: object) -> None:
     """Raise TypeError for anything but a store of this package."""
     if not isinstance(store, CheckpointStore):
         raise TypeError(
-            "store must be of durable_workflow_sqlite.blocking: its SqliteCheckpointStore, or"
-            f" its CheckpointStore over one of your own; not {store!r}"
+            "store must be from durable_workflow_sqlite.blocking: its SqliteCheckpointStore, or"
+            f" its CheckpointStore with a store of your own; it is {store!r}"
         )

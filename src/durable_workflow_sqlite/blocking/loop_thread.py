@@ -228,8 +228,7 @@ class LoopThread:
 
     def _stopped(self) -> EngineStoppedError:
         return EngineStoppedError(
-            "the store was closed, or its event loop ended; what was unfinished is left to be"
-            " resumed"
+            "the store was closed, or its event loop ended; unfinished executions can be resumed"
         )
 
 

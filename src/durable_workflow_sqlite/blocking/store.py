@@ -70,7 +70,7 @@ class CheckpointStore:
     claim_available = blocking(Behind.claim_available)
     load_next_available_at = blocking(Behind.load_next_available_at)
     release_claims = blocking(Behind.release_claims)
-    put_back = blocking(Behind.put_back)
+    release_created = blocking(Behind.release_created)
     mark_as_stopping = blocking(Behind.mark_as_stopping)
     join = blocking(Behind.join)
     load_served = blocking(Behind.load_served)

@@ -1,28 +1,45 @@
-"""Commands that ask something of executions, through the engine as any client does."""
+"""Commands that ask something of executions, as any client does."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.cli.bulk import FROM_PIPE, How, perform
+from durable_workflow_sqlite.cli.arguments import Branch, How, Index, on_database
+from durable_workflow_sqlite.cli.bulk import FROM_PIPE, perform
 from durable_workflow_sqlite.cli.output import WrongUsageError, say
 from durable_workflow_sqlite.cli.starting import json_of
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
-from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.records import StepKind
 from durable_workflow_sqlite.stores import open_reader, open_store
 
+app = typer.Typer(rich_markup_mode=None)
 
-def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
-    """Send a signal: `words` are ID NAME [JSON], or NAME [JSON] to those that are chosen.
 
-    Raises ValueError for a payload that is not JSON, or a reserved name.
-    """
+@on_database(app)
+def signal(
+    file: Path,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[ID] NAME [JSON]",
+            help="the id of the execution (- reads ids from a pipe), the name of the signal,"
+            " and its payload",
+        ),
+    ],
+    chosen: Chosen,
+    how: How,
+) -> None:
+    """Send a signal to an execution, or to all that the options choose (then without ID). It is
+    stored until a wait takes it."""
     ids, (name, payload) = _addressed(words, chosen)
     if name.startswith("$"):
         raise ValueError(
@@ -39,55 +56,108 @@ def signal(file: Path, words: Sequence[str], chosen: Chosen, how: How) -> None:
         details = reader.execution(ids[0])
     waits_for = None if details is None else details.summary.waiting_for
     if waits_for is not None and waits_for.startswith("signal ") and waits_for != f"signal {name}":
-        say(f"note: it waits for {waits_for}; {name} is kept until it is waited for")
+        say(f"note: it waits for {waits_for}; {name} is stored until a wait takes it")
 
 
-def cancel(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
-    """Ask executions to stop. Raises ExecutionConflictError if the one that is named will not."""
+@on_database(app)
+def cancel(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
+    """Ask executions to stop, and to undo their steps."""
     perform(file, commands.cancel(file), ids, chosen, how)
 
 
+@on_database(app)
 def retry(
-    file: Path, ids: Sequence[str], from_step: StepName | None, chosen: Chosen, how: How
+    file: Path,
+    chosen: Chosen,
+    ids: list[str],
+    how: How,
+    from_step: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="STEP",
+            help="run this step again, and everything after it; the records of it are deleted",
+        ),
+    ] = None,
+    branch: Branch = None,
+    index: Index = None,
 ) -> None:
-    """Run failed or blocked executions again, or the compensations that failed.
+    """Run failed executions again from their failed step, unblock executions, or end a back-off.
+    Options choose FAILED executions, unless you give --status, --blocked, --in-trouble or
+    --not-undone."""
+    if from_step is None and (branch is not None or index is not None):
+        raise WrongUsageError("--branch and --index need --from: they say which step of that name")
+    step = None if from_step is None else _step(from_step, branch, index)
+    perform(file, commands.retry(file, from_step=step), ids, chosen, how)
 
-    from_step: from where; by default from what failed.
-    """
-    perform(file, commands.retry(file, from_step=from_step), ids, chosen, how)
 
-
+@on_database(app)
 def unblock(
-    file: Path, ids: Sequence[str], chosen: Chosen, how: How, *, without_rows: bool
+    file: Path,
+    chosen: Chosen,
+    ids: list[str],
+    how: How,
+    without_rows: Annotated[
+        bool,
+        typer.Option(
+            "--without-rows",
+            help="also if deleted rows of steps are not restored: these steps may run again",
+        ),
+    ] = False,
 ) -> None:
-    """Let workers claim blocked executions again."""
+    """Let workers claim blocked executions again; --all: all blocked executions."""
     perform(file, commands.unblock(file, without_rows=without_rows), ids, chosen, how)
 
 
-def acknowledge(file: Path, ids: Sequence[str], chosen: Chosen, how: How) -> None:
-    """Say that a person has dealt with what executions left."""
+@on_database(app)
+def acknowledge(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
+    """Say that a person has dealt with problems of finished executions: compensations that failed
+    for good, and steps that were cut off. `retry` does not run these compensations again."""
     perform(file, commands.acknowledge(file), ids, chosen, how)
 
 
-def rerun(file: Path, ids: Sequence[str], new_id: str | None, chosen: Chosen, how: How) -> None:
-    """Enqueue executions once more. Raises WrongUsageError for one new id of several."""
+@on_database(app)
+def rerun(
+    file: Path,
+    chosen: Chosen,
+    ids: list[str],
+    how: How,
+    new_id: Annotated[
+        str | None, typer.Option("--new-id", metavar="ID", help="the id of the new execution")
+    ] = None,
+) -> None:
+    """Start new executions with the workflow, version, input and tags of old ones. The old ones do
+    not change. Options choose FAILED executions, unless you give --status."""
     if new_id is not None and (len(ids) != 1 or ids[0] == FROM_PIPE):
-        raise WrongUsageError("--new-id is for one execution that is named by its id")
+        raise WrongUsageError("--new-id is only for one execution, with its id")
 
     # Whoever names an id knows what has become of it.
     is_named = bool(ids) and ids[0] != FROM_PIPE
     perform(file, commands.rerun(new_id=new_id, once=not is_named), ids, chosen, how)
 
 
-def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> None:
-    """Let an execution go on as if a step had returned a value."""
+@on_database(app)
+def resolve(
+    file: Path,
+    execution_id: Annotated[
+        str, typer.Argument(metavar="ID", help="of the execution, as `list` shows it")
+    ],
+    step_name: Annotated[str, typer.Argument(metavar="STEP", help="its name")],
+    text: Annotated[str | None, typer.Argument(metavar="[JSON]", help="what it returned")] = None,
+    branch: Branch = None,
+    index: Index = None,
+) -> None:
+    """Continue an execution as if a step had returned a value. The step has failed the execution,
+    is in doubt or in a back-off, or its result cannot be read. A sleep takes no JSON, and ends now.
+    Except in a back-off, no worker may have the execution."""
+    step = _step(step_name, branch, index)
     value = None
     if text is not None:
         value = json_of(text, "the value")
-    elif not _is_sleep(file, execution_id, step):
+    elif not _is_sleep(file, execution_id, step_name):
         raise WrongUsageError(
-            f"the value is missing: add it as JSON, as in"
-            f" `{command('resolve', file, execution_id, _name(step))} JSON`; null where the step"
+            "the value is missing: add it as JSON, as in"
+            f" `{command('resolve', file, execution_id, step_name)} JSON`; give null if the step"
             " returns nothing"
         )
 
@@ -97,22 +167,18 @@ def resolve(file: Path, execution_id: str, step: StepName, text: str | None) -> 
 
     asyncio.run(ask())
     became = "had ended" if text is None else "had returned that"
-    say(f"when a worker takes {execution_id}, it goes on as if {_name(step)} {became}")
+    say(f"when a worker claims {execution_id}, it continues as if {step_name} {became}")
 
 
-def _name(step: StepName) -> str:
-    return step if isinstance(step, str) else step[1]
-
-
-def _is_sleep(file: Path, execution_id: str, step: StepName) -> bool:
+def _is_sleep(file: Path, execution_id: str, name: str) -> bool:
     """Whether nothing else of that name is recorded: a sleep returns nothing."""
     with open_reader(file) as reader:
         details = reader.execution(execution_id)
-    kinds = {one.kind for one in details.steps if one.step_name == _name(step)} if details else None
+    kinds = {one.kind for one in details.steps if one.step_name == name} if details else None
     return kinds is None or kinds <= {StepKind.SLEEP}
 
 
-def step_of(name: str, branch: str | None, index: int | None) -> StepName:
+def _step(name: str, branch: str | None, index: int | None) -> StepName:
     """The step that is meant by a name and by `--branch` and `--index`, where they are given."""
     if index is not None:
         return (branch or "", name, index)

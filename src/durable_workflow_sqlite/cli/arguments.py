@@ -1,12 +1,14 @@
-"""Arguments that many commands share: FILE or `--db`, and what executions are chosen by."""
+"""Arguments that many commands share: FILE or `--db`, what executions are chosen by, and so on."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from typer.core import TyperCommand
 
@@ -19,7 +21,10 @@ from durable_workflow_sqlite.errors import StoreError
 class OnDatabase(TyperCommand):
     """A command whose argument FILE is not there when `--db` or the variable names the database."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    is_for_new = False
+    """Whether there need not be a file."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         if ctx.resilient_parsing or given.get("help"):
             return super().parse_args(ctx, args)
@@ -29,13 +34,19 @@ class OnDatabase(TyperCommand):
         try:
             file = database.path_of(first, db, takes_others=self._takes_others)
         except ValueError as error:
-            raise WrongUsageError(str(error)) from None
-        if not Path(file).is_file():
+            return ctx.fail(str(error))
+        if not self.is_for_new and not Path(file).is_file():
             raise StoreError(f"there is no file {file}; {database.origin(db)} names the database")
         ctx.meta[_NAMED] = database.named(db) is not None
         rest = super().parse_args(ctx, args)
         ctx.params["file"] = Path(file)
         return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WrongUsageError as error:
+            return ctx.fail(str(error))
 
     @property
     def _takes_others(self) -> bool:
@@ -47,10 +58,67 @@ class OnDatabase(TyperCommand):
         return [one for one in params if one.name != "file"] if ctx.meta.get(_NAMED) else params
 
 
+class OnNewDatabase(OnDatabase):
+    is_for_new = True
+
+
 _WORDS = ("db", "file")
 _NAMED = "durable_workflow_sqlite.cli.named"
 
 
+class How(msgspec.Struct, frozen=True, kw_only=True):
+    """yes: without asking. dry_run: do nothing, but show what would be done."""
+
+    yes: bool
+    dry_run: bool
+
+
+class PlainForm(StrEnum):
+    """How most commands that look write what they find."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="the same as -o json")]
+
+
+def form_of(form: StrEnum | None, *, as_json: bool) -> str:
+    """What `--output` and `--json` say together. Raises WrongUsageError."""
+    if as_json and form not in (None, "json"):
+        raise WrongUsageError(f"--json and -o {form} exclude each other")
+    return "json" if as_json else "table" if form is None else form.value
+
+
+def in_seconds(seconds: float) -> float:
+    """A length of time that somebody gave. Raises BadParameter."""
+    if not 0 <= seconds <= 86_400:
+        raise typer.BadParameter(f"{seconds:g} is not between 0 and 86400 seconds")
+    return seconds
+
+
+BusyTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        callback=in_seconds,
+        help="how long to wait for a lock that someone else holds",
+    ),
+]
+Branch = Annotated[
+    str | None,
+    typer.Option(
+        "--branch",
+        metavar="KEY",
+        help="the branch of the step, if other branches have a step of that name",
+    ),
+]
+Index = Annotated[
+    int | None,
+    typer.Option(
+        "--index", min=0, help="the index of the step, if its branch has several of that name"
+    ),
+]
 Statuses = Annotated[
     list[str] | None,
     typer.Option("--status", "-s", metavar="STATUS", help="one, or several: failed,cancelled"),
@@ -59,54 +127,60 @@ WorkflowType = Annotated[
     str | None, typer.Option("--type", "-t", metavar="TYPE", help="of the workflow")
 ]
 IdPrefix = Annotated[
-    str | None, typer.Option("--id", metavar="PREFIX", help="what the ids begin with")
+    str | None, typer.Option("--id", metavar="PREFIX", help="the beginning of the ids")
 ]
 FailedSince = Annotated[
     str | None,
-    typer.Option("--failed-since", metavar="AGE", help="FAILED, and not longer ago: 90s, 15m, 6h"),
+    typer.Option(
+        "--failed-since", metavar="AGE", help="FAILED, and failed within this time: 90s, 15m, 6h"
+    ),
 ]
 Error = Annotated[
     str | None,
-    typer.Option("--error", metavar="TEXT", help="in the class or the message of the error"),
+    typer.Option("--error", metavar="TEXT", help="a text in the class or the message of the error"),
 ]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
         metavar="KEY=VALUE",
-        help="a key of an argument that is an object (customer.id=7), or the number of an argument"
-        " (1=A-17 is the first); repeat it for more, which must all match",
+        help="a key of an argument that is an object (customer.id=7), or the number of an"
+        " argument (1=A-17 is the first); repeat it for more values, which must all match",
     ),
 ]
 
 Step = Annotated[
     str | None,
-    typer.Option("--step", metavar="NAME", help="at a step of that name; of FAILED ones, failed"),
+    typer.Option(
+        "--step", metavar="NAME", help="running or waiting at a step of that name; or FAILED at it"
+    ),
 ]
 Version = Annotated[
     int | None, typer.Option("--workflow-version", metavar="N", min=1, help="of the workflow")
 ]
 EndedSince = Annotated[
     str | None,
-    typer.Option("--ended-since", metavar="AGE", help="over, and not longer ago: 90s, 15m, 6h"),
+    typer.Option("--ended-since", metavar="AGE", help="finished within this time: 90s, 15m, 6h"),
 ]
 
 Tags = Annotated[
     list[str] | None,
     typer.Option(
-        "--tag", metavar="NAME=VALUE", help="a tag; more than once: those that have all of them"
+        "--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags, which must all match"
     ),
 ]
 
 
 def on_database(
-    application: typer.Typer, name: str | None = None, *, text: str
+    app: typer.Typer, name: str | None = None, *, cls: type[OnDatabase] = OnDatabase
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command. `_PARTS` says which of its parameters stand for several here."""
+    """Make a function a command; its docstring is the help.
+
+    `_PARTS` says which of its parameters stand for several here.
+    """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        command = application.command(name or function.__name__, cls=OnDatabase, help=text)
-        command(_expanded(function))
+        app.command(name or function.__name__, cls=cls)(_expanded(function))
         return function
 
     return add
@@ -117,6 +191,7 @@ def _file(
         Path | None,
         typer.Argument(
             metavar="FILE",
+            readable=False,  # whoever opens it says more of why
             help=f"the database; not given where --db or {database.VARIABLE} names it",
         ),
     ] = None,
@@ -128,7 +203,7 @@ def _file(
 
 
 def _chosen(
-    status: Statuses = None,
+    statuses: Statuses = None,
     workflow_type: WorkflowType = None,
     version: Version = None,
     id_prefix: IdPrefix = None,
@@ -146,48 +221,36 @@ def _chosen(
     step: Step = None,
     inputs: Inputs = None,
     in_trouble: Annotated[
-        bool, typer.Option("--in-trouble", help="those that their worker left as they are")
+        bool,
+        typer.Option(
+            "--in-trouble", help="executions in trouble: their worker left them as they are"
+        ),
     ] = False,
     is_blocked: Annotated[
-        bool, typer.Option("--blocked", help="those that no worker claims until you unblock them")
+        bool, typer.Option("--blocked", help="blocked executions, which no worker claims")
     ] = False,
     is_not_undone: Annotated[
-        bool, typer.Option("--not-undone", help="those of which a compensation failed for good")
+        bool,
+        typer.Option("--not-undone", help="executions with a compensation that failed for good"),
     ] = False,
     tags: Tags = None,
     ended_before: Annotated[
         str | None,
-        typer.Option("--ended-before", metavar="AGE", help="over, and longer ago: 12h, 30d"),
+        typer.Option("--ended-before", metavar="AGE", help="finished longer ago: 12h, 30d"),
     ] = None,
-    is_all: Annotated[bool, typer.Option("--all", help="all of them; of list, all pages")] = False,
+    is_all: Annotated[
+        bool, typer.Option("--all", help="all executions; for list, all pages")
+    ] = False,
 ) -> Chosen:
-    return Chosen(
-        statuses=statuses_of(status),
-        workflow_type=workflow_type,
-        version=version,
-        id_prefix=id_prefix,
-        older_than=older_than,
-        newer_than=newer_than,
-        ended_before=ended_before,
-        failed_since=failed_since,
-        ended_since=ended_since,
-        error=error,
-        step=step,
-        inputs=tuple(inputs or ()),
-        in_trouble=in_trouble,
-        is_blocked=is_blocked,
-        is_not_undone=is_not_undone,
-        tags=tuple(tags or ()),
-        is_all=is_all,
-    )
+    return _as_chosen(**locals())
 
 
 def _finished(
-    older_than: Annotated[
+    ended_before: Annotated[
         str | None,
         typer.Option("--older-than", metavar="AGE", help="since it ended: 12h, 30d"),
     ] = None,
-    status: Annotated[
+    statuses: Annotated[
         list[str] | None,
         typer.Option(
             "--status",
@@ -207,24 +270,52 @@ def _finished(
     tags: Tags = None,
     is_all: Annotated[bool, typer.Option("--all", help="of any age")] = False,
 ) -> Chosen:
+    return _as_chosen(**locals())
+
+
+def _as_chosen(
+    statuses: list[str] | None, inputs: list[str] | None, tags: list[str] | None, **others: Any
+) -> Chosen:
     return Chosen(
-        statuses=statuses_of(status),
-        workflow_type=workflow_type,
-        version=version,
-        id_prefix=id_prefix,
-        ended_before=older_than,
-        failed_since=failed_since,
-        ended_since=ended_since,
-        error=error,
-        step=step,
+        statuses=statuses_of(statuses),
         inputs=tuple(inputs or ()),
         tags=tuple(tags or ()),
-        is_all=is_all,
+        **others,
     )
+
+
+def _as_json(
+    form: Annotated[
+        PlainForm | None, typer.Option("--output", "-o", help="how it is written")
+    ] = None,
+    as_json: AsJson = False,
+) -> bool:
+    return form_of(form, as_json=as_json) == "json"
+
+
+def _how(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do it without a question")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show what the command would do, and do nothing")
+    ] = False,
+) -> How:
+    return How(yes=yes, dry_run=dry_run)
+
+
+def _ids(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="of executions; - reads them from a pipe"),
+    ] = None,
+) -> list[str]:
+    return ids or []
 
 
 _PARTS: dict[str, Callable[..., object]] = {
     "file": _file,
+    "ids": _ids,
+    "how": _how,
+    "is_json": _as_json,
     "chosen": _chosen,
     "finished": _finished,
 }
@@ -252,6 +343,7 @@ def _expanded(function: Callable[..., None]) -> Callable[..., None]:
         for name, whole in signature.parameters.items()
         for one in (parts[name].values() if name in parts else [whole])
     ]
+    expanded.__doc__ = function.__doc__
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {one.name: one.annotation for one in parameters}
     return expanded

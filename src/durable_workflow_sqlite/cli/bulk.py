@@ -9,12 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import typer
 
-from durable_workflow_sqlite.bulk import SHOWN, Command, Ids, Outcome, do_all, do_one, selection_of
+from durable_workflow_sqlite.bulk import (
+    SHOWN,
+    BulkOutcome,
+    Command,
+    Ids,
+    do_all,
+    do_one,
+    selection_of,
+)
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.cli import output, tables
+from durable_workflow_sqlite.cli.arguments import How
 from durable_workflow_sqlite.cli.progress import progress
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.stores import open_reader
@@ -22,14 +30,7 @@ from durable_workflow_sqlite.stores import open_reader
 FROM_PIPE: Final = "-"
 
 
-class How(msgspec.Struct, frozen=True, kw_only=True):
-    """yes: without asking. dry_run: do nothing, but show what would be done."""
-
-    yes: bool
-    dry_run: bool
-
-
-class Said(Outcome):
+class Said(BulkOutcome):
     """Says it on the command line, too.
 
     says_each: whether there is a line for each that was done, too.
@@ -93,14 +94,12 @@ def collect(
         raise output.WrongUsageError("give ids, or options that choose executions, not both")
     if not ids and not chosen.is_given:
         raise output.WrongUsageError(
-            "say which executions: by their ids, by - for ids from a pipe, by options such as"
-            " --status and --type, or by --all"
+            "choose executions: by ids, by - for ids from a pipe, by options such as --status"
+            " and --type, or by --all"
         )
     if FROM_PIPE in ids:
         if len(ids) > 1:
-            raise output.WrongUsageError(
-                "- stands for the ids from a pipe; give no others beside it"
-            )
+            raise output.WrongUsageError("- stands for the ids from a pipe; give no other ids")
         found.add(_from_pipe())
     elif ids:
         found.add(dict.fromkeys(ids))
@@ -143,14 +142,14 @@ def is_wanted(found: Ids, reader: Reader, name: str, how: How, *, is_named: bool
 def _show(found: Ids, reader: Reader, name: str) -> None:
     now = datetime.now(UTC)
     some = f"; the first {len(found.sample)}:" if len(found) > len(found.sample) else ":"
-    output.write_table(
+    tables.write_table(
         f"would {name} {_number(found)}{some}",
         ["id", "workflow", "status", "began", "error / trouble"],
         [
             [
-                output.execution_id(row.id),
+                tables.execution_id(row.id),
                 row.workflow_type,
-                output.status(row.status),
+                tables.status(row.status),
                 output.ago(row.created_at, now),
                 row.blocked_reason or row.trouble or row.error_message,
             ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -15,10 +15,11 @@ from durable_workflow_sqlite import stores
 from durable_workflow_sqlite.ages import time_before
 from durable_workflow_sqlite.bulk import Ids, delete_all
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.cli import output
-from durable_workflow_sqlite.cli.bulk import How, Said, collect, is_wanted
+from durable_workflow_sqlite.cli import output, tables
+from durable_workflow_sqlite.cli.arguments import BusyTimeout, How, on_database
+from durable_workflow_sqlite.cli.bulk import Said, collect, is_wanted
 from durable_workflow_sqlite.cli.progress import progress
-from durable_workflow_sqlite.dashboard import serve
+from durable_workflow_sqlite.dashboard import DEFAULT_PORT, serve
 from durable_workflow_sqlite.database import command, for_file
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.reading.findings import Finding, Level
@@ -34,28 +35,40 @@ _LEVEL_STYLES = {
 _EXIT_CODES = {Level.WARNING: 3, Level.ERROR: 4}
 
 
-def prune(file: Path, ids: Sequence[str], chosen: Chosen, how: How, *, batch_size: int) -> None:
-    """Say what would be deleted; delete it if that is wanted."""
+app = typer.Typer(rich_markup_mode=None)
+
+
+@on_database(app)
+def prune(
+    file: Path,
+    finished: Chosen,
+    ids: list[str],
+    how: How,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="how many to delete in one transaction")
+    ] = 500,
+) -> None:
+    """Delete finished executions, by ids or by age. It first shows what it would delete."""
     final = {status.value for status in TERMINAL_STATUSES}
-    if unfinished := [one for one in chosen.statuses if one not in final]:
+    if unfinished := [one for one in finished.statuses if one not in final]:
         raise ValueError(
             f"only finished executions can be deleted, not those {unfinished[0]};"
             f" statuses are {', '.join(sorted(final))}"
         )
-    if not ids and chosen.ended_before is None and not chosen.is_all:
+    if not ids and finished.ended_before is None and not finished.is_all:
         raise output.WrongUsageError(
-            "say how old: --older-than AGE, or --all for any age; or name ids"
+            "give an age with --older-than AGE, or --all for any age; or give ids"
         )
     of_an_age = Chosen(
-        statuses=chosen.statuses, ended_before=chosen.ended_before, is_all=chosen.is_all
+        statuses=finished.statuses, ended_before=finished.ended_before, is_all=finished.is_all
     )
-    if not ids and chosen == of_an_age:
-        _prune_by_age(file, chosen, how, batch_size=batch_size)
+    if not ids and finished == of_an_age:
+        _prune_by_age(file, finished, how, batch_size=batch_size)
         return
     now = datetime.now(UTC)
     with Ids() as found:
         with open_reader(file) as reader:
-            collect(found, reader, ids, chosen, ["COMPLETED"])
+            collect(found, reader, ids, finished, ["COMPLETED"])
             if not is_wanted(found, reader, "delete", how, is_named=bool(ids)):
                 return
         outcome = Said(len(found), says_each=False)
@@ -77,7 +90,7 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
     with open_reader(file) as reader:
         found = reader.prunable(before, statuses)
     total = sum(one.count for one in found)
-    output.write_table(
+    tables.write_table(
         f"ended before {before:%Y-%m-%d %H:%M:%S}Z",
         ["workflow", "version", "status", "executions", "oldest"],
         [[one.workflow_type, one.version, one.status, one.count, one.oldest] for one in found],
@@ -106,18 +119,22 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
 
     deleted = asyncio.run(delete())  # also workers that are dead for long
     if total:
-        output.say(f"deleted {deleted}; `{command('vacuum', file)}` gives their room back")
+        output.say(f"deleted {deleted}; `{command('vacuum', file)}` makes the file smaller")
 
 
-def backup(file: Path, path: Path) -> None:
-    """Copy a database as it is at one moment, to a new file."""
+@on_database(app)
+def backup(
+    file: Path, path: Annotated[Path, typer.Argument(metavar="PATH", help="a new file")]
+) -> None:
+    """Copy the database at one moment, while workers write."""
     with open_reader(file) as reader, progress("copying", None) as advance:
         reader.back_up(path, on_progress=advance)
     output.say(f"copied {file} to {path}, {path.stat().st_size} bytes")
 
 
-def vacuum(file: Path, *, busy_timeout: float) -> None:
-    """Rewrite a file, without what was deleted."""
+@on_database(app)
+def vacuum(file: Path, busy_timeout: BusyTimeout = stores.BUSY_TIMEOUT_MS / 1000) -> None:
+    """Make the file smaller after executions were deleted."""
     open_reader(file).close()
     real = Path(os.path.realpath(file))
     before = real.stat().st_size
@@ -126,23 +143,43 @@ def vacuum(file: Path, *, busy_timeout: float) -> None:
     output.say(f"{file} had {before} bytes and has {after}")
 
 
-def doctor(file: Path, *, quick: bool, as_json: bool, is_verbose: bool) -> None:
-    """Say what needs somebody, and exit with how bad it is; verbose: all that was looked at."""
+@on_database(app)
+def doctor(
+    file: Path,
+    is_json: bool,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="do not compare the indexes with the rows")
+    ] = False,
+    is_verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="also notes, and checks without a problem")
+    ] = False,
+) -> None:
+    """Check the file and its workers. Exit status 0: no problem; 3: warnings; 4: errors."""
     findings: list[Finding] = []
     with open_reader(file) as reader:
         for finding in reader.check_up(datetime.now(UTC), quick=quick):
             findings.append(finding)
-            if not as_json and (is_verbose or finding.level.needs_somebody):
+            if not is_json and (is_verbose or finding.level.needs_somebody):
                 _write(finding, file)
-    if as_json:
+    if is_json:
         output.write_json(findings)
     elif output.is_terminal() and not any(one.level.needs_somebody for one in findings):
         output.say(f"nothing is wrong: {len(findings)} checks; --verbose lists them")
     raise typer.Exit(max(_EXIT_CODES.get(one.level, 0) for one in findings))
 
 
-def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only: bool) -> None:
-    """Serve the dashboard until interrupted."""
+@on_database(app)
+def dashboard(
+    file: Path,
+    host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535)] = DEFAULT_PORT,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="DURABLE_WORKFLOW_TOKEN", help="a token that browsers must give, once"),
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="no actions")] = False,
+) -> None:
+    """Serve the dashboard of a database; needs the extra `dashboard`."""
     try:
         serve(
             file,
@@ -159,14 +196,14 @@ def dashboard(file: Path, *, host: str, port: int, token: str | None, read_only:
 def _write(finding: Finding, file: Path) -> None:
     hint = None if finding.hint is None else for_file(finding.hint, file)
     if not output.is_terminal():
-        output.write_lines([[finding.level, finding.check, finding.message, hint]])
+        tables.write_lines([[finding.level, finding.check, finding.message, hint]])
         return
     text = Text.assemble(
         (f"{finding.level:8}", _LEVEL_STYLES[finding.level]),
         (f"{finding.check:11}", "bold"),
         output.printable(finding.message),
     )
-    output.console().print(text, soft_wrap=True)
+    tables.console().print(text, soft_wrap=True)
     if hint is not None:
         text = Text(f"{'':19}{output.printable(hint)}", "italic")
-        output.console().print(text, soft_wrap=True)
+        tables.console().print(text, soft_wrap=True)

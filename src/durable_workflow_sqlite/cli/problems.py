@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from durable_workflow_sqlite.choosing import options_of
-from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.reading.executions import beginning
 from durable_workflow_sqlite.reading.overview import Problem
@@ -22,8 +22,8 @@ def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> Renderab
     """The first of them as a table, and below it the command that is about each."""
     shown = problems[:SHOWN]
     more = f"the last {SHOWN} of {len(problems)}" if len(problems) > SHOWN else f"{len(problems)}"
-    table = output.make_table(
-        f"failures and trouble by error: {more} (what happened last comes first)",
+    table = tables.make_table(
+        f"failures and trouble by error: {more} (the newest first)",
         ["", "executions", "error", "workflow", "step", "first", "last", "the last one says"],
         [
             [
@@ -52,7 +52,7 @@ def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> Renderab
     return Group(table, *commands)
 
 
-def as_lines(problems: Sequence[Problem]) -> Iterator[list[output.Cell]]:
+def as_lines(problems: Sequence[Problem]) -> Iterator[list[tables.Cell]]:
     for one in problems[:SHOWN]:
         yield [
             "problem",

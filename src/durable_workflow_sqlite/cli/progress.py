@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.cli import output, tables
 
 
 class Advance:
@@ -29,7 +29,7 @@ def progress(what: str, total: int | None) -> Generator[Advance]:
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
-        console=output.error_console(),
+        console=tables.error_console(),
         transient=True,
         disable=not output.is_terminal(),
     ) as bar:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.cli import output, timeline
+from durable_workflow_sqlite.cli import output, tables, timeline
 from durable_workflow_sqlite.cli import problems as problem_groups
 from durable_workflow_sqlite.cli import workers as worker_tables
+from durable_workflow_sqlite.cli.arguments import AsJson, form_of, on_database
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.reading.executions import (
@@ -26,7 +30,7 @@ from durable_workflow_sqlite.reading.executions import (
     beginning,
 )
 from durable_workflow_sqlite.reading.findings import Finding, Level
-from durable_workflow_sqlite.reading.overview import Overview, Problem, StepInDoubt
+from durable_workflow_sqlite.reading.overview import Overview, Problem
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
@@ -65,8 +69,37 @@ def _look(reader: Reader, now: datetime) -> _Status:
     )
 
 
-def workers(file: Path, *, form: str) -> None:
-    """Who works, at what; and what waits for a worker."""
+app = typer.Typer(rich_markup_mode=None)
+
+
+class WideForm(StrEnum):
+    """How `workers` writes them."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+
+
+class ListForm(StrEnum):
+    """How `list` writes executions."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    NAME = "name"
+    ID = "id"
+    JSON = "json"
+
+
+@on_database(app)
+def workers(
+    file: Path,
+    output_form: Annotated[
+        WideForm | None, typer.Option("--output", "-o", help="wide: more about each worker")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the workers: since when they run, their steps and slots, and their queues."""
+    form = form_of(output_form, as_json=as_json)
     is_wide = form == "wide"
     with open_reader(file) as reader:
         now = datetime.now(UTC)
@@ -74,28 +107,46 @@ def workers(file: Path, *, form: str) -> None:
     if form == "json":
         output.write_json(found)
     elif output.is_terminal():
-        output.console().print(worker_tables.page(found, file, now, is_wide=is_wide))
+        tables.console().print(worker_tables.page(found, file, now, is_wide=is_wide))
     else:
-        output.write_lines(worker_tables.lines(found, is_wide=is_wide))
+        tables.write_lines(worker_tables.lines(found, is_wide=is_wide))
 
 
-def status(file: Path, *, as_json: bool) -> None:
-    """Counts, and what to look at first."""
+@on_database(app)
+def status(file: Path, is_json: bool) -> None:
+    """Show the counts, the workers and the problems: in trouble, blocked, old, due."""
     with open_reader(file) as reader:
         now = datetime.now(UTC)
         found = _look(reader, now)
-    if as_json:
+    if is_json:
         output.write_json(found)
     elif output.is_terminal():
-        output.console().print(_as_tables(found, file, now))
+        tables.console().print(_as_tables(found, file, now))
     else:
-        output.write_lines(_as_lines(found, file, now))
+        tables.write_lines(_as_lines(found, file, now))
 
 
-def list_executions(
-    file: Path, chosen: Chosen, *, limit: int, after: str | None, form: str
+@on_database(app, "list")
+def list_(
+    file: Path,
+    chosen: Chosen,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000)] = 50,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            metavar="NEXT",
+            help="continue after a page; the previous page prints this text",
+        ),
+    ] = None,
+    output_form: Annotated[
+        ListForm | None,
+        typer.Option("--output", "-o", help="id or name: one id in each line, for a pipe"),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Executions, the newest first: a page, or page after page if all are asked for."""
+    """List executions, the newest first, in pages."""
+    form = form_of(output_form, as_json=as_json)
     now = datetime.now(UTC)
     with open_reader(file) as reader:
         selection = chosen.selection(reader, now)
@@ -124,36 +175,50 @@ def _write_page(reader: Reader, page: Page, form: str, now: datetime) -> None:
     elif output.is_terminal():
         in_doubt = reader.in_doubt_among(page.rows)
         table = _executions("executions", page.rows, now, in_doubt=in_doubt, is_wide=is_wide)
-        output.console().print(table)
+        tables.console().print(table)
     else:
-        output.write_lines(_line(row) + (_more(row) if is_wide else []) for row in page.rows)
+        tables.write_lines(_line(row) + (_more(row) if is_wide else []) for row in page.rows)
 
 
-def show(file: Path, execution_ids: Sequence[str], *, as_json: bool) -> None:
-    """Everything of some executions, in that order."""
+@on_database(app)
+def show(
+    file: Path,
+    execution_ids: Annotated[
+        list[str], typer.Argument(metavar="ID", help="of executions, as `list` shows them")
+    ],
+    is_json: bool,
+) -> None:
+    """Show all about executions, with their steps as timelines."""
     with open_reader(file) as reader:
         living = reader.count_living_workers()
         # First all of them: one that is not there is said where it is seen.
         found = [_execution(reader, one) for one in dict.fromkeys(execution_ids)]
     for number, details in enumerate(found):
-        if as_json:
+        if is_json:
             output.write_json(details)
             continue
         if number:
             output.say("")
         if output.is_terminal():
-            output.console().print(timeline.page(details, file, living, datetime.now(UTC)))
+            tables.console().print(timeline.page(details, file, living, datetime.now(UTC)))
             if hint := timeline.hint(details, file):
                 # In one line, whatever the width: a command in it can be copied.
-                output.console().print(
+                tables.console().print(
                     "", Text(output.printable(hint), "italic"), sep="\n", soft_wrap=True
                 )
         else:
-            output.write_lines(timeline.lines(details))
+            tables.write_lines(timeline.lines(details))
 
 
-def watch(file: Path, execution_id: str | None, *, interval: float) -> None:
-    """Look again when something has changed, until interrupted, or the execution is final."""
+@on_database(app)
+def watch(
+    file: Path,
+    execution_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
+    interval: Annotated[
+        float, typer.Option(min=0.05, metavar="SECONDS", help="look at most this often")
+    ] = 1.0,
+) -> None:
+    """Show changes when they happen; with an id, until the execution ends."""
     with open_reader(file) as reader:
         try:
             if output.is_terminal() and not output.is_dumb():
@@ -165,7 +230,7 @@ def watch(file: Path, execution_id: str | None, *, interval: float) -> None:
 
 
 def _watch_live(reader: Reader, execution_id: str | None, interval: float) -> None:
-    with Live(console=output.console(), auto_refresh=False, screen=execution_id is None) as live:
+    with Live(console=tables.console(), auto_refresh=False, screen=execution_id is None) as live:
         for now in _moments(interval):
             if execution_id is None:
                 found = _look(reader, now)
@@ -195,12 +260,12 @@ def _watch_lines(reader: Reader, execution_id: str | None, interval: float) -> N
                 (one.workflow_type, one.version, one.status): one.count for one in reader.counts()
             }
             if counts != before:
-                output.write_lines([now, "count", *key, count] for key, count in counts.items())
+                tables.write_lines([now, "count", *key, count] for key, count in counts.items())
             before = counts
             continue
         summary = _execution(reader, execution_id).summary
         if summary != before:
-            output.write_lines([[now, summary.status, summary.current_step, summary.waiting_for]])
+            tables.write_lines([[now, summary.status, summary.current_step, summary.waiting_for]])
         before = summary
         if summary.status in TERMINAL_STATUSES:
             return
@@ -228,14 +293,14 @@ def _execution(reader: Reader, execution_id: str) -> ExecutionDetails:
 
 
 def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
-    counts, overview = found.counts, found.overview
+    counts = found.counts
     statuses = sorted({one.status for one in counts}, key=lambda name: (_ORDER.get(name, 9), name))
     workflows = sorted({(one.workflow_type or "?", one.version or 0) for one in counts})
     by_place = {
         (one.workflow_type or "?", one.version or 0, one.status): one.count for one in counts
     }
     parts: list[RenderableType] = [
-        output.make_table(
+        tables.make_table(
             "executions",
             ["workflow", *statuses],
             [
@@ -260,138 +325,107 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         ]
     if found.disk.level is not Level.OK:
         parts += ["", Text(f"{found.disk.message}; {found.disk.hint}", "bold red")]
-    if overview.not_undone:
-        parts += [
-            "",
-            output.make_table(
-                f"NOT UNDONE: {overview.not_undone_total} (the compensation failed for good;"
-                " `retry` runs it again, `acknowledge` says that it was done by hand)",
-                ["id", "workflow", "step", "why", "since"],
-                [
-                    [
-                        output.execution_id(one.execution_id),
-                        one.workflow_type,
-                        one.step_name,
-                        one.error_message,
-                        output.ago(one.failed_at, now),
-                    ]
-                    for one in overview.not_undone
-                ],
-            ),
-        ]
-    if overview.undoing:
-        parts += [
-            "",
-            output.make_table(
-                f"not undone yet: {overview.undoing_total} (the compensation is tried until it"
-                " succeeds)",
-                ["id", "workflow", "step", "tries", "why", "since", "next try"],
-                [
-                    [
-                        output.execution_id(one.execution_id),
-                        one.workflow_type,
-                        one.step_name,
-                        one.attempts,
-                        one.error_message,
-                        output.ago(one.undoing_since, now),
-                        output.ago(one.next_try_at, now),
-                    ]
-                    for one in overview.undoing
-                ],
-            ),
-        ]
-    if overview.blocked:
-        parts += [
-            "",
-            output.make_table(
-                f"blocked: {overview.blocked_total} (no worker claims them;"
-                " `show` says what lets them go on)",
-                ["id", "workflow", "why", "since"],
-                [
-                    [
-                        output.execution_id(one.id),
-                        one.workflow_type,
-                        one.blocked_reason,
-                        output.ago(one.updated_at, now),
-                    ]
-                    for one in overview.blocked
-                ],
-            ),
-        ]
-    if found.problems:
-        parts += ["", problem_groups.as_table(found.problems, file, now)]
-    if overview.in_trouble:
-        parts += [
-            "",
-            output.make_table(
-                f"in trouble: {overview.in_trouble_total} (left as they are, until what is wrong is"
-                " corrected and workers are restarted)",
-                ["id", "workflow", "why", "since"],
-                [
-                    [
-                        output.execution_id(one.id),
-                        one.workflow_type,
-                        beginning(one.trouble),
-                        output.ago(one.trouble_since, now),
-                    ]
-                    for one in overview.in_trouble
-                ],
-            ),
-        ]
-    for title, steps in (
-        (
-            f"in doubt: {overview.in_doubt_total} (began, no living worker runs it)",
-            overview.in_doubt,
-        ),
-        (
-            f"cut off: {overview.cut_off_total} (may have taken effect, and is not undone)",
-            overview.cut_off,
-        ),
-    ):
-        if steps:
-            parts += ["", _steps(title, steps, now)]
-    if overview.oldest_unfinished:
-        in_doubt = {one.execution_id for one in overview.in_doubt}
-        rows = overview.oldest_unfinished
-        parts += ["", _executions("oldest unfinished", rows, now, briefly=True, in_doubt=in_doubt)]
-    if overview.next_timers:
-        parts += [
-            "",
-            output.make_table(
-                f"next timers: of {overview.timers_total}",
-                ["due", "id", "workflow", "step"],
-                [
-                    [
-                        output.ago(one.fire_at, now) or "?",
-                        output.execution_id(one.execution_id),
-                        one.workflow_type,
-                        one.step_name,
-                    ]
-                    for one in overview.next_timers
-                ],
-            ),
-        ]
+    for table in _what_waits(found, file, now):
+        parts += ["", table]
     return Group(*parts)
 
 
-def _steps(title: str, steps: Sequence[StepInDoubt], now: datetime) -> RenderableType:
-    return output.make_table(
-        title,
-        ["id", "workflow", "step", "attempt", "began"],
-        [
-            [
-                output.execution_id(one.execution_id),
-                one.workflow_type,
-                one.step_name,
-                one.attempt,
-                output.ago(one.started_at, now),
-            ]
-            for one in steps
-        ],
-    )
+def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
+    """What needs a person, the worst first; then what takes long, and what comes next."""
+    overview = found.overview
+    an_id = tables.execution_id
+
+    def ago(time: datetime | None) -> str:
+        return output.ago(time, now)
+
+    if overview.not_undone:
+        yield tables.make_table(
+            f"NOT UNDONE: {overview.not_undone_total} (the compensation failed for good;"
+            " `retry` runs it again, `acknowledge` says that a person has undone it)",
+            ["id", "workflow", "step", "why", "since"],
+            (
+                [
+                    an_id(i.execution_id),
+                    i.workflow_type,
+                    i.step_name,
+                    i.error_message,
+                    ago(i.failed_at),
+                ]
+                for i in overview.not_undone
+            ),
+        )
+    if overview.undoing:
+        yield tables.make_table(
+            f"not undone yet: {overview.undoing_total} (the compensation is retried until it"
+            " succeeds)",
+            ["id", "workflow", "step", "tries", "why", "since", "next try"],
+            (
+                [
+                    an_id(i.execution_id),
+                    i.workflow_type,
+                    i.step_name,
+                    i.attempts,
+                    i.error_message,
+                    ago(i.undoing_since),
+                    ago(i.next_try_at),
+                ]
+                for i in overview.undoing
+            ),
+        )
+    if overview.blocked:
+        yield tables.make_table(
+            f"blocked: {overview.blocked_total} (no worker claims them; `show` says what to do)",
+            ["id", "workflow", "why", "since"],
+            (
+                [an_id(one.id), one.workflow_type, one.blocked_reason, ago(one.updated_at)]
+                for one in overview.blocked
+            ),
+        )
+    if found.problems:
+        yield problem_groups.as_table(found.problems, file, now)
+    if overview.in_trouble:
+        yield tables.make_table(
+            f"in trouble: {overview.in_trouble_total} (correct the cause, then restart the"
+            " workers)",
+            ["id", "workflow", "why", "since"],
+            (
+                [an_id(one.id), one.workflow_type, beginning(one.trouble), ago(one.trouble_since)]
+                for one in overview.in_trouble
+            ),
+        )
+    in_doubt = f"in doubt: {overview.in_doubt_total} (interrupted; no living worker runs it)"
+    cut_off = f"cut off: {overview.cut_off_total} (may have taken effect, and will not be undone)"
+    for title, steps in ((in_doubt, overview.in_doubt), (cut_off, overview.cut_off)):
+        if steps:
+            yield tables.make_table(
+                title,
+                ["id", "workflow", "step", "attempt", "began"],
+                (
+                    [
+                        an_id(i.execution_id),
+                        i.workflow_type,
+                        i.step_name,
+                        i.attempt,
+                        ago(i.started_at),
+                    ]
+                    for i in steps
+                ),
+            )
+    if rows := overview.oldest_unfinished:
+        doubtful = {one.execution_id for one in overview.in_doubt}
+        yield _executions("oldest unfinished", rows, now, briefly=True, in_doubt=doubtful)
+    if overview.next_timers:
+        yield tables.make_table(
+            f"next timers: of {overview.timers_total}",
+            ["due", "id", "workflow", "step"],
+            (
+                [ago(one.fire_at) or "?", an_id(one.execution_id), one.workflow_type, one.step_name]
+                for one in overview.next_timers
+            ),
+        )
 
 
-def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
+def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[tables.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
     yield from worker_tables.status_lines(found.all_workers, file, now)
@@ -450,7 +484,7 @@ def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[output
         ]
 
 
-def _line(row: ExecutionSummary) -> list[output.Cell]:
+def _line(row: ExecutionSummary) -> list[tables.Cell]:
     return [
         row.id,
         row.workflow_type,
@@ -469,7 +503,7 @@ def _line(row: ExecutionSummary) -> list[output.Cell]:
     ]
 
 
-def _more(row: ExecutionSummary) -> list[output.Cell]:
+def _more(row: ExecutionSummary) -> list[tables.Cell]:
     """What a wide line has after the others."""
     return [
         row.steps_begun,
@@ -491,14 +525,14 @@ def _executions(
     is_wide: bool = False,
 ) -> RenderableType:
     more = ["changed", "done", "signals", "worker"] if is_wide else []
-    return output.make_table(
+    return tables.make_table(
         title,
         ["id", "workflow", "status", "began", "step", *more, "waits for / why"],
         [
             [
-                output.execution_id(row.id),
+                tables.execution_id(row.id),
                 _workflow(row),
-                output.status(row.status),
+                tables.status(row.status),
                 output.ago(row.created_at, now) or "?",
                 _step(row),
                 *(_wide(row, now) if is_wide else ()),
@@ -510,7 +544,7 @@ def _executions(
     )
 
 
-def _wide(row: ExecutionSummary, now: datetime) -> list[output.Cell]:
+def _wide(row: ExecutionSummary, now: datetime) -> list[tables.Cell]:
     return [
         output.ago(row.updated_at, now) or "?",
         f"{row.steps_completed}/{row.steps_begun}",
@@ -533,4 +567,4 @@ def _step(row: ExecutionSummary) -> str:
 
 
 def _number(count: int | None, name: str) -> Text:
-    return Text("" if count is None else f"{count:,}", output.STATUS_STYLES.get(name, "bold red"))
+    return Text("" if count is None else f"{count:,}", tables.STATUS_STYLES.get(name, "bold red"))

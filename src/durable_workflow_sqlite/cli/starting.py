@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import typer
 
 from durable_workflow_sqlite.choosing import tags_of
+from durable_workflow_sqlite.cli.arguments import on_database
 from durable_workflow_sqlite.cli.output import say
 from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.stores import open_store
 
+app = typer.Typer(rich_markup_mode=None)
 
+
+@on_database(app)
 def start(
     file: Path,
-    workflow_type: str,
-    text: str | None,
-    *,
-    version: int | None,
-    execution_id: str | None,
-    tags: Sequence[str],
-    priority: int,
-    delay: float | None,
-    ttl: float | None,
+    workflow_type: Annotated[str, typer.Argument(metavar="TYPE", help="the name of the workflow")],
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[JSON]",
+            help="an array of the arguments; any other JSON is the only argument; without"
+            " it, there are no arguments. For one argument that is an array, write [[1,"
+            " 2]]",
+        ),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="the newest one by default")
+    ] = None,
+    execution_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="an id that you choose: you can then repeat the command"
+        ),
+    ] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags"),
+    ] = None,
+    priority: Annotated[int, typer.Option(help="a higher number is claimed first")] = 0,
+    delay: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="no worker claims it before this time"),
+    ] = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="how long it may take; then it is undone"),
+    ] = None,
 ) -> None:
-    """Enqueue an execution of a workflow that the file knows. Raises ValueError for no JSON."""
+    """Enqueue an execution of a workflow by its name, for a worker that has its code. The file must
+    know the workflow. Prints the id."""
     args = [] if text is None else _arguments(text)
 
     async def enqueue() -> str:
@@ -41,7 +70,7 @@ def start(
                 delay=_seconds("--delay", delay),
                 priority=priority,
                 ttl=_seconds("--ttl", ttl),
-                tags=tags_of(tags),
+                tags=tags_of(tags or ()),
             )
             return handle.execution_id
 
@@ -52,9 +81,7 @@ def _seconds(option: str, seconds: float | None) -> timedelta | None:
     try:
         return None if seconds is None else timedelta(seconds=seconds)
     except (OverflowError, ValueError):
-        raise ValueError(
-            f"{option} must be a number of seconds that can be waited, not {seconds}"
-        ) from None
+        raise ValueError(f"{option} must be a possible number of seconds, not {seconds}") from None
 
 
 def _arguments(text: str) -> list[object]:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from durable_workflow_sqlite import commands
-from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.reading.executions import (
     Claim,
@@ -64,11 +64,11 @@ def page(
         for problem in details.problems
     ]
     steps = [*details.steps, *details.compensations]
-    width = output.console().width
+    width = tables.console().width
     bar = 24 if width >= WIDE else 12 if width >= NOT_NARROW else 0
     parts += [
         "",
-        output.make_table(
+        tables.make_table(
             "steps",
             ["", "step", "attempt", "status", "began", "took", "", "worker", "result / error"],
             [_step(one, details, now, bar, width) for one in steps],
@@ -77,13 +77,13 @@ def page(
     if details.signals:
         parts += [
             "",
-            output.make_table(
+            tables.make_table(
                 "signals",
                 ["name", "status", "came", "payload", "refused, because"],
                 [
                     [
                         one.signal_name,
-                        output.status(one.status),
+                        tables.status(one.status),
                         output.ago(one.created_at, now),
                         _cut(one.payload),
                         _cut(one.refused_reason),
@@ -95,7 +95,7 @@ def page(
     if details.audit_log:
         parts += [
             "",
-            output.make_table(
+            tables.make_table(
                 "what people did",
                 ["when", "what", "who", "details"],
                 [
@@ -107,10 +107,10 @@ def page(
     if details.timers:
         parts += [
             "",
-            output.make_table(
+            tables.make_table(
                 "timers",
                 ["step", "status", "due"],
-                [[one.step_name, output.status(one.status), one.fire_at] for one in details.timers],
+                [[one.step_name, tables.status(one.status), one.fire_at] for one in details.timers],
             ),
         ]
     if not living_workers and details.summary.status not in TERMINAL_STATUSES:
@@ -121,7 +121,7 @@ def page(
 def _no_worker(file: Path) -> Text:
     start = output.printable(command("worker", file, "--app"))
     return Text.assemble(
-        ("no worker lives, so nothing goes on", "bold red"),
+        ("no worker lives, so it does not continue", "bold red"),
         f"; start one: {start} MODULE:NAME",
     )
 
@@ -137,24 +137,24 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
     summary = details.summary
     if details.problems and summary.status not in TERMINAL_STATUSES:
         return (
-            "to let it go on: correct what cannot be read, by hand (`doctor` says how a time is"
-            " written), and restart the workers"
+            "to continue it: correct the unreadable columns by hand (`doctor` says how to write"
+            " a time), and restart the workers"
         )
     if details.claim is not None and details.claim.stopped_process is not None:
         words = how_to_wake(details.claim.stopped_process).replace("`", "")
         return f"its worker is stopped: {words}"
     if details.is_not_undone:
         return (
-            f"to undo the rest: {command('retry', file, summary.id)}; if that was done by"
-            f" hand: {command('acknowledge', file, summary.id)}"
+            f"to undo the rest: {command('retry', file, summary.id)}; if a person has undone it"
+            f" by hand: {command('acknowledge', file, summary.id)}"
         )
     if summary.blocked_reason is not None or summary.status == "FAILED":
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return (
-                "it was compensated; to start it again:"
-                f" {command('rerun', file, summary.id)}; to run it again from a step before"
-                f" what was undone: {command('retry', file, summary.id, '--from')} STEP"
+                f"it was undone; to rerun it: {command('rerun', file, summary.id)}; to run"
+                " it again from a step before the steps that were undone:"
+                f" {command('retry', file, summary.id, '--from')} STEP"
             )
         if summary.blocked_reason is None:
             return f"to run it from its failed step: {command('retry', file, summary.id)}"
@@ -167,27 +167,27 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             f" {resolve} STEP JSON"
         )
     if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
-        return f"to try again at once: {command('retry', file, summary.id)}"
+        return f"to start the next attempt at once: {command('retry', file, summary.id)}"
     if summary.trouble is not None:
         if _is_to_cancel(details) and commands.needs_code_that_fits(summary.trouble):
-            return f"to let it be undone: {commands.how_to_undo(file, summary.id)}"
-        go_on = "to let it go on: restart the workers, with code that fits what is recorded"
+            return f"to undo it: {commands.how_to_undo(file, summary.id)}"
+        go_on = "to continue it: restart the workers, with code that fits its history"
         if summary.trouble.startswith(UNREADABLE_RESULT):
             resolve = command("resolve", file, summary.id)
             go_on += f", or say what the step returned: {resolve} STEP JSON"
         if summary.status == "COMPENSATING":
             return go_on
-        give_up = f"{go_on}; to give it up: {command('cancel', file, summary.id)}"
+        give_up = f"{go_on}; to cancel it: {command('cancel', file, summary.id)}"
         if details.steps and commands.needs_code_that_fits(summary.trouble):
-            give_up += " (undoing needs code that fits the records, too)"
+            give_up += " (undoing needs code that fits its history, too)"
         return give_up
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
-        return f"to let it go on: {command('signal', file, summary.id, name)} [JSON]"
+        return f"to continue it: {command('signal', file, summary.id, name)} [JSON]"
     return None
 
 
-def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
+def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
     """For a pipe: each line begins with what it is."""
     summary = details.summary
     for name in ("id", "workflow_type", "version", "status", "created_at", "updated_at"):
@@ -248,9 +248,9 @@ def lines(details: ExecutionDetails) -> Iterator[list[output.Cell]]:
 
 def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> RenderableType:
     summary = details.summary
-    facts: list[tuple[str, output.Cell]] = [
+    facts: list[tuple[str, tables.Cell]] = [
         ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
-        ("status", output.status(summary.status)),
+        ("status", tables.status(summary.status)),
         ("began", _moment(summary.created_at, now)),
         ("in the queue", _seconds(details.queued_seconds)),
         ("running", _seconds(details.running_seconds)),
@@ -270,9 +270,9 @@ def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> Rend
         facts.append(("waits for", standing(summary, now)))
     if _is_to_cancel(details):
         is_unfit = commands.needs_code_that_fits(summary.trouble)
-        what = "a worker can undo it only with code that fits the records"
+        what = "a worker can undo it only with code that fits its history"
         facts.append(
-            ("asked", f"to cancel; {what if is_unfit else 'no worker has heard of it yet'}")
+            ("asked", f"to cancel; {what if is_unfit else 'no worker has noticed it yet'}")
         )
     if details.claim is not None:
         state = _state(details.claim, living_workers)
@@ -284,7 +284,7 @@ def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> Rend
     facts += [("input", _cut(details.input_data)), ("output", _cut(details.output_data))]
     if details.recovery_count:
         facts.append(("taken over", f"{details.recovery_count} times"))
-    return output.make_table(
+    return tables.make_table(
         output.printable(summary.id),
         ["", ""],
         [[Text(name, "dim"), value] for name, value in facts if value is not None],
@@ -301,7 +301,7 @@ def _state(claim: Claim, living_workers: int) -> str:
 
 def _step(
     one: StepAttempt, details: ExecutionDetails, now: datetime, bar: int, width: int
-) -> list[output.Cell]:
+) -> list[tables.Cell]:
     branch = f"{one.branch}/" if one.branch else ""
     undo = "undo " if one.attempt == 0 else ""
     kind = {"SLEEP": "sleep ", "SIGNAL": "signal "}.get(one.kind, "")
@@ -312,12 +312,12 @@ def _step(
         took = f"due {output.ago(one.due_at, now)}"
     result = one.error_message if one.error_message is not None else one.output_data
     if _is_in_doubt(one, details):
-        result = "in doubt: cut off, and may have taken effect; it runs again"
+        result = "in doubt: interrupted, and may have taken effect; it runs again"
     return [
         str(one.step_index),
         f"{branch}{undo}{kind}{one.step_name}",
         one.attempt or None,
-        output.status(one.status),
+        tables.status(one.status),
         _offset(one, details),
         took,
         _bar(one, details, now, bar),
@@ -362,7 +362,7 @@ def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime, width: int)
     last = min(max(int(right * width), first), width - 1)
     text = " " * first + "━" * (last - first + 1)
     # A second line would be another time.
-    style = output.STATUS_STYLES.get(one.status, "")
+    style = tables.STATUS_STYLES.get(one.status, "")
     return Text(text.ljust(width), style, no_wrap=True, overflow="crop")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from durable_workflow_sqlite.cli import output
+from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.database import for_file
 from durable_workflow_sqlite.reading.findings import Finding
 from durable_workflow_sqlite.reading.worker_findings import lives, worker_findings
@@ -22,7 +22,7 @@ DOING, DOING_WIDE = 3, 20
 def page(workers: Workers, file: Path, now: datetime, *, is_wide: bool) -> RenderableType:
     """The workers, for a terminal."""
     wide = ["program", "id"] if is_wide else []
-    table = output.make_table(
+    table = tables.make_table(
         "workers",
         ["", "worker", "since", "runs", "slots", "has", *wide, "now"],
         [
@@ -33,7 +33,7 @@ def page(workers: Workers, file: Path, now: datetime, *, is_wide: bool) -> Rende
                 _runs(one),
                 _slots(one),
                 one.executions,
-                *([one.program, output.execution_id(one.worker_id)] if is_wide else ()),
+                *([one.program, tables.execution_id(one.worker_id)] if is_wide else ()),
                 _doing(one, now, DOING_WIDE if is_wide else DOING),
             ]
             for one in workers.workers
@@ -43,7 +43,7 @@ def page(workers: Workers, file: Path, now: datetime, *, is_wide: bool) -> Rende
     return Group(table, *warnings(workers, file, now))
 
 
-def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[output.Cell]]:
+def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[tables.Cell]]:
     """The workers, for a pipe: of what each does, only the longest."""
     for one in workers.workers:
         first = one.doing[0] if one.doing else None
@@ -94,7 +94,7 @@ def in_a_word(workers: Workers) -> str:
 
 def queue_table(workers: Workers, now: datetime) -> RenderableType:
     """What there is to do of each workflow."""
-    return output.make_table(
+    return tables.make_table(
         "queue",
         ["workflow", "due", "the first since", "running", "waiting", "left", "workers"],
         [
@@ -112,7 +112,7 @@ def queue_table(workers: Workers, now: datetime) -> RenderableType:
     )
 
 
-def status_lines(workers: Workers, file: Path, now: datetime) -> Iterator[list[output.Cell]]:
+def status_lines(workers: Workers, file: Path, now: datetime) -> Iterator[list[tables.Cell]]:
     """For a pipe: each line begins with what it is."""
     for cells in lines(workers, is_wide=False):
         yield ["worker", *cells]
@@ -123,7 +123,7 @@ def status_lines(workers: Workers, file: Path, now: datetime) -> Iterator[list[o
         yield ["warning", finding.check, finding.message, hint]
 
 
-def _queue_cells(one: QueueState) -> list[output.Cell]:
+def _queue_cells(one: QueueState) -> list[tables.Cell]:
     return [
         one.workflow_type,
         one.version,

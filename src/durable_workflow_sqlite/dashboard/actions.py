@@ -46,14 +46,14 @@ class Action(NamedTuple):
 
 
 SAYS: Final = {
-    "signalled": "The signal is stored; it is kept until the workflow waits for it.",
-    "cancelling": "The request to cancel is stored; the next worker that has the execution obeys.",
-    "not_cancelled": "There was nothing to cancel: it is finished, or being undone already.",
-    "acknowledged": "It is noted that this is dealt with, and by whom.",
-    "not_acknowledged": "There was nothing to deal with: somebody has said so before.",
+    "signalled": "The signal is stored until a wait takes it.",
+    "cancelling": "The request to cancel is stored; the worker of the execution ends it.",
+    "not_cancelled": "There was nothing to cancel: it is finished, or already being undone.",
+    "acknowledged": "The note is stored, with your name.",
+    "not_acknowledged": "There was nothing to deal with: somebody has already done it.",
     "cancelled": "It is cancelled: there was nothing to undo.",
     "started": "This is the new execution; a worker claims it.",
-    "resolved": "When a worker claims it, it goes on as if the step had returned that.",
+    "resolved": "When a worker claims it, it continues as if the step had returned that.",
     "retried": "The execution is open again; a worker claims it from the step that failed.",
 }
 
@@ -197,7 +197,7 @@ _ACTIONS: Final = (
     Action(
         "signal",
         "Send a signal",
-        "A message to this execution. It is stored, and kept until the workflow waits for it.",
+        "A message to this execution. It is stored until a wait takes it.",
         "Do not send",
         "Send the signal",
         _signal,
@@ -205,8 +205,7 @@ _ACTIONS: Final = (
     Action(
         "cancel",
         "Cancel this execution?",
-        "It stops at its next step, undoes what it has done, and ends CANCELLED. That cannot be"
-        " taken back.",
+        "It stops at its next step, is undone, and ends CANCELLED. You cannot reverse this.",
         "Let it go on",
         "Cancel it",
         _cancel,
@@ -214,26 +213,26 @@ _ACTIONS: Final = (
     Action(
         "retry",
         "Retry this execution?",
-        "It is opened again and goes on from what failed, a step or a compensation. What waits for"
-        " its next attempt is tried at once. What is completed does not run again.",
+        "It is opened again and continues from what failed, a step or a compensation. A back-off"
+        " ends at once. Completed steps do not run again.",
         "Leave it",
         "Retry it",
         _retry,
     ),
     Action(
         "rerun",
-        "Start it once more?",
-        "A new execution begins, with the same workflow, version, input and tags. This one stays as"
-        " it is.",
+        "Rerun this execution?",
+        "A new execution begins, with the same workflow, version, input and tags. The old one"
+        " does not change.",
         "Leave it",
-        "Start it once more",
+        "Rerun it",
         _rerun,
     ),
     Action(
         "resolve",
         "What did the step return?",
-        "The execution goes on as if the step had returned this, without running it again. If it"
-        " fails later, the compensation of the step is called with it.",
+        "The execution continues as if the step had returned this, without running the step. If"
+        " it fails later, the compensation of the step is called with this value.",
         "Leave it",
         "Go on with this",
         _resolve,
@@ -241,9 +240,9 @@ _ACTIONS: Final = (
     Action(
         "acknowledge",
         "Is this dealt with?",
-        "Say so when you have undone by hand what its compensations could not, and have found out"
-        " what became of steps that were cut off. It goes off the lists, and no retry runs these"
-        " compensations any more.",
+        "Do this when you have undone by hand what failed compensations did not undo. Also"
+        " find out whether steps that were cut off took effect. The execution leaves the lists, and"
+        " no retry runs these compensations again.",
         "Not yet",
         "It is dealt with",
         _acknowledge,

@@ -56,11 +56,11 @@ def build(
         assert isinstance(error, HTTPException)
         title = "No such page" if error.status_code == 404 else error.detail
         return await templates.message(
-            request, title, "Nothing is at this address.", status=error.status_code
+            request, title, "There is no page at this address.", status=error.status_code
         )
 
     async def broken(request: Request, error: Exception) -> Response:
-        words = "This page could not be made. The log of the dashboard says why."
+        words = "This page could not be created. The log of the dashboard says why."
         return await templates.message(request, "Something is wrong here", words, status=500)
 
     inner = Starlette(

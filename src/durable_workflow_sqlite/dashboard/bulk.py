@@ -17,17 +17,17 @@ from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.bulk import Command, Ids, delete_all, do_all, selection_of
 from durable_workflow_sqlite.dashboard.actions import json_in, who
 from durable_workflow_sqlite.dashboard.filters import Filters
-from durable_workflow_sqlite.dashboard.listing import Line, lines_of
+from durable_workflow_sqlite.dashboard.listing import ExecutionLine, lines_of
 from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix, to_page
-from durable_workflow_sqlite.dashboard.runs import Run, Runs, Work
+from durable_workflow_sqlite.dashboard.runs import BulkRun, Runs, Work
 from durable_workflow_sqlite.reading.reader import Reader
 
 AT_MOST: Final = 100_000
 """So many are chosen for one run; the page says so where there are more."""
 
 
-class Act(NamedTuple):
+class BulkAction(NamedTuple):
     """What a page says of an act on many.
 
     question: as "Retry 3 executions?" begins. statuses: of those that it is for, where the filters
@@ -49,41 +49,40 @@ class Act(NamedTuple):
 ACTS: Final = {
     one.name: one
     for one in (
-        Act(
+        BulkAction(
             "retry",
             "Retry",
             "RETRY",
             "Retry",
-            "Each is opened again and goes on from what failed, a step or a compensation. What"
-            " waits for its next attempt is tried at once. What is completed does not run again."
-            " One that was undone to the end refuses.",
+            "Each is opened again and continues from what failed, a step or a compensation. A"
+            " back-off ends at once. Completed steps do not run again. Executions that were"
+            " completely undone are refused.",
             "Retry them",
             "Retried",
             ("FAILED",),
         ),
-        Act(
+        BulkAction(
             "cancel",
             "Cancel",
             "CANCELLED",
             "Cancel",
-            "Each stops at its next step, undoes what it has done, and ends CANCELLED. That cannot"
-            " be taken back.",
+            "Each stops at its next step, is undone, and ends CANCELLED. You cannot reverse this.",
             "Cancel them",
             "Asked to cancel:",
             commands.GOING_ON,
             is_danger=True,
         ),
-        Act(
+        BulkAction(
             "signal",
             "Send a signal",
             "SIGNAL",
             "Send a signal to",
-            "Each gets the message. It is stored, and kept until the workflow waits for it.",
+            "Each gets the message. It is stored until a wait takes it.",
             "Send it to them",
             "Sent to",
             commands.GOING_ON,
         ),
-        Act(
+        BulkAction(
             "unblock",
             "Unblock",
             "BLOCKED",
@@ -93,24 +92,26 @@ ACTS: Final = {
             "Unblocked",
             only_blocked=True,
         ),
-        Act(
+        BulkAction(
             "acknowledge",
             "Dealt with",
             "COMPLETED",
             "Say that a person has dealt with",
-            "Say so when you have undone by hand what their compensations could not, and have found"
-            " out what became of steps that were cut off. They go off the lists.",
+            "Do this when you have undone by hand what failed compensations did not undo. Also"
+            " find out whether steps that were cut off took effect. The executions leave"
+            " the lists.",
             "They are dealt with",
             "Acknowledged",
             commands.OVER,
         ),
-        Act(
+        BulkAction(
             "prune",
             "Delete",
             "DELETE",
             "Delete",
-            "Each is deleted, with its steps, timers, signals and tags. That cannot be taken back."
-            " One that is not finished, or has changed since you saw this page, is kept.",
+            "Each is deleted, with its steps, timers, signals and tags. You cannot reverse this."
+            " Executions that are not finished, or have changed since you saw this page, are"
+            " kept.",
             "Delete them",
             "Deleted",
             ("COMPLETED",),
@@ -130,10 +131,10 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
 
     async def confirmation(
         request: Request,
-        act: Act,
+        act: BulkAction,
         filters: Filters,
         *,
-        run: Run | None = None,
+        run: BulkRun | None = None,
         wrong: str = "",
         status: int = 200,
         name: str = "",
@@ -141,7 +142,7 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
     ) -> Response:
         """Show whom it is done to, and ask."""
 
-        def look(reader: Reader) -> tuple[Run, list[Line]]:
+        def look(reader: Reader) -> tuple[BulkRun, list[ExecutionLine]]:
             found = run if run is not None else _plan(reader, runs, act, filters)
             rows = reader.summaries(found.ids.sample)
             return found, lines_of(rows, reader.in_doubt_among(rows), datetime.now(UTC))
@@ -178,7 +179,7 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
         if run is None or run.act != act.name:
             # Forgotten, since the dashboard was restarted, or it belongs to another process.
             filters = Filters.of(QueryParams(parse_qsl(form.get("filters", ""))))
-            words = "This page was too old: the executions were looked up again. Confirm once more."
+            words = "This page was too old, so the executions were read again. Confirm once more."
             return await confirmation(request, act, filters, wrong=words, status=409)
         try:
             work = _work(file, run, form, who(request))
@@ -201,8 +202,8 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
         run = runs.get(request.query_params.get("id", ""))
         if run is None or not run.is_begun:
             words = (
-                "It is unknown here: the dashboard was restarted since, or another process of it"
-                " runs it. What was done stands at the executions, under “What people did”."
+                "It is unknown here: the dashboard was restarted, or another process of it runs"
+                " it. The results are on the pages of the executions, under “What people did”."
             )
             return await pages.message(request, "No such run", words, status=404)
         etag = f'"{run.state}-{run.outcome.tried}-{run.is_stopped}"'
@@ -236,10 +237,10 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
     ]
 
 
-_NOTHING: Final = "Nothing is at this address."
+_NOTHING: Final = "There is no page at this address."
 
 
-def _plan(reader: Reader, runs: Runs, act: Act, filters: Filters) -> Run:
+def _plan(reader: Reader, runs: Runs, act: BulkAction, filters: Filters) -> BulkRun:
     """Choose the executions. Raises ValueError for filters that make no sense."""
     chosen = filters.chosen()
     selection = selection_of(
@@ -258,7 +259,7 @@ def _plan(reader: Reader, runs: Runs, act: Act, filters: Filters) -> Run:
     return runs.plan(act.name, filters.query(), ids, is_cut=is_cut)
 
 
-def _work(file: Path, run: Run, form: dict[str, str], by: str) -> Work:
+def _work(file: Path, run: BulkRun, form: dict[str, str], by: str) -> Work:
     """What is done in the background. Raises ValueError for a form that cannot be done."""
     if run.act == "prune":
         before = run.planned_at
@@ -297,7 +298,7 @@ class _Reason(NamedTuple):
     first: str
 
 
-def _progress(run: Run) -> dict[str, Any]:
+def _progress(run: BulkRun) -> dict[str, Any]:
     """What the template of a run shows."""
     act, outcome = ACTS[run.act], run.outcome
     left = outcome.total - outcome.tried

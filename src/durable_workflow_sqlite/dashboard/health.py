@@ -15,15 +15,15 @@ _WORDS: Final = {
     "not-undone": ("not undone", "The compensation failed for good"),
     "trouble": ("in trouble", "Their worker left them as they are"),
     "blocked": ("blocked", "No worker claims them until somebody unblocks them"),
-    "undoing": ("not undone yet", "The compensation failed, and is tried again"),
-    "cut-off": ("cut off", "Cancelled in a step that may have taken effect"),
-    "in-doubt": ("in doubt", "Cut off in a step, with no living worker"),
+    "undoing": ("not undone yet", "The compensation failed, and is retried"),
+    "cut-off": ("cut off", "Cut off in a step that may have taken effect"),
+    "in-doubt": ("in doubt", "Interrupted in a step, with no living worker"),
     "timers": ("overdue", "Their deadlines passed over a minute ago, and no worker noticed"),
     "workers": ("waiting, and no worker lives", "Start a worker"),
     "unknown": ("of a version that no worker runs", "Start a worker whose code has it"),
     "stopped": ("stopped by SIGSTOP", "Workers that live and do nothing, and nobody takes over"),
     "queue": ("waiting for a worker", "They have been due for over a minute"),
-    "disk": ("disk nearly full", "Workers stop when there is no room for what they record"),
+    "disk": ("disk nearly full", "Workers stop when the disk is full"),
     "failed": ("failed in the last hour", "See the errors below"),
 }
 _FILTERS: Final = {
@@ -34,7 +34,7 @@ _FILTERS: Final = {
 }
 
 
-class Line(NamedTuple):
+class AlarmLine(NamedTuple):
     """An alarm in words. number: as text, "" where a number says nothing. more: besides the named.
 
     href: the list of these, or their place on the first page. is_list: whether it is the list.
@@ -55,22 +55,22 @@ class Group(NamedTuple):
 
     kind: str
     look: str
-    lines: list[Line]
+    lines: list[AlarmLine]
 
 
 def groups_of(alarms: Iterable[Alarm], at: str) -> list[Group]:
     """The alarms by kind, the worst first."""
-    by_kind: dict[Kind, list[Line]] = {}
+    by_kind: dict[Kind, list[AlarmLine]] = {}
     for one in alarms:
         by_kind.setdefault(one.kind, []).append(_line(one, at))
     return [Group(kind.value, _LOOKS[kind], by_kind[kind]) for kind in Kind if kind in by_kind]
 
 
-def _line(alarm: Alarm, at: str) -> Line:
+def _line(alarm: Alarm, at: str) -> AlarmLine:
     words, meaning = _WORDS[alarm.name]
     number = f"{alarm.count:,}{'+' if alarm.count >= COUNTED else ''}"
     filters = _FILTERS.get(alarm.name)
-    return Line(
+    return AlarmLine(
         name=alarm.name,
         number="" if alarm.name == "disk" else number,
         words=words,

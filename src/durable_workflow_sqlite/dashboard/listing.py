@@ -43,7 +43,7 @@ class Count(NamedTuple):
     is_chosen: bool
 
 
-class Line(NamedTuple):
+class ExecutionLine(NamedTuple):
     """An execution in the list."""
 
     id: str
@@ -88,12 +88,12 @@ def types_of(counts: Iterable[ExecutionCount], filters: Filters) -> list[str]:
 
 def lines_of(
     summaries: Sequence[ExecutionSummary], in_doubt: Collection[str], now: datetime
-) -> list[Line]:
+) -> list[ExecutionLine]:
     """in_doubt: the ids of executions that have a step in doubt."""
     return [_line(one, one.id in in_doubt, now) for one in summaries]
 
 
-def _line(one: ExecutionSummary, is_in_doubt: bool, now: datetime) -> Line:
+def _line(one: ExecutionSummary, is_in_doubt: bool, now: datetime) -> ExecutionLine:
     is_final = one.status in TERMINAL_STATUSES
     is_blocked = one.blocked_reason is not None and not is_final
     took = ""
@@ -111,7 +111,7 @@ def _line(one: ExecutionSummary, is_in_doubt: bool, now: datetime) -> Line:
         where, until = f"in doubt at “{one.current_step}”: no living worker has it", None
     if one.waiting_for == "worker" and until is not None and until <= now:
         until = None
-    return Line(
+    return ExecutionLine(
         id=one.id,
         status=_state(one, is_blocked, is_in_doubt),
         workflow_type=one.workflow_type or "unknown workflow",

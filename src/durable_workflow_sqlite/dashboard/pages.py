@@ -14,7 +14,7 @@ from durable_workflow_sqlite.dashboard.bulk import ACTS
 from durable_workflow_sqlite.dashboard.details import details_of, payload_of
 from durable_workflow_sqlite.dashboard.filters import BEGUN, ENDED, STATES, Filters, choices
 from durable_workflow_sqlite.dashboard.listing import (
-    Line,
+    ExecutionLine,
     counts_of,
     lines_of,
     page_of,
@@ -51,7 +51,9 @@ def routes(source: Source, pages: Pages) -> list[Route]:
         if (same := _unchanged(request, version, now)) is not None:
             return same
 
-        def look(reader: Reader) -> tuple[list[ExecutionCount], list[Line], str | None, str]:
+        def look(
+            reader: Reader,
+        ) -> tuple[list[ExecutionCount], list[ExecutionLine], str | None, str]:
             counts = source.counts(reader, version)
             try:
                 page = page_of(reader, filters, now)

@@ -170,11 +170,11 @@ class Protection:
         """Put the form into the state; what is wrong with it, or None."""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
-            return PlainTextResponse("Only forms are taken here.", status_code=415)
+            return PlainTextResponse("This dashboard accepts only forms.", status_code=415)
         body = await _read_body(receive)
         if body is None:
             return PlainTextResponse(
-                f"This is more than {MAX_FORM_BYTES:,} bytes, the most that is taken here.",
+                f"This is more than {MAX_FORM_BYTES:,} bytes, which is the limit.",
                 status_code=413,
                 headers={"connection": "close"},
             )
@@ -191,8 +191,8 @@ class Protection:
         form = dict(pairs)
         if not self._keys.is_form_token(form.pop("form_token", ""), nonce):
             return PlainTextResponse(
-                "This form is out of date, or was not made here. Go back, reload the page, and"
-                " send it again. Cookies must be allowed.",
+                "This form is out of date, or is from another program. Go back, reload the page,"
+                " and send it again. Your browser must allow cookies.",
                 status_code=403,
             )
         scope["state"]["form"] = form

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Final
 
-from durable_workflow_sqlite.bulk import Advance, Ids, Outcome
+from durable_workflow_sqlite.bulk import Advance, BulkOutcome, Ids
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.stores import open_reader
 
@@ -21,11 +21,13 @@ _log = logging.getLogger("durable_workflow_sqlite.dashboard")
 KEPT: Final = 30
 """So many plans and runs are remembered; the oldest are forgotten, but none that still runs."""
 
-Work = Callable[[Ids, Outcome, Advance, Callable[[], bool]], Coroutine[Any, Any, StoreError | None]]
+Work = Callable[
+    [Ids, BulkOutcome, Advance, Callable[[], bool]], Coroutine[Any, Any, StoreError | None]
+]
 """Does it to all ids; gives the error that ended it before, or None."""
 
 
-class Run:
+class BulkRun:
     """Some executions that were chosen, and what becomes of them.
 
     It is planned until it is begun; then it waits for those begun before, runs, and is over.
@@ -38,7 +40,7 @@ class Run:
         self.query = query
         self.ids = ids
         self.is_cut = is_cut
-        self.outcome = Outcome(len(ids))
+        self.outcome = BulkOutcome(len(ids))
         self.state = "planned"
         self.planned_at = datetime.now(UTC)
         self.began_at: datetime | None = None
@@ -72,15 +74,15 @@ class Runs:
     def __init__(self, file: Path, on_end: Callable[[], None]) -> None:
         self._file = file
         self._on_end = on_end
-        self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._runs: OrderedDict[str, BulkRun] = OrderedDict()
         self._threads: set[Thread] = set()
         self._one_at_a_time = Lock()
         self._remembering = Lock()
         self._is_closed = False
 
-    def plan(self, act: str, query: str, ids: Ids, *, is_cut: bool) -> Run:
+    def plan(self, act: str, query: str, ids: Ids, *, is_cut: bool) -> BulkRun:
         """Remember what was chosen, until it is begun or forgotten."""
-        run = Run(act, query, ids, is_cut=is_cut)
+        run = BulkRun(act, query, ids, is_cut=is_cut)
         with self._remembering:
             self._runs[run.key] = run
             for key, old in [*self._runs.items()][: max(len(self._runs) - KEPT, 0)]:
@@ -89,11 +91,11 @@ class Runs:
                     old.ids.close()
         return run
 
-    def get(self, key: str) -> Run | None:
+    def get(self, key: str) -> BulkRun | None:
         """None for one that was forgotten, or belongs to another process."""
         return self._runs.get(key)
 
-    def begin(self, run: Run, work: Work) -> None:
+    def begin(self, run: BulkRun, work: Work) -> None:
         """Do it in the background. A run is begun once, however often this is called."""
         with self._remembering:
             if run.is_begun or self._is_closed:
@@ -119,7 +121,7 @@ class Runs:
         for run in self._runs.values():
             run.ids.close()
 
-    def _work(self, run: Run, work: Work) -> None:
+    def _work(self, run: BulkRun, work: Work) -> None:
         with self._one_at_a_time:
             run.began_at = datetime.now(UTC)
             run.state = "running"

@@ -26,7 +26,7 @@ class Tick(NamedTuple):
     label: str
 
 
-class Gap(NamedTuple):
+class IdleSpan(NamedTuple):
     """A stretch in which nothing ran, drawn shorter than it was."""
 
     x: float
@@ -55,7 +55,7 @@ class Scale:
             width = share * 100 if index % 2 else left * part
             self._places.append(self._places[-1] + width)
         self.gaps = [
-            Gap(
+            IdleSpan(
                 self._places[2 * number + 1],
                 self._places[2 * number + 2] - self._places[2 * number + 1],
                 duration(gap[1] - gap[0]),

@@ -26,7 +26,7 @@ def run(
     host = host.strip("[]")
     if token is None and not is_loopback(host):
         raise ValueError(
-            f"without a token, the dashboard is served on a loopback address only, not on {host}:"
+            f"without a token, the dashboard works only on a loopback address, not on {host}:"
             " anyone who reaches it could cancel executions; give a token, or use 127.0.0.1"
         )
     if allowed_hosts is None and token is None:

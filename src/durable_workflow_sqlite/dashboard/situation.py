@@ -77,7 +77,7 @@ def situation(
             return Situation("RUNNING", "Running, between two steps")
         words = "Interrupted between two steps: no worker has it"
         return Situation(
-            "PENDING", words, lines=["The next worker that knows the workflow goes on."]
+            "PENDING", words, lines=["The next worker that has the workflow continues it."]
         )
     said.sort(key=_urgency)
     most = said[0]
@@ -130,7 +130,7 @@ def _open(row: Row) -> Situation:
             f"In doubt: {step} was cut off",
             lines=[
                 "It had begun and no living worker runs it: it may have taken effect, or not."
-                " When a worker claims the execution, it runs again, under the same"
+                " When a worker claims the execution, the step runs again, with the same"
                 " idempotency key."
             ],
             is_trouble=True,
@@ -144,7 +144,7 @@ def _until_when(blocked_reason: str) -> str:
         return (
             "Restore the rows, or a backup; then unblock it, in the list of those that are blocked."
         )
-    return "It stays so until it is retried."
+    return "It stays so until it is unblocked."
 
 
 def _ended(
@@ -171,9 +171,9 @@ def _undoing(
     words = f"Undoing step “{at[-1].name}”" if at else "Undoing what was done"
     lines = _what_was_undone(rows)
     if since is not None:
-        lines.insert(0, f"It undoes what it did since {exactly(since)}.")
+        lines.insert(0, f"It has been undoing its steps since {exactly(since)}.")
     if error is not None:
-        lines.append(f"It undoes it because of: {error}")
+        lines.append(f"The cause is: {error}")
     now = at[-1].compensation if at else None
     if now is None or now.error_type is None:
         if not is_worked_on:

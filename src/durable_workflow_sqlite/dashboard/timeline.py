@@ -276,7 +276,7 @@ def _look(row: Row, number: int) -> tuple[str, str]:
     is_last = number == len(row.attempts) - 1
     if is_last and row.state is StepState.RUNNING:
         return "running open", "running"
-    return "doubt", "cut off: it may or may not have happened"
+    return "doubt", "cut off: it may have taken effect"
 
 
 def _bar(scale: Scale, start: datetime, end: datetime, look: str, title: str) -> Bar:

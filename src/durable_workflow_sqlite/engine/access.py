@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.changes import Changes
+from durable_workflow_sqlite.engine.changes import ChangePoller
 from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.results import not_found
@@ -17,7 +17,7 @@ from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution, 
 
 
 class Access:
-    """A client's: no worker is beside it. `Opened` is an engine's.
+    """A client's: no worker is beside it. `OpenEngine` is an engine's.
 
     binding: the event loop and the process that it is used in.
     registry: the workflows whose code is known here.
@@ -31,7 +31,7 @@ class Access:
         self.store = store
         self.clock = clock
         self.registry = registry
-        self.changes = Changes(store)
+        self.changes = ChangePoller(store)
         self.executions: dict[str, Execution] = {}
         self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
 
@@ -54,20 +54,20 @@ class Access:
     async def resume(self, record: WorkflowExecution) -> None:
         """Claim one execution now, if that can be done here."""
 
-    async def until_let_go(self, execution_id: str) -> None:
-        """Wait until the worker here has given back an execution that it is about to leave."""
+    async def until_released(self, execution_id: str) -> None:
+        """Wait until the worker here has released its claim, if it is about to."""
 
-    def dispatch(self, signal: WorkflowSignal) -> None:
+    def on_signal_sent(self, signal: WorkflowSignal) -> None:
         """Tell the worker here of a signal that was sent through this, or a request to cancel."""
 
     async def hasten(self, execution_id: str) -> None:
         """Somebody has ended pauses of an execution before their time: tell the worker here."""
 
-    def why_left(self, execution_id: str) -> BaseException | None:
-        """Why the worker here will not come back to an execution; None if it will, or never had."""
+    def trouble_of(self, execution_id: str) -> BaseException | None:
+        """Why the worker here does not claim an execution again by itself; None if it does."""
         return None
 
-    async def is_to_try(self, record: WorkflowExecution) -> bool:
+    async def will_claim(self, record: WorkflowExecution) -> bool:
         """Whether the worker here claims one that it had left as it is, without being told."""
         return False
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from durable_workflow_sqlite.engine.clock import Scheduler
 
 
-class Alarm:
+class DeadlineAlarm:
     """Rings at the time that it was set to last."""
 
     __slots__ = ("_at", "_ring", "_scheduler", "_waiting")

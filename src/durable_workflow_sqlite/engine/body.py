@@ -1,4 +1,4 @@
-"""A workflow function at work: what it has asked for, and what it has heard of.
+"""One run of a workflow function: what it has asked for, and which outcomes it has got.
 
 It runs here and nowhere else: live, in a replay, and where a test checks one. It knows the records
 of before and no store. Its driver takes what it asks for, and tells it one event at a time.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
-from durable_workflow_sqlite.engine.history import History, Place
+from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.refusals import refused_by_asyncio
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.errors import NonDeterministicCallError
@@ -44,7 +44,7 @@ class Body:
     new: what it has asked for since this was last emptied, in order.
     given_up: what it no longer waits for since then, in order.
     undoable: the steps with a compensation that it has asked for.
-    heard: the number of the last event that it has heard of.
+    heard: the number of the last event that it has got.
     """
 
     __slots__ = (
@@ -76,7 +76,7 @@ class Body:
         workflow_name: str,
         execution_id: str,
         started_at: datetime,
-        history: History,
+        history: RecordedHistory,
         watchdog: Watchdog | None = None,
     ) -> None:
         self.workflow_name = workflow_name
@@ -258,7 +258,7 @@ class Body:
             self._tell_of_refused(self.loop.refused)
 
     def _tell_of_refused(self, refused: dict[str, bool]) -> None:
-        """Log what was refused if the function does not end with that: else nobody hears of it."""
+        """Log a refused call if the function does not end with its error, which would hide it."""
         if self.is_over and (error := self.result()[1]) is not None and is_refused(error):
             return
         for call, is_told in refused.items():

@@ -1,6 +1,6 @@
 """The event loop that a workflow function runs on: a queue of what is ready, timers, nothing else.
 
-It knows no clock. Its time is the time of the last event that the workflow function heard of. It
+It knows no clock. Its time is the time of the last event that the workflow function got. It
 runs only when it is told to, until nothing is ready. So code on it does the same each time. It
 refuses calls that depend on the machine: sockets, threads, subprocesses, signals.
 """
@@ -47,7 +47,7 @@ Before = tuple["asyncio.AbstractEventLoop | None", "asyncio.Task[Any] | None", A
 
 
 class _Handle(msgspec.Struct, eq=False):
-    """A callback to be run, in place of asyncio's: it is made in a fraction of the time."""
+    """A callback to be run, instead of asyncio's: it is made in a fraction of the time."""
 
     callback: Callable[..., object]
     args: tuple[Any, ...]
@@ -168,7 +168,7 @@ class BodyLoop(RefusingLoop):
         return is_cancelled
 
     def close_generators(self) -> None:
-        """Begin to close the async generators that nobody has brought to their end."""
+        """Begin to close the async generators that are not exhausted."""
         for generator in self._generators.take() if self._generators is not None else ():
             self.create_task(generator.aclose())
 

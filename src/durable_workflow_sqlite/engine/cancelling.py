@@ -10,7 +10,8 @@ import msgspec
 from durable_workflow_sqlite.engine import audit, deleted_rows
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.given import given
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
@@ -19,7 +20,7 @@ from durable_workflow_sqlite.engine.mending import (
     missing_events,
 )
 from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
-from durable_workflow_sqlite.engine.steps import cut_off
+from durable_workflow_sqlite.engine.steps import cut_off, never_begun
 from durable_workflow_sqlite.engine.wait_records import given_up
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
@@ -74,8 +75,10 @@ async def _without_a_worker(
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         if _is_over(seen.execution):
             raise _NeedsAWorker
-        history = History(seen.checkpoints, seen.pending_timers)
+        history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         is_ended = _has_left_nothing(seen, history)
+        # What somebody has given to a step is to be recorded, and perhaps undone.
+        is_ended = is_ended and not await given(access.store, execution_id)
         if not is_ended and seen.execution.blocked_reason is None:
             raise _NeedsAWorker
         requests = await access.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
@@ -101,7 +104,7 @@ def _is_stopped(record: WorkflowExecution) -> bool:
     return record.blocked_reason is not None or (record.trouble is not None and not is_in_doubt)
 
 
-def _has_left_nothing(seen: TakenExecution, history: History) -> bool:
+def _has_left_nothing(seen: TakenExecution, history: RecordedHistory) -> bool:
     """Whether it has not begun, or has nothing to undo as far as its records say."""
     if not seen.checkpoints:
         return True
@@ -114,7 +117,7 @@ def _has_left_nothing(seen: TakenExecution, history: History) -> bool:
 
 def _at_once(
     seen: TakenExecution,
-    history: History,
+    history: RecordedHistory,
     requests: list[WorkflowSignal],
     by: str | None,
     now: datetime,
@@ -138,6 +141,8 @@ def _at_once(
             records += given_up(last, now)
         elif step.is_in_doubt and last.completed_at is None:
             records.append(cut_off(last, now, has_begun=True))
+        elif step.pauses:
+            records.append(never_begun(last, now))
     details: dict[str, object] = {"ended": "at once"}
     if record.blocked_reason is not None:
         details["blocked"] = record.blocked_reason
@@ -177,11 +182,11 @@ async def _ask(access: Access, execution_id: str, by: str | None) -> Cancellatio
     request = await access.store.request_cancel(execution_id, entry, now=now)
     if request is None:
         return Cancellation.REFUSED
-    access.dispatch(request)
+    access.on_signal_sent(request)
     execution = access.executions.get(execution_id)
     if execution is not None and not execution.is_interrupted:
         # It was about to end by itself.
-        await execution.its_outcome()
+        await execution.wait_outcome()
         execution = None
     if execution is None:
         found = await access.load(execution_id)

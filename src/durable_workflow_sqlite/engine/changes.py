@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from durable_workflow_sqlite.engine.trouble import Trouble
+from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.errors import StoreError, StoreGoneError
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus
@@ -21,8 +21,8 @@ LOOK_AROUND_S: Final = 0.5
 TRY_AGAIN_AFTER_S: Final = 1.0
 
 
-class Changes:
-    """Looks at the store as long as somebody waits for an execution."""
+class ChangePoller:
+    """Polls the store for changes as long as somebody waits for an execution."""
 
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
@@ -66,14 +66,14 @@ class Changes:
         loop = asyncio.get_running_loop()
         looked_around_at = loop.time()
         pause = FASTEST_S
-        trouble = Trouble("look for changes")
+        backoff = LoopBackoff("look for changes")
         while not self._is_over:
             await asyncio.sleep(pause)
             try:
-                seen = self._store.news()
+                seen = self._store.change_counter()
                 if seen != self._seen:
                     began = loop.time()
-                    await self._take_in()
+                    await self._on_change()
                     self._seen = seen
                     # Where thousands of results are awaited, each look at them takes its time.
                     pause = max(FASTEST_S, BREATHING_SPACE * (loop.time() - began))
@@ -82,17 +82,17 @@ class Changes:
                 if loop.time() - looked_around_at >= LOOK_AROUND_S:
                     looked_around_at = loop.time()
                     await self._look_around()
-                trouble.is_over()
+                backoff.succeeded()
             except Exception as error:  # noqa: BLE001 - whatever the store raises
                 if isinstance(error, StoreGoneError) and self.gone and not self.gone.done():
                     self.gone.set_result(error)
                 if isinstance(error, StoreError) and not error.may_pass:
                     for execution_id in list(self._awaited):
                         self.changed(execution_id)  # whoever waits looks, and meets the error
-                pause = trouble.met(error, TRY_AGAIN_AFTER_S)
+                pause = backoff.failed(error, TRY_AGAIN_AFTER_S)
 
-    async def _take_in(self) -> None:
-        """Something is new."""
+    async def _on_change(self) -> None:
+        """There may be changes."""
         await self._look_at_the_awaited()
 
     async def _look_at_the_awaited(self) -> None:

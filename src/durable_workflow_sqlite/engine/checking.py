@@ -21,8 +21,8 @@ from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.history import (
     HOW_TO_MEND,
     TIMERS,
-    History,
     Place,
+    RecordedHistory,
     place_in_words,
 )
 from durable_workflow_sqlite.engine.operations import Operation, WaitCall
@@ -81,7 +81,7 @@ def check_replay(
     that the code cannot read any more, and what an engine raises for a call that it refuses.
     """
     recorded = list(checkpoints)
-    history = History(recorded)
+    history = RecordedHistory(recorded)
     body = Body(
         definition.name,
         record.workflow_execution_id,

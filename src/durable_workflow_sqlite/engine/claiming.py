@@ -15,7 +15,7 @@ from durable_workflow_sqlite.errors import StoreCorruptError, StoreError
 from durable_workflow_sqlite.records import WorkflowClaim, WorkflowExecution
 
 
-class Claims:
+class Claiming:
     """What is claimed and not launched yet, and what takes up room.
 
     suspect_at: an execution whose workers died so often in a row is a suspect. There is one at a
@@ -167,7 +167,7 @@ class Claims:
         self._held.pop(execution.id, None)
         execution.slots = self._slots
 
-    def is_let_go(self, claim: WorkflowClaim) -> None:
+    def is_released(self, claim: WorkflowClaim) -> None:
         """The claim has been released."""
         self._held.pop(claim.workflow_execution_id, None)
         self._look()

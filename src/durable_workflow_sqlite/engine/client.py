@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from durable_workflow_sqlite.engine import (
-    by_name,
     cancelling,
     commands,
+    enqueuing,
     observing,
     resolving,
     starting,
@@ -21,7 +21,7 @@ from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_f
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.outcome import Cancellation
-from durable_workflow_sqlite.engine.places import StepName
+from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import (
     Startable,
     WorkflowRegistry,
@@ -42,8 +42,8 @@ R = TypeVar("R")
 class Client:
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
-    It costs nothing to create one: nothing is read, and nothing is recovered. It needs no closing.
-    It is used from one event loop, as its store is. `DurableEngine` is a client that also works.
+    Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
+    one event loop, the same as its store. `DurableEngine` is a client that also runs executions.
 
     store: any `CheckpointStore`. The client does not close it.
     clock: where the time comes from.
@@ -58,7 +58,7 @@ class Client:
         self._access: Access | None = None
 
     def _working(self) -> Access:
-        """What everything is done with; raises if it cannot be done here."""
+        """The access to the store; raises if this client may not be used here."""
         access = self._access
         if access is not None and events._get_running_loop() is access.binding.loop:
             return access
@@ -81,19 +81,19 @@ class Client:
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> ExecutionHandle[R]:
-        """Store an execution for whichever worker has the workflow registered.
+        """Store an execution for any worker that has the workflow registered.
 
         execution_id: an id that you choose; by default a new UUID. If an execution has this id
             already, this attaches to it. So you can repeat an enqueue until it has worked.
         delay: no worker claims the execution before this time has passed.
         priority: executions with a higher number are claimed first; then older executions.
         ttl: how long the execution may take; then it is compensated and FAILED.
-        tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
+        tags: names and values to find it by, as `{"customer": "7"}`; they do not change later.
             An execution that has this id already keeps its old tags.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
-        SerializationError for input that would not come back as it is, or such a type of the
-        result; TypeError for arguments that the workflow does not take. Nothing is written then.
+        SerializationError for input, or a type of result, that would not come back as it is.
+        Raises TypeError for arguments that the workflow does not take. Nothing is written then.
         """
         access = self._working()
         timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
@@ -130,7 +130,7 @@ class Client:
         type: the name of the workflow; executions of it must have been stored before, or a living
             worker or this engine has it registered. version: by default the newest one.
         args: the list of the arguments, stored as JSON. If this engine has the workflow, they are
-            checked. Otherwise a worker finds out: if its code cannot read them, the execution
+            checked. Otherwise a worker checks them: if its code cannot read them, the execution
             stops in trouble before it begins, and can be cancelled.
 
         The other arguments are as for `enqueue`. Raises ValueError for a type or version that is
@@ -140,13 +140,13 @@ class Client:
         access = self._working()
         timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
         tags = check_tags(tags)
-        stored = await by_name.enqueue_named(
+        stored = await enqueuing.enqueue_named(
             access, type, args, version, execution_id, timing, tags
         )
         return self.handle(stored)
 
     async def load(self, execution_id: str) -> WorkflowExecution:
-        """The record as stored. Raises ExecutionNotFoundError."""
+        """The stored record of an execution. Raises ExecutionNotFoundError."""
         return await self._working().load(execution_id)
 
     async def send_signal(self, execution_id: str, name: str, payload: object = None) -> None:
@@ -164,11 +164,13 @@ class Client:
 
         Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
         ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
-        already. An execution ends at once if no worker has it and it has not begun. So does one
-        that is blocked or in trouble, if its records have nothing to undo. A blocked one with
-        something to undo is unblocked; its function does not continue. To undo one in trouble, a
-        worker needs code that fits what is recorded: the old code, or `retry` from the first step
-        that differs.
+        already.
+
+        An execution ends at once if no worker has it and it has not begun. A blocked execution, or
+        one in trouble, also ends at once if its records have nothing to undo. If a blocked
+        execution has something to undo, it is unblocked, and a worker undoes it; its function does
+        not continue. To undo an execution in trouble, a worker needs code that fits its history:
+        use the old code, or `retry` from the first step that differs.
 
         The request is stored, so it is kept if this process ends. An execution that runs in another
         process may still end before it gets the request. Raises ExecutionNotFoundError.
@@ -192,7 +194,7 @@ class Client:
     async def result_of(self, execution_id: str, result_type: TypeForm[T]) -> T: ...
 
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
-        """Wait for the end of an execution, wherever it runs; see `ExecutionHandle.result`."""
+        """Wait for the result of an execution in any process; see `ExecutionHandle.result`."""
         return await observing.result_of(self._working(), execution_id, result_type)
 
     async def unblock(
@@ -214,33 +216,34 @@ class Client:
     ) -> None:
         """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
 
-        A step or compensation that waits for its next attempt is tried at once, also where a
+        If a step or compensation waits for its next attempt, the attempt begins at once, also if a
         worker has the execution.
 
         Completed steps do not run again. A wait that timed out waits again, with the same timeout.
         The time to live is removed. If compensations of a FAILED or CANCELLED execution have
-        failed, these run again, and nothing else; then it ends as it had ended. Signals that were
-        sent and not taken before the end may be taken now. An execution that is blocked since rows
-        of its steps were deleted by hand is refused until these are restored.
+        failed, these run again, and nothing else; then the execution has the same status as before.
+        Signals that were sent before the end, and that no wait took, can be taken now. Refused for
+        an execution that is blocked because rows of its steps were deleted by hand, until these are
+        restored.
 
-        from_step: a step, sleep or wait that has its outcome: it runs again, and all that came
-            after it. Its name, or `(branch, name)` or `(branch, name, index)` where the name
+        from_step: a step, sleep or wait that has an outcome. It runs again, and also everything
+            after it. Give its name, or `(branch, name)` or `(branch, name, index)` if the name
             occurs several times. The execution must be FAILED, CANCELLED, blocked or in trouble.
-            All that was recorded from that outcome on is forgotten, in one transaction; the audit
-            log names it. A step that was not over by then begins again, with all of its attempts,
-            and with the same idempotency key. A wait that was open by then is open again, until
-            the same deadline. The signals of waits that are forgotten can be taken again. Refused
-            if what was undone would stay, or what stands would be done twice.
-            If the execution is over, you can also name a sleep or wait that was open at its end:
-            it is open again, and all that was recorded stays.
+            All records from that outcome on are deleted, in one transaction; the audit log names
+            them. A step that ran at that time begins again, with all of its attempts, and with the
+            same idempotency key. A wait that was open at that time is open again, until the same
+            deadline. The signals of deleted waits can be taken again. `retry` refuses if a step
+            would stay that was undone, or if a step would take effect twice.
+            If the execution is final, you can also name a sleep or wait that was open at its end:
+            it is open again, and all records stay.
 
         by: as for `cancel`.
 
-        Raises ExecutionNotFoundError; ExecutionConflictError for an execution that a worker has;
-        without `from_step`, for one that is neither FAILED nor blocked nor waits for a next
-        attempt, or is undone to the end;
-        with it, for one that cannot be run again from that step; ValueError for a step that is not
-        there, or is there several times. Nothing is written then.
+        Raises ExecutionNotFoundError. Raises ExecutionConflictError if a worker has the execution.
+        Also raises it without `from_step`, if the execution is neither FAILED nor blocked and waits
+        for no next attempt, or is completely undone; and with `from_step`, if the execution cannot
+        run again from that step. Raises ValueError if the step does not exist, or exists several
+        times. Nothing is written then.
         """
         access = self._working()
         if from_step is None:
@@ -251,18 +254,18 @@ class Client:
     async def resolve(
         self, execution_id: str, step: StepName, value: object = None, *, by: str | None = None
     ) -> None:
-        """Let an execution go on as if a step had returned a value, without running it.
+        """Continue an execution as if a step had returned a value, without running the step.
 
-        step: named as `from_step` of `retry`. One that failed its execution (if nothing was
-            undone), that is in doubt or in a back-off, or whose stored result cannot be read. The
-            execution may be blocked, or in trouble. A sleep ends now.
-        value: stored as JSON, and read as the type of the step when the execution goes on. If it
+        step: named as `from_step` of `retry`. The step failed its execution (if nothing was
+            undone), is in doubt or in a back-off, or has a stored result that cannot be read. The
+            execution may be blocked or in trouble. A sleep ends now.
+        value: stored as JSON, and read as the type of the step when the execution continues. If it
             does not fit, the execution stops in trouble, and you may resolve the step again. For a
             sleep: None.
         by: as for `cancel`.
 
-        If a worker waits for the time of the step's next attempt, it takes the value instead. Else
-        no worker may have the execution.
+        If a worker waits for the step's next attempt, it takes the value instead. In all other
+        cases, no worker may have the execution.
 
         The step counts as completed: if the execution is undone later, its compensation is called
         with that value. A blocked execution is unblocked.
@@ -282,31 +285,32 @@ class Client:
         once: bool = False,
         by: str | None = None,
     ) -> ExecutionHandle[Any]:
-        """Enqueue an execution once more: a new one with the same workflow, version, input, tags.
+        """Enqueue a new execution with the workflow, version, input and tags of an old one.
 
-        It has the same priority and, from now on, as much time to live. The old one may be in any
-        state, and stays as it is. The audit logs of both name the other.
+        It has the same priority and the same length of time to live. The old execution may have any
+        status, and does not change. The audit log of each names the other.
 
-        new_id: of the new execution; by default a new UUID. once: refuse it if somebody has started
-            the old one once more before. by: as for `cancel`.
+        new_id: the id of the new execution; by default a new UUID.
+        once: refuse if somebody has already rerun the old execution.
+        by: as for `cancel`.
 
         Without `once`, a rerun can be repeated with the same `new_id`. Raises
         ExecutionNotFoundError, or ExecutionConflictError if another execution has that id, or
         because of `once`. Nothing is written then.
         """
         return self.handle(
-            await by_name.rerun(self._working(), execution_id, new_id, by, once=once)
+            await enqueuing.rerun(self._working(), execution_id, new_id, by, once=once)
         )
 
     async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
-        """Say that a person has dealt with what an execution that is over has left.
+        """Say that a person has dealt with the problems that a final execution has left.
 
-        A person has undone by hand what the failed compensations did not undo, and has found out
-        what became of steps that were cut off. These steps leave the lists of `doctor` and the
+        The person has undone by hand what failed compensations did not undo, and has found out
+        whether steps that were cut off took effect. These steps leave the lists of `doctor` and the
         dashboard, and `retry` does not run their compensations again. Returns the number of these
         steps. by: as for `cancel`.
 
-        Raises ExecutionNotFoundError, or ExecutionConflictError for one that is not over.
+        Raises ExecutionNotFoundError, or ExecutionConflictError if the execution is not final.
         """
         return await commands.acknowledge(self._working(), execution_id, by)
 
@@ -315,6 +319,6 @@ def check_store(store: object) -> None:
     """Raise TypeError for anything but a store."""
     if not inspect.iscoroutinefunction(getattr(store, "save", None)):
         raise TypeError(
-            "store must be a CheckpointStore, whose methods are async, as that of open_store(path)"
-            f" is; not {store!r}"
+            "store must be a CheckpointStore with async methods, such as open_store(path) gives;"
+            f" it is {store!r}"
         )

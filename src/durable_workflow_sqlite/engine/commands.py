@@ -8,7 +8,8 @@ from datetime import datetime
 from durable_workflow_sqlite.engine import audit, deleted_rows, payloads, serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.given import given
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
@@ -16,8 +17,8 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.places import StepName, check_step, names_of
 from durable_workflow_sqlite.engine.reopening import reopened
+from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     SerializationError,
@@ -49,7 +50,7 @@ async def send_signal(access: Access, execution_id: str, name: str, payload: obj
         payload=text,
         created_at=access.clock.now(),
     )
-    access.dispatch(await access.store.send_signal(signal))
+    access.on_signal_sent(await access.store.send_signal(signal))
 
 
 async def _refuse_misfit(access: Access, execution_id: str, name: str, payload: str) -> None:
@@ -126,7 +127,7 @@ async def _try_now(
 ) -> bool:
     """Do not wait for the next attempt, whether or not a worker has it; False if nothing waits."""
     try:
-        paused = list(History(checkpoints).paused())
+        paused = list(RecordedHistory(checkpoints).paused())
     except StoreCorruptError:
         return False  # it is in trouble, which says why
     waiting = [one for one in paused if one.due_at is not None and one.due_at > now]
@@ -150,7 +151,8 @@ async def retry_from(access: Access, execution_id: str, step: StepName, by: str 
         if why := can_run_again(record.status, is_stopped=is_stopped):
             raise refused(execution_id, why)
         signals = await access.store.load_signals(execution_id)
-        forgotten = forget_from(seen, signals, step, now)
+        values = await given(access.store, execution_id)
+        forgotten = forget_from(seen, signals, values, step, now)
         details = {**forgotten.details, **_what_ended(record)}
         if record.blocked_reason is not None:
             details["blocked"] = record.blocked_reason

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
@@ -82,7 +81,7 @@ class WorkflowContext:
         return self._body.execution_id
 
     def now(self) -> datetime:
-        """The time of the last event that the workflow function heard of, in UTC.
+        """The time of the last event that the workflow function got, in UTC.
 
         It is the same on every replay, and does not change while the function computes.
         """
@@ -90,7 +89,7 @@ class WorkflowContext:
         return self._body.loop.now
 
     def random(self) -> float:
-        """A random number from 0 up to 1, without 1; the same on every replay.
+        """A random number from 0 to 1, but never 1; the same on every replay.
 
         If you need more numbers, seed a generator: `random.Random(ctx.random())`. Not for secrets.
         """
@@ -101,11 +100,13 @@ class WorkflowContext:
         return uuid.UUID(bytes=self._random_bytes()[:16], version=4)
 
     def _random_bytes(self) -> bytes:
+        from hashlib import sha256  # it loads OpenSSL, and few workflows need it
+
         self._body.check_open()
         self._made += 1
         body = self._body
         seed = repr((body.execution_id, body.started_at.isoformat(), self._branch, self._made))
-        return hashlib.sha256(seed.encode()).digest()
+        return sha256(seed.encode()).digest()
 
     @overload
     def step(
@@ -159,23 +160,24 @@ class WorkflowContext:
         compensate: called with the result, to undo the step when the execution fails or is
             cancelled.
         retry: attempts after a failure; `compensate_retry` is the same for the compensation. By
-            default a compensation is tried again for as long as it takes, at first after 0.2
-            seconds, later once an hour. The execution is COMPENSATING until then.
-        timeout: of each attempt. A sync action cannot be interrupted: after the timeout it runs to
-            its end, and its result is ignored.
-        serialize, deserialize: to plain JSON data and back, instead of the annotation's type.
+            default a compensation is retried until it succeeds: the first time after 0.2 seconds,
+            later once an hour. The execution is COMPENSATING until then.
+        timeout: the longest time of each attempt. A sync action cannot be interrupted: after the
+            timeout it continues until it returns, and its result is ignored.
+        serialize, deserialize: functions that convert the result to plain JSON data and back. They
+            replace the type of the annotation.
         on_cancel: for an async action that runs when the execution fails, is cancelled or expires:
             "finish" lets it continue for the engine's `cancel_grace`, "stop" cancels it at once. A
-            sync action always runs to its end.
+            sync action always continues until it returns.
 
         When the await returns, the result is committed and the action never runs again. If the
         process dies before that, the action runs again: see `idempotency_key`.
 
         Raises the action's own error when its attempts are used up: StepTimeoutError after a
-        timeout, StepFailedError on a replay that cannot find the error's class. Raises
-        SerializationError for a result that would not come back as it is; for such a type, at the
-        call. Raises NonDeterminismError if another step is recorded here. Bad arguments raise
-        TypeError or ValueError at the call.
+        timeout, StepFailedError on a replay that cannot restore the error. Raises
+        SerializationError for a result that would not come back as it is; if the type shows this,
+        it raises at the call. Raises NonDeterminismError if another step is recorded here. Bad
+        arguments raise TypeError or ValueError at the call.
         """
         check_identifier("a step's name", name)
         if not callable(action):
@@ -331,11 +333,11 @@ class WorkflowContext:
     def idempotency_key(self, step: str) -> str:
         """A key for the next step of this context; it is the same each time that the step runs.
 
-        step: the step's name.
+        step: the name of the step.
 
         Pass the key to the service that you call, so that it recognizes a repeated call:
         `await ctx.step("pay", pay, order, ctx.idempotency_key("pay"))`. The next step must have
-        this name, else the step raises ValueError, since the key would belong to another step.
+        this name. Otherwise it raises ValueError, because the key would belong to another step.
         """
         check_identifier("a step's name", step)
         self._body.check_open()
@@ -352,7 +354,7 @@ class WorkflowContext:
         return body.calls.add(body.ask(call))
 
     def _refuse(self, refusal: SerializationError) -> None:
-        """Refuse a type, unless the outcome is there already: that is read as it always was."""
+        """Refuse a type, unless the outcome is already recorded: then it is read as before."""
         if not self._body.history.has_outcome((self._branch, self._body.asked[self._branch])):
             raise refusal
 

@@ -1,4 +1,4 @@
-"""Drives a body from event to event: it asks, what it asked for is done, and it hears of that.
+"""Drives a body from event to event: it asks for something, and gets the outcome.
 
 The steps run in tasks of the program's event loop. A task that has brought a step to its outcome
 tells the body, and goes on with the next step that the body asks for. So a workflow that takes one
@@ -15,10 +15,10 @@ from typing import Any, Final
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
 from durable_workflow_sqlite.engine.environment import Environment
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.run import Run
-from durable_workflow_sqlite.engine.steps import CutOff, given_up_before, perform_step
+from durable_workflow_sqlite.engine.steps import CutOff, is_open, perform_step
 from durable_workflow_sqlite.engine.timers import TimerFired
 from durable_workflow_sqlite.engine.waits import Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
@@ -61,7 +61,7 @@ class Driver(Run):
         definition: AnyWorkflow,
         record: WorkflowExecution,
         claim: WorkflowClaim,
-        history: History,
+        history: RecordedHistory,
     ) -> None:
         super().__init__(environment, record, claim, history)
         self.definition = definition
@@ -80,9 +80,9 @@ class Driver(Run):
         self._working = 0
         """Tasks that are at work for it."""
         self._is_live = False
-        """Whether the body has heard of all that was recorded before, and new things begin."""
+        """Whether the body has got all recorded events, and new operations begin."""
         self._is_going = False
-        """Whether the body hears of what is recorded, and what it asks for begins."""
+        """Whether the body gets the recorded events, and what it asks for begins."""
         self._is_looking = False
         self._is_ending = False
         self._left_behind: list[Operation] = []
@@ -101,7 +101,7 @@ class Driver(Run):
         raise NotImplementedError
 
     def _leave_if_still(self) -> None:
-        """In trouble: leave, once no task is at work for it any more."""
+        """It was stopped: leave, once no task is at work for it any more."""
         raise NotImplementedError
 
     async def _work(self, call: StepCall | None = None) -> None:
@@ -138,7 +138,7 @@ class Driver(Run):
             elif self._is_resting:
                 await self._rest()
             elif self.under_way:
-                self.lend_slot()
+                self.lend_slot_if_waiting()
         except asyncio.CancelledError as error:
             self.stop(error)
         except BaseException as error:
@@ -186,7 +186,7 @@ class Driver(Run):
             if body.new or body.given_up:
                 mine = self._begin_new(mine)
         if body.loop.number_of_timers:
-            self._waits.heed_timers(body)
+            self._waits.check_timers(body)
         if self._marks:
             self._spawn(self._save_marks())
         return mine
@@ -224,8 +224,9 @@ class Driver(Run):
             for call in given_up:
                 if isinstance(call, StepCall):
                     call.give_up()
-                    if call not in self.under_way and not call.is_recorded:
-                        self._marks.extend(given_up_before(self, call.last))
+                    if call not in self.under_way and is_open(self, call):
+                        self.under_way[call] = None
+                        call.task = self._spawn(self._work(call), call.variables)
                 else:
                     assert isinstance(call, WaitCall)
                     self._marks.extend(self._waits.give_up(call))
@@ -304,7 +305,7 @@ class Driver(Run):
                 )
             )
             return
-        self.let_go_of_slot()
+        self.lend_slot()
         # With what the body has given up: else its records would say that it waits for it.
         records = [*self._marks, *self._waits.timers.to_store(self._body)]
         self._marks = []

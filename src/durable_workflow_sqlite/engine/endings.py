@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import msgspec
@@ -14,7 +15,7 @@ from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
-from durable_workflow_sqlite.engine.steps import given_up_before
+from durable_workflow_sqlite.engine.steps import CutOff, is_open, perform_step
 from durable_workflow_sqlite.errors import (
     SerializationError,
     StepFailedError,
@@ -157,12 +158,16 @@ class Ending:
         output, _ = serialization.round_trip(
             result, definition.result_type, f"the result of workflow {definition.name!r}"
         )
-        marks = [*self._marks, *self._given_up(self._left_by_a_former_life)]
-        return await self._finish(ExecutionStatus.COMPLETED, *marks, output_data=output)
+        await self._give_up(self._left_by_a_former_life)
+        return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
 
-    def _given_up(self, steps: list[StepCall]) -> list[Record]:
-        """What to save of steps that a former life has begun, and this one does not go on with."""
-        return [record for step in steps for record in given_up_before(self._run, step.last)]
+    async def _give_up(self, steps: list[StepCall]) -> None:
+        """End what an earlier run has begun, and this one does not go on with."""
+        for step in steps:
+            step.give_up()
+            if is_open(self._run, step):
+                with suppress(CutOff):
+                    await perform_step(self._run, step)
 
     def _warn_of_what_never_began(self) -> None:
         """The function ended well: people may think that all of its steps ran."""
@@ -260,7 +265,8 @@ class Ending:
             for step in self._left_by_a_former_life
             if step.compensate is None or not step.may_need_undoing
         ]
-        marks: list[Record] = [*self._marks, *self._given_up(given_up)]
+        await self._give_up(given_up)
+        marks = self._marks
         compensation_error = None
         if run.under_way or self._needs_undoing or cause is None:
             if cause is not None:

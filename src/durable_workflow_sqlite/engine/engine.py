@@ -1,4 +1,4 @@
-"""`DurableEngine`: runs workflows over the records of a store."""
+"""`DurableEngine`: runs workflows with the records of a store."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from durable_workflow_sqlite.engine.failures import (
 )
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver, Observers
-from durable_workflow_sqlite.engine.opened import (
+from durable_workflow_sqlite.engine.open_engine import (
     NewExecution,
-    Opened,
+    OpenEngine,
     Settings,
     disposed_of,
 )
@@ -50,12 +50,12 @@ R = TypeVar("R")
 
 
 class DurableEngine(Client):
-    """Runs workflows over a store; entering it recovers what was interrupted.
+    """Runs workflows with a store. `async with` opens it, and resumes interrupted executions.
 
     store: any `CheckpointStore`. The engine does not close it.
     workflows: the workflows that this engine can run and recover; `run` and `start` add theirs.
     observers: hooks for metrics and tracing.
-    error_formatter: makes the text that is stored of an error; for example, to redact it.
+    error_formatter: returns the text of an error that is stored; for example, to redact it.
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
         `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
     max_concurrent: how many executions are claimed at once, from the queue or from workers that
@@ -127,7 +127,7 @@ class DurableEngine(Client):
             max_resident=max_resident,
             clock=self._clock,
         )
-        self._opened: Opened | None = None
+        self._open_engine: OpenEngine | None = None
         self._is_disposed = False
 
     async def __aenter__(self) -> Self:
@@ -143,20 +143,19 @@ class DurableEngine(Client):
         await self.dispose()
 
     async def open(self) -> RecoveryResult:
-        """Start the engine, and recover what was interrupted; `async with` calls it.
+        """Open the engine, and resume interrupted executions; `async with` calls it.
 
-        The engine may be used while it opens. What it recovers, or is given to run, begins once it
-        is open.
+        You may use the engine while it opens. Executions begin to run when it is open.
         """
         refuse_in_a_workflow_function()
         running_loop(of="an engine")
         if self._is_disposed:
             raise disposed_of()
-        if self._opened is not None:
-            raise RuntimeError("this engine is open already; do not open it again")
-        self._opened = Opened(self._settings, self._new_execution)
+        if self._open_engine is not None:
+            raise RuntimeError("this engine is already open; do not open it again")
+        self._open_engine = OpenEngine(self._settings, self._new_execution)
         try:
-            return await self._opened.begin()
+            return await self._open_engine.begin()
         except BaseException:
             await self.dispose()
             raise
@@ -170,12 +169,12 @@ class DurableEngine(Client):
         refuse_in_a_workflow_function()
         if not isinstance(grace, timedelta):
             raise TypeError(f"grace must be a timedelta, not {grace!r}")
-        opened = self._opened
-        if opened is not None and not opened.is_over:
-            opened.binding.check()
+        open_engine = self._open_engine
+        if open_engine is not None and not open_engine.is_over:
+            open_engine.binding.check()
         self._is_disposed = True
-        if opened is not None and not opened.is_over:
-            await opened.close(grace)
+        if open_engine is not None and not open_engine.is_over:
+            await open_engine.close(grace)
 
     # Running
 
@@ -203,13 +202,13 @@ class DurableEngine(Client):
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
     ) -> ExecutionHandle[R]:
-        """Start an execution; once this returns, it is stored and will be finished.
+        """Start an execution. When this returns, the execution is stored and will be finished.
 
         execution_id: an id that you choose; by default a new UUID. If an execution has this id
             already, this attaches to it. So you can repeat a start until it has worked.
         ttl: how long the execution may take; then it is compensated and FAILED.
-        guarantee: who takes it over if this process dies; see `WorkflowGuarantee`.
-        tags: names and values to find it by, as `{"customer": "7"}`; they stay as they are.
+        guarantee: who may take it over if this process dies; see `WorkflowGuarantee`.
+        tags: names and values to find it by, as `{"customer": "7"}`; they do not change later.
             An execution that has this id already keeps its old tags.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
@@ -218,8 +217,8 @@ class DurableEngine(Client):
         """
         check_member("guarantee", guarantee, WorkflowGuarantee)
         tags = check_tags(tags)
-        opened = self._working()
-        now = opened.clock.now()
+        open_engine = self._working()
+        now = open_engine.clock.now()
         definition = self._settings.registry.add(workflow)
         ttl_expires_at = None if ttl is None else starting.after("ttl", ttl, now)
         record = starting.running_record(
@@ -228,20 +227,20 @@ class DurableEngine(Client):
         handle: ExecutionHandle[R] = ExecutionHandle(
             self, record.workflow_execution_id, definition.result_type
         )
-        await starting.start(opened, definition, record, tags)
+        await starting.start(open_engine, definition, record, tags)
         return handle
 
     async def recover(self) -> RecoveryResult:
-        """Claim every unfinished execution that can be run here and that nobody works on."""
-        return await self._working().intake.recover()
+        """Claim every unfinished execution that this engine can run and that no worker has."""
+        return await self._working().dispatcher.recover()
 
     @property
     def _has_functions_in_threads(self) -> bool:
-        return self._opened is not None and self._opened.has_functions_in_threads
+        return self._open_engine is not None and self._open_engine.has_functions_in_threads
 
     def _what_runs(self) -> str:
         """What a program leaves behind that ends now, for people; from any thread."""
-        return "nothing" if self._opened is None else self._opened.what_runs()
+        return "nothing" if self._open_engine is None else self._open_engine.what_runs()
 
     async def _until_store_is_gone(self) -> StoreGoneError:
         """Wait until the file that this engine works on was deleted or replaced."""
@@ -252,21 +251,21 @@ class DurableEngine(Client):
     @property
     def _executions(self) -> dict[str, Execution]:
         """The executions in memory, by their ids; the test kit reads them."""
-        return {} if self._opened is None else self._opened.executions
+        return {} if self._open_engine is None else self._open_engine.executions
 
-    def _working(self) -> Opened:
+    def _working(self) -> OpenEngine:
         """The open engine; raises if it is not open, or not to be used here."""
-        opened = self._opened
+        open_engine = self._open_engine
         if (
-            opened is not None
+            open_engine is not None
             and not self._is_disposed
-            and events._get_running_loop() is opened.binding.loop
+            and events._get_running_loop() is open_engine.binding.loop
         ):
-            return opened
+            return open_engine
         refuse_in_a_workflow_function()
         if self._is_disposed:
             raise disposed_of()
-        if opened is None:
+        if open_engine is None:
             raise RuntimeError("this engine is not open: use `async with DurableEngine(...)`")
-        opened.binding.check()
-        return opened
+        open_engine.binding.check()
+        return open_engine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -142,8 +141,10 @@ def _main_as(name: str) -> ModuleType | None:
         return main
     if _last(name) != Path(file).stem and not name.endswith(".__main__"):
         return None
+    from importlib.util import find_spec  # few programs come here
+
     try:
-        spec = importlib.util.find_spec(name)
+        spec = find_spec(name)
         is_it = spec is not None and spec.origin is not None and Path(spec.origin).samefile(file)
     except (Exception, SystemExit):  # noqa: BLE001 - whatever the package does, or no such package
         # It may be a file of a package, run from within the folder of that package.

@@ -5,8 +5,8 @@ an event and told to the body, one at a time, in the order of the records. That 
 - the body ends; or
 - the execution is *interrupted*: cancelled or expired, and then compensated; or
 - it only waits for long, and is *parked*: out of memory until its time or signal comes; or
-- the worker is in *trouble*: the store fails, the claim is lost, the replay does not match, the
-  engine stops. Then everything is left as it is, to be resumed. Trouble never fails an execution.
+- the worker cannot go on: the store fails, the claim is lost, the replay does not match, the
+  engine stops. Then everything is left as it is, to be resumed. None of this fails an execution.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from durable_workflow_sqlite.engine.driver import Driver
 from durable_workflow_sqlite.engine.endings import Ending, LeftAsItIs
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.gaps import Gaps
-from durable_workflow_sqlite.engine.history import History
+from durable_workflow_sqlite.engine.given import given
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
 from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, expired
 from durable_workflow_sqlite.engine.replay import (
@@ -48,7 +49,7 @@ class Execution(Driver):
         definition: AnyWorkflow,
         record: WorkflowExecution,
         claim: WorkflowClaim,
-        history: History,
+        history: RecordedHistory,
     ) -> None:
         super().__init__(environment, definition, record, claim, history)
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -122,8 +123,8 @@ class Execution(Driver):
         """Why no open wait for this signal takes the payload; None if one may take it."""
         return self._waits.misfit(name, payload)
 
-    async def its_outcome(self) -> Outcome:
-        """Wait for `outcome`, which lives on if this is cancelled: a shield, a turn faster."""
+    async def wait_outcome(self) -> Outcome:
+        """Wait for `outcome`, which stays pending if this is cancelled: a shield, a turn faster."""
         if self.outcome.done():
             await asyncio.sleep(0)  # until the engine has heard of it, too
             return self.outcome.result()
@@ -162,8 +163,10 @@ class Execution(Driver):
         await self._work()
 
     async def _replay(self) -> None:
-        """Let the body hear of all that is recorded; only then may anything begin."""
+        """Give the body all recorded events; nothing may begin before that."""
         body = self._body
+        if self.history.has_given_up:
+            self.given = await given(self.environment.store, self.id)
         args = self.definition.decode_input(self.record.input_data)
         body.begin(self.definition.function, self._context, args, self._variables)
         if body.trouble is not None:
@@ -216,7 +219,7 @@ class Execution(Driver):
             self._leave(outcome)
 
     def _leave_if_still(self) -> None:
-        """In trouble: leave, once no task is at work for it any more."""
+        """It was stopped: leave, once no task is at work for it any more."""
         if self.trouble is not None and self._working == 0 and not self.outcome.done():
             self._body.drop()
             self._leave(self._left(self.trouble))

@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from durable_workflow_sqlite.engine.history import TIMERS, History, Place, StepHistory
+from durable_workflow_sqlite.engine.given import Given, left
+from durable_workflow_sqlite.engine.history import TIMERS, Place, RecordedHistory, StepHistory
 from durable_workflow_sqlite.engine.mending import may_need_undoing, missing_events, refused
-from durable_workflow_sqlite.engine.places import StepName, find_step, in_words, names_of
 from durable_workflow_sqlite.engine.reopening import what_failed
+from durable_workflow_sqlite.engine.step_names import StepName, find_step, in_words, names_of
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.records import (
     CUT_OFF,
@@ -76,11 +77,18 @@ class _Cut(msgspec.Struct, frozen=True):
 
 
 def forget_from(
-    seen: TakenExecution, signals: list[WorkflowSignal], step: StepName, now: datetime
+    seen: TakenExecution,
+    signals: list[WorkflowSignal],
+    values: dict[Place, Given],
+    step: StepName,
+    now: datetime,
 ) -> Forgotten:
-    """What to change. Raises ExecutionConflictError or ValueError where that cannot be."""
+    """What to change. Raises ExecutionConflictError or ValueError where that cannot be.
+
+    values: what is given to steps, and was not taken yet.
+    """
     execution_id = seen.execution.workflow_execution_id
-    history = History(seen.checkpoints, seen.pending_timers)
+    history = RecordedHistory(seen.checkpoints, seen.pending_timers)
     place, first = find_step(execution_id, history, step)
     cut = _cut(seen, history, place, first)
     forgotten: list[tuple[Place, StepHistory]] = []
@@ -99,7 +107,7 @@ def forget_from(
             open_again.append(last)
         else:
             forgotten.append((other, one))
-    _check_undone(execution_id, kept, [one for _, one in forgotten])
+    _check_undone(execution_id, kept, forgotten, values)
     places = {other for other, _ in forgotten}
     attempts = [
         one
@@ -117,13 +125,18 @@ def forget_from(
     ]
     return Forgotten(
         attempts,
-        [*waits, *timers, *_to_be_taken_again(taken, signals, now)],
+        [
+            *waits,
+            *timers,
+            *_to_be_taken_again(taken, signals, now),
+            *left(values, places),
+        ],
         len(kept) + len(waits),
         _details(first.last, forgotten, waits),
     )
 
 
-def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistory) -> _Cut:
+def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: StepHistory) -> _Cut:
     execution_id, last = seen.execution.workflow_execution_id, first.last
     assert last is not None
     name = in_words(last)
@@ -151,7 +164,7 @@ def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistor
         raise refused(
             execution_id,
             f"cannot be run again from {name}: event {missing[0]} before it is missing, so what is"
-            " recorded may not be all. `durable-workflow doctor` says more; a rerun starts again",
+            " recorded may not be all. `durable-workflow doctor` says more; or rerun it",
         )
     failed = what_failed(seen.execution, seen.checkpoints)
     if failed is not None and failed.event is not None and failed.event < cut.event:
@@ -169,7 +182,12 @@ def _cut(seen: TakenExecution, history: History, place: Place, first: StepHistor
     return cut
 
 
-def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[StepHistory]) -> None:
+def _check_undone(
+    execution_id: str,
+    kept: list[StepHistory],
+    forgotten: list[tuple[Place, StepHistory]],
+    values: dict[Place, Given],
+) -> None:
     """What stays must stand; what is to run again must not stand, or it would be there twice."""
     if undone := [one.last for one in kept if one.compensation and one.last]:
         undone.sort(key=lambda one: one.event or 0)
@@ -177,9 +195,14 @@ def _check_undone(execution_id: str, kept: list[StepHistory], forgotten: list[St
             execution_id,
             f"cannot be run again from there: what {names_of(undone)} did before is undone, or"
             " should have been. Run it"
-            f" again from {in_words(undone[0])} or an earlier step, or start it again with a rerun",
+            f" again from {in_words(undone[0])} or an earlier step, or rerun it",
         )
-    if standing := [one.last for one in forgotten if one.last and may_need_undoing(one)]:
+    if standing := [
+        one.last
+        for place, one in forgotten
+        if one.last
+        and (may_need_undoing(one) or (place in values and one.last.compensate_ref is not None))
+    ]:
         raise refused(
             execution_id,
             f"cannot be run again from there: what {names_of(standing)} did is not undone, or"
@@ -276,7 +299,7 @@ def can_run_again(status: ExecutionStatus, *, is_stopped: bool) -> str:
     ):
         return ""
     if status is ExecutionStatus.COMPLETED:
-        return "is COMPLETED: others may use its result. A rerun starts it again under another id"
+        return "is COMPLETED: others may use its result; rerun it, under another id"
     if status is ExecutionStatus.COMPENSATING:
         return "is COMPENSATING: it can be run again from a step once it is over"
     return (

@@ -49,7 +49,7 @@ class Gaps:
         return bool(self._before)
 
     def note(self, body: Body, event: StepCheckpoint) -> None:
-        """A body is about to hear of an event: what does it wait for, if numbers are left out?"""
+        """A body is about to get an event: what does it wait for, if numbers are left out?"""
         if self._before and event.event in self._before:
             self._take(body, event.event)
 

@@ -1,7 +1,9 @@
-"""Values that people give in place of an attempt that is due, while a worker has the execution.
+"""Values that people give instead of an attempt that is due, while a worker has the execution.
 
-Such a value is a signal. It is written in one transaction that finds no later attempt; a worker
-looks for it before it records the next attempt, and once more after that. So it is never missed.
+Such a value is a signal. It is written in one transaction that finds no later attempt. So a worker
+first records an attempt, and then looks: it sees every value that was accepted, and nobody can give
+another one. The value is the outcome of that attempt, whatever else was to become of it. Until that
+is recorded the signal is PENDING, and the worker that has the execution next looks for it, too.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from durable_workflow_sqlite.engine.history import Place
 from durable_workflow_sqlite.records import (
     RESOLVED_SIGNAL,
     SignalStatus,
@@ -18,30 +21,28 @@ from durable_workflow_sqlite.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.protocol import CheckpointStore
 
 
 class _Payload(msgspec.Struct):
     branch: str
     step_index: int
-    attempt: int
     value: msgspec.Raw
 
 
 class Given(msgspec.Struct, frozen=True):
-    """The value, as JSON, and the signals that are answered with it."""
+    """The value, as JSON: the last one of several. The signals are to be saved with it."""
 
     value: str
     signals: list[WorkflowSignal]
 
 
 def in_place_of_the_next(failed: StepCheckpoint, value: str, now: datetime) -> WorkflowSignal:
-    """The signal that gives a value in place of the attempt after a failed one."""
-    payload = _Payload(
-        failed.branch, failed.step_index, failed.attempt + 1, msgspec.Raw(value.encode())
-    )
+    """The signal that gives a value instead of the attempt after a failed one."""
+    payload = _Payload(failed.branch, failed.step_index, msgspec.Raw(value.encode()))
     return WorkflowSignal(
         workflow_execution_id=failed.workflow_execution_id,
         signal_name=RESOLVED_SIGNAL,
@@ -50,17 +51,26 @@ def in_place_of_the_next(failed: StepCheckpoint, value: str, now: datetime) -> W
     )
 
 
-async def given_after(run: Run, failed: StepCheckpoint) -> Given | None:
-    """What somebody has given in place of the attempt after a failed one; the last, of several."""
-    next_one = (failed.branch, failed.step_index, failed.attempt + 1)
-    value: str | None = None
-    answered: list[WorkflowSignal] = []
-    for one in await run.environment.store.load_pending_signals(run.id, RESOLVED_SIGNAL):
+async def given(store: CheckpointStore, execution_id: str) -> dict[Place, Given]:
+    """What is given to the steps of an execution, and was not taken yet."""
+    found: dict[Place, Given] = {}
+    for one in await store.load_pending_signals(execution_id, RESOLVED_SIGNAL):
         try:
             payload = msgspec.json.decode(one.payload or "", type=_Payload)
         except msgspec.MsgspecError:
-            continue  # written by hand, and of no attempt
-        if (payload.branch, payload.step_index, payload.attempt) == next_one:
-            value = bytes(payload.value).decode()
-            answered.append(msgspec.structs.replace(one, status=SignalStatus.DELIVERED))
-    return None if value is None else Given(value, answered)
+            continue  # written by hand, and of no step
+        place = (payload.branch, payload.step_index)
+        before = found[place].signals if place in found else []
+        taken = msgspec.structs.replace(one, status=SignalStatus.DELIVERED)
+        found[place] = Given(bytes(payload.value).decode(), [*before, taken])
+    return found
+
+
+def left(found: dict[Place, Given], places: Iterable[Place]) -> list[WorkflowSignal]:
+    """The signals of some places, as they are where nobody takes them any more."""
+    return [
+        msgspec.structs.replace(one, status=SignalStatus.EXPIRED)
+        for place in places
+        if place in found
+        for one in found[place].signals
+    ]

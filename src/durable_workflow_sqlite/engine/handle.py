@@ -11,7 +11,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Commands(Protocol):
-    """What a handle asks of the client that made it."""
+    """The methods of a client that a handle calls."""
 
     async def result_of(self, execution_id: str, result_type: Any) -> Any: ...
 
@@ -39,28 +39,27 @@ class ExecutionHandle(Generic[R_co]):
         return self._execution_id
 
     async def result(self) -> R_co:
-        """Wait for the end, and return what the workflow returned.
+        """Wait for the end of the execution, and return the result of the workflow.
 
         Raises WorkflowFailedError (WorkflowExpiredError if the time to live ran out) or
         WorkflowCancelledError if the execution ended FAILED or CANCELLED. If the execution is left
         unfinished, raises what stopped it: for example EngineStoppedError, StoreError,
-        ClaimLostError, NonDeterminismError or ExecutionBlockedError; the
-        same if another process had the execution and left it in trouble, unless this engine claims
-        it again. After a StoreBusyError or
-        StoreFullError the execution continues by itself, and you may call this again. If no worker
-        has the workflow registered, this waits until one has.
+        ClaimLostError, NonDeterminismError or ExecutionBlockedError. It raises the same if another
+        process left the execution in trouble, unless this engine claims it again. After a
+        StoreBusyError or StoreFullError, the execution continues by itself, and you may call this
+        again. If no worker has the workflow registered, this waits for such a worker.
         """
         result: R_co = await self._client.result_of(self._execution_id, self._result_type)
         return result
 
     async def status(self) -> ExecutionStatus:
-        """As stored now. Raises ExecutionNotFoundError if it has been deleted."""
+        """The stored status. Raises ExecutionNotFoundError if the execution was deleted."""
         return (await self._client.load(self._execution_id)).status
 
     async def cancel(self) -> Cancellation:
-        """As `engine.cancel`."""
+        """The same as `engine.cancel`."""
         return await self._client.cancel(self._execution_id)
 
     async def signal(self, name: str, payload: object = None) -> None:
-        """As `engine.send_signal`."""
+        """The same as `engine.send_signal`."""
         await self._client.send_signal(self._execution_id, name, payload)

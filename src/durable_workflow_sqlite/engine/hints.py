@@ -31,7 +31,7 @@ def result_type(function: Callable[..., Any]) -> Any:
 def parameter_types(function: Callable[..., Any]) -> tuple[list[Any], Any]:
     """Types of a workflow function's arguments, and of those that `*args` takes, or None.
 
-    Its first parameter is the context. In place of an annotation that cannot be resolved there is
+    Its first parameter is the context. Instead of an annotation that cannot be resolved there is
     the SerializationError that says so.
     """
 

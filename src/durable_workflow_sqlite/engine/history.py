@@ -69,7 +69,7 @@ class StepHistory(msgspec.Struct, gc=False):
         return last is not None and last.kind is StepKind.STEP and _is_to_be_tried_again(last)
 
 
-class History:
+class RecordedHistory:
     """The checkpoints of one execution.
 
     events: the outcomes that reached the workflow function, in the order in which they did.
@@ -150,6 +150,11 @@ class History:
             if step.pauses and (last := step.compensation or step.last) is not None:
                 yield last
 
+    @property
+    def has_given_up(self) -> bool:
+        """Whether there is an attempt that was given up before it had begun."""
+        return any(one.last and never_began(one.last) for one in self._steps.values())
+
     def take(self, place: Place) -> StepHistory | None:
         """What is recorded at a place; each place is asked for once, and then forgotten."""
         return self._steps.pop(place, None)
@@ -178,6 +183,16 @@ def was_cut_off(checkpoint: StepCheckpoint) -> bool:
         and checkpoint.event is None
         and checkpoint.error_type == CUT_OFF
         and checkpoint.started_at is not None
+    )
+
+
+def never_began(checkpoint: StepCheckpoint) -> bool:
+    """Whether it is an attempt that was given up before it had begun."""
+    return (
+        checkpoint.kind is StepKind.STEP
+        and checkpoint.status is StepStatus.FAILED
+        and checkpoint.error_type == CUT_OFF
+        and checkpoint.started_at is None
     )
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from durable_workflow_sqlite.engine.claiming import Claims
+from durable_workflow_sqlite.engine.claiming import Claiming
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
-from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.left_alone import LeftAlone
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.outcome import Interruption, cancelled, expired
+from durable_workflow_sqlite.engine.releasing import Releases
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import (
     ClaimLostError,
@@ -23,7 +23,6 @@ from durable_workflow_sqlite.errors import (
     WorkflowExpiredError,
 )
 from durable_workflow_sqlite.records import (
-    CANCEL_SIGNAL,
     TakenExecution,
     WorkflowClaim,
     WorkflowExecution,
@@ -41,7 +40,7 @@ class Launch(Protocol):
         workflow: AnyWorkflow,
         record: WorkflowExecution,
         claim: WorkflowClaim,
-        history: History,
+        history: RecordedHistory,
         interruption: Interruption | None = None,
         /,
     ) -> Execution: ...
@@ -58,8 +57,8 @@ class Launching:
         environment: Environment,
         registry: WorkflowRegistry,
         launch: Launch,
-        claims: Claims,
-        left_alone: LeftAlone,
+        claims: Claiming,
+        releases: Releases,
         *,
         changed: Callable[[str], None],
     ) -> None:
@@ -68,7 +67,7 @@ class Launching:
         self._registry = registry
         self._launch = launch
         self._claims = claims
-        self._left_alone = left_alone
+        self._releases = releases
         self._changed = changed
         self._definitions: dict[str, AnyWorkflow] = {}
         self._signalled: set[str] = set()
@@ -77,9 +76,8 @@ class Launching:
     async def load_and_launch(self, claim: WorkflowClaim) -> bool:
         """Launch an execution that was claimed; whether its time to live has run out."""
         try:
-            taken = await self._take(claim.workflow_execution_id)
-            self._claims.is_claimed(taken.execution)
-            return await self._launched(taken, claim)
+            taken, definition = await self._take(claim.workflow_execution_id)
+            return self._launched(taken, definition, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
             await self._not_launched(claim, error)
             return False
@@ -88,16 +86,16 @@ class Launching:
         """A signal has come for an execution that is claimed and not launched yet."""
         self._signalled.add(execution_id)
 
-    def leave_alone(
+    def release(
         self, claim: WorkflowClaim, guarantee: WorkflowGuarantee, trouble: BaseException
     ) -> None:
-        """Give a claim back, and come back to it if that can help."""
+        """Release a claim, and claim the execution again later if that can help."""
         if guarantee is WorkflowGuarantee.FOREGROUND_ONLY and not isinstance(
             trouble, ClaimLostError
         ):
             now = self._environment.clock.now()
             self._claims.is_for_this_engine(claim.workflow_execution_id, now)
-        self._left_alone.because_of(claim, trouble)
+        self._releases.release(claim, trouble)
 
     async def definition_of(self, workflow_id: str) -> AnyWorkflow | None:
         """The workflow that a stored definition means, if it is registered here."""
@@ -120,40 +118,36 @@ class Launching:
             record = await self._store.load_execution(execution_id)
         self._claims.make_room(execution_id)
         guarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND if record is None else record.guarantee
-        self.leave_alone(claim, guarantee, error)
+        self.release(claim, guarantee, error)
         self._changed(execution_id)
 
-    async def _take(self, execution_id: str) -> TakenExecution:
-        self._signalled.discard(execution_id)
-        taken = await self._store.take_execution(execution_id)
-        if taken is None:
-            raise ExecutionNotFoundError(
-                f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
-            )
-        return taken
+    async def _take(self, execution_id: str) -> tuple[TakenExecution, AnyWorkflow]:
+        """What it is resumed from, and its code. Nothing is awaited between this and its launch."""
+        while True:
+            self._signalled.discard(execution_id)
+            taken = await self._store.take_execution(execution_id)
+            if taken is None:
+                raise ExecutionNotFoundError(
+                    f"execution {execution_id!r} was deleted", workflow_execution_id=execution_id
+                )
+            self._claims.is_claimed(taken.execution)
+            definition = await self.definition_of(taken.execution.workflow_id)
+            if definition is None:
+                raise LookupError(f"workflow {taken.execution.workflow_id!r} is not registered")
+            # Whoever asked in between found nobody to tell: so it is read again.
+            if execution_id not in self._signalled:
+                return taken, definition
 
-    async def _launched(self, taken: TakenExecution, claim: WorkflowClaim) -> bool:
+    def _launched(
+        self, taken: TakenExecution, definition: AnyWorkflow, claim: WorkflowClaim
+    ) -> bool:
         record = taken.execution
-        execution_id = record.workflow_execution_id
-        definition = await self.definition_of(record.workflow_id)
-        if definition is None:
-            raise LookupError(f"workflow {record.workflow_id!r} is not registered")
-        history = History(taken.checkpoints, taken.pending_timers)
+        history = RecordedHistory(taken.checkpoints, taken.pending_timers)
         interruption: Interruption | None = None
         if taken.is_to_cancel:
-            interruption = cancelled(execution_id)
+            interruption = cancelled(record.workflow_execution_id)
         elif record.ttl_expires_at and record.ttl_expires_at <= self._environment.clock.now():
             interruption = expired(record)
         execution = self._launch(definition, record, claim, history, interruption)
         self._claims.is_launched(execution)
-        # Whoever asked in between found nobody to tell.
-        if execution_id in self._signalled:
-            self._signalled.discard(execution_id)
-            if await self._is_to_cancel(execution_id):
-                execution.interrupt(cancelled(execution_id))
-            if execution.pauses:
-                execution.pauses.hasten(await self._store.load_checkpoints(execution_id))
         return isinstance(interruption, WorkflowExpiredError)
-
-    async def _is_to_cancel(self, execution_id: str) -> bool:
-        return bool(await self._store.load_pending_signals(execution_id, CANCEL_SIGNAL))

@@ -47,14 +47,14 @@ async def mend(
     if execution is not None and (
         execution.trouble is not None or execution.record.status.is_terminal
     ):
-        await execution.its_outcome()  # it is just leaving
+        await execution.wait_outcome()  # it is just leaving
     elif execution is not None:
         raise refused(
             execution_id,
             "runs in this engine, or waits in its memory: nothing was changed. Dispose of the"
             " engine, and repeat this from another program",
         )
-    await access.until_let_go(execution_id)
+    await access.until_released(execution_id)
     while True:
         seen = await access.store.take_execution(execution_id)
         if seen is None:

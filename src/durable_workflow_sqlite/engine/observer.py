@@ -1,4 +1,4 @@
-"""Hooks for metrics and tracing, and the log of what goes as it should."""
+"""Hooks for metrics and tracing, and the log of normal work at DEBUG."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ _log = logging.getLogger("durable_workflow_sqlite.observer")
 
 
 class DurableEngineObserver:
-    """Override what you want to hear of. Hooks are called on the event loop and must be quick.
+    """Override the hooks that you need. They are called on the event loop, and must be fast.
 
-    If an observer raises an error, the error is logged and has no other effect. `elapsed` is
-    wall-clock time, restarts included: of an execution since its start, of a step since its first
-    attempt.
+    If an observer raises an error, the error is logged and has no other effect. `elapsed` is the
+    time since the start of an execution, or since the first attempt of a step, restarts included.
     """
 
     def on_execution_start(self, execution: WorkflowExecution) -> None:
@@ -37,7 +36,7 @@ class DurableEngineObserver:
         """An execution has reached a final status."""
 
     def on_step_start(self, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
-        """An attempt of a step, a sleep or a wait begins; or one of the past is replayed."""
+        """An attempt of a step, a sleep or a wait begins; or a recorded one is replayed."""
 
     def on_step_complete(
         self, checkpoint: StepCheckpoint, elapsed: timedelta, *, replayed: bool
@@ -50,7 +49,7 @@ class DurableEngineObserver:
         """An attempt failed, and another follows after a delay."""
 
     def on_step_in_doubt(self, checkpoint: StepCheckpoint) -> None:
-        """An attempt was interrupted; its side effect may have happened. It is run again."""
+        """An attempt was interrupted, and may have taken effect. The step runs again."""
 
     def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
         """An attempt of the compensation of a step begins."""
@@ -70,14 +69,14 @@ class DurableEngineObserver:
         """A recovery has claimed what it could; `result` is its `RecoveryResult`."""
 
     def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
-        """An execution has another status now."""
+        """The status of an execution has changed; `before` is the old one."""
 
     def on_error(self, error: BaseException, workflow_execution_id: str | None) -> None:
-        """A step, a compensation or an execution failed, or the engine is in trouble."""
+        """A step, a compensation or an execution failed, or the engine has a problem."""
 
 
 class Observers:
-    """Calls every observer, and lets none of them do harm."""
+    """Calls every observer. An error of an observer is logged."""
 
     def __init__(self, observers: Iterable[DurableEngineObserver]) -> None:
         self._observers = tuple(observers)
@@ -102,7 +101,7 @@ class Observers:
 
 
 def log_attributes(checkpoint: StepCheckpoint) -> dict[str, Any]:
-    """What a log record says of a step, as attributes."""
+    """The attributes of a log record about a step."""
     return {
         "workflow_execution_id": checkpoint.workflow_execution_id,
         "step_name": checkpoint.step_name,
@@ -113,7 +112,7 @@ def log_attributes(checkpoint: StepCheckpoint) -> dict[str, Any]:
 
 
 class _Log(DurableEngineObserver):
-    """What goes as it should, at DEBUG; what does not is logged where it happens, and higher."""
+    """Logs normal work at DEBUG. Problems are logged where they occur, at a higher level."""
 
     LOGGER = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -127,7 +126,7 @@ class _Log(DurableEngineObserver):
         if execution.status is ExecutionStatus.SUSPENDED:
             self._of_execution(execution, "execution %r of %s waits")
         elif execution.status is ExecutionStatus.COMPENSATING:
-            self._of_execution(execution, "execution %r of %s begins to undo what it has done")
+            self._of_execution(execution, "execution %r of %s begins to undo its steps")
 
     def on_execution_complete(self, execution: WorkflowExecution, elapsed: timedelta) -> None:
         if execution.status is ExecutionStatus.COMPLETED:
@@ -154,7 +153,7 @@ class _Log(DurableEngineObserver):
             self._of_step(checkpoint, "wait %r of execution %r timed out after %s", elapsed)
 
     def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
-        self._of_step(checkpoint, "step %r of execution %r begins to be undone")
+        self._of_step(checkpoint, "step %r of execution %r: its compensation begins")
 
     def on_compensation_complete(self, checkpoint: StepCheckpoint, elapsed: timedelta) -> None:
         if checkpoint.status is StepStatus.COMPENSATED:

@@ -48,13 +48,13 @@ async def result_of(access: Access, execution_id: str, result_type: Any) -> Any:
     """Wait for the end of an execution; see `ExecutionHandle.result`."""
     while True:
         if (execution := access.executions.get(execution_id)) is not None:
-            outcome = await execution.its_outcome()
+            outcome = await execution.wait_outcome()
             if not outcome.is_parked:
                 return results.result(outcome, result_type)
         state = await access.load(execution_id)
         if state.status.is_terminal:
             return results.result(Outcome(state), result_type)
-        if (trouble := access.why_left(execution_id)) is not None:
+        if (trouble := access.trouble_of(execution_id)) is not None:
             raise trouble
         if state.blocked_reason is not None:
             raise results.blocked(state)
@@ -67,7 +67,7 @@ async def result_of(access: Access, execution_id: str, result_type: Any) -> Any:
 async def _is_tried_again(access: Access, state: WorkflowExecution) -> bool:
     """Whether this worker claims it now, or nobody has heard since that it is to be cancelled."""
     execution_id = state.workflow_execution_id
-    if await access.is_to_try(state) or execution_id in access.executions:
+    if await access.will_claim(state) or execution_id in access.executions:
         return True
     requests = await access.store.load_pending_signals(execution_id, CANCEL_SIGNAL)
     return any(one.created_at >= state.updated_at for one in requests)

@@ -98,7 +98,7 @@ class StepCall(Operation, eq=False, kw_only=True):
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing of it has begun, in this life or a former one."""
+        """Whether nothing of it has begun, in this run or an earlier one."""
         return not self.has_begun and self.checkpoint is None and self.last is None
 
     @property

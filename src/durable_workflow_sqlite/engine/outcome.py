@@ -19,9 +19,9 @@ Interruption = WorkflowCancelledError | WorkflowExpiredError
 class Cancellation(StrEnum):
     """The result of `cancel`; it is false only for REFUSED.
 
-    ASKED: a worker undoes what the execution did, and ends it. ENDED: it is CANCELLED already: it
-    had not begun, or there was nothing to undo and no worker was needed. REFUSED: nothing was done,
-    since it is finished, failing, or being cancelled already.
+    ASKED: a worker will undo the execution and end it. ENDED: it is already CANCELLED: it had not
+    begun, or it had nothing to undo and no worker was needed. REFUSED: nothing was done, because
+    it is finished, fails, or is already cancelled.
     """
 
     ASKED = "asked"

@@ -22,7 +22,7 @@ class Pauses:
     __slots__ = ("_expected", "_waiting")
 
     def __init__(self, paused: Iterable[StepCheckpoint]) -> None:
-        """paused: the attempts after which a former life has paused."""
+        """paused: the attempts after which an earlier run has paused."""
         self._expected = {_attempt(one): one.due_at for one in paused if one.due_at} or None
         self._waiting: dict[_Attempt, tuple[datetime, asyncio.Future[None]]] | None = None
 

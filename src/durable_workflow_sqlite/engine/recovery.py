@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.engine.claiming import Claims
+from durable_workflow_sqlite.engine.claiming import Claiming
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.launching import Launching
-from durable_workflow_sqlite.engine.left_alone import LeftAlone
+from durable_workflow_sqlite.engine.releasing import Releases
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.records import WorkflowGuarantee
 
@@ -46,9 +46,9 @@ class Recovery:
         self,
         environment: Environment,
         registry: WorkflowRegistry,
-        claims: Claims,
+        claims: Claiming,
         launching: Launching,
-        left_alone: LeftAlone,
+        releases: Releases,
         *,
         take: Callable[[], Awaitable[tuple[list[str], list[str]]]],
         max_recoveries: int,
@@ -59,7 +59,7 @@ class Recovery:
         self._registry = registry
         self._claims = claims
         self._launching = launching
-        self._left_alone = left_alone
+        self._releases = releases
         self._take = take
         self._max_recoveries = max_recoveries
         self._suspect_at = suspect_at
@@ -68,7 +68,7 @@ class Recovery:
         """Claim what dead workers left, and what only an engine that starts up claims."""
         clock, observers = self._environment.clock, self._environment.observers
         started_at = clock.now()
-        self._left_alone.forget()
+        self._releases.forget()
         await self.release_the_dead()
         orphans = await self._store.load_unqueued_executions()
         observers.tell("on_recovery_start", len(orphans))

@@ -142,7 +142,7 @@ def note_unheard(body: Body, checkpoint: StepCheckpoint) -> None:
 def check_all_was_asked_for(body: Body) -> None:
     """Raise NonDeterminismError if something is recorded that a body has not come to.
 
-    To be called when it has heard of all that is recorded.
+    To be called when it has got all recorded events.
     """
     for place, step in body.history.steps():
         if step.last is not None and not body.asked_for(place):

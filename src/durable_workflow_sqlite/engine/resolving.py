@@ -10,8 +10,13 @@ import msgspec
 
 from durable_workflow_sqlite.engine import audit, deleted_rows, serialization
 from durable_workflow_sqlite.engine.access import Access
-from durable_workflow_sqlite.engine.given import in_place_of_the_next
-from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.given import given, in_place_of_the_next, left
+from durable_workflow_sqlite.engine.history import (
+    Place,
+    RecordedHistory,
+    StepHistory,
+    place_in_words,
+)
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
@@ -19,8 +24,8 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.places import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.reopening import what_failed, without_event
+from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
@@ -59,7 +64,7 @@ async def resolve(
             raise refused(
                 execution_id, deleted_rows.why_refused("has not taken the value", missing)
             )
-        history = History(seen.checkpoints, seen.pending_timers)
+        history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         place, found = find_step(execution_id, history, step)
         log = await access.store.load_audit_log(execution_id)
         was = _standing(seen, place, found, log)
@@ -72,10 +77,12 @@ async def resolve(
         details: dict[str, object] = {"step": in_words(last), "was": was}
         if record.blocked_reason is not None:
             details["blocked"] = record.blocked_reason
+        before = await given(access.store, execution_id)
         return Change(
             _resumed(record, now),
             [
                 *_resolved(last, was, text, history, now),
+                *left(before, [place]),  # the last value counts
                 audit.entry(execution_id, ACT, by, now, details),
                 to_whoever_left_it(execution_id, now),
             ],
@@ -93,17 +100,19 @@ async def resolve(
 async def _told_its_worker(
     access: Access, execution_id: str, step: StepName, text: str, by: str | None
 ) -> bool:
-    """Give the value in place of the next attempt, to the worker that waits for its time.
+    """Give the value instead of the next attempt, to the worker that waits for its time.
 
     False if the step is not in a back-off, or is no more.
     """
     record = await access.load(execution_id)
     try:
-        history = History(await access.store.load_checkpoints(execution_id))
+        history = RecordedHistory(await access.store.load_checkpoints(execution_id))
         _, found = find_step(execution_id, history, step)
     except (StoreCorruptError, ValueError):
         return False  # which has been said
     last = found.last
+    if last and found.compensation and not record.status.is_terminal:
+        raise _is_being_undone(execution_id, last)
     if last is None or record.status.is_terminal or not _is_in_a_back_off(found):
         return False
     now = access.clock.now()
@@ -123,12 +132,12 @@ async def _told_its_worker(
 
 def _is_in_a_back_off(step: StepHistory) -> bool:
     last = step.last
-    return last is not None and last.kind is StepKind.STEP and step.pauses and not step.compensation
+    return last is not None and last.kind is StepKind.STEP and step.pauses
 
 
 async def _check_needs_no_signal(access: Access, execution_id: str, step: StepName) -> None:
     """Say of a wait what it needs, and not that this engine has the execution."""
-    history = History(await access.store.load_checkpoints(execution_id), [])
+    history = RecordedHistory(await access.store.load_checkpoints(execution_id), [])
     with suppress(ValueError):
         last = find_step(execution_id, history, step)[1].last
         if last is not None and last.kind is StepKind.SIGNAL and last.status is StepStatus.INTENT:
@@ -139,6 +148,14 @@ def _needs_a_signal(execution_id: str, wait: StepCheckpoint, when: str) -> Execu
     return refused(
         execution_id,
         f"has not taken the value: {in_words(wait)} waits for a signal. Send it that signal{when}",
+    )
+
+
+def _is_being_undone(execution_id: str, step: StepCheckpoint) -> ExecutionConflictError:
+    return refused(
+        execution_id,
+        f"undoes {in_words(step)} already: what it returned is known, and a compensation takes no"
+        " value",
     )
 
 
@@ -156,11 +173,11 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
     if status is ExecutionStatus.FAILED and any(one.attempt == 0 for one in seen.checkpoints):
         raise refused(
             execution_id,
-            "was compensated: what its steps did is undone. Start it again with a rerun, or run it"
+            "was compensated: what its steps did is undone. Rerun it, or run it"
             " again from a step before what was undone",
         )
     if step.compensation is not None:
-        raise refused(execution_id, f"undoes {name} already: what it returned is known")
+        raise _is_being_undone(execution_id, last)
     was = ""
     if status is ExecutionStatus.FAILED:
         was = "failed" if what_failed(record, seen.checkpoints) == last else ""
@@ -179,7 +196,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
         raise refused(execution_id, f"needs no value: {name} is over, and a sleep takes no value")
     raise refused(
         execution_id,
-        f"needs no value for {name}, which is {last.status}: its workflow function has heard of"
+        f"needs no value for {name}, which is {last.status}: its workflow function has got"
         " that, or was cancelled there. You can resolve only a step that failed the execution,"
         " is in doubt, waits for its next attempt, or whose result cannot be read",
     )
@@ -216,7 +233,7 @@ def _resumed(record: WorkflowExecution, now: datetime) -> WorkflowExecution:
 
 
 def _resolved(
-    last: StepCheckpoint, was: str, text: str, history: History, now: datetime
+    last: StepCheckpoint, was: str, text: str, history: RecordedHistory, now: datetime
 ) -> list[Record]:
     """The records of the step: it has completed, after all that has come so far."""
     if was == "unreadable":

@@ -1,4 +1,4 @@
-"""How often a step is tried, and how long to wait in between."""
+"""`RetryPolicy`: how many attempts a step has, and the back-off between them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MAX_SECONDS = timedelta.max.total_seconds()
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """Made by `none`, `fixed` or `exponential`.
+    """How a step is retried. Create it with `none`, `fixed` or `exponential`.
 
-    max_attempts: attempts in all, the first included; None for as many as it takes.
-    initial_delay: wait after the first failed attempt; after the n-th it is
+    max_attempts: the number of attempts, the first included; None for no limit.
+    initial_delay: the back-off after the first failed attempt; after the n-th it is
         min(initial_delay * multiplier ** (n - 1), max_delay).
-    jitter: from 0 to 1; each wait is made longer or shorter by up to this part of itself.
+    jitter: from 0 to 1; each back-off is longer or shorter by a random part, up to this part.
     give_up_on: exception types after which there is no further attempt.
     """
 
@@ -67,7 +67,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         delay: timedelta,
         give_up_on: tuple[builtins.type[BaseException], ...] = (),
     ) -> Self:
-        """The same wait before every further attempt."""
+        """The same back-off before every further attempt."""
         return cls(
             type="fixed", max_attempts=max_attempts, initial_delay=delay, give_up_on=give_up_on
         )
@@ -83,7 +83,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         jitter: float = 0.1,
         give_up_on: tuple[builtins.type[BaseException], ...] = (),
     ) -> Self:
-        """Waits that grow."""
+        """A back-off that grows after each attempt."""
         return cls(
             type="exponential",
             max_attempts=max_attempts,
@@ -95,12 +95,12 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         )
 
     def allows_another(self, attempt: int, error: BaseException) -> bool:
-        """Whether a further attempt follows the failed one of this number."""
+        """Whether another attempt follows the failed attempt with this number."""
         is_the_last = self.max_attempts is not None and attempt >= self.max_attempts
         return not is_the_last and not isinstance(error, self.give_up_on)
 
     def delay_after(self, attempt: int) -> timedelta:
-        """The wait after the failed attempt of this number (from 1), jitter included."""
+        """The back-off after the failed attempt with this number (from 1), jitter included."""
         try:
             seconds = self.initial_delay.total_seconds() * self.multiplier ** (attempt - 1)
         except OverflowError:

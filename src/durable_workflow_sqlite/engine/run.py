@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from durable_workflow_sqlite.engine.environment import Environment
-from durable_workflow_sqlite.engine.history import History, event_of, is_outcome
+from durable_workflow_sqlite.engine.history import Place, RecordedHistory, event_of, is_outcome
+from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.threads import Turns
-from durable_workflow_sqlite.engine.trouble import Trouble
 from durable_workflow_sqlite.engine.under_way import Pending, UnderWay
 from durable_workflow_sqlite.errors import (
     SerializationError,
@@ -57,6 +58,7 @@ class Run:
         "_untold",
         "claim",
         "environment",
+        "given",
         "history",
         "id",
         "interruption",
@@ -75,7 +77,7 @@ class Run:
         environment: Environment,
         record: WorkflowExecution,
         claim: WorkflowClaim,
-        history: History,
+        history: RecordedHistory,
     ) -> None:
         self.environment = environment
         self.record = record
@@ -96,6 +98,8 @@ class Run:
         self.under_way: dict[UnderWay, None] = {}
         """What runs functions of the user now, or is about to."""
         self.pauses = Pauses(history.paused())
+        self.given: Collection[Place] = ()
+        """Of the steps that an earlier run has given up, those that somebody has given a value."""
         self._last_event = self._last_written = history.last_event
         self._untold: dict[int, Pending] = {}
         self._last_completed_at = history.last_completed_at
@@ -144,7 +148,7 @@ class Run:
 
     @property
     def is_all_told(self) -> bool:
-        """Whether the workflow function has heard of everything that has a number."""
+        """Whether the workflow function has got every event that has a number."""
         return not self._untold
 
     def forget_what_is_untold(self) -> None:
@@ -261,13 +265,13 @@ class Run:
     ) -> StepCheckpoint:
         is_of_step = is_outcome(records[0])
         what = "record what a step of execution {} did" if is_of_step else "write for execution {}"
-        refused = Trouble(what.format(repr(self.id)))
+        refused = LoopBackoff(what.format(repr(self.id)))
         self._kept += is_of_step
         try:
             while True:
                 assert isinstance(refusal, StoreError)
                 self.tell_whoever_waits(refusal)
-                await self._pause(refused.met(refusal, SAVE_AGAIN_AFTER_S))
+                await self._pause(refused.failed(refusal, SAVE_AGAIN_AFTER_S))
                 if self.trouble is not None:
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
                 number = None
@@ -284,7 +288,7 @@ class Run:
                     break
         finally:
             self._kept -= is_of_step
-        refused.is_over()
+        refused.succeeded()
         self._saved(records)
         return records[0]  # type: ignore[return-value]
 
@@ -309,14 +313,14 @@ class Run:
         """For the time of its next attempt, or for a thread: it may be cancelled meanwhile."""
         one.interruptible = one.is_pausing = True
         one.waits_for_thread = for_thread
-        self.lend_slot()
+        self.lend_slot_if_waiting()
 
     def waits_no_more(self, one: UnderWay) -> None:
         """It goes on."""
         one.interruptible = one.is_pausing = one.waits_for_thread = False
         self.take_slot()
 
-    def lend_slot(self) -> None:
+    def lend_slot_if_waiting(self) -> None:
         """If all that is under way only waits, others may be claimed in its place."""
         if self.slots is None or not all(one.is_pausing for one in self.under_way):
             return
@@ -324,7 +328,7 @@ class Run:
             self._is_without_slot = True
             self.slots.lend_for_thread(self.id)
         else:
-            self.let_go_of_slot()
+            self.lend_slot()
 
     def take_slot(self) -> None:
         """Its code runs again."""
@@ -334,12 +338,12 @@ class Run:
 
     def leave_slot(self) -> None:
         """It has left this worker: it takes no slot again."""
-        self.let_go_of_slot()
+        self.lend_slot()
         if self.slots is not None:
             self.slots.clear(self.id)
         self.slots = None
 
-    def let_go_of_slot(self) -> None:
+    def lend_slot(self) -> None:
         """It only waits: others may be claimed in its place."""
         self._is_without_slot = True
         if self.slots is not None:

@@ -20,8 +20,9 @@ from durable_workflow_sqlite.engine.actions import (
     thread_for,
 )
 from durable_workflow_sqlite.engine.clock import later
-from durable_workflow_sqlite.engine.history import History, Place
+from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.step_records import read_value
 from durable_workflow_sqlite.engine.steps import CutOff, perform_step
 from durable_workflow_sqlite.errors import (
     CompensationError,
@@ -132,7 +133,7 @@ class Saga:
                 continue
             await self._compensate(call, completed, value, begun)
 
-    def _refuse_lost_references(self, history: History) -> None:
+    def _refuse_lost_references(self, history: RecordedHistory) -> None:
         """Raise StoreCorruptError for a step that the code undoes, and its record does not."""
         for place, step in history.steps():
             call, last = self._calls.get(place), step.last
@@ -161,11 +162,11 @@ class Saga:
                 branch=place[0],
             )
 
-    async def _load(self) -> History:
+    async def _load(self) -> RecordedHistory:
         run = self._run
-        return History(await run.environment.store.load_checkpoints(run.id))
+        return RecordedHistory(await run.environment.store.load_checkpoints(run.id))
 
-    def _call(self, place: Place, history: History) -> StepCall:
+    def _call(self, place: Place, history: RecordedHistory) -> StepCall:
         """How to undo a step, as its workflow function has said."""
         call = self._calls.get(place)
         if call is not None:
@@ -189,7 +190,7 @@ class Saga:
             recorded_name=missing[0].step_name if missing else None,
         )
 
-    async def _settle(self, call: StepCall, history: History) -> None:
+    async def _settle(self, call: StepCall, history: RecordedHistory) -> None:
         """Run a step that was cut off to its outcome: then it is known whether to undo it."""
         run = self._run
         self._check_may_begin()
@@ -212,7 +213,8 @@ class Saga:
 
     def _value_of(self, call: StepCall, completed: StepCheckpoint) -> Any:
         """What the step returned: from its record, whatever the workflow has made of it since."""
-        return call.decode(completed.output_data)
+        read_value(self._run.id, call, completed)
+        return call.value
 
     async def _compensate(
         self,
@@ -313,7 +315,7 @@ class Saga:
             run.waits_no_more(self)
 
     def _check_may_begin(self) -> None:
-        """Raise if no other function is to begin: the rest is undone in the next life."""
+        """Raise if no other function is to begin: the rest is undone in the next run."""
         trouble = self._run.trouble or self._run.stops_after_steps
         if trouble is not None:
             raise trouble
@@ -345,7 +347,7 @@ class Saga:
             outcome.step_name.removesuffix(COMPENSATION_SUFFIX),
             self._run.id,
             attempt,
-            "for good" if delay is None else f"trying again in {delay}",
+            "for good" if delay is None else f"retrying in {delay}",
             outcome.error_message,
             extra={
                 "workflow_execution_id": self._run.id,

@@ -13,8 +13,8 @@ import msgspec
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.clock import later
-from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.opened import Opened
+from durable_workflow_sqlite.engine.history import RecordedHistory
+from durable_workflow_sqlite.engine.open_engine import OpenEngine
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.errors import ExecutionConflictError
 from durable_workflow_sqlite.records import (
@@ -29,23 +29,26 @@ from durable_workflow_sqlite.records import (
 
 
 async def start(
-    opened: Opened, workflow: AnyWorkflow, record: WorkflowExecution, tags: Mapping[str, str]
+    open_engine: OpenEngine,
+    workflow: AnyWorkflow,
+    record: WorkflowExecution,
+    tags: Mapping[str, str],
 ) -> None:
     """Store a new execution and run it here; or attach to the one that is there already."""
     try:
-        claim = await opened.store.create_execution(workflow.record, record, tags)
+        claim = await open_engine.store.create_execution(workflow.record, record, tags)
     except asyncio.CancelledError:
-        opened.intake.take_back(record)
+        open_engine.dispatcher.release_created(record)
         raise
-    if opened.is_closed:
-        await opened.let_go([] if claim is None else [claim])
-        opened.check_open()
+    if open_engine.is_closed:
+        await open_engine.release([] if claim is None else [claim])
+        open_engine.check_open()
     if claim is not None:
-        opened.launch(workflow, record, claim, History())
+        open_engine.launch(workflow, record, claim, RecordedHistory())
         return
-    found = await _attach(opened, workflow.name, record)
-    if not found.status.is_terminal and found.workflow_execution_id not in opened.executions:
-        await opened.resume(found)
+    found = await _attach(open_engine, workflow.name, record)
+    if not found.status.is_terminal and found.workflow_execution_id not in open_engine.executions:
+        await open_engine.resume(found)
 
 
 async def enqueue(

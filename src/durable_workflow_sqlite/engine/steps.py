@@ -19,10 +19,11 @@ from durable_workflow_sqlite.engine.actions import (
     thread_for,
 )
 from durable_workflow_sqlite.engine.clock import later
-from durable_workflow_sqlite.engine.given import Given, given_after
+from durable_workflow_sqlite.engine.given import Given, given
+from durable_workflow_sqlite.engine.history import never_began
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.operations import StepCall
-from durable_workflow_sqlite.engine.step_news import (
+from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_failure,
     tell_in_doubt,
@@ -53,8 +54,8 @@ class CutOff(Exception):  # noqa: N818 - no error: nobody sees it but this modul
 async def perform_step(run: Run, call: StepCall) -> None:
     """Bring a step to its outcome, in the current task, and record that.
 
-    Raises CutOff for what has no outcome: it was given up, which is recorded; or it waited when the
-    execution was to stop, and waits again in the next life.
+    Raises CutOff if nobody waits for it: it was given up, which is recorded; or it waited when the
+    execution was to stop, and waits again in the next run.
     """
     environment = run.environment
     attempt, first_started_at = 1, None
@@ -62,35 +63,36 @@ async def perform_step(run: Run, call: StepCall) -> None:
     is_on_the_loop = is_async(call.action)
     if (last := call.last) is not None:
         assert call.history is not None
+        if call.is_given_up:
+            await _give_up(run, call, last)
+            raise CutOff
         attempt = last.attempt + 1
         first_started_at = None if call.history.first is None else call.history.first.started_at
         is_in_doubt = call.history.is_in_doubt
+        if last.status is _INTENT and await _take_given(run, call, last):
+            return
         if is_in_doubt:
             tell_in_doubt(run, last)
         elif last.due_at is not None:
             await _pause(run, call, last)
     while True:
-        paused_after = None if last is None or last.due_at is None else last
-        if paused_after is not None and (given := await given_after(run, paused_after)):
-            await _take(run, call, _intent(run, call, attempt), given, first_started_at)
-            return
-        thread = None
+        thread = known = None
         if not is_on_the_loop:
-            # Before it is recorded that it begins: what waits for a thread has not begun.
-            thread = await _thread_for(run, call, last)
+            known = None if last is None else await _given(run, call)
+            if known is None:
+                # Before it is recorded that it begins: what waits for a thread has not begun.
+                thread = await _thread_for(run, call, last)
         intent = _intent(run, call, attempt)
         first_started_at = first_started_at or intent.started_at
         try:
             await run.begin_step(intent, *run.running())
-            # Once more: from now on, nobody can give a value any more.
-            if paused_after is not None and (given := await given_after(run, paused_after)):
+            # From now on, nobody can give a value any more.
+            if last is not None and await _take_given(run, call, intent, known):
                 if thread is not None:
                     thread.leave()
-                    thread = None
-                await _take(run, call, intent, given, first_started_at)
                 return
             if call.is_given_up or run.trouble is not None:
-                # What an attempt of a former life may have done, it may have done still.
+                # What an attempt of an earlier run may have done, it may have done still.
                 await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
         except BaseException:
             if thread is not None:
@@ -154,23 +156,39 @@ def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:
     )
 
 
-async def _take(
-    run: Run,
-    call: StepCall,
-    intent: StepCheckpoint,
-    given: Given,
-    first_started_at: datetime | None,
-) -> None:
-    """Go on as if the attempt had returned what somebody says.
+async def _given(run: Run, call: StepCall) -> Given | None:
+    """What somebody has said that it returned."""
+    return (await given(run.environment.store, run.id)).get(call.place)
 
+
+async def _take_given(
+    run: Run, call: StepCall, attempt: StepCheckpoint, known: Given | None = None
+) -> bool:
+    """Go on as if an attempt had returned what somebody has said; False if nobody has.
+
+    attempt: as it is recorded already, so that nobody can give another value.
     Raises SerializationError for a value that does not fit, once it is recorded.
     """
+    found = await _given(run, call) or known
+    if found is None:
+        return False
+    now = run.completion_time()
+    intent = msgspec.structs.replace(
+        attempt,
+        status=_INTENT,
+        error_type=None,
+        error_message=None,
+        started_at=attempt.started_at or now,
+    )
     run.environment.observers.tell("on_step_start", intent, replayed=False)
-    completed = intent.completed(given.value, run.completion_time(), run.next_event(call))
-    along: list[Record] = [*given.signals, *run.running(progressed=True)]
+    completed = intent.completed(found.value, now, run.next_event(call))
+    along: list[Record] = [*found.signals, *run.running(progressed=True)]
     completed = await run.finish_step(call, completed, *along)
-    read_value(run.id, call, completed)
-    tell_complete(run, completed, first_started_at, replayed=False)
+    if not call.is_given_up:
+        read_value(run.id, call, completed)
+    first = call.history.first if call.history is not None else None
+    tell_complete(run, completed, (first or intent).started_at, replayed=False)
+    return True
 
 
 def _goes_on(run: Run, call: StepCall) -> bool:
@@ -179,7 +197,7 @@ def _goes_on(run: Run, call: StepCall) -> bool:
 
 
 def _may_begin(run: Run, call: StepCall) -> bool:
-    """Whether that may be in this life."""
+    """Whether that may be in this run."""
     is_stopping = run.trouble is not None or run.stops_after_steps is not None
     return _goes_on(run, call) and not is_stopping
 
@@ -271,20 +289,36 @@ def cut_off(intent: StepCheckpoint, at: datetime, *, has_begun: bool) -> StepChe
     )
 
 
-def given_up_before(run: Run, last: StepCheckpoint | None) -> list[Record]:
-    """What to save of a step that was given up before its next attempt began.
+async def _give_up(run: Run, call: StepCall, last: StepCheckpoint) -> None:
+    """Record that there is no other attempt.
 
-    last: what was recorded last of it, maybe in a life before this one.
+    last: what was recorded last of it, maybe in a life before this one. A value that somebody has
+        given instead of the next attempt is its outcome nevertheless.
     """
-    if last is not None and last.status is StepStatus.INTENT:
-        return [_cut_off(run, last, has_begun=True)]
-    if last is not None and last.status is StepStatus.FAILED and last.due_at is not None:
-        return [_cut_off(run, _next_attempt(last), has_begun=False)]
-    return []
+    attempt = last
+    if last.status is StepStatus.FAILED and last.due_at is not None:
+        attempt = never_begun(last, run.completion_time())
+        await run.save(attempt)
+    is_taken = await _take_given(run, call, attempt)
+    if last.status is _INTENT and not is_taken:
+        call.was_cut_off = True
+        await run.save(_cut_off(run, last, has_begun=True))
 
 
-def _next_attempt(failed: StepCheckpoint) -> StepCheckpoint:
-    return msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
+def is_open(run: Run, call: StepCall) -> bool:
+    """Whether something is to be recorded of a step that is given up before it goes on."""
+    last = call.last
+    if last is None or call.is_recorded:
+        return False
+    if never_began(last):
+        return call.place in run.given
+    return last.status is _INTENT or (last.status is StepStatus.FAILED and last.due_at is not None)
+
+
+def never_begun(failed: StepCheckpoint, at: datetime) -> StepCheckpoint:
+    """The record of the attempt after a failed one, where there is to be none."""
+    attempt = msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
+    return cut_off(attempt, at, has_begun=False)
 
 
 async def _pause(run: Run, call: StepCall, failed: StepCheckpoint) -> None:
@@ -326,10 +360,9 @@ async def _wait(
     if run.trouble is not None:
         raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
     if _goes_on(run, call):
-        raise CutOff  # until the next life
-    if records := given_up_before(run, last):
-        await run.save(*records)
-    call.was_cut_off = last is not None and last.status is _INTENT
+        raise CutOff  # until the next run
+    if last is not None:
+        await _give_up(run, call, last)
     raise CutOff
 
 

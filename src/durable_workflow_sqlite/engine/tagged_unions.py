@@ -6,7 +6,6 @@ the annotation named one class then. It is read as the one class that it fits.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import types
 import typing
@@ -171,11 +170,13 @@ class TaggedCodec:
         return fitting[0]
 
     def _read_record(self, kind: Any, fields: dict[str, Any], data: Any) -> Any:
+        from dataclasses import fields as fields_of_dataclass  # whoever has one has loaded this
+
         if not isinstance(data, dict):
             return self._converted(data, kind)  # which says what is wrong
         given = cast("dict[str, Any]", data)
         values = {name: self._read(fields[name], given[name]) for name in fields if name in given}
-        later = {field.name for field in dataclasses.fields(kind) if not field.init}
+        later = {field.name for field in fields_of_dataclass(kind) if not field.init}
         made = kind(**{name: one for name, one in values.items() if name not in later})
         for name in later & values.keys():
             object.__setattr__(made, name, values[name])
@@ -242,7 +243,7 @@ def _is_object(type_: Any) -> bool:
 
 
 def _record_fields(type_: Any) -> dict[str, Any]:
-    return fields_of(type_) if dataclasses.is_dataclass(class_of(type_)) else {}
+    return fields_of(type_) if hasattr(class_of(type_), "__dataclass_fields__") else {}
 
 
 def _keys(kind: Any) -> set[str]:

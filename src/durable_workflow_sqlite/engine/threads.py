@@ -76,7 +76,7 @@ class Threads:
         if is_too_many:
             self._owed.append(turns)
         else:
-            turns.give_back()
+            turns.release()
         if len(self.hung) >= self._tell_at or (is_too_many and len(self._owed) == 1):
             self._tell_at = 2 * len(self.hung)
             _log.warning(
@@ -97,7 +97,7 @@ class Threads:
         if len(self.hung) < TELL_OF_HUNG:
             self._tell_at = TELL_OF_HUNG
         if self._owed and len(self.hung) <= HUNG_AT_MOST:
-            self._owed.popleft().give_back()
+            self._owed.popleft().release()
 
 
 class Turns:
@@ -129,7 +129,7 @@ class Turns:
         try:
             worker = await self._worker()
         except BaseException:
-            self.give_back()
+            self.release()
             raise
         return Thread(execution_id, what, worker, self, self._threads)
 
@@ -146,7 +146,7 @@ class Turns:
             if turn.cancelled():
                 self._waiting.pop(turn, None)
             else:
-                self.give_back()
+                self.release()
             raise
 
     async def _worker(self) -> _Worker:
@@ -162,7 +162,7 @@ class Turns:
                 is_told = True
                 await asyncio.sleep(TRY_AGAIN_AFTER_S)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """One more may run."""
         while self._waiting:
             turn, _ = self._waiting.popitem(last=False)
@@ -242,11 +242,11 @@ class Thread:
         running, threads = self._running, self._threads
         if running is None:
             threads.pool.has_nothing_to_do(worker)
-            self._turns.give_back()
+            self._turns.release()
             return
         del threads.running[self]
         if running.done():
-            self._turns.give_back()
+            self._turns.release()
         else:
             running.add_done_callback(self._has_ended)
             threads.is_left(self, self._turns)

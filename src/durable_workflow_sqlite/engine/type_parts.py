@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections.abc import Iterator
@@ -57,7 +56,9 @@ def field_names(kind: Any) -> tuple[str, ...]:
     if not isinstance(kind, type):
         pass
     elif hasattr(kind, "__dataclass_fields__"):
-        names = [field.name for field in dataclasses.fields(cast("Any", kind))]
+        from dataclasses import fields  # whoever has one has loaded this
+
+        names = [field.name for field in fields(cast("Any", kind))]
     elif hasattr(kind, "__attrs_attrs__"):
         names = [attribute.name for attribute in cast("Any", kind).__attrs_attrs__]
     elif typing.is_typeddict(kind):

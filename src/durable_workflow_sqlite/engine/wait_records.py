@@ -58,7 +58,7 @@ def given_up(begun: StepCheckpoint, at: datetime) -> list[Record]:
 
 
 def stored_timer(run: Run) -> StepCheckpoint | None:
-    """The timer of a body's event loop that a life before this one has stored."""
+    """The timer of a body's event loop that an earlier run has stored."""
     for timer in run.history.timers:
         try:
             identity = msgspec.json.decode(timer.workflow_timer_id, type=tuple[str, str, int])

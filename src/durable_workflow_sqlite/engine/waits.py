@@ -1,7 +1,7 @@
 """Durable sleeps and waits for signals, and when the timers of a body's event loop are due.
 
 Timers and signals are taken one at a time, the earliest first, and only when the workflow function
-has heard of everything before: so what was taken always reaches the wait that it was taken for.
+has got everything before: so what was taken always reaches the wait that it was taken for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from durable_workflow_sqlite.engine.alarm import Alarm
+from durable_workflow_sqlite.engine.alarm import DeadlineAlarm
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.operations import WaitCall
@@ -90,7 +90,7 @@ class Waits:
         self._by_deadline: list[tuple[datetime, int, WaitCall]] = []
         self._number = 0
         self._signals_came = False
-        self._alarm = Alarm(run.environment.scheduler, self._look_again)
+        self._alarm = DeadlineAlarm(run.environment.scheduler, self._look_again)
         self.timers = LoopTimers(run)
         self.wants_look = False
 
@@ -124,7 +124,7 @@ class Waits:
             heapq.heappush(self._by_deadline, (call.due_at, self._number, call))
         self.wants_look = True
 
-    def heed_timers(self, body: Body) -> None:
+    def check_timers(self, body: Body) -> None:
         """The body has run: its event loop may have another timer next."""
         if self.timers.have_changed(body):
             self.wants_look = True
@@ -137,7 +137,7 @@ class Waits:
         """The body waits for it no more: what to save of that."""
         begun = call.checkpoint
         if not self._forget(call):
-            # In a life before this one it had begun, and that life did not come to say this.
+            # It had begun in an earlier run, which did not come to say this.
             begun = call.last if begun is None else None
         if begun is None or begun.status is not StepStatus.INTENT:
             return []
@@ -157,7 +157,7 @@ class Waits:
     async def look(self, body: Body) -> bool:
         """Record what is to be taken next, if anything, or which waits have begun.
 
-        True if an outcome was recorded. Not to be called while the body has not heard of all that
+        True if an outcome was recorded. Not to be called while the body has not got all that
         is recorded, nor twice at once.
         """
         run = self._run

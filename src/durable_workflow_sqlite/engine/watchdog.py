@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import sysconfig
 import threading
 import time
 import weakref
@@ -19,7 +18,7 @@ LOOK_EVERY_S: Final = 0.25
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 _OURS: Final = str(Path(__file__).parents[1])
-_PYTHONS: Final = sysconfig.get_path("stdlib")
+_PYTHONS: Final = str(Path(threading.__file__).parent)
 
 
 class Watched(Protocol):

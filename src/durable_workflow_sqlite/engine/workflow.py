@@ -40,9 +40,9 @@ CODE_ERRORS: Final[tuple[type[Exception], ...]] = (
     NotImplementedError,
     RecursionError,
 )
-"""The errors that tell of a mistake in the code of a workflow function that raises them.
+"""The errors that show a mistake in the code of the workflow function that raises them.
 
-They are what `@workflow(stops_on=...)` is by default.
+They are the default of `@workflow(stops_on=...)`.
 """
 
 P = ParamSpec("P")
@@ -52,11 +52,11 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class CalledWorkflow(Coroutine[Any, Any, R_co]):
-    """For type checkers: what a workflow returns when it is called, and no other function does."""
+    """For type checkers: the type of a called workflow, which no other function returns."""
 
 
 def definition_record(name: str, version: int) -> Workflow:
-    """What is stored of a workflow, by its type and version."""
+    """The record of a workflow, from its type and version."""
     return Workflow(workflow_id=f"{name}@{version}", workflow_type=name, version=version)
 
 
@@ -97,7 +97,7 @@ class WorkflowDefinition(Generic[P, R_co]):
     def __call__(
         self, ctx: WorkflowContext, *args: P.args, **kwargs: P.kwargs
     ) -> CalledWorkflow[R_co]:
-        """Call the function itself, as a plain part of the workflow that `ctx` belongs to."""
+        """Call the function directly, as a part of the workflow that `ctx` belongs to."""
         return cast("CalledWorkflow[R_co]", self.function(ctx, *args, **kwargs))
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""What is read of executions: how many, where each is, and everything of one."""
+"""Counts of executions, the state of each, and all that is stored about one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ExecutionCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one execution is. A time that cannot be read is None.
+    """The state of one execution. A time that cannot be read is None.
 
     status: one of `ExecutionStatus`, or whatever somebody wrote there.
     current_step: the step that runs, or the wait that ends first; of a FAILED execution, the step
         that failed; else None. `current_branch` ('' for the main line) and `attempts` are its own.
-    steps_begun, steps_completed: how far it has got.
+    steps_begun, steps_completed: the progress of the execution.
     waiting_for: "signal NAME", "time", "retry of STEP" or "worker"; None while something runs.
     waiting_until: when that wait ends by itself; None if it does not. waiting_since: its begin.
     step_error_type, step_error_message: of the last attempt of the current step.
@@ -79,9 +79,10 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Some executions, the newest first; `next` asks for those after them, None if there are none.
+    """Some executions, the newest first.
 
-    `next` is text without meaning, safe in a URL.
+    `next` is the `after` of the next page; None if there is none. It is text without a meaning for
+    people, safe in a URL.
     """
 
     rows: tuple[ExecutionSummary, ...]
@@ -143,7 +144,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Who works on an execution; `is_alive` is False for a worker that died with it.
+    """The worker that has an execution; `is_alive` is False for a dead worker.
 
     worker: HOST:PROCESS_ID; None where its row is gone.
     stopped_process: the id of its process, if that is stopped (SIGSTOP); None otherwise, and for
@@ -168,7 +169,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the file knows of one execution.
+    """All that is stored about one execution.
 
     queued_seconds: from its creation until a worker first claimed it, or until now.
     running_seconds: from then to its end, or until now; its waits count.

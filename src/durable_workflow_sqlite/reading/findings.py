@@ -1,4 +1,4 @@
-"""What a check-up finds, and what alarms: the same on the command line and on every page."""
+"""Findings and alarms: the same for the command line and the dashboard."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ TOGETHER: Final = 3
 RECENTLY: Final = timedelta(hours=1)
 
 LATE: Final = timedelta(minutes=1)
-"""Work that has waited for so long has no worker that runs it, or none with room."""
+"""Work that is due for longer than this has no worker, or no worker with a free slot."""
 
 SHOWN: Final = 5
 
 COUNTED: Final = 10_000
-"""So many late deadlines are counted; more are said to be so many."""
+"""The highest count of an alarm; a larger number is given as this one."""
 
 
 class Level(StrEnum):
-    """OK and NOTE need nobody; WARNING needs somebody soon, ERROR now."""
+    """OK and NOTE need no action. A person must act on a WARNING soon, and on an ERROR now."""
 
     OK = "ok"
     NOTE = "note"
@@ -36,9 +36,11 @@ class Level(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at, in one word, and what was found; `hint` says what to do.
+    """The result of one check.
 
-    details: in full, what the message only names.
+    check: the name of the check, in one word.
+    hint: what to do. Every finding has one, except those of level OK.
+    details: the full texts of what the message only names.
     """
 
     level: Level
@@ -49,25 +51,25 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kind(StrEnum):
-    """How bad it is."""
+    """How bad an alarm is."""
 
     ERROR = "error"
     """Money or data are at stake."""
 
     WARNING = "warning"
-    """Something does not go on, or may not."""
+    """Something does not continue, or may not."""
 
     INFO = "info"
     """It is good to know."""
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
-    """So many things that are alike. count: where it is `COUNTED`, at least so many.
+    """A number of equal problems. count: if it is `COUNTED`, there may be more.
 
-    name: as the checks of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off, in-doubt,
-    timers, workers (none lives, and these wait for one), unknown (no living worker runs their
-    workflow), stopped (workers); and queue (waits for a worker for longer than `LATE`), failed (in
-    the last hour).
+    name: the same as the check of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off,
+    in-doubt, timers, stopped, workers (none lives, and these wait), unknown (no living worker has
+    their workflow registered). Also queue (waits for a worker for longer than `LATE`), and failed
+    (in the last hour).
     examples: the ids of some of these executions.
     """
 

@@ -1,4 +1,4 @@
-"""What to look at first: what waits, what is stopped, what is in doubt, what is not undone."""
+"""Problems and work in progress: waits, blocked, in trouble, in doubt, not undone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from durable_workflow_sqlite.reading.executions import ExecutionSummary
 
 
 class DueTimer(msgspec.Struct, frozen=True, kw_only=True):
-    """A deadline that is to come, or to be noticed."""
+    """A deadline in the future, or one that no worker has noticed yet."""
 
     execution_id: str
     workflow_type: str | None

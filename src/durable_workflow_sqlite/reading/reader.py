@@ -1,4 +1,4 @@
-"""`Reader`: what people ask of a store. The command line and the dashboard read with it."""
+"""`Reader`: the questions of people about a store. The command line and the dashboard use it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from durable_workflow_sqlite.reading.workers import Workers
 
 
 class Reader(Protocol):
-    """A store opened to be read, by one thread: `open_reader` opens one. Use it in `with`.
+    """A store that is open only for reading, by one thread. Use `open_reader` in `with`.
 
-    It changes nothing, works beside running workers or without any, and reads rows that no engine
-    can read, too. Each method reads the store as it is at one moment, and raises StoreError if that
-    fails.
+    It changes nothing. It works with or without running workers, and also reads rows that no engine
+    can read. Each method reads the store at one moment, and raises StoreError if that fails.
     """
 
     @property
@@ -34,7 +33,7 @@ class Reader(Protocol):
         ...
 
     def changes(self) -> int:
-        """A number that is another one whenever somebody else has committed; it costs nothing."""
+        """A number that changes whenever another connection commits; reading it costs nothing."""
         ...
 
     def counts(self) -> list[ExecutionCount]:
@@ -42,7 +41,7 @@ class Reader(Protocol):
         ...
 
     def overview(self, now: datetime, *, limit: int = 10) -> Overview:
-        """What to look at first; at most `limit` of each kind, and how many there are."""
+        """The problems and the work in progress: at most `limit` of each kind, and the counts."""
         ...
 
     def page(
@@ -50,39 +49,39 @@ class Reader(Protocol):
     ) -> Page:
         """A page of the executions of a selection, or of all, the newest first.
 
-        after: the `next` of the page before. Raises ValueError for any other text.
+        after: `next` of the previous page. Raises ValueError for any other text.
         """
         ...
 
     def execution_ids(self, selection: Selection) -> Iterator[list[str]]:
-        """The ids of all executions of a selection, the newest first, some at a time.
+        """The ids of all executions of a selection, the newest first, in several lists.
 
-        Those that are created meanwhile are left out; each list is of a moment of its own.
+        Each list is read separately. Executions that are created in the meantime are left out.
         """
         ...
 
     def summaries(self, execution_ids: Sequence[str]) -> tuple[ExecutionSummary, ...]:
-        """Where some executions are, in that order; those that are not there are left out."""
+        """The state of some executions, in the order of the ids; unknown ids are left out."""
         ...
 
     def in_doubt_among(self, rows: Sequence[ExecutionSummary]) -> set[str]:
-        """The ids of those that are in a step, and that no living worker has."""
+        """The ids of those that have a step in doubt: it began, and no living worker runs it."""
         ...
 
     def execution(self, execution_id: str) -> ExecutionDetails | None:
-        """Everything of one execution; None if no execution has this id."""
+        """All that is stored about one execution; None if no execution has this id."""
         ...
 
     def workflow_types(self) -> list[str]:
-        """The types of the workflows that are known."""
+        """The types of the known workflows."""
         ...
 
     def workers(
         self, counts: Sequence[ExecutionCount] | None = None, *, limit: int = 10
     ) -> Workers:
-        """Who works, and what there is to do; at most `limit` of what each worker does now.
+        """The workers and their queues; of each worker, at most `limit` running steps.
 
-        counts: what `counts` gave, if the caller has it: to count is what takes time.
+        counts: the result of `counts`, if the caller has it; counting takes time.
         """
         ...
 
@@ -93,9 +92,9 @@ class Reader(Protocol):
     def problems(
         self, failed_since: datetime | None = None, *, limit: int | None = None
     ) -> list[Problem]:
-        """Failures and trouble in groups; those that happened last come first.
+        """Failures and trouble in groups, the newest first.
 
-        failed_since: leave out what failed before that; what is in trouble, is so now.
+        failed_since: leave out earlier failures. Trouble has no such limit.
         """
         ...
 
@@ -104,32 +103,33 @@ class Reader(Protocol):
         ...
 
     def queue_waits(self) -> list[QueueWait]:
-        """What is due and waits for a worker, by workflow, the longest wait first."""
+        """The due executions that wait for a worker, by workflow, the longest wait first."""
         ...
 
     def alarms(self, now: datetime, counts: Sequence[ExecutionCount] | None = None) -> list[Alarm]:
-        """What somebody should look at, each as one number, errors first.
+        """Counts of the problems that need a person, errors first.
 
         counts: as for `workers`.
         """
         ...
 
     def check_up(self, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
-        """What is wrong, one thing after the other. quick: leave out what takes long."""
+        """The result of each check of the store. quick: leave out slow checks."""
         ...
 
     def disk(self) -> Finding:
-        """Whether there is room for what workers record."""
+        """Whether the disk has enough room."""
         ...
 
     def prunable(self, before: datetime, statuses: Collection[str]) -> list[Prunable]:
-        """What a deletion of the finished executions of these statuses would delete now."""
+        """Counts of the finished executions that a deletion would delete now."""
         ...
 
     def back_up(self, copy: Path, on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Copy the store as it is at one moment to a new file; workers go on meanwhile.
+        """Copy the store at one moment to a new file, while workers continue.
 
-        on_progress: told how much is done, and of how much. Raises FileExistsError, StoreError.
+        on_progress: called with the pages done and the pages in all. Raises FileExistsError or
+            StoreError.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Which executions somebody asks for."""
+"""`Selection`: which executions a person asks for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class InputFilter(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_text(cls, text: str) -> InputFilter:
-        """From KEY=VALUE. Raises ValueError for what is none."""
+        """From KEY=VALUE. Raises ValueError for any other text."""
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ValueError(f"{text!r} is not KEY=VALUE, as in customer.id=7 or 1=A-17")
@@ -39,7 +39,7 @@ class InputFilter(msgspec.Struct, frozen=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Executions with all of these properties; what is not given chooses all.
+    """Executions with all of these properties. A property that is not given allows any value.
 
     statuses: of any of them. created_before: before that time. created_after: at it, or later.
     changed_before, changed_after: when they last changed; of finished ones, ended.

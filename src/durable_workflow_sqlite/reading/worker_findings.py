@@ -1,4 +1,4 @@
-"""What is wrong with who works: nobody lives, nobody knows a workflow, or nobody has room."""
+"""Problems of the workers: none lives, none has a workflow registered, or none has free slots."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ def worker_findings(workers: Workers, now: datetime) -> Iterator[Finding]:
         level=Level.NOTE,
         check="workers",
         message=f"{lives(len(living))}: " + _some([_described(one) for one in living]),
+        hint="do nothing; `durable-workflow workers FILE` says what they do",
     )
     yield from map(_stopped, workers.stopped)
     if left:
         yield Finding(
             level=Level.NOTE,
             check="claims",
-            message=f"{many(left, 'execution')} claimed by {many(len(dead), 'dead worker')}:"
-            " a living worker takes them over",
+            message=f"{many(left, 'execution')} claimed by {many(len(dead), 'dead worker')}",
+            hint="do nothing: a living worker takes them over",
         )
     for queue in workers.unknown:
         yield _nobody_knows(queue, living)
@@ -69,7 +70,10 @@ def _nobody_lives(workers: Workers, left: int) -> Finding:
     due = sum(one.due for one in workers.queues)
     if not due + left:
         return Finding(
-            level=Level.NOTE, check="workers", message="no worker lives, and nothing is due"
+            level=Level.NOTE,
+            check="workers",
+            message="no worker lives, and nothing is due",
+            hint=f"do nothing now; to run more executions, start a worker: {START}",
         )
     parts: list[str] = []
     if due:
@@ -118,7 +122,7 @@ def _nobody_has_room(queue: QueueState, living: tuple[WorkerState, ...]) -> Iter
             check="queue",
             message=f"{many(queue.due, 'execution')} of {queue.name} due, the first since"
             f" {at(queue.due_since)}: all {slots:,} slots of {many(len(of_it), 'worker')} in use",
-            hint="start more workers, or give them more --max-concurrent;"
+            hint="start more workers, or raise their --max-concurrent;"
             " `durable-workflow workers FILE` says what they do",
         )
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from itertools import starmap
 from operator import itemgetter
 from sqlite3 import Connection, Cursor, OperationalError
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import Struct
 
 Statement = tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]
 _Values = Callable[[Mapping[str, Any]], tuple[Any, ...]]
@@ -24,8 +27,8 @@ _PARAMETER: Final = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|:(\w+)")
 class RowClassAdapter:
     """Takes a table from query name to row class. Positional parameters are aiosql's protocol."""
 
-    def __init__(self, row_classes: Mapping[str, type[NamedTuple]]) -> None:
-        self._make = {name: row_class._make for name, row_class in row_classes.items()}
+    def __init__(self, row_classes: Mapping[str, type[Struct]]) -> None:
+        self._row_classes = row_classes
         self._numbered: dict[str, tuple[str, _Values]] = {}
 
     def process_sql(self, query_name: str, operation: object, sql: str) -> str:
@@ -36,14 +39,14 @@ class RowClassAdapter:
     def select(
         self, connection: Connection, query_name: str, sql: str, parameters: Any, _: object
     ) -> list[Any]:
-        make = self._make[query_name]
+        row_class = self._row_classes[query_name]
         try:
-            return list(map(make, self._run(connection, query_name, parameters)))
+            return list(starmap(row_class, self._run(connection, query_name, parameters)))
         except OperationalError as error:
             if not _is_of_text(error):
                 raise
         with _whatever_the_text(connection):
-            return list(map(make, self._run(connection, query_name, parameters)))
+            return list(starmap(row_class, self._run(connection, query_name, parameters)))
 
     def select_one(
         self, connection: Connection, query_name: str, sql: str, parameters: Any, _: object
@@ -55,7 +58,7 @@ class RowClassAdapter:
                 raise
             with _whatever_the_text(connection):
                 row = self._run(connection, query_name, parameters).fetchone()
-        return None if row is None else self._make[query_name](row)
+        return None if row is None else self._row_classes[query_name](*row)
 
     def select_value(
         self, connection: Connection, query_name: str, sql: str, parameters: Any

@@ -1,4 +1,4 @@
-"""What somebody should look at, each as one number: for the line that stands on every page."""
+"""Counts of the problems that need a person, for the line on every page of the dashboard."""
 
 from __future__ import annotations
 

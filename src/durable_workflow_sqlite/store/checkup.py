@@ -1,4 +1,4 @@
-"""What is wrong with a database, and what an operator should know of it: `check_up`."""
+"""`check_up`: what is wrong with a database, and what its operator should know."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from durable_workflow_sqlite.reading.findings import (
     at,
     many,
 )
-from durable_workflow_sqlite.reading.worker_findings import worker_findings
+from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
@@ -50,9 +50,9 @@ SUSPECT_AT: Final = 5
 
 
 def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
-    """Look at a file, one thing after the other; quick: do not compare indexes with rows.
+    """Check a file; quick: do not compare indexes with rows.
 
-    Raises StoreError, when something cannot be looked at.
+    Raises StoreError if a check cannot be done.
     """
     yield _sqlite_version()
     yield from _integrity(file, quick=quick)
@@ -63,7 +63,7 @@ def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Itera
     schema = _schema(file)
     yield schema
     if schema.level is Level.ERROR:
-        return  # what is missing is needed to look further
+        return  # other checks need what is missing
     try:
         yield from _content(file, now, quick=quick)
     except StoreError as error:
@@ -72,8 +72,8 @@ def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Itera
         yield Finding(
             level=Level.ERROR,
             check="schema",
-            message=f"the rest was not looked at: {error}",
-            hint="make the schema whole first, and run doctor again",
+            message=f"the other checks were not done: {error}",
+            hint="repair the schema, then run `durable-workflow doctor FILE` again",
         )
 
 
@@ -95,15 +95,16 @@ def disk(file: ReadOnlyFile) -> Finding:
     try:
         free = shutil.disk_usage(file.path.parent).free
     except OSError as error:
-        raise StoreError(f"cannot tell how much room the disk has: {error}") from error
+        raise StoreError(f"cannot find out how much room the disk has: {error}") from error
     text = f"{free / 1e6:,.0f} MB are free"
     if free >= 4 * LOG_BYTES:
         return Finding(level=Level.OK, check="disk", message=text)
     return Finding(
         level=Level.ERROR if free < 1_000_000 else Level.WARNING,
         check="disk",
-        message=f"{text}: workers stop when there is no room for what they record",
-        hint="make room; workers go on by themselves then. `prune` and `vacuum` need room, too",
+        message=f"{text}: workers stop when the disk is full",
+        hint="delete other files on this disk; workers then continue by themselves."
+        " `durable-workflow prune` and `vacuum` need room, too",
     )
 
 
@@ -115,10 +116,9 @@ def _sqlite_version() -> Finding:
     return Finding(
         level=Level.NOTE,
         check="sqlite",
-        message=f"{text} has the WAL-reset bug (3.7.0 to 3.51.2), which this library keeps from"
-        " happening",
-        hint="let no other program checkpoint this file: in the sqlite3 shell, say"
-        " `pragma wal_autocheckpoint = 0` before writing",
+        message=f"{text} has the WAL-reset bug (3.7.0 to 3.51.2); this library avoids it",
+        hint="do not let other programs checkpoint this file: in the sqlite3 shell, run"
+        " `pragma wal_autocheckpoint = 0` before you write",
     )
 
 
@@ -132,7 +132,7 @@ def has_reset_bug(version: tuple[int, int, int]) -> bool:
 
 def _integrity(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
     pragma = "quick_check" if quick else "integrity_check"
-    # Rows that break a rule of a table are no damage: what is wrong with them, `_rows` says.
+    # A row that breaks a rule of its table is not damage; `rows_checkup.rows` reports it.
     file.pragma("ignore_check_constraints = on")
     problems = [text for (text,) in file.pragma(f"{pragma}({SHOWN})") if text != "ok"]
     if problems:
@@ -140,7 +140,7 @@ def _integrity(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
             level=Level.ERROR,
             check="integrity",
             message="; ".join(" ".join(text.split()) for text in problems),
-            hint="stop the workers, keep a copy of the file, and restore a backup",
+            hint="stop the workers, copy the file to keep it, and restore a backup",
         )
     else:
         yield Finding(level=Level.OK, check="integrity", message=f"{pragma} finds nothing")
@@ -153,9 +153,10 @@ def _references(file: ReadOnlyFile) -> Iterator[Finding]:
         yield Finding(
             level=Level.ERROR,
             check="references",
-            message=f"{many(len(broken), 'row')} with a reference to no row, the first in {table},"
-            f" to {referred}",
-            hint="list them with `pragma foreign_key_check`; restore or delete them",
+            message=f"{many(len(broken), 'row')} with a reference to a missing row, the first in"
+            f" {table}, to {referred}",
+            hint="list them in the sqlite3 shell with `pragma foreign_key_check`; then restore the"
+            " missing rows from a backup, or delete the listed ones",
         )
     else:
         yield Finding(level=Level.OK, check="references", message="every reference has its row")
@@ -179,7 +180,7 @@ def _schema(file: ReadOnlyFile) -> Finding:
         f"the {kind} {name} is missing" for kind, name in sorted(wanted.keys() - found.keys())
     ]
     other = [
-        f"the {kind} {name} is another one"
+        f"the {kind} {name} is different"
         for kind, name in sorted(wanted.keys() & found.keys())
         if wanted[kind, name] != found[kind, name]
     ]
@@ -189,10 +190,10 @@ def _schema(file: ReadOnlyFile) -> Finding:
             level=Level.ERROR if missing else Level.WARNING,
             check="schema",
             message="; ".join(missing + other),
-            hint="`durable-workflow migrate FILE` makes views again"
+            hint="run `durable-workflow migrate FILE`: it creates the views again"
             if of_views
-            else "compare with sql/schema.sql, and create again what is not as it is there; views"
-            " are made again by `durable-workflow migrate FILE`",
+            else "create these objects again as in sql/schema.sql, then run `durable-workflow"
+            " migrate FILE`, which creates the views again",
         )
     return Finding(level=Level.OK, check="schema", message=f"{len(wanted)} objects are as shipped")
 
@@ -204,7 +205,7 @@ def _journal(file: ReadOnlyFile) -> Iterator[Finding]:
             level=Level.WARNING,
             check="journal",
             message=f"journal_mode is {mode}: readers and writers wait for each other",
-            hint="the next worker that opens the file sets it to wal",
+            hint="start a worker: it sets journal_mode to wal when it opens the file",
         )
         return
     size = _size(Path(f"{file.path}-wal"))
@@ -212,9 +213,9 @@ def _journal(file: ReadOnlyFile) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="journal",
-            message=f"the log has {size / 1e6:.0f} MB: somebody has been reading for long, or no"
-            " worker lives to copy it into the file",
-            hint="end long readers, and start a worker",
+            message=f"the log has {size / 1e6:.0f} MB: a program has an old read transaction open,"
+            " or no worker lives to copy the log into the file",
+            hint="close programs that have the file open for reading, and start a worker",
         )
     else:
         yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
@@ -243,8 +244,9 @@ def _lock_files(file: ReadOnlyFile, workers: Workers) -> Iterator[Finding]:
         yield Finding(
             level=Level.NOTE,
             check="locks",
-            message=f"{many(len(orphans), 'lock file')} of dead workers, which the next worker that"
-            " starts removes: " + ", ".join(orphans[:SHOWN]),
+            message=f"{many(len(orphans), 'lock file')} of dead workers: "
+            + ", ".join(orphans[:SHOWN]),
+            hint="do nothing: the next worker that starts deletes them",
         )
 
 
@@ -254,22 +256,24 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
         yield Finding(
             level=Level.NOTE if workers.living else Level.WARNING,
             check="in-doubt",
-            message=f"{many(seen.in_doubt_total, 'step')} began and did not end: "
+            message=f"{many(seen.in_doubt_total, 'step')} in doubt (interrupted by a dead worker): "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in seen.in_doubt),
-            hint="they run again when a worker takes their executions over; start one",
+            hint="do nothing: a living worker takes their executions over, and runs them again"
+            if workers.living
+            else f"start a worker, which runs them again: {START}",
         )
     if seen.not_undone_total:
         yield Finding(
             level=Level.ERROR,
             check="not-undone",
-            message=f"{many(seen.not_undone_total, 'step')} not undone, since the compensation"
+            message=f"{many(seen.not_undone_total, 'step')} not undone, because the compensation"
             " failed for good: "
             + ", ".join(
                 f"{one.step_name} of {one.execution_id} ({one.error_type})"
                 for one in seen.not_undone
             ),
-            hint="correct what made it fail, then `durable-workflow retry FILE ID`; or undo it by"
-            " hand, then `durable-workflow acknowledge FILE ID`",
+            hint="correct the cause, then run `durable-workflow retry FILE ID`; or undo the step by"
+            " hand, then run `durable-workflow acknowledge FILE ID`",
         )
     if seen.undoing_total:
         yield Finding(
@@ -278,20 +282,20 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             message=f"{many(seen.undoing_total, 'step')} not undone yet: "
             + ", ".join(
                 f"{one.step_name} of {one.execution_id}, since {at(one.undoing_since)},"
-                f" next try {at(one.next_try_at)} ({one.error_message})"
+                f" next attempt {at(one.next_try_at)} ({one.error_message})"
                 for one in seen.undoing
             ),
-            hint="their compensations are tried until they succeed; correct what makes them fail,"
-            " and `durable-workflow retry FILE ID` tries at once",
+            hint="correct the cause: each compensation is retried until it succeeds. To retry it at"
+            " once, run `durable-workflow retry FILE ID`",
         )
     if seen.cut_off_total:
         yield Finding(
             level=Level.WARNING,
             check="cut-off",
-            message=f"{many(seen.cut_off_total, 'step')} cut off, may have taken effect, and"
-            " nothing undoes that: "
+            message=f"{many(seen.cut_off_total, 'step')} cut off: may have taken effect, and will"
+            " not be undone: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in seen.cut_off),
-            hint="find out whether they took effect, undo it by hand, then `durable-workflow"
+            hint="find out whether they took effect, undo that by hand, then run `durable-workflow"
             " acknowledge FILE ID`",
         )
     if seen.blocked_total:
@@ -300,20 +304,20 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             check="blocked",
             message=f"{many(seen.blocked_total, 'execution')} blocked: "
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in seen.blocked),
-            hint="find out why and correct that, then `durable-workflow unblock FILE ID`; where"
-            " rows were deleted, restore them, or a backup, before that",
+            hint="correct the cause, which is in brackets (restore rows that were deleted), then"
+            " run `durable-workflow unblock FILE ID`",
         )
     if seen.in_trouble_total:
         yield Finding(
             level=Level.WARNING,
             check="trouble",
-            message=f"{many(seen.in_trouble_total, 'execution')} left in trouble: "
+            message=f"{many(seen.in_trouble_total, 'execution')} in trouble: "
             + ", ".join(
                 f"{one.id} ({_in_a_word(one.trouble)}, since {at(one.trouble_since)})"
                 for one in seen.in_trouble
             ),
-            hint="`durable-workflow show FILE ID` says why: correct that, or deploy code that fits;"
-            " then restart the workers",
+            hint="run `durable-workflow show FILE ID`, which says why; correct the cause, or deploy"
+            " code that fits; then restart the workers",
             details=tuple(f"{one.id}: {one.trouble}" for one in seen.in_trouble),
         )
     suspects, suspects_total = _suspects(file)
@@ -322,13 +326,13 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
         yield Finding(
             level=Level.WARNING,
             check="suspects",
-            message=f"{many(suspects_total, 'execution')} taken over from dead workers again and"
-            " again, with no progress in between: "
+            message=f"{many(suspects_total, 'execution')} taken over from dead workers repeatedly,"
+            " without progress in between: "
             + ", ".join(f"{one} ({times} times)" for one, times in suspects)
             + (f"; and {more} more" if more else ""),
-            hint="each worker runs one of these at a time, and blocks what it dies of too often."
-            " `durable-workflow show FILE ID` names the step that runs: find out whether it ends"
-            " its worker (memory, a crash in C) and correct it, or cancel the execution",
+            hint="run `durable-workflow show FILE ID`, which names the step that runs. Find out"
+            " whether it ends its worker (memory, a crash in C). If so, correct it, or run"
+            " `durable-workflow cancel FILE ID`",
         )
     late = [one for one in seen.next_timers if one.fire_at is not None and one.fire_at + LATE < now]
     held = _held(file, workers, [one.execution_id for one in late])
@@ -353,10 +357,9 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
         yield Finding(
             level=Level.WARNING,
             check="timers",
-            message="deadlines that nobody notices: "
+            message="deadlines that no worker noticed: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
-            hint="start a worker that has these workflows: `durable-workflow worker FILE --app"
-            " MODULE:NAME`",
+            hint=f"start a worker that has these workflows: {START}",
         )
     if not (
         seen.in_doubt_total
@@ -447,7 +450,7 @@ def _untaken(file: ReadOnlyFile, workers: Workers, now: datetime) -> list[str]:
 
 
 def _suspects(file: ReadOnlyFile) -> tuple[list[tuple[str, int]], int]:
-    """What was taken over from dead workers so often: some, how often, and how many there are."""
+    """Executions that were taken over repeatedly: some, with their counts; and the total."""
     queries = load_queries()
     with file.reading() as connection:
         rows = queries.load_taken_over(connection, least=SUSPECT_AT, row_limit=SHOWN)

@@ -103,7 +103,7 @@ class Claims:
         """It will be released; no caller may hear when."""
         self._held[workflow_execution_id] = None
 
-    def let_go(self, workflow_execution_ids: Iterable[str]) -> None:
+    def released(self, workflow_execution_ids: Iterable[str]) -> None:
         for execution_id in workflow_execution_ids:
             self._held.pop(execution_id, None)
 

@@ -31,7 +31,7 @@ from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, trans
 
 T = TypeVar("T")
 Shortcut = tuple[str, tuple[Any, ...]]
-"""A statement and its values, in place of an operation: see `GroupCommit.write`."""
+"""A statement and its values, instead of an operation: see `GroupCommit.write`."""
 
 _Queued = tuple[Callable[[], Any], Shortcut | None, "asyncio.Future[Any]"]
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
@@ -141,7 +141,7 @@ class GroupCommit:
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
         self._rollback_failed = False
         self._data_version: int | None = None
-        self._news = 0
+        self._change_counter = 0
         self._forks = _forks
         self._closed = False
 
@@ -192,10 +192,10 @@ class GroupCommit:
                 raise self._translated(error) from error
         return await self.write(operation)  # the rare lock that readers must wait for, too
 
-    def news(self) -> int:
-        """A number that grows when another connection has committed, and with `make_news`."""
+    def change_counter(self) -> int:
+        """A number that grows when another connection has committed, and with `count_change`."""
         if self._in_thread is not None or self._closed or self._forks != _forks:
-            return self._news  # the answer can wait until nobody else uses the connection
+            return self._change_counter  # the answer can wait until nobody else uses the connection
         try:
             self._check_files()
             (version,) = self._connection.execute("pragma data_version").fetchone()
@@ -205,12 +205,12 @@ class GroupCommit:
             version = None  # whoever looks for the news will meet the error
         if version is None or version != self._data_version:
             self._data_version = version
-            self._news += 1
-        return self._news
+            self._change_counter += 1
+        return self._change_counter
 
-    def make_news(self) -> None:
-        """This connection has committed something that others who use it must hear of."""
-        self._news += 1
+    def count_change(self) -> None:
+        """This connection has committed something that its other users must notice."""
+        self._change_counter += 1
 
     async def close(self) -> None:
         """Flush what is queued, then refuse everything."""

@@ -15,7 +15,7 @@ MOST_NUMBERS = 5
 """How many numbers of events are named of one execution."""
 
 
-class Gap(msgspec.Struct, frozen=True):
+class MissingRows(msgspec.Struct, frozen=True):
     """What is missing, in a sentence.
 
     is_certain: nothing but a deleted or edited row explains it. A number alone is left out also
@@ -26,7 +26,9 @@ class Gap(msgspec.Struct, frozen=True):
     is_certain: bool
 
 
-def gaps(connection: sqlite3.Connection, statuses: Collection[str], limit: int) -> Iterator[Gap]:
+def gaps(
+    connection: sqlite3.Connection, statuses: Collection[str], limit: int
+) -> Iterator[MissingRows]:
     """The gaps of at most so many executions of some statuses."""
     queries = load_queries()
     for found in queries.load_gaps(connection, statuses=json_array(statuses), row_limit=limit):
@@ -37,7 +39,7 @@ def gaps(connection: sqlite3.Connection, statuses: Collection[str], limit: int) 
 
 def _gaps_of(
     execution: str, steps: list[q.StepCheckpointRow], last_event: int | None
-) -> Iterator[Gap]:
+) -> Iterator[MissingRows]:
     attempts: dict[tuple[str, int], list[q.StepCheckpointRow]] = {}
     for step in steps:
         attempts.setdefault((step.branch, step.step_index), []).append(step)
@@ -46,18 +48,20 @@ def _gaps_of(
         where = f"index {index}" + (f" of branch {branch!r}" if branch else "")
         what = f"{execution} has {rows[-1].step_name!r} ({where})"
         if not numbers:
-            yield Gap(f"{what} and not the step that it undoes", True)
+            yield MissingRows(f"{what} and not the step that it undoes", True)
         for number in sorted(set(range(1, max(numbers, default=0))) - numbers):
-            yield Gap(f"{what} and not its attempt {number}", True)
+            yield MissingRows(f"{what} and not its attempt {number}", True)
     events = [step.event for step in steps if isinstance(step.event, int)]
     highest = max(events, default=0)
     for event in sorted({event for event in events if events.count(event) > 1}):
-        yield Gap(f"{execution} has event {event} twice", True)
+        yield MissingRows(f"{execution} has event {event} twice", True)
     if last_event is not None and last_event > highest:
-        yield Gap(f"{execution} ended after event {last_event}, which is not recorded", True)
+        yield MissingRows(
+            f"{execution} ended after event {last_event}, which is not recorded", True
+        )
     missing = sorted(set(range(1, highest)) - set(events))
     if missing:
         more = ", ..." if len(missing) > MOST_NUMBERS else ""
         named = ", ".join(map(str, missing[:MOST_NUMBERS])) + more
         plural = "s" if len(missing) > 1 else ""
-        yield Gap(f"{execution} lacks event{plural} {named} of {highest}", False)
+        yield MissingRows(f"{execution} lacks event{plural} {named} of {highest}", False)

@@ -68,7 +68,7 @@ class Mending:
                 return False
             if claim is not None:
                 self._claims.delete(execution_id, claim.fencing_token)
-            self._commit.make_news()
+            self._commit.count_change()
             self._change(becomes, forget)
             save()
             if becomes.status.is_terminal:

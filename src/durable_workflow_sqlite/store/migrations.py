@@ -26,6 +26,7 @@ from durable_workflow_sqlite.store.migration_files import (
     read_migrations,
     read_views,
 )
+from durable_workflow_sqlite.store.queries import TABLES
 from durable_workflow_sqlite.store.schema import (
     expected_objects,
     migration_errors,
@@ -53,7 +54,9 @@ def load_views() -> tuple[View, ...]:
         return tuple(read_views(VIEWS_DIR))
 
 
-SCHEMA_VERSION: Final = len(load_migrations())
+_SHIPPED: Final = load_migrations()
+
+SCHEMA_VERSION: Final = len(_SHIPPED)
 """The version of the schema that this library needs: the number of its last migration."""
 
 
@@ -193,8 +196,8 @@ def validate_schema(connection: sqlite3.Connection) -> list[str]:
         if version == SCHEMA_VERSION:
             problems += [
                 f"the view {view.name} is"
-                f" {'another one' if ('view', view.name) in found else 'missing'};"
-                " `durable-workflow migrate` makes it again"
+                f" {'different' if ('view', view.name) in found else 'missing'};"
+                " `durable-workflow migrate` creates it again"
                 for view in views_that_differ(connection, load_views())
             ]
         problems += [
@@ -225,7 +228,9 @@ def _pending(
             )
         return list(migrations)
 
-    ours = our_tables(migrations[: max(version, 1)])
+    # Those of the newest version are written down: each time that a file is opened, it needs them.
+    is_newest = migrations[:version] == _SHIPPED
+    ours = TABLES if is_newest else our_tables(migrations[: max(version, 1)])
     if version < 0 or not ours & tables.keys():
         raise MigrationError(
             f"{where} belongs to another application: it has schema version {version}, and none of"
@@ -325,7 +330,7 @@ def _pragmas_that_do_not_hold(
 
 @contextmanager
 def _plain(connection: sqlite3.Connection, doing: str) -> Generator[str | None]:
-    """Plain rows and text, whatever the connection's owner likes, given back afterwards.
+    """Plain rows and text, whatever the connection's owner likes, restored afterwards.
 
     Yields the database's path; an error of SQLite comes out as a StoreError. The isolation level
     stays: setting it may commit, and a transaction that is begun by hand has no use for it.

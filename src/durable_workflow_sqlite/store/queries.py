@@ -5,10 +5,12 @@
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
+
+from msgspec import Struct
 
 
-class CountExecutionsRow(NamedTuple):
+class CountExecutionsRow(Struct, frozen=True, gc=False):
     """What count_executions gives."""
 
     workflow_id: str
@@ -18,7 +20,7 @@ class CountExecutionsRow(NamedTuple):
     total: int
 
 
-class PickNewestRow(NamedTuple):
+class PickNewestRow(Struct, frozen=True, gc=False):
     """What pick_newest gives."""
 
     row_number: int
@@ -26,13 +28,13 @@ class PickNewestRow(NamedTuple):
     created_at: str
 
 
-class MatchRowsRow(NamedTuple):
+class MatchRowsRow(Struct, frozen=True, gc=False):
     """What match_rows gives."""
 
     workflow_execution_id: str
 
 
-class LoadSummariesRow(NamedTuple):
+class LoadSummariesRow(Struct, frozen=True, gc=False):
     """What load_summaries gives."""
 
     workflow_execution_id: str
@@ -65,7 +67,7 @@ class LoadSummariesRow(NamedTuple):
     running_seconds: float | None
 
 
-class LoadExecutionDataRow(NamedTuple):
+class LoadExecutionDataRow(Struct, frozen=True, gc=False):
     """What load_execution_data gives."""
 
     input_data: str | None
@@ -79,7 +81,7 @@ class LoadExecutionDataRow(NamedTuple):
     started_at: str | None
 
 
-class LoadSignalsRow(NamedTuple):
+class LoadSignalsRow(Struct, frozen=True, gc=False):
     """What load_signals gives."""
 
     workflow_signal_id: int
@@ -91,7 +93,7 @@ class LoadSignalsRow(NamedTuple):
     refused_reason: str | None
 
 
-class LoadNextTimersRow(NamedTuple):
+class LoadNextTimersRow(Struct, frozen=True, gc=False):
     """What load_next_timers gives."""
 
     workflow_execution_id: str
@@ -100,7 +102,7 @@ class LoadNextTimersRow(NamedTuple):
     fire_at: str
 
 
-class LoadStepsInDoubtRow(NamedTuple):
+class LoadStepsInDoubtRow(Struct, frozen=True, gc=False):
     """What load_steps_in_doubt gives."""
 
     workflow_execution_id: str
@@ -114,7 +116,7 @@ class LoadStepsInDoubtRow(NamedTuple):
     worker_id: str | None
 
 
-class LoadStepsCutOffRow(NamedTuple):
+class LoadStepsCutOffRow(Struct, frozen=True, gc=False):
     """What load_steps_cut_off gives."""
 
     workflow_execution_id: str
@@ -128,7 +130,7 @@ class LoadStepsCutOffRow(NamedTuple):
     worker_id: str | None
 
 
-class LoadBlockedRow(NamedTuple):
+class LoadBlockedRow(Struct, frozen=True, gc=False):
     """What load_blocked gives."""
 
     workflow_execution_id: str
@@ -140,14 +142,14 @@ class LoadBlockedRow(NamedTuple):
     updated_at: str
 
 
-class LoadTakenOverRow(NamedTuple):
+class LoadTakenOverRow(Struct, frozen=True, gc=False):
     """What load_taken_over gives."""
 
     workflow_execution_id: str
     recovery_count: int
 
 
-class LoadInTroubleRow(NamedTuple):
+class LoadInTroubleRow(Struct, frozen=True, gc=False):
     """What load_in_trouble gives."""
 
     workflow_execution_id: str
@@ -160,7 +162,7 @@ class LoadInTroubleRow(NamedTuple):
     updated_at: str
 
 
-class LoadUndoingRow(NamedTuple):
+class LoadUndoingRow(Struct, frozen=True, gc=False):
     """What load_undoing gives."""
 
     workflow_execution_id: str
@@ -172,7 +174,7 @@ class LoadUndoingRow(NamedTuple):
     next_try_at: str | None
 
 
-class LoadNotUndoneRow(NamedTuple):
+class LoadNotUndoneRow(Struct, frozen=True, gc=False):
     """What load_not_undone gives."""
 
     workflow_execution_id: str
@@ -186,7 +188,7 @@ class LoadNotUndoneRow(NamedTuple):
     failed_at: str | None
 
 
-class LoadSchemaObjectsRow(NamedTuple):
+class LoadSchemaObjectsRow(Struct, frozen=True, gc=False):
     """What load_schema_objects gives."""
 
     type: str
@@ -194,7 +196,7 @@ class LoadSchemaObjectsRow(NamedTuple):
     sql: str
 
 
-class CountPrunableRow(NamedTuple):
+class CountPrunableRow(Struct, frozen=True, gc=False):
     """What count_prunable gives."""
 
     workflow_type: str | None
@@ -204,7 +206,7 @@ class CountPrunableRow(NamedTuple):
     oldest: str
 
 
-class LoadSuspectExecutionsRow(NamedTuple):
+class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     """What load_suspect_executions gives."""
 
     workflow_execution_id: str
@@ -228,7 +230,7 @@ class LoadSuspectExecutionsRow(NamedTuple):
     updated_at: str
 
 
-class LoadSuspectCheckpointsRow(NamedTuple):
+class LoadSuspectCheckpointsRow(Struct, frozen=True, gc=False):
     """What load_suspect_checkpoints gives."""
 
     id: int
@@ -251,7 +253,7 @@ class LoadSuspectCheckpointsRow(NamedTuple):
     event: int | None
 
 
-class LoadSuspectTimersRow(NamedTuple):
+class LoadSuspectTimersRow(Struct, frozen=True, gc=False):
     """What load_suspect_timers gives."""
 
     workflow_timer_id: str
@@ -262,14 +264,14 @@ class LoadSuspectTimersRow(NamedTuple):
     created_at: str
 
 
-class LoadGapsRow(NamedTuple):
+class LoadGapsRow(Struct, frozen=True, gc=False):
     """What load_gaps gives."""
 
     workflow_execution_id: str
     last_event: int | None
 
 
-class LoadRefusedSignalsRow(NamedTuple):
+class LoadRefusedSignalsRow(Struct, frozen=True, gc=False):
     """What load_refused_signals gives."""
 
     workflow_execution_id: str
@@ -278,7 +280,7 @@ class LoadRefusedSignalsRow(NamedTuple):
     refused_reason: str | None
 
 
-class LoadStraySignalsRow(NamedTuple):
+class LoadStraySignalsRow(Struct, frozen=True, gc=False):
     """What load_stray_signals gives."""
 
     workflow_signal_id: int
@@ -287,7 +289,7 @@ class LoadStraySignalsRow(NamedTuple):
     status: str
 
 
-class LoadUntakenSignalsRow(NamedTuple):
+class LoadUntakenSignalsRow(Struct, frozen=True, gc=False):
     """What load_untaken_signals gives."""
 
     workflow_execution_id: str
@@ -295,7 +297,7 @@ class LoadUntakenSignalsRow(NamedTuple):
     worker_id: str | None
 
 
-class LoadWorkersRow(NamedTuple):
+class LoadWorkersRow(Struct, frozen=True, gc=False):
     """What load_workers gives."""
 
     worker_number: int
@@ -307,7 +309,7 @@ class LoadWorkersRow(NamedTuple):
     max_concurrent: int | None
 
 
-class LoadServedRow(NamedTuple):
+class LoadServedRow(Struct, frozen=True, gc=False):
     """What load_served gives."""
 
     worker_number: int
@@ -315,14 +317,14 @@ class LoadServedRow(NamedTuple):
     version: int
 
 
-class CountClaimsByWorkerRow(NamedTuple):
+class CountClaimsByWorkerRow(Struct, frozen=True, gc=False):
     """What count_claims_by_worker gives."""
 
     worker_id: str
     total: int
 
 
-class LoadWorkUnderWayRow(NamedTuple):
+class LoadWorkUnderWayRow(Struct, frozen=True, gc=False):
     """What load_work_under_way gives."""
 
     worker_id: str
@@ -335,7 +337,7 @@ class LoadWorkUnderWayRow(NamedTuple):
     waiting_for: str | None
 
 
-class LoadQueuesRow(NamedTuple):
+class LoadQueuesRow(Struct, frozen=True, gc=False):
     """What load_queues gives."""
 
     workflow_type: str
@@ -348,7 +350,7 @@ class LoadQueuesRow(NamedTuple):
     blocked: int
 
 
-class CountUnfinishedRow(NamedTuple):
+class CountUnfinishedRow(Struct, frozen=True, gc=False):
     """What count_unfinished gives."""
 
     workflow_type: str
@@ -356,21 +358,21 @@ class CountUnfinishedRow(NamedTuple):
     unfinished: int
 
 
-class LoadOpenOfCompletedRow(NamedTuple):
+class LoadOpenOfCompletedRow(Struct, frozen=True, gc=False):
     """What load_open_of_completed gives."""
 
     workflow_execution_id: str
     step_name: str
 
 
-class LoadUnblockedWithoutRowsRow(NamedTuple):
+class LoadUnblockedWithoutRowsRow(Struct, frozen=True, gc=False):
     """What load_unblocked_without_rows gives."""
 
     workflow_execution_id: str
     missing: str
 
 
-class LoadTokenSequenceRow(NamedTuple):
+class LoadTokenSequenceRow(Struct, frozen=True, gc=False):
     """What load_token_sequence gives."""
 
     given: int
@@ -378,7 +380,7 @@ class LoadTokenSequenceRow(NamedTuple):
     has_begun: int
 
 
-class LoadAttemptWorkersRow(NamedTuple):
+class LoadAttemptWorkersRow(Struct, frozen=True, gc=False):
     """What load_attempt_workers gives."""
 
     checkpoint_id: int
@@ -386,7 +388,7 @@ class LoadAttemptWorkersRow(NamedTuple):
     worker: str
 
 
-class LoadProblemsRow(NamedTuple):
+class LoadProblemsRow(Struct, frozen=True, gc=False):
     """What load_problems gives."""
 
     problem: str
@@ -400,7 +402,7 @@ class LoadProblemsRow(NamedTuple):
     last_message: str | None
 
 
-class LoadFreshFailuresRow(NamedTuple):
+class LoadFreshFailuresRow(Struct, frozen=True, gc=False):
     """What load_fresh_failures gives."""
 
     workflow_type: str
@@ -409,7 +411,7 @@ class LoadFreshFailuresRow(NamedTuple):
     last_one: str
 
 
-class CountByHourRow(NamedTuple):
+class CountByHourRow(Struct, frozen=True, gc=False):
     """What count_by_hour gives."""
 
     hour: str
@@ -419,7 +421,7 @@ class CountByHourRow(NamedTuple):
     cancelled: int
 
 
-class StepCheckpointRow(NamedTuple):
+class StepCheckpointRow(Struct, frozen=True, gc=False):
     """A row of step_checkpoints."""
 
     id: int
@@ -442,7 +444,7 @@ class StepCheckpointRow(NamedTuple):
     event: int | None
 
 
-class WorkflowAuditLogRow(NamedTuple):
+class WorkflowAuditLogRow(Struct, frozen=True, gc=False):
     """A row of workflow_audit_log."""
 
     workflow_audit_id: int
@@ -453,7 +455,7 @@ class WorkflowAuditLogRow(NamedTuple):
     created_at: str
 
 
-class LoadClaimRow(NamedTuple):
+class LoadClaimRow(Struct, frozen=True, gc=False):
     """What load_claim gives."""
 
     worker_id: str
@@ -461,13 +463,13 @@ class LoadClaimRow(NamedTuple):
     claimed_at: str
 
 
-class LoadClaimingWorkersRow(NamedTuple):
+class LoadClaimingWorkersRow(Struct, frozen=True, gc=False):
     """What load_claiming_workers gives."""
 
     worker_id: str
 
 
-class LoadClaimsOfRow(NamedTuple):
+class LoadClaimsOfRow(Struct, frozen=True, gc=False):
     """What load_claims_of gives."""
 
     fencing_token: int
@@ -475,7 +477,7 @@ class LoadClaimsOfRow(NamedTuple):
     is_stopping: int
 
 
-class LoadExecutionRow(NamedTuple):
+class LoadExecutionRow(Struct, frozen=True, gc=False):
     """What load_execution gives."""
 
     workflow_execution_id: str
@@ -499,7 +501,7 @@ class LoadExecutionRow(NamedTuple):
     updated_at: str
 
 
-class TakeExecutionRow(NamedTuple):
+class TakeExecutionRow(Struct, frozen=True, gc=False):
     """What take_execution gives."""
 
     workflow_execution_id: str
@@ -525,14 +527,14 @@ class TakeExecutionRow(NamedTuple):
     is_to_cancel: int
 
 
-class LoadPendingRow(NamedTuple):
+class LoadPendingRow(Struct, frozen=True, gc=False):
     """What load_pending gives."""
 
     has_timers: int
     has_signals: int
 
 
-class LoadQueueHeadsRow(NamedTuple):
+class LoadQueueHeadsRow(Struct, frozen=True, gc=False):
     """What load_queue_heads gives."""
 
     workflow_id: str
@@ -542,7 +544,7 @@ class LoadQueueHeadsRow(NamedTuple):
     available_at: str
 
 
-class LoadAvailableRow(NamedTuple):
+class LoadAvailableRow(Struct, frozen=True, gc=False):
     """What load_available gives."""
 
     workflow_execution_id: str
@@ -550,7 +552,7 @@ class LoadAvailableRow(NamedTuple):
     is_suspect: int
 
 
-class LoadUnqueuedRow(NamedTuple):
+class LoadUnqueuedRow(Struct, frozen=True, gc=False):
     """What load_unqueued gives."""
 
     workflow_execution_id: str
@@ -560,41 +562,41 @@ class LoadUnqueuedRow(NamedTuple):
     wakes_at: str | None
 
 
-class LoadUnregisteredRow(NamedTuple):
+class LoadUnregisteredRow(Struct, frozen=True, gc=False):
     """What load_unregistered gives."""
 
     workflow_execution_id: str
 
 
-class LoadAtWorkRow(NamedTuple):
+class LoadAtWorkRow(Struct, frozen=True, gc=False):
     """What load_at_work gives."""
 
     workflow_execution_id: str
     is_suspect: int
 
 
-class CountRecoveriesRow(NamedTuple):
+class CountRecoveriesRow(Struct, frozen=True, gc=False):
     """What count_recoveries gives."""
 
     workflow_execution_id: str
     blocked_reason: str | None
 
 
-class LoadStatusesRow(NamedTuple):
+class LoadStatusesRow(Struct, frozen=True, gc=False):
     """What load_statuses gives."""
 
     workflow_execution_id: str
     status: str
 
 
-class LoadIdsToPruneRow(NamedTuple):
+class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     """What load_ids_to_prune gives."""
 
     workflow_execution_id: str
     created_at: str
 
 
-class WorkflowSignalRow(NamedTuple):
+class WorkflowSignalRow(Struct, frozen=True, gc=False):
     """A row of workflow_signals."""
 
     workflow_signal_id: int
@@ -606,7 +608,7 @@ class WorkflowSignalRow(NamedTuple):
     refused_reason: str | None
 
 
-class LoadSignalsAfterRow(NamedTuple):
+class LoadSignalsAfterRow(Struct, frozen=True, gc=False):
     """What load_signals_after gives."""
 
     workflow_signal_id: int
@@ -614,7 +616,7 @@ class LoadSignalsAfterRow(NamedTuple):
     signal_name: str
 
 
-class WorkflowTagRow(NamedTuple):
+class WorkflowTagRow(Struct, frozen=True, gc=False):
     """A row of workflow_tags."""
 
     workflow_execution_id: str
@@ -622,7 +624,7 @@ class WorkflowTagRow(NamedTuple):
     value: str
 
 
-class WorkflowTimerRow(NamedTuple):
+class WorkflowTimerRow(Struct, frozen=True, gc=False):
     """A row of workflow_timers."""
 
     workflow_timer_id: str
@@ -633,7 +635,7 @@ class WorkflowTimerRow(NamedTuple):
     created_at: str
 
 
-class LoadWorkflowsOfWorkersRow(NamedTuple):
+class LoadWorkflowsOfWorkersRow(Struct, frozen=True, gc=False):
     """What load_workflows_of_workers gives."""
 
     worker_id: str
@@ -641,20 +643,20 @@ class LoadWorkflowsOfWorkersRow(NamedTuple):
     version: int
 
 
-class LoadUnmarkedWorkersRow(NamedTuple):
+class LoadUnmarkedWorkersRow(Struct, frozen=True, gc=False):
     """What load_unmarked_workers gives."""
 
     worker_number: int
     worker_id: str
 
 
-class LoadForgettableWorkersRow(NamedTuple):
+class LoadForgettableWorkersRow(Struct, frozen=True, gc=False):
     """What load_forgettable_workers gives."""
 
     worker_number: int
 
 
-class WorkflowRow(NamedTuple):
+class WorkflowRow(Struct, frozen=True, gc=False):
     """A row of workflows."""
 
     workflow_id: str
@@ -1892,7 +1894,7 @@ class Queries(Protocol):
         ...
 
 
-ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
+ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "count_executions": CountExecutionsRow,
     "pick_newest": PickNewestRow,
     "pick_in_trouble": PickNewestRow,
@@ -1967,3 +1969,18 @@ ROW_CLASSES: Final[Mapping[str, type[NamedTuple]]] = {
     "load_workflow": WorkflowRow,
     "load_workflows": WorkflowRow,
 }
+TABLES: Final = frozenset(
+    [
+        "step_checkpoints",
+        "workflow_audit_log",
+        "workflow_claims",
+        "workflow_executions",
+        "workflow_signals",
+        "workflow_tags",
+        "workflow_timers",
+        "workflow_worker_workflows",
+        "workflow_workers",
+        "workflows",
+    ]
+)
+"""What the migrations add up to."""

@@ -236,13 +236,15 @@ class Queue:
             self._forget(by_token)  # it would fail again
             raise
         self._forget(by_token)
-        self._claims.let_go(claim.workflow_execution_id for claim, _ in to_release)
+        self._claims.released(claim.workflow_execution_id for claim, _ in to_release)
 
     def _forget(self, tokens: Iterable[int]) -> None:
         for token in tokens:
             self._to_release.pop(token, None)
 
-    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
+    async def release_created(
+        self, execution: WorkflowExecution, now: datetime | None = None
+    ) -> None:
         execution_id = execution.workflow_execution_id
         at = now or utc_now()
 
@@ -258,7 +260,7 @@ class Queue:
 
         self._claims.releases(execution_id)
         await self._commit.write(release)
-        self._claims.let_go([execution_id])
+        self._claims.released([execution_id])
 
     async def mark_as_stopping(self, claims: Iterable[WorkflowClaim]) -> None:
         tokens = [claim.fencing_token for claim in claims]
@@ -437,17 +439,14 @@ class Queue:
         if found is None:
             return executions.not_found(workflow_execution_id)
         if found.status is ExecutionStatus.FAILED:
-            why = (
-                "was compensated: all that its steps did is undone; start it again with a rerun,"
-                " under another id"
-            )
+            why = "was compensated: all that its steps did is undone; rerun it, under another id"
         elif found.status is ExecutionStatus.CANCELLED:
             why = (
                 "is CANCELLED: name a step, and it runs again from there (from_step, in a command"
-                " --from); or start it again with a rerun"
+                " --from); or rerun it"
             )
         elif found.status is ExecutionStatus.COMPLETED:
-            why = "is COMPLETED: only one that FAILED can be run again; start it again with a rerun"
+            why = "is COMPLETED: only one that FAILED can be run again; rerun it"
         else:
             why = f"is {found.status}, and waits for no later attempt: only one that FAILED can be"
             why += " run again"

@@ -1,4 +1,4 @@
-"""What is wrong in the rows of a database: what nobody can read, what is missing, what is lost."""
+"""Checks of the rows of a database: unreadable, missing or lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from durable_workflow_sqlite.records import (
     TERMINAL_STATUSES,
     ExecutionStatus,
 )
-from durable_workflow_sqlite.store.lost_rows import Gap, gaps
+from durable_workflow_sqlite.store.lost_rows import MissingRows, gaps
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.unreadable import unreadable_rows
@@ -29,8 +29,8 @@ def rows(file: ReadOnlyFile) -> Iterator[Finding]:
             level=Level.ERROR,
             check="rows",
             message="; ".join(unreadable[:SHOWN]) + (f"; and {more} more" if more > 0 else ""),
-            hint="no worker claims these: correct the columns by hand (a time is"
-            " 2030-01-01T00:00:00.000000Z), then restart the workers",
+            hint="correct the columns by hand (a time is 2030-01-01T00:00:00.000000Z), then restart"
+            " the workers: no worker can claim these executions",
         )
     else:
         yield Finding(
@@ -47,33 +47,33 @@ def history(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
             level=Level.ERROR,
             check="history",
             message=_some(certain),
-            hint="rows of step_checkpoints were deleted or edited by hand: workers leave these"
-            " executions as they are; restore the rows, or a backup, then restart the workers",
+            hint="restore the rows of step_checkpoints that somebody deleted or edited, or a"
+            " backup; then restart the workers. Until then, they do not run these executions",
         )
     if numbers:
         yield Finding(
             level=Level.WARNING,
             check="history",
             message=_some(numbers),
-            hint="if somebody deleted rows of step_checkpoints by hand, restore them, or a backup:"
-            " workers leave these executions as they are. A number is also left out, without harm,"
-            " where the file was locked or full when an outcome was to be written",
+            hint="if somebody deleted rows of step_checkpoints by hand, restore them, or a backup."
+            " If not, do nothing: a number is also skipped, without harm, when the file was locked"
+            " or the disk full",
         )
     if not found:
         yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
 
 
 def edited(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
-    """What nobody but a person who edits the file can have brought about."""
+    """Changes that only a person who edits the file can have made."""
     opened = [] if quick else _open_of_completed(file)
     if opened:
         yield Finding(
             level=Level.WARNING,
             check="completed",
             message="COMPLETED, with steps, sleeps or waits that have not ended: " + _some(opened),
-            hint="somebody set the status by hand: restore a backup, or start them once more with"
-            " `durable-workflow rerun FILE ID`. An earlier version left a step so that ran when its"
-            " worker was killed: find out whether it took effect",
+            hint="if somebody set the status by hand, restore a backup, or run `durable-workflow"
+            " rerun FILE ID`. If not, an earlier version left a step open when its worker was"
+            " killed: find out whether the step took effect",
         )
     unblocked = _unblocked_without_rows(file)
     if unblocked:
@@ -90,8 +90,8 @@ def edited(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
             level=Level.ERROR,
             check="tokens",
             message="the row of workflow_claims in sqlite_sequence was deleted or edited by hand:"
-            " fencing tokens come again, and a worker that was cut off may write beside another",
-            hint="stop all workers, and then start them again: tokens of before are nobody's then",
+            " fencing tokens repeat, and two workers may write for one execution",
+            hint="stop all workers, then start them again: then no worker has an old token",
         )
 
 
@@ -102,7 +102,7 @@ def signals(file: ReadOnlyFile) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="signals",
-            message="refused, and still waited for: " + _some(refused),
+            message="refused signals, while their executions still wait: " + _some(refused),
             hint="send them again, with a payload that fits: `durable-workflow signal FILE ID NAME"
             " JSON`",
         )
@@ -110,9 +110,9 @@ def signals(file: ReadOnlyFile) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="signals",
-            message="pending, and nothing will take them: " + _some(stray),
-            hint="they were inserted by hand; delete them, or insert what was meant. To cancel, the"
-            " name is $cancel",
+            message="pending signals that no execution will take: " + _some(stray),
+            hint="delete these rows, which somebody inserted by hand, or correct them. The signal"
+            " that cancels an execution has the name $cancel",
         )
     if not (refused or stray):
         yield Finding(level=Level.OK, check="signals", message="each can still be taken")
@@ -123,7 +123,7 @@ def _unreadable(file: ReadOnlyFile) -> list[str]:
         return list(unreadable_rows(connection))
 
 
-def _gaps(file: ReadOnlyFile, *, finished: bool) -> list[Gap]:
+def _gaps(file: ReadOnlyFile, *, finished: bool) -> list[MissingRows]:
     """finished: also of those that FAILED or were CANCELLED, which may be run or undone again."""
     statuses = [one.value for one in ExecutionStatus if not one.is_terminal]
     if finished:
@@ -145,7 +145,7 @@ def _unblocked_without_rows(file: ReadOnlyFile) -> list[str]:
 
 
 def _tokens_may_come_again(file: ReadOnlyFile) -> bool:
-    """Whether SQLite has lost which fencing tokens were given before."""
+    """Whether SQLite has lost the number of the last fencing token."""
     with file.reading() as connection:
         (row,) = load_queries().load_token_sequence(connection)
     return row.given < row.used or (row.given == 0 and bool(row.has_begun))

@@ -78,7 +78,7 @@ class Signals:
                 if found is None:
                     raise executions.not_found(workflow_execution_id)
                 return None
-            self._commit.make_news()
+            self._commit.count_change()
             save()
             return signal_id
 
@@ -196,7 +196,7 @@ class Signals:
             created_at=time_to_text(signal.created_at),
         )
         if signal_id is not None:
-            self._commit.make_news()
+            self._commit.count_change()
         return signal_id
 
     def _send(self, signal: WorkflowSignal) -> int:
@@ -220,7 +220,7 @@ class Signals:
             refused_reason=signal.refused_reason,
         )
         assert signal_id is not None  # an insert of values returns its row
-        self._commit.make_news()
+        self._commit.count_change()
         return signal_id
 
 

@@ -138,7 +138,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             if todo:
                 apply_pending(connection)
         except BaseException:
-            self._give_back()
+            self._restore_connection()
             raise
         self._queries = load_queries()
         self._begin_step = as_statement(
@@ -233,7 +233,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         await self._commit.close()
         self._lock.release()
         if not self._owns_connection:
-            self._give_back()
+            self._restore_connection()
         if self._checkpointer is not None:
             connection = self._connection if self._owns_connection else None
             await self._checkpointer.close(connection, self._guard)
@@ -249,7 +249,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         self._membership.look_again()
         return True
 
-    def _give_back(self) -> None:
+    def _restore_connection(self) -> None:
         connection = self._connection
         connection.isolation_level, connection.row_factory, connection.text_factory = self._restore
 
@@ -279,7 +279,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         await self._commit.write(save)
         if claim is not None:
             self._claims.saved(claim, records)
-        self._claims.let_go(final)
+        self._claims.released(final)
 
     def _check(self, records: Iterable[Record], claim: WorkflowClaim | None) -> list[str]:
         """Whether they may be saved; return the ids of the executions that become final."""
@@ -375,7 +375,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
 
         await self._commit.write(save)
         self._claims.saved(claim, (step, *beside))
-        self._claims.let_go(final)
+        self._claims.released(final)
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
@@ -390,14 +390,14 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             self._let_rest(execution_id)
 
     def _lost(self, claim: WorkflowClaim) -> ClaimLostError:
-        self._claims.let_go([claim.workflow_execution_id])
+        self._claims.released([claim.workflow_execution_id])
         return _claim_lost(claim)
 
     def _start_and_send(
         self, start: Collection[NewExecution], send: Collection[WorkflowSignal]
     ) -> None:
         for new in start:
-            self._commit.make_news()
+            self._commit.count_change()
             if not self._insert(new):
                 raise ExecutionConflictError(
                     f"the execution id {new.execution.workflow_execution_id!r} is taken; nothing"
@@ -581,7 +581,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         new = NewExecution(workflow=workflow, execution=execution, tags=tags)
 
         def enqueue() -> bool:
-            self._commit.make_news()
+            self._commit.count_change()
             if not self._insert(new):
                 return False
             self._save_all(records, None, [])
@@ -759,8 +759,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
 
     # News
 
-    def news(self) -> int:
-        return self._commit.news()
+    def change_counter(self) -> int:
+        return self._commit.change_counter()
 
     async def load_last_signal_id(self) -> int:
         return await self._signals.load_last_id()
@@ -890,8 +890,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
     ) -> None:
         await self._queue.release_claims(claims, now, trouble)
 
-    async def put_back(self, execution: WorkflowExecution, now: datetime | None = None) -> None:
-        await self._queue.put_back(execution, now)
+    async def release_created(
+        self, execution: WorkflowExecution, now: datetime | None = None
+    ) -> None:
+        await self._queue.release_created(execution, now)
 
     async def mark_as_stopping(self, claims: Iterable[WorkflowClaim]) -> None:
         await self._queue.mark_as_stopping(claims)

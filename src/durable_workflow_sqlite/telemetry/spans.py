@@ -108,7 +108,7 @@ class ExecutionTrace:
         attempt.span.end(None if at is None else _ns(at))
 
     def tell_in_doubt(self, checkpoint: StepCheckpoint) -> None:
-        """An attempt that began in a life that is over: how far it got is not known."""
+        """An attempt that began in a process that has ended: how far it got is not known."""
         span = self._start_attempt(checkpoint)
         span.set_attribute(names.STEP_IN_DOUBT, True)
         span.set_status(Status(StatusCode.ERROR, "it was interrupted, and may have taken effect"))
@@ -136,7 +136,7 @@ class ExecutionTrace:
         is_compensation = checkpoint.step_name.endswith(COMPENSATION_SUFFIX)
         parent = self._context
         if self._has_root and not is_compensation:
-            # The step's span is made at its end, maybe in another life, under this id.
+            # The step's span is made at its end, maybe in another process, under this id.
             root = self._root.get_span_context()
             step = SpanContext(
                 root.trace_id,

@@ -1,8 +1,7 @@
-"""For tests: a sandbox that controls time and crashes, and the suite that every store must pass.
+"""For tests: a sandbox that controls time and crashes, and the contract that every store must pass.
 
 The pytest fixtures `durable` and `async_durable` return a `Sandbox` and an `AsyncSandbox`. Both
-also work without pytest. `CheckpointStoreContract` and
-`MaintenanceContract` need pytest.
+also work without pytest. `CheckpointStoreContract` and `MaintenanceContract` need pytest.
 """
 
 from __future__ import annotations

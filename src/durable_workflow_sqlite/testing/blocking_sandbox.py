@@ -18,7 +18,7 @@ from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, chec
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.plans import Plannable
 from durable_workflow_sqlite.testing.sandbox import AsyncSandbox
-from durable_workflow_sqlite.testing.story import BEGINNING
+from durable_workflow_sqlite.testing.simulation import BEGINNING
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")

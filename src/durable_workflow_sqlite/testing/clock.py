@@ -11,15 +11,15 @@ from typing import Final
 from durable_workflow_sqlite.engine.clock import Clock
 
 SETTLED_TURNS: Final = 100
-"""Turns of the event loop that an engine is given to do what a new time calls for."""
+"""Turns of the event loop that an engine gets to react to a new time."""
 
 
 class ManualClock(Clock):
     """A `Clock` that stands still until a test moves it: `DurableEngine(store, clock=clock)`.
 
-    A workflow that sleeps for a month then takes milliseconds, and always the same ones. Sleeps,
-    deadlines of signals, back-offs and times to live go by this clock. The `timeout` of a step
-    does not: its action runs for real.
+    A workflow that sleeps for a month then takes milliseconds. Sleeps, deadlines of signals,
+    back-offs and times to live use this clock. The `timeout` of a step uses real time, because its
+    action really runs.
     """
 
     def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
@@ -40,21 +40,21 @@ class ManualClock(Clock):
 
     @property
     def next_deadline(self) -> datetime | None:
-        """The earliest time that somebody waits for."""
+        """The earliest time that a sleeper waits for; None if there is none."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None
 
     def set(self, time: datetime) -> None:
-        """Make it another time, later or earlier, at once: what lies in between is skipped."""
+        """Set the time, later or earlier, at once; deadlines in between are not visited."""
         self._now = time.astimezone(UTC)
         while (deadline := self.next_deadline) is not None and deadline <= self._now:
             heapq.heappop(self._sleepers)[2].set_result(None)
 
     async def advance(self, duration: timedelta) -> None:
-        """Let time pass, stopping at every deadline on the way for as long as it takes.
+        """Let time pass, and stop at every deadline until the engine has reacted.
 
-        A sync action runs in a thread, and is not waited for.
+        This does not wait for sync actions, which run in threads.
         """
         end = self._now + duration
         await _settle()

@@ -29,7 +29,7 @@ from durable_workflow_sqlite.testing.contract_base import (
 
 
 class ChangesContract(StoreContract):
-    """Who hears of what."""
+    """Which worker notices which change."""
 
     @over_a_store
     async def test_a_signal_is_sent_to_every_execution_that_is_not_final(
@@ -100,19 +100,19 @@ class ChangesContract(StoreContract):
     ) -> None:
         await store.save(new_execution("e"))
         child = NewExecution(workflow=WORKFLOW, execution=queued("child", NOON))
-        heard = {store.news()}
+        heard = {store.change_counter()}
         await store.send_signal(new_signal("e", "go"))
-        heard.add(store.news())
+        heard.add(store.change_counter())
         await store.save(new_signal("e", "go"))
-        heard.add(store.news())
+        heard.add(store.change_counter())
         await store.request_cancel("e")
-        heard.add(store.news())
+        heard.add(store.change_counter())
         await store.enqueue_execution(WORKFLOW, new_execution("f", available_at=NOON))
-        heard.add(store.news())
+        heard.add(store.change_counter())
         await store.save(start=[child])
-        heard.add(store.news())
+        heard.add(store.change_counter())
         await store.save(send=[new_signal("child", "go")])
-        heard.add(store.news())
+        heard.add(store.change_counter())
         assert len(heard) == 7
 
     @over_workers
@@ -122,14 +122,14 @@ class ChangesContract(StoreContract):
         other = await open_another()
         await store.save(new_execution("e"))
         for _ in range(3):
-            before = store.news()
-            assert store.news() == before
+            before = store.change_counter()
+            assert store.change_counter() == before
             await other.send_signal(new_signal("e", "go"))
-            assert store.news() != before
-        before = store.news()
+            assert store.change_counter() != before
+        before = store.change_counter()
         child = NewExecution(workflow=WORKFLOW, execution=queued("child", NOON))
         await other.save(start=[child])
-        assert store.news() != before
+        assert store.change_counter() != before
 
     @over_workers
     async def test_a_worker_sees_at_once_what_another_wrote(

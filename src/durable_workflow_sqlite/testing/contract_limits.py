@@ -106,7 +106,7 @@ class LimitsContract(StoreContract):
             lambda: store.claim_available(ORDER, 1),
             lambda: store.load_next_available_at(ORDER),
             lambda: store.put_into_queue(["e"]),
-            lambda: store.put_back(new_execution("e")),
+            lambda: store.release_created(new_execution("e")),
             store.load_unqueued_executions,
             lambda: store.load_unregistered([], 9),
             store.load_blocked,

@@ -145,7 +145,7 @@ class MembershipContract(StoreContract):
     async def test_what_only_waited_is_no_suspect_of_its_workers_death(
         self, store: CheckpointStore, open_another: OpenAnother
     ) -> None:
-        """Its last attempt failed in this life, or the life has written its row at this wait."""
+        """Its last attempt failed in this run, or the run has written its row at this wait."""
         failed = new_checkpoint(
             "e", 0, status=StepStatus.FAILED, started_at=NOON, due_at=NOON + MINUTE
         )

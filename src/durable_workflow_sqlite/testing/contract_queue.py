@@ -224,7 +224,7 @@ class QueueContract(StoreContract):
         assert await store.load_unregistered(ORDER, 9) == list("75421")
 
     @over_a_store
-    async def test_nothing_is_claimed_before_its_time_or_when_it_is_left_alone(
+    async def test_nothing_is_claimed_before_its_time_or_when_it_is_passed_over(
         self, store: CheckpointStore
     ) -> None:
         await store.enqueue_execution(WORKFLOW, queued("late", NOON + MINUTE))
@@ -353,12 +353,12 @@ class QueueContract(StoreContract):
         mine = new_execution("e", guarantee=BACKGROUND, created_at=NOON)
         assert await store.create_execution(WORKFLOW, mine) is not None
         another = new_execution("e", guarantee=BACKGROUND, created_at=NOON + MINUTE)
-        await store.put_back(another, NOON)
+        await store.release_created(another, NOON)
         assert await _available_at(store, "e") is None
-        await store.put_back(mine, NOON)
+        await store.release_created(mine, NOON)
         assert await _available_at(store, "e") == NOON
-        await store.put_back(mine, NOON + MINUTE)
-        await store.put_back(new_execution("unknown"), NOON)
+        await store.release_created(mine, NOON + MINUTE)
+        await store.release_created(new_execution("unknown"), NOON)
         assert await _available_at(store, "e") == NOON
         assert len(await store.claim_available(ORDER, 9, now=NOON)) == 1
 

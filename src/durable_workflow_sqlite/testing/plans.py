@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from durable_workflow_sqlite import StepCheckpoint
-from durable_workflow_sqlite.testing.life import Moment
+from durable_workflow_sqlite.testing.simulated_process import Moment
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Plans:
     def awaits_answers(self) -> bool:
         return any(one.at is None for one in self._planned)
 
-    def heed(self, waits: Iterable[StepCheckpoint]) -> None:
+    def answer_waits(self, waits: Iterable[StepCheckpoint]) -> None:
         """Executions are in these waits: give each the first answer that is meant for it."""
         for wait in waits:
             place = (wait.workflow_execution_id, wait.branch, wait.step_index)

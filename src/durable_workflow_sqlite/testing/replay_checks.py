@@ -14,7 +14,7 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
-from durable_workflow_sqlite.testing.life import Life
+from durable_workflow_sqlite.testing.simulated_process import SimulatedProcess
 
 
 class _Recorded(msgspec.Struct):
@@ -53,7 +53,7 @@ class ReplayChecks:
             found.is_new = True
 
     async def replay_due(
-        self, life: Life, workflows: Iterable[AnyWorkflow], *, at_last: bool = False
+        self, process: SimulatedProcess, workflows: Iterable[AnyWorkflow], *, at_last: bool = False
     ) -> None:
         """Replay what is due. Raises AssertionError if a replay differs from the records.
 
@@ -61,16 +61,16 @@ class ReplayChecks:
         """
         if not (due := self._take_due(at_last)):
             return
-        assert life.engine is not None
+        assert process.engine is not None
         definitions = {one.record.workflow_id: one for one in workflows}
         for execution_id in due:
-            record = await life.store.load_execution(execution_id)
+            record = await process.store.load_execution(execution_id)
             definition = None if record is None else definitions.get(record.workflow_id)
             if record is None or definition is None:
                 continue
-            checkpoints = await life.store.load_checkpoints(execution_id)
+            checkpoints = await process.store.load_checkpoints(execution_id)
             try:
-                life.engine.check_replay(definition, record, checkpoints)
+                process.engine.check_replay(definition, record, checkpoints)
             except DurableWorkflowError as error:
                 raise AssertionError(
                     "a replay from the records differs from the first run:"

@@ -1,4 +1,4 @@
-"""`AsyncSandbox`: an engine in memory, whose time the test moves and whose crashes it plans."""
+"""`AsyncSandbox`: an engine in memory; the test controls its time and its crashes."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
 from durable_workflow_sqlite.testing.history import History
-from durable_workflow_sqlite.testing.story import BEGINNING, Story, never
+from durable_workflow_sqlite.testing.simulation import BEGINNING, Simulation, never
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-LEFT_ALONE_S: Final = 0.1
+STOPS_WITHIN_S: Final = 0.1
 """Within this time the engine says that it left an execution as it is, and why."""
 
 
-class AsyncSandbox(Story):
+class AsyncSandbox(Simulation):
     """Runs workflows with a real engine, in memory; the clock stands still until the test moves it.
 
     workflows: registered from the start; `run` and `start` add theirs.
     start_at: the first time of the clock.
     patience: how many seconds of real time an action may take before the test fails.
-    check_replay: whether each workflow function is replayed from its records when it waits and
-        when it ends; the test fails if it does not do what is recorded.
+    check_replay: whether to replay each workflow function from its records when it waits and
+        when it ends. The test fails if the replay differs from the records.
     options: of `DurableEngine`, other than store, workflows and clock.
 
     `result`, `status`, `history` and `advance` return when the engine has done everything that it
@@ -54,7 +54,7 @@ class AsyncSandbox(Story):
         self._started: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
-        await self._alive()
+        await self._running()
         return self
 
     async def __aexit__(
@@ -72,7 +72,7 @@ class AsyncSandbox(Story):
     @property
     def engine(self) -> DurableEngine:
         """The current engine, for code that takes an engine. After a crash it is a new one."""
-        engine = self._living().engine
+        engine = self._current().engine
         assert engine is not None
         return engine
 
@@ -103,7 +103,7 @@ class AsyncSandbox(Story):
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
     ) -> AsyncSandboxExecution[R]:
-        """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
+        """The same as `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         definition = check_workflow(workflow)
         self._workflows[definition.name, definition.version] = definition
         execution_id = execution_id or self._new_id(definition)
@@ -124,7 +124,7 @@ class AsyncSandbox(Story):
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> AsyncSandboxExecution[R]:
-        """As `engine.enqueue`; the default ids are as in `start`."""
+        """The same as `engine.enqueue`; the default ids are as in `start`."""
         definition = check_workflow(workflow)
         if self._workflows.get((definition.name, definition.version)) is not definition:
             await self.restart(*self._workflows.values(), definition)
@@ -149,7 +149,7 @@ class AsyncSandbox(Story):
     async def result_of(self, execution_id: str, result_type: Any = Any) -> Any:
         """Let time pass until an execution has ended; return its result, or raise its error.
 
-        Raises AssertionError if it waits for something that nobody will do.
+        Raises AssertionError if it waits for something that will never come.
         """
         __tracebackhide__ = True  # by pytest: a failure is shown where the test asked
 
@@ -174,7 +174,7 @@ class AsyncSandbox(Story):
 
         try:
             if not await self._pass_time(None, is_over):
-                await asyncio.wait([result], timeout=LEFT_ALONE_S)
+                await asyncio.wait([result], timeout=STOPS_WITHIN_S)
                 if not result.done():
                     raise AssertionError(await self._why_stuck(execution_id))
             return await result
@@ -187,7 +187,7 @@ class AsyncSandbox(Story):
         """Let time pass; stop at every deadline until the engine has done its work."""
         end = self.now + duration
         await self._pass_time(end, never)
-        self._living().clock.set(max(end, self.now))
+        self._current().clock.set(max(end, self.now))
         await self._settle()
 
     async def settle(self) -> None:
@@ -201,7 +201,7 @@ class AsyncSandbox(Story):
         await self.settle()
         self._plans.crashes.append("on demand")
         self._plans.down_for = down_for
-        self._living().die()
+        self._current().kill()
         await self._settle()
 
     async def restart(self, *workflows: AnyWorkflow) -> None:
@@ -209,7 +209,7 @@ class AsyncSandbox(Story):
         await self.settle()
         if workflows:
             self._workflows = {(one.name, one.version): one for one in workflows}
-        await self._stop(self._living())
+        await self._stop(self._current())
         await self._settle()
 
     # What happened
@@ -220,7 +220,7 @@ class AsyncSandbox(Story):
         return (await self._load(await self._the_one(execution_id))).status
 
     async def history(self, execution_id: str | None = None) -> History:
-        """What is recorded of an execution; without an id, of the only one."""
+        """The history of an execution; without an id, of the only one."""
         await self.settle()
         return await self._history(await self._load(await self._the_one(execution_id)))
 
@@ -230,7 +230,7 @@ class AsyncSandbox(Story):
 
 
 class AsyncSandboxExecution(Generic[R_co]):
-    """What `AsyncSandbox.start` returns: as `ExecutionHandle`, through any number of crashes."""
+    """Like `ExecutionHandle`, but valid after crashes; `AsyncSandbox.start` returns it."""
 
     def __init__(self, sandbox: AsyncSandbox, execution_id: str, result_type: Any) -> None:
         self._sandbox = sandbox

@@ -1,4 +1,4 @@
-"""What keeps an engine from looking at its store: said once, and met less and less often."""
+"""Errors that keep a loop from its store: logged once, and retried less and less often."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SLOWEST_IF_NOBODY_ACTS: Final = 32
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
-class Trouble:
-    """Of one loop; `what` says what it cannot do then."""
+class LoopBackoff:
+    """The back-off of one loop; `what` says what it cannot do while its attempts fail."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._kind: type[Exception] | None = None
         self._times = 0
 
-    def met(self, error: Exception, first_pause: float) -> float:
-        """Say so, unless it has been said; return how many seconds to wait before another try."""
+    def failed(self, error: Exception, first_pause: float) -> float:
+        """Log the error, unless it has been logged; return the seconds to wait before a retry."""
         may_pass = not isinstance(error, StoreError) or error.may_pass
         if type(error) is not self._kind:
             self._kind, self._times = type(error), 0
@@ -43,8 +43,8 @@ class Trouble:
         self._times += 1
         return first_pause * factor
 
-    def is_over(self) -> None:
-        """It went well this time."""
+    def succeeded(self) -> None:
+        """Log that it works again, if it did not."""
         if self._kind is not None:
             self._kind = None
             _log.info("can %s again", self._what)

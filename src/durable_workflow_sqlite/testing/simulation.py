@@ -1,4 +1,4 @@
-"""What a sandbox goes through: one life after the other, in a time that goes from stop to stop."""
+"""What a sandbox simulates: one process after the other, in a time that goes from stop to stop."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.testing.clock import ManualClock
 from durable_workflow_sqlite.testing.history import History
-from durable_workflow_sqlite.testing.life import Life, StepPlace
 from durable_workflow_sqlite.testing.plans import Plannable
+from durable_workflow_sqlite.testing.process_tasks import LAST_TURNS, LoopWatch
 from durable_workflow_sqlite.testing.replay_checks import ReplayChecks
-from durable_workflow_sqlite.testing.tasks import LAST_TURNS, LoopWatch
+from durable_workflow_sqlite.testing.simulated_process import SimulatedProcess, StepPlace
 
 T = TypeVar("T")
 
-TAKES_ON_WITHIN_S: Final = 0.5
+CLAIMS_WITHIN_S: Final = 0.5
 """An engine waits for a few milliseconds of real time now and then, before it claims more."""
 
 MOST_STOPS: Final = 10_000
 MOST_OUTCOMES: Final = 10_000
-"""Steps that an execution may bring to an end while the clock stands still."""
+"""Steps that an execution may finish while the clock stands still."""
 
-STIRS_WITHIN_S: Final = 0.1
+READY_WITHIN_S: Final = 0.1
 """How long it takes at most to notice that an action never ends."""
 
 UNFINISHED: Final = tuple(status for status in ExecutionStatus if not status.is_terminal)
@@ -45,8 +45,8 @@ UNFINISHED: Final = tuple(status for status in ExecutionStatus if not status.is_
 BEGINNING: Final = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-class Story(Plannable):
-    """The lives of a sandbox, and its time."""
+class Simulation(Plannable):
+    """The processes of a sandbox, and its time."""
 
     def __init__(
         self,
@@ -61,12 +61,12 @@ class Story(Plannable):
         self._patience = patience
         self._options = options
         self._workflows = {(one.name, one.version): one for one in workflows}
-        self._left_alone: set[str] = set()
-        """The executions that are due, and that the engine of this life does not claim."""
-        self._life: Life | None = None
-        self._past: list[Life] = []
+        self._unclaimed: set[str] = set()
+        """The executions that are due, and that the engine of this process does not claim."""
+        self._process: SimulatedProcess | None = None
+        self._past: list[SimulatedProcess] = []
         self._watch: LoopWatch | None = None
-        self._reviving = asyncio.Lock()
+        self._restarting = asyncio.Lock()
         self._moving = asyncio.Lock()
         self._is_closed = False
         self._checks = ReplayChecks(is_on=check_replay)
@@ -77,14 +77,14 @@ class Story(Plannable):
         self._endless: str | None = None
 
     async def close(self) -> None:
-        """Stop, as a deploy would, and throw away all lives. Closing twice is harmless."""
+        """Stop, as a deploy would, and discard all processes. Closing twice is harmless."""
         if self._is_closed:
             return
         self._is_closed = True
         try:
-            if self._life is not None and not self._life.is_dead:
-                await self._check_at_last(self._life)
-                await self._stop(self._life)
+            if self._process is not None and not self._process.is_dead:
+                await self._check_at_last(self._process)
+                await self._stop(self._process)
         finally:
             self.abandon()
             for _ in range(LAST_TURNS + 1):
@@ -93,8 +93,8 @@ class Story(Plannable):
     def abandon(self) -> None:
         """As `close`, without the event loop, which may be gone: nothing is waited for."""
         self._is_closed = True
-        for life in (*self._past, *([] if self._life is None else [self._life])):
-            life.bury()
+        for process in (*self._past, *([] if self._process is None else [self._process])):
+            process.discard()
         self._past.clear()
         if self._watch is not None:
             self._watch.end()
@@ -120,17 +120,17 @@ class Story(Plannable):
     @property
     def now(self) -> datetime:
         """The time by the clock of the sandbox."""
-        return self._now if self._life is None else self._life.clock.now()
+        return self._now if self._process is None else self._process.clock.now()
 
     @property
     def clock(self) -> ManualClock:
         """Of the engine that works now. Moving it waits for nothing; `advance` does."""
-        return self._living().clock
+        return self._current().clock
 
     @property
     def store(self) -> CheckpointStore:
         """What is recorded, for a closer look."""
-        return self._living().store
+        return self._current().store
 
     # Asking
 
@@ -140,30 +140,30 @@ class Story(Plannable):
         await durable.ask(lambda engine: engine.retry("order-1"))
         """
         while True:
-            life = await self._alive()
-            assert life.engine is not None
+            process = await self._running()
+            assert process.engine is not None
             try:
-                return await call(life.engine)
+                return await call(process.engine)
             except EngineStoppedError:
-                if not life.is_dead:
+                if not process.is_dead:
                     raise
 
     async def signal(self, execution_id: str, name: str, payload: object = None) -> None:
         """As `engine.send_signal`; it arrives once, also if the process dies over it."""
-        waiting = len(await (await self._alive()).store.load_pending_signals(execution_id, name))
+        waiting = len(await (await self._running()).store.load_pending_signals(execution_id, name))
         while True:
-            life = await self._alive()
-            before = life.signals_sent
-            assert life.engine is not None
+            process = await self._running()
+            before = process.signals_sent
+            assert process.engine is not None
             try:
-                await life.engine.send_signal(execution_id, name, payload)
+                await process.engine.send_signal(execution_id, name, payload)
             except EngineStoppedError:
-                if not life.is_dead:
+                if not process.is_dead:
                     raise
             else:
                 return
-            store = (await self._alive()).store
-            if life.signals_sent > before or waiting < len(
+            store = (await self._running()).store
+            if process.signals_sent > before or waiting < len(
                 await store.load_pending_signals(execution_id, name)
             ):
                 return
@@ -172,48 +172,52 @@ class Story(Plannable):
         """As `engine.cancel`."""
         return await self.ask(lambda engine: engine.cancel(execution_id))
 
-    # Lives
+    # Processes
 
-    async def _alive(self) -> Life:
-        """The life that works now; the next one begins if the one before is over."""
+    async def _running(self) -> SimulatedProcess:
+        """The process that works now; the next one begins if the one before has ended."""
         if self._is_closed:
             raise RuntimeError("this sandbox is closed")
         if self._watch is None:
             self._watch = LoopWatch()
-        async with self._reviving:
+        async with self._restarting:
             while True:
-                life = self._life
-                if life is not None and not life.is_dead:
-                    return life
-                life = await self._next_life(life)
+                process = self._process
+                if process is not None and not process.is_dead:
+                    return process
+                process = await self._next_process(process)
                 try:
-                    await life.do(life.open(workflows=self._workflows.values(), **self._options))
+                    await process.run(
+                        process.open(workflows=self._workflows.values(), **self._options)
+                    )
                 except EngineStoppedError:
-                    if not life.is_dead:
+                    if not process.is_dead:
                         raise
 
-    async def _next_life(self, dead: Life | None) -> Life:
+    async def _next_process(self, dead: SimulatedProcess | None) -> SimulatedProcess:
         if dead is not None:
             await self._wait_for_threads(dead)
-            await dead.let_go()
+            await dead.close_store()
             self._past.append(dead)
             self._now = dead.clock.now() + self._plans.take_down_for()
-        self._left_alone.clear()
+        self._unclaimed.clear()
         memory = None if dead is None else dead.connection
-        self._life = life = Life(memory, self._now, self._plans.is_fatal, self._is_saved)
-        return life
+        self._process = process = SimulatedProcess(
+            memory, self._now, self._plans.is_fatal, self._is_saved
+        )
+        return process
 
-    async def _stop(self, life: Life) -> None:
-        assert life.engine is not None
+    async def _stop(self, process: SimulatedProcess) -> None:
+        assert process.engine is not None
         try:
-            await life.do(life.engine.dispose())
+            await process.run(process.engine.dispose())
         except EngineStoppedError:
-            if not life.is_dead:
+            if not process.is_dead:
                 raise
-        life.die()
+        process.kill()
 
-    async def _wait_for_threads(self, dead: Life) -> None:
-        """A thread cannot be killed: what it does must be done before the next life begins."""
+    async def _wait_for_threads(self, dead: SimulatedProcess) -> None:
+        """A thread cannot be killed: what it does must be done before the next process begins."""
         if dead.threads:
             _, running = await asyncio.wait(dead.threads, timeout=self._patience)
             if running:
@@ -222,10 +226,10 @@ class Story(Plannable):
                     " a thread cannot be killed, so it must end by itself"
                 )
 
-    def _living(self) -> Life:
-        if self._life is None:
+    def _current(self) -> SimulatedProcess:
+        if self._process is None:
             raise RuntimeError("nothing runs yet: use `async with AsyncSandbox(...)`")
-        return self._life
+        return self._process
 
     # Time
 
@@ -265,46 +269,46 @@ class Story(Plannable):
     async def _settle(self) -> None:
         """Let the engine do all that can be done at this time, and recover if it crashes."""
         loop = asyncio.get_running_loop()
-        life = await self._alive()
-        give_up_at, takes_on_by = loop.time() + self._patience, loop.time() + TAKES_ON_WITHIN_S
+        process = await self._running()
+        give_up_at, claims_by = loop.time() + self._patience, loop.time() + CLAIMS_WITHIN_S
         acting: set[StepPlace] = set()
         self._outcomes.clear()
         while True:
-            if life.is_dead:
-                life = await self._alive()
+            if process.is_dead:
+                process = await self._running()
             if self._endless is not None:
                 raise AssertionError(self._why_endless())
-            callbacks = life.callbacks
+            callbacks = process.callbacks
             await asyncio.sleep(0)
-            if life.is_dead or life.callbacks != callbacks:
+            if process.is_dead or process.callbacks != callbacks:
                 continue
             # Nothing of it is ready to run: only a thread, the world or the time brings it further.
-            if life.acting or life.threads:
-                if acting != set(life.acting):  # other ones than before: something gets done
-                    acting, give_up_at = set(life.acting), loop.time() + self._patience
+            if process.acting or process.threads:
+                if acting != set(process.acting):  # other ones than before: something gets done
+                    acting, give_up_at = set(process.acting), loop.time() + self._patience
                 elif loop.time() >= give_up_at:
-                    raise AssertionError(_still_running(life, self._patience))
-            elif not await self._takes_more_on(life, loop.time() >= takes_on_by):
-                await self._checks.replay_due(life, self._workflows.values())
+                    raise AssertionError(_still_running(process, self._patience))
+            elif not await self._claims_more(process, loop.time() >= claims_by):
+                await self._checks.replay_due(process, self._workflows.values())
                 return
-            if not life.is_dead and life.callbacks == callbacks:
-                await life.until_it_stirs(STIRS_WITHIN_S)
+            if not process.is_dead and process.callbacks == callbacks:
+                await process.until_ready(READY_WITHIN_S)
 
-    async def _takes_more_on(self, life: Life, is_late: bool) -> bool:
+    async def _claims_more(self, process: SimulatedProcess, is_late: bool) -> bool:
         """Whether the engine is about to claim something that is due and that no worker has."""
-        assert life.engine is not None
+        assert process.engine is not None
         queued_until = await self._queued_until()
         due: list[str] = []
         if queued_until is not None and queued_until <= self.now:
             due += [
                 one.workflow_execution_id
-                for one in await life.store.load_executions_by_status(UNFINISHED)
+                for one in await process.store.load_executions_by_status(UNFINISHED)
                 if one.available_at is not None and one.available_at <= self.now
             ]
-        if not life.engine.takes_on(one for one in due if one not in self._left_alone):
+        if not process.engine.claims_when_due(one for one in due if one not in self._unclaimed):
             return False
         if is_late:
-            self._left_alone.update(due)
+            self._unclaimed.update(due)
         return not is_late
 
     def _is_saved(self, record: Record) -> None:
@@ -323,9 +327,9 @@ class Story(Plannable):
             " function asks `ctx.now()` for the time"
         )
 
-    async def _check_at_last(self, life: Life) -> None:
+    async def _check_at_last(self, process: SimulatedProcess) -> None:
         try:
-            await self._checks.replay_due(life, self._workflows.values(), at_last=True)
+            await self._checks.replay_due(process, self._workflows.values(), at_last=True)
         except AssertionError as difference:
             self._difference = difference
 
@@ -333,7 +337,7 @@ class Story(Plannable):
         """Do what is planned for now; whether anything was."""
         if self._plans.awaits_answers:
             waits = await self._waits()
-            self._plans.heed(waits)
+            self._plans.answer_waits(waits)
         due = self._plans.take_due()
         if due is None:
             return False
@@ -353,11 +357,11 @@ class Story(Plannable):
         return await self.ask(lambda engine: engine.load(execution_id))
 
     async def _history(self, execution: WorkflowExecution) -> History:
-        checkpoints = await self._living().store.load_checkpoints(execution.workflow_execution_id)
+        checkpoints = await self._current().store.load_checkpoints(execution.workflow_execution_id)
         return History(checkpoints, is_over=execution.status.is_terminal)
 
     async def _executions(self, *, unfinished: bool) -> list[WorkflowExecution]:
-        return await self._living().store.load_executions_by_status(
+        return await self._current().store.load_executions_by_status(
             status for status in ExecutionStatus if not (unfinished and status.is_terminal)
         )
 
@@ -375,7 +379,9 @@ class Story(Plannable):
         return [
             step
             for execution in await self._executions(unfinished=True)
-            for step in await self._living().store.load_checkpoints(execution.workflow_execution_id)
+            for step in await self._current().store.load_checkpoints(
+                execution.workflow_execution_id
+            )
             if step.kind is StepKind.SIGNAL and step.status is StepStatus.INTENT
         ]
 
@@ -402,10 +408,10 @@ async def never() -> bool:
     return False
 
 
-def _still_running(life: Life, patience: float) -> str:
+def _still_running(process: SimulatedProcess, patience: float) -> str:
     names = ", ".join(
         f"{one.step_name!r} of execution {one.workflow_execution_id!r}"
-        for one in life.acting.values()
+        for one in process.acting.values()
     )
     return (
         f"{f'step {names}' if names else 'a thread of an action'} still runs after {patience} s;"

@@ -14,13 +14,13 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from durable_workflow_sqlite.engine.claiming import Claims
+from durable_workflow_sqlite.engine.claiming import Claiming
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.launching import Launch, Launching
-from durable_workflow_sqlite.engine.left_alone import LeftAlone
+from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.recovery import Recovery, RecoveryResult
-from durable_workflow_sqlite.engine.trouble import Trouble
+from durable_workflow_sqlite.engine.releasing import Releases
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
@@ -42,7 +42,7 @@ LAUNCHES_A_TURN: Final = 20
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
-class Intake:
+class Dispatcher:
     """Claims executions and launches them, as there is room.
 
     changed: told of an execution that its waiting callers are to look at.
@@ -71,16 +71,16 @@ class Intake:
         self._resuming: Counter[str] = Counter()
         """How many callers want an execution to be claimed at once."""
         suspect_at = max(1, max_recoveries // 2)
-        self._claims = Claims(environment, registry, max_concurrent, suspect_at, self.look)
-        self._left_alone = LeftAlone(
-            environment, self._spawn, look=self.look, is_let_go=self._claims.is_let_go
+        self._claims = Claiming(environment, registry, max_concurrent, suspect_at, self.look)
+        self._releases = Releases(
+            environment, self._spawn, look=self.look, is_released=self._claims.is_released
         )
         self._launching = Launching(
             environment,
             registry,
             launch,
             self._claims,
-            self._left_alone,
+            self._releases,
             changed=changed,
         )
         self._recovery = Recovery(
@@ -88,7 +88,7 @@ class Intake:
             registry,
             self._claims,
             self._launching,
-            self._left_alone,
+            self._releases,
             take=self._take_to_the_end,
             max_recoveries=max_recoveries,
             suspect_at=suspect_at,
@@ -96,7 +96,7 @@ class Intake:
 
     def begin(self) -> None:
         """Claim what there is from now on, as there is room."""
-        self._loop_task = asyncio.create_task(self._run(), name="durable-workflow-intake")
+        self._loop_task = asyncio.create_task(self._run(), name="durable-workflow-dispatcher")
 
     def look(self) -> None:
         """There may be something to claim, or room for it."""
@@ -123,8 +123,8 @@ class Intake:
             self._resuming += Counter()  # without those that nobody wants any more
 
     async def _resume(self, record: WorkflowExecution, execution_id: str) -> None:
-        self._left_alone.forget(execution_id)
-        await self._left_alone.until_let_go(execution_id)
+        self._releases.forget(execution_id)
+        await self._releases.until_released(execution_id)
         if self._is_closed or await self._launching.definition_of(record.workflow_id) is None:
             return
         await self.release_the_dead()
@@ -139,17 +139,17 @@ class Intake:
         for claim in await self._claims.take_one(execution_id):
             await self._launching.load_and_launch(claim)
 
-    async def until_let_go_of(self, execution_id: str) -> None:
-        """Wait until the claim of an execution is given back that is about to be."""
-        await self._left_alone.until_let_go(execution_id)
+    async def until_released(self, execution_id: str) -> None:
+        """Wait until the claim of an execution is released, if that has begun."""
+        await self._releases.until_released(execution_id)
 
-    def take_back(self, record: WorkflowExecution) -> None:
+    def release_created(self, record: WorkflowExecution) -> None:
         """The caller that started it was cancelled: if it is stored, it is in the queue."""
-        self._spawn(self._take_back(record))
+        self._spawn(self._release_created(record))
 
-    async def _take_back(self, record: WorkflowExecution) -> None:
+    async def _release_created(self, record: WorkflowExecution) -> None:
         try:
-            await self._store.put_back(record, self._clock.now())
+            await self._store.release_created(record, self._clock.now())
         except StoreError:
             _log.warning(
                 "execution %r may have been started, and stays with this worker until it ends",
@@ -160,35 +160,35 @@ class Intake:
 
     def signalled(self, execution_id: str) -> None:
         """A signal has come for an execution that is not running here."""
-        self._left_alone.forget(execution_id)  # it may be a cancel, or just what was missing
+        self._releases.forget(execution_id)  # it may be a cancel, or just what was missing
         if self._claims.signalled(execution_id):
             self._launching.signalled(execution_id)
         self.look()
 
-    def left(self, execution: Execution, trouble: BaseException) -> None:
-        """An execution was left as it is."""
-        self._launching.leave_alone(execution.claim, execution.record.guarantee, trouble)
+    def release(self, execution: Execution, trouble: BaseException) -> None:
+        """An execution has left this worker, and was left as it is: release its claim."""
+        self._launching.release(execution.claim, execution.record.guarantee, trouble)
 
     def parked(self, execution: Execution) -> None:
         """An execution only waits: any worker may have it when its time or signal comes."""
-        self._left_alone.parked(execution.claim)
+        self._releases.parked(execution.claim)
 
-    def why_left(self, execution_id: str) -> BaseException | None:
-        """Why this worker will not come back to an execution by itself; None if it will."""
-        return self._left_alone.why_left(execution_id)
+    def trouble_of(self, execution_id: str) -> BaseException | None:
+        """Why this worker does not claim an execution again by itself; None if it does."""
+        return self._releases.trouble_of(execution_id)
 
-    def takes_on(self, execution_id: str) -> bool:
+    def claims_when_due(self, execution_id: str) -> bool:
         """Whether this worker claims an execution once it is due and no worker has it."""
-        return self._claims.room > 0 and self.why_left(execution_id) is None
+        return self._claims.room > 0 and self.trouble_of(execution_id) is None
 
-    async def is_to_try(self, record: WorkflowExecution) -> bool:
+    async def will_claim(self, record: WorkflowExecution) -> bool:
         """Whether this worker claims one that was left as it is, without being told."""
         execution_id = record.workflow_execution_id
         if self._resuming[execution_id] or self._claims.holds(execution_id):
             return True
         if await self._launching.definition_of(record.workflow_id) is None:
             return False
-        if self.why_left(execution_id) is not None:
+        if self.trouble_of(execution_id) is not None:
             return False
         if execution_id in self._claims.due_in_foreground():
             return True
@@ -201,8 +201,8 @@ class Intake:
     async def close(self) -> list[WorkflowClaim]:
         """Stop, and release the claims of what was not launched."""
         self._is_closed = True
-        self._left_alone.close()
-        tasks = list(self._tasks - self._left_alone.letting_go)
+        self._releases.close()
+        tasks = list(self._tasks - self._releases.releasing)
         if self._loop_task is not None:
             tasks.append(self._loop_task)
         for task in tasks:
@@ -210,17 +210,17 @@ class Intake:
         if tasks:
             await asyncio.wait(tasks)
         await self._claims.until_settled()
-        await self.until_let_go()
+        await self.until_all_released()
         return self._claims.not_launched()
 
-    async def until_let_go(self) -> None:
+    async def until_all_released(self) -> None:
         """Wait until the claims of what was left are released."""
-        if letting_go := self._left_alone.letting_go:
-            await asyncio.wait(letting_go)
+        if releasing := self._releases.releasing:
+            await asyncio.wait(releasing)
 
     async def _run(self) -> None:
         """Claim what there is, then wait until there may be more."""
-        trouble = Trouble("look for work")
+        backoff = LoopBackoff("look for work")
         while True:
             self._something_to_do.clear()
             alarm: asyncio.Future[None] | None = None
@@ -235,10 +235,10 @@ class Intake:
                 if due_at is not None:
                     alarm = self._scheduler.at(due_at)
                     alarm.add_done_callback(self._ring)
-                trouble.is_over()
+                backoff.succeeded()
                 await self._something_to_do.wait()
             except Exception as error:  # noqa: BLE001 - whatever the store raises
-                await asyncio.sleep(trouble.met(error, TRY_AGAIN_AFTER_S))
+                await asyncio.sleep(backoff.failed(error, TRY_AGAIN_AFTER_S))
             finally:
                 if alarm is not None:
                     alarm.cancel()
@@ -255,7 +255,7 @@ class Intake:
         queued = await self._store.load_next_available_at(self._registry.names_and_versions)
         if queued is not None:
             times.append(queued)
-        # What was due then and was not taken is left alone here, or its row cannot be read.
+        # What was due then and was not claimed is passed over here, or its row cannot be read.
         again_at = looked_at + timedelta(seconds=TRY_AGAIN_AFTER_S)
         return min((at if at > looked_at else again_at for at in times), default=None)
 
@@ -276,10 +276,10 @@ class Intake:
                     await asyncio.sleep(0)
 
         async with self._taking:
-            await launch(await self._claims.take_foreground(self._left_alone.passed_over()))
+            await launch(await self._claims.take_foreground(self._releases.passed_over()))
             while self._claims.room > 0 and self._registry and not self._is_closed:
                 room = self._claims.room
-                claims = await self._claims.take_available(self._left_alone.passed_over())
+                claims = await self._claims.take_available(self._releases.passed_over())
                 await launch(claims)
                 if not claims:
                     break

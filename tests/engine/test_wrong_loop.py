@@ -90,7 +90,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
     execution, queued = new_execution("new"), new_execution("queued", available_at=NOON)
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
 
-    async def give_back(name: str) -> None:
+    async def release(name: str) -> None:
         claim = await store.create_execution(WORKFLOW, new_execution(name))
         assert claim is not None
         await store.mark_as_stopping([claim])
@@ -140,9 +140,9 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "hasten_attempts": lambda: store.hasten_attempts("waits"),
         "claim_available": lambda: store.claim_available([("order", 1)], 9),
         "load_next_available_at": lambda: store.load_next_available_at([("order", 1)]),
-        "mark_as_stopping": lambda: give_back("stopping"),
-        "release_claims": lambda: give_back("given back"),
-        "put_back": lambda: store.put_back(execution),
+        "mark_as_stopping": lambda: release("stopping"),
+        "release_claims": lambda: release("released"),
+        "release_created": lambda: store.release_created(execution),
         "release_claims_of_the_dead": lambda: store.release_claims_of_the_dead(9),
         "put_into_queue": lambda: store.put_into_queue(["waits"]),
         "load_unqueued_executions": lambda: store.load_unqueued_executions(),
@@ -216,12 +216,12 @@ def elsewhere(file: Path) -> Iterator[Opened]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
-    async def story() -> Opened:
+    async def main() -> Opened:
         opened = Opened(file)
         await opened.open()
         return opened
 
-    opened = asyncio.run_coroutine_threadsafe(story(), loop).result(LIMIT_S)
+    opened = asyncio.run_coroutine_threadsafe(main(), loop).result(LIMIT_S)
     try:
         yield opened
         # It still works, where it belongs.
@@ -284,23 +284,23 @@ def test_an_engine_is_not_opened_without_asyncio(file: Path) -> None:
     engine = DurableEngine(store)
     assert "an engine works with asyncio" in without_a_loop(engine.open)
 
-    async def life() -> None:
+    async def main() -> None:
         async with store, engine:
             assert await engine.run(job) == 1
 
-    asyncio.run(life())  # nothing has happened to it
+    asyncio.run(main())  # nothing has happened to it
 
 
 def test_under_trio(elsewhere: Opened) -> None:
     trio = pytest.importorskip("trio")
 
-    async def story() -> None:
+    async def main() -> None:
         for name, use in elsewhere.uses().items():
             with trio.fail_after(LIMIT_S), pytest.raises(RuntimeError) as caught:
                 await use()
             assert "no asyncio event loop runs here" in str(caught.value), name
 
-    trio.run(story)
+    trio.run(main)
 
 
 def test_an_engine_after_its_loop_has_closed(file: Path) -> None:
@@ -314,13 +314,13 @@ def test_an_engine_after_its_loop_has_closed(file: Path) -> None:
         assert "open a store and an engine in the loop" in text
     asyncio.run(opened.store.close())
 
-    async def next_life() -> None:
+    async def next_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[waits]) as engine:
                 await engine.send_signal("waits", "go", 5)
                 assert await engine.handle("waits").result() == 5
 
-    asyncio.run(next_life())
+    asyncio.run(next_process())
 
 
 def test_a_store_alone_is_used_in_one_loop_after_the_other(file: Path) -> None:
@@ -336,11 +336,11 @@ def test_a_store_alone_is_used_in_one_loop_after_the_other(file: Path) -> None:
 def test_an_engine_that_was_disposed_of_may_be_disposed_of_anywhere(file: Path) -> None:
     opened = Opened(file)
 
-    async def life() -> None:
+    async def main() -> None:
         await opened.open()
         await opened.close()
 
-    asyncio.run(life())
+    asyncio.run(main())
     asyncio.run(opened.close())
     never_opened = DurableEngine(SqliteCheckpointStore.in_memory())
     asyncio.run(never_opened.dispose())
@@ -380,7 +380,7 @@ def is_refused_in_a_fork(opened: Opened) -> None:
 
 
 def test_in_a_fork(file: Path) -> None:
-    async def life() -> None:
+    async def main() -> None:
         opened = Opened(file)
         await opened.open()
         exits_with_0(lambda: in_thread(lambda: is_refused_in_a_fork(opened)))
@@ -396,7 +396,7 @@ def test_in_a_fork(file: Path) -> None:
         assert await opened.handle.result() == 5
         await opened.close()
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def in_thread(ask: Callable[[], object]) -> None:
@@ -420,7 +420,7 @@ def in_thread(ask: Callable[[], object]) -> None:
 def test_a_coroutine_that_goes_on_in_a_fork(file: Path) -> None:
     """The child has its parent's coroutine, and none of its event loop."""
 
-    async def life() -> None:
+    async def main() -> None:
         opened = Opened(file)
         await opened.open()
         with forking():
@@ -440,7 +440,7 @@ def test_a_coroutine_that_goes_on_in_a_fork(file: Path) -> None:
         assert ended(pid) == 0
         await opened.close()
 
-    asyncio.run(life())
+    asyncio.run(main())
 
 
 def test_a_fork_does_not_take_the_lock_of_its_parent(file: Path) -> None:

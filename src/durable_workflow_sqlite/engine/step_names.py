@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from durable_workflow_sqlite.engine.history import History, Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.history import (
+    Place,
+    RecordedHistory,
+    StepHistory,
+    place_in_words,
+)
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.records import StepCheckpoint, check_identifier
 
@@ -30,7 +35,9 @@ def check_step(step: object) -> None:
             )
 
 
-def find_step(execution_id: str, history: History, step: StepName) -> tuple[Place, StepHistory]:
+def find_step(
+    execution_id: str, history: RecordedHistory, step: StepName
+) -> tuple[Place, StepHistory]:
     """What is recorded of a step that somebody names. Raises ValueError if it is not one step."""
     name = step if isinstance(step, str) else step[1]
     recorded = [(place, one) for place, one in history.steps() if one.last is not None]

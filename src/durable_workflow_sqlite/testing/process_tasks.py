@@ -1,7 +1,7 @@
-"""The tasks, callbacks and threads of a life inside a test, of which nothing goes on after its end.
+"""The tasks, callbacks and threads of a simulated process: nothing of it goes on after its end.
 
 A process that is killed runs no `except` and no `finally`; it just stops. So do the tasks of a
-life: each runs in a coroutine that, once the life is over, is never resumed.
+simulated process: each runs in a coroutine that is never resumed after the end of the process.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 LAST_TURNS: Final = 20
-"""Turns of the event loop in which the tasks of a life that is thrown away end."""
+"""Turns of the event loop in which the tasks of a process that is discarded end."""
 
 MOST_CLOSINGS: Final = 100
 
-current: contextvars.ContextVar[Tasks | None] = contextvars.ContextVar("life", default=None)
+current: contextvars.ContextVar[ProcessTasks | None] = contextvars.ContextVar(
+    "process", default=None
+)
 """Whose task, callback or thread this is: context variables are handed on to all that it starts."""
 
 
-class Tasks:
-    """Of one life."""
+class ProcessTasks:
+    """The tasks of one simulated process."""
 
     def __init__(self) -> None:
         self.is_dead = False
@@ -35,30 +37,30 @@ class Tasks:
         self.threads: set[asyncio.Future[Any]] = set()
         """What its sync actions run in."""
         self._tasks: dict[asyncio.Task[Any], Coroutine[Any, Any, Any]] = {}
-        self._stirs: asyncio.Future[None] | None = None
+        self._is_ready: asyncio.Future[None] | None = None
 
-    async def until_it_stirs(self, timeout_s: float) -> None:
+    async def until_ready(self, timeout_s: float) -> None:
         """Wait until something of it is ready to run."""
-        self._stirs = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._stirs], timeout=timeout_s)
-        self._stirs = None
+        self._is_ready = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._is_ready], timeout=timeout_s)
+        self._is_ready = None
 
     def has_callback(self) -> None:
         """The event loop is given one."""
         self.callbacks += 1
-        if self._stirs is not None and not self._stirs.done():
-            self._stirs.set_result(None)
+        if self._is_ready is not None and not self._is_ready.done():
+            self._is_ready.set_result(None)
 
     def new_task(
         self, create: Callable[..., asyncio.Task[Any]], coroutine: Coroutine[Any, Any, Any]
     ) -> asyncio.Task[Any]:
-        """A task of this life; `create` makes one of a coroutine."""
-        if self.is_dead:  # on the way to its grave, where nothing begins any more
+        """A task of this process; `create` makes one of a coroutine."""
+        if self.is_dead:  # nothing begins any more
             coroutine.close()
-            task = create(for_ever())
+            task = create(forever())
             task.cancel()
             return task
-        task = create(_Mortal(self, coroutine))
+        task = create(_KillableCoroutine(self, coroutine))
         self._tasks[task] = coroutine
         task.add_done_callback(self._forget)
         return task
@@ -67,34 +69,34 @@ class Tasks:
         if not self.is_dead:  # else its coroutine has stopped in the middle, and waits for its end
             self._tasks.pop(task, None)
 
-    def throw_away(self) -> None:
+    def close_tasks(self) -> None:
         """Close what has stopped in the middle. Its `finally` blocks run, as Python has it."""
         for task, coroutine in self._tasks.items():
             task.cancel()
-            _throw_away(coroutine)
+            _close(coroutine)
         self._tasks.clear()
 
 
-class _Mortal(Coroutine[Any, Any, Any]):
-    """A coroutine that is not resumed any more once its life is over."""
+class _KillableCoroutine(Coroutine[Any, Any, Any]):
+    """A coroutine that is not resumed once its process has ended."""
 
-    def __init__(self, life: Tasks, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._life = life
+    def __init__(self, process: ProcessTasks, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._process = process
         self._coroutine = coroutine
 
     def send(self, value: Any) -> Any:
-        if self._life.is_dead:
-            self._coroutine = for_ever()  # the life remembers the one that stopped
+        if self._process.is_dead:
+            self._coroutine = forever()  # the process remembers the one that stopped
             return self._coroutine.send(None)
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
-        if self._life.is_dead:  # the event loop is closing, and wants to see its tasks end
+        if self._process.is_dead:  # the event loop is closing, and wants to see its tasks end
             raise error[0]
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
-        if not self._life.is_dead:
+        if not self._process.is_dead:
             self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -115,7 +117,7 @@ class LoopWatch:
         setattr(loop, "run_in_executor", self._watch_thread)  # noqa: B010
 
     def end(self, turns: int = LAST_TURNS) -> None:
-        """Stop watching, once what was buried has come to rest."""
+        """Stop watching, once what was discarded has come to rest."""
         if turns:
             with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon(self.end, turns - 1)
@@ -129,12 +131,12 @@ class LoopWatch:
         self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Future[Any]:
         context = options.get("context")
-        life = current.get() if context is None else context.get(current)
+        process = current.get() if context is None else context.get(current)
         factory = self._create_task or _create_task
-        if life is None:
+        if process is None:
             task: asyncio.Task[Any] = factory(loop, coroutine, **options)
             return task
-        return life.new_task(functools.partial(factory, loop, **options), coroutine)
+        return process.new_task(functools.partial(factory, loop, **options), coroutine)
 
     def _watch_callback(
         self,
@@ -142,9 +144,9 @@ class LoopWatch:
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        life = current.get() if context is None else context.get(current)
-        if life is not None:
-            life.has_callback()
+        process = current.get() if context is None else context.get(current)
+        if process is not None:
+            process.has_callback()
         handle: asyncio.Handle = self._call_soon(callback, *args, context=context)
         return handle
 
@@ -152,10 +154,10 @@ class LoopWatch:
         self, executor: Executor | None, function: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
         running = self._run_in_executor(cast(Any, executor), function, *args)
-        life = current.get()
-        if life is not None:
-            life.threads.add(running)
-            running.add_done_callback(life.threads.discard)
+        process = current.get()
+        if process is not None:
+            process.threads.add(running)
+            running.add_done_callback(process.threads.discard)
         return running
 
 
@@ -165,11 +167,11 @@ def _create_task(
     return asyncio.Task(coroutine, loop=loop, **options)
 
 
-async def for_ever() -> None:
+async def forever() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-def _throw_away(coroutine: Coroutine[Any, Any, Any]) -> None:
+def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
     for _ in range(MOST_CLOSINGS):
         try:
             coroutine.close()

@@ -18,7 +18,7 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
     workflow,
 )
-from durable_workflow_sqlite.engine import left_alone
+from durable_workflow_sqlite.engine import releasing
 
 
 class RefusingOnce(SqliteCheckpointStore):
@@ -51,7 +51,7 @@ async def waiter(ctx: WorkflowContext) -> str:
 def test_executions_of_the_foreground_are_all_taken_on(file: Path, refuses_at: int) -> None:
     names = ["0", "1", "2"]
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             for name in names:
                 await engine.start(
@@ -74,19 +74,19 @@ def test_executions_of_the_foreground_are_all_taken_on(file: Path, refuses_at: i
             await engine.dispose()
             assert await store.release_claims_of_the_dead(0) == []
 
-    asyncio.run(lives())
+    asyncio.run(main())
 
 
 def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(left_alone, "TRY_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(releasing, "TRY_AGAIN_AFTER_S", 0.01)
 
     @workflow
     async def stopped(ctx: WorkflowContext) -> str:
         return await ctx.step("end", lambda: "done")
 
-    async def lives() -> None:
+    async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine:
                 await engine.start(stopped, execution_id="one")
@@ -98,4 +98,4 @@ def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
                 async with asyncio.timeout(30):
                     assert await engine.handle("one").result() == "done"
 
-    asyncio.run(lives())
+    asyncio.run(main())

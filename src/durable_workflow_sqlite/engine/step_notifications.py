@@ -42,7 +42,7 @@ def tell_in_doubt(run: Run, checkpoint: StepCheckpoint) -> None:
 
 def tell_retry(run: Run, failed: StepCheckpoint, error: BaseException, delay: timedelta) -> None:
     _log.info(
-        "step %r of execution %r failed at attempt %d, trying again in %s: %s",
+        "step %r of execution %r failed at attempt %d, retrying in %s: %s",
         failed.step_name,
         run.id,
         failed.attempt,

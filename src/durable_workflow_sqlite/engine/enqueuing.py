@@ -1,4 +1,4 @@
-"""Executions that are enqueued without the code of their workflow: by its name, or once more."""
+"""Executions that are enqueued without the code of their workflow: by its name, or as a rerun."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ async def rerun(
         for one in await _log_of(access, execution_id):
             if one.act == RERUN and "as" in audit.details_of(one):
                 raise ExecutionConflictError(
-                    f"execution {execution_id!r} was started once more already, by {one.actor}"
-                    f" ({one.details}); nothing was started. To start it again, name its id",
+                    f"execution {execution_id!r} was rerun already, by {one.actor}"
+                    f" ({one.details}); nothing was started. To rerun it again, name its id",
                     workflow_execution_id=execution_id,
                 )
     tags = await access.store.load_tags(execution_id)
     now = access.clock.now()
-    record = _once_more(found, definition, new_id, now)
+    record = _rerun_record(found, definition, new_id, now)
     entries = (
         audit.entry(execution_id, RERUN, by, now, {"as": new_id}),
         audit.entry(new_id, RERUN, by, now, {"of": execution_id}),
@@ -120,7 +120,7 @@ def _is_rerun_of(entry: AuditEntry, execution_id: str) -> bool:
     return entry.act == RERUN and audit.details_of(entry).get("of") == execution_id
 
 
-def _once_more(
+def _rerun_record(
     found: WorkflowExecution, definition: Workflow, new_id: str, now: datetime
 ) -> WorkflowExecution:
     ttl: timedelta | None = None

@@ -1,7 +1,7 @@
-"""One life of a worker inside a test: it can end at any point, and nothing of it goes on.
+"""A worker process that a test simulates: it can be killed at any point, and nothing of it goes on.
 
-What its tasks had not committed is gone with them: the connection refuses the dead, and the next
-life works on a copy of what was committed.
+What its tasks had not committed is gone with them: the connection of a dead process refuses all
+use, and the next process works on a copy of what was committed.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from durable_workflow_sqlite.engine.checking import check_replay
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.testing.clock import ManualClock
-from durable_workflow_sqlite.testing.tasks import Tasks, current, for_ever
+from durable_workflow_sqlite.testing.process_tasks import ProcessTasks, current, forever
 
 T = TypeVar("T")
 
 Moment = Literal["before", "after", "recorded"]
 """Of a step: its INTENT is committed and the action has not begun; the action has ended and
-nothing is written of it; its outcome is committed and the workflow has not heard of it."""
+nothing is written of it; its outcome is committed and the workflow has not got it."""
 
 StepPlace = tuple[str, str, int, int]
 """An attempt: execution, branch, index and number."""
@@ -55,8 +55,8 @@ ENDING: Final = frozenset(
 )
 
 
-class Life(Tasks):
-    """An engine on a store of its own, from its start to its death."""
+class SimulatedProcess(ProcessTasks):
+    """An engine on a store of its own, from its start until it is killed or stops."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Life(Tasks):
         is_fatal: Callable[[StepCheckpoint, Moment], bool],
         is_saved: Callable[[Record], None],
     ) -> None:
-        """memory: what the life before this one had committed; it is closed.
+        """memory: what the process before this one had committed; it is closed.
 
         is_saved: told what is committed.
         """
@@ -75,28 +75,28 @@ class Life(Tasks):
         self.acting: dict[StepPlace, StepCheckpoint] = {}
         """The attempts whose action runs now."""
         self.signals_sent = 0
-        self.death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.killed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.store = SqliteCheckpointStore(self.connection)
-        self.engine: EngineOfALife | None = None
-        self.executions: dict[ExecutionOfALife, None] = {}
+        self.engine: SimulatedEngine | None = None
+        self.executions: dict[SimulatedExecution, None] = {}
         self.is_saved = is_saved
         self._is_fatal = is_fatal
 
     async def open(self, **options: Any) -> DurableEngine:
         store = cast(CheckpointStore, _WatchedStore(self))
-        self.engine = engine = EngineOfALife(self, store, clock=self.clock, **options)
+        self.engine = engine = SimulatedEngine(self, store, clock=self.clock, **options)
         await engine.open()
         return engine
 
-    async def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Let this life do something. Raises EngineStoppedError if it dies over it."""
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in this process. Raises EngineStoppedError if it is killed meanwhile."""
         if current.get() is self:
             return await work
         if self.is_dead:
             work.close()
             raise _stopped()
         doing = asyncio.get_running_loop().create_task(work, context=self._own_context())
-        either: list[asyncio.Future[Any]] = [doing, self.death]
+        either: list[asyncio.Future[Any]] = [doing, self.killed]
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -106,42 +106,42 @@ class Life(Tasks):
             raise _stopped()
         return doing.result()
 
-    def die(self) -> None:
-        """Stop, here and now."""
+    def kill(self) -> None:
+        """Stop at once, as by SIGKILL."""
         self.is_dead = True
         self.connection.is_dead = True
-        if not self.death.done():
-            self.death.set_result(None)
+        if not self.killed.done():
+            self.killed.set_result(None)
 
     async def reach(self, checkpoint: StepCheckpoint, moment: Moment) -> None:
-        """A step has come to a moment; if it is the one to die at, this does not return."""
+        """A step has come to a moment; if it is the one to be killed at, this does not return."""
         if self._is_fatal(checkpoint, moment):
-            self.die()
+            self.kill()
         if self.is_dead:
-            await for_ever()
+            await forever()
 
-    async def let_go(self) -> None:
-        """After the end, dead or not: give back what a process leaves to the kernel."""
+    async def close_store(self) -> None:
+        """After its end, killed or not: close what the kernel closes for a real process."""
         if self.connection.in_transaction:
             self.connection.rollback()
         await self.store.close()
 
-    def bury(self) -> None:
-        """Throw away the tasks of a life that is over; from here on nobody looks at their effects.
+    def discard(self) -> None:
+        """Close the tasks of a process that has ended; nobody sees their effects from here on.
 
-        Their `finally` blocks run now, as they do when Python throws a coroutine away.
+        Their `finally` blocks run now, as they do when Python closes a coroutine.
         """
         self.is_dead = self.connection.is_dead = True
         was_disabled = logging.root.manager.disable
         logging.disable()
         try:
-            self._own_context().run(self._throw_all_away)
+            self._own_context().run(self._close_all)
         finally:
             logging.disable(was_disabled)
         self.connection.close()
 
-    def _throw_all_away(self) -> None:
-        self.throw_away()
+    def _close_all(self) -> None:
+        self.close_tasks()
         for execution in self.executions:
             execution.drop_body()
         self.executions.clear()
@@ -152,7 +152,7 @@ class Life(Tasks):
         return context
 
 
-class _MortalConnection(sqlite3.Connection):
+class _KillableConnection(sqlite3.Connection):
     is_dead = False
 
     def execute(self, *statement: Any) -> sqlite3.Cursor:
@@ -169,34 +169,34 @@ class _MortalConnection(sqlite3.Connection):
 
 
 class _WatchedStore:
-    """The store as the engine has it: each step that is saved may be the end of its worker."""
+    """The store as the engine has it: its process may be killed at each step that is saved."""
 
-    def __init__(self, life: Life) -> None:
-        self._life = life
-        self._store = life.store
+    def __init__(self, process: SimulatedProcess) -> None:
+        self._process = process
+        self._store = process.store
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
-        life = self._life
+        process = self._process
         steps = [one for one in records if isinstance(one, StepCheckpoint)]
         for step in steps:
             if step.status is not StepStatus.INTENT:
-                life.acting.pop(_place(step), None)
-                await life.reach(step, "after")
+                process.acting.pop(_place(step), None)
+                await process.reach(step, "after")
         await self._store.save(*records, claim=claim)
         for one in records:
-            life.is_saved(one)
+            process.is_saved(one)
         for step in steps:
             if step.status is not StepStatus.INTENT:
-                await life.reach(step, "recorded")
+                await process.reach(step, "recorded")
             elif step.attempt == 0 and step.error_type is not None:
-                life.acting.pop(_place(step), None)  # a compensation that is tried again later
+                process.acting.pop(_place(step), None)  # a compensation that is retried later
             else:
                 if step.kind is StepKind.STEP:
-                    life.acting[_place(step)] = step
-                await life.reach(step, "before")
+                    process.acting[_place(step)] = step
+                await process.reach(step, "before")
         for one in records:
             if isinstance(one, WorkflowExecution) and one.status in ENDING:
                 self._acts_no_more(one.workflow_execution_id)
@@ -206,7 +206,7 @@ class _WatchedStore:
 
     async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
         sent = await self._store.send_signal(signal, *records)
-        self._life.signals_sent += 1
+        self._process.signals_sent += 1
         return sent
 
     async def release_claims(
@@ -218,24 +218,24 @@ class _WatchedStore:
         await self._store.release_claims(released, *more, trouble=trouble)
 
     def _acts_no_more(self, execution_id: str) -> None:
-        for place in [one for one in self._life.acting if one[0] == execution_id]:
-            del self._life.acting[place]
+        for place in [one for one in self._process.acting if one[0] == execution_id]:
+            del self._process.acting[place]
 
 
-class ExecutionOfALife(Execution):
-    """One execution, whose tasks and whose workflow function end with its life."""
+class SimulatedExecution(Execution):
+    """One execution, whose tasks and whose workflow function end with its process."""
 
-    __slots__ = ("_life",)
+    __slots__ = ("_process",)
 
-    def __init__(self, life: Life, *args: Any) -> None:
+    def __init__(self, process: SimulatedProcess, *args: Any) -> None:
         super().__init__(*args)
-        self._life = life
-        self._variables.run(current.set, life)
-        life.executions[self] = None
-        self.outcome.add_done_callback(lambda _: life.executions.pop(self, None))
+        self._process = process
+        self._variables.run(current.set, process)
+        process.executions[self] = None
+        self.outcome.add_done_callback(lambda _: process.executions.pop(self, None))
 
     def stop(self, trouble: BaseException) -> None:
-        if not self._life.is_dead:  # else there is nobody to be told
+        if not self._process.is_dead:  # else there is nobody to be told
             super().stop(trouble)
 
     def drop_body(self) -> None:
@@ -244,21 +244,23 @@ class ExecutionOfALife(Execution):
             self._body.drop()
 
     def _new_task(self, work: Coroutine[Any, Any, None], **options: Any) -> asyncio.Task[None]:
-        return self._life.new_task(functools.partial(asyncio.Task, **options), work)
+        return self._process.new_task(functools.partial(asyncio.Task, **options), work)
 
 
-class EngineOfALife(DurableEngine):
-    """Tasks of its life do what it is asked from outside, so that this ends with the life."""
+class SimulatedEngine(DurableEngine):
+    """Its methods run in tasks of its process, so that they end with the process."""
 
-    def __init__(self, life: Life, *args: Any, **options: Any) -> None:
+    def __init__(self, process: SimulatedProcess, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.life = life
+        self.process = process
 
-    def takes_on(self, execution_ids: Iterable[str]) -> bool:
-        """Whether it takes one of these on by itself, which are due and which no worker has."""
-        assert self._opened is not None
-        intake = self._opened.intake
-        return any(map(intake.takes_on, (*execution_ids, *intake.due_in_foreground())))
+    def claims_when_due(self, execution_ids: Iterable[str]) -> bool:
+        """Whether it claims one of these by itself, which are due and which no worker has."""
+        assert self._open_engine is not None
+        dispatcher = self._open_engine.dispatcher
+        return any(
+            map(dispatcher.claims_when_due, (*execution_ids, *dispatcher.due_in_foreground()))
+        )
 
     def check_replay(
         self,
@@ -273,24 +275,24 @@ class EngineOfALife(DurableEngine):
         )
 
     def _new_execution(self, *of: Any) -> Execution:
-        return ExecutionOfALife(self.life, *of)
+        return SimulatedExecution(self.process, *of)
 
 
-def _in_its_life(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+def _in_its_process(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
     @functools.wraps(method)
-    async def do(engine: EngineOfALife, *args: Any, **named: Any) -> Any:
-        return await engine.life.do(method(engine, *args, **named))
+    async def do(engine: SimulatedEngine, *args: Any, **named: Any) -> Any:
+        return await engine.process.run(method(engine, *args, **named))
 
     return do
 
 
 for _name, _method in inspect.getmembers(DurableEngine, inspect.iscoroutinefunction):
     if not _name.startswith("_"):
-        setattr(EngineOfALife, _name, _in_its_life(_method))
+        setattr(SimulatedEngine, _name, _in_its_process(_method))
 
 
-def _open(memory: sqlite3.Connection | None) -> _MortalConnection:
-    connection = sqlite3.connect(":memory:", isolation_level=None, factory=_MortalConnection)
+def _open(memory: sqlite3.Connection | None) -> _KillableConnection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, factory=_KillableConnection)
     if memory is not None:
         memory.backup(connection)
     return connection

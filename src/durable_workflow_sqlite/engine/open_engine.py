@@ -15,13 +15,12 @@ import msgspec
 
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
+from durable_workflow_sqlite.engine.dispatcher import Dispatcher
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
-from durable_workflow_sqlite.engine.history import History
-from durable_workflow_sqlite.engine.intake import Intake
-from durable_workflow_sqlite.engine.news import News
+from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, cancelled
 from durable_workflow_sqlite.engine.parking import Parking
@@ -29,6 +28,7 @@ from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
+from durable_workflow_sqlite.engine.worker_changes import WorkerChangePoller
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import EngineStoppedError
 from durable_workflow_sqlite.loops import LoopBinding
@@ -53,7 +53,7 @@ BEGUN_A_TURN: Final = 20
 """Of the executions that were launched as the engine opened, how many begin in one turn."""
 
 NewExecution = Callable[
-    [Environment, AnyWorkflow, WorkflowExecution, WorkflowClaim, History], Execution
+    [Environment, AnyWorkflow, WorkflowExecution, WorkflowClaim, RecordedHistory], Execution
 ]
 
 
@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
 
 
-class Opened(Access):
+class OpenEngine(Access):
     """One engine at work.
 
     new_execution: what `Execution` is; a test makes its own.
@@ -107,7 +107,7 @@ class Opened(Access):
                 settings.park_after, settings.max_resident, lambda: len(self.executions)
             ),
         )
-        self.intake = Intake(
+        self.dispatcher = Dispatcher(
             self._environment,
             settings.registry,
             self.launch,
@@ -115,7 +115,7 @@ class Opened(Access):
             max_concurrent=settings.max_concurrent,
             max_recoveries=settings.max_recoveries,
         )
-        self.changes: News = News(settings.store, self.intake, self)
+        self.changes: WorkerChangePoller = WorkerChangePoller(settings.store, self.dispatcher, self)
 
     async def begin(self) -> RecoveryResult:
         """Recover what was interrupted, and claim work from then on."""
@@ -123,8 +123,8 @@ class Opened(Access):
         self._environment.watchdog.start()
         await self.changes.begin()
         self.check_open()
-        result = await self.intake.recover()
-        self.intake.begin()
+        result = await self.dispatcher.recover()
+        self.dispatcher.begin()
         held, self._held = self._held, None
         asyncio.get_running_loop().call_soon(self._begin, held)
         return result
@@ -143,7 +143,7 @@ class Opened(Access):
 
     @property
     def is_over(self) -> bool:
-        """Whether `close` has come to its end."""
+        """Whether `close` has ended."""
         return self._closing is not None and self._closing.done()
 
     def check_open(self) -> None:
@@ -157,7 +157,7 @@ class Opened(Access):
         workflow: AnyWorkflow,
         record: WorkflowExecution,
         claim: WorkflowClaim,
-        history: History,
+        history: RecordedHistory,
         interruption: Interruption | None = None,
     ) -> Execution:
         """Begin to run an execution; with an interruption, to compensate it."""
@@ -182,17 +182,16 @@ class Opened(Access):
     def _ended(self, execution: Execution, done: asyncio.Future[Outcome]) -> None:
         outcome = done.result()
         execution.leave_slot()
-        self.intake.look()
         if self.executions.get(execution.id) is execution:
             del self.executions[execution.id]
         if outcome.is_parked:
-            self.intake.parked(execution)
+            self.dispatcher.parked(execution)
         elif outcome.trouble is not None and not (self.is_closed and _is_stopped(outcome)):
-            self.intake.left(execution, outcome.trouble)
+            self.dispatcher.release(execution, outcome.trouble)
         self.changes.changed(execution.id)
 
-    def dispatch(self, signal: WorkflowSignal) -> None:
-        self.changes.is_dispatched(signal)
+    def on_signal_sent(self, signal: WorkflowSignal) -> None:
+        self.changes.worker_knows(signal)
         self.signalled(
             signal.workflow_execution_id, is_to_cancel=signal.signal_name == CANCEL_SIGNAL
         )
@@ -200,33 +199,33 @@ class Opened(Access):
     async def hasten(self, execution_id: str) -> None:
         execution = self.executions.get(execution_id)
         if execution is None:
-            self.intake.signalled(execution_id)
+            self.dispatcher.signalled(execution_id)
         else:
             execution.pauses.hasten(await self.store.load_checkpoints(execution_id))
 
     def signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:
         execution = self.executions.get(execution_id)
         if execution is None:
-            self.intake.signalled(execution_id)
+            self.dispatcher.signalled(execution_id)
         elif is_to_cancel:
             execution.interrupt(cancelled(execution_id))
         else:
             execution.signals_came()
 
     def look(self) -> None:
-        self.intake.look()
+        self.dispatcher.look()
 
     async def resume(self, record: WorkflowExecution) -> None:
-        await self.intake.resume(record)
+        await self.dispatcher.resume(record)
 
-    async def until_let_go(self, execution_id: str) -> None:
-        await self.intake.until_let_go_of(execution_id)
+    async def until_released(self, execution_id: str) -> None:
+        await self.dispatcher.until_released(execution_id)
 
-    def why_left(self, execution_id: str) -> BaseException | None:
-        return self.intake.why_left(execution_id)
+    def trouble_of(self, execution_id: str) -> BaseException | None:
+        return self.dispatcher.trouble_of(execution_id)
 
-    async def is_to_try(self, record: WorkflowExecution) -> bool:
-        return await self.intake.is_to_try(record)
+    async def will_claim(self, record: WorkflowExecution) -> bool:
+        return await self.dispatcher.will_claim(record)
 
     def _status_changed(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
         self._observers.tell("on_status_change", record, before)
@@ -236,7 +235,7 @@ class Opened(Access):
     def ended_at_once(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
         self._status_changed(record, before)
         self._observers.tell("on_execution_complete", record, record.updated_at - record.created_at)
-        self.intake.signalled(record.workflow_execution_id)
+        self.dispatcher.signalled(record.workflow_execution_id)
         super().ended_at_once(record, before)
 
     # To its end
@@ -262,15 +261,15 @@ class Opened(Access):
 
     async def _close(self, grace: timedelta) -> None:
         marking = asyncio.create_task(self._mark_as_stopping())
-        waiting = await self.intake.close()
+        waiting = await self.dispatcher.close()
         running = list(self.executions.values())
         if running:
             await _stop(running, grace)
         await self.changes.close()
         await marking
-        await self.intake.until_let_go()
+        await self.dispatcher.until_all_released()
         stopped = [one.claim for one in running if _is_stopped(one.outcome.result())]
-        await self.let_go([*waiting, *stopped])
+        await self.release([*waiting, *stopped])
         self._environment.scheduler.close()
         self._environment.watchdog.close()
         self._environment.parking.close()
@@ -288,12 +287,12 @@ class Opened(Access):
         except Exception:  # noqa: BLE001 - whatever the store raises
             _log.debug("could not say that this worker was told to stop", exc_info=True)
 
-    async def let_go(self, claims: list[WorkflowClaim]) -> None:
-        """Give claims back, if the store can take them."""
+    async def release(self, claims: list[WorkflowClaim]) -> None:
+        """Release claims, if the store can do it."""
         try:
             await self.store.release_claims(claims, self.clock.now())
         except Exception:  # noqa: BLE001 - whatever the store raises
-            # The claims end with this worker's life at the latest.
+            # The claims end with this process at the latest.
             _log.warning("could not release the claims of this worker", exc_info=True)
 
 

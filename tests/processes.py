@@ -1,6 +1,6 @@
-"""Lives of real processes, and what befalls them: SIGKILL or SIGSTOP at a commit, or wherever.
+"""Real processes, and what befalls them: SIGKILL or SIGSTOP at a commit, or wherever.
 
-A life in the test's own process is one of `tests.worlds`.
+`tests.worlds` simulates processes within the test's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from durable_workflow_sqlite import DurableEngine, ExecutionStatus, SqliteCheckpointStore
 
-LIFE_LIMIT_S = 90
+PROCESS_LIMIT_S = 90
 
 
 def die() -> NoReturn:
@@ -45,7 +45,7 @@ class HarmedConnection(sqlite3.Connection):
 
     harm: Harm | None = None
     commits = 0
-    before_death: Callable[[], object] = staticmethod(lambda: None)
+    before_kill: Callable[[], object] = staticmethod(lambda: None)
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         if sql != "commit":
@@ -58,7 +58,7 @@ class HarmedConnection(sqlite3.Connection):
 
     def befall(self, harm: Harm) -> None:
         if harm.kind is signal.SIGKILL:
-            self.before_death()
+            self.before_kill()
         os.kill(os.getpid(), harm.kind)
 
     def _meet(self, *, is_before: bool) -> None:
@@ -67,7 +67,7 @@ class HarmedConnection(sqlite3.Connection):
 
 
 def open_harmed(
-    file: Path, harm: Harm | None, before_death: Callable[[], object] = lambda: None
+    file: Path, harm: Harm | None, before_kill: Callable[[], object] = lambda: None
 ) -> SqliteCheckpointStore:
     """A store whose process is harmed at a commit; those of migrations are harmed elsewhere."""
     connection = sqlite3.connect(
@@ -75,7 +75,7 @@ def open_harmed(
     )
     store = SqliteCheckpointStore(connection)
     connection.harm, connection.commits = harm, 0
-    connection.before_death = before_death
+    connection.before_kill = before_kill
     return store
 
 
@@ -99,7 +99,7 @@ class Child:
             # An alarm, and not faulthandler's own timer, whose thread is not there after a fork.
             signal.signal(signal.SIGALRM, _end_with_what_it_waits_for)
             faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
-            signal.alarm(LIFE_LIMIT_S)
+            signal.alarm(PROCESS_LIMIT_S)
             try:
                 os.close(hear)
                 body(lambda words: os.write(speak, f"{words}\n".encode()) and None)
@@ -126,7 +126,7 @@ class Child:
         _, status = os.waitpid(self.pid, 0)
         self._hear.close()
         is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        assert is_killed or status == 0, f"a life went wrong: {status}"
+        assert is_killed or status == 0, f"a process went wrong: {status}"
         return is_killed
 
     def kill(self) -> None:
@@ -148,14 +148,14 @@ def a_process(body: Callable[[Callable[[str], None]], None]) -> Iterator[Child]:
         child.kill()
 
 
-def live(body: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+def run_process(body: Callable[[], Coroutine[Any, Any, object]]) -> bool:
     """Run a coroutine in a process of its own; whether that was killed over it."""
     return Child(lambda _: asyncio.run(body())).is_killed_in_the_end()
 
 
-def live_and_die(body: Callable[[], Coroutine[Any, Any, object]]) -> None:
+def run_until_killed(body: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Run a coroutine in a process of its own that kills itself with SIGKILL in the middle."""
-    assert live(body), "it did not die"
+    assert run_process(body), "it did not die"
 
 
 class Journal:
