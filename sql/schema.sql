@@ -378,12 +378,13 @@ create table workflow_audit_log (
                                                 -- also that step ("from"), the steps "forgotten",
                                                 -- how many more are not named ("more_forgotten"),
                                                 -- and the waits "open_again"; of a resolve, the
-                                                -- "step" and what it "was"; of a rerun, the id of
-                                                -- the new execution ("as") or of the old one
-                                                -- ("of"); of a cancel without a worker, that it
-                                                -- "ended" or why it is "unblocked"; of all that
-                                                -- unblock, why it was "blocked", and which deleted
-                                                -- rows were still "missing" then; else null
+                                                -- "step", what it "was" and the "value"; of an
+                                                -- acknowledge, the "step" and the "note"; of a
+                                                -- rerun, the id of the new execution ("as") or of
+                                                -- the old one ("of"); of a cancel without a worker,
+                                                -- that it "ended" or why it is "unblocked"; of all
+                                                -- that unblock, why it was "blocked", and which
+                                                -- deleted rows were still "missing" then; else null
     created_at            text    not null      -- when it was done
         default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     foreign key (workflow_execution_id) references workflow_executions (workflow_execution_id),

@@ -173,11 +173,17 @@ def unblock(file: Path, *, without_rows: bool = False, by: str | None = None) ->
     return Command(name="unblock", done="unblocked", act=ask, is_for_blocked=True)
 
 
-def acknowledge(file: Path, *, by: str | None = None) -> Command:
+def acknowledge(
+    file: Path,
+    *,
+    step: StepName | None = None,
+    note: str | None = None,
+    by: str | None = None,
+) -> Command:
     """Say that a person has dealt with what executions left."""
 
     async def ask(client: Client, execution_id: str) -> str:
-        if number := await client.acknowledge(execution_id, by=by):
+        if number := await client.acknowledge(execution_id, step=step, note=note, by=by):
             steps = "1 step" if number == 1 else f"{number} steps"
             return f"{steps} of {execution_id} noted as dealt with"
         raise ExecutionConflictError(

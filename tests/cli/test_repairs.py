@@ -105,9 +105,54 @@ def test_steps_are_resolved_and_the_orders_go_on(file: Path) -> None:
         assert run("resolve", file, "order-SLOW-1", "pack", '"packed"').returncode == 0
         wait_until(lambda: status_of(file, "order-SLOW-1") == "COMPLETED")
     assert acts(file, "order-SLOW-1") == [
-        ["resolve", '{"step":"step \'pack\' (index 1)","was":"in doubt"}'],
-        ["resolve", '{"step":"step \'pack\' (index 1)","was":"unreadable"}'],
+        ["resolve", '{"step":"step \'pack\' (index 1)","was":"in doubt","value":7}'],
+        ["resolve", '{"step":"step \'pack\' (index 1)","was":"unreadable","value":"packed"}'],
     ]
+
+
+def test_a_long_value_is_kept_in_part(file: Path) -> None:
+    assert run("resolve", file, "order-BAD-1", "ship", f'"{"x" * 2000}"').returncode == 0
+    ((_, details),) = acts(file, "order-BAD-1")
+    assert json.loads(details)["value"] == '"' + "x" * 999
+
+
+def test_a_failed_order_names_the_step_that_may_have_taken_effect(file: Path) -> None:
+    text = on_terminal("show", file, "order-BAD-1", columns=400)[1]
+    assert f"to run it from its failed step: durable-workflow retry {file} order-BAD-1" in text
+    assert (
+        f"took effect all the same: durable-workflow resolve {file} order-BAD-1 ship JSON" in text
+    )
+
+
+def test_a_refund_by_hand_is_acknowledged_while_the_rest_is_undone(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as dba, dba:
+        dba.execute(
+            "update workflow_executions set status = 'COMPENSATING'"
+            " where workflow_execution_id = 'order-BAD-UNDONE'"
+        )
+        dba.execute(
+            "update step_checkpoints set status = 'INTENT', error_type = 'x:Y',"
+            " completed_at = null, error_message = 'no', due_at = '2099-01-01T00:00:00.000000Z'"
+            " where workflow_execution_id = 'order-BAD-UNDONE' and attempt = 0"
+        )
+    done = f"durable-workflow acknowledge {file} order-BAD-UNDONE --step charge"
+    assert done in on_terminal("show", file, "order-BAD-UNDONE", columns=400)[1]
+    assert "acknowledge" in run("doctor", file).stdout
+    wrong = run("acknowledge", file, "order-BAD-UNDONE", "--index", "0")
+    assert wrong.returncode == 2
+    words = ("order-BAD-UNDONE", "--step", "charge", "--index", "0", "--note", "cash")
+    assert "1 step of order-BAD-UNDONE noted" in run("acknowledge", file, *words).stdout
+    assert acts(file, "order-BAD-UNDONE") == [
+        ["acknowledge", '{"step":"step \'charge\' (index 0)","note":"cash"}']
+    ]
+    assert "dealt with by hand; its error was: no" in " ".join(
+        on_terminal("show", file, "order-BAD-UNDONE", columns=400)[1].split()
+    )
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "order-BAD-UNDONE") == "FAILED")
+    text = on_terminal("show", file, "order-BAD-UNDONE", columns=400)[1]
+    assert "dealt with by hand: charge; to rerun it" in text
+    assert "it was undone" not in text
 
 
 def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:

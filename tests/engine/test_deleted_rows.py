@@ -415,7 +415,7 @@ def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(
             asyncio.run(go_on(file, cancel=cancel))
         found = " ".join(run_command("doctor", file, env=os.environ).stdout.split())
         assert re.search(
-            r"blocked .*one \(rows of .* deleted by hand: .* unblock .* restore", found
+            r"blocked .*one \(rows of .* deleted by hand: .* restore .* unblock", found
         )
         shown = run_command("show", file, "one", env=os.environ).stdout
         assert re.search(LATE[rows], shown)

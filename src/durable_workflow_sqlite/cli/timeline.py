@@ -17,6 +17,7 @@ from durable_workflow_sqlite.reading.executions import (
     ExecutionDetails,
     ExecutionSummary,
     StepAttempt,
+    is_undone_by_hand,
 )
 from durable_workflow_sqlite.reading.worker_findings import how_to_wake
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, DELETED_ROWS, TERMINAL_STATUSES
@@ -152,12 +153,16 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return (
-                f"it was undone; to rerun it: {command('rerun', file, summary.id)}; to run"
-                " it again from a step before the steps that were undone:"
+                f"{_what_was_undone(details)}; to rerun it: {command('rerun', file, summary.id)};"
+                " to run it again from a step before the steps that were undone:"
                 f" {command('retry', file, summary.id, '--from')} STEP"
             )
         if summary.blocked_reason is None:
-            return f"to run it from its failed step: {command('retry', file, summary.id)}"
+            again = f"to run it from its failed step: {command('retry', file, summary.id)}"
+            name = summary.current_step
+            if name is None or any(one.kind == "SIGNAL" for one in _named(details, name)):
+                return again
+            return f"{again}; {_if_it_took_effect(details, file, name)}"
         go_on = commands.how_to_unblock(file, summary.id, summary.blocked_reason)
         if summary.blocked_reason.startswith(DELETED_ROWS):
             return f"to let it go on: {go_on}"
@@ -167,7 +172,14 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             f" {resolve} STEP JSON"
         )
     if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
-        return f"to start the next attempt at once: {command('retry', file, summary.id)}"
+        again = f"to start the next attempt at once: {command('retry', file, summary.id)}"
+        name = summary.current_step
+        if name is None:
+            return again
+        if summary.status == "COMPENSATING":
+            done = command("acknowledge", file, summary.id, "--step", name)
+            return f"{again}; if a person has undone {name}: {done}"
+        return f"{again}; {_if_it_took_effect(details, file, name)}"
     if summary.trouble is not None:
         if _is_to_cancel(details) and commands.needs_code_that_fits(summary.trouble):
             return f"to undo it: {commands.how_to_undo(file, summary.id)}"
@@ -185,6 +197,25 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         name = summary.waiting_for.removeprefix("signal ")
         return f"to continue it: {command('signal', file, summary.id, name)} [JSON]"
     return None
+
+
+def _what_was_undone(details: ExecutionDetails) -> str:
+    by_hand = [one.step_name for one in details.compensations if is_undone_by_hand(one)]
+    if not by_hand:
+        return "it was undone"
+    names = ", ".join(by_hand)
+    if len(by_hand) == len(details.compensations):
+        return f"dealt with by hand: {names}"
+    return f"it was undone (dealt with by hand: {names})"
+
+
+def _named(details: ExecutionDetails, name: str) -> list[StepAttempt]:
+    return [one for one in details.steps if one.step_name == name]
+
+
+def _if_it_took_effect(details: ExecutionDetails, file: Path, name: str) -> str:
+    resolve = command("resolve", file, details.summary.id, name)
+    return f"if {name} took effect all the same: {resolve} JSON, with what it returned"
 
 
 def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
@@ -311,6 +342,8 @@ def _step(
     elif one.status == "INTENT" and one.due_at is not None:
         took = f"due {output.ago(one.due_at, now)}"
     result = one.error_message if one.error_message is not None else one.output_data
+    if is_undone_by_hand(one):
+        result = f"dealt with by hand; its error was: {result or one.error_type}"
     if _is_in_doubt(one, details):
         result = "in doubt: interrupted, and may have taken effect; it runs again"
     return [

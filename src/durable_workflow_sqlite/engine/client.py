@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from durable_workflow_sqlite.engine import (
+    acknowledging,
     cancelling,
     commands,
     enqueuing,
@@ -302,17 +303,34 @@ class Client:
             await enqueuing.rerun(self._working(), execution_id, new_id, by, once=once)
         )
 
-    async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
+    async def acknowledge(
+        self,
+        execution_id: str,
+        *,
+        step: StepName | None = None,
+        note: str | None = None,
+        by: str | None = None,
+    ) -> int:
         """Say that a person has dealt with the problems that a final execution has left.
 
         The person has undone by hand what failed compensations did not undo, and has found out
         whether steps that were cut off took effect. These steps leave the lists of `doctor` and the
         dashboard, and `retry` does not run their compensations again. Returns the number of these
-        steps. by: as for `cancel`.
+        steps.
 
-        Raises ExecutionNotFoundError, or ExecutionConflictError if the execution is not final.
+        step: a step whose compensation has failed, named as for `retry`. A person has undone it:
+            the compensation is not tried again, and the execution continues with the others. It may
+            be COMPENSATING, also in a worker that waits for the next try.
+        note: why, or how, for the audit log. by: as for `cancel`.
+
+        Raises ExecutionNotFoundError; ExecutionConflictError if the execution is not final, or with
+        `step`, if a worker runs the compensation right now or there is none to acknowledge;
+        ValueError for a step that is not there.
         """
-        return await commands.acknowledge(self._working(), execution_id, by)
+        access = self._working()
+        if step is not None:
+            return await acknowledging.acknowledge_step(access, execution_id, step, by, note)
+        return await acknowledging.acknowledge(access, execution_id, by, note)
 
 
 def check_store(store: object) -> None:

@@ -20,7 +20,6 @@ from durable_workflow_sqlite.engine.mending import (
 from durable_workflow_sqlite.engine.reopening import reopened
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
 from durable_workflow_sqlite.errors import (
-    ExecutionConflictError,
     SerializationError,
     StoreCorruptError,
 )
@@ -182,17 +181,3 @@ async def retry_from(access: Access, execution_id: str, step: StepName, by: str 
 
 def _what_ended(record: WorkflowExecution) -> dict[str, object]:
     return {"error": record.error_type, "message": record.error_message}
-
-
-async def acknowledge(access: Access, execution_id: str, by: str | None) -> int:
-    """See `DurableEngine.acknowledge`."""
-    found = await access.load(execution_id)
-    if not found.status.is_terminal:
-        raise ExecutionConflictError(
-            f"execution {execution_id!r} is {found.status}: acknowledge what is left of it when"
-            " it is over",
-            workflow_execution_id=execution_id,
-        )
-    now = access.clock.now()
-    entry = audit.entry(execution_id, "acknowledge", by, now)
-    return await access.store.acknowledge(execution_id, entry, now=now)

@@ -20,6 +20,7 @@ from durable_workflow_sqlite.engine.actions import (
     thread_for,
 )
 from durable_workflow_sqlite.engine.clock import later
+from durable_workflow_sqlite.engine.given import undone_by_hand
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_records import read_value
@@ -257,6 +258,12 @@ class Saga:
                 if thread is not None:
                     thread.leave()
                 raise
+            if begun is not None and (done := await undone_by_hand(run, begun)):
+                if thread is not None:
+                    thread.leave()
+                await run.save(*done)
+                self.has_begun = False
+                return
             environment.observers.tell("on_compensation_start", intent)
             try:
                 await call_function(call.compensate, (value,), self, thread)
@@ -281,6 +288,7 @@ class Saga:
                     environment.observers.tell("on_compensation_retry", outcome, error, delay)
                     await self._pause_after(outcome)
                     attempt += 1
+                    begun = outcome
                     continue
                 self._failed.append(outcome)
             else:

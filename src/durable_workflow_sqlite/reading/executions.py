@@ -119,6 +119,12 @@ class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None
 
 
+def is_undone_by_hand(one: StepAttempt) -> bool:
+    """Whether a person has undone the step: its compensation failed, and was acknowledged."""
+    is_done = one.attempt == 0 and one.status == "COMPENSATED"
+    return is_done and (one.error_type is not None or one.error_message is not None)
+
+
 class Timer(msgspec.Struct, frozen=True, kw_only=True):
     """A deadline of an execution; status: PENDING, FIRED or CANCELLED."""
 

@@ -286,7 +286,8 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
                 for one in seen.undoing
             ),
             hint="correct the cause: each compensation is retried until it succeeds. To retry it at"
-            " once, run `durable-workflow retry FILE ID`",
+            " once, run `durable-workflow retry FILE ID`; if a person has undone the step, run"
+            " `durable-workflow acknowledge FILE ID --step STEP`",
         )
     if seen.cut_off_total:
         yield Finding(
