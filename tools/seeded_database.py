@@ -174,6 +174,8 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workflows": [{}],
     "load_workflows_of_workers": [{}],
     "load_token_sequence": [{}],
+    "load_edited": [{"statuses": WHATEVER_STATUS, "row_limit": 9999}],
+    "load_numbered_intents": [{"row_limit": 99}],
     "load_fresh_failures": [{"since": "", "least": 1, "at_most": 99}],
     "load_untaken_signals": [{"before": "9999", "row_limit": 99}],
     "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],

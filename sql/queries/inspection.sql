@@ -1364,6 +1364,79 @@ where
     )
 limit :row_limit;
 
+-- name: load_edited
+-- Executions that no engine leaves as they are, of some statuses (a JSON array).
+-- what says what is wrong: a wait or a sleep is open; a step with a compensation is not
+-- undone, and its compensation has not begun; or there is no error.
+-- Looks through all of those that FAILED or were CANCELLED.
+-- @scan workflow_executions: all of a status, when an operator asks
+-- :statuses text
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =what text
+-- =step_name text null
+select
+    execution.workflow_execution_id,
+    'open' as what,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in (select value from json_each(:statuses))
+    and step.status = 'INTENT'
+    and step.kind != 'STEP'
+union all
+select
+    execution.workflow_execution_id,
+    'not undone' as what,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in (select value from json_each(:statuses))
+    and step.status = 'COMPLETED'
+    and step.attempt > 0
+    and step.compensate_ref is not null
+    and not exists (
+        select 1
+        from step_checkpoints as undone
+        where
+            undone.workflow_execution_id = step.workflow_execution_id
+            and undone.branch = step.branch
+            and undone.step_index = step.step_index
+            and undone.attempt = 0
+    )
+union all
+select
+    execution.workflow_execution_id,
+    'no error' as what,
+    null as step_name
+from workflow_executions as execution
+where
+    execution.status = 'FAILED'
+    and execution.error_type is null
+    and execution.error_message is null
+limit :row_limit;
+
+-- name: load_numbered_intents
+-- Attempts and waits that have not ended, and have the number of an outcome.
+-- Of unfinished executions.
+-- @scan workflow_executions: all that are unfinished, when an operator asks
+-- :row_limit integer
+select
+    step.workflow_execution_id,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and step.status = 'INTENT'
+    and step.event is not null
+limit :row_limit;
+
 -- name: load_unblocked_without_rows
 -- Unfinished executions that somebody unblocked although rows of their steps were
 -- missing, and which rows.

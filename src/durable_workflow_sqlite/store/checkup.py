@@ -80,7 +80,7 @@ def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Itera
 def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Finding]:
     yield from rows_checkup.rows(file)
     yield from rows_checkup.history(file, quick=quick)
-    yield from rows_checkup.edited(file, quick=quick)
+    yield from rows_checkup.edited(file, now, quick=quick)
     yield from rows_checkup.signals(file)
     workers = read_workers(file, None, limit=SHOWN)
     yield from worker_findings(workers, now)

@@ -365,6 +365,14 @@ class LoadOpenOfCompletedRow(Struct, frozen=True, gc=False):
     step_name: str
 
 
+class LoadEditedRow(Struct, frozen=True, gc=False):
+    """What load_edited gives."""
+
+    workflow_execution_id: str
+    what: str
+    step_name: str | None
+
+
 class LoadUnblockedWithoutRowsRow(Struct, frozen=True, gc=False):
     """What load_unblocked_without_rows gives."""
 
@@ -1041,6 +1049,24 @@ class Queries(Protocol):
         """Steps, sleeps and waits that have begun and not ended, of executions that are
         COMPLETED: the last attempt of each. An execution that the engine ended has none.
         Looks through all steps of COMPLETED executions.
+        """
+        ...
+
+    def load_edited(
+        self, connection: sqlite3.Connection, *, statuses: str, row_limit: int
+    ) -> list[LoadEditedRow]:
+        """Executions that no engine leaves as they are, of some statuses (a JSON array).
+        what says what is wrong: a wait or a sleep is open; a step with a compensation is not
+        undone, and its compensation has not begun; or there is no error.
+        Looks through all of those that FAILED or were CANCELLED.
+        """
+        ...
+
+    def load_numbered_intents(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadOpenOfCompletedRow]:
+        """Attempts and waits that have not ended, and have the number of an outcome.
+        Of unfinished executions.
         """
         ...
 
@@ -1931,6 +1957,8 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
     "load_open_of_completed": LoadOpenOfCompletedRow,
+    "load_edited": LoadEditedRow,
+    "load_numbered_intents": LoadOpenOfCompletedRow,
     "load_unblocked_without_rows": LoadUnblockedWithoutRowsRow,
     "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
