@@ -174,6 +174,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workflows": [{}],
     "load_workflows_of_workers": [{}],
     "load_token_sequence": [{}],
+    "load_workers_of": [{"workflow_execution_id": "between steps"}],
     "load_edited": [{"statuses": WHATEVER_STATUS, "row_limit": 9999}],
     "load_numbered_intents": [{"row_limit": 99}],
     "load_fresh_failures": [{"since": "", "least": 1, "at_most": 99}],

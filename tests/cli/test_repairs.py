@@ -160,6 +160,13 @@ def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:
         wait_until(lambda: ["claim", "alive"] in [one[:3:2] for one in shown(file, "order-SLOW-1")])
         said = refusal("resolve", file, "order-SLOW-1", "pack", "1")
         assert "is claimed by worker" in said
+        assert "Stop that worker" in said
+        with a_worker(file) as second:
+            wait_until(lambda: len([one for one in lines("workers", file) if one[5]]) == 2)
+            said = refusal("resolve", file, "order-SLOW-1", "pack", "1")
+        names = [f"{one[1]}:{one[2]}" for one in lines("workers", file)]
+        assert f"{names[0]}: nothing was changed. Stop all workers" in said
+        assert all(one in said for one in [*names, f":{second}"])
 
 
 def test_a_blocked_order_is_cancelled_without_a_worker(file: Path) -> None:

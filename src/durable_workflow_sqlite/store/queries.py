@@ -651,6 +651,14 @@ class LoadWorkflowsOfWorkersRow(Struct, frozen=True, gc=False):
     version: int
 
 
+class LoadWorkersOfRow(Struct, frozen=True, gc=False):
+    """What load_workers_of gives."""
+
+    worker_id: str
+    host: str
+    process_id: int
+
+
 class LoadUnmarkedWorkersRow(Struct, frozen=True, gc=False):
     """What load_unmarked_workers gives."""
 
@@ -1831,6 +1839,12 @@ class Queries(Protocol):
         """What each worker runs, also of those that are dead: whether one lives, no row says."""
         ...
 
+    def load_workers_of(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> list[LoadWorkersOfRow]:
+        """Who has the workflow of an execution registered, also those that are dead."""
+        ...
+
     def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
         """Deletes what these workers (a JSON array of numbers) ran."""
         ...
@@ -1992,6 +2006,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
     "load_workflows_of_workers": LoadWorkflowsOfWorkersRow,
+    "load_workers_of": LoadWorkersOfRow,
     "load_unmarked_workers": LoadUnmarkedWorkersRow,
     "load_forgettable_workers": LoadForgettableWorkersRow,
     "load_workflow": WorkflowRow,
