@@ -30,6 +30,9 @@ def test_a_dead_worker_with_claims_is_shown_as_dead(file: Path) -> None:
     assert "DEAD" in text
     assert "no worker lives: " in text
     assert start_command(file) in " ".join(text.split())
+    _, text = on_terminal("show", file, "order-SLOW-1", columns=250)
+    assert "DEAD" in text
+    assert "a living worker takes it over" not in text  # none lives
 
 
 def test_a_worker_that_lives_is_shown_with_what_it_does(file: Path) -> None:
@@ -86,6 +89,11 @@ def test_who_lives_without_the_version_that_waits_is_said_with_the_command(file:
         assert "no living worker knows order v1" in done.stdout
         _, text = on_terminal("status", file)
         assert "no living worker knows order v1" in text
+        _, text = on_terminal("show", file, "order-SLOW-1", columns=400)
+        assert "no living worker knows order v1: 4 executions" in text
+        assert start_command(file) in text
+        _, text = on_terminal("show", file, "order-A-1", columns=400)  # it is over
+        assert "no living worker knows" not in text
 
 
 LONG_AGO = "2020-01-01T00:00:00.000000Z"

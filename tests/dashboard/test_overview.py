@@ -148,6 +148,19 @@ def test_what_is_due_and_not_taken_is_drawn_by_workflow(outage: Path, visit: Ope
     assert "2 waiting, and no worker lives" in health_of(page)
 
 
+def test_the_last_label_of_a_chart_is_not_cut_off() -> None:
+    # Whatever the hour is in which the page is looked at.
+    for first in range(24):
+        begin = datetime(2030, 1, 1, first, tzinfo=UTC)
+        hours = [
+            Hour(start=begin + timedelta(hours=one), began=0, completed=0, failed=0, cancelled=0)
+            for one in range(24)
+        ]
+        labels = charts.failures_chart(hours).hours
+        assert len(labels) == 4
+        assert all(one.at == 100 if one.is_last else one.at <= 90 for one in labels)
+
+
 def test_charts_say_in_words_and_in_a_table_what_they_draw(outage: Path, visit: Open) -> None:
     page = visit(outage).get("/").text
     for name in ("throughput", "failures"):

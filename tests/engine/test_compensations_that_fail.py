@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -288,3 +289,16 @@ def test_of_several_that_failed_for_good_one_is_acknowledged(file: Path) -> None
                 await engine.retry("one")
 
     asyncio.run(main())
+
+
+def test_each_attempt_of_a_compensation_that_fails_is_a_warning(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            await fail(engine)
+
+    with caplog.at_level(logging.INFO, "durable_workflow_sqlite.engine"):
+        asyncio.run(main())
+    said = [one.levelname for one in caplog.records if "compensation of" in one.getMessage()]
+    assert said == ["WARNING", "ERROR"]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.cli import output, tables
-from durable_workflow_sqlite.database import command
+from durable_workflow_sqlite.database import command, for_file
 from durable_workflow_sqlite.reading.executions import (
     Claim,
     ExecutionDetails,
@@ -19,7 +19,8 @@ from durable_workflow_sqlite.reading.executions import (
     StepAttempt,
     is_undone_by_hand,
 )
-from durable_workflow_sqlite.reading.worker_findings import how_to_wake
+from durable_workflow_sqlite.reading.worker_findings import how_to_wake, unknown
+from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, DELETED_ROWS, TERMINAL_STATUSES
 
 WIDE, NOT_NARROW = 106, 94
@@ -55,11 +56,9 @@ def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False)
     return summary.error_message or ""
 
 
-def page(
-    details: ExecutionDetails, file: Path, living_workers: int, now: datetime
-) -> RenderableType:
+def page(details: ExecutionDetails, file: Path, workers: Workers, now: datetime) -> RenderableType:
     """For a terminal; `hint` is apart, since it may be wider."""
-    parts: list[RenderableType] = [_head(details, living_workers, now)]
+    parts: list[RenderableType] = [_head(details, len(workers.living), now)]
     parts += [
         Text(output.printable(f"cannot be read: {problem}"), "bold red")
         for problem in details.problems
@@ -114,8 +113,14 @@ def page(
                 [[one.step_name, tables.status(one.status), one.fire_at] for one in details.timers],
             ),
         ]
-    if not living_workers and details.summary.status not in TERMINAL_STATUSES:
-        parts += ["", _no_worker(file)]
+    summary = details.summary
+    if summary.status not in TERMINAL_STATUSES:
+        if not workers.living:
+            parts += ["", _no_worker(file)]
+        elif found := unknown(workers, summary.workflow_type, summary.version):
+            says = (output.printable(found.message), "bold red")
+            hint = output.printable(f"; {for_file(found.hint or '', file)}")
+            parts += ["", Text.assemble(says, hint)]
     return Group(*parts)
 
 

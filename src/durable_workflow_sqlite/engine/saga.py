@@ -350,7 +350,7 @@ class Saga:
 
     def _log(self, outcome: StepCheckpoint, attempt: int, delay: timedelta | None) -> None:
         _log.log(
-            logging.ERROR if delay is None else logging.INFO,
+            logging.ERROR if delay is None else logging.WARNING,
             "compensation of step %r of execution %r failed at attempt %d, %s: %s",
             outcome.step_name.removesuffix(COMPENSATION_SUFFIX),
             self._run.id,

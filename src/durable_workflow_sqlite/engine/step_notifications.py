@@ -54,7 +54,7 @@ def tell_retry(run: Run, failed: StepCheckpoint, error: BaseException, delay: ti
 
 
 def tell_failure(run: Run, failed: StepCheckpoint, error: BaseException) -> None:
-    _log.info(
+    _log.warning(
         "step %r of execution %r failed for good at attempt %d: %s",
         failed.step_name,
         run.id,

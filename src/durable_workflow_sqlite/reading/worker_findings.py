@@ -40,6 +40,14 @@ def worker_findings(workers: Workers, now: datetime) -> Iterator[Finding]:
             yield from _nobody_has_room(queue, living)
 
 
+def unknown(workers: Workers, workflow_type: str | None, version: int | None) -> Finding | None:
+    """What is wrong if workers live, and none has this workflow registered; None otherwise."""
+    for queue in workers.unknown if workers.living else ():
+        if (queue.workflow_type, queue.version) == (workflow_type, version):
+            return _nobody_knows(queue, workers.living)
+    return None
+
+
 def lives(number: int) -> str:
     return "1 worker lives" if number == 1 else f"{number} workers live"
 
