@@ -220,7 +220,7 @@ def _named(details: ExecutionDetails, name: str) -> list[StepAttempt]:
 
 def _if_it_took_effect(details: ExecutionDetails, file: Path, name: str) -> str:
     resolve = command("resolve", file, details.summary.id, name)
-    return f"if {name} took effect all the same: {resolve} JSON, with what it returned"
+    return f"if {name} took effect: {resolve} JSON, with what it returned"
 
 
 def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:

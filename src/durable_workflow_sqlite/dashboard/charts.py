@@ -156,7 +156,7 @@ def _short(number: int) -> str:
 
 
 def _hour_labels(hours: Sequence[Hour]) -> list[Label]:
-    """Every sixth hour, at the beginning of its column; the last ends at the edge if need be."""
+    """Every sixth hour, at the beginning of its column; the last may end at the edge."""
     room = (100 - _LEFT) / max(len(hours), 1)
     labels: list[Label] = []
     for number, one in enumerate(hours):
