@@ -1,18 +1,23 @@
-"""What the whole run says at its end; counts come from the tests that did the harm."""
+"""What all tests share, and what the whole run says at its end."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import inspect
 import os
 import random
 import signal
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.databases import new_database
 from tests.faults.reliability import FULL, campaign_of, publish, words_of
 from tests.loops import use_the_named_loop
+from tests.processes import Journal
 
 SEED = "DURABLE_SEED"
 COUNTED = {
@@ -20,6 +25,17 @@ COUNTED = {
     "programs": "generated programs of plain asyncio: {total}; seed {seed}, set by " + SEED,
     "schedules": "generated workflows: {total} schedules of crashes; seed {seed}, set by " + SEED,
 }
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A workflow database with nothing in it."""
+    return new_database(tmp_path / "workflows.db")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +46,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("DURABLE_WORKFLOW_DB", None)  # a developer's own
     use_the_named_loop()
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """An async test has an event loop of its own; as a program has, by `asyncio.run`."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 def pytest_collection_finish() -> None:

@@ -1,166 +1,288 @@
 """A store of dicts, in memory, with nothing of SQLite: that the engine needs the roles and no more.
 
-Its methods, their arguments and their results are those of the protocol. A write changes a copy,
-which takes the place of what was there when it has succeeded. A worker lives until it is closed.
+What each method means, its protocol says. A write changes a copy of the tables, which takes their
+place when it has succeeded. A worker lives until it is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
 
 import msgspec
 
 import durable_workflow_sqlite as d
-from durable_workflow_sqlite.records import CUT_OFF, MAX_INTEGER, check_identifier, check_integer
+from durable_workflow_sqlite import records as r
+
+BACKGROUND = d.WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+STATUS, PENDING, EXPIRED = d.ExecutionStatus, d.SignalStatus.PENDING, d.SignalStatus.EXPIRED
+PROGRESS = ("status", "current_step", "error_type", "error_message", "last_event", "updated_at")
+UNDER_A_CLAIM = (*PROGRESS, "output_data", "recovery_count", "blocked_reason")
+JSON = ("input_data", "output_data", "payload", "details")
 
 change = msgspec.structs.replace
-BACKGROUND, FINAL = "BEST_EFFORT_BACKGROUND", ("COMPLETED", "FAILED", "CANCELLED")
-PROGRESS = {"status", "current_step", "error_type", "error_message", "last_event", "updated_at"}
-UNDER_A_CLAIM = PROGRESS | {"output_data", "recovery_count", "blocked_reason"}
-MENDED = PROGRESS | {"ttl_expires_at"}
-RESET = {"recovery_count": 0, "blocked_reason": None, "trouble": None, "available_at": None}
-_numbers = itertools.count(1)
+numbers = itertools.count(1)
 
 
-class Row(SimpleNamespace):
-    """An execution, or None, and all that belongs to it."""
+class Claim(d.WorkflowClaim, frozen=True, kw_only=True):
+    """As it is stored."""
 
-    def __init__(self, execution=None, steps=(), timers=(), signals=(), tags=(), log=(), **more):
-        kept = {"steps": steps, "timers": timers, "signals": signals, "tags": tags, "log": log}
-        super().__init__(execution=execution, **{name: dict(one) for name, one in kept.items()})
-        self.claim, self.acknowledged = more.get("claim"), set(more.get("acknowledged", ()))
+    since: datetime
+    is_stopping: bool = False
 
-    def set(self, **values):
-        self.execution = change(self.execution, **values)
 
-    def pending(self, *names):
-        found = [one for one in self.signals.values() if one.status == "PENDING"]
-        return [one for one in found if not names or one.signal_name in names]
+class Tables(msgspec.Struct):
+    """A dict for each table. What is in them never changes: to copy the dicts is to copy all."""
 
-    def waits(self, name):
-        steps = [one for one in self.in_order() if one.step_name == name]
-        return [one for one in steps if one.kind == "SIGNAL" and one.status == "INTENT"]
+    workflows: dict = {}
+    executions: dict = {}
+    tags: dict = {}
+    steps: dict = {}
+    timers: dict = {}
+    signals: dict = {}
+    audit_log: dict = {}
+    claims: dict = {}
+    acknowledged: dict = {}
 
-    def in_order(self):
-        return [self.steps[key] for key in sorted(self.steps)]
+    def copy(self):
+        return Tables(*(table.copy() for table in msgspec.structs.astuple(self)))
 
-    def due(self):
-        pending = [one for one in self.timers.values() if one.status == "PENDING"]
-        return sorted(pending, key=lambda timer: timer.fire_at)
+    # What there is of one execution
 
-    def wakes_at(self, now=None):
-        steps = self.steps.values()
-        waits = [one for one in steps if one.kind != "STEP" and one.status == "INTENT"]
-        times = [timer.fire_at for timer in self.due()] + [one.due_at for one in waits]
-        times += [self.execution.ttl_expires_at, None if self.due() or waits else now]
-        return min(filter(None, times), default=None)
+    def get(self, one):
+        r.check_identifier("workflow_execution_id", one)
+        return self.executions.get(one)
 
-    def taken(self):
-        return self.execution and d.TakenExecution(
-            execution=self.execution,
-            checkpoints=self.in_order(),
-            pending_timers=self.due(),
-            is_to_cancel=bool(self.pending("$cancel")),
+    def find(self, one):
+        if not self.get(one):
+            raise d.ExecutionNotFoundError("no such execution", workflow_execution_id=one)
+        return self.executions[one]
+
+    def steps_of(self, one, **where):
+        steps = select(self.steps, one, **where)
+        return sorted(steps, key=lambda step: (step.branch, step.step_index, step.attempt))
+
+    def last_attempts(self, one):
+        """Of each step and of each compensation."""
+        steps = self.steps_of(one, kind="STEP")
+        return {(step.branch, step.step_index, step.attempt > 0): step for step in steps}.values()
+
+    def waits_for(self, one, name):
+        return self.steps_of(one, kind="SIGNAL", status="INTENT", step_name=name)
+
+    def timers_of(self, one):
+        return sorted(select(self.timers, one, status="PENDING"), key=lambda timer: timer.fire_at)
+
+    def is_to_cancel(self, one):
+        return bool(select(self.signals, one, status=PENDING, signal_name=r.CANCEL_SIGNAL))
+
+    def taken(self, one):
+        execution = self.get(one)
+        return execution and d.TakenExecution(
+            execution=execution,
+            checkpoints=self.steps_of(one),
+            pending_timers=self.timers_of(one),
+            is_to_cancel=self.is_to_cancel(one),
         )
+
+    # The queue
+
+    def unfinished(self):
+        found = [one for one in self.executions.values() if not one.status.is_terminal]
+        return sorted(found, key=lambda one: (one.created_at, one.workflow_execution_id))
+
+    def is_of(self, execution, workflows):
+        of = self.workflows[execution.workflow_id]
+        return (of.workflow_type, of.version) in workflows
+
+    def may_be_claimed(self, execution):
+        is_free = execution.workflow_execution_id not in self.claims
+        return is_free and execution.blocked_reason is None and not execution.status.is_terminal
+
+    def may_be_queued(self, execution):
+        return execution.guarantee == BACKGROUND and self.may_be_claimed(execution)
+
+    def queued(self, workflows):
+        free = [one for one in self.unfinished() if self.may_be_queued(one)]
+        return [one for one in free if one.available_at and self.is_of(one, workflows)]
 
     def is_for_it(self, signal):
-        waits = self.execution.status != "SUSPENDED" or self.waits(signal.signal_name)
-        return signal.signal_name[0] == "$" or waits
+        one, name = signal.workflow_execution_id, signal.signal_name
+        waits = self.executions[one].status == "SUSPENDED"
+        return not waits or name[0] == "$" or bool(self.waits_for(one, name))
 
-    def is_final(self):
-        return self.execution.status in FINAL
+    def wakes_at(self, one, otherwise=None):
+        waits = [step for step in self.steps_of(one, status="INTENT") if step.kind != "STEP"]
+        times = [timer.fire_at for timer in self.timers_of(one)]
+        times = times + [step.due_at for step in waits] or [otherwise]
+        return min(filter(None, [*times, self.executions[one].ttl_expires_at]), default=None)
 
-    def is_free(self):
-        may_be = self.execution.guarantee == BACKGROUND and not self.is_final()
-        return may_be and self.execution.blocked_reason is None and self.claim is None
-
-    def put_into_queue(self, now):
-        if self.is_free():
-            is_waiting = self.execution.status == "SUSPENDED"
-            if is_waiting and not any(map(self.is_for_it, self.pending())):
-                now = self.wakes_at(now)
-            self.set(available_at=now)
-
-    def let_rest(self):
-        self.claim = None
-        for one in self.due():
-            self.timers[one.workflow_timer_id] = change(one, status=d.TimerStatus.CANCELLED)
-        for one in self.pending():
-            self.signals[one.workflow_signal_id] = change(one, status=d.SignalStatus.EXPIRED)
-
-    def expect_signals(self):
-        for number, one in self.signals.items():
-            if one.status == "EXPIRED" and one.signal_name[0] != "$":
-                self.signals[number] = change(one, status=d.SignalStatus.PENDING)
-
-    def may_have_killed(self):
-        last = {}
-        for (branch, index, attempt), one in sorted(self.steps.items()):
-            if one.kind == "STEP":
-                last[branch, index, min(attempt, 1)] = one
-        if self.execution.status == "SUSPENDED" or self.claim.is_stopping:
-            return False
-        if any(s.status == "INTENT" and (s.attempt or not s.due_at) for s in last.values()):
-            return True
-        has_written = self.execution.updated_at > self.claim.at
-        return not any(
-            one.due_at and one.status == ("FAILED" if one.attempt else "INTENT")
-            for one in last.values()
-            if has_written or (one.started_at and one.started_at >= self.claim.at)
+    def unqueued(self, execution):
+        one, is_queued = execution.workflow_execution_id, self.may_be_queued(execution)
+        signals = select(self.signals, one, status=PENDING)
+        return d.UnqueuedExecution(
+            workflow_execution_id=one,
+            workflow_id=execution.workflow_id,
+            guarantee=execution.guarantee,
+            is_due=execution.status != "SUSPENDED" or bool(signals),
+            wakes_at=None if is_queued else self.wakes_at(one),
         )
 
+    def put_into_queue(self, one, now):
+        if self.may_be_queued(self.executions[one]):
+            signals = select(self.signals, one, status=PENDING)
+            waits = self.executions[one].status == "SUSPENDED"
+            is_due = not waits or any(map(self.is_for_it, signals))
+            self.set(one, available_at=now if is_due else self.wakes_at(one, now))
 
-class Dicts:
-    """What outlives the stores: all that was committed."""
+    def may_have_killed(self, one):
+        execution, claim, steps = self.executions[one], self.claims[one], self.last_attempts(one)
+        if execution.status == "SUSPENDED" or claim.is_stopping:
+            return False
+        if any(step.status == "INTENT" and not waits_for_attempt(step) for step in steps):
+            return True
+        has_written = execution.updated_at > claim.since
+        starts = [step.started_at for step in steps if waits_for_attempt(step)]
+        return not any(has_written or (start and start >= claim.since) for start in starts)
 
-    def __init__(self):
-        self.tables = SimpleNamespace(workflows={}, rows={}, numbers=Counter())
-        self.living, self.written, self.served = set(), Counter(), {}
+    # Changes
 
-    def commit(self, tables, worker):
-        self.tables = tables
-        self.written[worker] += 1
+    def set(self, one, **values):
+        self.executions[one] = change(self.executions[one], **values)
+
+    def let_rest(self, one):
+        self.claims.pop(one, None)
+        for timer in self.timers_of(one):
+            cancelled = change(timer, status=d.TimerStatus.CANCELLED)
+            self.timers[timer.workflow_timer_id] = cancelled
+        for signal in select(self.signals, one, status=PENDING):
+            self.signals[signal.workflow_signal_id] = change(signal, status=EXPIRED)
+
+    def expect_signals(self, one):
+        for signal in select(self.signals, one, status=EXPIRED):
+            if signal.signal_name[0] != "$":
+                self.signals[signal.workflow_signal_id] = change(signal, status=PENDING)
+
+    def start(self, new):
+        """False if the id is taken."""
+        one = new.execution.workflow_execution_id
+        if one in self.executions:
+            return False
+        self.workflows.setdefault(new.workflow.workflow_id, as_stored(new.workflow))
+        self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
+        return True
+
+    def receive(self, signal):
+        signal = change(as_stored(signal), workflow_signal_id=max(self.signals, default=0) + 1)
+        self.signals[signal.workflow_signal_id] = signal
+        one, at = self.executions[signal.workflow_execution_id], min(signal.created_at, r.utc_now())
+        is_delayed = one.status == "PENDING" and one.available_at
+        wakes = self.is_for_it(signal) and (not is_delayed or signal.signal_name == r.CANCEL_SIGNAL)
+        if wakes and signal.status == PENDING and self.may_be_queued(one):
+            self.set(one.workflow_execution_id, available_at=min(at, one.available_at or at))
+        return signal
+
+    def save(self, records, claim=None):
+        for record in map(as_stored, records):
+            one = getattr(record, "workflow_execution_id", None)
+            match record:
+                case d.Workflow():
+                    self.workflows[record.workflow_id] = record
+                case d.WorkflowExecution() if claim:
+                    self.set(one, **{name: getattr(record, name) for name in UNDER_A_CLAIM})
+                case d.WorkflowExecution() if record.workflow_id in self.workflows:
+                    before = self.executions.setdefault(one, record)
+                    if before.status.is_terminal and before != record:
+                        raise conflict(one, "is finished")
+                    self.executions[one] = record
+                case _ if one not in self.executions:
+                    raise d.StoreError(f"{record} belongs to nothing known")
+                case d.StepCheckpoint():
+                    key = (one, record.branch, record.step_index, record.attempt)
+                    number = self.steps[key].id if key in self.steps else next(numbers)
+                    self.steps[key] = change(record, id=number)
+                case d.WorkflowTimer():
+                    self.timers[record.workflow_timer_id] = record
+                case d.AuditEntry():
+                    self.audit_log[next(numbers)] = record
+                case d.WorkflowSignal(workflow_signal_id=None):
+                    self.receive(record)
+                case d.WorkflowSignal():
+                    self.signals[record.workflow_signal_id] = record
+        for one in r.check_records(records, claim):
+            self.let_rest(one)
+
+
+def select(table, one, **where):
+    """The records of an execution that have these values."""
+    r.check_identifier("workflow_execution_id", one)
+    found = [record for record in table.values() if record.workflow_execution_id == one]
+    return [x for x in found if all(getattr(x, name) == value for name, value in where.items())]
 
 
 def as_stored(record):
     """With its times in UTC. Raises SerializationError for data that is not JSON."""
-    values = {name: getattr(record, name) for name in record.__struct_fields__}
-    for name in {"input_data", "output_data", "payload", "details"} & values.keys():
+    values = msgspec.structs.asdict(record)
+    for name in JSON:
+        text = values.get(name)
         try:
-            msgspec.json.decode("null" if values[name] is None else values[name])
+            msgspec.json.decode("null" if text is None else text)
         except msgspec.DecodeError as error:
             raise d.SerializationError(f"{name} is not valid json: {error}") from None
     times = {name: t.astimezone(UTC) for name, t in values.items() if isinstance(t, datetime)}
     return change(record, **times)
 
 
+def waits_for_attempt(step):
+    return step.due_at and step.status == ("FAILED" if step.attempt else "INTENT")
+
+
 def conflict(one, why):
     return d.ExecutionConflictError(f"execution {one!r} {why}", workflow_execution_id=one)
 
 
-def check_signal(signal):
-    if signal.signal_name[0] == "$" and signal.signal_name != "$cancel":
-        raise ValueError(f"{signal.signal_name!r} is reserved")
+def reads(method):
+    """A method that is given the tables."""
+
+    async def read(self, *args, **more):
+        return method(self, self.tables(), *args, **more)
+
+    return read
 
 
-def of_one(load):
-    async def load_of_one(self, one, *more):
-        return load(self._row(one), *more)
+def writes(method):
+    """A method that is given a copy of the tables, to change it."""
 
-    return load_of_one
+    async def write(self, *args, **more):
+        tables = self.tables().copy()
+        result = method(self, tables, *args, **more)
+        self.dicts.commit(tables)
+        self.own_commits += 1
+        await asyncio.sleep(0)  # others have their turn, as with any store
+        return result
+
+    return write
+
+
+class Dicts:
+    """What outlives the stores: all that was committed, and which workers live."""
+
+    def __init__(self):
+        self.tables, self.commits = Tables(), 0
+        self.living, self.served = set(), {}
+
+    def commit(self, tables):
+        self.tables = tables
+        self.commits += 1
 
 
 class DictStore(d.CheckpointStore):
     worker_id = ""
 
     def __init__(self, dicts=None):
-        self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(_numbers)}"
-        self._is_closed, self._change_counter = False, 0
+        self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(numbers)}"
+        self.is_closed, self.own_commits = False, 0
 
     async def __aenter__(self):
         return self
@@ -169,443 +291,332 @@ class DictStore(d.CheckpointStore):
         await self.close()
 
     async def close(self):
-        self._is_closed = True
+        self.is_closed = True
         self.dicts.living.discard(self.worker_id)
 
-    def _read(self, *ids):
-        if self._is_closed:
+    def tables(self):
+        if self.is_closed:
             raise d.StoreError("the store is closed")
-        for one in ids:
-            check_identifier("workflow_execution_id", one)
         return self.dicts.tables
-
-    def _row(self, one):
-        return self._read(one).rows.get(one) or Row()
-
-    @asynccontextmanager
-    async def _write(self, *ids, news=False, lives=False, known=False):
-        """A copy of the tables, to be changed."""
-        now = self._read(*ids)
-        if lives:
-            self.dicts.living.add(self.worker_id)
-        if known and ids[0] not in now.rows:
-            raise d.ExecutionNotFoundError("no such execution", workflow_execution_id=ids[0])
-        rows = {one: Row(**vars(row)) for one, row in now.rows.items()}
-        copy = {"workflows": dict(now.workflows), "rows": rows, "numbers": Counter(now.numbers)}
-        new = SimpleNamespace(**copy)
-        yield new
-        self.dicts.commit(new, self.worker_id)
-        self._change_counter += news
-        await asyncio.sleep(0)  # others have their turn, as with any store
 
     # Records
 
-    async def save(self, *records, claim=None, start=(), send=()):
-        one = claim and claim.workflow_execution_id
-        for record in records:
-            if not isinstance(record, msgspec.Struct):
-                raise TypeError(f"{record!r} is no record")
-            if claim and getattr(record, "workflow_execution_id", one) != one:
-                raise ValueError(f"{claim} does not cover {record}")
+    @writes
+    def create_execution(self, t, workflow, execution, tags=None):
+        new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
+        is_new = t.start(new)
+        one, at = execution.workflow_execution_id, execution.created_at
+        return self.claim(t, one, at) if is_new else None
+
+    @writes
+    def enqueue_execution(self, t, workflow, execution, tags=None, *records):
+        new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
+        is_new = t.start(new)
+        t.save(records if is_new else ())
+        return is_new
+
+    @writes
+    def save(self, t, *records, claim=None, start=(), send=()):
         for signal in send:
-            check_signal(signal)
-        news = start or send or any(isinstance(record, d.WorkflowSignal) for record in records)
-        async with self._write(news=bool(news)) as t:
-            held = t.rows[one].claim if one in t.rows else None
-            if claim and (held is None or held.token != claim.fencing_token):
-                raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
-            self._save(t, records, claim)
-            for new in start:
-                if not self._start(t, new):
-                    raise conflict(new.execution.workflow_execution_id, "is there already")
-            for signal in send:
-                row = t.rows.get(signal.workflow_execution_id)
-                if row and not row.is_final():
-                    self._arrive(t, row, signal)
+            r.check_sent(signal)
+        r.check_records(records, claim)
+        if claim and not holds(t, claim):
+            one = claim.workflow_execution_id
+            raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
+        t.save(records, claim)
+        for new in start:
+            if not t.start(new):
+                raise conflict(new.execution.workflow_execution_id, "is there already")
+        for signal in send:
+            to = t.executions.get(signal.workflow_execution_id)
+            if to and not to.status.is_terminal:
+                t.receive(signal)
 
-    def _save(self, t, records, claim=None):
-        for record in map(as_stored, records):
-            match record:
-                case d.Workflow():
-                    t.workflows[record.workflow_id] = record
-                    continue
-                case d.WorkflowExecution() if record.workflow_id in t.workflows and not claim:
-                    t.rows.setdefault(record.workflow_execution_id, Row(record))
-            if record.workflow_execution_id not in t.rows:
-                raise d.StoreError(f"{record} belongs to nothing known")
-            row = t.rows[record.workflow_execution_id]
-            match record:
-                case d.WorkflowExecution() if claim:
-                    row.set(**{name: getattr(record, name) for name in UNDER_A_CLAIM})
-                case d.WorkflowExecution():
-                    if row.is_final() and row.execution != record:
-                        raise conflict(record.workflow_execution_id, "is finished")
-                    row.execution = record
-                case d.StepCheckpoint():
-                    key = (record.branch, record.step_index, record.attempt)
-                    number = row.steps[key].id if key in row.steps else next(_numbers)
-                    row.steps[key] = change(record, id=number)
-                case d.WorkflowTimer():
-                    row.timers[record.workflow_timer_id] = record
-                case d.AuditEntry():
-                    row.log[next(_numbers)] = record
-                case d.WorkflowSignal(workflow_signal_id=None):
-                    self._arrive(t, row, record)
-                case d.WorkflowSignal():
-                    row.signals[record.workflow_signal_id] = record
-        for record in records:
-            if isinstance(record, d.WorkflowExecution) and record.status in FINAL:
-                t.rows[record.workflow_execution_id].let_rest()
+    @writes
+    def send_signal(self, t, signal, *records):
+        r.check_sent(signal)
+        if t.find(signal.workflow_execution_id).status.is_terminal:
+            raise conflict(signal.workflow_execution_id, "is finished")
+        sent = t.receive(signal)
+        t.save(records)
+        return sent
 
-    def _arrive(self, t, row, signal):
-        t.numbers["signal"] += 1
-        signal = change(as_stored(signal), workflow_signal_id=t.numbers["signal"])
-        row.signals[signal.workflow_signal_id] = signal
-        at, before = min(signal.created_at, d.SystemClock().now()), row.execution.available_at
-        keeps_delay = row.execution.status == "PENDING" and before
-        wakes = row.is_for_it(signal) and (not keeps_delay or signal.signal_name == "$cancel")
-        if signal.status == "PENDING" and wakes and row.is_free():
-            row.set(available_at=min(at, before or at))
-        return signal
+    @writes
+    def request_cancel(self, t, one, *records, now=None):
+        status, at = t.find(one).status, now or r.utc_now()
+        if status.is_terminal or status == "COMPENSATING" or t.is_to_cancel(one):
+            return None
+        ids = {"workflow_execution_id": one, "signal_name": r.CANCEL_SIGNAL}
+        sent = t.receive(d.WorkflowSignal(**ids, created_at=at))
+        t.save(records)
+        return sent
 
-    def _start(self, t, new):
-        one = new.execution.workflow_execution_id
-        if one in t.rows:
-            return False
-        t.workflows.setdefault(new.workflow.workflow_id, as_stored(new.workflow))
-        t.rows[one] = Row(as_stored(new.execution), tags=new.tags)
-        return True
+    take_execution = reads(lambda _, t, one: t.taken(one))
+    load_execution = reads(lambda _, t, one: t.get(one))
+    load_checkpoints = reads(lambda _, t, one: t.steps_of(one))
 
-    async def create_execution(self, workflow, execution, tags=None):
-        new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
-        async with self._write(lives=True) as t:
-            is_new = self._start(t, new)
-            one, at = execution.workflow_execution_id, execution.created_at
-            return self._claim(t, one, at) if is_new else None
+    @reads
+    def load_workflow(self, t, workflow_id):
+        r.check_identifier("workflow_id", workflow_id)
+        return t.workflows.get(workflow_id)
 
-    async def enqueue_execution(self, workflow, execution, tags=None, *records):
-        new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
-        async with self._write(news=True) as t:
-            if is_new := self._start(t, new):
-                self._save(t, records)
-            return is_new
+    @reads
+    def load_pending_signals(self, t, one, signal_name=None):
+        pending = select(t.signals, one, status=PENDING)
+        return [signal for signal in pending if signal_name in (None, signal.signal_name)]
 
-    async def send_signal(self, signal, *records):
-        check_signal(signal)
-        one = signal.workflow_execution_id
-        async with self._write(one, news=True, known=True) as t:
-            if t.rows[one].is_final():
-                raise conflict(one, "is finished")
-            sent = self._arrive(t, t.rows[one], signal)
-            self._save(t, records)
-            return sent
+    @reads
+    def load_next_signals(self, t, one, signal_names):
+        pending = reversed(select(t.signals, one, status=PENDING))
+        first = {one.signal_name: one for one in pending if one.signal_name in signal_names}
+        return sorted(first.values(), key=lambda signal: signal.workflow_signal_id)
 
-    async def request_cancel(self, one, *records, now=None):
-        async with self._write(one, news=True, known=True) as t:
-            row = t.rows[one]
-            if row.execution.status in (*FINAL, "COMPENSATING") or row.pending("$cancel"):
-                return None
-            ids = {"workflow_execution_id": one, "signal_name": "$cancel"}
-            sent = self._arrive(t, row, d.WorkflowSignal(**ids, created_at=_at(now)))
-            self._save(t, records)
-            return sent
-
-    async def load_workflow(self, workflow_id):
-        return self._read(workflow_id).workflows.get(workflow_id)
-
-    async def load_next_signals(self, one, signal_names):
-        found = [self._row(one).pending(name)[:1] for name in set(signal_names)]
-        return sorted(itertools.chain(*found), key=lambda signal: signal.workflow_signal_id)
-
-    async def load_open_waits(self, one, signal_name):
-        check_identifier("signal_name", signal_name)
-        return self._row(one).waits(signal_name)
-
-    load_execution = of_one(lambda row: row.execution)
-    take_execution = of_one(Row.taken)
-    load_checkpoints = of_one(Row.in_order)
-    load_pending_signals = of_one(lambda row, *name: row.pending(*filter(None, name)))
-    load_signals = of_one(lambda row: list(row.signals.values()))
-    load_tags = of_one(lambda row: dict(row.tags))
-    load_audit_log = of_one(lambda row: list(row.log.values()))
+    @reads
+    def load_open_waits(self, t, one, signal_name):
+        r.check_identifier("signal_name", signal_name)
+        return t.waits_for(one, signal_name)
 
     # Queue
 
-    def _claim(self, t, one, now):
-        row = t.rows.get(one)
-        if not row or row.claim or row.is_final() or row.execution.blocked_reason is not None:
+    def claim(self, t, one, now):
+        self.dicts.living.add(self.worker_id)
+        execution = t.get(one)
+        if not execution or not t.may_be_claimed(execution):
             return None
-        t.numbers["claim"] += 1
-        row.claim = SimpleNamespace(
-            worker=self.worker_id, token=t.numbers["claim"], at=now, is_stopping=False
-        )
-        return d.WorkflowClaim(
+        t.claims[one] = Claim(
             workflow_execution_id=one,
             worker_id=self.worker_id,
-            fencing_token=row.claim.token,
-            status_before=row.execution.status,
+            fencing_token=next(numbers),
+            status_before=execution.status,
+            since=now,
         )
+        return t.claims[one]
 
-    def _take(self, t, one, now):
-        if claim := self._claim(t, one, now):
-            is_undone = claim.status_before == "COMPENSATING"
-            status = claim.status_before if is_undone else d.ExecutionStatus.RUNNING
-            started_at = t.rows[one].execution.started_at or now
-            t.rows[one].set(status=status, started_at=started_at, updated_at=now)
-            t.rows[one].set(trouble=None, available_at=None)
+    def take(self, t, one, now):
+        if claim := self.claim(t, one, now):
+            before = t.executions[one]
+            status = before.status if before.status == "COMPENSATING" else STATUS.RUNNING
+            started_at = before.started_at or now
+            t.set(one, status=status, started_at=started_at, updated_at=now)
+            t.set(one, trouble=None, available_at=None)
         return claim
 
-    async def claim_execution(self, one, now=None):
-        async with self._write(one, lives=True) as t:
-            return self._take(t, one, _at(now))
+    @writes
+    def claim_execution(self, t, one, now=None):
+        return self.take(t, one, now or r.utc_now())
 
-    def _unfinished(self, t):
-        rows = [row for row in t.rows.values() if not row.is_final()]
-        return sorted(
-            rows, key=lambda r: (r.execution.created_at, r.execution.workflow_execution_id)
-        )
-
-    def _is_of(self, t, row, workflows):
-        of = t.workflows[row.execution.workflow_id]
-        return (of.workflow_type, of.version) in workflows
-
-    def _queued(self, t, workflows):
-        free = [r for r in self._unfinished(t) if r.is_free() and self._is_of(t, r, workflows)]
-        return [row.execution for row in free if row.execution.available_at]
-
-    async def claim_available(
-        self, workflows, limit, *, passed_over=(), suspect_at=None, takes_suspect=True, now=None
+    @writes
+    def claim_available(
+        self, t, workflows, limit, *, passed_over=(), suspect_at=None, takes_suspect=True, now=None
     ):
-        check_integer("limit", limit, minimum=1)
-        at, suspects, found = _at(now), takes_suspect, []
-        async with self._write(lives=True) as t:
-            due = [one for one in self._queued(t, workflows) if one.available_at <= at]
-            for one in sorted(due, key=lambda one: (-one.priority, one.available_at)):
-                is_suspect = one.recovery_count >= (suspect_at or MAX_INTEGER)
-                if one.workflow_execution_id not in passed_over and suspects >= is_suspect:
-                    found.append(one.workflow_execution_id)
-                    suspects -= is_suspect
-            workers = len(self.dicts.living)
-            share = min(limit, -(-len(found[: limit * workers]) // workers))
-            return [self._take(t, one, at) for one in found[:share]]
+        r.check_integer("limit", limit, minimum=1)
+        at, suspects, found = now or r.utc_now(), takes_suspect, []
+        due = [one for one in t.queued(workflows) if one.available_at <= at]
+        for one in sorted(due, key=lambda one: (-one.priority, one.available_at)):
+            is_suspect = one.recovery_count >= (suspect_at or r.MAX_INTEGER)
+            if one.workflow_execution_id not in passed_over and suspects >= is_suspect:
+                found.append(one.workflow_execution_id)
+                suspects -= is_suspect
+        workers = len(self.dicts.living | {self.worker_id})
+        share = min(limit, -(-len(found[: limit * workers]) // workers))
+        return [self.take(t, one, at) for one in found[:share]]
 
-    async def load_next_available_at(self, workflows):
-        queued = self._queued(self._read(), workflows)
-        return min((one.available_at for one in queued), default=None)
+    @reads
+    def load_next_available_at(self, t, workflows):
+        return min((one.available_at for one in t.queued(workflows)), default=None)
 
-    async def release_claims(self, claims, now=None, *, trouble=None):
-        async with self._write() as t:
-            for claim in claims:
-                row = t.rows.get(claim.workflow_execution_id)
-                if row and row.claim and row.claim.token == claim.fencing_token:
-                    row.claim = None
-                    if trouble is not None:
-                        row.set(trouble=trouble, updated_at=_at(now))
-                    row.put_into_queue(_at(now))
+    @writes
+    def release_claims(self, t, claims, now=None, *, trouble=None):
+        at = now or r.utc_now()
+        for claim in claims:
+            if holds(t, claim):
+                one = t.claims.pop(claim.workflow_execution_id).workflow_execution_id
+                if trouble is not None:
+                    t.set(one, trouble=trouble, updated_at=at)
+                t.put_into_queue(one, at)
 
-    async def release_created(self, execution, now=None):
-        async with self._write() as t:
-            row = t.rows.get(execution.workflow_execution_id)
-            is_mine = row and row.claim and row.claim.worker == self.worker_id
-            if is_mine and row.execution.created_at == execution.created_at:
-                row.claim = None
-                row.put_into_queue(_at(now))
+    @writes
+    def release_created(self, t, execution, now=None):
+        one = execution.workflow_execution_id
+        is_mine = one in t.claims and t.claims[one].worker_id == self.worker_id
+        if is_mine and t.executions[one].created_at == execution.created_at:
+            del t.claims[one]
+            t.put_into_queue(one, now or r.utc_now())
 
-    async def put_into_queue(self, ids, now=None):
-        async with self._write() as t:
-            for one in set(ids) & t.rows.keys():
-                t.rows[one].put_into_queue(_at(now))
+    @writes
+    def put_into_queue(self, t, ids, now=None):
+        for one in t.executions.keys() & set(ids):
+            t.put_into_queue(one, now or r.utc_now())
 
-    async def load_unqueued_executions(self):
-        return [
-            d.UnqueuedExecution(
-                workflow_execution_id=row.execution.workflow_execution_id,
-                workflow_id=row.execution.workflow_id,
-                guarantee=row.execution.guarantee,
-                is_due=row.execution.status != "SUSPENDED" or bool(row.pending()),
-                wakes_at=None if row.is_free() else row.wakes_at(),
-            )
-            for row in self._unfinished(self._read())
-            if not (row.execution.blocked_reason or row.claim or row.execution.available_at)
-            if not (row.is_free() and row.execution.status == "SUSPENDED")
-        ]
+    @reads
+    def load_unqueued_executions(self, t):
+        free = [one for one in t.unfinished() if t.may_be_claimed(one) and not one.available_at]
+        waits = [one for one in free if t.may_be_queued(one) and one.status == "SUSPENDED"]
+        return [t.unqueued(one) for one in free if one not in waits]
 
-    async def load_unregistered(self, workflows, limit):
-        check_integer("limit", limit, minimum=1)
-        t = self._read()
-        others = [row for row in self._unfinished(t) if not self._is_of(t, row, workflows)]
-        return [row.execution.workflow_execution_id for row in others[:limit]]
+    @reads
+    def load_unregistered(self, t, workflows, limit):
+        r.check_integer("limit", limit, minimum=1)
+        others = [one for one in t.unfinished() if not t.is_of(one, workflows)]
+        return [one.workflow_execution_id for one in others[:limit]]
 
-    async def load_blocked(self):
-        rows = [row.execution for row in self._unfinished(self._read())]
-        return [one.workflow_execution_id for one in rows if one.blocked_reason is not None]
+    @reads
+    def load_blocked(self, t):
+        found = [one for one in t.unfinished() if one.blocked_reason is not None]
+        return [one.workflow_execution_id for one in found]
 
     # Changes
 
     def change_counter(self):
-        written = self.dicts.written
-        return self._change_counter + written.total() - written[self.worker_id]
+        t = self.dicts.tables
+        return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
 
-    async def load_last_signal_id(self):
-        return self._read().numbers["signal"]
+    load_last_signal_id = reads(lambda _, t: max(t.signals, default=0))
 
-    async def load_signals_after(self, signal_id):
-        rows = self._read().rows.values()
-        signals = dict(itertools.chain(*(row.signals.items() for row in rows)))
-        names = d.ArrivedSignal.__struct_fields__
-        found = [signals[number] for number in sorted(signals) if number > signal_id]
-        return [d.ArrivedSignal(**{name: getattr(one, name) for name in names}) for one in found]
+    @reads
+    def load_signals_after(self, t, signal_id):
+        found = [t.signals[number] for number in sorted(t.signals) if number > signal_id]
+        return [msgspec.convert(one, d.ArrivedSignal, from_attributes=True) for one in found]
 
-    async def load_statuses(self, ids):
-        rows = self._read().rows
-        return {str(one): rows[one].execution.status for one in ids if one in rows}
+    @reads
+    def load_statuses(self, t, ids):
+        return {str(one): t.executions[one].status for one in ids if one in t.executions}
 
-    async def load_stopped(self, ids):
-        found = [self._row(one).execution for one in ids]
-        stopped = [one for one in found if one and (one.blocked_reason or one.trouble)]
-        return {one.workflow_execution_id for one in stopped}
+    @reads
+    def load_stopped(self, t, ids):
+        found = [t.executions[one] for one in ids if one in t.executions]
+        return {one.workflow_execution_id for one in found if one.blocked_reason or one.trouble}
 
     # Membership
 
-    async def join(self, workflows, max_concurrent, now=None):
-        check_integer("max_concurrent", max_concurrent, minimum=1)
+    @reads
+    def join(self, _, workflows, max_concurrent, now=None):
+        r.check_integer("max_concurrent", max_concurrent, minimum=1)
         for workflow_type, version in workflows:
-            check_identifier("a workflow's type", workflow_type)
-            check_integer("a workflow's version", version, minimum=1)
-        self._read()
+            r.check_identifier("a workflow's type", workflow_type)
+            r.check_integer("a workflow's version", version, minimum=1)
         self.dicts.living.add(self.worker_id)
         self.dicts.served.setdefault(self.worker_id, set()).update(workflows)
 
-    async def load_served(self):
-        self._read()
-        return set().union(*map(self.dicts.served.get, self.dicts.living & set(self.dicts.served)))
+    @reads
+    def load_served(self, _):
+        return set().union(*(self.dicts.served.get(one, ()) for one in self.dicts.living))
 
-    async def mark_as_stopping(self, claims):
-        async with self._write() as t:
-            for claim in claims:
-                held = vars(t.rows[claim.workflow_execution_id].claim)
-                marked = SimpleNamespace(**{**held, "is_stopping": True})
-                t.rows[claim.workflow_execution_id].claim = marked
+    @writes
+    def mark_as_stopping(self, t, claims):
+        for claim in claims:
+            if holds(t, claim):
+                one = claim.workflow_execution_id
+                t.claims[one] = change(t.claims[one], is_stopping=True)
 
-    async def release_claims_of_the_dead(self, max_recoveries, now=None, *, suspect_at=None):
-        found = []
-        async with self._write() as t:
-            held = [row for row in self._unfinished(t) if row.claim]
-            for worker in {row.claim.worker for row in held} - self.dicts.living:
-                lost = [row for row in held if row.claim.worker == worker]
-                blamed = [row for row in lost if row.may_have_killed()]
-                at = suspect_at or MAX_INTEGER
-                blamed = [row for row in blamed if row.execution.recovery_count >= at] or blamed
-                for row in lost:
-                    reason, deaths = None, row.execution.recovery_count + 1
-                    if row in blamed:
-                        if deaths > max_recoveries:
-                            reason = f"its worker died {deaths} times in a row"
-                        row.set(recovery_count=deaths, blocked_reason=reason)
-                    row.claim = None
-                    row.put_into_queue(_at(now))
-                    one = row.execution.workflow_execution_id
-                    abandoned = d.AbandonedExecution(
-                        workflow_execution_id=one, blocked_reason=reason
-                    )
-                    found.append(abandoned)
-        return found
+    @writes
+    def release_claims_of_the_dead(self, t, max_recoveries, now=None, *, suspect_at=None):
+        abandoned = []
+        for worker_id in {claim.worker_id for claim in t.claims.values()} - self.dicts.living:
+            lost = [one for one, claim in t.claims.items() if claim.worker_id == worker_id]
+            deaths = {one: t.executions[one].recovery_count + 1 for one in lost}
+            blamed = [one for one in lost if t.may_have_killed(one)]
+            suspects = [one for one in blamed if deaths[one] > (suspect_at or r.MAX_INTEGER)]
+            for one in suspects or blamed:
+                why = f"its worker died {deaths[one]} times in a row"
+                reason = why if deaths[one] > max_recoveries else None
+                t.set(one, recovery_count=deaths[one], blocked_reason=reason)
+            for one in lost:
+                del t.claims[one]
+                t.put_into_queue(one, now or r.utc_now())
+                reason = t.executions[one].blocked_reason
+                gone = d.AbandonedExecution(workflow_execution_id=one, blocked_reason=reason)
+                abandoned.append(gone)
+        return abandoned
 
     # Mending
 
-    async def unblock_execution(self, one, *records, now=None):
-        async with self._write(one) as t:
-            row = t.rows.get(one)
-            if row is None or row.is_final() or row.execution.blocked_reason is None:
-                return False
-            row.set(blocked_reason=None, recovery_count=0)
-            self._save(t, records)
-            row.put_into_queue(_at(now))
-            return True
+    @writes
+    def unblock_execution(self, t, one, *records, now=None):
+        execution = t.get(one)
+        if not execution or execution.status.is_terminal or execution.blocked_reason is None:
+            return False
+        t.set(one, blocked_reason=None, recovery_count=0)
+        t.save(records)
+        t.put_into_queue(one, now or r.utc_now())
+        return True
 
-    async def hasten_attempts(self, one, *records, only=None, now=None):
-        async with self._write(one) as t:
-            row, at = t.rows.get(one, Row()), _at(now)
-            may_be = row.execution and row.execution.status in (
-                "PENDING",
-                "RUNNING",
-                "COMPENSATING",
-            )
-            last = {
-                (step.branch, step.step_index, step.attempt > 0): key
-                for key, step in sorted(row.steps.items())
-                if may_be and step.kind == "STEP"
-            }
-            due = [
-                key
-                for key in last.values()
-                if (row.steps[key].id == only.id if only else (row.steps[key].due_at or at) > at)
-                and row.steps[key].due_at
-                and row.steps[key].status == ("FAILED" if row.steps[key].attempt else "INTENT")
-            ]
-            for key in due:
-                row.steps[key] = change(row.steps[key], due_at=min(at, row.steps[key].due_at))
-            self._save(t, records if due else ())
-            if due:
-                row.put_into_queue(at)
-            return len(due)
+    @writes
+    def hasten_attempts(self, t, one, *records, only=None, now=None):
+        at, execution = now or r.utc_now(), t.get(one)
+        if not execution or execution.status.is_terminal or execution.status == "SUSPENDED":
+            return 0
+        due = [step for step in t.last_attempts(one) if waits_for_attempt(step)]
+        due = [step for step in due if (step.id == only.id if only else step.due_at > at)]
+        if due:
+            t.save([change(step, due_at=min(at, step.due_at)) for step in due])
+            t.save(records)
+            t.put_into_queue(one, at)
+        return len(due)
 
-    async def reopen_execution(self, one, *records, now=None):
-        async with self._write(one, known=True) as t:
-            row = t.rows[one]
-            status, undone = row.execution.status, [s for s in row.steps.values() if not s.attempt]
-            row.set(ttl_expires_at=None, recovery_count=0, updated_at=_at(now))
-            if status == "FAILED" and not undone:
-                row.set(status=d.ExecutionStatus.PENDING, last_event=None)
-                row.set(error_type=None, error_message=None)
-                row.expect_signals()
-            elif status in FINAL[1:] and any(step.status == "FAILED" for step in undone):
-                row.set(status=d.ExecutionStatus.COMPENSATING)
-            else:
-                raise conflict(one, f"is {status}")
-            self._save(t, records)
-            row.put_into_queue(_at(now))
+    @writes
+    def reopen_execution(self, t, one, *records, now=None):
+        at, status = now or r.utc_now(), t.find(one).status
+        undone = [step.status for step in t.steps_of(one, attempt=0)]
+        t.set(one, ttl_expires_at=None, recovery_count=0, updated_at=at)
+        if status == "FAILED" and not undone:
+            t.set(one, status=STATUS.PENDING, last_event=None, error_type=None, error_message=None)
+            t.expect_signals(one)
+        elif status in ("FAILED", "CANCELLED") and "FAILED" in undone:
+            t.set(one, status=STATUS.COMPENSATING)
+        else:
+            raise conflict(one, f"is {status}")
+        t.save(records)
+        t.put_into_queue(one, at)
 
-    async def mend_execution(self, seen, becomes, *records, forget=(), now=None):
+    @writes
+    def mend_execution(self, t, seen, becomes, *records, forget=(), now=None):
         one = seen.execution.workflow_execution_id
         if becomes.workflow_execution_id != one:
             raise ValueError(f"{becomes.workflow_execution_id!r} is not {one!r}")
-        async with self._write(one, news=True) as t:
-            row = t.rows[one]
-            if row.claim and row.claim.worker in self.dicts.living:
-                raise conflict(one, f"is in the hands of {row.claim.worker}")
-            if row.taken() != seen:
-                return False
-            row.claim = None
-            row.set(**{name: getattr(becomes, name) for name in MENDED}, **RESET, output_data=None)
-            gone = {step.id for step in forget}
-            row.steps = {key: step for key, step in row.steps.items() if step.id not in gone}
-            self._save(t, records)
-            if row.is_final():
-                row.let_rest()
-            elif seen.execution.status in FINAL:
-                row.expect_signals()
-            row.put_into_queue(_at(now))
-            return True
+        if one in t.claims and t.claims[one].worker_id in self.dicts.living:
+            raise conflict(one, f"is in the hands of {t.claims[one].worker_id}")
+        if t.taken(one) != seen:
+            return False
+        t.claims.pop(one, None)
+        t.set(one, **{name: getattr(becomes, name) for name in (*PROGRESS, "ttl_expires_at")})
+        t.set(one, output_data=None, recovery_count=0, blocked_reason=None)
+        t.set(one, trouble=None, available_at=None)
+        gone = {step.id for step in forget}
+        t.steps = {key: step for key, step in t.steps.items() if step.id not in gone}
+        t.save(records)
+        if becomes.status.is_terminal:
+            t.let_rest(one)
+        elif seen.execution.status.is_terminal:
+            t.expect_signals(one)
+        t.put_into_queue(one, now or r.utc_now())
+        return True
 
-    async def acknowledge(self, one, *records, now=None):
-        async with self._write(one) as t:
-            row, changed = t.rows.get(one, Row()), set()
-            for key, step in row.steps.items() if row.execution and row.is_final() else ():
-                is_cut_off = step.error_type == CUT_OFF and step.event is None
-                if step.status == "FAILED" and step.attempt == 0:
-                    row.steps[key] = change(step, status=d.StepStatus.COMPENSATED)
-                    changed.add(step.id)
-                elif is_cut_off and step.kind == "STEP" and step.started_at:
-                    changed |= {step.id} - row.acknowledged
-            row.acknowledged |= changed
-            self._save(t, records if changed else ())
-            return len(changed)
+    @writes
+    def acknowledge(self, t, one, *records, now=None):
+        execution = t.get(one)
+        if not execution or not execution.status.is_terminal:
+            return 0
+        failed = t.steps_of(one, kind="STEP", status="FAILED")
+        not_undone = [step for step in failed if not step.attempt]
+        t.save([change(step, status=d.StepStatus.COMPENSATED) for step in not_undone])
+        cut_off = {s.id: s for s in failed if s.attempt and s.error_type == r.CUT_OFF}
+        new = {number for number, step in cut_off.items() if not step.event} - t.acknowledged.keys()
+        t.acknowledged.update(dict.fromkeys(new))
+        changed = len(not_undone) + len(new)
+        t.save(records if changed else ())
+        return changed
 
-    async def load_workflows(self):
-        found = self._read().workflows.values()
-        return sorted(found, key=lambda one: (one.workflow_type, one.version))
+    load_signals = reads(lambda _, t, one: select(t.signals, one))
+
+    @reads
+    def load_workflows(self, t):
+        return sorted(t.workflows.values(), key=lambda one: (one.workflow_type, one.version))
+
+    load_tags = reads(lambda _, t, one: dict(t.tags.get(one, {})))
+    load_audit_log = reads(lambda _, t, one: select(t.audit_log, one))
 
 
-def _at(now):
-    return now or d.SystemClock().now()
+def holds(t, claim):
+    held = t.claims.get(claim.workflow_execution_id)
+    return held is not None and held.fencing_token == claim.fencing_token

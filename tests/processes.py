@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import inspect
 import os
 import signal
 import sqlite3
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from durable_workflow_sqlite import DurableEngine, ExecutionStatus, SqliteCheckpointStore
+from durable_workflow_sqlite.stores import Synchronous
 
 PROCESS_LIMIT_S = 90
 
@@ -77,6 +79,18 @@ def open_harmed(
     connection.harm, connection.commits = harm, 0
     connection.before_kill = before_kill
     return store
+
+
+@asynccontextmanager
+async def an_engine(
+    file: Path, *, synchronous: Synchronous = "normal", **settings: Any
+) -> AsyncIterator[tuple[SqliteCheckpointStore, DurableEngine]]:
+    """A store on a file, and an engine over it."""
+    async with (
+        SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
+        DurableEngine(store, **settings) as engine,
+    ):
+        yield store, engine
 
 
 def _end_with_what_it_waits_for(*_: object) -> NoReturn:
@@ -181,6 +195,13 @@ class Journal:
     @property
     def lines(self) -> list[str]:
         return self._path.read_text().splitlines() if self._path.exists() else []
+
+
+async def until(is_so: Callable[[], Any]) -> None:
+    """Wait for what must happen: that a function, async or not, gives something true."""
+    async with asyncio.timeout(60):
+        while not (await found if inspect.isawaitable(found := is_so()) else found):
+            await asyncio.sleep(0.005)
 
 
 async def until_over(engine: DurableEngine, *ids: str) -> list[ExecutionStatus]:

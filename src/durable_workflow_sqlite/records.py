@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -426,6 +426,42 @@ class AbandonedExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 Record = Workflow | WorkflowExecution | StepCheckpoint | WorkflowTimer | WorkflowSignal | AuditEntry
+_RECORDS: Final = frozenset(get_args(Record))
+
+
+def check_records(records: Iterable[Record], claim: WorkflowClaim | None) -> list[str]:
+    """Whether they may be saved under a claim; the ids of the executions that become final.
+
+    Raises TypeError for what is not a record, ValueError for what the claim does not cover.
+    """
+    final: list[str] = []
+    for record in records:
+        if type(record) not in _RECORDS:
+            raise TypeError(f"save() takes records, not {record!r}")
+        if claim is not None and not isinstance(record, Workflow):
+            check_covered(claim, record.workflow_execution_id)
+        if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
+            final.append(record.workflow_execution_id)
+    return final
+
+
+def check_covered(claim: WorkflowClaim, workflow_execution_id: str) -> None:
+    """Raise ValueError unless a claim is of this execution."""
+    if claim.workflow_execution_id != workflow_execution_id:
+        raise ValueError(
+            f"a claim on {claim.workflow_execution_id!r} does not cover a record of"
+            f" {workflow_execution_id!r}"
+        )
+
+
+def check_sent(signal: WorkflowSignal) -> None:
+    """Raise ValueError for a name that nothing will ever wait for."""
+    name = signal.signal_name
+    if name.startswith("$") and name != CANCEL_SIGNAL:
+        raise ValueError(
+            f"signal names that begin with $ are reserved for the library; the only one is"
+            f" {CANCEL_SIGNAL!r}, and not {name!r}"
+        )
 
 
 def check_identifier(what: str, value: object) -> None:

@@ -13,15 +13,8 @@ import pytest
 from durable_workflow_sqlite import ExecutionStatus
 from durable_workflow_sqlite.blocking import SqliteCheckpointStore
 from tests.blocking.programs import finish
-from tests.databases import new_database
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A workflow database with nothing in it."""
-    return new_database(tmp_path / "workflows.db")
 
 
 def begin(name: str, file: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from durable_workflow_sqlite import (
 )
 from tests.crash.harness import EXECUTION, Scenario, run
 from tests.oracle import GIVEN, GIVING, MENDING, RETRYING
-from tests.processes import Journal
+from tests.processes import Journal, until
 
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
@@ -365,17 +366,30 @@ async def mend_and_go_on(
         await handle.result()
 
 
+async def run_mend_and_run(
+    engine: DurableEngine,
+    definition: WorkflowDefinition[..., Any],
+    journal: Journal,
+    notes: Sequence[str],
+    mend: Callable[[], Coroutine[Any, Any, object]],
+) -> None:
+    """It runs to its end, is mended once in all processes, and runs to its end again."""
+    await run(engine, definition, journal)
+    if "mended" not in journal.lines:
+        for note in notes:
+            journal.note(note)
+        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
+            await mend()
+        journal.note("mended")
+    await run(engine, definition, journal)
+
+
 async def run_and_retry(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """An operator has what was not undone tried again, once in all processes."""
-    await run(engine, definition, journal)
-    if "retried" not in journal.lines:
-        journal.note(RETRYING)
-        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
-            await engine.retry(EXECUTION)
-        journal.note("retried")
-    await run(engine, definition, journal)
+    retry = partial(engine.retry, EXECUTION)
+    await run_mend_and_run(engine, definition, journal, [RETRYING], retry)
 
 
 def patient(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -391,31 +405,33 @@ def patient(journal: Journal) -> WorkflowDefinition[..., Any]:
     return body
 
 
+async def steps_that_are_late(
+    engine: DurableEngine, running: Coroutine[Any, Any, None]
+) -> AsyncIterator[set[str]]:
+    """Again and again until it has run, the steps whose next attempt is a long time away."""
+    ending = asyncio.create_task(running)
+    while not ending.done():
+        steps = await engine._settings.store.load_checkpoints(EXECUTION)
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        yield {one.step_name for one in steps if one.due_at is not None and one.due_at > soon}
+        await asyncio.sleep(0.001)
+    await ending
+
+
 async def run_without_patience(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """Somebody has each next attempt made at once, of a step and of a compensation."""
-    ending = asyncio.create_task(run(engine, definition, journal))
-    store = engine._settings.store
-    while not ending.done():
-        steps = await store.load_checkpoints(EXECUTION)
-        soon = datetime.now(UTC) + timedelta(minutes=1)
-        if any(one.due_at is not None and one.due_at > soon for one in steps):
+    async for late in steps_that_are_late(engine, run(engine, definition, journal)):
+        if late:
             await engine.retry(EXECUTION)
-        await asyncio.sleep(0.001)
-    await ending
 
 
 async def run_and_resolve_a_pause(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """Somebody says what the step in a back-off returned, while this worker has it."""
-    ending = asyncio.create_task(run(engine, definition, journal))
-    store = engine._settings.store
-    while not ending.done():
-        steps = await store.load_checkpoints(EXECUTION)
-        soon = datetime.now(UTC) + timedelta(minutes=1)
-        late = {one.step_name for one in steps if one.due_at is not None and one.due_at > soon}
+    async for late in steps_that_are_late(engine, run(engine, definition, journal)):
         if "pay" in late:
             journal.note(f"{MENDING}pay")
             journal.note(f'{GIVING}pay "pay"')
@@ -423,8 +439,6 @@ async def run_and_resolve_a_pause(
             journal.note(f'{GIVEN}pay "pay"')
         elif late:
             await engine.retry(EXECUTION)
-        await asyncio.sleep(0.001)
-    await ending
 
 
 def gives_up_to_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -452,8 +466,7 @@ def give_at_the_end(how: str, ends: str) -> Scenario:
         store = engine._settings.store
         handle = await engine.start(definition, execution_id=EXECUTION)
         ending = asyncio.create_task(run(engine, definition, journal))
-        while not ending.done() and "run pay" not in journal.lines:
-            await asyncio.sleep(0.001)
+        await until(lambda: ending.done() or "run pay" in journal.lines)
         soon = datetime.now(UTC) + timedelta(minutes=1)
         while not ending.done():
             pays = [one for one in await store.load_checkpoints(EXECUTION) if one.attempt]
@@ -495,14 +508,9 @@ async def run_again_from_a_step(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """What was undone runs again, from the step that somebody names."""
-    await run(engine, definition, journal)
-    if "retried" not in journal.lines:
-        for name in ("second", "last"):
-            journal.note(f"{MENDING}{name}")
-        with suppress(DurableWorkflowError):  # a process that did not get to note it has done it
-            await engine.retry(EXECUTION, from_step="second")
-        journal.note("retried")
-    await run(engine, definition, journal)
+    notes = [f"{MENDING}second", f"{MENDING}last"]
+    retry = partial(engine.retry, EXECUTION, from_step="second")
+    await run_mend_and_run(engine, definition, journal, notes, retry)
 
 
 def cannot_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -638,8 +646,7 @@ async def send_late(
 ) -> None:
     handle = await engine.start(definition, execution_id=EXECUTION)
     ending = asyncio.create_task(handle.result())
-    while "run too late" not in journal.lines:
-        await asyncio.sleep(0.001)
+    await until(lambda: "run too late" in journal.lines)
     if "sent" not in journal.lines:
         with suppress(DurableWorkflowError):  # sent in a process that did not get to note it
             await handle.signal("go", "late")
@@ -682,8 +689,7 @@ def cancel_at(
     ) -> None:
         handle = await engine.start(definition, execution_id=EXECUTION)
         ending = asyncio.create_task(handle.result())
-        while line not in journal.lines and not ending.done():
-            await asyncio.sleep(0.001)
+        await until(lambda: line in journal.lines or ending.done())
         await handle.cancel()
         try:
             await ending

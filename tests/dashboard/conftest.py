@@ -18,7 +18,7 @@ from durable_workflow_sqlite import (
     dashboard,
     workflow,
 )
-from tests.processes import die, run_until_killed
+from tests.processes import an_engine, die, run_until_killed
 
 HOST = "http://127.0.0.1:8642"
 
@@ -70,10 +70,7 @@ def _break() -> None:
 
 async def fill(file: Path) -> None:
     """One execution that waits, one that is completed, two that failed; one was undone."""
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, [approval, fragile, fails_at_once]) as engine,
-    ):
+    async with an_engine(file, workflows=[approval, fragile, fails_at_once]) as (_, engine):
         await engine.start(approval, "plan.pdf", execution_id="waiting")
         done = await engine.start(approval, "book.pdf", execution_id="done")
         await done.signal("approved", "kim")
@@ -101,10 +98,7 @@ def file(filled: Path, tmp_path: Path) -> Path:
 
 async def go_out(file: Path) -> None:
     """An outage: seven payments and two parcels that failed, each with its customer."""
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, [payment, parcel]) as engine,
-    ):
+    async with an_engine(file, workflows=[payment, parcel]) as (_, engine):
         for one, name, count in ((payment, "pay", 7), (parcel, "parcel", 2)):
             for number in range(count):
                 handle = await engine.start(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
 from tests.dashboard.conftest import Open, approval, fails_at_once, send
+from tests.processes import an_engine
 
 
 def rows(file: Path, query: str) -> list[tuple[object, ...]]:
@@ -26,7 +25,7 @@ def signals(file: Path) -> list[tuple[object, ...]]:
     )
 
 
-def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
+async def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
     file: Path, visit: Open
 ) -> None:
     answer = send(visit(), "signal", id="waiting", name="approved", payload='{"by": 1.10}')
@@ -34,14 +33,8 @@ def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
     assert answer.headers["location"] == "/execution?id=waiting&done=signalled"
     assert signals(file) == [("waiting", "approved", '{"by": 1.10}')]
 
-    async def work() -> object:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [approval]) as engine,
-        ):
-            return await engine.handle("waiting").result()
-
-    assert asyncio.run(work()) == "plan.pdf approved"
+    async with an_engine(file, workflows=[approval]) as (_, engine):
+        assert await engine.handle("waiting").result() == "plan.pdf approved"
 
 
 def test_no_payload_is_null(file: Path, visit: Open) -> None:
@@ -199,7 +192,7 @@ def test_what_is_over_is_rerun(file: Path, visit: Open) -> None:
     assert "dashboard, from testclient" in page
 
 
-def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> None:
+async def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> None:
     client = visit()
     link = "/resolve?id=failed&amp;name=ship&amp;branch=&amp;index=0"
     assert link in client.get("/execution?id=failed").text
@@ -212,14 +205,8 @@ def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> None:
     answer = send(client, "resolve", **place, payload="")
     assert answer.headers["location"] == "/execution?id=failed&done=resolved"
 
-    async def work() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [fails_at_once]) as engine,
-        ):
-            await engine.handle("failed").result()
-
-    asyncio.run(work())
+    async with an_engine(file, workflows=[fails_at_once]) as (_, engine):
+        await engine.handle("failed").result()
     query = (
         "select status, error_type from workflow_executions where workflow_execution_id = 'failed'"
     )

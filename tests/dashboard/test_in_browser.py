@@ -13,13 +13,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from chromium import CHROMIUM, DRIVER, browser, served
-from durable_workflow_sqlite import (
-    DurableEngine,
-    SqliteCheckpointStore,
-)
 from tests.dashboard.conftest import approval
 from tests.dashboard.test_actions import signals
 from tests.hostile import HOSTILE, fill
+from tests.processes import an_engine
 
 pytestmark = [
     pytest.mark.campaign,
@@ -212,10 +209,7 @@ def test_a_page_changes_when_the_file_does_and_leaves_the_rest_alone(
     chrome: Chrome, file: Path
 ) -> None:
     async def work() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [approval]) as engine,
-        ):
+        async with an_engine(file, workflows=[approval]) as (_, engine):
             await engine.send_signal("waiting", "approved", "kim")
             await engine.handle("waiting").result()
 

@@ -153,17 +153,14 @@ def test_a_page_that_asks_what_is_new_gets_a_short_answer_until_something_is(
         assert client.get(address, headers={"if-none-match": etag}).status_code == 200
 
 
-def test_a_large_payload_is_cut_and_has_a_page_and_a_download_of_its_own(
+async def test_a_large_payload_is_cut_and_has_a_page_and_a_download_of_its_own(
     tmp_path: Path, visit: Open
 ) -> None:
     path = tmp_path / "large.db"
     document = "x" * 5_000_000
 
-    async def run() -> None:
-        async with SqliteCheckpointStore.file(path) as store, DurableEngine(store) as engine:
-            await engine.start(approval, document, execution_id="large")
-
-    asyncio.run(run())
+    async with SqliteCheckpointStore.file(path) as store, DurableEngine(store) as engine:
+        await engine.start(approval, document, execution_id="large")
     client = visit(path)
     page = client.get("/execution?id=large")
     assert "5.0 MB" in page.text

@@ -18,16 +18,14 @@ from durable_workflow_sqlite import (
 from tests.dashboard.conftest import Open, approval, dies
 from tests.dashboard.test_overview import health_of
 from tests.dashboard.test_pages import words
+from tests.processes import an_engine
 
 
 def test_who_lives_is_shown_with_what_it_does_and_what_waits(file: Path, visit: Open) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def main() -> str:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [approval], max_concurrent=7) as engine,
-        ):
+        async with an_engine(file, workflows=[approval], max_concurrent=7) as (_, engine):
 
             async def act() -> None:
                 begun.set()

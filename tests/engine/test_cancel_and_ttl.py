@@ -28,7 +28,8 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.processes import Journal, die, run_until_killed
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 DAY = timedelta(days=1)
 
@@ -82,44 +83,37 @@ async def at_its_pastime(store: SqliteCheckpointStore) -> None:
 
 
 @pytest.mark.parametrize("pastime", ALL_PASTIMES, ids=lambda do: do.__name__)
-def test_cancelling_interrupts_and_undoes_whatever_it_is_at(
+async def test_cancelling_interrupts_and_undoes_whatever_it_is_at(
     pastime: Callable[[WorkflowContext], Awaitable[None]], journal: Journal
 ) -> None:
     pass_time = make_workflow(pastime, journal)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(pass_time, execution_id="one")
-            await at_its_pastime(store)
-            began = time.monotonic()
-            assert await handle.cancel()
-            with pytest.raises(WorkflowCancelledError):
-                await handle.result()
-            assert time.monotonic() - began < 60  # and not an hour
-            assert await handle.status() is ExecutionStatus.CANCELLED
-            assert not await store.load_pending_timers()
-            assert not await store.load_pending_signals("one")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(pass_time, execution_id="one")
+        await at_its_pastime(store)
+        began = time.monotonic()
+        assert await handle.cancel()
+        with pytest.raises(WorkflowCancelledError):
+            await handle.result()
+        assert time.monotonic() - began < 60  # and not an hour
+        assert await handle.status() is ExecutionStatus.CANCELLED
+        assert not await store.load_pending_timers()
+        assert not await store.load_pending_signals("one")
     assert journal.lines == ["booked", "left", "undone"]
 
 
 @pytest.mark.parametrize("pastime", ALL_PASTIMES, ids=lambda do: do.__name__)
-def test_a_time_to_live_is_watched_while_it_runs(
+async def test_a_time_to_live_is_watched_while_it_runs(
     pastime: Callable[[WorkflowContext], Awaitable[None]], journal: Journal
 ) -> None:
     pass_time = make_workflow(pastime, journal)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowExpiredError):
-                await engine.run(pass_time, execution_id="one", ttl=timedelta(seconds=1.0))
-            record = await store.load_execution("one")
-            assert record is not None
-            assert record.status is ExecutionStatus.FAILED
-            assert not await store.load_pending_timers()
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowExpiredError):
+            await engine.run(pass_time, execution_id="one", ttl=timedelta(seconds=1.0))
+        record = await loaded(store, "one")
+        assert record.status is ExecutionStatus.FAILED
+        assert not await store.load_pending_timers()
     assert journal.lines == ["booked", "left", "undone"]
 
 
@@ -158,10 +152,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
     pass_time = make_workflow(pastime, journal)
 
     async def first_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, clock=ManualClock()) as engine,
-        ):
+        async with an_engine(file, clock=ManualClock()) as (store, engine):
             await engine.start(pass_time, execution_id="one", ttl=timedelta(hours=1))
             await at_its_pastime(store)
             die()
@@ -169,10 +160,7 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
     async def second_process() -> None:
         later = ManualClock()
         later.set(later.now() + timedelta(hours=2))
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[], clock=later) as engine,
-        ):
+        async with an_engine(file, workflows=[], clock=later) as (_, engine):
             assert not (await engine.load("one")).status.is_terminal
         async with SqliteCheckpointStore.file(file) as store:
             engine = DurableEngine(store, workflows=[pass_time], clock=later)
@@ -188,62 +176,58 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 
 
-def test_an_execution_that_was_not_yet_started_is_cancelled_without_running(file: Path) -> None:
+async def test_an_execution_that_was_not_yet_started_is_cancelled_without_running(
+    file: Path,
+) -> None:
     runs: list[str] = []
 
     @workflow
     async def never(ctx: WorkflowContext) -> None:
         await ctx.step("run", runs.append, "ran")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(
-                never.record,
-                WorkflowExecution(
-                    workflow_execution_id="one", workflow_id=never.record.workflow_id
-                ),
-            )
-            async with DurableEngine(store) as stranger:
-                assert await stranger.handle("one").status() is ExecutionStatus.PENDING
-                assert await stranger.cancel("one")
-            async with DurableEngine(store, workflows=[never]) as engine:
-                with pytest.raises(WorkflowCancelledError):
-                    await engine.handle("one").result()
-            assert await store.load_checkpoints("one") == []
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(
+            never.record,
+            WorkflowExecution(workflow_execution_id="one", workflow_id=never.record.workflow_id),
+        )
+        async with DurableEngine(store) as stranger:
+            assert await stranger.handle("one").status() is ExecutionStatus.PENDING
+            assert await stranger.cancel("one")
+        async with DurableEngine(store, workflows=[never]) as engine:
+            with pytest.raises(WorkflowCancelledError):
+                await engine.handle("one").result()
+        assert await store.load_checkpoints("one") == []
     assert runs == []
 
 
-def test_cancelling_twice_or_too_late_is_harmless_and_says_so() -> None:
+async def test_cancelling_twice_or_too_late_is_harmless_and_says_so() -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("go"))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(waiter, execution_id="one")
-            answers = await asyncio.gather(handle.cancel(), handle.cancel())
-            assert sorted(map(bool, answers)) == [False, True]
-            with pytest.raises(WorkflowCancelledError):
-                await handle.result()
-            before = await engine.load("one")
-            assert not await handle.cancel()
-            done = await engine.start(waiter, execution_id="two")
-            await done.signal("go", "gone")
-            assert await done.result() == "gone"
-            completed = await engine.load("two")
-            assert completed.status is ExecutionStatus.COMPLETED
-            assert not await done.cancel()
-            assert await engine.load("two") == completed
-            assert await engine.load("one") == before
-            with pytest.raises(ExecutionNotFoundError):
-                await engine.cancel("three")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(waiter, execution_id="one")
+        answers = await asyncio.gather(handle.cancel(), handle.cancel())
+        assert sorted(map(bool, answers)) == [False, True]
+        with pytest.raises(WorkflowCancelledError):
+            await handle.result()
+        before = await engine.load("one")
+        assert not await handle.cancel()
+        done = await engine.start(waiter, execution_id="two")
+        await done.signal("go", "gone")
+        assert await done.result() == "gone"
+        completed = await engine.load("two")
+        assert completed.status is ExecutionStatus.COMPLETED
+        assert not await done.cancel()
+        assert await engine.load("two") == completed
+        assert await engine.load("one") == before
+        with pytest.raises(ExecutionNotFoundError):
+            await engine.cancel("three")
 
 
-def test_a_cancel_while_it_is_failing_changes_nothing_about_how_it_ends(journal: Journal) -> None:
+async def test_a_cancel_while_it_is_failing_changes_nothing_about_how_it_ends(
+    journal: Journal,
+) -> None:
     async def undo(_: object) -> None:
         journal.note("undoing")
         await asyncio.sleep(0.1)
@@ -254,21 +238,17 @@ def test_a_cancel_while_it_is_failing_changes_nothing_about_how_it_ends(journal:
         await ctx.step("book", int, compensate=undo)
         raise ValueError("on purpose")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(failing, execution_id="one")
-            while not journal.lines:
-                await asyncio.sleep(0.005)
-            assert not await handle.cancel()
-            with pytest.raises(Exception, match="on purpose"):
-                await handle.result()
-            assert await handle.status() is ExecutionStatus.FAILED
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(failing, execution_id="one")
+        await until(lambda: journal.lines)
+        assert not await handle.cancel()
+        with pytest.raises(Exception, match="on purpose"):
+            await handle.result()
+        assert await handle.status() is ExecutionStatus.FAILED
     assert journal.lines == ["undoing", "undone"]
 
 
-def test_a_sync_action_is_waited_for_and_then_undone(journal: Journal) -> None:
+async def test_a_sync_action_is_waited_for_and_then_undone(journal: Journal) -> None:
     def act() -> str:
         journal.note("acting")
         time.sleep(0.2)
@@ -279,22 +259,20 @@ def test_a_sync_action_is_waited_for_and_then_undone(journal: Journal) -> None:
         await ctx.step("act", act, compensate=journal.note)
         journal.note("went on")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(book, execution_id="one")
-            while not journal.lines:
-                await asyncio.sleep(0.005)
-            assert await handle.cancel()
-            with pytest.raises(WorkflowCancelledError):
-                await handle.result()
-            statuses = [c.status for c in await store.load_checkpoints("one")]
-            assert statuses == [StepStatus.COMPENSATED, StepStatus.COMPLETED]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(book, execution_id="one")
+        await until(lambda: journal.lines)
+        assert await handle.cancel()
+        with pytest.raises(WorkflowCancelledError):
+            await handle.result()
+        statuses = [c.status for c in await store.load_checkpoints("one")]
+        assert statuses == [StepStatus.COMPENSATED, StepStatus.COMPLETED]
     assert journal.lines == ["acting", "acted"]
 
 
-def test_a_body_that_swallows_the_cancellation_is_cancelled_all_the_same(journal: Journal) -> None:
+async def test_a_body_that_swallows_the_cancellation_is_cancelled_all_the_same(
+    journal: Journal,
+) -> None:
     @workflow
     async def stubborn(ctx: WorkflowContext) -> str:
         try:
@@ -307,77 +285,67 @@ def test_a_body_that_swallows_the_cancellation_is_cancelled_all_the_same(journal
             journal.note("again")
         return "done"
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(stubborn, execution_id="one")
-            await asyncio.sleep(0.05)
-            assert await handle.cancel()
-            with pytest.raises(WorkflowCancelledError):
-                await handle.result()
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(stubborn, execution_id="one")
+        await asyncio.sleep(0.05)
+        assert await handle.cancel()
+        with pytest.raises(WorkflowCancelledError):
+            await handle.result()
     assert journal.lines == ["swallowed", "again"]
 
 
-def test_a_cancel_written_with_plain_sql_is_heeded(file: Path) -> None:
+async def test_a_cancel_written_with_plain_sql_is_heeded(file: Path) -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("never")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            handle = await engine.start(waiter, execution_id="one")
-            await asyncio.sleep(0.05)
-            with closing(sqlite3.connect(file)) as dba, dba:
-                dba.execute(
-                    "insert into workflow_signals (workflow_execution_id, signal_name)"
-                    " values ('one', '$cancel')"
-                )
-            with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(handle.result(), 30)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(waiter, execution_id="one")
+        await asyncio.sleep(0.05)
+        with closing(sqlite3.connect(file)) as dba, dba:
+            dba.execute(
+                "insert into workflow_signals (workflow_execution_id, signal_name)"
+                " values ('one', '$cancel')"
+            )
+        with pytest.raises(WorkflowCancelledError):
+            await asyncio.wait_for(handle.result(), 30)
 
 
-def test_an_execution_cancelled_by_another_engine_is_cancelled_where_it_runs(file: Path) -> None:
+async def test_an_execution_cancelled_by_another_engine_is_cancelled_where_it_runs(
+    file: Path,
+) -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("never")
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other_store,
-            DurableEngine(store) as engine,
-            DurableEngine(other_store) as other,
-        ):
-            handle: ExecutionHandle[None] = await engine.start(waiter, execution_id="one")
-            assert await other.cancel("one")
-            with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(handle.result(), 30)
-            with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(other.handle("one").result(), 30)
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other_store,
+        DurableEngine(store) as engine,
+        DurableEngine(other_store) as other,
+    ):
+        handle: ExecutionHandle[None] = await engine.start(waiter, execution_id="one")
+        assert await other.cancel("one")
+        with pytest.raises(WorkflowCancelledError):
+            await asyncio.wait_for(handle.result(), 30)
+        with pytest.raises(WorkflowCancelledError):
+            await asyncio.wait_for(other.handle("one").result(), 30)
 
 
-def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
+async def test_a_time_to_live_does_not_harm_one_that_finishes_in_time() -> None:
     @workflow
     async def quick(ctx: WorkflowContext) -> str:
         return await ctx.step("name", lambda: "quick")
 
-    async def main() -> None:
-        clock = ManualClock()
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, clock=clock) as engine,
-        ):
-            ttl = timedelta(seconds=1.5)
-            assert await engine.run(quick, execution_id="one", ttl=ttl) == "quick"
-            await clock.advance(ttl * 2)
-            assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
-
-    asyncio.run(main())
+    clock = ManualClock()
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, clock=clock) as engine,
+    ):
+        ttl = timedelta(seconds=1.5)
+        assert await engine.run(quick, execution_id="one", ttl=ttl) == "quick"
+        await clock.advance(ttl * 2)
+        assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
 
 
 def test_what_a_cancel_says_is_what_happens() -> None:
@@ -412,7 +380,9 @@ def test_what_a_cancel_says_is_what_happens() -> None:
     asyncio.run(main())
 
 
-def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: Journal) -> None:
+async def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(
+    journal: Journal,
+) -> None:
     begun = threading.Event()
 
     def charge() -> int:
@@ -431,25 +401,21 @@ def test_a_sync_action_is_waited_for_recorded_and_undone_beside_others(journal: 
             ctx.step("charge", charge, compensate=lambda _: journal.note("refunded")),
         )
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(both, execution_id="one")
-            await asyncio.to_thread(begun.wait, 10)
-            assert await handle.cancel()
-            with pytest.raises(WorkflowCancelledError):
-                await handle.result()
-            assert journal.lines == ["charged", "refunded"]
-            statuses = {
-                (one.step_name, one.attempt): one.status
-                for one in await store.load_checkpoints("one")
-            }
-            assert statuses["charge", 1] is StepStatus.COMPLETED
-            assert statuses["charge:compensate", 0] is StepStatus.COMPENSATED
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(both, execution_id="one")
+        await asyncio.to_thread(begun.wait, 10)
+        assert await handle.cancel()
+        with pytest.raises(WorkflowCancelledError):
+            await handle.result()
+        assert journal.lines == ["charged", "refunded"]
+        statuses = {
+            (one.step_name, one.attempt): one.status for one in await store.load_checkpoints("one")
+        }
+        assert statuses["charge", 1] is StepStatus.COMPLETED
+        assert statuses["charge:compensate", 0] is StepStatus.COMPENSATED
 
 
-def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
+async def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
     file: Path, journal: Journal
 ) -> None:
     begun = threading.Event()
@@ -464,17 +430,14 @@ def test_a_sync_action_is_waited_for_though_cancelled_and_stopped_at_once(
     async def one_step(ctx: WorkflowContext) -> None:
         await ctx.step("charge", charge, compensate=lambda _: journal.note("refunded"))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                handle = await engine.start(one_step, execution_id="one")
-                await asyncio.to_thread(begun.wait, 10)
-                assert await handle.cancel()
-            (step,) = await store.load_checkpoints("one")
-            assert step.status is StepStatus.COMPLETED
-            async with DurableEngine(store, [one_step]) as engine:
-                with pytest.raises(WorkflowCancelledError):
-                    await engine.handle("one").result()
-            assert journal.lines == ["charged", "refunded"]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            handle = await engine.start(one_step, execution_id="one")
+            await asyncio.to_thread(begun.wait, 10)
+            assert await handle.cancel()
+        (step,) = await store.load_checkpoints("one")
+        assert step.status is StepStatus.COMPLETED
+        async with DurableEngine(store, [one_step]) as engine:
+            with pytest.raises(WorkflowCancelledError):
+                await engine.handle("one").result()
+        assert journal.lines == ["charged", "refunded"]

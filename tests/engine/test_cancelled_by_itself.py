@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.processes import Journal, die, run_until_killed
 
 Ends = Callable[[WorkflowContext], Awaitable[Any]]
@@ -104,15 +105,13 @@ def test_it_has_failed_and_is_undone_in_every_process(
 
     async def second_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            left = await store.load_execution("one")
-            assert left is not None
+            left = await loaded(store, "one")
             assert left.status is ExecutionStatus.COMPENSATING
             check_replay(order, left, await store.load_checkpoints("one"))
             async with DurableEngine(store) as engine:
                 with pytest.raises(WorkflowFailedError) as caught:
                     await asyncio.wait_for(engine.run(order, execution_id="one"), 10)
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert record.status is ExecutionStatus.FAILED
             assert record.trouble is None
             assert (record.error_type, record.error_message) == (
@@ -132,28 +131,25 @@ def test_it_has_failed_and_is_undone_in_every_process(
     [(raises_it, ""), (raises_it_with_a_text, ": enough"), (cancels_itself, "")],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_the_error_says_that_nobody_cancelled_it(ends: Ends, more: str) -> None:
+async def test_the_error_says_that_nobody_cancelled_it(ends: Ends, more: str) -> None:
     @workflow
     async def order(ctx: WorkflowContext) -> None:
         await ends(ctx)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError) as caught:
-                await asyncio.wait_for(engine.run(order, execution_id="one"), 10)
-        said = "the workflow function ended with CancelledError, though nobody cancelled"
-        assert caught.value.error_type == "asyncio.exceptions:CancelledError"
-        assert caught.value.error_message == f"{said} the execution{more}"
-        assert said in str(caught.value)
-        cause = caught.value.__cause__
-        assert isinstance(cause, asyncio.CancelledError)
-        assert cause.__cause__ is not None  # with the traceback of where it was raised
-        assert cause.__cause__.__traceback__ is not None
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError) as caught:
+            await asyncio.wait_for(engine.run(order, execution_id="one"), 10)
+    said = "the workflow function ended with CancelledError, though nobody cancelled"
+    assert caught.value.error_type == "asyncio.exceptions:CancelledError"
+    assert caught.value.error_message == f"{said} the execution{more}"
+    assert said in str(caught.value)
+    cause = caught.value.__cause__
+    assert isinstance(cause, asyncio.CancelledError)
+    assert cause.__cause__ is not None  # with the traceback of where it was raised
+    assert cause.__cause__.__traceback__ is not None
 
 
-def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
+async def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
     @workflow
     async def order(ctx: WorkflowContext) -> None:
         try:
@@ -161,12 +157,9 @@ def test_one_that_somebody_cancels_is_cancelled_however_it_ends() -> None:
         finally:
             raise asyncio.CancelledError("mine")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(order, execution_id="one")
-            await asyncio.sleep(0.02)
-            assert await handle.cancel()
-            with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(handle.result(), 10)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(order, execution_id="one")
+        await asyncio.sleep(0.02)
+        assert await handle.cancel()
+        with pytest.raises(WorkflowCancelledError):
+            await asyncio.wait_for(handle.result(), 10)

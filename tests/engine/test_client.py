@@ -54,57 +54,51 @@ async def deadly(ctx: WorkflowContext, path: str) -> int:
     return await ctx.step("act", act)
 
 
-def test_it_acts_on_what_a_worker_elsewhere_runs(file: Path) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as workers,
-            asyncio.timeout(20),
-        ):
-            client = Client(store)
-            first = await client.enqueue(approval, "A-1", execution_id="one")
-            assert await first.status() is ExecutionStatus.PENDING
-            async with DurableEngine(workers, workflows=[approval, failing, mistaken]):
-                await first.signal("approved", "kim")
-                assert await first.result() == "A-1 approved by kim"
-                assert await client.result_of("one", str) == "A-1 approved by kim"
-                states = [state.status async for state in client.observe("one")]
-                assert states == [ExecutionStatus.COMPLETED]
-                with pytest.raises(WorkflowFailedError):
-                    await (await client.enqueue(failing)).result()
-                with pytest.raises(WorkflowCodeError):
-                    await (await client.enqueue(mistaken)).result()
-                third = await client.enqueue_named("approval", ["A-3"])
-                assert await third.cancel()
-                with pytest.raises(WorkflowCancelledError):
-                    await third.result()
-                assert await third.cancel() is Cancellation.REFUSED
-            assert not client._working().executions
-
-    asyncio.run(main())
+async def test_it_acts_on_what_a_worker_elsewhere_runs(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as workers,
+        asyncio.timeout(20),
+    ):
+        client = Client(store)
+        first = await client.enqueue(approval, "A-1", execution_id="one")
+        assert await first.status() is ExecutionStatus.PENDING
+        async with DurableEngine(workers, workflows=[approval, failing, mistaken]):
+            await first.signal("approved", "kim")
+            assert await first.result() == "A-1 approved by kim"
+            assert await client.result_of("one", str) == "A-1 approved by kim"
+            states = [state.status async for state in client.observe("one")]
+            assert states == [ExecutionStatus.COMPLETED]
+            with pytest.raises(WorkflowFailedError):
+                await (await client.enqueue(failing)).result()
+            with pytest.raises(WorkflowCodeError):
+                await (await client.enqueue(mistaken)).result()
+            third = await client.enqueue_named("approval", ["A-3"])
+            assert await third.cancel()
+            with pytest.raises(WorkflowCancelledError):
+                await third.result()
+            assert await third.cancel() is Cancellation.REFUSED
+        assert not client._working().executions
 
 
-def test_it_waits_again_after_nobody_waited(file: Path) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as workers,
-            asyncio.timeout(20),
-        ):
-            client = Client(store)
-            before = asyncio.all_tasks()
-            async with DurableEngine(workers, workflows=[approval]):
-                for number in ("1", "2"):
-                    handle = await client.enqueue(approval, number)
-                    waiting = asyncio.create_task(handle.result())
-                    await asyncio.sleep(0.05)
-                    await handle.signal("approved", "kim")
-                    assert await waiting == f"{number} approved by kim"
-            async with asyncio.timeout(30):
-                while asyncio.all_tasks() != before:  # nothing of it is left behind
-                    await asyncio.sleep(0.005)
-
-    asyncio.run(main())
+async def test_it_waits_again_after_nobody_waited(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as workers,
+        asyncio.timeout(20),
+    ):
+        client = Client(store)
+        before = asyncio.all_tasks()
+        async with DurableEngine(workers, workflows=[approval]):
+            for number in ("1", "2"):
+                handle = await client.enqueue(approval, number)
+                waiting = asyncio.create_task(handle.result())
+                await asyncio.sleep(0.05)
+                await handle.signal("approved", "kim")
+                assert await waiting == f"{number} approved by kim"
+        async with asyncio.timeout(30):
+            while asyncio.all_tasks() != before:  # nothing of it is left behind
+                await asyncio.sleep(0.005)
 
 
 def test_creating_one_reads_nothing_and_recovers_nothing(file: Path, tmp_path: Path) -> None:
@@ -135,39 +129,36 @@ def test_creating_one_reads_nothing_and_recovers_nothing(file: Path, tmp_path: P
     asyncio.run(main())
 
 
-def test_one_cancel_and_one_signal_are_read_and_told_once(file: Path) -> None:
-    async def main() -> None:
-        connection = sqlite3.connect(file, check_same_thread=False)
-        with closing(connection):
-            async with (
-                SqliteCheckpointStore(connection) as store,
-                DurableEngine(store, workflows=[approval]) as engine,
-                asyncio.timeout(20),
-            ):
-                for act in ("cancel", "signal"):
-                    handle = await engine.start(approval, "A-1", execution_id=act)
-                    while await handle.status() is not ExecutionStatus.SUSPENDED:
-                        await asyncio.sleep(0.005)
-                    statements: list[str] = []
-                    connection.set_trace_callback(statements.append)
-                    if act == "cancel":
-                        assert await handle.cancel() is Cancellation.ASKED
-                        with pytest.raises(WorkflowCancelledError):
-                            await handle.result()
-                    else:
-                        await handle.signal("approved", "kim")
-                        assert await handle.result() == "A-1 approved by kim"
-                    await asyncio.sleep(0.1)  # it hears of its own signal, and does nothing then
-                    connection.set_trace_callback(None)
-                    name = "$cancel" if act == "cancel" else "approved"
-                    reads = [
-                        one
-                        for one in statements
-                        if one.startswith("select") and f"'{name}'" in one.replace('"', "'")
-                    ]
-                    assert len(reads) <= 1 + (act == "signal"), reads
-
-    asyncio.run(main())
+async def test_one_cancel_and_one_signal_are_read_and_told_once(file: Path) -> None:
+    connection = sqlite3.connect(file, check_same_thread=False)
+    with closing(connection):
+        async with (
+            SqliteCheckpointStore(connection) as store,
+            DurableEngine(store, workflows=[approval]) as engine,
+            asyncio.timeout(20),
+        ):
+            for act in ("cancel", "signal"):
+                handle = await engine.start(approval, "A-1", execution_id=act)
+                while await handle.status() is not ExecutionStatus.SUSPENDED:
+                    await asyncio.sleep(0.005)
+                statements: list[str] = []
+                connection.set_trace_callback(statements.append)
+                if act == "cancel":
+                    assert await handle.cancel() is Cancellation.ASKED
+                    with pytest.raises(WorkflowCancelledError):
+                        await handle.result()
+                else:
+                    await handle.signal("approved", "kim")
+                    assert await handle.result() == "A-1 approved by kim"
+                await asyncio.sleep(0.1)  # it hears of its own signal, and does nothing then
+                connection.set_trace_callback(None)
+                name = "$cancel" if act == "cancel" else "approved"
+                reads = [
+                    one
+                    for one in statements
+                    if one.startswith("select") and f"'{name}'" in one.replace('"', "'")
+                ]
+                assert len(reads) <= 1 + (act == "signal"), reads
 
 
 def test_it_is_refused_where_it_cannot_work(file: Path) -> None:

@@ -26,6 +26,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import until
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
 
@@ -69,8 +71,7 @@ async def live(
                 end = await handle.result()
             except Exception as error:
                 end = error
-        record = await store.load_execution("one")
-        assert record is not None
+        record = await loaded(store, "one")
         return end, record.status, record.trouble
 
 
@@ -166,7 +167,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_stops_the_execution_and_mended_code_goes_on(file: Path, mistake: Body) -> None:
+async def test_a_mistake_stops_the_execution_and_mended_code_goes_on(
+    file: Path, mistake: Body
+) -> None:
     async def mended(ctx: WorkflowContext) -> str:
         if mistake is in_a_group:
             with contextlib.suppress(TimeoutError):
@@ -177,19 +180,16 @@ def test_a_mistake_stops_the_execution_and_mended_code_goes_on(file: Path, mista
                 await ctx.step("ship", fails, ValueError)
         return "shipped"
 
-    async def main() -> None:
-        end, status, trouble = await live(file, order_that(mistake))
-        assert isinstance(end, WorkflowCodeError), repr(end)
-        assert end.__cause__ is not None
-        assert end.error_type == f"{type(end.__cause__).__module__}:{type(end.__cause__).__name__}"
-        assert not status.is_terminal
-        assert trouble is not None
-        assert trouble.startswith("WorkflowCodeError: ")
-        assert "the execution was left as it is" in trouble
-        end, status, trouble = await live(file, order_that(mended))
-        assert (end, status, trouble) == ("shipped", ExecutionStatus.COMPLETED, None)
-
-    asyncio.run(main())
+    end, status, trouble = await live(file, order_that(mistake))
+    assert isinstance(end, WorkflowCodeError), repr(end)
+    assert end.__cause__ is not None
+    assert end.error_type == f"{type(end.__cause__).__module__}:{type(end.__cause__).__name__}"
+    assert not status.is_terminal
+    assert trouble is not None
+    assert trouble.startswith("WorkflowCodeError: ")
+    assert "the execution was left as it is" in trouble
+    end, status, trouble = await live(file, order_that(mended))
+    assert (end, status, trouble) == ("shipped", ExecutionStatus.COMPLETED, None)
     assert ran == ["charge"]
 
 
@@ -212,7 +212,7 @@ def test_what_a_step_fails_with_is_an_outcome(file: Path, error: type[Exception]
     assert ran == ["charge", "refund"]
 
 
-def test_it_is_an_outcome_in_the_next_process_too(file: Path) -> None:
+async def test_it_is_an_outcome_in_the_next_process_too(file: Path) -> None:
     async def ships(ctx: WorkflowContext) -> None:
         try:
             await ctx.step("ship", fails, KeyError)
@@ -220,39 +220,33 @@ def test_it_is_an_outcome_in_the_next_process_too(file: Path) -> None:
             await ctx.wait_signal("decided")
             raise
 
-    async def main() -> None:
-        definition = order_that(ships)
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(definition, execution_id="one")
-            async with asyncio.timeout(30):
-                while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
-                    await asyncio.sleep(0.01)
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[definition]) as engine:
-                await engine.send_signal("one", "decided")
-                with pytest.raises(WorkflowFailedError, match="the parcel is lost"):
-                    await engine.handle("one").result()
-
-    asyncio.run(main())
+    definition = order_that(ships)
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        await engine.start(definition, execution_id="one")
+        async with asyncio.timeout(30):
+            while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
+                await asyncio.sleep(0.01)
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[definition]) as engine:
+            await engine.send_signal("one", "decided")
+            with pytest.raises(WorkflowFailedError, match="the parcel is lost"):
+                await engine.handle("one").result()
     assert ran == ["charge", "refund"]
 
 
-def test_a_workflow_says_which_classes_stop_it(file: Path) -> None:
+async def test_a_workflow_says_which_classes_stop_it(file: Path) -> None:
     class Bug(Exception):
         pass
 
     async def raises_bug(ctx: WorkflowContext) -> None:
         raise Bug
 
-    async def main() -> None:
-        end, status, _ = await live(file, order_that(raises_bug, stops_on=(*CODE_ERRORS, Bug)))
-        assert isinstance(end, WorkflowCodeError)
-        assert not status.is_terminal
-        end, status, _ = await live(file, order_that(raises_bug))
-        assert isinstance(end, WorkflowFailedError)
-        assert status is ExecutionStatus.FAILED
-
-    asyncio.run(main())
+    end, status, _ = await live(file, order_that(raises_bug, stops_on=(*CODE_ERRORS, Bug)))
+    assert isinstance(end, WorkflowCodeError)
+    assert not status.is_terminal
+    end, status, _ = await live(file, order_that(raises_bug))
+    assert isinstance(end, WorkflowFailedError)
+    assert status is ExecutionStatus.FAILED
     assert ran == ["charge", "refund"]
 
 
@@ -264,21 +258,17 @@ def test_every_error_fails_a_workflow_that_stops_on_none(file: Path) -> None:
     assert ran == ["charge", "refund"]
 
 
-def test_one_that_was_stopped_can_be_cancelled_and_is_undone(file: Path) -> None:
-    async def main() -> None:
-        definition = order_that(by_key)
-        await live(file, definition)
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[definition]) as engine:
-                await engine.cancel("one")
-                async with asyncio.timeout(30):
-                    while not (await engine.load("one")).status.is_terminal:
-                        await asyncio.sleep(0.01)
-            record = await store.load_execution("one")
-            assert record is not None
-            assert record.status is ExecutionStatus.CANCELLED
-
-    asyncio.run(main())
+async def test_one_that_was_stopped_can_be_cancelled_and_is_undone(file: Path) -> None:
+    definition = order_that(by_key)
+    await live(file, definition)
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[definition]) as engine:
+            await engine.cancel("one")
+            async with asyncio.timeout(30):
+                while not (await engine.load("one")).status.is_terminal:
+                    await asyncio.sleep(0.01)
+        record = await loaded(store, "one")
+        assert record.status is ExecutionStatus.CANCELLED
     assert ran == ["charge", "refund"]
 
 
@@ -300,8 +290,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
 
     async def slow() -> str:
         ran.append("slow")
-        while not go_on.is_set():
-            await asyncio.sleep(0.005)
+        await until(go_on.is_set)
         return "slow"
 
     def slow_in_a_thread() -> str:
@@ -316,8 +305,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
         return "call"
 
     async def both_have_begun() -> None:
-        while not {"slow", "call"} <= set(ran):
-            await asyncio.sleep(0.005)
+        await until(lambda: {"slow", "call"} <= set(ran))
 
     is_mended = False
 
@@ -346,8 +334,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store) as engine, asyncio.timeout(30):
                 running = asyncio.create_task(engine.run(order, execution_id="one"))
-                while not await has_failed_once(store):
-                    await asyncio.sleep(0.01)
+                await until(lambda: has_failed_once(store))
                 await asyncio.sleep(0.2)
                 assert not running.done()
                 go_on.set()
@@ -367,7 +354,7 @@ def test_what_runs_beside_a_mistake_comes_to_its_end_and_does_not_run_again(
     assert sorted(ran) == ["call", "call", "slow"]
 
 
-def test_what_runs_beside_a_mistake_has_no_longer_than_cancel_grace(file: Path) -> None:
+async def test_what_runs_beside_a_mistake_has_no_longer_than_cancel_grace(file: Path) -> None:
     @workflow
     async def order(ctx: WorkflowContext) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -375,16 +362,13 @@ def test_what_runs_beside_a_mistake_has_no_longer_than_cancel_grace(file: Path) 
             await ctx.step("charge", charge)
             raise KeyError("sku")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
-                async with asyncio.timeout(30):
-                    with pytest.raises(WorkflowCodeError, match="KeyError"):
-                        await engine.run(order, execution_id="one")
-                steps = {one.step_name: one.status for one in await store.load_checkpoints("one")}
-                assert steps["never ends"] is StepStatus.INTENT
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
+            async with asyncio.timeout(30):
+                with pytest.raises(WorkflowCodeError, match="KeyError"):
+                    await engine.run(order, execution_id="one")
+            steps = {one.step_name: one.status for one in await store.load_checkpoints("one")}
+            assert steps["never ends"] is StepStatus.INTENT
 
 
 # What is no Exception
@@ -392,7 +376,7 @@ def test_what_runs_beside_a_mistake_has_no_longer_than_cancel_grace(file: Path) 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), GeneratorExit()], ids=repr)
 @pytest.mark.parametrize("is_in_a_task", [False, True])
-def test_a_function_that_exits_stops_its_execution_and_nothing_else(
+async def test_a_function_that_exits_stops_its_execution_and_nothing_else(
     file: Path, raised: BaseException, is_in_a_task: bool
 ) -> None:
     async def exits(ctx: WorkflowContext) -> None:
@@ -411,16 +395,13 @@ def test_a_function_that_exits_stops_its_execution_and_nothing_else(
             await asyncio.gather(asyncio.sleep(0), ctx.step("beside", charge))
         return "shipped"
 
-    async def main() -> None:
-        definition = order_that(exits_in_a_task if is_in_a_task else exits)
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            handle = await engine.start(other)
-            with pytest.raises(WorkflowCodeError) as caught:
-                await engine.run(definition, execution_id="one")
-            assert caught.value.__cause__ is raised
-            assert await handle.result() == "fine"
-        end, status, _ = await live(file, order_that(mended))
-        assert (end, status) == ("shipped", ExecutionStatus.COMPLETED)
-
-    asyncio.run(main())
+    definition = order_that(exits_in_a_task if is_in_a_task else exits)
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(other)
+        with pytest.raises(WorkflowCodeError) as caught:
+            await engine.run(definition, execution_id="one")
+        assert caught.value.__cause__ is raised
+        assert await handle.result() == "fine"
+    end, status, _ = await live(file, order_that(mended))
+    assert (end, status) == ("shipped", ExecutionStatus.COMPLETED)
     assert "refund" not in ran

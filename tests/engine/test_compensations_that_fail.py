@@ -76,54 +76,48 @@ async def fail(engine: DurableEngine) -> None:
     assert (await engine.load("one")).status is ExecutionStatus.FAILED
 
 
-def test_retry_runs_the_compensations_that_failed_and_nothing_else(file: Path) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await fail(engine)
-            first = ["refund money", "refund money", "release seat"]
-            assert bank.calls == first
+async def test_retry_runs_the_compensations_that_failed_and_nothing_else(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        await fail(engine)
+        first = ["refund money", "refund money", "release seat"]
+        assert bank.calls == first
+        await engine.retry("one")
+        with pytest.raises(WorkflowFailedError, match="parcel") as caught:
+            await engine.handle("one").result()
+        assert caught.value.compensation_error is not None, "the bank is still down"
+        assert bank.calls == [*first, "refund money"]
+    bank.is_down = False
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[order]) as engine:
             await engine.retry("one")
             with pytest.raises(WorkflowFailedError, match="parcel") as caught:
                 await engine.handle("one").result()
-            assert caught.value.compensation_error is not None, "the bank is still down"
-            assert bank.calls == [*first, "refund money"]
-        bank.is_down = False
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[order]) as engine:
-                await engine.retry("one")
-                with pytest.raises(WorkflowFailedError, match="parcel") as caught:
-                    await engine.handle("one").result()
-                assert caught.value.compensation_error is None
-                assert bank.calls == [*first, "refund money", "refund money"]
-                statuses = [
-                    one.status for one in await store.load_checkpoints("one") if not one.attempt
-                ]
-                assert statuses == [StepStatus.COMPENSATED, StepStatus.COMPENSATED]
-                with pytest.raises(ExecutionConflictError, match="all that its steps did"):
-                    await engine.retry("one")
-
-    asyncio.run(main())
-
-
-def test_so_it_does_for_one_that_was_cancelled(file: Path) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            handle = await engine.start(order, execution_id="one")
-            async with asyncio.timeout(30):
-                while (await handle.status()) is not ExecutionStatus.SUSPENDED:
-                    await asyncio.sleep(0.01)
-            await handle.cancel()
-            with pytest.raises(WorkflowCancelledError) as caught:
-                await handle.result()
-            assert caught.value.compensation_error is not None
-            bank.is_down = False
-            await engine.retry("one")
-            with pytest.raises(WorkflowCancelledError) as caught:
-                await handle.result()
             assert caught.value.compensation_error is None
-            assert await handle.status() is ExecutionStatus.CANCELLED
+            assert bank.calls == [*first, "refund money", "refund money"]
+            statuses = [
+                one.status for one in await store.load_checkpoints("one") if not one.attempt
+            ]
+            assert statuses == [StepStatus.COMPENSATED, StepStatus.COMPENSATED]
+            with pytest.raises(ExecutionConflictError, match="all that its steps did"):
+                await engine.retry("one")
 
-    asyncio.run(main())
+
+async def test_so_it_does_for_one_that_was_cancelled(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(order, execution_id="one")
+        async with asyncio.timeout(30):
+            while (await handle.status()) is not ExecutionStatus.SUSPENDED:
+                await asyncio.sleep(0.01)
+        await handle.cancel()
+        with pytest.raises(WorkflowCancelledError) as caught:
+            await handle.result()
+        assert caught.value.compensation_error is not None
+        bank.is_down = False
+        await engine.retry("one")
+        with pytest.raises(WorkflowCancelledError) as caught:
+            await handle.result()
+        assert caught.value.compensation_error is None
+        assert await handle.status() is ExecutionStatus.CANCELLED
     assert bank.calls == ["refund money", "refund money", "release seat", "refund money"]
 
 

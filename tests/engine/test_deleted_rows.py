@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,10 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.commands import run_command
+from durable_workflow_sqlite.stores import open_reader
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.databases import delete_unnoticed
-from tests.processes import Journal, die, run_until_killed
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 A_MOMENT = timedelta(milliseconds=1)
 RETRIED = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
@@ -74,9 +74,7 @@ def _journal(journal: Journal) -> Iterator[None]:
 
 
 async def until_it_waits(store: SqliteCheckpointStore) -> None:
-    async with asyncio.timeout(30):
-        while not await store.load_open_waits("one", "go"):
-            await asyncio.sleep(0.005)
+    await until(lambda: store.load_open_waits("one", "go"))
 
 
 async def begin(file: Path) -> None:
@@ -92,10 +90,7 @@ async def go_on(file: Path, *, cancel: bool = False, flow: Any = order) -> objec
             await client.cancel("one")
         elif await store.load_open_waits("one", "go"):
             await client.send_signal("one", "go", "went")
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[flow]) as engine,
-    ):
+    async with an_engine(file, workflows=[flow]) as (_, engine):
         # A signal wakes who waits for it; what has lost the row of its wait is woken by hand.
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             connection.execute("pragma busy_timeout = 30000")
@@ -361,12 +356,16 @@ def test_who_lets_it_go_on_without_the_rows_is_kept_and_told(file: Path, journal
     with closing(sqlite3.connect(file, isolation_level=None)) as dba:
         dba.execute("delete from step_checkpoints where step_name = 'ship'")
     asyncio.run(unblock_anyway())
-    found = run_command("doctor", file, env=os.environ)
-    assert found.returncode == 3
-    assert f"unblocked although rows of their steps were missing: one ({missing})" in found.stdout
+    words = f"unblocked although rows of their steps were missing: one ({missing})"
+    assert check_up(file)["unblocked"] == words
     with closing(sqlite3.connect(file, isolation_level=None)) as dba:
         dba.execute("update workflow_executions set status = 'CANCELLED'")
-    assert "unblocked" not in run_command("doctor", file, env=os.environ).stdout
+    assert "unblocked" not in check_up(file)
+
+
+def check_up(file: Path) -> dict[str, str]:
+    with open_reader(file) as reader:
+        return {one.check: one.message for one in reader.check_up(datetime.now(UTC))}
 
 
 def test_all_rows_that_are_named_must_be_back(file: Path, journal: Journal) -> None:
@@ -413,12 +412,8 @@ def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(
         blocked = f"were deleted by hand: .*{LATE[rows]}.* Restore"
         with pytest.raises(ExecutionBlockedError, match=blocked):
             asyncio.run(go_on(file, cancel=cancel))
-        found = " ".join(run_command("doctor", file, env=os.environ).stdout.split())
-        assert re.search(
-            r"blocked .*one \(rows of .* deleted by hand: .* restore .* unblock", found
-        )
-        shown = run_command("show", file, "one", env=os.environ).stdout
-        assert re.search(LATE[rows], shown)
+        found = check_up(file)["blocked"]
+        assert re.search(rf"one \(rows of .* deleted by hand: .*{LATE[rows]}", found)
         asyncio.run(refuse(file, LATE[rows]))
     assert sorted(journal.lines) == sorted(DONE)
     asyncio.run(unblock(file))
@@ -448,17 +443,14 @@ def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
     """It knows all that it has recorded, and may come to the end; whoever comes after it not."""
 
     async def reason(store: SqliteCheckpointStore) -> str | None:
-        found = await store.load_execution("one")
-        assert found is not None
+        found = await loaded(store, "one")
         return found.blocked_reason
 
     async def main() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
                 handle = await engine.start(order, execution_id="one")
-                async with asyncio.timeout(30):
-                    while not await store.load_open_waits("one", "approved"):
-                        await asyncio.sleep(0.005)
+                await until(lambda: store.load_open_waits("one", "approved"))
                 with without(file, "step_name = 'flaky' and attempt = 2"):
                     await handle.signal("approved")
                     await until_it_waits(store)  # it has been RUNNING and SUSPENDED since
@@ -481,9 +473,7 @@ def test_what_dies_with_the_execution_stays_blocked(file: Path, journal: Journal
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
                 await engine.start(order, execution_id="one")
-                async with asyncio.timeout(30):
-                    while not await store.load_open_waits("one", "approved"):
-                        await asyncio.sleep(0.005)
+                await until(lambda: store.load_open_waits("one", "approved"))
                 with closing(sqlite3.connect(file, isolation_level=None)) as dba:
                     dba.execute("delete from step_checkpoints where step_name = 'flaky'")
                     dba.execute("update workflow_executions set status = 'RUNNING'")
@@ -499,8 +489,8 @@ def test_an_execution_that_the_library_deletes_leaves_no_mark(file: Path) -> Non
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             assert await store.delete_execution("one")
             await engine.start(order, execution_id="one")
-            found = await store.load_execution("one")
-            assert found is not None and found.blocked_reason is None
+            found = await loaded(store, "one")
+            assert found.blocked_reason is None
 
     asyncio.run(begin(file))
     asyncio.run(main())

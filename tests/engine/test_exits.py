@@ -77,7 +77,7 @@ async def other(ctx: WorkflowContext) -> str:
         (leaves_in_a_group, "BaseExceptionGroup('two'"),
     ],
 )
-def test_a_step_that_exits_has_failed(
+async def test_a_step_that_exits_has_failed(
     action: Callable[[], Any], words: str, timeout: timedelta | None
 ) -> None:
     caught: list[str] = []
@@ -92,26 +92,23 @@ def test_a_step_that_exits_has_failed(
             caught.append(str(error))
             raise
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(other)
-            with pytest.raises(WorkflowFailedError) as failed:
-                await asyncio.wait_for(engine.run(exits, execution_id="one"), 30)
-            assert words in str(failed.value)
-            steps = [s for s in await store.load_checkpoints("one") if s.step_name == "leave"]
-            assert [(s.status, s.attempt) for s in steps] == [
-                (StepStatus.FAILED, 1),
-                (StepStatus.FAILED, 2),
-            ]
-            assert await handle.result() == "fine"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(other)
+        with pytest.raises(WorkflowFailedError) as failed:
+            await asyncio.wait_for(engine.run(exits, execution_id="one"), 30)
+        assert words in str(failed.value)
+        steps = [s for s in await store.load_checkpoints("one") if s.step_name == "leave"]
+        assert [(s.status, s.attempt) for s in steps] == [
+            (StepStatus.FAILED, 1),
+            (StepStatus.FAILED, 2),
+        ]
+        assert await handle.result() == "fine"
     assert len(caught) == 1 and words in caught[0]
     assert undone == ["first"]
 
 
 @pytest.mark.parametrize("undo", [leaves, leaves_on_the_loop, closes_in_a_thread, closes])
-def test_a_compensation_that_exits_is_tried_again(undo: Callable[[object], Any]) -> None:
+async def test_a_compensation_that_exits_is_tried_again(undo: Callable[[object], Any]) -> None:
     tries: list[object] = []
 
     def undo_at_last(value: object) -> Any:
@@ -124,35 +121,29 @@ def test_a_compensation_that_exits_is_tried_again(undo: Callable[[object], Any])
         await ctx.step("pay", lambda: "paid", compensate=undo_at_last, compensate_retry=quick)
         raise RuntimeError("no stock")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError, match="no stock"):
-                await asyncio.wait_for(engine.run(exits, execution_id="one"), 30)
-            assert await engine.run(other) == "fine"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError, match="no stock"):
+            await asyncio.wait_for(engine.run(exits, execution_id="one"), 30)
+        assert await engine.run(other) == "fine"
     assert tries == ["paid", "paid"]
 
 
 @pytest.mark.parametrize("which", ["serialize", "deserialize"])
-def test_a_serializer_that_exits_is_one_that_fails(which: str) -> None:
+async def test_a_serializer_that_exits_is_one_that_fails(which: str) -> None:
     @workflow
     async def exits(ctx: WorkflowContext) -> None:
         options: dict[str, Any] = {"serialize": str, "deserialize": str, which: leaves}
         await ctx.step("pay", lambda: "paid", compensate=undone.append, **options)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError) as caught:
-                await asyncio.wait_for(engine.run(exits), 30)
-            assert isinstance(caught.value.__cause__, SerializationError)
-            assert await engine.run(other) == "fine"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError) as caught:
+            await asyncio.wait_for(engine.run(exits), 30)
+        assert isinstance(caught.value.__cause__, SerializationError)
+        assert await engine.run(other) == "fine"
     assert undone == ["paid"]
 
 
-def test_an_observer_or_a_formatter_that_exits_changes_nothing(
+async def test_an_observer_or_a_formatter_that_exits_changes_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Leaves(DurableEngineObserver):
@@ -164,14 +155,11 @@ def test_an_observer_or_a_formatter_that_exits_changes_nothing(
         with contextlib.suppress(ValueError):
             await ctx.step("fail", int, "no number")
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[Leaves()], error_formatter=leaves) as engine,  # type: ignore[arg-type]
-        ):
-            await asyncio.wait_for(engine.run(fails), 30)
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[Leaves()], error_formatter=leaves) as engine,  # type: ignore[arg-type]
+    ):
+        await asyncio.wait_for(engine.run(fails), 30)
     assert "failed in on_step_start" in caplog.text
     assert "the error formatter failed" in caplog.text
 

@@ -27,7 +27,8 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.records import RESOLVED_SIGNAL, Record, SignalStatus, WorkflowClaim
-from tests.processes import Journal, die, run_until_killed
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 HOURLY = RetryPolicy.fixed(max_attempts=9, delay=timedelta(hours=1))
 AT_ONCE = timedelta(milliseconds=1)
@@ -170,8 +171,7 @@ def test_a_value_counts_though_the_step_is_given_up_in_that_moment(
 
     async def check() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert record.status is ENDS[end]
             steps = await store.load_checkpoints("one")
             paid = [one for one in steps if one.step_name == "pay"]
@@ -205,7 +205,7 @@ async def until_it_pauses(store: SqliteCheckpointStore, attempt: int = 1) -> Non
 
 
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "thread"])
-def test_of_two_values_the_last_one_that_was_not_refused_counts(
+async def test_of_two_values_the_last_one_that_was_not_refused_counts(
     in_thread: bool, file: Path, journal: Journal
 ) -> None:
     """The second is given whenever the worker has read the first."""
@@ -236,19 +236,16 @@ def test_of_two_values_the_last_one_that_was_not_refused_counts(
 
         return await ctx.step("pay", pay_in_thread if in_thread else pay, retry=HOURLY)
 
-    async def main() -> None:
-        async with (
-            Eager.file(file) as store,
-            DurableEngine(store, workflows=[order]) as engine,
-            asyncio.timeout(30),
-        ):
-            assert isinstance(store, Eager)
-            handle = await engine.start(order, execution_id="one")
-            await until_it_pauses(store)
-            await engine.resolve("one", "pay", 5)
-            assert await handle.result() == store.last
-
-    asyncio.run(main())
+    async with (
+        Eager.file(file) as store,
+        DurableEngine(store, workflows=[order]) as engine,
+        asyncio.timeout(30),
+    ):
+        assert isinstance(store, Eager)
+        handle = await engine.start(order, execution_id="one")
+        await until_it_pauses(store)
+        await engine.resolve("one", "pay", 5)
+        assert await handle.result() == store.last
     assert journal.lines == ["pay"]
 
 
@@ -288,8 +285,7 @@ def test_a_value_is_taken_while_another_execution_has_the_slot(
             handle = await engine.enqueue(order, execution_id="one")
             await until_it_pauses(store)
             holder = await engine.enqueue(other, execution_id="two")
-            while "hold" not in journal.lines:
-                await asyncio.sleep(0.005)
+            await until(lambda: "hold" in journal.lines)
             try:
                 await Client(others).resolve("one", "pay", 5)
                 assert await handle.result() == 5
@@ -371,10 +367,7 @@ def test_a_step_that_is_run_to_be_undone_takes_a_value_in_its_back_off(
         await ctx.step("pay", pay, retry=HOURLY, compensate=undo)
 
     async def first_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[order]) as engine,
-        ):
+        async with an_engine(file, workflows=[order]) as (_, engine):
             await engine.run(order, execution_id="one")
 
     async def cancelled_process(dies: bool) -> None:
@@ -397,7 +390,7 @@ def test_a_step_that_is_run_to_be_undone_takes_a_value_in_its_back_off(
     assert journal.lines == ["pay", "pay", "5"]
 
 
-def test_a_compensation_takes_no_value(file: Path, journal: Journal) -> None:
+async def test_a_compensation_takes_no_value(file: Path, journal: Journal) -> None:
     """It returns none: it is retried, or what failed is acknowledged."""
 
     def undo(value: int) -> None:
@@ -409,24 +402,21 @@ def test_a_compensation_takes_no_value(file: Path, journal: Journal) -> None:
         await ctx.step("pay", lambda: 5, compensate=undo, compensate_retry=HOURLY)
         raise ValueError("fails in the end")
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as others,
-            DurableEngine(store, workflows=[order]) as engine,
-            asyncio.timeout(30),
-        ):
-            handle = await engine.start(order, execution_id="one")
-            await until_it_pauses(store, 0)
-            for client in (engine, Client(others)):
-                with pytest.raises(ExecutionConflictError, match="undoes step 'pay'"):
-                    await client.resolve("one", "pay", 6)
-            assert not await store.load_audit_log("one")
-            await engine.retry("one")
-            with pytest.raises(DurableWorkflowError, match="in the end"):
-                await handle.result()
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as others,
+        DurableEngine(store, workflows=[order]) as engine,
+        asyncio.timeout(30),
+    ):
+        handle = await engine.start(order, execution_id="one")
+        await until_it_pauses(store, 0)
+        for client in (engine, Client(others)):
+            with pytest.raises(ExecutionConflictError, match="undoes step 'pay'"):
+                await client.resolve("one", "pay", 6)
+        assert not await store.load_audit_log("one")
+        await engine.retry("one")
+        with pytest.raises(DurableWorkflowError, match="in the end"):
+            await handle.result()
     assert journal.lines == ["undo 5", "undo 5"]
 
 

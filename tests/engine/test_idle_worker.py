@@ -34,20 +34,17 @@ async def nothing(ctx: WorkflowContext) -> None:
     pass
 
 
-def test_a_worker_that_waits_for_a_delay_to_end_does_not_look_for_work_meanwhile() -> None:
-    async def main() -> None:
-        store = CountingStore.in_memory()
-        assert isinstance(store, CountingStore)
-        async with store, DurableEngine(store, workflows=[nothing]) as engine:
-            await engine.enqueue(nothing, delay=timedelta(hours=1))
-            await asyncio.sleep(0.05)
-            await (await engine.enqueue(nothing)).result()  # it is woken once
-            await asyncio.sleep(0.05)
-            store.looked = 0
-            await asyncio.sleep(0.2)
-            assert store.looked <= 2
-
-    asyncio.run(main())
+async def test_a_worker_that_waits_for_a_delay_to_end_does_not_look_for_work_meanwhile() -> None:
+    store = CountingStore.in_memory()
+    assert isinstance(store, CountingStore)
+    async with store, DurableEngine(store, workflows=[nothing]) as engine:
+        await engine.enqueue(nothing, delay=timedelta(hours=1))
+        await asyncio.sleep(0.05)
+        await (await engine.enqueue(nothing)).result()  # it is woken once
+        await asyncio.sleep(0.05)
+        store.looked = 0
+        await asyncio.sleep(0.2)
+        assert store.looked <= 2
 
 
 @workflow
@@ -56,22 +53,19 @@ async def forgets(ctx: WorkflowContext) -> None:
 
 
 @pytest.mark.parametrize("guarantee", list(WorkflowGuarantee))
-def test_a_worker_that_leaves_an_execution_alone_does_not_look_at_it_all_the_time(
+async def test_a_worker_that_leaves_an_execution_alone_does_not_look_at_it_all_the_time(
     guarantee: WorkflowGuarantee,
 ) -> None:
-    async def main() -> None:
-        store = CountingStore.in_memory()
-        assert isinstance(store, CountingStore)
-        async with store, DurableEngine(store) as engine:
-            handle = await engine.start(forgets, guarantee=guarantee)
-            with pytest.raises(StepNotAwaitedError):
-                await handle.result()
-            await asyncio.sleep(0.1)
-            store.looked = 0
-            await asyncio.sleep(0.4)
-            assert store.looked <= 4
-
-    asyncio.run(main())
+    store = CountingStore.in_memory()
+    assert isinstance(store, CountingStore)
+    async with store, DurableEngine(store) as engine:
+        handle = await engine.start(forgets, guarantee=guarantee)
+        with pytest.raises(StepNotAwaitedError):
+            await handle.result()
+        await asyncio.sleep(0.1)
+        store.looked = 0
+        await asyncio.sleep(0.4)
+        assert store.looked <= 4
 
 
 class ClockThatMoves(SqliteCheckpointStore):
@@ -88,19 +82,16 @@ class ClockThatMoves(SqliteCheckpointStore):
         return claims
 
 
-def test_what_comes_due_while_a_worker_looks_for_work_is_taken_at_once(
+async def test_what_comes_due_while_a_worker_looks_for_work_is_taken_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(changes, "LOOK_AROUND_S", 3600)  # it looks for work then, too
 
-    async def main() -> None:
-        store = ClockThatMoves.in_memory()
-        assert isinstance(store, ClockThatMoves)
-        async with store, DurableEngine(store, [nothing], clock=store.clock) as engine:
-            handle = await engine.enqueue(nothing, delay=timedelta(minutes=1))
-            await asyncio.sleep(0.1)
-            store.moves_to = store.clock.now() + timedelta(minutes=1)
-            engine._open_engine.dispatcher.look()
-            await asyncio.wait_for(handle.result(), 5)
-
-    asyncio.run(main())
+    store = ClockThatMoves.in_memory()
+    assert isinstance(store, ClockThatMoves)
+    async with store, DurableEngine(store, [nothing], clock=store.clock) as engine:
+        handle = await engine.enqueue(nothing, delay=timedelta(minutes=1))
+        await asyncio.sleep(0.1)
+        store.moves_to = store.clock.now() + timedelta(minutes=1)
+        engine._open_engine.dispatcher.look()
+        await asyncio.wait_for(handle.result(), 5)

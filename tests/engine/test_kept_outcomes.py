@@ -28,7 +28,8 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import releasing, run, waits
-from tests.processes import until_over
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import until, until_over
 from tests.stores import SavesAll
 
 pytestmark = pytest.mark.usefixtures("soon")
@@ -129,7 +130,7 @@ def test_a_failed_attempt_and_a_compensation_are_kept_likewise(file: Path) -> No
         asyncio.run(main(status))
 
 
-def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile(
+async def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile(
     file: Path,
 ) -> None:
     lines: list[str] = []
@@ -142,26 +143,23 @@ def test_what_a_step_did_is_recorded_and_undone_though_it_is_cancelled_meanwhile
         lines.append("charge")
         return "card"
 
-    async def main() -> None:
-        async with refusing(file, ALWAYS) as store:
-            async with DurableEngine(store) as engine:
-                handle = await engine.start(charging, execution_id="one")
-                with pytest.raises(StoreBusyError):
-                    await handle.result()
-                assert await handle.cancel()
-                await asyncio.sleep(0.05)
-                assert lines == ["charge"]
-                assert await handle.status() is ExecutionStatus.COMPENSATING
-                store.refuses = 0
-                assert await until_over(engine, "one") == [ExecutionStatus.CANCELLED]
-            attempts = {one.attempt: one.status for one in await store.load_checkpoints("one")}
-            assert attempts == {0: StepStatus.COMPENSATED, 1: StepStatus.COMPLETED}
-
-    asyncio.run(main())
+    async with refusing(file, ALWAYS) as store:
+        async with DurableEngine(store) as engine:
+            handle = await engine.start(charging, execution_id="one")
+            with pytest.raises(StoreBusyError):
+                await handle.result()
+            assert await handle.cancel()
+            await asyncio.sleep(0.05)
+            assert lines == ["charge"]
+            assert await handle.status() is ExecutionStatus.COMPENSATING
+            store.refuses = 0
+            assert await until_over(engine, "one") == [ExecutionStatus.CANCELLED]
+        attempts = {one.attempt: one.status for one in await store.load_checkpoints("one")}
+        assert attempts == {0: StepStatus.COMPENSATED, 1: StepStatus.COMPLETED}
     assert lines == ["charge", "undo card"]
 
 
-def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path) -> None:
+async def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path) -> None:
     acted: list[int] = []
 
     @workflow
@@ -172,23 +170,20 @@ def test_an_engine_that_stops_does_not_wait_for_a_store_that_refuses(file: Path)
         acted.append(1)
         return "done"
 
-    async def main() -> None:
-        async with refusing(file, ALWAYS) as store:
-            async with DurableEngine(store) as engine:
-                handle = await engine.start(acting, execution_id="one")
-                with pytest.raises(StoreBusyError):
-                    await handle.result()
-                async with asyncio.timeout(30):
-                    await engine.dispose()
-            store.refuses = 0
-            async with DurableEngine(store, workflows=[acting]) as engine, asyncio.timeout(30):
-                assert await engine.handle("one").result() == "done"
-
-    asyncio.run(main())
+    async with refusing(file, ALWAYS) as store:
+        async with DurableEngine(store) as engine:
+            handle = await engine.start(acting, execution_id="one")
+            with pytest.raises(StoreBusyError):
+                await handle.result()
+            async with asyncio.timeout(30):
+                await engine.dispose()
+        store.refuses = 0
+        async with DurableEngine(store, workflows=[acting]) as engine, asyncio.timeout(30):
+            assert await engine.handle("one").result() == "done"
     assert len(acted) == 2  # as after a crash
 
 
-def test_an_engine_that_stops_while_a_thread_is_at_work_does_not_wait_for_the_store(
+async def test_an_engine_that_stops_while_a_thread_is_at_work_does_not_wait_for_the_store(
     file: Path,
 ) -> None:
     is_at_work = threading.Event()
@@ -201,20 +196,17 @@ def test_an_engine_that_stops_while_a_thread_is_at_work_does_not_wait_for_the_st
         is_at_work.set()
         time.sleep(0.1)
 
-    async def main() -> None:
-        async with refusing(file, ALWAYS) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(acting, execution_id="one")
-                await asyncio.to_thread(is_at_work.wait)
-                async with asyncio.timeout(30):
-                    await engine.dispose()
-            (step,) = await store.load_checkpoints("one")
-            assert step.status is StepStatus.INTENT
-
-    asyncio.run(main())
+    async with refusing(file, ALWAYS) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(acting, execution_id="one")
+            await asyncio.to_thread(is_at_work.wait)
+            async with asyncio.timeout(30):
+                await engine.dispose()
+        (step,) = await store.load_checkpoints("one")
+        assert step.status is StepStatus.INTENT
 
 
-def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file: Path) -> None:
+async def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file: Path) -> None:
     lines: list[str] = []
 
     @workflow
@@ -246,12 +238,9 @@ def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file: Path
                     raise StoreBusyError("refused by a test")
             await super().save(*records, claim=claim)
 
-    async def main() -> None:
-        async with RefusingLater.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(branching, execution_id="one")
-            assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
-
-    asyncio.run(main())
+    async with RefusingLater.file(file) as store, DurableEngine(store) as engine:
+        await engine.start(branching, execution_id="one")
+        assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
     assert sorted(lines) == ["charge", "look", "ship"]
 
 
@@ -312,8 +301,7 @@ def test_a_number_that_was_refused_is_not_taken_for_a_row_that_was_deleted(
             async with DurableEngine(store, max_concurrent=1, workflows=[branching]) as engine:
                 await engine.start(branching, execution_id="one")
                 if dies:
-                    while not is_shipping.is_set():
-                        await asyncio.sleep(0.001)
+                    await until(is_shipping.is_set)
                     may_end.set()
                 else:
                     assert await until_over(engine, "one") == [ExecutionStatus.COMPLETED]
@@ -353,8 +341,7 @@ def test_an_engine_that_stops_does_not_wait_for_the_next_attempt_of_a_thread(
             await asyncio.to_thread(is_at_work.wait)
             async with asyncio.timeout(30):
                 await engine.dispose()
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert not record.status.is_terminal
 
     asyncio.run(main())

@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.processes import Journal, die, run_until_killed
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 
 def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_failed(
@@ -39,8 +39,7 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
         go_on.wait(10)
 
     async def fails() -> None:
-        while not has_begun.is_set():
-            await asyncio.sleep(0.001)
+        await until(has_begun.is_set)
         raise LookupError
 
     @workflow
@@ -52,10 +51,7 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
         )
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_concurrent=1) as engine,
-        ):
+        async with an_engine(file, max_concurrent=1) as (_, engine):
             handle = await engine.start(body)
             asyncio.get_running_loop().call_later(0.2, go_on.set)
             with pytest.raises(WorkflowFailedError):
@@ -66,7 +62,7 @@ def test_a_step_that_waits_for_a_thread_does_not_begin_once_its_workflow_has_fai
 
 
 @pytest.mark.parametrize("how", ["ends", "fails", "cancels", "awaits"])
-def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
+async def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def goes_on() -> None:
@@ -89,16 +85,13 @@ def test_the_log_warns_of_a_step_that_never_began_since_its_workflow_ended_well(
 
     ran: list[int] = []
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
-                if how == "fails":
-                    with pytest.raises(WorkflowFailedError):
-                        await engine.run(ends_early, execution_id="one")
-                else:
-                    assert await engine.run(ends_early, execution_id="one") == "done"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store, cancel_grace=timedelta(0)) as engine:
+            if how == "fails":
+                with pytest.raises(WorkflowFailedError):
+                    await engine.run(ends_early, execution_id="one")
+            else:
+                assert await engine.run(ends_early, execution_id="one") == "done"
     assert ran == ([1] if how == "awaits" else [])
     warnings = [one for one in caplog.records if one.levelname == "WARNING"]
     warnings = [one for one in warnings if "never began" in one.getMessage()]
@@ -129,8 +122,7 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
         return "booking"
 
     async def fails() -> None:
-        while processes["one"] == 1 or not is_held.is_set():
-            await asyncio.sleep(0.001)
+        await until(lambda: processes["one"] != 1 and is_held.is_set())
         raise LookupError
 
     @workflow
@@ -142,10 +134,7 @@ def test_a_step_in_doubt_that_is_kept_from_beginning_again_is_undone_all_the_sam
         )
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_concurrent=3 - processes["one"]) as engine,
-        ):
+        async with an_engine(file, max_concurrent=3 - processes["one"]) as (_, engine):
             handle = await engine.start(body, execution_id="one")
             asyncio.get_running_loop().call_later(0.2, go_on.set)
             with pytest.raises(WorkflowFailedError):

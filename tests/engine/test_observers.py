@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
 from durable_workflow_sqlite.testing import ManualClock
-from tests.processes import Journal, die, run_until_killed
+from tests.processes import Journal, an_engine, die, run_until_killed
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=20))
 
@@ -190,10 +190,7 @@ def test_replayed_steps_are_told_too_and_marked_so(file: Path, journal: Journal)
             await handle.result()
 
     async def second_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[replayed], observers=[recorder]) as engine,
-        ):
+        async with an_engine(file, workflows=[replayed], observers=[recorder]) as (_, engine):
             await engine.handle("one").result()
 
     run_until_killed(first_process)
@@ -218,7 +215,7 @@ def test_replayed_steps_are_told_too_and_marked_so(file: Path, journal: Journal)
     assert result.resumed == ("one",)
 
 
-def test_an_observer_that_raises_is_logged_and_harms_nothing(
+async def test_an_observer_that_raises_is_logged_and_harms_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(DurableEngineObserver):
@@ -233,28 +230,22 @@ def test_an_observer_that_raises_is_logged_and_harms_nothing(
     async def simple(ctx: WorkflowContext) -> int:
         return await ctx.step("one", lambda: 1)
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[Broken(), recorder]) as engine,
-        ):
-            assert await engine.run(simple) == 1
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[Broken(), recorder]) as engine,
+    ):
+        assert await engine.run(simple) == 1
     assert recorder.of("step_start") == [("one", 1, False)]
     assert "broken on_step_start" in caplog.text
 
 
-def test_something_that_is_no_observer_is_refused() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            with pytest.raises(TypeError, match="observer"):
-                DurableEngine(store, observers=[print])  # type: ignore[list-item]
-
-    asyncio.run(main())
+async def test_something_that_is_no_observer_is_refused() -> None:
+    async with SqliteCheckpointStore.in_memory() as store:
+        with pytest.raises(TypeError, match="observer"):
+            DurableEngine(store, observers=[print])  # type: ignore[list-item]
 
 
-def test_an_error_formatter_is_applied_to_everything_that_is_stored(file: Path) -> None:
+async def test_an_error_formatter_is_applied_to_everything_that_is_stored(file: Path) -> None:
     secret = "4111-1111"
 
     def fail(_: object = None) -> None:
@@ -265,25 +256,22 @@ def test_an_error_formatter_is_applied_to_everything_that_is_stored(file: Path) 
         await ctx.step("book", lambda: 1, compensate=fail, compensate_retry=RetryPolicy.none())
         await ctx.step("charge", fail, retry=QUICK)
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(
-                store, error_formatter=lambda error: str(error).replace(secret, "****")
-            ) as engine,
-        ):
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(leaky, execution_id="one")
-            messages = [c.error_message for c in await store.load_checkpoints("one")]
-            assert messages.count("card **** refused") == 3  # two attempts, one compensation
-            assert (await engine.load("one")).error_message == "card **** refused"
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(
+            store, error_formatter=lambda error: str(error).replace(secret, "****")
+        ) as engine,
+    ):
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(leaky, execution_id="one")
+        messages = [c.error_message for c in await store.load_checkpoints("one")]
+        assert messages.count("card **** refused") == 3  # two attempts, one compensation
+        assert (await engine.load("one")).error_message == "card **** refused"
     for path in file.parent.glob("workflows.db*"):
         assert secret.encode() not in path.read_bytes()
 
 
-def test_what_is_stored_of_an_error_is_cut_at_a_thousand_characters() -> None:
+async def test_what_is_stored_of_an_error_is_cut_at_a_thousand_characters() -> None:
     def fail() -> None:
         raise ValueError("x" * 5000)
 
@@ -291,13 +279,10 @@ def test_what_is_stored_of_an_error_is_cut_at_a_thousand_characters() -> None:
     async def wordy(ctx: WorkflowContext) -> None:
         await ctx.step("fail", fail)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(wordy, execution_id="one")
-            assert len(str((await engine.load("one")).error_message)) == 1000
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(wordy, execution_id="one")
+        assert len(str((await engine.load("one")).error_message)) == 1000
 
 
 def test_the_text_of_a_group_of_errors_names_the_errors_in_it(
@@ -336,7 +321,9 @@ def test_the_text_of_a_group_of_errors_names_the_errors_in_it(
     assert f"execution 'one' ended FAILED: ExceptionGroup: {said}" in caplog.messages
 
 
-def test_a_formatter_that_raises_does_not_lose_the_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_formatter_that_raises_does_not_lose_the_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def fail() -> None:
         raise ValueError("on purpose")
 
@@ -347,103 +334,91 @@ def test_a_formatter_that_raises_does_not_lose_the_error(caplog: pytest.LogCaptu
     async def failing(ctx: WorkflowContext) -> None:
         await ctx.step("fail", fail)
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, error_formatter=broken) as engine,
-        ):
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(failing, execution_id="one")
-            record = await engine.load("one")
-            assert record.status is ExecutionStatus.FAILED
-            # Nothing of a text that was to be redacted is stored.
-            assert record.error_message == "ValueError"
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, error_formatter=broken) as engine,
+    ):
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(failing, execution_id="one")
+        record = await engine.load("one")
+        assert record.status is ExecutionStatus.FAILED
+        # Nothing of a text that was to be redacted is stored.
+        assert record.error_message == "ValueError"
     assert "broken formatter" in caplog.text
 
 
-def test_observing_yields_every_state_the_current_one_first() -> None:
+async def test_observing_yields_every_state_the_current_one_first() -> None:
     @workflow
     async def changing(ctx: WorkflowContext) -> str:
         await ctx.sleep("nap", timedelta(seconds=0.02))
         await ctx.step("work", lambda: 1)
         return str(await ctx.wait_signal("go"))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(changing, execution_id="one")
-            states: list[ExecutionStatus] = []
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(changing, execution_id="one")
+        states: list[ExecutionStatus] = []
 
-            async def observe() -> None:
-                async for state in engine.observe("one"):
-                    states.append(state.status)  # noqa: PERF401 - it is looked at meanwhile
+        async def observe() -> None:
+            async for state in engine.observe("one"):
+                states.append(state.status)  # noqa: PERF401 - it is looked at meanwhile
 
-            observing = asyncio.create_task(observe())
-            while len(states) < 4:  # until it waits for the signal
-                await asyncio.sleep(0.01)
-            await handle.signal("go", "gone")
-            await asyncio.wait_for(observing, 30)
-            assert states == [
-                ExecutionStatus.RUNNING,
-                ExecutionStatus.SUSPENDED,
-                ExecutionStatus.RUNNING,
-                ExecutionStatus.SUSPENDED,
-                ExecutionStatus.RUNNING,
-                ExecutionStatus.COMPLETED,
-            ]
-            assert [s.status async for s in engine.observe("one")] == [ExecutionStatus.COMPLETED]
-
-    asyncio.run(main())
+        observing = asyncio.create_task(observe())
+        while len(states) < 4:  # until it waits for the signal
+            await asyncio.sleep(0.01)
+        await handle.signal("go", "gone")
+        await asyncio.wait_for(observing, 30)
+        assert states == [
+            ExecutionStatus.RUNNING,
+            ExecutionStatus.SUSPENDED,
+            ExecutionStatus.RUNNING,
+            ExecutionStatus.SUSPENDED,
+            ExecutionStatus.RUNNING,
+            ExecutionStatus.COMPLETED,
+        ]
+        assert [s.status async for s in engine.observe("one")] == [ExecutionStatus.COMPLETED]
 
 
-def test_observing_works_from_another_engine(file: Path) -> None:
+async def test_observing_works_from_another_engine(file: Path) -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("go"))
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other_store,
-            DurableEngine(store) as engine,
-            DurableEngine(other_store) as other,
-        ):
-            await engine.start(waiter, execution_id="one")
-            states: list[ExecutionStatus] = []
-            async with asyncio.timeout(30):
-                async for state in other.observe("one"):
-                    states.append(state.status)
-                    if state.status is ExecutionStatus.SUSPENDED:
-                        await other.send_signal("one", "go", 1)
-            assert states[-2:] in (
-                [ExecutionStatus.SUSPENDED, ExecutionStatus.COMPLETED],
-                [ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED],
-            )
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other_store,
+        DurableEngine(store) as engine,
+        DurableEngine(other_store) as other,
+    ):
+        await engine.start(waiter, execution_id="one")
+        states: list[ExecutionStatus] = []
+        async with asyncio.timeout(30):
+            async for state in other.observe("one"):
+                states.append(state.status)
+                if state.status is ExecutionStatus.SUSPENDED:
+                    await other.send_signal("one", "go", 1)
+        assert states[-2:] in (
+            [ExecutionStatus.SUSPENDED, ExecutionStatus.COMPLETED],
+            [ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED],
+        )
 
 
-def test_an_observation_ends_with_an_error_when_its_engine_stops() -> None:
+async def test_an_observation_ends_with_an_error_when_its_engine_stops() -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("go")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(waiter, execution_id="one")
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(waiter, execution_id="one")
 
-                async def observe() -> None:
-                    async for _ in engine.observe("one"):
-                        pass
+            async def observe() -> None:
+                async for _ in engine.observe("one"):
+                    pass
 
-                observing = asyncio.create_task(observe())
-                await asyncio.sleep(0.05)
-            with pytest.raises(Exception, match="disposed"):
-                await asyncio.wait_for(observing, 30)
-
-    asyncio.run(main())
+            observing = asyncio.create_task(observe())
+            await asyncio.sleep(0.05)
+        with pytest.raises(Exception, match="disposed"):
+            await asyncio.wait_for(observing, 30)
 
 
 def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureFixture) -> None:
@@ -469,35 +444,28 @@ def test_log_records_carry_execution_step_and_attempt(caplog: pytest.LogCaptureF
     assert all(record.name.startswith("durable_workflow_sqlite.") for record in caplog.records)
 
 
-def test_a_process_after_the_first_is_told_as_such(file: Path) -> None:
+async def test_a_process_after_the_first_is_told_as_such(file: Path) -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> str:
         await ctx.step("first", lambda: 1)
         return await ctx.wait_signal("go", type=str)
 
-    async def main() -> None:
-        recorders = [Recorder(), Recorder()]
-        for recorder in recorders:
-            async with (
-                SqliteCheckpointStore.file(file) as store,
-                DurableEngine(store, [waiter], observers=[recorder]) as engine,
-            ):
-                handle = await engine.start(waiter, execution_id="one")
-                if recorder is recorders[-1]:
-                    await handle.signal("go", "gone")
-                    assert await handle.result() == "gone"
-                else:
-                    await asyncio.sleep(0.05)
-        told = [
-            (recorder.of("execution_start"), recorder.of("execution_resume"))
-            for recorder in recorders
-        ]
-        assert told == [([("one",)], []), ([], [("one",)])]
-
-    asyncio.run(main())
+    recorders = [Recorder(), Recorder()]
+    for recorder in recorders:
+        async with an_engine(file, workflows=[waiter], observers=[recorder]) as (_, engine):
+            handle = await engine.start(waiter, execution_id="one")
+            if recorder is recorders[-1]:
+                await handle.signal("go", "gone")
+                assert await handle.result() == "gone"
+            else:
+                await asyncio.sleep(0.05)
+    told = [
+        (recorder.of("execution_start"), recorder.of("execution_resume")) for recorder in recorders
+    ]
+    assert told == [([("one",)], []), ([], [("one",)])]
 
 
-def test_a_compensation_that_is_tried_again_says_so() -> None:
+async def test_a_compensation_that_is_tried_again_says_so() -> None:
     attempts: list[int] = []
 
     def undo(number: int) -> None:
@@ -515,15 +483,12 @@ def test_a_compensation_that_is_tried_again_says_so() -> None:
 
     recorder = Recorder()
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[recorder]) as engine,
-        ):
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(failing)
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[recorder]) as engine,
+    ):
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(failing)
     of_compensations = [call[:2] for call in recorder.calls if call[0].startswith("compensation")]
     assert of_compensations == [
         ("compensation_start", "do:compensate"),
@@ -547,16 +512,10 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         await ctx.step("ship", ship, retry=QUICK)
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [order]) as engine,
-        ):
+        async with an_engine(file, workflows=[order]) as (_, engine):
             await engine.start(order, execution_id="one")
             await asyncio.sleep(0.05)
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [order]) as engine,
-        ):
+        async with an_engine(file, workflows=[order]) as (_, engine):
             await engine.send_signal("one", "approved")
             with pytest.raises(WorkflowFailedError):
                 await engine.handle("one").result()
@@ -598,42 +557,36 @@ def test_the_log_tells_the_whole_story_over_a_restart(
     )
 
 
-def test_no_state_is_told_of_before_it_is_committed(file: Path) -> None:
+async def test_no_state_is_told_of_before_it_is_committed(file: Path) -> None:
     told: list[ExecutionStatus] = []
 
     class Listening(DurableEngineObserver):
         def on_status_change(self, execution: WorkflowExecution, before: ExecutionStatus) -> None:
             told.append(execution.status)
 
-    async def main() -> None:
-        lock = sqlite3.connect(file, isolation_level=None)
+    lock = sqlite3.connect(file, isolation_level=None)
 
-        @workflow
-        async def ends_while_locked(ctx: WorkflowContext) -> None:
-            await ctx.step("one", lambda: 1)
-            lock.execute("begin immediate")
+    @workflow
+    async def ends_while_locked(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        lock.execute("begin immediate")
 
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, observers=[Listening()]) as engine,
-        ):
-            handle = await engine.start(ends_while_locked)
-            states = engine.observe(handle.execution_id)
-            assert (await anext(states)).status is ExecutionStatus.RUNNING
-            coming = asyncio.ensure_future(anext(states))
-            await asyncio.sleep(0.3)
-            assert lock.in_transaction
-            assert told == []
-            assert not coming.done()
-            lock.execute("rollback")
-            assert (await coming).status is ExecutionStatus.COMPLETED
-            assert told == [ExecutionStatus.COMPLETED]
-        lock.close()
-
-    asyncio.run(main())
+    async with an_engine(file, observers=[Listening()]) as (_, engine):
+        handle = await engine.start(ends_while_locked)
+        states = engine.observe(handle.execution_id)
+        assert (await anext(states)).status is ExecutionStatus.RUNNING
+        coming = asyncio.ensure_future(anext(states))
+        await asyncio.sleep(0.3)
+        assert lock.in_transaction
+        assert told == []
+        assert not coming.done()
+        lock.execute("rollback")
+        assert (await coming).status is ExecutionStatus.COMPLETED
+        assert told == [ExecutionStatus.COMPLETED]
+    lock.close()
 
 
-def test_an_error_whose_text_is_no_utf8_is_stored_escaped_and_undoes_what_was_done() -> None:
+async def test_an_error_whose_text_is_no_utf8_is_stored_escaped_and_undoes_what_was_done() -> None:
     undone: list[int] = []
 
     @workflow
@@ -641,17 +594,14 @@ def test_an_error_whose_text_is_no_utf8_is_stored_escaped_and_undoes_what_was_do
         await ctx.step("one", lambda: 1, compensate=undone.append)
         raise ValueError("no file \udcff")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(fail, execution_id="one")
-            assert (await engine.load("one")).error_message == "no file \\udcff"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(fail, execution_id="one")
+        assert (await engine.load("one")).error_message == "no file \\udcff"
     assert undone == [1]
 
 
-def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() -> None:
+async def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() -> None:
     class Cancelled(DurableEngineObserver):
         def on_step_start(self, checkpoint: StepCheckpoint, *, replayed: bool) -> None:
             raise asyncio.CancelledError
@@ -664,18 +614,15 @@ def test_observers_and_formatters_that_are_cancelled_from_within_harm_nothing() 
         await ctx.step("one", lambda: 1)
         raise ValueError("a secret")
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[Cancelled()], error_formatter=cancelled) as engine,
-        ):
-            with pytest.raises(WorkflowFailedError):
-                await asyncio.wait_for(engine.run(fail, execution_id="one"), 30)
-            record = await engine.load("one")
-            assert record.status is ExecutionStatus.FAILED
-            assert record.error_message == "ValueError"
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[Cancelled()], error_formatter=cancelled) as engine,
+    ):
+        with pytest.raises(WorkflowFailedError):
+            await asyncio.wait_for(engine.run(fail, execution_id="one"), 30)
+        record = await engine.load("one")
+        assert record.status is ExecutionStatus.FAILED
+        assert record.error_message == "ValueError"
 
 
 def test_an_error_of_the_library_is_kept_in_full() -> None:

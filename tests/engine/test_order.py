@@ -25,7 +25,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.processes import Journal, die, run_until_killed
+from tests.processes import Journal, an_engine, die, run_until_killed
 
 MANY = 24
 
@@ -53,37 +53,30 @@ async def by_a_set_of_tasks(ctx: WorkflowContext) -> list[int]:
     return [task.result() for task in done]
 
 
-def test_coroutines_of_as_completed_start_in_the_order_of_their_list() -> None:
+async def test_coroutines_of_as_completed_start_in_the_order_of_their_list() -> None:
     # asyncio itself starts them in the order of a set of their addresses.
-    async def main() -> list[str | None]:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(by_as_completed, execution_id="one")
-            return [one.output_data for one in await store.load_checkpoints("one")]
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(by_as_completed, execution_id="one")
+        assert [one.output_data for one in await store.load_checkpoints("one")] == [
+            str(2 * number) for number in range(MANY)
+        ]
 
-    assert asyncio.run(main()) == [str(2 * number) for number in range(MANY)]
 
-
-def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
+async def test_coroutines_in_a_set_are_refused_to_as_completed() -> None:
     @workflow
     async def in_a_set(ctx: WorkflowContext) -> None:
         for next_one in asyncio.as_completed({one_step(ctx, number) for number in range(3)}):
             await next_one
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(NonDeterministicCallError, match="Give it a list"):
-                await engine.run(in_a_set, execution_id="one")
-            assert (await engine.load("one")).status is ExecutionStatus.RUNNING
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(NonDeterministicCallError, match="Give it a list"):
+            await engine.run(in_a_set, execution_id="one")
+        assert (await engine.load("one")).status is ExecutionStatus.RUNNING
 
 
-def test_a_set_of_tasks_is_in_the_order_in_which_they_were_made() -> None:
-    async def main() -> list[int]:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            return await engine.run(by_a_set_of_tasks)
-
-    assert asyncio.run(main()) == [2 * number for number in range(MANY)]
+async def test_a_set_of_tasks_is_in_the_order_in_which_they_were_made() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(by_a_set_of_tasks) == [2 * number for number in range(MANY)]
 
 
 @workflow
@@ -97,12 +90,9 @@ async def by_done_futures(ctx: WorkflowContext) -> list[int]:
     return in_a_set
 
 
-def test_a_set_of_futures_is_in_the_order_in_which_they_were_made() -> None:
-    async def main() -> list[int]:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            return await engine.run(by_done_futures)
-
-    assert asyncio.run(main()) == list(range(MANY))
+async def test_a_set_of_futures_is_in_the_order_in_which_they_were_made() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(by_done_futures) == list(range(MANY))
 
 
 async def cleans_up(ctx: WorkflowContext, number: int) -> None:
@@ -146,7 +136,7 @@ def test_the_scopes_within_a_scope_of_anyio_are_cancelled_in_the_order_of_their_
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-def test_a_set_of_tasks_that_begin_at_once_is_in_their_order_too() -> None:
+async def test_a_set_of_tasks_that_begin_at_once_is_in_their_order_too() -> None:
     @workflow
     async def eager(ctx: WorkflowContext) -> list[int]:
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
@@ -155,11 +145,8 @@ def test_a_set_of_tasks_that_begin_at_once_is_in_their_order_too() -> None:
         done, _ = await asyncio.wait(tasks)
         return [task.result() for task in done]
 
-    async def main() -> list[int]:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            return await engine.run(eager)
-
-    assert asyncio.run(main()) == [2 * number for number in range(MANY)]
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(eager) == [2 * number for number in range(MANY)]
 
 
 def in_another_thread() -> None:
@@ -239,10 +226,7 @@ def test_a_step_that_was_cut_off_right_before_a_crash_is_listed_after_it(
             await engine.run(order, execution_id="one")
 
     async def second_process() -> str:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[order]) as engine,
-        ):
+        async with an_engine(file, workflows=[order]) as (_, engine):
             result: str = await engine.handle("one").result()
             return result
 
@@ -271,10 +255,7 @@ def test_a_sleep_that_new_code_makes_longer_is_waited_for_once(file: Path) -> No
     beginning = ManualClock().now()
 
     async def main(clock: ManualClock) -> tuple[ExecutionStatus, list[str]]:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[naps], clock=clock) as engine,
-        ):
+        async with an_engine(file, workflows=[naps], clock=clock) as (store, engine):
             await engine.start(naps, execution_id="one")
             await asyncio.sleep(0.1)
             timers = await store.load_timers("one")
@@ -326,7 +307,7 @@ def test_tasks_that_are_given_no_name_have_the_same_in_each_process() -> None:
     assert first[-1] == "its own"
 
 
-def test_the_tasks_of_many_executions_do_not_get_into_each_others_way() -> None:
+async def test_the_tasks_of_many_executions_do_not_get_into_each_others_way() -> None:
     """asyncio has them in one set: with the same hash each would be compared with all others."""
     hashes: set[int] = set()
 
@@ -334,10 +315,7 @@ def test_the_tasks_of_many_executions_do_not_get_into_each_others_way() -> None:
     async def looks(ctx: WorkflowContext) -> None:
         hashes.add(hash(asyncio.current_task()))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            for number in range(MANY):
-                await engine.run(looks, execution_id=str(number))
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        for number in range(MANY):
+            await engine.run(looks, execution_id=str(number))
     assert len(hashes) == MANY

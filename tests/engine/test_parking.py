@@ -29,7 +29,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.clock import SWEPT_AT_LEAST
 from durable_workflow_sqlite.testing import ManualClock
-from tests.processes import Journal, until_over
+from tests.processes import Journal, an_engine, until, until_over
 
 SOON = timedelta(milliseconds=50)
 
@@ -55,56 +55,43 @@ async def asks(ctx: WorkflowContext) -> str:
 
 
 async def until_parked(engine: DurableEngine, *ids: str) -> None:
-    async with asyncio.timeout(30):
-        while any(one in engine._executions for one in ids):
-            await asyncio.sleep(0.01)
+    await until(lambda: not any(one in engine._executions for one in ids))
 
 
 @pytest.mark.parametrize(
     "limits", [{"park_after": SOON}, {"max_resident": 0}], ids=["park_after", "max_resident"]
 )
-def test_who_waits_for_the_result_of_a_parked_one_gets_it(
+async def test_who_waits_for_the_result_of_a_parked_one_gets_it(
     limits: dict[str, timedelta | int], file: Path
 ) -> None:
     comings = Comings()
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, observers=[comings], **limits) as engine,  # type: ignore[arg-type]
-        ):
-            handle = await engine.start(asks, execution_id="one")
-            result = asyncio.ensure_future(handle.result())
-            await until_parked(engine, "one")
-            assert await handle.status() is ExecutionStatus.SUSPENDED
-            assert not result.done()
-            await handle.signal("answer", "yes")
-            assert await asyncio.wait_for(result, 30) == "yes"
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, observers=[comings], **limits) as engine,  # type: ignore[arg-type]
+    ):
+        handle = await engine.start(asks, execution_id="one")
+        result = asyncio.ensure_future(handle.result())
+        await until_parked(engine, "one")
+        assert await handle.status() is ExecutionStatus.SUSPENDED
+        assert not result.done()
+        await handle.signal("answer", "yes")
+        assert await asyncio.wait_for(result, 30) == "yes"
     assert (comings.started, comings.resumed) == (1, 1)
 
 
-def test_of_many_that_wait_those_above_the_limit_leave_memory_and_all_come_to_their_end(
+async def test_of_many_that_wait_those_above_the_limit_leave_memory_and_all_come_to_their_end(
     file: Path,
 ) -> None:
     ids = [str(number) for number in range(60)]
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=10) as engine,
-        ):
-            handles = [await engine.start(asks, execution_id=one) for one in ids]
-            async with asyncio.timeout(30):
-                while len(engine._executions) > 10:
-                    await asyncio.sleep(0.01)
-            for handle in handles:
-                await handle.signal("answer", handle.execution_id)
-            async with asyncio.timeout(20):
-                assert await asyncio.gather(*(handle.result() for handle in handles)) == ids
-
-    asyncio.run(main())
+    async with an_engine(file, max_resident=10) as (_, engine):
+        handles = [await engine.start(asks, execution_id=one) for one in ids]
+        await until(lambda: len(engine._executions) <= 10)
+        for handle in handles:
+            await handle.signal("answer", handle.execution_id)
+        async with asyncio.timeout(20):
+            assert await asyncio.gather(*(handle.result() for handle in handles)) == ids
 
 
 def insert_with_sql(file: Path, execution_id: str, name: str) -> None:
@@ -140,30 +127,24 @@ WAYS = pytest.mark.parametrize(
 
 @WAYS
 @pytest.mark.parametrize("comes_first", [True, False], ids=["before it parks", "while parked"])
-def test_a_signal_that_nobody_awaits_does_not_wake_a_parked_one(
+async def test_a_signal_that_nobody_awaits_does_not_wake_a_parked_one(
     sends: Sends, comes_first: bool, file: Path
 ) -> None:
     comings = Comings()
     park_after = timedelta(seconds=2) if comes_first else timedelta(0)
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, park_after=park_after, observers=[comings]) as engine,
-        ):
-            handle = await engine.start(asks, execution_id="one")
-            if not comes_first:
-                await until_parked(engine, "one")
-            await sends(engine, file, "one", "other")
-            assert comes_first or "one" not in engine._executions
+    async with an_engine(file, park_after=park_after, observers=[comings]) as (_, engine):
+        handle = await engine.start(asks, execution_id="one")
+        if not comes_first:
             await until_parked(engine, "one")
-            await asyncio.sleep(0.5)
-            assert "one" not in engine._executions
-            assert comings.resumed == 0
-            await sends(engine, file, "one", "answer")
-            assert await asyncio.wait_for(handle.result(), 30) == "yes"
-
-    asyncio.run(main())
+        await sends(engine, file, "one", "other")
+        assert comes_first or "one" not in engine._executions
+        await until_parked(engine, "one")
+        await asyncio.sleep(0.5)
+        assert "one" not in engine._executions
+        assert comings.resumed == 0
+        await sends(engine, file, "one", "answer")
+        assert await asyncio.wait_for(handle.result(), 30) == "yes"
     assert (comings.started, comings.resumed) == (1, 1)
 
 
@@ -179,10 +160,7 @@ def test_a_signal_that_nobody_awaits_does_not_wake_one_whose_engine_ended(file: 
             await handle.signal("other")
 
     async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [asks], observers=[comings]) as engine,
-        ):
+        async with an_engine(file, workflows=[asks], observers=[comings]) as (_, engine):
             await asyncio.sleep(0.5)
             assert comings.resumed == 0
             await engine.send_signal("one", "answer", "yes")
@@ -193,46 +171,34 @@ def test_a_signal_that_nobody_awaits_does_not_wake_one_whose_engine_ended(file: 
     assert comings.resumed == 1
 
 
-def test_a_signal_that_came_long_before_its_wait_is_received(file: Path) -> None:
+async def test_a_signal_that_came_long_before_its_wait_is_received(file: Path) -> None:
     @workflow
     async def asks_twice(ctx: WorkflowContext) -> list[int]:
         return [await ctx.wait_signal("first"), await ctx.wait_signal("second")]
 
     comings = Comings()
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=0, observers=[comings]) as engine,
-        ):
-            handle = await engine.start(asks_twice, execution_id="one")
-            await until_parked(engine, "one")
-            await handle.signal("second", 2)
-            await asyncio.sleep(0.3)
-            assert comings.resumed == 0
-            await handle.signal("first", 1)
-            assert await asyncio.wait_for(handle.result(), 30) == [1, 2]
-
-    asyncio.run(main())
+    async with an_engine(file, max_resident=0, observers=[comings]) as (_, engine):
+        handle = await engine.start(asks_twice, execution_id="one")
+        await until_parked(engine, "one")
+        await handle.signal("second", 2)
+        await asyncio.sleep(0.3)
+        assert comings.resumed == 0
+        await handle.signal("first", 1)
+        assert await asyncio.wait_for(handle.result(), 30) == [1, 2]
     assert (comings.started, comings.resumed) == (1, 1)
 
 
 @WAYS
-def test_a_signal_for_one_that_has_not_run_yet_is_received(sends: Sends, file: Path) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [asks]) as engine,
-        ):
-            a_while = timedelta(seconds=1.5)
-            handle = await engine.enqueue(asks, execution_id="one", delay=a_while)
-            await sends(engine, file, "one", "answer")
-            assert await asyncio.wait_for(handle.result(), 30) == "yes"
-            record = await engine.load("one")
-            assert record.started_at is not None
-            assert record.started_at - record.created_at >= a_while
-
-    asyncio.run(main())
+async def test_a_signal_for_one_that_has_not_run_yet_is_received(sends: Sends, file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store, [asks]) as engine:
+        a_while = timedelta(seconds=1.5)
+        handle = await engine.enqueue(asks, execution_id="one", delay=a_while)
+        await sends(engine, file, "one", "answer")
+        assert await asyncio.wait_for(handle.result(), 30) == "yes"
+        record = await engine.load("one")
+        assert record.started_at is not None
+        assert record.started_at - record.created_at >= a_while
 
 
 @workflow
@@ -251,25 +217,19 @@ async def naps(ctx: WorkflowContext, how: str, seconds: float) -> str:
 
 
 @pytest.mark.parametrize("how", ["ctx.sleep", "asyncio.sleep", "asyncio.timeout"])
-def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
+async def test_a_parked_one_wakes_when_its_time_comes(how: str, file: Path) -> None:
     comings = Comings()
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=0, observers=[comings]) as engine,
-        ):
-            handle = await engine.start(naps, how, 0.5, execution_id="one")
-            await until_parked(engine, "one")
-            assert await asyncio.wait_for(handle.result(), 30) == "awake"
-            assert not await store.load_pending_timers()
-            (timer,) = await store.load_timers("one")
-            assert timer.status is TimerStatus.FIRED
-            (woke,) = [one for one in await store.load_checkpoints("one") if one.kind == "STEP"]
-            assert woke.started_at is not None
-            assert woke.started_at >= timer.fire_at
-
-    asyncio.run(main())
+    async with an_engine(file, max_resident=0, observers=[comings]) as (store, engine):
+        handle = await engine.start(naps, how, 0.5, execution_id="one")
+        await until_parked(engine, "one")
+        assert await asyncio.wait_for(handle.result(), 30) == "awake"
+        assert not await store.load_pending_timers()
+        (timer,) = await store.load_timers("one")
+        assert timer.status is TimerStatus.FIRED
+        (woke,) = [one for one in await store.load_checkpoints("one") if one.kind == "STEP"]
+        assert woke.started_at is not None
+        assert woke.started_at >= timer.fire_at
     assert (comings.started, comings.resumed) == (1, 1)
 
 
@@ -277,10 +237,7 @@ def test_the_log_says_at_debug_that_one_is_parked(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=0) as engine,
-        ):
+        async with an_engine(file, max_resident=0) as (_, engine):
             await engine.start(asks, execution_id="one")
             await until_parked(engine, "one")
 
@@ -292,24 +249,18 @@ def test_the_log_says_at_debug_that_one_is_parked(
     assert said.workflow_execution_id == "one"  # type: ignore[attr-defined]
 
 
-def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=0) as engine,
-        ):
-            stays = WorkflowGuarantee.FOREGROUND_ONLY
-            await engine.start(naps, "ctx.sleep", 3600, guarantee=stays)
-            for number in range(300):
-                await engine.start(naps, "ctx.sleep", 7200 + number, execution_id=str(number))
-            await until_parked(engine, *map(str, range(300)))
-            waiting = engine._open_engine._environment.scheduler._waiting
-            assert len(waiting) < 2 * SWEPT_AT_LEAST
-
-    asyncio.run(main())
+async def test_what_was_parked_leaves_nothing_behind_until_its_time(file: Path) -> None:
+    async with an_engine(file, max_resident=0) as (_, engine):
+        stays = WorkflowGuarantee.FOREGROUND_ONLY
+        await engine.start(naps, "ctx.sleep", 3600, guarantee=stays)
+        for number in range(300):
+            await engine.start(naps, "ctx.sleep", 7200 + number, execution_id=str(number))
+        await until_parked(engine, *map(str, range(300)))
+        waiting = engine._open_engine._environment.scheduler._waiting
+        assert len(waiting) < 2 * SWEPT_AT_LEAST
 
 
-def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Path) -> None:
+async def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Path) -> None:
     comings = Comings()
 
     @workflow
@@ -318,101 +269,72 @@ def test_a_timer_that_is_over_wakes_nobody_though_it_was_parked_with_it(file: Pa
             await ctx.wait_signal("first")
         await ctx.wait_signal("second")
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=0, observers=[comings]) as engine,
-        ):
-            handle = await engine.start(twice, execution_id="one")
-            await until_parked(engine, "one")
-            assert len(await store.load_pending_timers()) == 1
-            await handle.signal("first")
-            async with asyncio.timeout(30):
-                while comings.resumed == 0 or "one" in engine._executions:
-                    await asyncio.sleep(0.01)
-            assert not await store.load_pending_timers()
-            await asyncio.sleep(1)
-            assert comings.resumed == 1
-            await handle.signal("second")
-            await handle.result()
-
-    asyncio.run(main())
+    async with an_engine(file, max_resident=0, observers=[comings]) as (store, engine):
+        handle = await engine.start(twice, execution_id="one")
+        await until_parked(engine, "one")
+        assert len(await store.load_pending_timers()) == 1
+        await handle.signal("first")
+        await until(lambda: comings.resumed and "one" not in engine._executions)
+        assert not await store.load_pending_timers()
+        await asyncio.sleep(1)
+        assert comings.resumed == 1
+        await handle.signal("second")
+        await handle.result()
     assert (comings.started, comings.resumed) == (1, 2)
 
 
-def test_another_engine_takes_a_parked_one(file: Path, journal: Journal) -> None:
+async def test_another_engine_takes_a_parked_one(file: Path, journal: Journal) -> None:
     @workflow(name="shared")
     async def shared(ctx: WorkflowContext) -> int:
         await ctx.step("ask", journal.note, "asked")
         return int(await ctx.wait_signal("answer"))
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other_store,
-        ):
-            async with DurableEngine(store, [shared], park_after=SOON) as engine:
-                await engine.start(shared, execution_id="one")
-                result = asyncio.ensure_future(engine.handle("one").result())
-                await until_parked(engine, "one")
-                async with DurableEngine(other_store, [shared]) as other:
-                    await other.recover()
-                    await other.send_signal("one", "answer", 7)
-                    assert await until_over(other, "one") == [ExecutionStatus.COMPLETED]
-                    assert await asyncio.wait_for(result, 30) == 7
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other_store,
+    ):
+        async with DurableEngine(store, [shared], park_after=SOON) as engine:
+            await engine.start(shared, execution_id="one")
+            result = asyncio.ensure_future(engine.handle("one").result())
+            await until_parked(engine, "one")
+            async with DurableEngine(other_store, [shared]) as other:
+                await other.recover()
+                await other.send_signal("one", "answer", 7)
+                assert await until_over(other, "one") == [ExecutionStatus.COMPLETED]
+                assert await asyncio.wait_for(result, 30) == 7
     assert journal.lines == ["asked"]
 
 
-def test_a_parked_one_is_cancelled_and_undone(file: Path, journal: Journal) -> None:
+async def test_a_parked_one_is_cancelled_and_undone(file: Path, journal: Journal) -> None:
     @workflow
     async def books(ctx: WorkflowContext) -> None:
         await ctx.step("book", journal.note, "booked", compensate=lambda _: journal.note("undone"))
         await ctx.wait_signal("never")
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=0) as engine,
-        ):
-            handle = await engine.start(books, execution_id="one")
-            await until_parked(engine, "one")
-            assert await handle.cancel()
-            with pytest.raises(WorkflowCancelledError):
-                await asyncio.wait_for(handle.result(), 30)
-
-    asyncio.run(main())
+    async with an_engine(file, max_resident=0) as (_, engine):
+        handle = await engine.start(books, execution_id="one")
+        await until_parked(engine, "one")
+        assert await handle.cancel()
+        with pytest.raises(WorkflowCancelledError):
+            await asyncio.wait_for(handle.result(), 30)
     assert journal.lines == ["booked", "undone"]
 
 
-def test_a_parked_one_expires_in_time(file: Path) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_resident=0) as engine,
-        ):
-            handle = await engine.start(asks, execution_id="one", ttl=timedelta(seconds=0.6))
-            await until_parked(engine, "one")
-            with pytest.raises(WorkflowExpiredError):
-                await asyncio.wait_for(handle.result(), 30)
-
-    asyncio.run(main())
+async def test_a_parked_one_expires_in_time(file: Path) -> None:
+    async with an_engine(file, max_resident=0) as (_, engine):
+        handle = await engine.start(asks, execution_id="one", ttl=timedelta(seconds=0.6))
+        await until_parked(engine, "one")
+        with pytest.raises(WorkflowExpiredError):
+            await asyncio.wait_for(handle.result(), 30)
 
 
-def test_none_is_parked_before_its_time(file: Path) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, park_after=None) as engine,
-        ):
-            handle = await engine.start(asks, execution_id="one")
-            await asyncio.sleep(0.3)
-            assert "one" in engine._executions
-            await handle.signal("answer", "yes")
-            assert await handle.result() == "yes"
-
-    asyncio.run(main())
+async def test_none_is_parked_before_its_time(file: Path) -> None:
+    async with an_engine(file, park_after=None) as (_, engine):
+        handle = await engine.start(asks, execution_id="one")
+        await asyncio.sleep(0.3)
+        assert "one" in engine._executions
+        await handle.signal("answer", "yes")
+        assert await handle.result() == "yes"
 
 
 # A timer that somebody deletes by hand
@@ -529,8 +451,7 @@ def test_one_that_waits_for_nothing_but_a_deleted_timer_is_claimed_and_records_i
         ):
             if is_first:
                 await engine.start(just_naps, execution_id="one")
-            while not await store.load_pending_timers():
-                await asyncio.sleep(0.005)
+            await until(store.load_pending_timers)
             if is_first:
                 delete_timer(file)
             else:

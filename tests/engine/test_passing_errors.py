@@ -48,36 +48,33 @@ async def waiter(ctx: WorkflowContext) -> str:
 
 
 @pytest.mark.parametrize("refuses_at", [1, 2, 3])
-def test_executions_of_the_foreground_are_all_taken_on(file: Path, refuses_at: int) -> None:
+async def test_executions_of_the_foreground_are_all_taken_on(file: Path, refuses_at: int) -> None:
     names = ["0", "1", "2"]
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            for name in names:
-                await engine.start(
-                    waiter, execution_id=name, guarantee=WorkflowGuarantee.FOREGROUND_ONLY
-                )
-        async with RefusingOnce.file(file) as store:
-            assert isinstance(store, RefusingOnce)
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        for name in names:
+            await engine.start(
+                waiter, execution_id=name, guarantee=WorkflowGuarantee.FOREGROUND_ONLY
+            )
+    async with RefusingOnce.file(file) as store:
+        assert isinstance(store, RefusingOnce)
+        engine = DurableEngine(store, workflows=[waiter])
+        store.refuses_at = refuses_at
+        try:
+            await engine.open()
+        except StoreBusyError:
+            assert refuses_at == 1
             engine = DurableEngine(store, workflows=[waiter])
-            store.refuses_at = refuses_at
-            try:
-                await engine.open()
-            except StoreBusyError:
-                assert refuses_at == 1
-                engine = DurableEngine(store, workflows=[waiter])
-                await engine.open()
-            for name in names:
-                await engine.send_signal(name, "go", name)
-            async with asyncio.timeout(30):
-                assert [await engine.handle(name).result() for name in names] == names
-            await engine.dispose()
-            assert await store.release_claims_of_the_dead(0) == []
-
-    asyncio.run(main())
+            await engine.open()
+        for name in names:
+            await engine.send_signal(name, "go", name)
+        async with asyncio.timeout(30):
+            assert [await engine.handle(name).result() for name in names] == names
+        await engine.dispose()
+        assert await store.release_claims_of_the_dead(0) == []
 
 
-def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
+async def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(releasing, "TRY_AGAIN_AFTER_S", 0.01)
@@ -86,16 +83,13 @@ def test_an_execution_whose_records_could_not_be_read_is_taken_on_later(
     async def stopped(ctx: WorkflowContext) -> str:
         return await ctx.step("end", lambda: "done")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(stopped, execution_id="one")
-        async with RefusingOnce.file(file) as store:
-            assert isinstance(store, RefusingOnce)
-            store.refuses_to_read = True
-            async with DurableEngine(store, workflows=[stopped]) as engine:
-                assert not store.refuses_to_read
-                async with asyncio.timeout(30):
-                    assert await engine.handle("one").result() == "done"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(stopped, execution_id="one")
+    async with RefusingOnce.file(file) as store:
+        assert isinstance(store, RefusingOnce)
+        store.refuses_to_read = True
+        async with DurableEngine(store, workflows=[stopped]) as engine:
+            assert not store.refuses_to_read
+            async with asyncio.timeout(30):
+                assert await engine.handle("one").result() == "done"

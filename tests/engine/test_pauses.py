@@ -12,7 +12,7 @@ from durable_workflow_sqlite.engine.clock import Scheduler
 from durable_workflow_sqlite.engine.pauses import Pauses
 
 
-def test_a_pause_is_ended_before_it_begins_and_while_it_lasts() -> None:
+async def test_a_pause_is_ended_before_it_begins_and_while_it_lasts() -> None:
     now = SystemClock().now()
     failed = StepCheckpoint(
         workflow_execution_id="one",
@@ -24,19 +24,16 @@ def test_a_pause_is_ended_before_it_begins_and_while_it_lasts() -> None:
     )
     hastened = msgspec.structs.replace(failed, due_at=now)
 
-    async def main() -> None:
-        scheduler = Scheduler(SystemClock())
-        async with asyncio.timeout(10):
-            # It is recorded, and the task that waits for that has not had its turn yet.
-            early = Pauses([])
-            early.hasten([hastened])
-            await early.after(failed, scheduler)
-            late = Pauses([failed])
-            pause = late.after(failed, scheduler)
-            late.hasten([failed])
-            assert not pause.done()
-            late.hasten([hastened])
-            await pause
-        scheduler.close()
-
-    asyncio.run(main())
+    scheduler = Scheduler(SystemClock())
+    async with asyncio.timeout(10):
+        # It is recorded, and the task that waits for that has not had its turn yet.
+        early = Pauses([])
+        early.hasten([hastened])
+        await early.after(failed, scheduler)
+        late = Pauses([failed])
+        pause = late.after(failed, scheduler)
+        late.hasten([failed])
+        assert not pause.done()
+        late.hasten([hastened])
+        await pause
+    scheduler.close()

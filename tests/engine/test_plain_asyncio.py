@@ -31,6 +31,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import watchdog
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.processes import Journal, die, run_until_killed
 from tests.stores import SavesAll
 
@@ -339,13 +340,10 @@ ALL_BODIES = pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__nam
 
 
 @ALL_BODIES
-def test_it_does_in_a_workflow_what_it_does_elsewhere(body: Body, journal: Journal) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(30):
-                assert await engine.run(make(body, journal)) == BODIES[body]
-
-    asyncio.run(main())
+async def test_it_does_in_a_workflow_what_it_does_elsewhere(body: Body, journal: Journal) -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        async with asyncio.timeout(30):
+            assert await engine.run(make(body, journal)) == BODIES[body]
 
 
 class Deadly(SavesAll):
@@ -523,7 +521,7 @@ def test_context_variables_are_never_those_of_whoever_starts_it() -> None:
     assert given[who] == "the engine"
 
 
-def test_the_context_is_at_hand_in_every_task_of_a_workflow_and_in_no_action() -> None:
+async def test_the_context_is_at_hand_in_every_task_of_a_workflow_and_in_no_action() -> None:
     def here() -> bool:
         return WorkflowContext.current() is not None
 
@@ -540,13 +538,10 @@ def test_the_context_is_at_hand_in_every_task_of_a_workflow_and_in_no_action() -
         assert not await ctx.step("act in a thread", here)
         raise ValueError("undo it")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError, match="undo it"):
-                await engine.run(looks)
-        assert WorkflowContext.current() is None
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError, match="undo it"):
+            await engine.run(looks)
+    assert WorkflowContext.current() is None
     assert undone == [False]
 
 
@@ -586,7 +581,7 @@ def test_chance_and_the_time_are_the_same_in_every_process(
 # A program with a workflow in it
 
 
-def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
+async def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog, "BLOCKS_AFTER_S", 0.6)
@@ -595,18 +590,15 @@ def test_a_workflow_that_blocks_the_event_loop_is_named_with_its_line(
     async def computes(ctx: WorkflowContext) -> None:
         time.sleep(1.1)  # noqa: ASYNC251 - that is what it is about
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(computes, execution_id="one")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(computes, execution_id="one")
     (warning,) = [one.getMessage() for one in caplog.records if "has blocked" in one.getMessage()]
     line = computes.function.__code__.co_firstlineno + 2
     for part in ("'computes'", "'one'", f"{__file__}:{line};", "in a step"):
         assert part in warning
 
 
-def test_a_workflow_that_is_quick_is_not_warned_of(
+async def test_a_workflow_that_is_quick_is_not_warned_of(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog, "BLOCKS_AFTER_S", 0.6)
@@ -616,17 +608,14 @@ def test_a_workflow_that_is_quick_is_not_warned_of(
         await ctx.step("take time", time.sleep, 1.1)
         await asyncio.sleep(0.1)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(long)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(long)
     assert not [one for one in caplog.records if "has blocked" in one.getMessage()]
 
 
 @pytest.mark.parametrize("swallows", [asyncio.CancelledError, BaseException])
 @pytest.mark.parametrize("how", ["dispose", "cancel"])
-def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
+async def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
     swallows: type[BaseException], how: str
 ) -> None:
     @workflow
@@ -635,21 +624,17 @@ def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
             with suppress(swallows):
                 await asyncio.sleep(3600)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(stubborn, execution_id="one")
-            await asyncio.sleep(A_MOMENT)
-            async with asyncio.timeout(30):
-                if how == "cancel":
-                    assert await handle.cancel()
-                    with pytest.raises(WorkflowCancelledError):
-                        await handle.result()
-                await engine.dispose()
-            record = await store.load_execution("one")
-            assert record is not None
-            assert record.status.is_terminal is (how == "cancel")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(stubborn, execution_id="one")
+        await asyncio.sleep(A_MOMENT)
+        async with asyncio.timeout(30):
+            if how == "cancel":
+                assert await handle.cancel()
+                with pytest.raises(WorkflowCancelledError):
+                    await handle.result()
+            await engine.dispose()
+        record = await loaded(store, "one")
+        assert record.status.is_terminal is (how == "cancel")
 
 
 @ALL_BODIES
@@ -664,17 +649,14 @@ def test_it_is_the_same_in_the_debug_mode_of_asyncio(body: Body, journal: Journa
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 @ALL_BODIES
-def test_it_is_the_same_where_tasks_begin_at_once(body: Body, journal: Journal) -> None:
-    async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(30):
-                assert await engine.run(make(body, journal)) == BODIES[body]
-
-    asyncio.run(main())
+async def test_it_is_the_same_where_tasks_begin_at_once(body: Body, journal: Journal) -> None:
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        async with asyncio.timeout(30):
+            assert await engine.run(make(body, journal)) == BODIES[body]
 
 
-def test_only_what_it_waits_for_tells_whether_it_rests() -> None:
+async def test_only_what_it_waits_for_tells_whether_it_rests() -> None:
     """It is SUSPENDED at once, and only while nothing of it runs."""
     goes_on = asyncio.Event()
 
@@ -682,14 +664,11 @@ def test_only_what_it_waits_for_tells_whether_it_rests() -> None:
     async def waits(ctx: WorkflowContext) -> None:
         await asyncio.gather(ctx.step("act", goes_on.wait), asyncio.sleep(3600))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(waits)
-            await asyncio.sleep(0.2)
-            assert await handle.status() is ExecutionStatus.RUNNING
-            goes_on.set()
-            async with asyncio.timeout(30):
-                while await handle.status() is not ExecutionStatus.SUSPENDED:
-                    await asyncio.sleep(0)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(waits)
+        await asyncio.sleep(0.2)
+        assert await handle.status() is ExecutionStatus.RUNNING
+        goes_on.set()
+        async with asyncio.timeout(30):
+            while await handle.status() is not ExecutionStatus.SUSPENDED:
+                await asyncio.sleep(0)

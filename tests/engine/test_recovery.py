@@ -34,8 +34,18 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine import changes, dispatcher
 from durable_workflow_sqlite.store import group_commit
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.databases import delete_unnoticed
-from tests.processes import Child, Journal, a_process, die, run_until_killed, until_over
+from tests.processes import (
+    Child,
+    Journal,
+    a_process,
+    an_engine,
+    die,
+    run_until_killed,
+    until,
+    until_over,
+)
 from tests.worlds import in_virtual_time
 
 
@@ -64,10 +74,7 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
 
     async def second_process() -> None:
         journal.note("second process")
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[one_of_many]) as engine,
-        ):
+        async with an_engine(file, workflows=[one_of_many]) as (_, engine):
             statuses = await until_over(engine, *ids[1:])
             assert set(statuses) == {ExecutionStatus.COMPLETED}
             assert (await engine.load("0")).status is ExecutionStatus.SUSPENDED
@@ -78,7 +85,7 @@ def test_one_that_sleeps_for_a_day_does_not_hold_up_the_others(
     asyncio.run(second_process())
 
 
-def test_one_that_is_not_registered_is_not_claimed_and_is_reported(file: Path) -> None:
+async def test_one_that_is_not_registered_is_not_claimed_and_is_reported(file: Path) -> None:
     @workflow(name="order", version=1)
     async def old_order(ctx: WorkflowContext) -> str:
         await ctx.wait_signal("go")
@@ -92,26 +99,23 @@ def test_one_that_is_not_registered_is_not_claimed_and_is_reported(file: Path) -
     async def other(ctx: WorkflowContext) -> None:
         await ctx.step("work", asyncio.sleep, 3600)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(old_order, execution_id="old")
-                await engine.start(other, execution_id="other")
-            second = DurableEngine(store, workflows=[new_order, other])
-            result = await second.open()
-            assert result.unregistered == ("old",)
-            assert result.resumed == ("other",)
-            before = await second.load("old")
-            await second.send_signal("old", "go")
-            await asyncio.sleep(0.1)
-            after = await second.load("old")  # whoever has it registered may take it on now
-            assert after == msgspec.structs.replace(before, available_at=after.available_at)
-            await second.dispose()
-            async with DurableEngine(store, workflows=[old_order, new_order]) as third:
-                assert await third.handle("old").result() == "old"
-                assert await third.run(new_order) == "new"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(old_order, execution_id="old")
+            await engine.start(other, execution_id="other")
+        second = DurableEngine(store, workflows=[new_order, other])
+        result = await second.open()
+        assert result.unregistered == ("old",)
+        assert result.resumed == ("other",)
+        before = await second.load("old")
+        await second.send_signal("old", "go")
+        await asyncio.sleep(0.1)
+        after = await second.load("old")  # whoever has it registered may take it on now
+        assert after == msgspec.structs.replace(before, available_at=after.available_at)
+        await second.dispose()
+        async with DurableEngine(store, workflows=[old_order, new_order]) as third:
+            assert await third.handle("old").result() == "old"
+            assert await third.run(new_order) == "new"
 
 
 def test_one_that_cannot_be_resumed_does_not_stop_the_others(
@@ -153,10 +157,7 @@ def test_one_that_cannot_be_resumed_does_not_stop_the_others(
                 "update workflow_executions set status = 'STRANGE'"
                 " where workflow_execution_id = '4'"
             )
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[second_code]) as engine,
-        ):
+        async with an_engine(file, workflows=[second_code]) as (_, engine):
             assert await engine.handle("0").result() == 0
             with pytest.raises(NonDeterminismError):
                 await engine.handle("1").result()
@@ -188,10 +189,7 @@ def test_an_execution_that_kills_every_worker_is_blocked_and_can_be_released(
         return await ctx.step("act", act)
 
     async def main() -> Any:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[deadly], max_recoveries=3) as engine,
-        ):
+        async with an_engine(file, workflows=[deadly], max_recoveries=3) as (_, engine):
             return await engine.run(deadly, execution_id="one")
 
     for _ in range(4):  # the first process, and three that took it over
@@ -242,10 +240,7 @@ def test_what_kills_every_worker_is_blocked_without_its_neighbours(
             die()
 
     async def next_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[deadly, slow], max_recoveries=4) as engine,
-        ):
+        async with an_engine(file, workflows=[deadly, slow], max_recoveries=4) as (_, engine):
             for name in names:
                 assert await engine.handle(name).result() == "done"
             with pytest.raises(ExecutionBlockedError):
@@ -282,10 +277,7 @@ def test_progress_between_two_crashes_makes_them_count_anew(file: Path, journal:
         return "there"
 
     async def main() -> str:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[moves_on], max_recoveries=2) as engine,
-        ):
+        async with an_engine(file, workflows=[moves_on], max_recoveries=2) as (_, engine):
             return await engine.run(moves_on, execution_id="one")
 
     for _ in range(6):
@@ -293,23 +285,20 @@ def test_progress_between_two_crashes_makes_them_count_anew(file: Path, journal:
     assert asyncio.run(main()) == "there"
 
 
-def test_graceful_stops_never_block_an_execution(file: Path) -> None:
+async def test_graceful_stops_never_block_an_execution(file: Path) -> None:
     @workflow
     async def waiter(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("go"))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(waiter, execution_id="one")
-            for _ in range(5):
-                async with DurableEngine(store, workflows=[waiter], max_recoveries=0) as engine:
-                    await asyncio.sleep(0.01)
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(waiter, execution_id="one")
+        for _ in range(5):
             async with DurableEngine(store, workflows=[waiter], max_recoveries=0) as engine:
-                await engine.send_signal("one", "go", "gone")
-                assert await engine.handle("one").result() == "gone"
-
-    asyncio.run(main())
+                await asyncio.sleep(0.01)
+        async with DurableEngine(store, workflows=[waiter], max_recoveries=0) as engine:
+            await engine.send_signal("one", "go", "gone")
+            assert await engine.handle("one").result() == "gone"
 
 
 # Who takes over
@@ -331,10 +320,7 @@ async def worker(
             await asyncio.sleep(3600)
         return name
 
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[shared]) as engine,
-    ):
+    async with an_engine(file, workflows=[shared]) as (_, engine):
         if starts:
             await engine.start(shared, execution_id="one", guarantee=guarantee)
         yield engine
@@ -348,9 +334,7 @@ def first_worker(
 
     async def main(say: Callable[[str], None]) -> None:
         async with worker(file, journal, "first", guarantee, starts=True):
-            async with asyncio.timeout(30):
-                while journal.lines != ["first began"]:
-                    await asyncio.sleep(0.01)
+            await until(lambda: journal.lines == ["first began"])
             say("began")
             await asyncio.sleep(3600)
 
@@ -378,8 +362,7 @@ def test_a_running_worker_takes_over_within_a_second_once_the_other_is_dead(
             monkeypatch.setattr(store, "release_claims_of_the_dead", look_and_count)
             # It looks for dead workers, and leaves the living one's execution alone. The worst
             # moment to die is right after that.
-            while looks < 3:
-                await asyncio.sleep(0.01)
+            await until(lambda: looks >= 3)
             assert (await engine.load("one")).status is ExecutionStatus.RUNNING
             kill()
             killed_at = time()
@@ -427,7 +410,7 @@ def test_of_many_processes_that_start_at_once_each_execution_is_resumed_by_one(
     assert len([line for line in journal.lines if line.endswith("began")]) == 2
 
 
-def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
+async def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
     file: Path, journal: Journal
 ) -> None:
     @workflow
@@ -437,32 +420,29 @@ def test_two_engines_and_two_recoveries_in_one_process_resume_an_execution_once(
         await ctx.step("slow", asyncio.sleep, 0.05)
         return "done"
 
-    async def main() -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other_store,
+    ):
+        async with DurableEngine(store) as engine:
+            await engine.start(slow, execution_id="one")
+            await engine.send_signal("one", "go")
+            await asyncio.sleep(0)
+        journal_before = len(journal.lines)
         async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other_store,
+            DurableEngine(store, workflows=[slow]) as engine,
+            DurableEngine(other_store, workflows=[slow]) as other,
         ):
-            async with DurableEngine(store) as engine:
-                await engine.start(slow, execution_id="one")
-                await engine.send_signal("one", "go")
-                await asyncio.sleep(0)
-            journal_before = len(journal.lines)
-            async with (
-                DurableEngine(store, workflows=[slow]) as engine,
-                DurableEngine(other_store, workflows=[slow]) as other,
-            ):
-                await asyncio.gather(engine.recover(), engine.recover(), other.recover())
-                results = await asyncio.gather(
-                    engine.handle("one").result(), other.handle("one").result()
-                )
-                assert results == ["done", "done"]
-            assert len(journal.lines) - journal_before <= 1
-
-    asyncio.run(main())
+            await asyncio.gather(engine.recover(), engine.recover(), other.recover())
+            results = await asyncio.gather(
+                engine.handle("one").result(), other.handle("one").result()
+            )
+            assert results == ["done", "done"]
+        assert len(journal.lines) - journal_before <= 1
     assert journal.lines == ["ran"]
 
 
-def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
+async def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
     running = 0
     most = 0
 
@@ -480,41 +460,35 @@ def test_recovery_takes_on_at_most_so_many_at_once(file: Path) -> None:
 
     ids = [str(number) for number in range(30)]
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                for one in ids:
-                    await engine.start(works, execution_id=one)
-            async with DurableEngine(store) as engine:
-                for one in ids:
-                    await engine.send_signal(one, "go")
-            async with DurableEngine(store, workflows=[works], max_concurrent=4) as engine:
-                statuses = await until_over(engine, *ids)
-                assert set(statuses) == {ExecutionStatus.COMPLETED}
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            for one in ids:
+                await engine.start(works, execution_id=one)
+        async with DurableEngine(store) as engine:
+            for one in ids:
+                await engine.send_signal(one, "go")
+        async with DurableEngine(store, workflows=[works], max_concurrent=4) as engine:
+            statuses = await until_over(engine, *ids)
+            assert set(statuses) == {ExecutionStatus.COMPLETED}
     assert 1 < most <= 4
 
 
-def test_one_that_is_pending_in_the_file_is_started(file: Path) -> None:
+async def test_one_that_is_pending_in_the_file_is_started(file: Path) -> None:
     @workflow
     async def greet(ctx: WorkflowContext, name: str) -> str:
         return await ctx.step("greet", lambda: f"hello {name}")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(
-                greet.record,
-                WorkflowExecution(
-                    workflow_execution_id="one",
-                    workflow_id=greet.record.workflow_id,
-                    input_data='["sam"]',
-                ),
-            )
-            async with DurableEngine(store, workflows=[greet]) as engine:
-                assert await engine.handle("one").result() == "hello sam"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(
+            greet.record,
+            WorkflowExecution(
+                workflow_execution_id="one",
+                workflow_id=greet.record.workflow_id,
+                input_data='["sam"]',
+            ),
+        )
+        async with DurableEngine(store, workflows=[greet]) as engine:
+            assert await engine.handle("one").result() == "hello sam"
 
 
 def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
@@ -549,28 +523,24 @@ def test_trouble_with_the_store_stops_the_execution_and_it_is_resumed_by_itself(
     assert journal.lines == ["process", "process"]
 
 
-def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
+async def test_waiting_for_a_blocked_execution_says_so(file: Path) -> None:
     @workflow
     async def waiting(ctx: WorkflowContext) -> None:
         await ctx.wait_signal("go")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(waiting, execution_id="one")
-            record = await store.load_execution("one")
-            assert record is not None
-            await store.save(
-                msgspec.structs.replace(record, blocked_reason="it died", available_at=None)
-            )
-            async with DurableEngine(store) as engine:
-                assert await engine.recover() == RecoveryResult(blocked=("one",))
-                with pytest.raises(ExecutionBlockedError, match=r"it died.*unblock") as caught:
-                    await engine.handle("one").result()
-                assert caught.value.workflow_execution_id == "one"
-                assert caught.value.reason == "it died"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(waiting, execution_id="one")
+        record = await loaded(store, "one")
+        await store.save(
+            msgspec.structs.replace(record, blocked_reason="it died", available_at=None)
+        )
+        async with DurableEngine(store) as engine:
+            assert await engine.recover() == RecoveryResult(blocked=("one",))
+            with pytest.raises(ExecutionBlockedError, match=r"it died.*unblock") as caught:
+                await engine.handle("one").result()
+            assert caught.value.workflow_execution_id == "one"
+            assert caught.value.reason == "it died"
 
 
 def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
@@ -584,10 +554,7 @@ def test_what_keeps_an_engine_from_its_store_is_said_once_and_with_what_to_do(
         return str(await ctx.wait_signal("go"))
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [waiting]) as engine,
-        ):
+        async with an_engine(file, workflows=[waiting]) as (_, engine):
             handle = await engine.start(waiting, execution_id="one")
             await asyncio.sleep(0.1)
             elsewhere = file.with_name("elsewhere.db")

@@ -438,7 +438,7 @@ def test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once(
     assert warnings() == []  # a replay tells nothing anew
 
 
-def test_the_log_warns_of_an_engine_that_a_function_tried_and_left(
+async def test_the_log_warns_of_an_engine_that_a_function_tried_and_left(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @workflow
@@ -448,29 +448,23 @@ def test_the_log_warns_of_an_engine_that_a_function_tried_and_left(
 
     engines: list[DurableEngine] = []
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            engines.append(engine)
-            await engine.run(careless, execution_id="one")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        engines.append(engine)
+        await engine.run(careless, execution_id="one")
     (said,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert "'careless' of execution 'one' called the engine, which is refused" in said
 
 
-def test_what_ends_a_function_is_not_warned_of_beside_that(
+async def test_what_ends_a_function_is_not_warned_of_beside_that(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @workflow
     async def ends(ctx: WorkflowContext) -> None:
         await asyncio.to_thread(int)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(NonDeterministicCallError):
-                await engine.run(ends, execution_id="one")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(NonDeterministicCallError):
+            await engine.run(ends, execution_id="one")
     assert [one.levelname for one in caplog.records] == ["ERROR"]
 
 
@@ -503,7 +497,7 @@ async def raises_from_it() -> None:
     ids=lambda action: action.__name__,
 )
 @pytest.mark.parametrize("in_a_group", [False, True], ids=["alone", "in a group"])
-def test_a_step_that_fails_with_such_an_error_fails_its_workflow(
+async def test_a_step_that_fails_with_such_an_error_fails_its_workflow(
     action: Callable[[], Awaitable[None]], in_a_group: bool
 ) -> None:
     @workflow
@@ -513,12 +507,9 @@ def test_a_step_that_fails_with_such_an_error_fails_its_workflow(
         async with asyncio.TaskGroup() as group:
             group.create_task(ctx.step("act", action))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError):
-                await asyncio.wait_for(engine.run(fails, execution_id="one"), 30)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError):
+            await asyncio.wait_for(engine.run(fails, execution_id="one"), 30)
 
 
 @pytest.mark.parametrize(
@@ -531,7 +522,7 @@ def test_a_step_that_fails_with_such_an_error_fails_its_workflow(
     ],
     ids=["event", "queue", "semaphore", "thread"],
 )
-def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
+async def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
     waits: Callable[[], Awaitable[Any]],
 ) -> None:
     @workflow
@@ -539,17 +530,14 @@ def test_a_workflow_that_waits_for_what_nothing_can_bring_is_told_so(
         await ctx.step("before", int)
         await waits()
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            async with asyncio.timeout(30):
-                with pytest.raises(
-                    WorkflowStuckError,
-                    match=r"a lock that another execution holds, or a thread\..*in a step",
-                ):
-                    await engine.run(stuck, execution_id="one")
-            assert not (await engine.load("one")).status.is_terminal
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        async with asyncio.timeout(30):
+            with pytest.raises(
+                WorkflowStuckError,
+                match=r"a lock that another execution holds, or a thread\..*in a step",
+            ):
+                await engine.run(stuck, execution_id="one")
+        assert not (await engine.load("one")).status.is_terminal
 
 
 class Thread:

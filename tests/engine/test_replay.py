@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.processes import Journal, die, run_until_killed
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
@@ -50,8 +51,7 @@ def run(file: Path, body: Body, name: str = "replayed") -> Any:
 def status(file: Path) -> ExecutionStatus:
     async def main() -> ExecutionStatus:
         async with SqliteCheckpointStore.file(file) as store:
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             return record.status
 
     return asyncio.run(main())
@@ -402,7 +402,7 @@ def test_what_is_no_key_of_a_branch_is_refused(key: Any, match: str) -> None:
     asyncio.run(fails_with(match, body))
 
 
-def test_a_task_may_be_handed_a_branch() -> None:
+async def test_a_task_may_be_handed_a_branch() -> None:
     async def body(ctx: WorkflowContext) -> list[int]:
         async def part(branch: WorkflowContext, number: int) -> int:
             return await branch.step("part", lambda: number)
@@ -411,14 +411,11 @@ def test_a_task_may_be_handed_a_branch() -> None:
             await asyncio.create_task(part(ctx.branch(str(number)), number)) for number in range(3)
         ]
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(workflow(name="handed on")(body)) == [0, 1, 2]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(workflow(name="handed on")(body)) == [0, 1, 2]
 
 
-def test_a_task_that_is_left_behind_is_cancelled_and_can_write_nothing_more() -> None:
+async def test_a_task_that_is_left_behind_is_cancelled_and_can_write_nothing_more() -> None:
     trouble: list[BaseException] = []
 
     @workflow
@@ -437,18 +434,15 @@ def test_a_task_that_is_left_behind_is_cancelled_and_can_write_nothing_more() ->
         assert not task.done()
         return done
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(leaves_a_task_behind, execution_id="one") == "done"
-            assert [c.step_name for c in await store.load_checkpoints("one")] == ["only"]
-            assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(leaves_a_task_behind, execution_id="one") == "done"
+        assert [c.step_name for c in await store.load_checkpoints("one")] == ["only"]
+        assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
     (error,) = trouble
     assert "Await every task" in str(error)
 
 
-def test_steps_that_a_finished_body_left_in_the_middle_are_cut_off() -> None:
+async def test_steps_that_a_finished_body_left_in_the_middle_are_cut_off() -> None:
     @workflow
     async def forgets(ctx: WorkflowContext) -> str:
         task = asyncio.ensure_future(ctx.step("forgotten", asyncio.sleep, 3600))
@@ -456,11 +450,8 @@ def test_steps_that_a_finished_body_left_in_the_middle_are_cut_off() -> None:
         assert not task.done()
         return "done"
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await asyncio.wait_for(engine.run(forgets, execution_id="one"), 5) == "done"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await asyncio.wait_for(engine.run(forgets, execution_id="one"), 5) == "done"
 
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.campaign)])

@@ -27,7 +27,8 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
-from tests.processes import Journal, die, run_until_killed
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 QUICK = timedelta(milliseconds=5)
 
@@ -40,7 +41,7 @@ class PaymentError(Exception):
         self.code = code
 
 
-def test_a_step_is_tried_until_it_succeeds_and_each_attempt_is_a_row() -> None:
+async def test_a_step_is_tried_until_it_succeeds_and_each_attempt_is_a_row() -> None:
     runs: list[int] = []
 
     def flaky() -> str:
@@ -53,23 +54,20 @@ def test_a_step_is_tried_until_it_succeeds_and_each_attempt_is_a_row() -> None:
     async def retry(ctx: WorkflowContext) -> str:
         return await ctx.step("flaky", flaky, retry=RetryPolicy.fixed(max_attempts=5, delay=QUICK))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(retry, execution_id="one") == "done"
-            rows = [
-                (c.attempt, c.status, c.error_message, c.error_type)
-                for c in await store.load_checkpoints("one")
-            ]
-            assert rows == [
-                (1, StepStatus.FAILED, "attempt 1", "builtins:ConnectionError"),
-                (2, StepStatus.FAILED, "attempt 2", "builtins:ConnectionError"),
-                (3, StepStatus.COMPLETED, None, None),
-            ]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(retry, execution_id="one") == "done"
+        rows = [
+            (c.attempt, c.status, c.error_message, c.error_type)
+            for c in await store.load_checkpoints("one")
+        ]
+        assert rows == [
+            (1, StepStatus.FAILED, "attempt 1", "builtins:ConnectionError"),
+            (2, StepStatus.FAILED, "attempt 2", "builtins:ConnectionError"),
+            (3, StepStatus.COMPLETED, None, None),
+        ]
 
 
-def test_a_step_that_runs_out_raises_its_own_error() -> None:
+async def test_a_step_that_runs_out_raises_its_own_error() -> None:
     @workflow
     async def fail(ctx: WorkflowContext) -> str:
         try:
@@ -78,11 +76,8 @@ def test_a_step_that_runs_out_raises_its_own_error() -> None:
             return f"caught {error.code}"
         return "not reached"
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(fail) == "caught 402"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(fail) == "caught 402"
 
 
 def _raise_payment_error() -> None:
@@ -197,7 +192,9 @@ def test_nothing_but_the_formatted_text_is_kept_of_an_error_with_a_formatter(fil
         assert b"4111" not in path.read_bytes()
 
 
-def test_an_execution_that_fails_with_an_error_of_no_module_is_stored_with_its_own_class() -> None:
+async def test_an_execution_that_fails_with_an_error_of_no_module_is_stored_with_its_class() -> (
+    None
+):
     class Local(Exception):
         pass
 
@@ -205,16 +202,13 @@ def test_an_execution_that_fails_with_an_error_of_no_module_is_stored_with_its_o
     async def fail(ctx: WorkflowContext) -> None:
         await ctx.step("fail", _raise, Local("no"))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError, match="no"):
-                await engine.run(fail, execution_id="one")
-            record = await engine.load("one")
-            assert record.error_type is not None
-            assert record.error_type.endswith("<locals>.Local")
-            assert record.error_message == "no"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError, match="no"):
+            await engine.run(fail, execution_id="one")
+        record = await engine.load("one")
+        assert record.error_type is not None
+        assert record.error_type.endswith("<locals>.Local")
+        assert record.error_message == "no"
 
 
 def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
@@ -233,16 +227,12 @@ def test_attempts_count_over_a_restart_and_the_rest_of_a_back_off_is_kept(
     async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             await engine.start(stubborn, execution_id="one")
-            while not journal.lines:
-                await asyncio.sleep(0.01)
+            await until(lambda: journal.lines)
             await asyncio.sleep(0.1)  # in the back-off
             die()
 
     async def second_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[stubborn]) as engine,
-        ):
+        async with an_engine(file, workflows=[stubborn]) as (store, engine):
             with pytest.raises(WorkflowFailedError):
                 await engine.run(stubborn, execution_id="one")
             rows = [(c.attempt, c.status) for c in await store.load_checkpoints("one")]
@@ -269,10 +259,7 @@ def test_a_step_that_kills_its_process_does_not_start_over_at_attempt_one(
         return await ctx.step("deadly", deadly)
 
     async def main() -> int:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[dangerous]) as engine,
-        ):
+        async with an_engine(file, workflows=[dangerous]) as (store, engine):
             result = await engine.run(dangerous, execution_id="one")
             rows = [(c.attempt, c.status) for c in await store.load_checkpoints("one")]
             assert rows == [
@@ -288,7 +275,7 @@ def test_a_step_that_kills_its_process_does_not_start_over_at_attempt_one(
     assert asyncio.run(main()) == 4
 
 
-def test_some_errors_are_given_up_on_at_once() -> None:
+async def test_some_errors_are_given_up_on_at_once() -> None:
     runs: list[int] = []
 
     def fail() -> None:
@@ -300,16 +287,13 @@ def test_some_errors_are_given_up_on_at_once() -> None:
         policy = RetryPolicy.fixed(max_attempts=9, delay=QUICK, give_up_on=(PaymentError,))
         await ctx.step("fail", fail, retry=policy)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(give_up)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(give_up)
     assert runs == [1]
 
 
-def test_a_timeout_is_per_attempt_and_retried_like_any_failure() -> None:
+async def test_a_timeout_is_per_attempt_and_retried_like_any_failure() -> None:
     runs: list[int] = []
 
     async def slow_at_first() -> str:
@@ -330,18 +314,15 @@ def test_a_timeout_is_per_attempt_and_retried_like_any_failure() -> None:
         policy = RetryPolicy.fixed(max_attempts=2, delay=QUICK)
         return await ctx.step("slow", slow_at_first, retry=policy, timeout=timedelta(seconds=0.1))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(timed, execution_id="one") == "in time"
-            types = [c.error_type for c in await store.load_checkpoints("one")]
-            timeout = "durable_workflow_sqlite.errors:StepTimeoutError"
-            assert types == [timeout, timeout, None]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(timed, execution_id="one") == "in time"
+        types = [c.error_type for c in await store.load_checkpoints("one")]
+        timeout = "durable_workflow_sqlite.errors:StepTimeoutError"
+        assert types == [timeout, timeout, None]
     assert len(runs) == 2
 
 
-def test_an_actions_own_timeout_error_is_not_taken_for_the_steps() -> None:
+async def test_an_actions_own_timeout_error_is_not_taken_for_the_steps() -> None:
     def fail() -> None:
         raise TimeoutError("of the network")
 
@@ -353,35 +334,28 @@ def test_an_actions_own_timeout_error_is_not_taken_for_the_steps() -> None:
             return f"{type(error).__name__} {error}"
         return "not reached"
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(timed) == "TimeoutError of the network"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(timed) == "TimeoutError of the network"
 
 
-def test_cancel_and_dispose_interrupt_a_back_off_at_once() -> None:
+async def test_cancel_and_dispose_interrupt_a_back_off_at_once() -> None:
     @workflow
     async def patient(ctx: WorkflowContext) -> None:
         policy = RetryPolicy.fixed(max_attempts=2, delay=timedelta(hours=1))
         await ctx.step("fail", _raise_payment_error, retry=policy)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            async with DurableEngine(store) as engine:
-                for execution_id in ("cancelled", "left"):
-                    await engine.start(patient, execution_id=execution_id)
-                await asyncio.sleep(0.1)
-                began = time.monotonic()
-                assert await engine.cancel("cancelled")
-                while (await engine.load("cancelled")).status is not ExecutionStatus.CANCELLED:
-                    await asyncio.sleep(0.01)
-            assert time.monotonic() - began < 60  # and not an hour
-            left = await store.load_execution("left")
-            assert left is not None
-            assert left.status is ExecutionStatus.RUNNING
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store) as engine:
+            for execution_id in ("cancelled", "left"):
+                await engine.start(patient, execution_id=execution_id)
+            await asyncio.sleep(0.1)
+            began = time.monotonic()
+            assert await engine.cancel("cancelled")
+            while (await engine.load("cancelled")).status is not ExecutionStatus.CANCELLED:
+                await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 60  # and not an hour
+        left = await loaded(store, "left")
+        assert left.status is ExecutionStatus.RUNNING
 
 
 def test_delays_grow_up_to_a_limit() -> None:
@@ -471,22 +445,19 @@ def test_policies_that_make_no_sense_are_refused(options: dict[str, object]) -> 
         RetryPolicy.exponential(**options)  # type: ignore[arg-type]
 
 
-def test_times_are_in_utc() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+async def test_times_are_in_utc() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
 
-            @workflow
-            async def one(ctx: WorkflowContext) -> None:
-                await ctx.step("a", lambda: None)
+        @workflow
+        async def one(ctx: WorkflowContext) -> None:
+            await ctx.step("a", lambda: None)
 
-            before = datetime.now(UTC)
-            await engine.run(one, execution_id="one")
-            (step,) = await store.load_checkpoints("one")
-            assert step.started_at is not None
-            assert step.completed_at is not None
-            assert before <= step.started_at <= step.completed_at <= datetime.now(UTC)
-
-    asyncio.run(main())
+        before = datetime.now(UTC)
+        await engine.run(one, execution_id="one")
+        (step,) = await store.load_checkpoints("one")
+        assert step.started_at is not None
+        assert step.completed_at is not None
+        assert before <= step.started_at <= step.completed_at <= datetime.now(UTC)
 
 
 def test_a_first_delay_longer_than_the_usual_longest_one_is_kept() -> None:

@@ -24,7 +24,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.processes import Journal, die, run_until_killed
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=5))
 
@@ -40,7 +41,7 @@ async def fail_to_run(store: SqliteCheckpointStore, definition: object) -> Workf
     return caught.value
 
 
-def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: Path) -> None:
+async def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: Path) -> None:
     undone: list[int] = []
 
     async def undo(number: int) -> None:
@@ -52,33 +53,29 @@ def test_a_loop_of_one_step_name_is_undone_step_by_step_in_reverse_order(file: P
             await ctx.step("reserve", lambda number=number: number, compensate=undo)
         await ctx.step("fail", fail)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            error = await fail_to_run(store, loop)
-            assert error.compensation_error is None
-            rows = [
-                (c.step_index, c.attempt, c.step_name, c.status)
-                for c in await store.load_checkpoints("one")
-            ]
-            assert rows == [
-                (0, 0, "reserve:compensate", StepStatus.COMPENSATED),
-                (0, 1, "reserve", StepStatus.COMPLETED),
-                (1, 0, "reserve:compensate", StepStatus.COMPENSATED),
-                (1, 1, "reserve", StepStatus.COMPLETED),
-                (2, 0, "reserve:compensate", StepStatus.COMPENSATED),
-                (2, 1, "reserve", StepStatus.COMPLETED),
-                (3, 1, "fail", StepStatus.FAILED),
-            ]
-            record = await store.load_execution("one")
-            assert record is not None
-            assert record.status is ExecutionStatus.FAILED
-            assert record.error_message == "out of stock"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        error = await fail_to_run(store, loop)
+        assert error.compensation_error is None
+        rows = [
+            (c.step_index, c.attempt, c.step_name, c.status)
+            for c in await store.load_checkpoints("one")
+        ]
+        assert rows == [
+            (0, 0, "reserve:compensate", StepStatus.COMPENSATED),
+            (0, 1, "reserve", StepStatus.COMPLETED),
+            (1, 0, "reserve:compensate", StepStatus.COMPENSATED),
+            (1, 1, "reserve", StepStatus.COMPLETED),
+            (2, 0, "reserve:compensate", StepStatus.COMPENSATED),
+            (2, 1, "reserve", StepStatus.COMPLETED),
+            (3, 1, "fail", StepStatus.FAILED),
+        ]
+        record = await loaded(store, "one")
+        assert record.status is ExecutionStatus.FAILED
+        assert record.error_message == "out of stock"
     assert undone == [2, 1, 0]
 
 
-def test_steps_side_by_side_are_undone_in_reverse_order_of_completion() -> None:
+async def test_steps_side_by_side_are_undone_in_reverse_order_of_completion() -> None:
     undone: list[str] = []
 
     async def act(name: str, seconds: float) -> str:
@@ -93,15 +90,12 @@ def test_steps_side_by_side_are_undone_in_reverse_order_of_completion() -> None:
         )
         raise ValueError("after both")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            await fail_to_run(store, together)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        await fail_to_run(store, together)
     assert undone == ["slow", "quick"]
 
 
-def test_a_compensation_is_retried_and_gets_the_typed_result() -> None:
+async def test_a_compensation_is_retried_and_gets_the_typed_result() -> None:
     runs: list[object] = []
 
     def flaky(result: tuple[int, str]) -> None:
@@ -117,12 +111,9 @@ def test_a_compensation_is_retried_and_gets_the_typed_result() -> None:
         await ctx.step("act", act, compensate=flaky, compensate_retry=QUICK)
         fail()
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            error = await fail_to_run(store, saga)
-            assert error.compensation_error is None
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        error = await fail_to_run(store, saga)
+        assert error.compensation_error is None
     assert runs == [(1, "a"), (1, "a")]
 
 
@@ -161,8 +152,7 @@ def test_a_compensation_that_cannot_succeed_is_reported_and_leaves_the_others_to
             assert rows["second:compensate"].status is StepStatus.FAILED
             assert rows["second:compensate"].error_message == "never"
             assert rows["first:compensate"].status is StepStatus.COMPENSATED
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert record.status is ExecutionStatus.FAILED
 
     with caplog.at_level(logging.ERROR, "durable_workflow_sqlite"):
@@ -222,8 +212,7 @@ def test_a_resumed_compensation_registers_every_branch_and_runs_nothing_new(
     async def first_process() -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
             handle = await engine.start(saga, execution_id="one")
-            while len(journal.lines) < 4:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(journal.lines) >= 4)
             await asyncio.sleep(0.05)
             await handle.signal("others are done")
             await handle.result()
@@ -271,10 +260,7 @@ def test_a_resumed_compensation_waits_for_a_branch_that_does_something_of_its_ow
             die()
 
     async def first_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, observers=[DiesThen()]) as engine,
-        ):
+        async with an_engine(file, observers=[DiesThen()]) as (_, engine):
             await engine.run(saga, execution_id="one")
 
     async def second_process() -> None:
@@ -304,8 +290,7 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
 
     async def look() -> ExecutionStatus:
         async with SqliteCheckpointStore.file(file) as store:
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             return record.status
 
     run_until_killed(lambda: main(as_started))
@@ -318,7 +303,7 @@ async def cancelled_from_within(_: object) -> None:
     raise asyncio.CancelledError
 
 
-def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any() -> None:
+async def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any() -> None:
     undone: list[str] = []
 
     @workflow
@@ -329,15 +314,12 @@ def test_a_compensation_that_is_cancelled_from_within_is_a_failed_one_like_any()
         )
         await ctx.step("fail", fail)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            error = await asyncio.wait_for(fail_to_run(store, saga), 10)
-            assert error.compensation_error is not None
-            (failure,) = error.compensation_error.failures
-            assert failure.step_name == "second:compensate"
-            assert failure.attempt == 2
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        error = await asyncio.wait_for(fail_to_run(store, saga), 10)
+        assert error.compensation_error is not None
+        (failure,) = error.compensation_error.failures
+        assert failure.step_name == "second:compensate"
+        assert failure.attempt == 2
     assert undone == ["first"]
 
 
@@ -345,7 +327,7 @@ class Abort(BaseException):
     """What no `except Exception` catches."""
 
 
-def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
+async def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
     file: Path,
 ) -> None:
     is_over = False
@@ -361,15 +343,11 @@ def test_a_compensation_that_ends_the_worker_leaves_the_execution_to_be_resumed(
         await ctx.step("first", lambda: 1, compensate=undo)
         await ctx.step("fail", fail)
 
-    async def main() -> None:
-        nonlocal is_over
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                with pytest.raises(Abort):
-                    await asyncio.wait_for(engine.run(saga, execution_id="one"), 5)
-                assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
-            is_over = True
-            await asyncio.wait_for(fail_to_run(store, saga), 5)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            with pytest.raises(Abort):
+                await asyncio.wait_for(engine.run(saga, execution_id="one"), 5)
+            assert (await engine.load("one")).status is ExecutionStatus.COMPENSATING
+        is_over = True
+        await asyncio.wait_for(fail_to_run(store, saga), 5)
     assert undone == ["undone"]

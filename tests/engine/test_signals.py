@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.processes import Journal, die, run_until_killed
+from tests.processes import Journal, an_engine, die, run_until_killed
 
 
 @dataclasses.dataclass
@@ -43,31 +43,25 @@ async def two_waits(ctx: WorkflowContext) -> list[str]:
     return [first, second]
 
 
-def test_signals_are_kept_in_order_of_arrival_and_each_wait_takes_one() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(two_waits, execution_id="one")
-            for payload in ("a", "b", "c"):
-                await handle.signal("go", payload)
-            assert await handle.result() == ["a", "b"]
-            assert await store.load_pending_signals("one") == []  # nobody can wait for the third
-
-    asyncio.run(main())
+async def test_signals_are_kept_in_order_of_arrival_and_each_wait_takes_one() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(two_waits, execution_id="one")
+        for payload in ("a", "b", "c"):
+            await handle.signal("go", payload)
+        assert await handle.result() == ["a", "b"]
+        assert await store.load_pending_signals("one") == []  # nobody can wait for the third
 
 
-def test_a_signal_sent_before_anybody_waits_is_kept(file: Path) -> None:
+async def test_a_signal_sent_before_anybody_waits_is_kept(file: Path) -> None:
     @workflow
     async def later(ctx: WorkflowContext) -> object:
         await ctx.sleep("first", timedelta(milliseconds=100))
         return await ctx.wait_signal("go")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            handle = await engine.start(later)
-            await handle.signal("go", {"a": [1, None]})
-            assert await handle.result() == {"a": [1, None]}
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(later)
+        await handle.signal("go", {"a": [1, None]})
+        assert await handle.result() == {"a": [1, None]}
 
 
 def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: Journal) -> None:
@@ -84,10 +78,7 @@ def test_a_crash_while_waiting_does_not_read_as_the_signal(file: Path, journal: 
             die()
 
     async def next_process(*, approve: bool) -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[gate]) as engine,
-        ):
+        async with an_engine(file, workflows=[gate]) as (_, engine):
             await asyncio.sleep(0.2)
             assert await engine.handle("one").status() is ExecutionStatus.SUSPENDED
             assert journal.lines == []
@@ -120,10 +111,7 @@ def test_a_delivered_signal_is_delivered_again_on_replay(file: Path, journal: Jo
             await handle.result()
 
     async def second_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[remember]) as engine,
-        ):
+        async with an_engine(file, workflows=[remember]) as (_, engine):
             assert await engine.run(remember, execution_id="one") == "kim"
 
     run_until_killed(first_process)
@@ -131,65 +119,53 @@ def test_a_delivered_signal_is_delivered_again_on_replay(file: Path, journal: Jo
     assert journal.lines == ["kim", "kim"]
 
 
-def test_delivery_and_checkpoint_are_one_transaction() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(two_waits, execution_id="one")
-            await asyncio.sleep(0.05)
-            await handle.signal("go", "a")
-            await asyncio.sleep(0.05)
-            checkpoints = await store.load_checkpoints("one")
-            assert [(c.status, c.output_data) for c in checkpoints] == [
-                (StepStatus.COMPLETED, '"a"'),
-                (StepStatus.INTENT, None),
-            ]
-            assert await store.load_pending_signals("one") == []
-            assert await handle.status() is ExecutionStatus.SUSPENDED
-
-    asyncio.run(main())
+async def test_delivery_and_checkpoint_are_one_transaction() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(two_waits, execution_id="one")
+        await asyncio.sleep(0.05)
+        await handle.signal("go", "a")
+        await asyncio.sleep(0.05)
+        checkpoints = await store.load_checkpoints("one")
+        assert [(c.status, c.output_data) for c in checkpoints] == [
+            (StepStatus.COMPLETED, '"a"'),
+            (StepStatus.INTENT, None),
+        ]
+        assert await store.load_pending_signals("one") == []
+        assert await handle.status() is ExecutionStatus.SUSPENDED
 
 
-def test_a_payload_comes_as_the_type_that_the_wait_names() -> None:
+async def test_a_payload_comes_as_the_type_that_the_wait_names() -> None:
     @workflow
     async def typed(ctx: WorkflowContext) -> int:
         approval = await ctx.wait_signal("approved", type=Approval)
         assert isinstance(approval, Approval)
         return approval.limit
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(typed)
-            await handle.signal("approved", Approval("kim", 100))
-            assert await handle.result() == 100
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(typed)
+        await handle.signal("approved", Approval("kim", 100))
+        assert await handle.result() == 100
 
 
-def test_a_payload_that_is_no_json_is_refused_with_nothing_written() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(two_waits, execution_id="one")
-            with pytest.raises(SerializationError):
-                await handle.signal("go", object())
-            for name in ("", " go", "$cancel"):
-                with pytest.raises(ValueError, match="name"):
-                    await handle.signal(name)
-            assert await store.load_pending_signals("one") == []
-
-    asyncio.run(main())
+async def test_a_payload_that_is_no_json_is_refused_with_nothing_written() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(two_waits, execution_id="one")
+        with pytest.raises(SerializationError):
+            await handle.signal("go", object())
+        for name in ("", " go", "$cancel"):
+            with pytest.raises(ValueError, match="name"):
+                await handle.signal(name)
+        assert await store.load_pending_signals("one") == []
 
 
-def test_a_signal_to_a_finished_execution_is_an_error() -> None:
+async def test_a_signal_to_a_finished_execution_is_an_error() -> None:
     @workflow
     async def quick(ctx: WorkflowContext) -> None: ...
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(quick, execution_id="one")
-            with pytest.raises(ExecutionConflictError, match="finished"):
-                await engine.send_signal("one", "go")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(quick, execution_id="one")
+        with pytest.raises(ExecutionConflictError, match="finished"):
+            await engine.send_signal("one", "go")
 
 
 @workflow
@@ -203,37 +179,28 @@ async def impatient(ctx: WorkflowContext, seconds: float) -> list[object]:
     return ["in time"]
 
 
-def test_a_signal_after_the_timeout_stays_for_the_next_wait() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(impatient, 0.1, execution_id="one")
-            await asyncio.sleep(0.2)
-            await handle.signal("go", "late")
-            assert await handle.result() == ["timed out", "late"]
-            assert [t.status for t in await store.load_timers("one")] == [TimerStatus.FIRED]
-
-    asyncio.run(main())
+async def test_a_signal_after_the_timeout_stays_for_the_next_wait() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(impatient, 0.1, execution_id="one")
+        await asyncio.sleep(0.2)
+        await handle.signal("go", "late")
+        assert await handle.result() == ["timed out", "late"]
+        assert [t.status for t in await store.load_timers("one")] == [TimerStatus.FIRED]
 
 
-def test_a_signal_in_time_cancels_the_timer() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(impatient, 60, execution_id="one")
-            await asyncio.sleep(0.05)
-            await handle.signal("go")
-            assert await handle.result() == ["in time"]
-            assert [t.status for t in await store.load_timers("one")] == [TimerStatus.CANCELLED]
-
-    asyncio.run(main())
+async def test_a_signal_in_time_cancels_the_timer() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(impatient, 60, execution_id="one")
+        await asyncio.sleep(0.05)
+        await handle.signal("go")
+        assert await handle.result() == ["in time"]
+        assert [t.status for t in await store.load_timers("one")] == [TimerStatus.CANCELLED]
 
 
 def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
     async def first_process() -> None:
         clock = ManualClock()
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, clock=clock) as engine,
-        ):
+        async with an_engine(file, clock=clock) as (_, engine):
             await engine.start(impatient, 60.0, execution_id="one")
             await clock.advance(timedelta(seconds=30))
             die()
@@ -241,10 +208,7 @@ def test_a_timeout_keeps_its_deadline_over_a_restart(file: Path) -> None:
     async def second_process() -> None:
         clock = ManualClock()
         clock.set(clock.now() + timedelta(seconds=30))
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[impatient], clock=clock) as engine,
-        ):
+        async with an_engine(file, workflows=[impatient], clock=clock) as (store, engine):
             await clock.advance(timedelta(seconds=29))
             assert len(await store.load_checkpoints("one")) == 1
             await clock.advance(timedelta(seconds=1))
@@ -267,10 +231,7 @@ def test_a_timeout_is_raised_again_on_replay(file: Path, journal: Journal) -> No
         return "in time"
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[remember]) as engine,
-        ):
+        async with an_engine(file, workflows=[remember]) as (_, engine):
             assert await engine.run(remember, execution_id="one") == "timed out"
 
     run_until_killed(main)
@@ -289,10 +250,7 @@ def test_a_signal_that_came_in_time_counts_though_nobody_was_there_to_take_it(fi
             await store.send_signal(WorkflowSignal(workflow_execution_id="one", signal_name="go"))
 
     async def second_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[impatient]) as engine,
-        ):
+        async with an_engine(file, workflows=[impatient]) as (_, engine):
             assert await engine.run(impatient, 0.4, execution_id="one") == ["in time"]
 
     run_until_killed(first_process)
@@ -301,120 +259,98 @@ def test_a_signal_that_came_in_time_counts_though_nobody_was_there_to_take_it(fi
     asyncio.run(second_process())
 
 
-def test_a_signal_written_by_another_connection_is_noticed(file: Path) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other,
-            DurableEngine(store) as engine,
-        ):
-            handle = await engine.start(two_waits, execution_id="one")
-            await asyncio.sleep(0.1)
-            for payload in ('"a"', '"b"'):
-                signal = WorkflowSignal(
-                    workflow_execution_id="one", signal_name="go", payload=payload
-                )
-                await other.send_signal(signal)
-            assert await asyncio.wait_for(handle.result(), 2) == ["a", "b"]
-
-    asyncio.run(main())
+async def test_a_signal_written_by_another_connection_is_noticed(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other,
+        DurableEngine(store) as engine,
+    ):
+        handle = await engine.start(two_waits, execution_id="one")
+        await asyncio.sleep(0.1)
+        for payload in ('"a"', '"b"'):
+            signal = WorkflowSignal(workflow_execution_id="one", signal_name="go", payload=payload)
+            await other.send_signal(signal)
+        assert await asyncio.wait_for(handle.result(), 2) == ["a", "b"]
 
 
-def test_two_waits_at_once_take_different_signals() -> None:
+async def test_two_waits_at_once_take_different_signals() -> None:
     @workflow
     async def both(ctx: WorkflowContext) -> list[str]:
         return list(await asyncio.gather(ctx.wait_signal("go"), ctx.wait_signal("go")))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(both, execution_id="one")
-            await asyncio.sleep(0.05)
-            await handle.signal("go", "a")
-            await handle.signal("go", "b")
-            assert await handle.result() == ["a", "b"]
-            assert await store.load_pending_signals("one") == []
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(both, execution_id="one")
+        await asyncio.sleep(0.05)
+        await handle.signal("go", "a")
+        await handle.signal("go", "b")
+        assert await handle.result() == ["a", "b"]
+        assert await store.load_pending_signals("one") == []
 
 
-def test_a_signal_keeps_the_time_at_which_it_was_sent() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.start(two_waits, execution_id="one")
-            await engine.send_signal("one", "other", 1)
-            (signal,) = await store.load_pending_signals("one", "other")
-            assert signal.status is SignalStatus.PENDING
-            assert abs(datetime.now(UTC) - signal.created_at) < timedelta(seconds=5)
-
-    asyncio.run(main())
+async def test_a_signal_keeps_the_time_at_which_it_was_sent() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.start(two_waits, execution_id="one")
+        await engine.send_signal("one", "other", 1)
+        (signal,) = await store.load_pending_signals("one", "other")
+        assert signal.status is SignalStatus.PENDING
+        assert abs(datetime.now(UTC) - signal.created_at) < timedelta(seconds=5)
 
 
-def test_signals_are_taken_in_order_though_the_clock_of_a_sender_is_ahead() -> None:
+async def test_signals_are_taken_in_order_though_the_clock_of_a_sender_is_ahead() -> None:
     @workflow
     async def two(ctx: WorkflowContext) -> list[str]:
         return [
             await ctx.wait_signal("go", timeout=timedelta(seconds=30), type=str) for _ in range(2)
         ]
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(two, execution_id="one")
-            for payload, ahead in (("first", 1), ("second", 0)):
-                await store.send_signal(
-                    WorkflowSignal(
-                        workflow_execution_id="one",
-                        signal_name="go",
-                        payload=f'"{payload}"',
-                        created_at=datetime.now(UTC) + timedelta(hours=ahead),
-                    )
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(two, execution_id="one")
+        for payload, ahead in (("first", 1), ("second", 0)):
+            await store.send_signal(
+                WorkflowSignal(
+                    workflow_execution_id="one",
+                    signal_name="go",
+                    payload=f'"{payload}"',
+                    created_at=datetime.now(UTC) + timedelta(hours=ahead),
                 )
-            assert await asyncio.wait_for(handle.result(), 30) == ["first", "second"]
+            )
+        assert await asyncio.wait_for(handle.result(), 30) == ["first", "second"]
 
-    asyncio.run(main())
 
-
-def test_engines_over_one_store_hear_of_what_the_other_sends() -> None:
+async def test_engines_over_one_store_hear_of_what_the_other_sends() -> None:
     @workflow
     async def waiting(ctx: WorkflowContext) -> Any:
         return await ctx.wait_signal("go")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            async with DurableEngine(store) as one, DurableEngine(store) as other:
-                by_other = await one.start(waiting, execution_id="by other")
-                by_store = await one.start(waiting, execution_id="by store")
-                to_cancel = await one.start(waiting, execution_id="to cancel")
-                await asyncio.sleep(0.1)
-                await other.send_signal("by other", "go", 1)
-                assert await asyncio.wait_for(other.handle("by other").result(), 30) == 1
-                assert await by_other.result() == 1
-                await store.send_signal(
-                    WorkflowSignal(workflow_execution_id="by store", signal_name="go", payload="2")
-                )
-                assert await asyncio.wait_for(by_store.result(), 30) == 2
-                assert await other.cancel("to cancel")
-                with pytest.raises(WorkflowCancelledError):
-                    await asyncio.wait_for(to_cancel.result(), 30)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store) as one, DurableEngine(store) as other:
+            by_other = await one.start(waiting, execution_id="by other")
+            by_store = await one.start(waiting, execution_id="by store")
+            to_cancel = await one.start(waiting, execution_id="to cancel")
+            await asyncio.sleep(0.1)
+            await other.send_signal("by other", "go", 1)
+            assert await asyncio.wait_for(other.handle("by other").result(), 30) == 1
+            assert await by_other.result() == 1
+            await store.send_signal(
+                WorkflowSignal(workflow_execution_id="by store", signal_name="go", payload="2")
+            )
+            assert await asyncio.wait_for(by_store.result(), 30) == 2
+            assert await other.cancel("to cancel")
+            with pytest.raises(WorkflowCancelledError):
+                await asyncio.wait_for(to_cancel.result(), 30)
 
 
-def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -> None:
+async def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -> None:
     @workflow
     async def waiting(ctx: WorkflowContext) -> Any:
         return await ctx.wait_signal("go")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            async with DurableEngine(store), SqliteCheckpointStore.file(file) as elsewhere:
-                for number in range(5):
-                    handle = await engine.start(waiting, execution_id=str(number))
-                    await asyncio.sleep(0.05)
-                    await elsewhere.send_signal(
-                        WorkflowSignal(
-                            workflow_execution_id=str(number), signal_name="go", payload="7"
-                        )
-                    )
-                    assert await asyncio.wait_for(handle.result(), 30) == 7
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        async with DurableEngine(store), SqliteCheckpointStore.file(file) as elsewhere:
+            for number in range(5):
+                handle = await engine.start(waiting, execution_id=str(number))
+                await asyncio.sleep(0.05)
+                await elsewhere.send_signal(
+                    WorkflowSignal(workflow_execution_id=str(number), signal_name="go", payload="7")
+                )
+                assert await asyncio.wait_for(handle.result(), 30) == 7

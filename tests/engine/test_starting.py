@@ -28,7 +28,8 @@ from durable_workflow_sqlite import (
     blocking,
     workflow,
 )
-from tests.processes import Journal
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import Journal, an_engine, until
 
 
 @dataclasses.dataclass
@@ -56,69 +57,54 @@ async def wait(ctx: WorkflowContext) -> str:
 ORDER = Order("A-1", [("pen", 2), ("ink", 3)])
 
 
-def test_run_works_on_a_fresh_file(file: Path) -> None:
+async def test_run_works_on_a_fresh_file(file: Path) -> None:
     """The definition's row is written before the execution's, which refers to it."""
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            assert await engine.run(greet, "Kim") == "Hello, Kim!"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        assert await engine.run(greet, "Kim") == "Hello, Kim!"
 
 
-def test_input_comes_as_the_types_of_the_parameters() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(total, ORDER, 10) == 50
-
-    asyncio.run(main())
+async def test_input_comes_as_the_types_of_the_parameters() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(total, ORDER, 10) == 50
 
 
-def test_starting_again_under_an_id_attaches_and_returns_the_same_result(
+async def test_starting_again_under_an_id_attaches_and_returns_the_same_result(
     file: Path, journal: Journal
 ) -> None:
     @workflow
     async def count(ctx: WorkflowContext, order: Order) -> int:
         return await ctx.step("count", journal.note, order.number)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[count]) as engine:
-                both = await asyncio.gather(
-                    engine.run(count, ORDER, execution_id="one"),
-                    engine.run(count, ORDER, execution_id="one"),
-                )
-                assert both == [1, 1]
-            async with DurableEngine(store, workflows=[count]) as engine:
-                assert await engine.run(count, ORDER, execution_id="one") == 1
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[count]) as engine:
+            both = await asyncio.gather(
+                engine.run(count, ORDER, execution_id="one"),
+                engine.run(count, ORDER, execution_id="one"),
+            )
+            assert both == [1, 1]
+        async with DurableEngine(store, workflows=[count]) as engine:
+            assert await engine.run(count, ORDER, execution_id="one") == 1
     assert journal.lines == ["A-1"]
 
 
-def test_an_id_of_another_workflow_or_input_is_a_conflict_and_changes_nothing() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(greet, "Kim", execution_id="one")
-            before = await store.load_execution("one")
-            with pytest.raises(ExecutionConflictError) as other_input:
-                await engine.run(greet, "Jo", execution_id="one")
-            assert other_input.value.workflow_execution_id == "one"
-            with pytest.raises(ExecutionConflictError, match="'greet'"):
-                await engine.run(wait, execution_id="one")
-            assert await store.load_execution("one") == before
-
-    asyncio.run(main())
+async def test_an_id_of_another_workflow_or_input_is_a_conflict_and_changes_nothing() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(greet, "Kim", execution_id="one")
+        before = await store.load_execution("one")
+        with pytest.raises(ExecutionConflictError) as other_input:
+            await engine.run(greet, "Jo", execution_id="one")
+        assert other_input.value.workflow_execution_id == "one"
+        with pytest.raises(ExecutionConflictError, match="'greet'"):
+            await engine.run(wait, execution_id="one")
+        assert await store.load_execution("one") == before
 
 
-def test_an_id_is_made_up_where_none_is_given() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handles = [await engine.start(greet, "Kim") for _ in range(200)]
-            assert len({handle.execution_id for handle in handles}) == 200
-            assert {await handle.result() for handle in handles} == {"Hello, Kim!"}
-
-    asyncio.run(main())
+async def test_an_id_is_made_up_where_none_is_given() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handles = [await engine.start(greet, "Kim") for _ in range(200)]
+        assert len({handle.execution_id for handle in handles}) == 200
+        assert {await handle.result() for handle in handles} == {"Hello, Kim!"}
 
 
 BAD_STARTS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any], type[Exception]]] = [
@@ -141,16 +127,13 @@ BAD_STARTS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any], type[Exception
     [case[1:] for case in BAD_STARTS],
     ids=[case[0] for case in BAD_STARTS],
 )
-def test_bad_starts_are_refused_at_the_call_with_nothing_written(
+async def test_bad_starts_are_refused_at_the_call_with_nothing_written(
     definition: Any, args: tuple[Any, ...], options: dict[str, Any], error: type[Exception]
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(error):
-                await engine.start(definition, *args, **options)
-            assert await store.load_executions_by_status(ExecutionStatus) == []
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(error):
+            await engine.start(definition, *args, **options)
+        assert await store.load_executions_by_status(ExecutionStatus) == []
 
 
 def test_a_workflow_must_be_an_async_function_that_takes_a_context() -> None:
@@ -173,81 +156,65 @@ def test_a_workflow_must_be_an_async_function_that_takes_a_context() -> None:
         workflow(version=0)(fine)
 
 
-def test_two_workflows_of_one_name_and_version_are_refused() -> None:
+async def test_two_workflows_of_one_name_and_version_are_refused() -> None:
     @workflow(name="greet")
     async def other(ctx: WorkflowContext) -> None: ...
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            with pytest.raises(ValueError, match="greet"):
-                DurableEngine(store, workflows=[greet, other])
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        with pytest.raises(ValueError, match="greet"):
+            DurableEngine(store, workflows=[greet, other])
 
 
-def test_unknown_executions_are_errors() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            for call in (
-                engine.handle("none").result(),
-                engine.handle("none").status(),
-                engine.cancel("none"),
-                engine.send_signal("none", "go"),
-                engine.unblock("none"),
-            ):
-                with pytest.raises(ExecutionNotFoundError) as caught:
-                    await call
-                assert caught.value.workflow_execution_id == "none"
-
-    asyncio.run(main())
+async def test_unknown_executions_are_errors() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        for call in (
+            engine.handle("none").result(),
+            engine.handle("none").status(),
+            engine.cancel("none"),
+            engine.send_signal("none", "go"),
+            engine.unblock("none"),
+        ):
+            with pytest.raises(ExecutionNotFoundError) as caught:
+                await call
+            assert caught.value.workflow_execution_id == "none"
 
 
-def test_a_failure_is_raised_with_its_cause_and_stored_with_its_class() -> None:
+async def test_a_failure_is_raised_with_its_cause_and_stored_with_its_class() -> None:
     @workflow
     async def fail(ctx: WorkflowContext) -> None:
         raise ConnectionError("gone")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError) as live:
-                await engine.run(fail, execution_id="one")
-            assert isinstance(live.value.__cause__, ConnectionError)
-            with pytest.raises(WorkflowFailedError) as stored:
-                await engine.run(fail, execution_id="one")
-            assert stored.value.error_type == "builtins:ConnectionError"
-            assert stored.value.error_message == "gone"
-            assert stored.value.workflow_execution_id == "one"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError) as live:
+            await engine.run(fail, execution_id="one")
+        assert isinstance(live.value.__cause__, ConnectionError)
+        with pytest.raises(WorkflowFailedError) as stored:
+            await engine.run(fail, execution_id="one")
+        assert stored.value.error_type == "builtins:ConnectionError"
+        assert stored.value.error_message == "gone"
+        assert stored.value.workflow_execution_id == "one"
 
 
-def test_a_result_of_the_workflow_that_is_no_json_stops_it() -> None:
+async def test_a_result_of_the_workflow_that_is_no_json_stops_it() -> None:
     @workflow(stops_on=())
     async def unfit(ctx: WorkflowContext) -> Any:
         return object()
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowCodeError) as caught:
-                await engine.run(unfit)
-            assert isinstance(caught.value.__cause__, SerializationError)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowCodeError) as caught:
+            await engine.run(unfit)
+        assert isinstance(caught.value.__cause__, SerializationError)
 
 
-def test_completion_stores_the_output_and_the_progress() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(greet, "Kim", execution_id="one")
-            record = await store.load_execution("one")
-            assert record is not None
-            assert record.status is ExecutionStatus.COMPLETED
-            assert record.output_data == '"Hello, Kim!"'
-            assert record.input_data == '["Kim"]'
-            assert record.current_step == 1
-            assert record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND
-
-    asyncio.run(main())
+async def test_completion_stores_the_output_and_the_progress() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(greet, "Kim", execution_id="one")
+        record = await loaded(store, "one")
+        assert record.status is ExecutionStatus.COMPLETED
+        assert record.output_data == '"Hello, Kim!"'
+        assert record.input_data == '["Kim"]'
+        assert record.current_step == 1
+        assert record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND
 
 
 def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Journal) -> None:
@@ -271,19 +238,14 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
                 one = await engine.start(waiting, execution_id="waiting")
                 two = await engine.start(working, execution_id="working")
                 results = asyncio.gather(one.result(), two.result(), return_exceptions=True)
-                while len(journal.lines) < 2:
-                    await asyncio.sleep(0.01)
+                await until(lambda: len(journal.lines) >= 2)
             assert [type(error) for error in await results] == [EngineStoppedError] * 2
             for execution_id in ("waiting", "working"):
-                record = await store.load_execution(execution_id)
-                assert record is not None
+                record = await loaded(store, execution_id)
                 assert record.status in (ExecutionStatus.SUSPENDED, ExecutionStatus.RUNNING)
 
     async def second_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[waiting, working]) as engine,
-        ):
+        async with an_engine(file, workflows=[waiting, working]) as (_, engine):
             await engine.send_signal("waiting", "go", "went")
             assert await engine.handle("waiting").result() == "went"
             assert await engine.handle("working").result() == "worked"
@@ -293,7 +255,7 @@ def test_a_graceful_stop_leaves_everything_to_be_resumed(file: Path, journal: Jo
     assert sorted(journal.lines) == ["done", "hang", "hang"]
 
 
-def test_a_stop_waits_for_sync_actions_and_records_them(file: Path) -> None:
+async def test_a_stop_waits_for_sync_actions_and_records_them(file: Path) -> None:
     import time
 
     runs: list[int] = []
@@ -307,32 +269,25 @@ def test_a_stop_waits_for_sync_actions_and_records_them(file: Path) -> None:
     async def sync(ctx: WorkflowContext) -> str:
         return await ctx.step("slow", slow)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store) as engine:
-                await engine.start(sync, execution_id="one")
-                while not runs:
-                    await asyncio.sleep(0.01)
-            async with DurableEngine(store, workflows=[sync]) as engine:
-                assert await engine.run(sync, execution_id="one") == "slept"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            await engine.start(sync, execution_id="one")
+            await until(lambda: runs)
+        async with DurableEngine(store, workflows=[sync]) as engine:
+            assert await engine.run(sync, execution_id="one") == "slept"
     assert runs == [1]
 
 
-def test_an_engine_says_when_it_is_not_open() -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            engine = DurableEngine(store)
-            with pytest.raises(RuntimeError, match="async with"):
-                await engine.run(greet, "Kim")
-            async with engine:
-                pass
-            with pytest.raises(EngineStoppedError):
-                await engine.run(greet, "Kim")
-            await engine.dispose()
-
-    asyncio.run(main())
+async def test_an_engine_says_when_it_is_not_open() -> None:
+    async with SqliteCheckpointStore.in_memory() as store:
+        engine = DurableEngine(store)
+        with pytest.raises(RuntimeError, match="async with"):
+            await engine.run(greet, "Kim")
+        async with engine:
+            pass
+        with pytest.raises(EngineStoppedError):
+            await engine.run(greet, "Kim")
+        await engine.dispose()
 
 
 def test_ending_the_event_loop_leaves_executions_to_be_resumed(
@@ -351,15 +306,14 @@ def test_ending_the_event_loop_leaves_executions_to_be_resumed(
 
     async def next_process() -> None:
         async with SqliteCheckpointStore.file(file) as store:
-            record = await store.load_execution("one")
-            assert record is not None
+            record = await loaded(store, "one")
             assert record.status is ExecutionStatus.SUSPENDED
 
     asyncio.run(next_process())
     asyncio.run(store.close())
 
 
-def test_a_stop_that_is_cut_off_goes_on_and_a_second_call_waits_for_it(file: Path) -> None:
+async def test_a_stop_that_is_cut_off_goes_on_and_a_second_call_waits_for_it(file: Path) -> None:
     def slow() -> int:
         time.sleep(0.5)
         return 1
@@ -368,24 +322,21 @@ def test_a_stop_that_is_cut_off_goes_on_and_a_second_call_waits_for_it(file: Pat
     async def one_step(ctx: WorkflowContext) -> int:
         return await ctx.step("slow", slow)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            engine = DurableEngine(store)
-            await engine.open()
-            await engine.start(one_step, execution_id="one")
-            await asyncio.sleep(0.1)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(engine.dispose(), 0.05)
-            await engine.dispose()
-            (step,) = await store.load_checkpoints("one")
-            assert step.status is StepStatus.COMPLETED
-            async with DurableEngine(store, [one_step]) as again:
-                assert await asyncio.wait_for(again.handle("one").result(), 5) == 1
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        engine = DurableEngine(store)
+        await engine.open()
+        await engine.start(one_step, execution_id="one")
+        await asyncio.sleep(0.1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(engine.dispose(), 0.05)
+        await engine.dispose()
+        (step,) = await store.load_checkpoints("one")
+        assert step.status is StepStatus.COMPLETED
+        async with DurableEngine(store, [one_step]) as again:
+            assert await asyncio.wait_for(again.handle("one").result(), 5) == 1
 
 
-def test_an_action_may_stop_its_own_engine(file: Path) -> None:
+async def test_an_action_may_stop_its_own_engine(file: Path) -> None:
     @workflow
     async def stops(ctx: WorkflowContext) -> str:
         return await ctx.step("stop", stop)
@@ -396,54 +347,47 @@ def test_an_action_may_stop_its_own_engine(file: Path) -> None:
 
     engines: list[DurableEngine] = []
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            engine = DurableEngine(store)
-            await engine.open()
-            engines.append(engine)
-            handle = await engine.start(stops, execution_id="one")
-            with pytest.raises(EngineStoppedError):
-                await asyncio.wait_for(handle.result(), 5)
-            await asyncio.wait_for(engine.dispose(), 5)
-            engines.append(DurableEngine(store))
-            async with DurableEngine(store, [stops]) as again:
-                assert await asyncio.wait_for(again.handle("one").result(), 5) == "stopped"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        engine = DurableEngine(store)
+        await engine.open()
+        engines.append(engine)
+        handle = await engine.start(stops, execution_id="one")
+        with pytest.raises(EngineStoppedError):
+            await asyncio.wait_for(handle.result(), 5)
+        await asyncio.wait_for(engine.dispose(), 5)
+        engines.append(DurableEngine(store))
+        async with DurableEngine(store, [stops]) as again:
+            assert await asyncio.wait_for(again.handle("one").result(), 5) == "stopped"
 
 
-def test_an_execution_whose_engine_is_stopped_as_it_starts_is_left_to_others(file: Path) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file, synchronous="full") as store:
-            engine = DurableEngine(store)
-            await engine.open()
-            starting = asyncio.create_task(engine.start(greet, "Ada", execution_id="one"))
-            await asyncio.sleep(0)
-            await engine.dispose()
-            with pytest.raises(EngineStoppedError):
-                await starting
-            async with (
-                SqliteCheckpointStore.file(file) as elsewhere,
-                DurableEngine(elsewhere, [greet]) as other,
-            ):
-                await asyncio.wait_for(other.handle("one").result(), 5)
+async def test_an_execution_whose_engine_is_stopped_as_it_starts_is_left_to_others(
+    file: Path,
+) -> None:
+    async with SqliteCheckpointStore.file(file, synchronous="full") as store:
+        engine = DurableEngine(store)
+        await engine.open()
+        starting = asyncio.create_task(engine.start(greet, "Ada", execution_id="one"))
+        await asyncio.sleep(0)
+        await engine.dispose()
+        with pytest.raises(EngineStoppedError):
+            await starting
+        async with (
+            SqliteCheckpointStore.file(file) as elsewhere,
+            DurableEngine(elsewhere, [greet]) as other,
+        ):
+            await asyncio.wait_for(other.handle("one").result(), 5)
 
-    asyncio.run(main())
 
-
-def test_numbers_and_truths_that_python_takes_for_equal_are_other_input() -> None:
+async def test_numbers_and_truths_that_python_takes_for_equal_are_other_input() -> None:
     @workflow
     async def anything(ctx: WorkflowContext, value: Any) -> None: ...
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(anything, {"a": 1, "b": [None]}, execution_id="one")
-            await engine.run(anything, {"b": [None], "a": 1}, execution_id="one")
-            for other in (True, 1.0):
-                with pytest.raises(ExecutionConflictError):
-                    await engine.run(anything, {"a": other, "b": [None]}, execution_id="one")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(anything, {"a": 1, "b": [None]}, execution_id="one")
+        await engine.run(anything, {"b": [None], "a": 1}, execution_id="one")
+        for other in (True, 1.0):
+            with pytest.raises(ExecutionConflictError):
+                await engine.run(anything, {"a": other, "b": [None]}, execution_id="one")
 
 
 def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs(
@@ -474,20 +418,17 @@ def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_that_nobody_runs
     assert sorted(journal.lines, key=int) == [str(number) for number in range(40)]
 
 
-def test_what_is_no_store_and_what_is_no_workflow_is_refused_with_a_hint() -> None:
+async def test_what_is_no_store_and_what_is_no_workflow_is_refused_with_a_hint() -> None:
     for no_store in ("workflows.db", Path("workflows.db"), None):
-        with pytest.raises(TypeError, match=r"as that of open_store\(path\) is"):
+        with pytest.raises(TypeError, match=r"such as open_store\(path\) gives"):
             DurableEngine(no_store)  # type: ignore[arg-type]
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            with pytest.raises(TypeError, match=r"must be a list, as workflows=\[greet\]"):
-                DurableEngine(store, workflows=greet)  # type: ignore[arg-type]
-            async with DurableEngine(store) as engine:
-                with pytest.raises(TypeError, match="the workflow was called; pass the workflow"):
-                    await engine.run(greet(None, "Kim"))  # type: ignore[arg-type]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        with pytest.raises(TypeError, match=r"must be a list, as workflows=\[greet\]"):
+            DurableEngine(store, workflows=greet)  # type: ignore[arg-type]
+        async with DurableEngine(store) as engine:
+            with pytest.raises(TypeError, match="the workflow was called; pass the workflow"):
+                await engine.run(greet(None, "Kim"))  # type: ignore[arg-type]
 
 
 def test_a_blocking_store_is_no_store_of_the_async_engine() -> None:

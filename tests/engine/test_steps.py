@@ -36,7 +36,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.processes import Journal, die, run_until_killed
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import Journal, an_engine, die, run_until_killed
 
 
 @dataclasses.dataclass
@@ -95,10 +96,7 @@ def test_a_result_has_the_type_of_its_annotation_live_and_on_replay(
         await ctx.wait_signal("go on")
 
     async def live() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[remember]) as engine,
-        ):
+        async with an_engine(file, workflows=[remember]) as (_, engine):
             handle = await engine.start(remember, execution_id="one")
             await _until(lambda: len(seen) > 0)
             if len(seen) > 1:
@@ -112,10 +110,7 @@ def test_a_result_has_the_type_of_its_annotation_live_and_on_replay(
 
 
 async def _resume_and_signal(file: Path, definition: Any) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[definition]) as engine,
-    ):
+    async with an_engine(file, workflows=[definition]) as (_, engine):
         await engine.send_signal("one", "go on")
         await engine.handle("one").result()
 
@@ -144,10 +139,7 @@ def test_a_completed_step_never_runs_again_after_the_process_is_killed(
         return [first, second, await ctx.step("third", third)]
 
     async def main() -> list[int]:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[three]) as engine,
-        ):
+        async with an_engine(file, workflows=[three]) as (_, engine):
             return await engine.run(three, execution_id="one")
 
     run_until_killed(main)
@@ -155,7 +147,7 @@ def test_a_completed_step_never_runs_again_after_the_process_is_killed(
     assert journal.lines == ["first", "second", "third", "third"]
 
 
-def test_the_intent_is_committed_before_the_action_starts(file: Path) -> None:
+async def test_the_intent_is_committed_before_the_action_starts(file: Path) -> None:
     found: list[tuple[str, int]] = []
 
     def look() -> None:
@@ -167,15 +159,12 @@ def test_the_intent_is_committed_before_the_action_starts(file: Path) -> None:
     async def one_step(ctx: WorkflowContext) -> None:
         await ctx.step("look", look)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.run(one_step)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        await engine.run(one_step)
     assert found == [("INTENT", 1)]
 
 
-def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
+async def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
     @workflow
     async def one_step(ctx: WorkflowContext) -> list[Any]:
         await ctx.step("act", lambda: {"a": [1]})
@@ -184,11 +173,8 @@ def test_the_result_is_committed_when_the_await_returns(file: Path) -> None:
         other.close()
         return [list(row) for row in rows]
 
-    async def main() -> list[Any]:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            return await engine.run(one_step)
-
-    assert asyncio.run(main()) == [["COMPLETED", '{"a":[1]}']]
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        assert await engine.run(one_step) == [["COMPLETED", '{"a":[1]}']]
 
 
 def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(
@@ -205,10 +191,7 @@ def test_a_step_in_doubt_runs_again_under_the_same_idempotency_key(
         return [other, await ctx.step("charge", charge, ctx.idempotency_key("charge"))]
 
     async def main() -> list[str]:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[pay]) as engine,
-        ):
+        async with an_engine(file, workflows=[pay]) as (store, engine):
             keys = await engine.run(pay, execution_id="one")
             stored = [c.idempotency_key for c in await store.load_checkpoints("one")]
             assert stored == [keys[0], keys[1], keys[1]]
@@ -292,7 +275,7 @@ BAD_STEPS: list[tuple[str, Any, type[Exception]]] = [
 @pytest.mark.parametrize(
     ("call", "error"), [case[1:] for case in BAD_STEPS], ids=[case[0] for case in BAD_STEPS]
 )
-def test_bad_arguments_are_refused_at_the_call_with_nothing_written(
+async def test_bad_arguments_are_refused_at_the_call_with_nothing_written(
     call: Any, error: type[Exception]
 ) -> None:
     @workflow
@@ -302,16 +285,13 @@ def test_bad_arguments_are_refused_at_the_call_with_nothing_written(
         # The refused call has taken no number.
         return await ctx.step("good", lambda: 1)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(bad, execution_id="one") == 1
-            checkpoints = await store.load_checkpoints("one")
-            assert [(c.step_index, c.step_name) for c in checkpoints] == [(0, "good")]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(bad, execution_id="one") == 1
+        checkpoints = await store.load_checkpoints("one")
+        assert [(c.step_index, c.step_name) for c in checkpoints] == [(0, "good")]
 
 
-def test_a_result_that_is_no_json_is_never_run_again_and_is_undone() -> None:
+async def test_a_result_that_is_no_json_is_never_run_again_and_is_undone() -> None:
     undone: list[object] = []
     runs: list[int] = []
     connection = object()
@@ -324,16 +304,13 @@ def test_a_result_that_is_no_json_is_never_run_again_and_is_undone() -> None:
     async def unfit(ctx: WorkflowContext) -> None:
         await ctx.step("connect", connect, compensate=undone.append)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError) as caught:
-                await engine.run(unfit, execution_id="one")
-            assert isinstance(caught.value.__cause__, SerializationError)
-            assert caught.value.__cause__.step_name == "connect"
-            statuses = [c.status for c in await store.load_checkpoints("one")]
-            assert statuses == [StepStatus.COMPENSATED, StepStatus.FAILED]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError) as caught:
+            await engine.run(unfit, execution_id="one")
+        assert isinstance(caught.value.__cause__, SerializationError)
+        assert caught.value.__cause__.step_name == "connect"
+        statuses = [c.status for c in await store.load_checkpoints("one")]
+        assert statuses == [StepStatus.COMPENSATED, StepStatus.FAILED]
     assert runs == [1]
     assert undone == [connection]
 
@@ -352,7 +329,7 @@ def test_a_result_type_that_no_json_can_be_is_refused_before_the_action_runs() -
     asyncio.run(_run(unfit))
 
 
-def test_a_step_error_that_the_body_catches_lets_the_execution_complete() -> None:
+async def test_a_step_error_that_the_body_catches_lets_the_execution_complete() -> None:
     def fail() -> None:
         raise KeyError("no such thing")
 
@@ -364,15 +341,11 @@ def test_a_step_error_that_the_body_catches_lets_the_execution_complete() -> Non
             return await ctx.step("otherwise", lambda: "went on")
         return "not reached"
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            assert await engine.run(catch, execution_id="one") == "went on"
-            record = await store.load_execution("one")
-            assert record is not None
-            assert record.status is ExecutionStatus.COMPLETED
-            assert record.error_message is None
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(catch, execution_id="one") == "went on"
+        record = await loaded(store, "one")
+        assert record.status is ExecutionStatus.COMPLETED
+        assert record.error_message is None
 
 
 async def _run(definition: Any, *args: Any) -> Any:
@@ -397,40 +370,37 @@ class CountingConnection(sqlite3.Connection):
     ("steps", "input_size"),
     [(2_000, 0), (2_000, 1_000_000), pytest.param(10_000, 0, marks=pytest.mark.campaign)],
 )
-def test_the_last_of_many_steps_costs_what_the_first_did(
+async def test_the_last_of_many_steps_costs_what_the_first_did(
     file: Path, steps: int, input_size: int
 ) -> None:
     """Counted, not timed: the calls of Python and the instructions of SQLite for a step."""
     costs: list[tuple[int, int]] = []
 
-    async def main() -> None:
-        with closing(
-            sqlite3.connect(file, isolation_level=None, factory=CountingConnection)
-        ) as connection:
-            connection.count()
-            calls = 0
+    with closing(
+        sqlite3.connect(file, isolation_level=None, factory=CountingConnection)
+    ) as connection:
+        connection.count()
+        calls = 0
 
-            def profile(frame: object, event: str, argument: object) -> None:
-                nonlocal calls
-                calls += event in ("call", "c_call")
+        def profile(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
 
-            @workflow
-            async def long(ctx: WorkflowContext, data: str) -> None:
-                for number in range(steps):
-                    if 50 <= number < 55 or steps - 50 <= number < steps - 45:
-                        before = calls, connection.instructions
-                        sys.setprofile(profile)
-                        await ctx.step("add", int, number)
-                        sys.setprofile(None)
-                        costs.append((calls - before[0], connection.instructions - before[1]))
-                    else:
-                        await ctx.step("add", int, number)
+        @workflow
+        async def long(ctx: WorkflowContext, data: str) -> None:
+            for number in range(steps):
+                if 50 <= number < 55 or steps - 50 <= number < steps - 45:
+                    before = calls, connection.instructions
+                    sys.setprofile(profile)
+                    await ctx.step("add", int, number)
+                    sys.setprofile(None)
+                    costs.append((calls - before[0], connection.instructions - before[1]))
+                else:
+                    await ctx.step("add", int, number)
 
-            store = SqliteCheckpointStore(connection)
-            async with store, DurableEngine(store) as engine:
-                await engine.run(long, "x" * input_size)
-
-    asyncio.run(main())
+        store = SqliteCheckpointStore(connection)
+        async with store, DurableEngine(store) as engine:
+            await engine.run(long, "x" * input_size)
     # The least of five: in any of them there may be a look for changes, or a checkpoint.
     first_calls, first_instructions = map(min, zip(*costs[:5], strict=True))
     last_calls, last_instructions = map(min, zip(*costs[5:], strict=True))
@@ -440,7 +410,7 @@ def test_the_last_of_many_steps_costs_what_the_first_did(
     assert last_instructions <= first_instructions * 1.25
 
 
-def test_a_result_that_is_too_long_is_never_run_again_and_is_undone(file: Path) -> None:
+async def test_a_result_that_is_too_long_is_never_run_again_and_is_undone(file: Path) -> None:
     runs: list[str] = []
 
     def make() -> str:
@@ -456,20 +426,17 @@ def test_a_result_that_is_too_long_is_never_run_again_and_is_undone(file: Path) 
         await ctx.step("first", lambda: 1, compensate=lambda _: runs.append("undone first"))
         return "x" * 200_000
 
-    async def main() -> None:
-        connection = sqlite3.connect(file, check_same_thread=False)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
-        async with SqliteCheckpointStore(connection) as store, DurableEngine(store) as engine:
-            for definition, error in (
-                (long_step, WorkflowFailedError),
-                (long_result, WorkflowCodeError),
-            ):
-                with pytest.raises(error) as caught:
-                    await engine.run(definition)
-                assert isinstance(caught.value.__cause__, SerializationError)
-        connection.close()
-
-    asyncio.run(main())
+    connection = sqlite3.connect(file, check_same_thread=False)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+    async with SqliteCheckpointStore(connection) as store, DurableEngine(store) as engine:
+        for definition, error in (
+            (long_step, WorkflowFailedError),
+            (long_result, WorkflowCodeError),
+        ):
+            with pytest.raises(error) as caught:
+                await engine.run(definition)
+            assert isinstance(caught.value.__cause__, SerializationError)
+    connection.close()
     assert runs == ["made", "undone 200000"]
 
 
@@ -491,21 +458,18 @@ async def cancelled_from_within() -> None:
         (cancelled_from_within, timedelta(seconds=5), "cancelled from within"),
     ],
 )
-def test_an_action_that_stops_or_cancels_itself_fails_its_step(
+async def test_an_action_that_stops_or_cancels_itself_fails_its_step(
     action: Callable[[], object], timeout: timedelta | None, message: str
 ) -> None:
     @workflow
     async def one_step(ctx: WorkflowContext) -> None:
         await ctx.step("act", action, timeout=timeout)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError, match=message):
-                await asyncio.wait_for(engine.run(one_step, execution_id="one"), 5)
-            (step,) = await store.load_checkpoints("one")
-            assert step.status is StepStatus.FAILED
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError, match=message):
+            await asyncio.wait_for(engine.run(one_step, execution_id="one"), 5)
+        (step,) = await store.load_checkpoints("one")
+        assert step.status is StepStatus.FAILED
 
 
 @dataclasses.dataclass  # which makes it unhashable
@@ -689,7 +653,7 @@ def test_an_idempotency_key_is_for_the_step_that_it_names(body: Any) -> None:
         asyncio.run(_run(workflow(body)))
 
 
-def test_a_failure_shows_its_class_and_the_line_of_the_workflow_where_it_came_from() -> None:
+async def test_a_failure_shows_its_class_and_the_line_of_the_workflow_where_it_came_from() -> None:
     def look_up(prices: dict[str, int]) -> int:
         return prices["tea"]
 
@@ -701,13 +665,10 @@ def test_a_failure_shows_its_class_and_the_line_of_the_workflow_where_it_came_fr
     async def of_a_step(ctx: WorkflowContext) -> int:
         return await ctx.step("look up", look_up, {})
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            for definition in (of_its_own, of_a_step):
-                with pytest.raises(WorkflowFailedError, match="FAILED: KeyError: 'tea'") as caught:
-                    await engine.run(definition)
-                shown = "".join(traceback.format_exception(caught.value))
-                assert f"in {definition.name}\n" in shown
-                assert "in look_up\n" in shown
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        for definition in (of_its_own, of_a_step):
+            with pytest.raises(WorkflowFailedError, match="FAILED: KeyError: 'tea'") as caught:
+                await engine.run(definition)
+            shown = "".join(traceback.format_exception(caught.value))
+            assert f"in {definition.name}\n" in shown
+            assert "in look_up\n" in shown

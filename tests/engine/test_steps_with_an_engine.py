@@ -48,27 +48,26 @@ def leave_interrupted(file: Path) -> None:
     run_until_killed(main)
 
 
-def test_a_recovered_step_finds_the_engine_under_the_name_that_async_with_binds(
+async def test_a_recovered_step_finds_the_engine_under_the_name_that_async_with_binds(
     file: Path,
 ) -> None:
     leave_interrupted(file)
 
-    async def main() -> list[str]:
-        @workflow
-        async def parent(ctx: WorkflowContext) -> str:
-            return await ctx.step("ask", ask, ctx.execution_id)
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        return await ctx.step("ask", ask, ctx.execution_id)
 
-        async def ask(name: str) -> str:
-            return await engine.run(child, name)
+    async def ask(name: str) -> str:
+        return await engine.run(child, name)
 
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[parent, child]) as engine:
-                return [await engine.handle(name).result() for name in NAMES]
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[parent, child]) as engine:
+            assert [await engine.handle(name).result() for name in NAMES] == [
+                f"child of {name}" for name in NAMES
+            ]
 
-    assert asyncio.run(main()) == [f"child of {name}" for name in NAMES]
 
-
-def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
+async def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
     """By anything that has it: here a task that asks as soon as the first record was read."""
     leave_interrupted(file)
     asked: list[asyncio.Task[str]] = []
@@ -83,20 +82,17 @@ def test_an_engine_may_be_used_while_it_opens(file: Path) -> None:
 
     engine_of: list[DurableEngine] = []
 
-    async def main() -> str:
-        @workflow
-        async def parent(ctx: WorkflowContext) -> str:
-            return await ctx.step("ask", lambda: "asked")
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        return await ctx.step("ask", lambda: "asked")
 
-        async with Telling.file(file) as store:
-            engine = DurableEngine(store, workflows=[parent, child])
-            engine_of.append(engine)
-            async with engine:
-                for name in NAMES:
-                    assert await engine.handle(name).result() == "asked"
-                return await asked[0]
-
-    assert asyncio.run(main()) == "child of opening"
+    async with Telling.file(file) as store:
+        engine = DurableEngine(store, workflows=[parent, child])
+        engine_of.append(engine)
+        async with engine:
+            for name in NAMES:
+                assert await engine.handle(name).result() == "asked"
+            assert await asked[0] == "child of opening"
 
 
 def test_a_recovered_step_uses_a_blocking_engine_that_was_made_before_it_is_opened(
@@ -121,7 +117,7 @@ def test_a_recovered_step_uses_a_blocking_engine_that_was_made_before_it_is_open
                 assert engine.handle(f"child of {name}").result() == f"child of {name}"
 
 
-def test_an_engine_that_fails_to_open_begins_nothing(file: Path) -> None:
+async def test_an_engine_that_fails_to_open_begins_nothing(file: Path) -> None:
     leave_interrupted(file)
     ran: list[str] = []
 
@@ -129,23 +125,20 @@ def test_an_engine_that_fails_to_open_begins_nothing(file: Path) -> None:
         async def load_blocked(self) -> list[str]:
             raise OSError("the disk is gone")
 
-    async def main() -> None:
-        @workflow
-        async def parent(ctx: WorkflowContext) -> str:
-            return await ctx.step("ask", ran.append, ctx.execution_id)
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        return await ctx.step("ask", ran.append, ctx.execution_id)
 
-        async with Failing.file(file) as store:
-            engine = DurableEngine(store, workflows=[parent])
-            try:
-                await engine.open()
-            except OSError:
-                pass
-            else:
-                raise AssertionError("it has opened")
-            await asyncio.sleep(0)
-            found = await store.load_executions_by_status(ExecutionStatus)
-            assert {one.status for one in found} == {ExecutionStatus.RUNNING}
-            assert None not in {one.available_at for one in found}
-
-    asyncio.run(main())
+    async with Failing.file(file) as store:
+        engine = DurableEngine(store, workflows=[parent])
+        try:
+            await engine.open()
+        except OSError:
+            pass
+        else:
+            raise AssertionError("it has opened")
+        await asyncio.sleep(0)
+        found = await store.load_executions_by_status(ExecutionStatus)
+        assert {one.status for one in found} == {ExecutionStatus.RUNNING}
+        assert None not in {one.available_at for one in found}
     assert not ran

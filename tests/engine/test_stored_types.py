@@ -41,7 +41,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from tests.processes import die, run_until_killed
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import an_engine, die, run_until_killed, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -513,7 +514,7 @@ def test_a_type_that_does_not_come_back_is_refused_before_the_action_runs(
 
 
 @pytest.mark.parametrize(("type_", "words"), REFUSED_TYPES, ids=REFUSED_IDS)
-def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_nothing_written(
+async def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_nothing_written(
     type_: Any, words: str
 ) -> None:
     async def takes(ctx: WorkflowContext, given: Any) -> None:
@@ -526,16 +527,13 @@ def test_a_workflow_with_such_an_input_or_result_is_refused_at_the_call_with_not
     gives.__annotations__["return"] = type_
     words = words.replace("of what it returns", "of (what it returns|its parameter 'given')")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            for definition in (workflow(takes), workflow(gives)):
-                for call in (engine.run, engine.start, engine.enqueue):
-                    with pytest.raises(SerializationError, match=words):
-                        await call(definition, None)
-            for status in ExecutionStatus:
-                assert await store.load_executions_by_status([status]) == []
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        for definition in (workflow(takes), workflow(gives)):
+            for call in (engine.run, engine.start, engine.enqueue):
+                with pytest.raises(SerializationError, match=words):
+                    await call(definition, None)
+        for status in ExecutionStatus:
+            assert await store.load_executions_by_status([status]) == []
 
 
 @pytest.mark.parametrize(
@@ -637,7 +635,7 @@ def test_a_result_that_would_come_back_otherwise_fails_its_step_which_is_undone(
 
 
 @pytest.mark.parametrize(("type_", "value", "words"), MISFITS, ids=MISFIT_IDS)
-def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
+async def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
     type_: Any, value: Any, words: str
 ) -> None:
     async def takes(ctx: WorkflowContext, given: Any) -> None:
@@ -649,18 +647,14 @@ def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
     takes.__annotations__["given"] = type_
     gives.__annotations__["return"] = type_
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            with pytest.raises(SerializationError, match=words):
-                await engine.run(workflow(takes), value, execution_id="one")
-            assert await store.load_execution("one") is None
-            with pytest.raises(WorkflowCodeError, match=words):
-                await engine.run(workflow(gives), execution_id="one")
-            record = await store.load_execution("one")
-            assert record is not None
-            assert not record.status.is_terminal
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        with pytest.raises(SerializationError, match=words):
+            await engine.run(workflow(takes), value, execution_id="one")
+        assert await store.load_execution("one") is None
+        with pytest.raises(WorkflowCodeError, match=words):
+            await engine.run(workflow(gives), execution_id="one")
+        record = await loaded(store, "one")
+        assert not record.status.is_terminal
 
 
 LOST_IN_A_SIGNAL: list[Any] = [
@@ -675,21 +669,18 @@ LOST_IN_A_SIGNAL: list[Any] = [
 
 
 @pytest.mark.parametrize("value", LOST_IN_A_SIGNAL, ids=range(len(LOST_IN_A_SIGNAL)))
-def test_a_signal_that_loses_something_is_refused_with_nothing_sent(value: Any) -> None:
+async def test_a_signal_that_loses_something_is_refused_with_nothing_sent(value: Any) -> None:
     @workflow
     async def wait(ctx: WorkflowContext) -> Any:
         return await ctx.wait_signal("payload")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(wait)
-            with pytest.raises(SerializationError, match="the payload of signal 'payload'"):
-                await handle.signal("payload", value)
-            assert await store.load_pending_signals(handle.execution_id) == []
-            await handle.signal("payload", "plain")
-            assert await handle.result() == "plain"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(wait)
+        with pytest.raises(SerializationError, match="the payload of signal 'payload'"):
+            await handle.signal("payload", value)
+        assert await store.load_pending_signals(handle.execution_id) == []
+        await handle.signal("payload", "plain")
+        assert await handle.result() == "plain"
 
 
 # What was stored before
@@ -712,15 +703,10 @@ def changed_between_processes(
         return one_step
 
     async def main(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[definition]) as engine,
-        ):
+        async with an_engine(file, workflows=[definition]) as (_, engine):
             if not is_last:
                 await engine.start(definition, execution_id="one")
-            async with asyncio.timeout(60):
-                while not seen:
-                    await asyncio.sleep(0.001)
+            await until(lambda: seen)
             if is_last:
                 await engine.send_signal("one", "end")
                 with pytest.raises(WorkflowFailedError, match="undo it"):
@@ -779,10 +765,7 @@ def test_what_fits_several_classes_or_none_is_not_guessed(
         await ctx.step("act", reading_as(after))
 
     async def main(definition: WorkflowDefinition[..., Any]) -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[definition]) as engine,
-        ):
+        async with an_engine(file, workflows=[definition]) as (_, engine):
             if definition is first:
                 await engine.start(definition, execution_id="one")
             await engine.handle("one").result()
@@ -817,10 +800,7 @@ def test_a_recorded_input_is_read_though_its_annotation_cannot_be_resolved_now(f
     takes.__annotations__["given"] = "Unknown"
 
     async def main(definition: WorkflowDefinition[..., Any], *, is_last: bool) -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[definition]) as engine,
-        ):
+        async with an_engine(file, workflows=[definition]) as (_, engine):
             if is_last:
                 await engine.send_signal("one", "end")
                 await engine.handle("one").result()
@@ -881,10 +861,7 @@ def test_code_that_reads_a_result_runs_on_the_loop_of_the_program_in_each_proces
 
     async def main(*, is_last: bool) -> None:
         loops.clear()
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[one_step]) as engine,
-        ):
+        async with an_engine(file, workflows=[one_step]) as (_, engine):
             if is_last:
                 await engine.send_signal("one", "end")
                 assert await engine.handle("one").result() == 3

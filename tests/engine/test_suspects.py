@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +24,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.commands import run_command
-from tests.processes import Journal, die, run_until_killed, until_over
+from tests.processes import Journal, an_engine, die, run_until_killed, until, until_over
 
 MANY = 20
 NAMES = [f"suspect {number:02}" for number in range(MANY)]
@@ -40,15 +39,6 @@ class CountingStore(SqliteCheckpointStore):
     async def claim_available(self, *args: Any, **named: Any) -> list[WorkflowClaim]:
         self.looks += 1
         return await super().claim_available(*args, **named)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            met = condition()
-            if met if isinstance(met, bool) else await met:
-                return
-            await asyncio.sleep(0.01)
 
 
 def rows(file: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -80,10 +70,7 @@ def suspects(file: Path, journal: Journal) -> list[str]:
     )
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[interrupted], max_recoveries=100) as engine,
-        ):
+        async with an_engine(file, workflows=[interrupted], max_recoveries=100) as (_, engine):
             if journal.note("process") == 1:
                 for name in NAMES:
                     await engine.enqueue(interrupted, execution_id=name)
@@ -116,7 +103,7 @@ async def healthy(ctx: WorkflowContext) -> str:
     return await ctx.step("hi", lambda: "well")
 
 
-def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
+async def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
     file: Path, suspects: list[str], journal: Journal
 ) -> None:
     async def call() -> None:
@@ -127,26 +114,23 @@ def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
     async def flaky(ctx: WorkflowContext) -> None:
         await ctx.step("call", call, retry=LATER)
 
-    async def main() -> None:
-        async with CountingStore.file(file) as store:
-            assert isinstance(store, CountingStore)
-            assert set(recovery_counts(file).values()) == {4}
-            before = claims_made(file)
-            async with DurableEngine(store, workflows=[flaky, healthy]) as engine:
-                handles = [await engine.enqueue(healthy) for _ in range(5)]
-                assert [await one.result() for one in handles] == ["well"] * 5
-                await until(lambda: journal.lines.count("tried") == MANY)
-                looks = store.looks
-                await until(lambda: store.looks >= looks + 5)
-                assert claims_made(file) - before == MANY + 5
-
-    asyncio.run(main())
+    async with CountingStore.file(file) as store:
+        assert isinstance(store, CountingStore)
+        assert set(recovery_counts(file).values()) == {4}
+        before = claims_made(file)
+        async with DurableEngine(store, workflows=[flaky, healthy]) as engine:
+            handles = [await engine.enqueue(healthy) for _ in range(5)]
+            assert [await one.result() for one in handles] == ["well"] * 5
+            await until(lambda: journal.lines.count("tried") == MANY)
+            looks = store.looks
+            await until(lambda: store.looks >= looks + 5)
+            assert claims_made(file) - before == MANY + 5
     assert {one: count for one, count in recovery_counts(file).items() if one in suspects} == (
         dict.fromkeys(suspects, 5)
     )
 
 
-def test_suspects_run_one_at_a_time_and_all_of_them(
+async def test_suspects_run_one_at_a_time_and_all_of_them(
     file: Path, suspects: list[str], journal: Journal
 ) -> None:
     """While one runs, the others are in nobody's hands, and healthy ones run beside it."""
@@ -164,32 +148,29 @@ def test_suspects_run_one_at_a_time_and_all_of_them(
         await may_end.wait()
         running.remove(name)
 
-    async def main() -> None:
-        async with CountingStore.file(file) as store:
-            assert isinstance(store, CountingStore)
-            before = claims_made(file)
-            async with DurableEngine(store, workflows=[mended, healthy]) as engine:
-                await until(lambda: len(running) == 1)
-                for _ in range(5):
-                    assert await (await engine.enqueue(healthy)).result() == "well"
-                looks = store.looks
-                await until(lambda: store.looks >= looks + 3)
-                assert claims_made(file) - before == 1 + 5
-                # Whoever asks for one of them does not get it out of its turn.
-                (waits, *_) = [name for name in suspects if name not in running]
-                assert await engine.cancel(waits)
-                await until(lambda: store.looks >= looks + 5)
-                assert len(running) == 1
-                may_end.set()
-                ends = await until_over(engine, *suspects)
-                assert ends.count(ExecutionStatus.COMPLETED) == MANY - 1
-                assert (await engine.load(waits)).status is ExecutionStatus.CANCELLED
-                assert claims_made(file) - before == MANY + 5
-
-    asyncio.run(main())
+    async with CountingStore.file(file) as store:
+        assert isinstance(store, CountingStore)
+        before = claims_made(file)
+        async with DurableEngine(store, workflows=[mended, healthy]) as engine:
+            await until(lambda: len(running) == 1)
+            for _ in range(5):
+                assert await (await engine.enqueue(healthy)).result() == "well"
+            looks = store.looks
+            await until(lambda: store.looks >= looks + 3)
+            assert claims_made(file) - before == 1 + 5
+            # Whoever asks for one of them does not get it out of its turn.
+            (waits, *_) = [name for name in suspects if name not in running]
+            assert await engine.cancel(waits)
+            await until(lambda: store.looks >= looks + 5)
+            assert len(running) == 1
+            may_end.set()
+            ends = await until_over(engine, *suspects)
+            assert ends.count(ExecutionStatus.COMPLETED) == MANY - 1
+            assert (await engine.load(waits)).status is ExecutionStatus.CANCELLED
+            assert claims_made(file) - before == MANY + 5
 
 
-def test_a_suspect_that_gets_further_makes_way_for_the_next(
+async def test_a_suspect_that_gets_further_makes_way_for_the_next(
     file: Path, suspects: list[str]
 ) -> None:
     running: set[str] = set()
@@ -203,14 +184,8 @@ def test_a_suspect_that_gets_further_makes_way_for_the_next(
         running.add(name)
         await asyncio.Event().wait()
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[mended]),
-        ):
-            await until(lambda: len(running) == MANY)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store, workflows=[mended]):
+        await until(lambda: len(running) == MANY)
     assert set(recovery_counts(file).values()) == {0}
 
 
@@ -365,17 +340,11 @@ def test_one_whose_replay_kills_the_worker_is_blocked_although_its_step_backs_of
             die()
 
     async def next_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[deadly], max_recoveries=2) as engine,
-        ):
+        async with an_engine(file, workflows=[deadly], max_recoveries=2) as (_, engine):
             await engine.handle("one").result()
 
     async def last_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[deadly], max_recoveries=2) as engine,
-        ):
+        async with an_engine(file, workflows=[deadly], max_recoveries=2) as (_, engine):
             with pytest.raises(ExecutionBlockedError):
                 await engine.handle("one").result()
 
@@ -399,10 +368,7 @@ def test_a_crash_after_the_worker_was_told_to_stop_is_not_held_against_it(file: 
             await die_while_it_stops(engine)
 
     async def next_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[slow], max_recoveries=0) as engine,
-        ):
+        async with an_engine(file, workflows=[slow], max_recoveries=0) as (_, engine):
             await die_while_it_stops(engine)
 
     async def die_while_it_stops(engine: DurableEngine) -> None:
@@ -445,10 +411,7 @@ def test_what_runs_beside_a_suspect_is_not_held_responsible(file: Path) -> None:
         await ctx.step("act", asyncio.Event().wait)
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[slow, deadly], max_recoveries=4) as engine,
-        ):
+        async with an_engine(file, workflows=[slow, deadly], max_recoveries=4) as (_, engine):
             await engine.run(deadly, execution_id="deadly")
 
     async def in_between() -> None:

@@ -20,6 +20,8 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import until
 from tests.stores import SavesAll
 
 WAITS_FOR_NOTHING = """
@@ -44,7 +46,9 @@ class Slow(sqlite3.Connection):
         return cursor
 
 
-def test_no_commit_leaves_an_execution_suspended_that_waits_for_nothing(tmp_path: Path) -> None:
+async def test_no_commit_leaves_an_execution_suspended_that_waits_for_nothing(
+    tmp_path: Path,
+) -> None:
     """With `full`, a commit takes many turns of the loop, in which all else comes to rest."""
 
     @workflow(name="naps")
@@ -53,23 +57,18 @@ def test_no_commit_leaves_an_execution_suspended_that_waits_for_nothing(tmp_path
             await ctx.sleep(f"nap {number}", timedelta(milliseconds=number))
             await ctx.wait_signal("go")
 
-    async def live() -> None:
-        connection = sqlite3.connect(
-            tmp_path / "workflows.db", factory=Slow, check_same_thread=False
-        )
-        store = SqliteCheckpointStore(connection, synchronous="full")
-        connection.seen = []
-        async with store, DurableEngine(store, workflows=[naps]) as engine:
-            handles = [await engine.start(naps, execution_id=str(n)) for n in range(8)]
-            for _ in range(3):
-                await asyncio.gather(*(handle.signal("go") for handle in handles))
-                await asyncio.sleep(0.005)
-            await asyncio.gather(*(handle.result() for handle in handles))
-        assert len(connection.seen) > 10
-        assert not any(connection.seen)
-        connection.close()
-
-    asyncio.run(live())
+    connection = sqlite3.connect(tmp_path / "workflows.db", factory=Slow, check_same_thread=False)
+    store = SqliteCheckpointStore(connection, synchronous="full")
+    connection.seen = []
+    async with store, DurableEngine(store, workflows=[naps]) as engine:
+        handles = [await engine.start(naps, execution_id=str(n)) for n in range(8)]
+        for _ in range(3):
+            await asyncio.gather(*(handle.signal("go") for handle in handles))
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*(handle.result() for handle in handles))
+    assert len(connection.seen) > 10
+    assert not any(connection.seen)
+    connection.close()
 
 
 @workflow
@@ -89,23 +88,18 @@ class Checking(SavesAll):
         await super().save(*records, claim=claim)
         for one in records:
             if isinstance(one, WorkflowExecution) and one.status is ExecutionStatus.SUSPENDED:
-                record = await self.load_execution(one.workflow_execution_id)
-                assert record is not None
+                record = await loaded(self, one.workflow_execution_id)
                 assert record.status is ExecutionStatus.SUSPENDED
                 checkpoints = await self.load_checkpoints(one.workflow_execution_id)
                 check_replay(gives_up_a_wait, record, checkpoints)
                 self.replayed += 1
 
 
-def test_what_it_has_given_up_is_recorded_no_later_than_that_it_waits() -> None:
-    async def live() -> None:
-        async with Checking.in_memory() as store, DurableEngine(store) as engine:
-            handle = await engine.start(gives_up_a_wait)
-            async with asyncio.timeout(30):
-                while getattr(store, "replayed", 0) < 2:
-                    await asyncio.sleep(0.01)
-                await handle.signal("answer", "yes")
-                assert await handle.result() == "yes"
-            assert not await store.load_pending_timers()
-
-    asyncio.run(live())
+async def test_what_it_has_given_up_is_recorded_no_later_than_that_it_waits() -> None:
+    async with Checking.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(gives_up_a_wait)
+        async with asyncio.timeout(30):
+            await until(lambda: getattr(store, "replayed", 0) >= 2)
+            await handle.signal("answer", "yes")
+            assert await handle.result() == "yes"
+        assert not await store.load_pending_timers()

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import threads
-from tests.processes import Journal, die, run_until_killed
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 ROOT = Path(__file__).parents[2]
 SHORT = timedelta(milliseconds=50)
@@ -48,13 +48,7 @@ def service() -> Iterator[Service]:
     service.answer.set()
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():
-            await asyncio.sleep(0.005)
-
-
-def test_calls_that_hang_hold_up_no_other_step_and_no_compensation(service: Service) -> None:
+async def test_calls_that_hang_hold_up_no_other_step_and_no_compensation(service: Service) -> None:
     undone: list[str] = []
 
     @workflow
@@ -66,24 +60,21 @@ def test_calls_that_hang_hold_up_no_other_step_and_no_compensation(service: Serv
     async def other(ctx: WorkflowContext) -> str:
         return await ctx.step("quick", lambda: "quick", timeout=timedelta(seconds=20))
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, max_concurrent=2) as engine,
-            asyncio.timeout(30),
-        ):
-            handles = [await engine.start(books) for _ in range(6)]
-            for handle in handles:
-                with pytest.raises(WorkflowFailedError, match="took longer than"):
-                    await handle.result()
-            assert await engine.run(other) == "quick"
-            assert service.calls == 6
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, max_concurrent=2) as engine,
+        asyncio.timeout(30),
+    ):
+        handles = [await engine.start(books) for _ in range(6)]
+        for handle in handles:
+            with pytest.raises(WorkflowFailedError, match="took longer than"):
+                await handle.result()
+        assert await engine.run(other) == "quick"
+        assert service.calls == 6
     assert undone == ["seat"] * 6
 
 
-def test_to_wait_for_a_thread_is_no_part_of_a_timeout(service: Service) -> None:
+async def test_to_wait_for_a_thread_is_no_part_of_a_timeout(service: Service) -> None:
     @workflow
     async def two_calls(ctx: WorkflowContext) -> list[str]:
         return await asyncio.gather(
@@ -91,22 +82,19 @@ def test_to_wait_for_a_thread_is_no_part_of_a_timeout(service: Service) -> None:
             ctx.step("charge", lambda: "charged", timeout=SHORT),
         )
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, max_concurrent=1) as engine,
-        ):
-            handle = await engine.start(two_calls)
-            await until(lambda: service.calls == 1)
-            await asyncio.sleep(4 * SHORT.total_seconds())
-            # It has not begun, so there is nothing of it to be in doubt about.
-            assert [one.step_name for one in await store.load_checkpoints(handle.execution_id)] == [
-                "has the thread"
-            ]
-            service.answer.set()
-            assert await handle.result() == ["answered", "charged"]
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, max_concurrent=1) as engine,
+    ):
+        handle = await engine.start(two_calls)
+        await until(lambda: service.calls == 1)
+        await asyncio.sleep(4 * SHORT.total_seconds())
+        # It has not begun, so there is nothing of it to be in doubt about.
+        assert [one.step_name for one in await store.load_checkpoints(handle.execution_id)] == [
+            "has the thread"
+        ]
+        service.answer.set()
+        assert await handle.result() == ["answered", "charged"]
 
 
 def test_what_waited_for_a_thread_when_the_worker_died_is_not_in_doubt(
@@ -127,10 +115,7 @@ def test_what_waited_for_a_thread_when_the_worker_died_is_not_in_doubt(
         )
 
     async def first_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, max_concurrent=1) as engine,
-        ):
+        async with an_engine(file, max_concurrent=1) as (_, engine):
             await engine.start(body, execution_id="one")
             await until(has_begun.is_set)
             die()
@@ -148,7 +133,7 @@ def test_what_waited_for_a_thread_when_the_worker_died_is_not_in_doubt(
     assert len(in_doubt) == 1 and "'dies'" in in_doubt[0]
 
 
-def test_what_waits_for_a_thread_when_the_engine_is_disposed_of_never_begins(
+async def test_what_waits_for_a_thread_when_the_engine_is_disposed_of_never_begins(
     service: Service,
 ) -> None:
     ran: list[str] = []
@@ -159,26 +144,23 @@ def test_what_waits_for_a_thread_when_the_engine_is_disposed_of_never_begins(
             ctx.step("has the thread", service.call), ctx.step("waits", ran.append, "waits")
         )
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            async with DurableEngine(store, max_concurrent=1) as engine:
-                await engine.start(body, execution_id="one")
-                await until(lambda: service.calls == 1)
-                disposing = asyncio.create_task(engine.dispose(timedelta(hours=1)))
-                await asyncio.sleep(0)
-                service.answer.set()
-                await disposing
-            (step,) = await store.load_checkpoints("one")
-            assert (step.step_name, step.status) == ("has the thread", StepStatus.COMPLETED)
-            assert not ran
-            async with DurableEngine(store, max_concurrent=1) as engine:
-                await engine.run(body, execution_id="one")
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store, max_concurrent=1) as engine:
+            await engine.start(body, execution_id="one")
+            await until(lambda: service.calls == 1)
+            disposing = asyncio.create_task(engine.dispose(timedelta(hours=1)))
+            await asyncio.sleep(0)
+            service.answer.set()
+            await disposing
+        (step,) = await store.load_checkpoints("one")
+        assert (step.step_name, step.status) == ("has the thread", StepStatus.COMPLETED)
+        assert not ran
+        async with DurableEngine(store, max_concurrent=1) as engine:
+            await engine.run(body, execution_id="one")
     assert ran == ["waits"]
 
 
-def test_no_step_keeps_a_compensation_from_a_thread(service: Service) -> None:
+async def test_no_step_keeps_a_compensation_from_a_thread(service: Service) -> None:
     @workflow
     async def has_the_thread(ctx: WorkflowContext) -> str:
         return await ctx.step("call", service.call)
@@ -190,21 +172,18 @@ def test_no_step_keeps_a_compensation_from_a_thread(service: Service) -> None:
 
     undone: list[object] = []
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, max_concurrent=1) as engine,
-        ):
-            handle = await engine.start(has_the_thread)
-            await until(lambda: service.calls == 1)
-            with pytest.raises(WorkflowFailedError, match="no stock"):
-                await asyncio.wait_for(engine.run(fails), 30)
-            assert undone == [None]
-            assert not (await handle.status()).is_terminal
-            service.answer.set()
-            assert await handle.result() == "answered"
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, max_concurrent=1) as engine,
+    ):
+        handle = await engine.start(has_the_thread)
+        await until(lambda: service.calls == 1)
+        with pytest.raises(WorkflowFailedError, match="no stock"):
+            await asyncio.wait_for(engine.run(fails), 30)
+        assert undone == [None]
+        assert not (await handle.status()).is_terminal
+        service.answer.set()
+        assert await handle.result() == "answered"
 
 
 @workflow
@@ -212,7 +191,7 @@ async def healthy(ctx: WorkflowContext) -> str:
     return await ctx.step("one", asyncio.sleep, 0, "fine")
 
 
-def test_executions_that_wait_for_a_thread_lend_their_slots_to_as_many_others(
+async def test_executions_that_wait_for_a_thread_lend_their_slots_to_as_many_others(
     file: Path, service: Service
 ) -> None:
     """Two started here have both threads. What is taken on beside them waits for one."""
@@ -222,31 +201,28 @@ def test_executions_that_wait_for_a_thread_lend_their_slots_to_as_many_others(
     async def calls(ctx: WorkflowContext) -> str:
         return await ctx.step("call", service.call)
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [calls, healthy], max_concurrent=slots) as engine,
-            asyncio.timeout(60),
-        ):
-            for _ in range(slots):
-                await engine.start(calls)
-            await until(lambda: service.calls == slots)
-            first = [await engine.enqueue(calls) for _ in range(slots)]
-            await until(lambda: len(engine._executions) == 2 * slots)
-            assert await (await engine.enqueue(healthy)).result() == "fine"
-            later = [await engine.enqueue(calls) for _ in range(20)]
-            # Some have the threads, as many have lent their slots, and as many wait with theirs.
-            await until(lambda: len(engine._executions) == 3 * slots)
-            await asyncio.sleep(0.2)
-            assert len(engine._executions) == 3 * slots
-            service.answer.set()
-            for handle in (*first, *later):
-                assert await handle.result() == "answered"
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [calls, healthy], max_concurrent=slots) as engine,
+        asyncio.timeout(60),
+    ):
+        for _ in range(slots):
+            await engine.start(calls)
+        await until(lambda: service.calls == slots)
+        first = [await engine.enqueue(calls) for _ in range(slots)]
+        await until(lambda: len(engine._executions) == 2 * slots)
+        assert await (await engine.enqueue(healthy)).result() == "fine"
+        later = [await engine.enqueue(calls) for _ in range(20)]
+        # Some have the threads, as many have lent their slots, and as many wait with theirs.
+        await until(lambda: len(engine._executions) == 3 * slots)
+        await asyncio.sleep(0.2)
+        assert len(engine._executions) == 3 * slots
+        service.answer.set()
+        for handle in (*first, *later):
+            assert await handle.result() == "answered"
 
 
-def test_so_many_may_hang_and_then_they_count(
+async def test_so_many_may_hang_and_then_they_count(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(threads, "HUNG_AT_MOST", 3)
@@ -260,21 +236,18 @@ def test_so_many_may_hang_and_then_they_count(
     async def quick(ctx: WorkflowContext) -> str:
         return await ctx.step("quick", lambda: "quick")
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, max_concurrent=1) as engine,
-        ):
-            for number in range(4):
-                with pytest.raises(WorkflowFailedError):
-                    await engine.run(calls, execution_id=f"call {number}")
-            handle = await engine.start(quick)
-            await asyncio.sleep(0.1)
-            assert await handle.status() is ExecutionStatus.RUNNING
-            service.answer.set()
-            assert await handle.result() == "quick"
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, max_concurrent=1) as engine,
+    ):
+        for number in range(4):
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(calls, execution_id=f"call {number}")
+        handle = await engine.start(quick)
+        await asyncio.sleep(0.1)
+        assert await handle.status() is ExecutionStatus.RUNNING
+        service.answer.set()
+        assert await handle.result() == "quick"
     told = [one for one in caplog.messages if "still run in their threads" in one]
     assert [one.split()[0] for one in told] == ["2", "4"]
     assert "step 'call' (index 0) of execution 'call 0' (for " in told[0]
@@ -282,7 +255,7 @@ def test_so_many_may_hang_and_then_they_count(
     assert "Steps now wait" in told[1]
 
 
-def test_the_log_says_what_has_the_threads_if_none_comes_free(
+async def test_the_log_says_what_has_the_threads_if_none_comes_free(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(threads, "TELL_OF_WAITING_AFTER_S", 0.05)
@@ -291,18 +264,15 @@ def test_the_log_says_what_has_the_threads_if_none_comes_free(
     async def calls(ctx: WorkflowContext) -> str:
         return await ctx.step("call", service.call)
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, max_concurrent=1) as engine,
-        ):
-            handles = [await engine.start(calls, execution_id=f"{n}") for n in range(3)]
-            await until(lambda: "no thread has come free" in caplog.text)
-            service.answer.set()
-            for handle in handles:
-                await handle.result()
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, max_concurrent=1) as engine,
+    ):
+        handles = [await engine.start(calls, execution_id=f"{n}") for n in range(3)]
+        await until(lambda: "no thread has come free" in caplog.text)
+        service.answer.set()
+        for handle in handles:
+            await handle.result()
     (told,) = [one for one in caplog.messages if "no thread has come free" in one]
     assert "2 functions wait for one, and 1 run: step 'call' (index 0) of execution '0'" in told
 
@@ -334,7 +304,7 @@ def test_a_machine_that_has_no_thread_to_give_fails_no_step(
     assert caplog.text.count("cannot start a thread; will go on trying") == 1
 
 
-def test_threads_are_used_again_and_end_with_the_engine() -> None:
+async def test_threads_are_used_again_and_end_with_the_engine() -> None:
     threads: list[threading.Thread] = []
 
     def act() -> None:
@@ -345,13 +315,10 @@ def test_threads_are_used_again_and_end_with_the_engine() -> None:
         for number in range(20):
             await ctx.step(f"step {number}", act)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
-            await engine.run(steps)
-            assert len(set(threads)) == 1
-        await until(lambda: not threads[0].is_alive())
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(steps)
+        assert len(set(threads)) == 1
+    await until(lambda: not threads[0].is_alive())
 
 
 HANGS = """

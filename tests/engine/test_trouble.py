@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +26,8 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import an_engine, until
 
 
 @workflow(name="order")
@@ -51,69 +52,47 @@ async def begin(file: Path, status: ExecutionStatus = ExecutionStatus.SUSPENDED)
 
 async def trouble_of(file: Path, execution_id: str = "one") -> str | None:
     async with SqliteCheckpointStore.file(file) as store:
-        found = await store.load_execution(execution_id)
-        assert found is not None
+        found = await loaded(store, execution_id)
         return found.trouble
 
 
-async def until(there: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(30):
-        while not await there():
-            await asyncio.sleep(0.005)
-
-
-def test_code_that_does_not_fit_is_named_until_code_that_fits_has_it(file: Path) -> None:
-    async def main() -> None:
-        await begin(file)
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[changed_order]) as engine,
-        ):
-            await engine.send_signal("one", "approved", "kim")
+async def test_code_that_does_not_fit_is_named_until_code_that_fits_has_it(file: Path) -> None:
+    await begin(file)
+    async with an_engine(file, workflows=[changed_order]) as (_, engine):
+        await engine.send_signal("one", "approved", "kim")
+        with pytest.raises(NonDeterminismError):
+            await engine.handle("one").result()
+        # A client elsewhere hears of it, too; it may ask again.
+        async with SqliteCheckpointStore.file(file) as other, DurableEngine(other) as client:
             with pytest.raises(NonDeterminismError):
-                await engine.handle("one").result()
-            # A client elsewhere hears of it, too; it may ask again.
+                await client.handle("one").result()
+            await until(lambda: _is_in_nobodys_hands(client))
+            left = await client.load("one")
+            assert left.status is ExecutionStatus.RUNNING
+            assert left.trouble is not None
+            assert left.trouble.startswith("NonDeterminismError: ")
+            assert "'charge'" in left.trouble
+            assert "'check'" in left.trouble
             async with (
-                SqliteCheckpointStore.file(file) as other,
-                DurableEngine(other) as client,
+                SqliteCheckpointStore.file(file) as third,
+                DurableEngine(third, workflows=[order]) as fitting,
             ):
-                with pytest.raises(NonDeterminismError):
-                    await client.handle("one").result()
-                await until(lambda: _is_in_nobodys_hands(client))
-                left = await client.load("one")
-                assert left.status is ExecutionStatus.RUNNING
-                assert left.trouble is not None
-                assert left.trouble.startswith("NonDeterminismError: ")
-                assert "'charge'" in left.trouble
-                assert "'check'" in left.trouble
-                async with (
-                    SqliteCheckpointStore.file(file) as third,
-                    DurableEngine(third, workflows=[order]) as fitting,
-                ):
-                    assert await fitting.handle("one").result() == "kim"
-                assert await client.handle("one").result() == "kim"
-        assert await trouble_of(file) is None
-
-    asyncio.run(main())
+                assert await fitting.handle("one").result() == "kim"
+            assert await client.handle("one").result() == "kim"
+    assert await trouble_of(file) is None
 
 
-def test_a_worker_that_has_it_again_has_no_trouble_with_it_yet(file: Path) -> None:
-    async def main() -> None:
-        await begin(file)
-        async with SqliteCheckpointStore.file(file) as store:
-            (claim,) = await store.claim_available([("order", 1)], 1, now=None) or [
-                await store.claim_execution("one")
-            ]
-            assert claim is not None
-            await store.release_claims([claim], trouble="does not fit")
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[order]) as engine,
-        ):
-            await until(lambda: _is_suspended(engine))
-            assert (await engine.load("one")).trouble is None
-
-    asyncio.run(main())
+async def test_a_worker_that_has_it_again_has_no_trouble_with_it_yet(file: Path) -> None:
+    await begin(file)
+    async with SqliteCheckpointStore.file(file) as store:
+        (claim,) = await store.claim_available([("order", 1)], 1, now=None) or [
+            await store.claim_execution("one")
+        ]
+        assert claim is not None
+        await store.release_claims([claim], trouble="does not fit")
+    async with an_engine(file, workflows=[order]) as (_, engine):
+        await until(lambda: _is_suspended(engine))
+        assert (await engine.load("one")).trouble is None
 
 
 async def _is_in_nobodys_hands(engine: DurableEngine) -> bool:
@@ -124,37 +103,30 @@ async def _is_suspended(engine: DurableEngine) -> bool:
     return (await engine.load("one")).status is ExecutionStatus.SUSPENDED
 
 
-def test_the_reason_is_written_though_the_program_ends_at_once(file: Path) -> None:
-    async def main() -> None:
-        await begin(file)
-        async with SqliteCheckpointStore.file(file) as store:
-            with pytest.raises(NonDeterminismError):
-                async with DurableEngine(store) as engine:
-                    await engine.run(changed_order, execution_id="one")
-            left = await store.load_execution("one")
-            assert left is not None
-            assert left.trouble is not None
-            assert left.recovery_count == 0
-        with closing(sqlite3.connect(file)) as connection:
-            assert connection.execute("select count(*) from workflow_claims").fetchone() == (0,)
-
-    asyncio.run(main())
+async def test_the_reason_is_written_though_the_program_ends_at_once(file: Path) -> None:
+    await begin(file)
+    async with SqliteCheckpointStore.file(file) as store:
+        with pytest.raises(NonDeterminismError):
+            async with DurableEngine(store) as engine:
+                await engine.run(changed_order, execution_id="one")
+        left = await loaded(store, "one")
+        assert left.trouble is not None
+        assert left.recovery_count == 0
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("select count(*) from workflow_claims").fetchone() == (0,)
 
 
-def test_what_is_no_exception_is_named(file: Path) -> None:
+async def test_what_is_no_exception_is_named(file: Path) -> None:
     @workflow
     async def leaves(ctx: WorkflowContext) -> None:
         await ctx.step("charge", lambda: 1)
         raise _Stop
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            handle = await engine.start(leaves)
-            await until(lambda: _trouble(engine, handle.execution_id))
-            assert "_Stop" in str(await _trouble(engine, handle.execution_id))
-            assert (await handle.status()) is ExecutionStatus.RUNNING
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(leaves)
+        await until(lambda: _trouble(engine, handle.execution_id))
+        assert "_Stop" in str(await _trouble(engine, handle.execution_id))
+        assert (await handle.status()) is ExecutionStatus.RUNNING
 
 
 class _Stop(BaseException):
@@ -165,64 +137,52 @@ async def _trouble(engine: DurableEngine, execution_id: str) -> str | None:
     return (await engine.load(execution_id)).trouble
 
 
-def test_a_row_that_cannot_be_read_says_which_column(file: Path) -> None:
-    async def main() -> None:
-        await begin(file)
-        with closing(sqlite3.connect(file)) as connection, connection:
-            connection.execute("update step_checkpoints set completed_at = 'noon'")
-            connection.execute(
-                "insert into workflow_signals (workflow_execution_id, signal_name)"
-                " values ('one', 'approved')"
-            )
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[order]) as engine,
-        ):
-            await until(lambda: _trouble(engine, "one"))
-            trouble = await _trouble(engine, "one")
-            assert trouble is not None
-            assert trouble.startswith(StoreCorruptError.__name__)
-            assert "completed_at 'noon'" in trouble
-
-    asyncio.run(main())
+async def test_a_row_that_cannot_be_read_says_which_column(file: Path) -> None:
+    await begin(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("update step_checkpoints set completed_at = 'noon'")
+        connection.execute(
+            "insert into workflow_signals (workflow_execution_id, signal_name)"
+            " values ('one', 'approved')"
+        )
+    async with an_engine(file, workflows=[order]) as (_, engine):
+        await until(lambda: _trouble(engine, "one"))
+        trouble = await _trouble(engine, "one")
+        assert trouble is not None
+        assert trouble.startswith(StoreCorruptError.__name__)
+        assert "completed_at 'noon'" in trouble
 
 
-def test_input_that_does_not_fit_any_more_is_named(file: Path) -> None:
+async def test_input_that_does_not_fit_any_more_is_named(file: Path) -> None:
     @workflow(name="typed")
     async def typed(ctx: WorkflowContext, number: int) -> None:
         await ctx.wait_signal("go")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(
-                Workflow(workflow_id="typed@1", workflow_type="typed"),
-                WorkflowExecution(
-                    workflow_execution_id="one", workflow_id="typed@1", input_data='["many"]'
-                ),
-            )
-            async with DurableEngine(store, workflows=[typed]) as engine:
-                with pytest.raises(SerializationError):
-                    await engine.handle("one").result()
-                await until(lambda: _trouble(engine, "one"))
-                assert "SerializationError" in str(await _trouble(engine, "one"))
-
-    asyncio.run(main())
-
-
-def test_the_formatter_has_the_say_of_what_is_stored(file: Path) -> None:
-    async def main() -> None:
-        await begin(file)
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(
-                store, workflows=[changed_order], error_formatter=lambda error: "redacted"
-            ) as engine,
-        ):
-            await engine.send_signal("one", "approved")
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(
+            Workflow(workflow_id="typed@1", workflow_type="typed"),
+            WorkflowExecution(
+                workflow_execution_id="one", workflow_id="typed@1", input_data='["many"]'
+            ),
+        )
+        async with DurableEngine(store, workflows=[typed]) as engine:
+            with pytest.raises(SerializationError):
+                await engine.handle("one").result()
             await until(lambda: _trouble(engine, "one"))
-            assert await _trouble(engine, "one") == "NonDeterminismError: redacted"
+            assert "SerializationError" in str(await _trouble(engine, "one"))
 
-    asyncio.run(main())
+
+async def test_the_formatter_has_the_say_of_what_is_stored(file: Path) -> None:
+    await begin(file)
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(
+            store, workflows=[changed_order], error_formatter=lambda error: "redacted"
+        ) as engine,
+    ):
+        await engine.send_signal("one", "approved")
+        await until(lambda: _trouble(engine, "one"))
+        assert await _trouble(engine, "one") == "NonDeterminismError: redacted"
 
 
 class RefusingToRead(SqliteCheckpointStore):
@@ -236,33 +196,27 @@ class RefusingToRead(SqliteCheckpointStore):
         return await super().take_execution(workflow_execution_id)
 
 
-def test_what_passes_by_itself_is_no_trouble_to_tell(file: Path) -> None:
-    async def main() -> None:
-        await begin(file)
-        async with RefusingToRead.file(file) as store:
-            store.error = StoreBusyError("locked by a test")
-            async with DurableEngine(store, workflows=[order]) as engine:
-                await engine.send_signal("one", "approved", "kim")
-                await asyncio.sleep(0.1)
-                assert await _trouble(engine, "one") is None
-                store.error = None
-                assert await engine.handle("one").result() == "kim"
-
-    asyncio.run(main())
+async def test_what_passes_by_itself_is_no_trouble_to_tell(file: Path) -> None:
+    await begin(file)
+    async with RefusingToRead.file(file) as store:
+        store.error = StoreBusyError("locked by a test")
+        async with DurableEngine(store, workflows=[order]) as engine:
+            await engine.send_signal("one", "approved", "kim")
+            await asyncio.sleep(0.1)
+            assert await _trouble(engine, "one") is None
+            store.error = None
+            assert await engine.handle("one").result() == "kim"
 
 
-def test_a_graceful_stop_is_no_trouble(file: Path) -> None:
+async def test_a_graceful_stop_is_no_trouble(file: Path) -> None:
     @workflow
     async def slow(ctx: WorkflowContext) -> None:
         await ctx.step("wait", asyncio.sleep, 60)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(slow, execution_id="one", ttl=timedelta(hours=1))
-            await asyncio.sleep(0.05)
-        assert await trouble_of(file) is None
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        await engine.start(slow, execution_id="one", ttl=timedelta(hours=1))
+        await asyncio.sleep(0.05)
+    assert await trouble_of(file) is None
 
 
 def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it() -> None:
@@ -285,8 +239,7 @@ def test_an_engine_that_is_disposed_of_in_that_very_moment_says_why_it_left_it()
                 await engine.start(broken, execution_id="one")
                 for _ in range(turns):
                     await asyncio.sleep(0)
-            left = await store.load_execution("one")
-            assert left is not None
+            left = await loaded(store, "one")
             assert (left.trouble is not None) is (seen.errors == 1), turns
             return seen.errors
 

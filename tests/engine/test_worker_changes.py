@@ -70,7 +70,7 @@ ACTS: dict[str, Callable[[Client, str], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_what_a_worker_could_not_be_told_of_is_told_at_the_next_look(
+async def test_what_a_worker_could_not_be_told_of_is_told_at_the_next_look(
     act: str, file: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "TRY_AGAIN_AFTER_S", 0.02)
@@ -84,30 +84,25 @@ def test_what_a_worker_could_not_be_told_of_is_told_at_the_next_look(
 
         return await ctx.step("pay", pay, retry=HOURLY)
 
-    async def main() -> None:
-        async with (
-            Interrupted.file(file) as store,
-            SqliteCheckpointStore.file(file) as others,
-            DurableEngine(store, workflows=[order]) as engine,
-            asyncio.timeout(30),
-        ):
-            assert isinstance(store, Interrupted)
-            client = Client(others)
-            handles = [await engine.start(order, execution_id=one) for one in ("one", "two")]
-            for handle in handles:
-                while not any(
-                    one.due_at for one in await others.load_checkpoints(handle.execution_id)
-                ):
-                    await asyncio.sleep(0.005)
-            store.refuses = 3
-            for handle in handles:
-                await ACTS[act](client, handle.execution_id)
-            for handle in handles:
-                if act == "cancel":
-                    with pytest.raises(WorkflowCancelledError):
-                        await handle.result()
-                else:
-                    assert await handle.result() == 5
-            assert store.refused == 3
-
-    asyncio.run(main())
+    async with (
+        Interrupted.file(file) as store,
+        SqliteCheckpointStore.file(file) as others,
+        DurableEngine(store, workflows=[order]) as engine,
+        asyncio.timeout(30),
+    ):
+        assert isinstance(store, Interrupted)
+        client = Client(others)
+        handles = [await engine.start(order, execution_id=one) for one in ("one", "two")]
+        for handle in handles:
+            while not any(one.due_at for one in await others.load_checkpoints(handle.execution_id)):
+                await asyncio.sleep(0.005)
+        store.refuses = 3
+        for handle in handles:
+            await ACTS[act](client, handle.execution_id)
+        for handle in handles:
+            if act == "cancel":
+                with pytest.raises(WorkflowCancelledError):
+                    await handle.result()
+            else:
+                assert await handle.result() == 5
+        assert store.refused == 3

@@ -31,6 +31,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
     WORKFLOW,
+    created,
     new_checkpoint,
     new_execution,
     new_signal,
@@ -91,8 +92,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
 
     async def release(name: str) -> None:
-        claim = await store.create_execution(WORKFLOW, new_execution(name))
-        assert claim is not None
+        claim = await created(store, new_execution(name))
         await store.mark_as_stopping([claim])
         await store.release_claims([claim])
 
@@ -379,24 +379,21 @@ def is_refused_in_a_fork(opened: Opened) -> None:
         assert "open" in text.lower()
 
 
-def test_in_a_fork(file: Path) -> None:
-    async def main() -> None:
-        opened = Opened(file)
-        await opened.open()
-        exits_with_0(lambda: in_thread(lambda: is_refused_in_a_fork(opened)))
-        with forking():
-            process = multiprocessing.get_context("fork").Process(
-                target=in_thread, args=(lambda: is_refused_in_a_fork(opened),)
-            )
-            process.start()
-        process.join(LIMIT_S)
-        assert process.exitcode == 0
-        assert await opened.engine.run(job) == 1
-        await opened.handle.signal("go", 5)
-        assert await opened.handle.result() == 5
-        await opened.close()
-
-    asyncio.run(main())
+async def test_in_a_fork(file: Path) -> None:
+    opened = Opened(file)
+    await opened.open()
+    exits_with_0(lambda: in_thread(lambda: is_refused_in_a_fork(opened)))
+    with forking():
+        process = multiprocessing.get_context("fork").Process(
+            target=in_thread, args=(lambda: is_refused_in_a_fork(opened),)
+        )
+        process.start()
+    process.join(LIMIT_S)
+    assert process.exitcode == 0
+    assert await opened.engine.run(job) == 1
+    await opened.handle.signal("go", 5)
+    assert await opened.handle.result() == 5
+    await opened.close()
 
 
 def in_thread(ask: Callable[[], object]) -> None:
@@ -417,30 +414,27 @@ def in_thread(ask: Callable[[], object]) -> None:
     assert not failed
 
 
-def test_a_coroutine_that_goes_on_in_a_fork(file: Path) -> None:
+async def test_a_coroutine_that_goes_on_in_a_fork(file: Path) -> None:
     """The child has its parent's coroutine, and none of its event loop."""
 
-    async def main() -> None:
-        opened = Opened(file)
-        await opened.open()
-        with forking():
-            pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                for name, use in opened.uses().items():
-                    if name != "store.close":
-                        with pytest.raises((RuntimeError, StoreError), match=r"asyncio|fork"):
-                            await use()
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        assert ended(pid) == 0
-        await opened.close()
-
-    asyncio.run(main())
+    opened = Opened(file)
+    await opened.open()
+    with forking():
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            for name, use in opened.uses().items():
+                if name != "store.close":
+                    with pytest.raises((RuntimeError, StoreError), match=r"asyncio|fork"):
+                        await use()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert ended(pid) == 0
+    await opened.close()
 
 
 def test_a_fork_does_not_take_the_lock_of_its_parent(file: Path) -> None:

@@ -33,8 +33,9 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.store.checkpointer import checkpoint
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.faults.reliability import FULL
-from tests.processes import a_process
+from tests.processes import a_process, an_engine
 
 LIMIT_S = 30
 FLIPS = 4000 if FULL else 30
@@ -88,10 +89,7 @@ async def use(file: Path, names: tuple[str, ...]) -> dict[str, str]:
     """How each execution ended for who asked: its result, or the name of an error of ours."""
     ends: dict[str, str] = {}
     try:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[waits]) as engine,
-        ):
+        async with an_engine(file, workflows=[waits]) as (_, engine):
             for name in names:
                 try:
                     # Damage may have taken its signal, and that is no harm of ours.
@@ -216,10 +214,7 @@ def edit(file: Path, table: str, column: str, what: str) -> bool:
 
 async def the_good_one_ends(file: Path) -> str:
     """The other execution comes to its end; what became of the edited one."""
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, workflows=[waits]) as engine,
-    ):
+    async with an_engine(file, workflows=[waits]) as (_, engine):
         assert await asyncio.wait_for(engine.handle("good").result(), LIMIT_S) == "good"
         try:
             async with asyncio.timeout(0.05):
@@ -421,8 +416,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
                     counts["awkward ids that work"] += 1
         async with SqliteCheckpointStore.file(tmp_path / "workflows.db") as store:
             for text in accepted if kind == "execution" else []:
-                found = await store.load_execution(text)
-                assert found is not None
+                found = await loaded(store, text)
                 assert found.workflow_execution_id == text
 
     asyncio.run(main())
@@ -443,16 +437,13 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
         "'.db",
     ],
 )
-def test_a_file_with_an_awkward_name_works(tmp_path: Path, name: str) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(tmp_path / name) as store,
-            DurableEngine(store, workflows=[waits]) as engine,
-        ):
-            handle = await engine.start(waits, "x", execution_id="x")
-            await handle.signal("go", 1)
-            assert await asyncio.wait_for(handle.result(), LIMIT_S) == "x"
-            checkpoint(str(tmp_path / name))
-
-    asyncio.run(main())
+async def test_a_file_with_an_awkward_name_works(tmp_path: Path, name: str) -> None:
+    async with (
+        SqliteCheckpointStore.file(tmp_path / name) as store,
+        DurableEngine(store, workflows=[waits]) as engine,
+    ):
+        handle = await engine.start(waits, "x", execution_id="x")
+        await handle.signal("go", 1)
+        assert await asyncio.wait_for(handle.result(), LIMIT_S) == "x"
+        checkpoint(str(tmp_path / name))
     assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import group_commit
 from tests.faults.disks import a_disk_in_a_file, a_disk_in_memory, fill, make_read_only
 from tests.oracle import ProcessRun, look, violations
+from tests.processes import an_engine
 
 ID = "one"
 STEPS = 8
@@ -95,6 +96,19 @@ async def eventually(result: Callable[[], Awaitable[int]]) -> int:
                 await asyncio.sleep(0.02)
 
 
+@asynccontextmanager
+async def opened(
+    file: Path, synchronous: Literal["normal", "full"], story: Story
+) -> AsyncIterator[DurableEngine]:
+    async with an_engine(file, synchronous=synchronous, workflows=[story.workflow]) as (_, engine):
+        yield engine
+
+
+async def go_on(file: Path, synchronous: Literal["normal", "full"], story: Story) -> None:
+    async with opened(file, synchronous, story) as engine:
+        assert await engine.run(story.workflow, execution_id=ID) == STEPS
+
+
 def check_promises(file: Path, lines: list[str]) -> None:
     assert violations([ProcessRun(tuple(lines), look(file, ID))]) == []
 
@@ -102,7 +116,7 @@ def check_promises(file: Path, lines: list[str]) -> None:
 @pytest.mark.faults
 @SYNCHRONOUS
 @WHEN
-def test_a_lock_that_is_held_for_too_long_is_waited_out(
+async def test_a_lock_that_is_held_for_too_long_is_waited_out(
     tmp_path: Path,
     synchronous: Literal["normal", "full"],
     in_a_step: bool,
@@ -111,23 +125,20 @@ def test_a_lock_that_is_held_for_too_long_is_waited_out(
     file = tmp_path / "workflows.db"
     monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 150)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
-            if synchronous == "full":
-                store._connection.execute("pragma busy_timeout = 150")
-            with closing(sqlite3.connect(file, isolation_level=None)) as other:
-                story = Story(lambda: other.execute("begin immediate"), in_a_step=in_a_step)
-                async with DurableEngine(store, workflows=[story.workflow]) as engine:
-                    handle = await engine.start(story.workflow, execution_id=ID)
-                    with pytest.raises(StoreBusyError, match="lock"):
-                        await handle.result()
-                    assert (await engine.load(ID)).status is ExecutionStatus.RUNNING
-                    other.execute("rollback")
-                    assert await eventually(handle.result) == STEPS
-                check_promises(file, story.lines)
-                story.check_each_step_ran_once()
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
+        if synchronous == "full":
+            store._connection.execute("pragma busy_timeout = 150")
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            story = Story(lambda: other.execute("begin immediate"), in_a_step=in_a_step)
+            async with DurableEngine(store, workflows=[story.workflow]) as engine:
+                handle = await engine.start(story.workflow, execution_id=ID)
+                with pytest.raises(StoreBusyError, match="lock"):
+                    await handle.result()
+                assert (await engine.load(ID)).status is ExecutionStatus.RUNNING
+                other.execute("rollback")
+                assert await eventually(handle.result) == STEPS
+            check_promises(file, story.lines)
+            story.check_each_step_ran_once()
 
 
 @pytest.mark.faults
@@ -139,10 +150,7 @@ def test_a_disk_that_is_full_is_waited_out(
     async def main(disk: Path) -> None:
         file, ballast = disk / "workflows.db", disk / "ballast"
         story = Story(lambda: fill(ballast), in_a_step=in_a_step)
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreFullError, match="make room"):
                 await handle.result()
@@ -167,10 +175,7 @@ def test_a_disk_that_becomes_read_only_loses_nothing(
     async def until_it_is_read_only(disk: Path) -> Story:
         file = disk / "workflows.db"
         story = Story(lambda: make_read_only(disk), size=10)
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreError, match="may be written"):
                 await handle.result()
@@ -184,14 +189,7 @@ def test_a_disk_that_becomes_read_only_loses_nothing(
             if (disk / name).exists():
                 (tmp_path / name).write_bytes((disk / name).read_bytes())
 
-    async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(copy) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
-            assert await engine.run(story.workflow, execution_id=ID) == STEPS
-
-    asyncio.run(go_on())
+    asyncio.run(go_on(copy, synchronous, story))
     check_promises(copy, story.lines)
 
 
@@ -214,10 +212,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
 
     async def main() -> None:
         story = Story(happen)
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             for _ in range(2):  # also who asks later
                 with pytest.raises(StoreGoneError, match="open what is there now"):
@@ -232,10 +227,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
             assert file.read_bytes() == other
         if fate == "moved":
             away.rename(file)
-            async with (
-                SqliteCheckpointStore.file(file) as store,
-                DurableEngine(store, workflows=[story.workflow]) as engine,
-            ):
+            async with an_engine(file, workflows=[story.workflow]) as (_, engine):
                 assert await engine.run(story.workflow, execution_id=ID) == STEPS
             check_promises(file, story.lines)
 
@@ -255,26 +247,16 @@ def test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on(
     story = Story(Path(f"{file}{suffix}").unlink, in_a_step=in_a_step)
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             for _ in range(2):  # also who asks later
                 with pytest.raises(StoreGoneError, match="then start them again"):
                     await handle.result()
 
-    async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
-            assert await engine.run(story.workflow, execution_id=ID) == STEPS
-
     asyncio.run(main())
     first = ProcessRun(tuple(story.lines), look(file, ID))
     story.lines.clear()
-    asyncio.run(go_on())
+    asyncio.run(go_on(file, synchronous, story))
     assert violations([first, ProcessRun(tuple(story.lines), look(file, ID))]) == []
 
 
@@ -299,51 +281,40 @@ def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_
     story = Restored(lambda: copy(backup, file), size=10, in_a_step=in_a_step)
 
     async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
+        async with opened(file, synchronous, story) as engine:
             handle = await engine.start(story.workflow, execution_id=ID)
             with pytest.raises(StoreGoneError, match="was restored while it was open"):
                 await handle.result()
-
-    async def go_on() -> None:
-        async with (
-            SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
-            DurableEngine(store, workflows=[story.workflow]) as engine,
-        ):
-            assert await engine.run(story.workflow, execution_id=ID) == STEPS
 
     asyncio.run(main())
     # As after a crash at the time of the backup: what came later runs again.
     before = ProcessRun(("run step 0", "done step 0", "run step 1"), look(file, ID))
     story.lines.clear()
-    asyncio.run(go_on())
+    asyncio.run(go_on(file, synchronous, story))
     assert violations([before, ProcessRun(tuple(story.lines), look(file, ID))]) == []
     assert "run step 0" not in story.lines
     assert "run step 1" in story.lines
 
 
 @pytest.mark.faults
-def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(tmp_path: Path) -> None:
+async def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "workflows.db"
 
     @workflow(name="sleeper")
     async def sleeper(ctx: WorkflowContext) -> None:
         await ctx.sleep("long", timedelta(days=1))
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as clients_store,
-            DurableEngine(store, workflows=[sleeper]) as engine,
-            DurableEngine(clients_store) as client,
-        ):
-            await engine.start(sleeper, execution_id=ID)
-            waiting = asyncio.create_task(client.handle(ID).result())
-            await asyncio.sleep(0.1)
-            file.unlink()
-            with pytest.raises(StoreGoneError):
-                await asyncio.wait_for(waiting, 10)
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as clients_store,
+        DurableEngine(store, workflows=[sleeper]) as engine,
+        DurableEngine(clients_store) as client,
+    ):
+        await engine.start(sleeper, execution_id=ID)
+        waiting = asyncio.create_task(client.handle(ID).result())
+        await asyncio.sleep(0.1)
+        file.unlink()
+        with pytest.raises(StoreGoneError):
+            await asyncio.wait_for(waiting, 10)

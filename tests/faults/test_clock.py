@@ -216,24 +216,21 @@ def test_a_day_is_24_hours_long_when_the_clocks_change(
 
 
 @pytest.mark.faults
-def test_a_sleep_whose_clock_goes_back_keeps_its_deadline(tmp_path: Path) -> None:
+async def test_a_sleep_whose_clock_goes_back_keeps_its_deadline(tmp_path: Path) -> None:
     clock: Any = ManualClock(datetime(2030, 1, 1, 12, tzinfo=UTC))
 
     @workflow(name="sleeper")
     async def sleeper(ctx: WorkflowContext) -> None:
         await ctx.sleep("an hour", timedelta(hours=1))
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
-            DurableEngine(store, workflows=[sleeper], clock=clock) as engine,
-        ):
-            handle = await engine.start(sleeper, execution_id="one")
-            await clock.advance(timedelta(minutes=59))
-            clock.set(clock.now() - timedelta(hours=1))
-            await clock.advance(timedelta(minutes=59))
-            assert not (await engine.load("one")).status.is_terminal
-            await clock.advance(timedelta(minutes=3))
-            await handle.result()
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
+        DurableEngine(store, workflows=[sleeper], clock=clock) as engine,
+    ):
+        handle = await engine.start(sleeper, execution_id="one")
+        await clock.advance(timedelta(minutes=59))
+        clock.set(clock.now() - timedelta(hours=1))
+        await clock.advance(timedelta(minutes=59))
+        assert not (await engine.load("one")).status.is_terminal
+        await clock.advance(timedelta(minutes=3))
+        await handle.result()

@@ -34,6 +34,7 @@ from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.replay import replay_event
 from durable_workflow_sqlite.records import StepCheckpoint, WorkflowExecution
 from durable_workflow_sqlite.store.rows import time_to_text
+from durable_workflow_sqlite.testing.contract_base import loaded
 from tests import worlds
 from tests.oracle import FINAL, TIMERS, Snapshot, violations
 from tests.processes import Harm
@@ -388,8 +389,7 @@ class World(worlds.World):
 
         async def load() -> tuple[WorkflowExecution, list[StepCheckpoint]]:
             store = SqliteCheckpointStore(self.connection)
-            record = await store.load_execution(EXECUTION)
-            assert record is not None
+            record = await loaded(store, EXECUTION)
             return record, await store.load_checkpoints(EXECUTION)
 
         return asyncio.run(load())

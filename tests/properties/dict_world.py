@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from types import SimpleNamespace
 
 from durable_workflow_sqlite.store.rows import time_to_text
-from tests.dict_store import Dicts, DictStore, Row
+from tests.dict_store import Dicts, DictStore, Tables
 from tests.oracle import Snapshot, Step
 from tests.processes import Harm
 from tests.properties.simulation import World
@@ -21,13 +20,13 @@ class KillableDicts(Dicts):
     is_dead = in_transaction = False
     commits = 0
 
-    def commit(self, tables: SimpleNamespace, worker: str) -> None:
+    def commit(self, tables: Tables) -> None:
         if self.is_dead:
             raise Died
         self.commits += 1
         dies = self.harm is not None and self.harm.commit == self.commits
         if not (dies and self.harm is not None and self.harm.is_before):
-            super().commit(tables, worker)
+            super().commit(tables)
         if dies:
             self.is_dead = True
             raise Died
@@ -45,22 +44,23 @@ class DictWorld(World):
         return self.look().status
 
     def look(self) -> Snapshot:
-        row = self.connection.tables.rows.get(EXECUTION) or Row()
+        tables = self.connection.tables
+        execution = tables.get(EXECUTION)
         steps = [
             Step(*(_plain(getattr(step, name, None)) for name in Step._fields))
-            for step in row.in_order()
+            for step in tables.steps_of(EXECUTION)
         ]
         signals = [
             (number, one.signal_name, one.payload, one.status.value)
-            for number, one in sorted(row.signals.items())
+            for number, one in sorted(tables.signals.items())
         ]
         return Snapshot(
-            *(_plain(getattr(row.execution, name, None)) for name in ("status", "output_data")),
-            getattr(row.execution, "error_type", None),
+            *(_plain(getattr(execution, name, None)) for name in ("status", "output_data")),
+            getattr(execution, "error_type", None),
             tuple(steps),
             tuple(signals),
-            len(row.due()),
-            int(row.claim is not None),
+            len(tables.timers_of(EXECUTION)),
+            len(tables.claims),
             (),
         )
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.stores import open_reader
 from tests.databases import new_database
+from tests.processes import until
 
 begun: set[str] = set()
 
@@ -66,8 +68,7 @@ def file(tmp_path: Path) -> Path:
                     await engine.run(order, "bad", execution_id="failed")
                 for one in ("waits", "done"):
                     await engine.start(order, "", execution_id=one)
-                    while not await store.load_open_waits(one, "go"):
-                        await asyncio.sleep(0.005)
+                    await until(partial(store.load_open_waits, one, "go"))
                 await engine.send_signal("done", "go", 7)
                 await engine.handle("done").result()
 

@@ -29,11 +29,13 @@ from durable_workflow_sqlite.testing.contract_base import (
     MINUTE,
     NOON,
     WORKFLOW,
+    created,
+    loaded,
     new_checkpoint,
     new_execution,
 )
 from tests.other_user import become_another_user
-from tests.processes import a_process
+from tests.processes import a_process, until
 
 
 def live_on() -> NoReturn:
@@ -44,8 +46,7 @@ def live_on() -> NoReturn:
 def claim_and_live_on(file: Path, say: Callable[[str], None]) -> None:
     async def main() -> None:
         store = SqliteCheckpointStore.file(file)
-        claim = await store.create_execution(WORKFLOW, new_execution("e"))
-        assert claim is not None
+        claim = await created(store, new_execution("e"))
         say(str(claim.fencing_token))
         await asyncio.sleep(60)
 
@@ -104,19 +105,13 @@ def test_a_child_that_outlives_its_parent_does_not_keep_its_claims(file: Path) -
                 os.kill(orphan, signal.SIGKILL)
 
 
-def test_a_child_that_exits_does_not_let_go_of_its_parents_claims(file: Path) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other,
-        ):
-            assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
-            with a_process(lambda say: say("hello")) as child:
-                assert child.hear() == "hello"
-                assert child.hear() == ""
-            assert await other.claim_execution("e") is None
-
-    asyncio.run(main())
+async def test_a_child_that_exits_does_not_let_go_of_its_parents_claims(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, SqliteCheckpointStore.file(file) as other:
+        assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
+        with a_process(lambda say: say("hello")) as child:
+            assert child.hear() == "hello"
+            assert child.hear() == ""
+        assert await other.claim_execution("e") is None
 
 
 @pytest.fixture
@@ -127,150 +122,122 @@ def locked(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Conn
         yield other
 
 
-def test_a_claim_that_could_not_be_released_is_released_with_those_of_the_dead(
+async def test_a_claim_that_could_not_be_released_is_released_with_those_of_the_dead(
     file: Path, locked: sqlite3.Connection
 ) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other,
-        ):
-            background = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
-            claims = [
-                await store.create_execution(WORKFLOW, new_execution(one, guarantee=background))
-                for one in ("plain", "left", "kept")
-            ]
-            plain, left, kept = filter(None, claims)
-            locked.execute("begin immediate")
-            with pytest.raises(StoreBusyError):
-                await store.release_claims([plain], NOON)
-            with pytest.raises(StoreBusyError):
-                await store.release_claims([left], NOON, trouble="it does not fit")
-            assert await store.release_claims_of_the_dead(0, NOON) == []  # locked as it is
-            locked.execute("rollback")
-            assert await other.release_claims_of_the_dead(0, NOON) == []
-            assert await other.claim_available([("order", 1)], 9, now=NOON) == []
+    async with SqliteCheckpointStore.file(file) as store, SqliteCheckpointStore.file(file) as other:
+        background = WorkflowGuarantee.BEST_EFFORT_BACKGROUND
+        claims = [
+            await store.create_execution(WORKFLOW, new_execution(one, guarantee=background))
+            for one in ("plain", "left", "kept")
+        ]
+        plain, left, kept = filter(None, claims)
+        locked.execute("begin immediate")
+        with pytest.raises(StoreBusyError):
+            await store.release_claims([plain], NOON)
+        with pytest.raises(StoreBusyError):
+            await store.release_claims([left], NOON, trouble="it does not fit")
+        assert await store.release_claims_of_the_dead(0, NOON) == []  # locked as it is
+        locked.execute("rollback")
+        assert await other.release_claims_of_the_dead(0, NOON) == []
+        assert await other.claim_available([("order", 1)], 9, now=NOON) == []
 
-            assert await store.release_claims_of_the_dead(0, NOON + MINUTE) == []
-            found = [await store.load_execution(one) for one in ("plain", "left")]
-            assert [
-                (one.trouble, one.available_at, one.recovery_count) for one in found if one
-            ] == [
-                (None, NOON + MINUTE, 0),
-                ("it does not fit", NOON + MINUTE, 0),
-            ]
-            for one in ("plain", "left"):
-                assert await other.claim_execution(one) is not None
-            assert await other.claim_execution("kept") is None
-            await store.save(new_checkpoint("kept", 0), claim=kept)
-
-    asyncio.run(main())
+        assert await store.release_claims_of_the_dead(0, NOON + MINUTE) == []
+        found = [await store.load_execution(one) for one in ("plain", "left")]
+        assert [(one.trouble, one.available_at, one.recovery_count) for one in found if one] == [
+            (None, NOON + MINUTE, 0),
+            ("it does not fit", NOON + MINUTE, 0),
+        ]
+        for one in ("plain", "left"):
+            assert await other.claim_execution(one) is not None
+        assert await other.claim_execution("kept") is None
+        await store.save(new_checkpoint("kept", 0), claim=kept)
 
 
-def test_a_release_whose_caller_was_cancelled_is_not_forgotten(
+async def test_a_release_whose_caller_was_cancelled_is_not_forgotten(
     file: Path, locked: sqlite3.Connection
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            claim = await store.create_execution(WORKFLOW, new_execution("e"))
-            assert claim is not None
-            locked.execute("begin immediate")
-            releasing = asyncio.create_task(store.release_claims([claim], NOON))
-            await asyncio.sleep(0)
-            releasing.cancel()
-            with pytest.raises(StoreBusyError):
-                await store.save(new_checkpoint("e", 0))  # it was refused with this one
-            locked.execute("rollback")
-            assert await store.claim_execution("e") is None
-            assert await store.release_claims_of_the_dead(0, NOON) == []
-            assert await store.claim_execution("e") is not None
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        claim = await created(store, new_execution("e"))
+        locked.execute("begin immediate")
+        releasing = asyncio.create_task(store.release_claims([claim], NOON))
+        await asyncio.sleep(0)
+        releasing.cancel()
+        with pytest.raises(StoreBusyError):
+            await store.save(new_checkpoint("e", 0))  # it was refused with this one
+        locked.execute("rollback")
+        assert await store.claim_execution("e") is None
+        assert await store.release_claims_of_the_dead(0, NOON) == []
+        assert await store.claim_execution("e") is not None
 
 
-def test_a_claim_that_was_lost_before_it_could_be_released_is_passed_over(
+async def test_a_claim_that_was_lost_before_it_could_be_released_is_passed_over(
     file: Path, locked: sqlite3.Connection
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            lost = await store.create_execution(WORKFLOW, new_execution("lost"))
-            over = await store.create_execution(WORKFLOW, new_execution("over"))
-            assert lost is not None
-            assert over is not None
-            locked.execute("begin immediate")
-            with pytest.raises(StoreBusyError):
-                await store.release_claims([lost, over], NOON, trouble="it does not fit")
-            locked.execute("delete from workflow_claims where workflow_execution_id = 'lost'")
-            locked.execute("commit")
-            held = await store.claim_execution("lost")
-            final = new_execution("over", status=ExecutionStatus.COMPLETED)
-            await store.save(final, claim=over)
+    async with SqliteCheckpointStore.file(file) as store:
+        lost = await store.create_execution(WORKFLOW, new_execution("lost"))
+        over = await store.create_execution(WORKFLOW, new_execution("over"))
+        assert lost is not None
+        assert over is not None
+        locked.execute("begin immediate")
+        with pytest.raises(StoreBusyError):
+            await store.release_claims([lost, over], NOON, trouble="it does not fit")
+        locked.execute("delete from workflow_claims where workflow_execution_id = 'lost'")
+        locked.execute("commit")
+        held = await store.claim_execution("lost")
+        final = new_execution("over", status=ExecutionStatus.COMPLETED)
+        await store.save(final, claim=over)
 
-            assert await store.release_claims_of_the_dead(0, NOON) == []
-            await store.save(new_checkpoint("lost", 0), claim=held)
-            for one in ("lost", "over"):
-                execution = await store.load_execution(one)
-                assert execution is not None
-                assert execution.trouble is None
-
-    asyncio.run(main())
+        assert await store.release_claims_of_the_dead(0, NOON) == []
+        await store.save(new_checkpoint("lost", 0), claim=held)
+        for one in ("lost", "over"):
+            execution = await loaded(store, one)
+            assert execution.trouble is None
 
 
-def test_what_was_released_in_the_end_is_not_released_again(
+async def test_what_was_released_in_the_end_is_not_released_again(
     file: Path, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            claim = await store.create_execution(WORKFLOW, new_execution("e"))
-            assert claim is not None
-            locked.execute("begin immediate")
-            with pytest.raises(StoreBusyError):
-                await store.release_claims([claim], NOON)
-            locked.execute("rollback")
+    async with SqliteCheckpointStore.file(file) as store:
+        claim = await created(store, new_execution("e"))
+        locked.execute("begin immediate")
+        with pytest.raises(StoreBusyError):
             await store.release_claims([claim], NOON)
-            monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 60_000)
-            locked.execute("begin immediate")
-            async with asyncio.timeout(30):  # it needs no lock
-                assert await store.release_claims_of_the_dead(0, NOON) == []
-            locked.execute("rollback")
+        locked.execute("rollback")
+        await store.release_claims([claim], NOON)
+        monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 60_000)
+        locked.execute("begin immediate")
+        async with asyncio.timeout(30):  # it needs no lock
+            assert await store.release_claims_of_the_dead(0, NOON) == []
+        locked.execute("rollback")
 
-    asyncio.run(main())
 
-
-def test_a_worker_that_was_stopped_for_a_while_can_change_nothing_under_its_old_claim(
+async def test_a_worker_that_was_stopped_for_a_while_can_change_nothing_under_its_old_claim(
     file: Path,
 ) -> None:
     """Its lock file is gone, as after somebody cleaned up, so another worker took over."""
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            SqliteCheckpointStore.file(file) as other,
-        ):
-            lost = await store.create_execution(WORKFLOW, new_execution("e"))
-            for lock in file.parent.glob("*-worker-*"):
-                lock.unlink()
-            assert len(await other.release_claims_of_the_dead(10)) == 1
-            held = await other.claim_execution("e")
-            assert held is not None
-            with pytest.raises(ClaimLostError):
-                await store.save(new_checkpoint("e", 0), claim=lost)
-            await other.save(new_checkpoint("e", 1), claim=held)
-            assert [one.step_index for one in await store.load_checkpoints("e")] == [1]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, SqliteCheckpointStore.file(file) as other:
+        lost = await store.create_execution(WORKFLOW, new_execution("e"))
+        for lock in file.parent.glob("*-worker-*"):
+            lock.unlink()
+        assert len(await other.release_claims_of_the_dead(10)) == 1
+        held = await other.claim_execution("e")
+        assert held is not None
+        with pytest.raises(ClaimLostError):
+            await store.save(new_checkpoint("e", 0), claim=lost)
+        await other.save(new_checkpoint("e", 1), claim=held)
+        assert [one.step_index for one in await store.load_checkpoints("e")] == [1]
 
 
 def test_a_late_write_of_another_process_changes_nothing(file: Path) -> None:
     def write_late(say: Callable[[str], None]) -> None:
         async def main() -> None:
             store = SqliteCheckpointStore.file(file)
-            claim = await store.create_execution(WORKFLOW, new_execution("e"))
-            assert claim is not None
+            claim = await created(store, new_execution("e"))
             await store.release_claims([claim])
             say("released")
-            while not list(file.parent.glob("taken")):
-                await asyncio.sleep(0.01)
+            await until(lambda: list(file.parent.glob("taken")))
             try:
                 await store.save(new_checkpoint("e", 0), claim=claim)
             except ClaimLostError:
@@ -341,33 +308,29 @@ def test_workers_of_several_users_respect_each_other() -> None:
         asyncio.run(main())
 
 
-def test_a_closed_store_takes_on_nothing_more(file: Path) -> None:
-    async def main() -> None:
-        store = SqliteCheckpointStore.file(file)
-        assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
-        await store.close()
-        with pytest.raises(StoreError, match="closed"):
-            await store.create_execution(WORKFLOW, new_execution("f"))
-        async with SqliteCheckpointStore.file(file) as other:
-            (abandoned,) = await other.release_claims_of_the_dead(9)
-            assert abandoned.workflow_execution_id == "e"
-
-    asyncio.run(main())
+async def test_a_closed_store_takes_on_nothing_more(file: Path) -> None:
+    store = SqliteCheckpointStore.file(file)
+    assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
+    await store.close()
+    with pytest.raises(StoreError, match="closed"):
+        await store.create_execution(WORKFLOW, new_execution("f"))
+    async with SqliteCheckpointStore.file(file) as other:
+        (abandoned,) = await other.release_claims_of_the_dead(9)
+        assert abandoned.workflow_execution_id == "e"
 
 
 @pytest.mark.parametrize("worker_id", ["[" * 5000, "../elsewhere", "half/a/path", "\x00", ""])
-def test_a_worker_id_that_was_written_by_hand_is_of_nobody(file: Path, worker_id: str) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            with closing(sqlite3.connect(file)) as dba, dba:
-                dba.execute(
-                    "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
-                    " values ('e', ?, '2026-01-01T00:00:00.000000Z')",
-                    (worker_id,),
-                )
-            (abandoned,) = await store.release_claims_of_the_dead(10)
-            assert abandoned.workflow_execution_id == "e"
-            assert await store.claim_execution("e") is not None
-
-    asyncio.run(main())
+async def test_a_worker_id_that_was_written_by_hand_is_of_nobody(
+    file: Path, worker_id: str
+) -> None:
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        with closing(sqlite3.connect(file)) as dba, dba:
+            dba.execute(
+                "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
+                " values ('e', ?, '2026-01-01T00:00:00.000000Z')",
+                (worker_id,),
+            )
+        (abandoned,) = await store.release_claims_of_the_dead(10)
+        assert abandoned.workflow_execution_id == "e"
+        assert await store.claim_execution("e") is not None

@@ -286,7 +286,7 @@ def test_an_engine_that_starts_costs_the_same_however_much_is_queued_or_waits(
         assert costs[1][name] < before + 50
 
 
-def test_retention_passes_over_what_it_keeps_once(file: Path) -> None:
+async def test_retention_passes_over_what_it_keeps_once(file: Path) -> None:
     """Every other execution was changed late, and stays."""
 
     async def delete(executions: int) -> int:
@@ -313,11 +313,8 @@ def test_retention_passes_over_what_it_keeps_once(file: Path) -> None:
         assert deleted == executions // 2
         return instructions
 
-    async def main() -> None:
-        some, many = await delete(1_000), await delete(4_000)
-        assert many < 5 * some
-
-    asyncio.run(main())
+    some, many = await delete(1_000), await delete(4_000)
+    assert many < 5 * some
 
 
 def cost(connection: sqlite3.Connection, name: str, changed: Mapping[str, Any] = {}) -> int:

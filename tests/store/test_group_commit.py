@@ -7,8 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,18 @@ from durable_workflow_sqlite import (
     StoreBusyError,
     StoreError,
     StoreFullError,
-    StoreGoneError,
 )
 from durable_workflow_sqlite.store import connection as opening
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from tests.store.gone import (
+    FATES,
+    a_store,
+    by_path,
+    hears_that_it_is_gone,
+    in_full,
+    over_a_connection,
+)
 
 
 class Recording(sqlite3.Connection):
@@ -37,45 +44,13 @@ class Recording(sqlite3.Connection):
         return super().execute(sql, *parameters)
 
 
-def opened_by_path(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file)
-
-
-def opened_in_full(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file, synchronous="full")
-
-
-def over_a_plain_connection(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore(sqlite3.connect(file))
-
-
 def over_a_connection_for_all_threads(file: Path) -> SqliteCheckpointStore:
     return SqliteCheckpointStore(sqlite3.connect(file, check_same_thread=False))
 
 
 EVERY_WAY = pytest.mark.parametrize(
-    "opened",
-    [
-        opened_by_path,
-        opened_in_full,
-        over_a_plain_connection,
-        over_a_connection_for_all_threads,
-    ],
+    "opened", [by_path, in_full, over_a_connection, over_a_connection_for_all_threads]
 )
-
-
-@asynccontextmanager
-async def a_store(
-    opened: Callable[[Path], SqliteCheckpointStore], file: Path
-) -> AsyncIterator[SqliteCheckpointStore]:
-    """A store with one execution, e; its connection is closed with it."""
-    store = opened(file)
-    try:
-        await store.save(WORKFLOW, new_execution("e"))
-        yield store
-    finally:
-        await store.close()
-        store._connection.close()
 
 
 @pytest.fixture
@@ -111,32 +86,27 @@ def test_writes_of_one_turn_share_one_transaction(file: Path) -> None:
 
 
 @EVERY_WAY
-def test_a_write_that_fails_among_others_fails_alone(
+async def test_a_write_that_fails_among_others_fails_alone(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
-    async def main() -> None:
-        async with a_store(opened, file) as store:
-            for bad in (0, 7, 19):
-                outcomes = await asyncio.gather(
-                    *(
-                        store.save(
-                            new_checkpoint("e", 100 * bad + n),
-                            new_checkpoint(
-                                "unknown" if n == bad else "e", 100 * bad + n, attempt=2
-                            ),
-                        )
-                        for n in range(20)
-                    ),
-                    return_exceptions=True,
-                )
-                assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [bad]
-                assert isinstance(outcomes[bad], StoreError)
-            assert len(await saved(store)) == 3 * 2 * 19
-
-    asyncio.run(main())
+    async with a_store(opened, file) as store:
+        for bad in (0, 7, 19):
+            outcomes = await asyncio.gather(
+                *(
+                    store.save(
+                        new_checkpoint("e", 100 * bad + n),
+                        new_checkpoint("unknown" if n == bad else "e", 100 * bad + n, attempt=2),
+                    )
+                    for n in range(20)
+                ),
+                return_exceptions=True,
+            )
+            assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [bad]
+            assert isinstance(outcomes[bad], StoreError)
+        assert len(await saved(store)) == 3 * 2 * 19
 
 
-def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_first_try(
+async def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_first_try(
     file: Path, other: sqlite3.Connection
 ) -> None:
     """Between the failing transaction and the second one, somebody else may take the lock."""
@@ -152,111 +122,94 @@ def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_first_try(
                 asyncio.get_running_loop().call_later(0.3, other.execute, "rollback")
             return cursor
 
-    async def main() -> None:
-        connection = sqlite3.connect(file, factory=Unlucky, check_same_thread=False)
-        async with a_store(lambda _: SqliteCheckpointStore(connection), file) as store:
-            connection.armed = True
-            outcomes = await asyncio.gather(
-                *(
-                    store.save_checkpoint(new_checkpoint("unknown" if n == 1 else "e", n))
-                    for n in range(3)
-                ),
-                return_exceptions=True,
-            )
-            assert [type(outcome) for outcome in outcomes] == [type(None), StoreError, type(None)]
-            assert await saved(store) == [0, 2]
-
-    asyncio.run(main())
+    connection = sqlite3.connect(file, factory=Unlucky, check_same_thread=False)
+    async with a_store(lambda _: SqliteCheckpointStore(connection), file) as store:
+        connection.armed = True
+        outcomes = await asyncio.gather(
+            *(
+                store.save_checkpoint(new_checkpoint("unknown" if n == 1 else "e", n))
+                for n in range(3)
+            ),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [type(None), StoreError, type(None)]
+        assert await saved(store) == [0, 2]
 
 
 @EVERY_WAY
-def test_a_lock_that_another_connection_holds_does_not_block_the_loop(
+async def test_a_lock_that_another_connection_holds_does_not_block_the_loop(
     file: Path, other: sqlite3.Connection, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
     """Else nothing here would end that transaction, and the writes would fail."""
 
-    async def main() -> None:
-        async with a_store(opened, file) as store:
-            other.execute("begin immediate")
-            writes = [
-                asyncio.create_task(store.save_checkpoint(new_checkpoint("e", n))) for n in range(3)
-            ]
-            for _ in range(20):
-                await asyncio.sleep(0.005)
-            assert not any(write.done() for write in writes)
-            other.execute("rollback")
-            await asyncio.gather(*writes)
-            assert await saved(store) == [0, 1, 2]
-            await store.save_checkpoint(new_checkpoint("e", 3))
-
-    asyncio.run(main())
+    async with a_store(opened, file) as store:
+        other.execute("begin immediate")
+        writes = [
+            asyncio.create_task(store.save_checkpoint(new_checkpoint("e", n))) for n in range(3)
+        ]
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert not any(write.done() for write in writes)
+        other.execute("rollback")
+        await asyncio.gather(*writes)
+        assert await saved(store) == [0, 1, 2]
+        await store.save_checkpoint(new_checkpoint("e", 3))
 
 
 @EVERY_WAY
-def test_a_lock_that_is_held_too_long_is_a_busy_error_and_harms_nothing_else(
+async def test_a_lock_that_is_held_too_long_is_a_busy_error_and_harms_nothing_else(
     file: Path,
     other: sqlite3.Connection,
     opened: Callable[[Path], SqliteCheckpointStore],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def main() -> None:
-        async with a_store(opened, file) as store:
-            monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 200)
-            store._connection.execute("pragma busy_timeout = 200")  # of one that waits in a thread
-            await store.save_checkpoint(new_checkpoint("e", 0))
-            other.execute("begin immediate")
-            outcomes = await asyncio.gather(
-                *(store.save_checkpoint(new_checkpoint("e", n)) for n in (1, 2)),
-                return_exceptions=True,
-            )
-            assert [type(outcome) for outcome in outcomes] == [StoreBusyError] * 2
-            assert str(file) in str(outcomes[0])
-            assert await saved(store) == [0]  # reading needs no lock
-            other.execute("rollback")
-            await store.save_checkpoint(new_checkpoint("e", 3))
-            assert await saved(store) == [0, 3]
-
-    asyncio.run(main())
+    async with a_store(opened, file) as store:
+        monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 200)
+        store._connection.execute("pragma busy_timeout = 200")  # of one that waits in a thread
+        await store.save_checkpoint(new_checkpoint("e", 0))
+        other.execute("begin immediate")
+        outcomes = await asyncio.gather(
+            *(store.save_checkpoint(new_checkpoint("e", n)) for n in (1, 2)),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [StoreBusyError] * 2
+        assert str(file) in str(outcomes[0])
+        assert await saved(store) == [0]  # reading needs no lock
+        other.execute("rollback")
+        await store.save_checkpoint(new_checkpoint("e", 3))
+        assert await saved(store) == [0, 3]
 
 
-def test_writes_wait_in_line_for_the_lock_and_reads_go_on(
+async def test_writes_wait_in_line_for_the_lock_and_reads_go_on(
     file: Path, other: sqlite3.Connection
 ) -> None:
-    async def main() -> None:
-        async with a_store(opened_by_path, file) as store:
-            other.execute("begin immediate")
-            writes: list[asyncio.Task[None]] = []
-            for number in range(2):
-                writes.append(
-                    asyncio.create_task(store.save_checkpoint(new_checkpoint("e", number)))
-                )
-                await asyncio.sleep(0.05)
-            assert await asyncio.wait_for(saved(store), 1) == []
-            assert not any(task.done() for task in writes)
-            other.execute("rollback")
-            await asyncio.gather(*writes)
-            assert await saved(store) == [0, 1]
-
-    asyncio.run(main())
+    async with a_store(by_path, file) as store:
+        other.execute("begin immediate")
+        writes: list[asyncio.Task[None]] = []
+        for number in range(2):
+            writes.append(asyncio.create_task(store.save_checkpoint(new_checkpoint("e", number))))
+            await asyncio.sleep(0.05)
+        assert await asyncio.wait_for(saved(store), 1) == []
+        assert not any(task.done() for task in writes)
+        other.execute("rollback")
+        await asyncio.gather(*writes)
+        assert await saved(store) == [0, 1]
 
 
-def test_a_caller_that_is_cancelled_does_not_disturb_the_others(
+async def test_a_caller_that_is_cancelled_does_not_disturb_the_others(
     file: Path, other: sqlite3.Connection
 ) -> None:
-    async def main() -> None:
-        async with a_store(opened_by_path, file) as store:
-            other.execute("begin immediate")
-            writes = [
-                asyncio.create_task(store.save_checkpoint(new_checkpoint("e", n))) for n in range(3)
-            ]
-            await asyncio.sleep(0.05)
-            writes[1].cancel()
-            await asyncio.sleep(0.05)
-            other.execute("rollback")
-            await asyncio.gather(writes[0], writes[2])
-            assert {0, 2} <= set(await saved(store))
-
-    asyncio.run(main())
+    async with a_store(by_path, file) as store:
+        other.execute("begin immediate")
+        writes = [
+            asyncio.create_task(store.save_checkpoint(new_checkpoint("e", n))) for n in range(3)
+        ]
+        await asyncio.sleep(0.05)
+        writes[1].cancel()
+        await asyncio.sleep(0.05)
+        other.execute("rollback")
+        await asyncio.gather(writes[0], writes[2])
+        assert {0, 2} <= set(await saved(store))
 
 
 def test_a_full_database_is_a_store_error_until_there_is_room(file: Path) -> None:
@@ -299,37 +252,32 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("opened", [opened_by_path, opened_in_full])
-def test_a_full_disk_is_a_store_error_until_there_is_room(
+@pytest.mark.parametrize("opened", [by_path, in_full])
+async def test_a_full_disk_is_a_store_error_until_there_is_room(
     small_disk: Path, opened: Callable[[Path], SqliteCheckpointStore]
 ) -> None:
-    async def main() -> None:
-        file, ballast = small_disk / "workflows.db", small_disk / "ballast"
-        async with a_store(opened, file) as store:
-            await store.save_checkpoint(new_checkpoint("e", 0))
-            with ballast.open("wb", buffering=0) as filler, suppress(OSError):
-                while True:
-                    filler.write(b"x" * 4096)
-            for _ in range(3):
-                outcomes = await asyncio.gather(
-                    *(
-                        store.save_checkpoint(
-                            new_checkpoint("e", n, output_data=f'"{"x" * 50_000}"')
-                        )
-                        for n in range(1, 4)
-                    ),
-                    return_exceptions=True,
-                )
-                assert [type(outcome) for outcome in outcomes] == [StoreFullError] * 3
-                assert "disk" in str(outcomes[0])
-            assert await saved(store) == [0]
-            ballast.unlink()
-            await store.save_checkpoint(new_checkpoint("e", 4, output_data=f'"{"x" * 50_000}"'))
-            assert await saved(store) == [0, 4]
-        async with SqliteCheckpointStore.file(file) as store:
-            assert await saved(store) == [0, 4]
-
-    asyncio.run(main())
+    file, ballast = small_disk / "workflows.db", small_disk / "ballast"
+    async with a_store(opened, file) as store:
+        await store.save_checkpoint(new_checkpoint("e", 0))
+        with ballast.open("wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(b"x" * 4096)
+        for _ in range(3):
+            outcomes = await asyncio.gather(
+                *(
+                    store.save_checkpoint(new_checkpoint("e", n, output_data=f'"{"x" * 50_000}"'))
+                    for n in range(1, 4)
+                ),
+                return_exceptions=True,
+            )
+            assert [type(outcome) for outcome in outcomes] == [StoreFullError] * 3
+            assert "disk" in str(outcomes[0])
+        assert await saved(store) == [0]
+        ballast.unlink()
+        await store.save_checkpoint(new_checkpoint("e", 4, output_data=f'"{"x" * 50_000}"'))
+        assert await saved(store) == [0, 4]
+    async with SqliteCheckpointStore.file(file) as store:
+        assert await saved(store) == [0, 4]
 
 
 def befall(file: Path, fate: str) -> None:
@@ -346,34 +294,20 @@ def befall(file: Path, fate: str) -> None:
 
 
 @EVERY_WAY
-@pytest.mark.parametrize("fate", ["deleted", "moved", "replaced"])
-def test_a_file_that_is_gone_takes_no_writes(
+@FATES
+async def test_a_file_that_is_gone_takes_no_writes(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore], fate: str
 ) -> None:
-    async def main() -> None:
-        async with a_store(opened, file) as store:
-            for n in range(5):
-                await store.save_checkpoint(new_checkpoint("e", 10 + n))
-            befall(file, fate)
-            await asyncio.sleep(4 * group_commit.LOOK_AT_FILES_EVERY_S)
-            outcomes = await asyncio.gather(
-                *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
-                return_exceptions=True,
-            )
-            assert [type(outcome) for outcome in outcomes] == [StoreGoneError] * 2
-            assert "replaced" in str(outcomes[0]) or "moved or deleted" in str(outcomes[0])
-            for _ in range(5):  # also where a write has nobody to share a transaction with
-                with pytest.raises(StoreGoneError):
-                    await store.save_checkpoint(new_checkpoint("e", 0))
-            with pytest.raises(StoreGoneError):
-                await store.load_execution("e")
-            assert store.change_counter() != store.change_counter()  # whoever looks meets the error
-            if fate == "moved":
-                befall(file, "moved back")
-                await store.save_checkpoint(new_checkpoint("e", 2))
-                assert await saved(store) == [2, *range(10, 15)]
-
-    asyncio.run(main())
+    async with a_store(opened, file) as store:
+        for n in range(5):
+            await store.save_checkpoint(new_checkpoint("e", 10 + n))
+        befall(file, fate)
+        said = await hears_that_it_is_gone(store)
+        assert "replaced" in said or "moved or deleted" in said
+        if fate == "moved":
+            befall(file, "moved back")
+            await store.save_checkpoint(new_checkpoint("e", 2))
+            assert await saved(store) == [2, *range(10, 15)]
 
 
 def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
@@ -442,7 +376,7 @@ def test_what_could_not_be_committed_is_read_by_nobody_and_never_comes_true(
 
 
 @EVERY_WAY
-def test_a_lack_of_memory_is_a_store_error_and_nobody_waits_for_ever(
+async def test_a_lack_of_memory_is_a_store_error_and_nobody_waits_for_ever(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """sqlite3 raises MemoryError for SQLITE_NOMEM, wherever that comes from."""
@@ -460,46 +394,40 @@ def test_a_lack_of_memory_is_a_store_error_and_nobody_waits_for_ever(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._connection, name)
 
-    async def main() -> None:
-        async with a_store(opened, file) as store:
-            forgetful = Forgetful(store._connection)
-            monkeypatch.setattr(store._commit, "_connection", forgetful)
-            for n in range(5):
-                await store.save_checkpoint(new_checkpoint("e", n))
-            for forgetful.at in ("begin", "commit"):
-                outcomes = await asyncio.wait_for(
-                    asyncio.gather(
-                        *(store.save_checkpoint(new_checkpoint("e", n)) for n in (7, 8)),
-                        return_exceptions=True,
-                    ),
-                    10,
-                )
-                assert [type(outcome) for outcome in outcomes] == [StoreError] * 2
-                assert "not enough memory" in str(outcomes[0])
-            forgetful.at = ""
-            await store.save_checkpoint(new_checkpoint("e", 9))
-            assert await saved(store) == [0, 1, 2, 3, 4, 9]
-
-    asyncio.run(main())
+    async with a_store(opened, file) as store:
+        forgetful = Forgetful(store._connection)
+        monkeypatch.setattr(store._commit, "_connection", forgetful)
+        for n in range(5):
+            await store.save_checkpoint(new_checkpoint("e", n))
+        for forgetful.at in ("begin", "commit"):
+            outcomes = await asyncio.wait_for(
+                asyncio.gather(
+                    *(store.save_checkpoint(new_checkpoint("e", n)) for n in (7, 8)),
+                    return_exceptions=True,
+                ),
+                10,
+            )
+            assert [type(outcome) for outcome in outcomes] == [StoreError] * 2
+            assert "not enough memory" in str(outcomes[0])
+        forgetful.at = ""
+        await store.save_checkpoint(new_checkpoint("e", 9))
+        assert await saved(store) == [0, 1, 2, 3, 4, 9]
 
 
-def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_works(
+async def test_where_no_thread_can_be_started_a_write_fails_and_the_next_one_works(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    async def main() -> None:
-        async with a_store(opened_in_full, file) as store:
-            store._commit._stop_thread()
-            with monkeypatch.context() as patched:
-                patched.setattr(threading.Thread, "start", refuse)
-                with pytest.raises(StoreError, match="start new thread"):
-                    await asyncio.wait_for(store.save_checkpoint(new_checkpoint("e", 0)), 30)
-            await store.save_checkpoint(new_checkpoint("e", 1))
-            assert await saved(store) == [1]
-
-    asyncio.run(main())
+    async with a_store(in_full, file) as store:
+        store._commit._stop_thread()
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(StoreError, match="start new thread"):
+                await asyncio.wait_for(store.save_checkpoint(new_checkpoint("e", 0)), 30)
+        await store.save_checkpoint(new_checkpoint("e", 1))
+        assert await saved(store) == [1]
 
 
 def test_two_event_loops_cannot_use_one_store_at_once(file: Path) -> None:

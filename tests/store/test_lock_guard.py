@@ -21,7 +21,8 @@ from durable_workflow_sqlite.store.connection import Synchronous
 from durable_workflow_sqlite.store.lock_guard import IS_POSSIBLE
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.databases import new_database
-from tests.processes import a_process
+from tests.processes import a_process, until
+from tests.store.gone import saved_in
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="there are no such locks here")
 
@@ -77,13 +78,6 @@ def use_and_close(file: Path, statement: str = "select 1 from workflows") -> Non
     subprocess.run([sys.executable, "-c", script, str(file), statement], check=True)
 
 
-def saved_in(file: Path) -> list[int]:
-    with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-        found = connection.execute("select step_index from step_checkpoints order by step_index")
-        return [index for (index,) in found]
-
-
 def log_of(file: Path) -> Path:
     return Path(f"{file}-wal")
 
@@ -104,8 +98,7 @@ def test_a_worker_that_opens_and_closes_its_own_database_loses_nothing(
             for turn in range(3):
                 harm(file)
                 say("harmed")
-                while not (file.parent / f"used {turn}").exists():
-                    await asyncio.sleep(0.001)
+                await until((file.parent / f"used {turn}").exists)
                 for n in range(20):
                     await store.save_checkpoint(new_checkpoint("e", 20 * turn + n))
             say("saved")
@@ -123,35 +116,29 @@ def test_a_worker_that_opens_and_closes_its_own_database_loses_nothing(
     assert saved_in(file) == list(range(60))
 
 
-def test_without_the_guard_the_log_is_deleted_beside_its_worker(
+async def test_without_the_guard_the_log_is_deleted_beside_its_worker(
     file: Path,
 ) -> None:
     """What the guard is for; the store notices, as where there is no guard."""
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            store._guard.release()
-            digest(file)
-            use_and_close(file)
-            assert not log_of(file).exists()
-            with pytest.raises(StoreGoneError, match="the write-ahead log, was moved or deleted"):
-                await store.save_checkpoint(new_checkpoint("e", 0))
-
-    asyncio.run(main())
-
-
-def test_one_of_two_stores_that_closes_leaves_the_guard_to_the_other(file: Path) -> None:
-    async def main() -> None:
-        one, other = SqliteCheckpointStore.file(file), SqliteCheckpointStore.file(file)
-        await one.save(WORKFLOW, new_execution("e"))
-        await one.close()
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        store._guard.release()
         digest(file)
         use_and_close(file)
-        await other.save_checkpoint(new_checkpoint("e", 0))
-        await other.close()
+        assert not log_of(file).exists()
+        with pytest.raises(StoreGoneError, match="the write-ahead log, was moved or deleted"):
+            await store.save_checkpoint(new_checkpoint("e", 0))
 
-    asyncio.run(main())
+
+async def test_one_of_two_stores_that_closes_leaves_the_guard_to_the_other(file: Path) -> None:
+    one, other = SqliteCheckpointStore.file(file), SqliteCheckpointStore.file(file)
+    await one.save(WORKFLOW, new_execution("e"))
+    await one.close()
+    digest(file)
+    use_and_close(file)
+    await other.save_checkpoint(new_checkpoint("e", 0))
+    await other.close()
     assert saved_in(file) == [0]
 
 
@@ -177,8 +164,7 @@ def test_the_last_process_that_closes_leaves_the_database_alone_as_ever(file: Pa
             async with SqliteCheckpointStore.file(file) as store:
                 await store.save(WORKFLOW, new_execution("e"))
                 say("saved")
-                while not (file.parent / "close").exists():
-                    await asyncio.sleep(0.001)
+                await until(lambda: (file.parent / "close").exists())
             say("closed")
 
         asyncio.run(main())
@@ -192,14 +178,11 @@ def test_the_last_process_that_closes_leaves_the_database_alone_as_ever(file: Pa
         assert list(file.parent.iterdir()) == [file]
 
 
-def test_stores_of_many_files_keep_none_of_them_open(tmp_path: Path) -> None:
-    async def main() -> None:
-        for number in range(20):
-            file = new_database(tmp_path / f"{number}.db")
-            async with SqliteCheckpointStore.file(file) as store:
-                await store.save(WORKFLOW)
-
-    asyncio.run(main())
+async def test_stores_of_many_files_keep_none_of_them_open(tmp_path: Path) -> None:
+    for number in range(20):
+        file = new_database(tmp_path / f"{number}.db")
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW)
     opened = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
     assert [path for path in opened if path.startswith(str(tmp_path))] == []
 
@@ -240,8 +223,7 @@ def test_a_store_that_closes_leaves_alone_a_log_that_others_have_begun(file: Pat
                 await store.save(WORKFLOW, new_execution("e"))
                 await store.save_checkpoint(new_checkpoint("e", 0))
                 say("saved")
-                while not (file.parent / "look").exists():
-                    await asyncio.sleep(0.01)
+                await until(lambda: (file.parent / "look").exists())
                 with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
                     await store.save_checkpoint(new_checkpoint("e", 1))
             say("closed")

@@ -4,116 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from durable_workflow_sqlite import SqliteCheckpointStore, StoreGoneError
-from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.processes import a_process
+from tests.store.gone import (
+    FATES,
+    a_store,
+    befall,
+    by_path,
+    hears_that_it_is_gone,
+    in_full,
+    over_a_connection,
+    saved_in,
+)
 
 Say = Callable[[str], None]
 
 
-def by_path(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file)
-
-
-def in_full(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file, synchronous="full")
-
-
-def over_a_connection(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore(sqlite3.connect(file))
-
-
 EVERY_WAY = pytest.mark.parametrize("opened", [by_path, in_full, over_a_connection])
-FATES = pytest.mark.parametrize("fate", ["deleted", "moved", "replaced"])
-
-
-@asynccontextmanager
-async def a_store(
-    opened: Callable[[Path], SqliteCheckpointStore], file: Path
-) -> AsyncGenerator[SqliteCheckpointStore]:
-    """A store with one execution, e; its connection is closed with it."""
-    store = opened(file)
-    try:
-        await store.save(WORKFLOW, new_execution("e"))
-        yield store
-    finally:
-        await store.close()
-        store._connection.close()
-
-
-def befall(path: Path, fate: str) -> None:
-    away = Path(f"{path}.away")
-    if fate == "deleted":
-        path.unlink()
-    elif fate == "moved back":
-        away.rename(path)
-    else:
-        path.rename(away)
-    if fate == "replaced":
-        path.touch()
 
 
 def beside(file: Path, suffix: str) -> Path:
     return Path(f"{file}{suffix}")
 
 
-def saved_in(file: Path) -> list[int]:
-    with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-        found = connection.execute("select step_index from step_checkpoints order by step_index")
-        return [index for (index,) in found]
-
-
 @EVERY_WAY
 @FATES
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
-def test_a_log_that_is_gone_takes_no_writes(
+async def test_a_log_that_is_gone_takes_no_writes(
     file: Path, opened: Callable[[Path], SqliteCheckpointStore], suffix: str, fate: str
 ) -> None:
-    async def main() -> None:
-        async with a_store(opened, file) as store:
-            for n in range(5):
-                await store.save_checkpoint(new_checkpoint("e", 10 + n))
-            befall(beside(file, suffix), fate)
-            await asyncio.sleep(4 * group_commit.LOOK_AT_FILES_EVERY_S)
-            outcomes = await asyncio.gather(
-                *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(2)),
-                return_exceptions=True,
-            )
-            assert [type(outcome) for outcome in outcomes] == [StoreGoneError] * 2
-            said = str(outcomes[0])
-            assert f"{file}{suffix}" in said
-            assert (
-                "replaced by another file" if fate == "replaced" else "moved or deleted"
-            ) in said
-            assert "End every process that has the database open" in said
-            if suffix == "-wal":
-                assert "The commits to it before are saved in the database" in said
-            for _ in range(5):  # also where a write has nobody to share a transaction with
-                with pytest.raises(StoreGoneError):
-                    await store.save_checkpoint(new_checkpoint("e", 0))
-            with pytest.raises(StoreGoneError):
-                await store.load_execution("e")
-            assert store.change_counter() != store.change_counter()  # whoever looks meets the error
-            if fate == "moved":
-                befall(beside(file, suffix), "moved back")
-                await store.save_checkpoint(new_checkpoint("e", 2))
-                found = await store.load_checkpoints("e")
-                assert [one.step_index for one in found] == [2, *range(10, 15)]
-        if fate == "deleted":
-            assert saved_in(file) == list(range(10, 15))
-
-    asyncio.run(main())
+    async with a_store(opened, file) as store:
+        for n in range(5):
+            await store.save_checkpoint(new_checkpoint("e", 10 + n))
+        befall(beside(file, suffix), fate)
+        said = await hears_that_it_is_gone(store)
+        assert f"{file}{suffix}" in said
+        assert ("replaced by another file" if fate == "replaced" else "moved or deleted") in said
+        assert "End every process that has the database open" in said
+        if suffix == "-wal":
+            assert "The commits to it before are saved in the database" in said
+        if fate == "moved":
+            befall(beside(file, suffix), "moved back")
+            await store.save_checkpoint(new_checkpoint("e", 2))
+            found = await store.load_checkpoints("e")
+            assert [one.step_index for one in found] == [2, *range(10, 15)]
+    if fate == "deleted":
+        assert saved_in(file) == list(range(10, 15))
 
 
 @EVERY_WAY
@@ -184,18 +128,15 @@ def test_what_was_committed_before_is_saved_also_if_the_workers_are_killed(file:
     assert saved_in(file) == list(range(200))
 
 
-def test_a_log_that_somebody_else_has_begun_is_not_written_over(file: Path) -> None:
+async def test_a_log_that_somebody_else_has_begun_is_not_written_over(file: Path) -> None:
     """Theirs and ours do not fit: one of them is lost, and that is said."""
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            befall(beside(file, "-wal"), "moved")
-            beside(file, "-wal").write_bytes(beside(file, "-wal.away").read_bytes())
-            with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
-                await store.save_checkpoint(new_checkpoint("e", 0))
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        befall(beside(file, "-wal"), "moved")
+        beside(file, "-wal").write_bytes(beside(file, "-wal.away").read_bytes())
+        with pytest.raises(StoreGoneError, match="only in the log, which is gone"):
+            await store.save_checkpoint(new_checkpoint("e", 0))
 
 
 COME_AND_GO = """
@@ -221,7 +162,7 @@ vacuum(file, 5)
 """
 
 
-def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
+async def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
     """Others open and close the file, empty the log, rewrite the file, and ask for another mode.
 
     Not in a fork: that would have what SQLite knows of the locks of this process.
@@ -230,15 +171,12 @@ def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
     def come_and_go() -> None:
         subprocess.run([sys.executable, "-c", COME_AND_GO, str(file)], check=True)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            for turn in range(2):
-                come_and_go()
-                for n in range(20):
-                    await store.save_checkpoint(new_checkpoint("e", 20 * turn + n))
-                async with SqliteCheckpointStore.file(file) as another:
-                    assert len(await another.load_checkpoints("e")) == 20 * (turn + 1)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        for turn in range(2):
+            come_and_go()
+            for n in range(20):
+                await store.save_checkpoint(new_checkpoint("e", 20 * turn + n))
+            async with SqliteCheckpointStore.file(file) as another:
+                assert len(await another.load_checkpoints("e")) == 20 * (turn + 1)
     assert saved_in(file) == list(range(40))

@@ -37,8 +37,8 @@ def test_what_names_a_store(url: str | Path, path: str | None) -> None:
         ("", "is empty"),
         ("postgresql://kim:secret@host/db", "postgresql is not known"),
         ("sqlite://workflows.db", "sqlite:///workflows.db"),
-        ("sqlite:///workflows.db?mode=ro", "neither ? nor #"),
-        ("sqlite:///workflows.db#1", "neither ? nor #"),
+        ("sqlite:///workflows.db?mode=ro", "must not have ? or #"),
+        ("sqlite:///workflows.db#1", "must not have ? or #"),
         ("https://example.org/workflows.db", "https is not known"),
     ],
 )

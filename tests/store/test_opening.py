@@ -147,16 +147,15 @@ def test_a_closed_connection_is_refused(file: Path) -> None:
         SqliteCheckpointStore(connection)
 
 
-def test_a_store_in_memory_keeps_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_in_memory_keeps_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
-        async with SqliteCheckpointStore.in_memory() as store:
-            assert await store.load_execution("e") is None
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
+    async with SqliteCheckpointStore.in_memory() as store:
+        assert await store.load_execution("e") is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,15 +165,12 @@ def test_a_path_that_is_no_file_is_refused(path: str) -> None:
         SqliteCheckpointStore.file(path)
 
 
-def test_a_closed_store_leaves_one_file(file: Path) -> None:
-    async def main() -> None:
-        for _ in range(2):
-            async with SqliteCheckpointStore.file(file) as store:
-                await store.create_execution(WORKFLOW, new_execution(store.worker_id))
-                assert len(list(file.parent.iterdir())) > 1
-            assert list(file.parent.iterdir()) == [file]
-
-    asyncio.run(main())
+async def test_a_closed_store_leaves_one_file(file: Path) -> None:
+    for _ in range(2):
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.create_execution(WORKFLOW, new_execution(store.worker_id))
+            assert len(list(file.parent.iterdir())) > 1
+        assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_file_whose_folder_is_missing_is_a_store_error(tmp_path: Path) -> None:
@@ -260,16 +256,13 @@ def test_what_may_not_be_written_is_a_store_error(what: str) -> None:
         assert name in heard
 
 
-def test_a_path_that_looks_like_a_uri_is_a_path(
+async def test_a_path_that_looks_like_a_uri_is_a_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file("file:orders.db?mode=memory"):
-            pass
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file("file:orders.db?mode=memory"):
+        pass
     assert (tmp_path / "file:orders.db?mode=memory").exists()
 
 

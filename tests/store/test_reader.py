@@ -56,6 +56,16 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
+def ids_by_page(reader: Reader, selection: Selection) -> Iterator[str]:
+    """What all pages have, one after the other; each but the last is full."""
+    after, is_last = None, False
+    while not is_last:
+        page = reader.page(selection, after=after, limit=77)
+        yield from (row.id for row in page.rows)
+        after, is_last = page.next, page.next is None
+        assert is_last or len(page.rows) == 77
+
+
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 @pytest.mark.parametrize("few", [0, 20_000], ids=["by walking", "by id"])
 def test_the_pages_together_are_what_one_query_gives(
@@ -80,15 +90,7 @@ def test_the_pages_together_are_what_one_query_gives(
             and created_at < filters.get("created_before", LAST).isoformat()
             and created_at >= filters.get("created_after", FIRST).isoformat()
         ]
-    seen: list[str] = []
-    after = None
-    while True:
-        page = reader.page(Selection(**filters), after=after, limit=77)
-        seen += [row.id for row in page.rows]
-        if (after := page.next) is None:
-            break
-        assert len(page.rows) == 77
-    assert seen == wanted
+    assert list(ids_by_page(reader, Selection(**filters))) == wanted
 
 
 def test_the_counts_are_what_there_is(reader: Reader) -> None:
@@ -157,15 +159,7 @@ def test_what_no_index_holds_is_found_by_looking_at_each(
         ]
     selection = Selection(**filters)
     assert list(itertools.chain(*reader.execution_ids(selection))) == wanted
-    seen: list[str] = []
-    after = None
-    while True:
-        page = reader.page(selection, after, 77)
-        seen += [row.id for row in page.rows]
-        if (after := page.next) is None:
-            break
-        assert len(page.rows) == 77
-    assert seen == wanted
+    assert list(ids_by_page(reader, selection)) == wanted
 
 
 VALUES: list[tuple[str, object]] = [

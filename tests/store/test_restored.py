@@ -20,20 +20,18 @@ from durable_workflow_sqlite import (
     WorkflowClaim,
 )
 from durable_workflow_sqlite.store import group_commit
-from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
+from durable_workflow_sqlite.testing.contract_base import (
+    WORKFLOW,
+    created,
+    new_checkpoint,
+    new_execution,
+)
 from tests.databases import new_database
-from tests.processes import a_process
+from tests.processes import a_process, until
+from tests.store.gone import by_path, in_full
 
 Say = Callable[[str], None]
 Opened = Callable[[Path], SqliteCheckpointStore]
-
-
-def by_path(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file)
-
-
-def in_full(file: Path) -> SqliteCheckpointStore:
-    return SqliteCheckpointStore.file(file, synchronous="full")
 
 
 EVERY_WAY = pytest.mark.parametrize("opened", [by_path, in_full])
@@ -60,9 +58,7 @@ def steps_in(file: Path) -> list[tuple[str, int, str]]:
 
 
 async def claimed(store: SqliteCheckpointStore, execution_id: str = "e") -> WorkflowClaim:
-    claim = await store.create_execution(WORKFLOW, new_execution(execution_id))
-    assert claim is not None
-    return claim
+    return await created(store, new_execution(execution_id))
 
 
 async def save(store: SqliteCheckpointStore, claim: WorkflowClaim, *numbers: int) -> None:
@@ -84,142 +80,121 @@ async def is_refused(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None
 
 @EVERY_WAY
 @pytest.mark.parametrize("number", [1, 6])
-def test_a_backup_with_the_very_claim_stops_its_worker(
+async def test_a_backup_with_the_very_claim_stops_its_worker(
     file: Path, backup: Path, opened: Opened, number: int
 ) -> None:
     """The token is right, and what was saved under it since the backup is missing."""
 
-    async def main() -> None:
-        async with opened(file) as store:
-            claim = await claimed(store)
-            await save(store, claim, *range(number))
-            copy(file, backup)
-            await save(store, claim, number)
-            copy(backup, file)
-            await is_refused(store, claim)
-        async with opened(file) as store:
-            assert len(await store.release_claims_of_the_dead(9)) == 1
-            again = await store.claim_execution("e")
-            assert again is not None
-            await save(store, again, number)
-
-    asyncio.run(main())
+    async with opened(file) as store:
+        claim = await claimed(store)
+        await save(store, claim, *range(number))
+        copy(file, backup)
+        await save(store, claim, number)
+        copy(backup, file)
+        await is_refused(store, claim)
+    async with opened(file) as store:
+        assert len(await store.release_claims_of_the_dead(9)) == 1
+        again = await store.claim_execution("e")
+        assert again is not None
+        await save(store, again, number)
     assert steps_in(file) == [("e", n, "INTENT") for n in range(number + 1)]
 
 
 @EVERY_WAY
-def test_an_outcome_that_is_missing_stops_the_worker(
+async def test_an_outcome_that_is_missing_stops_the_worker(
     file: Path, backup: Path, opened: Opened
 ) -> None:
-    async def main() -> None:
-        async with opened(file) as store:
-            claim = await claimed(store)
-            await save(store, claim, 0)
-            copy(file, backup)
-            outcome = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="1")
-            await store.save(outcome, claim=claim)
-            copy(backup, file)
-            await is_refused(store, claim)
-
-    asyncio.run(main())
+    async with opened(file) as store:
+        claim = await claimed(store)
+        await save(store, claim, 0)
+        copy(file, backup)
+        outcome = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="1")
+        await store.save(outcome, claim=claim)
+        copy(backup, file)
+        await is_refused(store, claim)
     assert steps_in(file) == [("e", 0, "INTENT")]
 
 
 @EVERY_WAY
-def test_a_record_of_the_execution_that_is_missing_stops_the_worker(
+async def test_a_record_of_the_execution_that_is_missing_stops_the_worker(
     file: Path, backup: Path, opened: Opened
 ) -> None:
-    async def main() -> None:
-        async with opened(file) as store:
-            claim = await claimed(store)
-            copy(file, backup)
-            await store.save(new_execution("e", status=ExecutionStatus.COMPENSATING), claim=claim)
-            copy(backup, file)
-            await is_refused(store, claim)
-
-    asyncio.run(main())
+    async with opened(file) as store:
+        claim = await claimed(store)
+        copy(file, backup)
+        await store.save(new_execution("e", status=ExecutionStatus.COMPENSATING), claim=claim)
+        copy(backup, file)
+        await is_refused(store, claim)
 
 
 @EVERY_WAY
 @pytest.mark.parametrize("kind", ["before the claim", "another one", "empty", "no workflows"])
-def test_a_backup_without_the_claim_stops_its_worker(
+async def test_a_backup_without_the_claim_stops_its_worker(
     file: Path, backup: Path, opened: Opened, kind: str
 ) -> None:
     """As another worker's claim may come to have the same token."""
 
-    async def main() -> None:
-        async with opened(file) as store:
-            if kind == "before the claim":
-                copy(file, backup)
-            elif kind == "another one":
-                async with opened(new_database(backup)) as other:
-                    await save(other, await claimed(other), 0, 1)
-            elif kind == "empty":
-                new_database(backup)
-            else:
-                with closing(sqlite3.connect(backup)) as connection:
-                    connection.execute("create table somebody_elses (id)")
-            claim = await claimed(store)
-            copy(backup, file)
-            await is_refused(store, claim)
-
-    asyncio.run(main())
+    async with opened(file) as store:
+        if kind == "before the claim":
+            copy(file, backup)
+        elif kind == "another one":
+            async with opened(new_database(backup)) as other:
+                await save(other, await claimed(other), 0, 1)
+        elif kind == "empty":
+            new_database(backup)
+        else:
+            with closing(sqlite3.connect(backup)) as connection:
+                connection.execute("create table somebody_elses (id)")
+        claim = await claimed(store)
+        copy(backup, file)
+        await is_refused(store, claim)
     assert kind == "no workflows" or ("e", 99, "INTENT") not in steps_in(file)
 
 
 @EVERY_WAY
-def test_a_claim_that_comes_back_stops_the_worker_that_had_it(
+async def test_a_claim_that_comes_back_stops_the_worker_that_had_it(
     file: Path, backup: Path, opened: Opened
 ) -> None:
     """Else nobody would take the execution on for as long as that worker lives."""
 
-    async def main() -> None:
-        async with opened(file) as store:
-            claim = await claimed(store)
-            copy(file, backup)
-            await store.save(new_execution("e", status=ExecutionStatus.COMPLETED), claim=claim)
-            copy(backup, file)
-            with pytest.raises(StoreGoneError, match="was restored"):
-                await store.save(WORKFLOW)
-
-    asyncio.run(main())
+    async with opened(file) as store:
+        claim = await claimed(store)
+        copy(file, backup)
+        await store.save(new_execution("e", status=ExecutionStatus.COMPLETED), claim=claim)
+        copy(backup, file)
+        with pytest.raises(StoreGoneError, match="was restored"):
+            await store.save(WORKFLOW)
 
 
-def test_a_worker_that_only_looks_for_news_is_told(file: Path, backup: Path) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            claim = await claimed(store)
-            await save(store, claim, 0)
-            copy(file, backup)
-            await save(store, claim, 1)
-            assert store.change_counter() == store.change_counter()
-            copy(backup, file)
-            assert store.change_counter() != store.change_counter()
-            with pytest.raises(StoreGoneError, match="was restored"):
-                await store.load_execution("e")
-
-    asyncio.run(main())
+async def test_a_worker_that_only_looks_for_news_is_told(file: Path, backup: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store:
+        claim = await claimed(store)
+        await save(store, claim, 0)
+        copy(file, backup)
+        await save(store, claim, 1)
+        assert store.change_counter() == store.change_counter()
+        copy(backup, file)
+        assert store.change_counter() != store.change_counter()
+        with pytest.raises(StoreGoneError, match="was restored"):
+            await store.load_execution("e")
 
 
 @EVERY_WAY
-def test_a_worker_without_claims_goes_on_in_what_was_restored(
+async def test_a_worker_without_claims_goes_on_in_what_was_restored(
     file: Path, backup: Path, opened: Opened
 ) -> None:
-    async def main() -> None:
-        async with opened(file) as store:
-            new_database(backup)
-            await store.release_claims([await claimed(store)])
-            await save(store, one := await claimed(store, "f"), 0)
-            await store.save(new_execution("f", status=ExecutionStatus.COMPLETED), claim=one)
-            copy(backup, file)
-            await save(store, await claimed(store, "g"), 0)  # its workflow is not known there
-
-    asyncio.run(main())
+    async with opened(file) as store:
+        new_database(backup)
+        await store.release_claims([await claimed(store)])
+        await save(store, one := await claimed(store, "f"), 0)
+        await store.save(new_execution("f", status=ExecutionStatus.COMPLETED), claim=one)
+        copy(backup, file)
+        await save(store, await claimed(store, "g"), 0)  # its workflow is not known there
     assert steps_in(file) == [("g", 0, "INTENT")]
 
 
 @EVERY_WAY
-def test_what_changes_the_schema_or_rewrites_the_file_stops_nobody(
+async def test_what_changes_the_schema_or_rewrites_the_file_stops_nobody(
     file: Path, backup: Path, opened: Opened
 ) -> None:
     def change() -> None:
@@ -231,30 +206,27 @@ def test_what_changes_the_schema_or_rewrites_the_file_stops_nobody(
             dba.execute("analyze")
         copy(copy(file, backup), file)  # all that was saved is in it
 
-    async def main() -> None:
-        async with opened(file) as store:
-            held, finished, released = [await claimed(store, one) for one in "efg"]
-            for turn in range(4):
-                change()
-                for claim in (held, finished, released):
-                    await save(store, claim, 2 * turn)
-                await store.save(new_execution("e"), new_checkpoint("e", 2 * turn + 1), claim=held)
-            await store.save(new_execution("f", status=ExecutionStatus.FAILED), claim=finished)
-            await store.release_claims([released])
+    async with opened(file) as store:
+        held, finished, released = [await claimed(store, one) for one in "efg"]
+        for turn in range(4):
             change()
-            await save(store, held, 8)
-            await store.mark_as_stopping([held])
+            for claim in (held, finished, released):
+                await save(store, claim, 2 * turn)
+            await store.save(new_execution("e"), new_checkpoint("e", 2 * turn + 1), claim=held)
+        await store.save(new_execution("f", status=ExecutionStatus.FAILED), claim=finished)
+        await store.release_claims([released])
+        change()
+        await save(store, held, 8)
+        await store.mark_as_stopping([held])
+        change()
+        await save(store, held, 10)
+        async with opened(file) as other:
+            again = await other.claim_execution("g")
+            assert again is not None
+            await save(other, again, 8)
             change()
-            await save(store, held, 10)
-            async with opened(file) as other:
-                again = await other.claim_execution("g")
-                assert again is not None
-                await save(other, again, 8)
-                change()
-                await save(store, held, 9)
-                await save(other, again, 9)
-
-    asyncio.run(main())
+            await save(store, held, 9)
+            await save(other, again, 9)
 
 
 def test_claims_that_were_lost_or_could_not_be_released_are_no_restore(
@@ -292,8 +264,7 @@ def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
                 claim = await claimed(store, execution_id)
                 await save(store, claim, 0)
                 say("ready")
-                while not is_backed_up():
-                    await asyncio.sleep(0.001)
+                await until(is_backed_up)
                 await save(store, claim, 1)
                 say("saved")
                 number = 2

@@ -17,7 +17,6 @@ import pytest
 
 from durable_workflow_sqlite import (
     AuditEntry,
-    DurableEngine,
     ExecutionStatus,
     RetryPolicy,
     SignalStatus,
@@ -34,11 +33,14 @@ from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     NOON,
     WORKFLOW,
+    created,
     new_checkpoint,
     new_execution,
     new_signal,
     new_timer,
+    taken,
 )
+from tests.processes import an_engine
 
 CONTROL = re.compile(
     r"begin|begin immediate|commit|rollback"
@@ -126,8 +128,7 @@ def check(sent: dict[int, list[str]]) -> set[str]:
 def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
     async def main(opened: Callable[[], SqliteCheckpointStore]) -> None:
         async with opened() as store:
-            claim = await store.create_execution(WORKFLOW, new_execution("e"))
-            assert claim is not None
+            claim = await created(store, new_execution("e"))
             intent = new_checkpoint("e", 1, status=StepStatus.INTENT, started_at=NOON)
             await store.begin_step(intent, claim=claim)
             completed = msgspec.structs.replace(intent, status=StepStatus.COMPLETED)
@@ -152,8 +153,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.claim_execution("e")
             async with opened() as other:
                 await other.save_workflow(WORKFLOW)
-                of_other = await other.create_execution(WORKFLOW, new_execution("h"))
-                assert of_other is not None
+                of_other = await created(other, new_execution("h"))
                 await other.mark_as_stopping([of_other])
             async with opened() as another:
                 await another.create_execution(WORKFLOW, new_execution("i"))
@@ -197,8 +197,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             )
             await store.reopen_execution("n")
             await store.acknowledge("n")
-            seen = await store.take_execution("e")
-            assert seen is not None
+            seen = await taken(store, "e")
             await store.mend_execution(seen, seen.execution, forget=seen.checkpoints)
             await store.load_signals("e")
             await store.enqueue_execution(WORKFLOW, new_execution("t"), {"customer": "7"})
@@ -234,7 +233,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
     assert statements_in(QUERIES_DIR) - of_people <= seen
 
 
-def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
+async def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]) -> None:
     tries: list[int] = []
 
     def fail_once() -> str:
@@ -257,31 +256,22 @@ def test_an_engine_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str
             await ctx.step("fail", fail)
         return str(await ctx.wait_signal("go", timeout=timedelta(hours=1)))
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[everything]) as engine,
-        ):
-            signalled = await engine.start(everything, "signal", execution_id="signalled")
-            await engine.send_signal("signalled", "go", "now")
-            assert await signalled.result() == "now"
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(everything, "fail")
-            cancelled = await engine.start(everything, "cancel", execution_id="cancelled")
-            await asyncio.sleep(0.1)
-            await engine.cancel("cancelled")
-            with pytest.raises(WorkflowCancelledError):
-                await cancelled.result()
-            await engine.start(everything, "recover", execution_id="recovered")
-            await asyncio.sleep(0.1)
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[everything]) as engine,
-        ):
-            await engine.send_signal("recovered", "go", "again")
-            assert await engine.run(everything, "recover", execution_id="recovered") == "again"
-
-    asyncio.run(main())
+    async with an_engine(file, workflows=[everything]) as (_, engine):
+        signalled = await engine.start(everything, "signal", execution_id="signalled")
+        await engine.send_signal("signalled", "go", "now")
+        assert await signalled.result() == "now"
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(everything, "fail")
+        cancelled = await engine.start(everything, "cancel", execution_id="cancelled")
+        await asyncio.sleep(0.1)
+        await engine.cancel("cancelled")
+        with pytest.raises(WorkflowCancelledError):
+            await cancelled.result()
+        await engine.start(everything, "recover", execution_id="recovered")
+        await asyncio.sleep(0.1)
+    async with an_engine(file, workflows=[everything]) as (_, engine):
+        await engine.send_signal("recovered", "go", "again")
+        assert await engine.run(everything, "recover", execution_id="recovered") == "again"
     assert len(check(sent)) > 12
 
 

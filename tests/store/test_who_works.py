@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import socket
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,19 +25,16 @@ from durable_workflow_sqlite.reading.findings import LATE, Finding, Level
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import TERMINAL_STATUSES
 from durable_workflow_sqlite.stores import open_reader
-from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
-from tests.processes import a_process
+from durable_workflow_sqlite.testing.contract_base import (
+    WORKFLOW,
+    created,
+    new_checkpoint,
+    new_execution,
+)
+from tests.processes import a_process, an_engine
 from tests.store.test_restored import copy
 
 Say = Callable[[str], None]
-
-
-def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @functools.wraps(test)
-    def run(*arguments: Any, **fixtures: Any) -> None:
-        asyncio.run(test(*arguments, **fixtures))
-
-    return run
 
 
 @workflow
@@ -87,12 +82,8 @@ async def until(file: Path, is_so: Callable[[Workers], object]) -> Workers:
     return found
 
 
-@in_a_loop
 async def test_a_worker_is_seen_with_what_it_runs_and_does(file: Path) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, [order], max_concurrent=7) as engine,
-    ):
+    async with an_engine(file, workflows=[order], max_concurrent=7) as (_, engine):
         for how in ("hang", "wait", "flaky"):
             await engine.start(order, how, execution_id=how)
         found = await until(
@@ -118,7 +109,6 @@ async def test_a_worker_is_seen_with_what_it_runs_and_does(file: Path) -> None:
     assert staff(file).workers == ()
 
 
-@in_a_loop
 async def test_who_only_signals_and_enqueues_writes_no_row(
     file: Path, shell: sqlite3.Connection
 ) -> None:
@@ -130,7 +120,6 @@ async def test_who_only_signals_and_enqueues_writes_no_row(
         assert staff(file).workers == ()
 
 
-@in_a_loop
 async def test_each_attempt_says_who_began_it(file: Path, shell: sqlite3.Connection) -> None:
     """Two workers of one process are two; who writes without a claim changes nothing of that."""
     async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as other:
@@ -170,7 +159,6 @@ async def test_each_attempt_says_who_began_it(file: Path, shell: sqlite3.Connect
     ).fetchone() == ("worker 2",)
 
 
-@in_a_loop
 async def test_a_worker_in_memory_has_a_number_too() -> None:
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store, [order]) as engine:
         await engine.start(order, "wait", execution_id="one")
@@ -222,7 +210,6 @@ def test_a_worker_that_was_killed_is_seen_while_it_has_claims_and_then_forgotten
     )
 
 
-@in_a_loop
 async def test_a_worker_that_lives_is_not_forgotten(file: Path, shell: sqlite3.Connection) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     async with SqliteCheckpointStore.file(file) as store:
@@ -232,7 +219,6 @@ async def test_a_worker_that_lives_is_not_forgotten(file: Path, shell: sqlite3.C
         assert shell.execute("select seen_dead_at from workflow_workers").fetchall() == [(None,)]
 
 
-@in_a_loop
 async def test_a_backup_without_the_row_of_a_worker_gets_it_with_the_next_claim(
     file: Path, tmp_path: Path, shell: sqlite3.Connection
 ) -> None:
@@ -242,8 +228,7 @@ async def test_a_backup_without_the_row_of_a_worker_gets_it_with_the_next_claim(
     async with SqliteCheckpointStore.file(file) as store:
         await store.join([("order", 1), ("order", 2)], 3)
         copy(backup, file)
-        claim = await store.create_execution(WORKFLOW, new_execution("e"))
-        assert claim is not None
+        claim = await created(store, new_execution("e"))
         await store.save(new_checkpoint("e", 0, status=StepStatus.INTENT), claim=claim)
         (worker,) = staff(file).workers
         assert (worker.worker_id, worker.number, worker.slots) == (store.worker_id, 2, 3)
@@ -251,7 +236,6 @@ async def test_a_backup_without_the_row_of_a_worker_gets_it_with_the_next_claim(
         assert shell.execute("select worker_number from step_checkpoints").fetchall() == [(2,)]
 
 
-@in_a_loop
 async def test_nobody_lives_or_nobody_knows_the_version_is_a_warning_with_its_command(
     file: Path,
 ) -> None:
@@ -276,24 +260,16 @@ async def test_nobody_lives_or_nobody_knows_the_version_is_a_warning_with_its_co
             assert "unknown" not in findings(file)
 
 
-@in_a_loop
 async def test_an_engine_without_workflows_works_on_what_it_starts(file: Path) -> None:
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, max_concurrent=7) as engine,
-    ):
+    async with an_engine(file, max_concurrent=7) as (_, engine):
         await engine.start(order, "hang")
         found = await until(file, lambda it: it.workers[0].slots and it.workers[0].doing)
         assert (found.workers[0].slots, len(found.workers[0].serves)) == (7, 1)
 
 
-@in_a_loop
 async def test_a_queue_is_a_warning_where_all_slots_are_in_use_for_long(file: Path) -> None:
     later = datetime.now(UTC) + 2 * LATE
-    async with (
-        SqliteCheckpointStore.file(file) as store,
-        DurableEngine(store, [order], max_concurrent=1) as engine,
-    ):
+    async with an_engine(file, workflows=[order], max_concurrent=1) as (_, engine):
         for _ in range(3):
             await engine.enqueue(order, "hang")
         await until(file, lambda it: it.queues and it.queues[0].due == 2 and it.workers[0].doing)

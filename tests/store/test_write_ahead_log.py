@@ -102,32 +102,29 @@ def test_the_log_stays_short_while_two_processes_write_and_others_read(file: Pat
 
 
 @pytest.mark.campaign
-def test_a_reader_that_stays_holds_writers_up_a_few_times_and_not_all_the_time(
+async def test_a_reader_that_stays_holds_writers_up_a_few_times_and_not_all_the_time(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            await store.save(WORKFLOW, new_execution("e"))
-            with closing(sqlite3.connect(file, isolation_level=None)) as reader:
-                reader.execute("begin")
-                reader.execute("select count(*) from workflow_executions").fetchone()
-                held_up = 0
-                for number in range(26_000):
-                    began = time.monotonic()
-                    await save(store, "e", number)
-                    held_up += time.monotonic() - began > 0.15
-                grown = size_of(log_of(file))
-                assert grown > LIMIT
-                assert held_up < 20
-                assert "a connection has kept a read transaction open for long" in caplog.text
-            # It has ended: the log becomes short again.
-            for number in range(26_000, 60_000):
+    async with SqliteCheckpointStore.file(file) as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        with closing(sqlite3.connect(file, isolation_level=None)) as reader:
+            reader.execute("begin")
+            reader.execute("select count(*) from workflow_executions").fetchone()
+            held_up = 0
+            for number in range(26_000):
+                began = time.monotonic()
                 await save(store, "e", number)
-                if number % 100 == 0 and size_of(log_of(file)) < grown / 2:
-                    return
-            raise AssertionError(f"the log is still {size_of(log_of(file))} bytes long")
-
-    asyncio.run(main())
+                held_up += time.monotonic() - began > 0.15
+            grown = size_of(log_of(file))
+            assert grown > LIMIT
+            assert held_up < 20
+            assert "a connection has kept a read transaction open for long" in caplog.text
+        # It has ended: the log becomes short again.
+        for number in range(26_000, 60_000):
+            await save(store, "e", number)
+            if number % 100 == 0 and size_of(log_of(file)) < grown / 2:
+                return
+        raise AssertionError(f"the log is still {size_of(log_of(file))} bytes long")
 
 
 def test_commits_go_on_while_a_slow_disk_takes_the_log_and_wait_before_it_is_too_long(
@@ -197,17 +194,14 @@ def test_an_error_of_the_disk_is_told_and_copies_nothing(
 # What is left at the end
 
 
-def test_the_last_store_that_closes_leaves_the_database_alone(file: Path) -> None:
-    async def main() -> None:
-        one = SqliteCheckpointStore.file(file)
-        other = SqliteCheckpointStore.file(file)
-        for store in (one, other):
-            await store.save(WORKFLOW)
-        await one.close()
-        assert log_of(file).name in names_beside(file)
-        await other.close()
-
-    asyncio.run(main())
+async def test_the_last_store_that_closes_leaves_the_database_alone(file: Path) -> None:
+    one = SqliteCheckpointStore.file(file)
+    other = SqliteCheckpointStore.file(file)
+    for store in (one, other):
+        await store.save(WORKFLOW)
+    await one.close()
+    assert log_of(file).name in names_beside(file)
+    await other.close()
     assert names_beside(file) == []
 
 
@@ -226,17 +220,14 @@ def test_a_store_that_closes_beside_another_connection_empties_the_log(file: Pat
         assert other.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
-def test_a_store_that_wrote_nothing_leaves_the_log_as_it_is(file: Path) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as worker:
-            await worker.save(WORKFLOW, new_execution("e"))
-            await write(file, worker, "e", 50)
-            before = log_of(file).read_bytes()
-            async with SqliteCheckpointStore.file(file) as store:
-                assert await store.load_execution("e") is not None
-            assert log_of(file).read_bytes() == before
-
-    asyncio.run(main())
+async def test_a_store_that_wrote_nothing_leaves_the_log_as_it_is(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as worker:
+        await worker.save(WORKFLOW, new_execution("e"))
+        await write(file, worker, "e", 50)
+        before = log_of(file).read_bytes()
+        async with SqliteCheckpointStore.file(file) as store:
+            assert await store.load_execution("e") is not None
+        assert log_of(file).read_bytes() == before
 
 
 def test_a_checkpoint_makes_no_database_where_one_was_deleted(file: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from durable_workflow_sqlite.telemetry import OpenTelemetryObserver
-from tests.databases import new_database
-from tests.processes import Journal
 
 
 class Telemetry:
@@ -55,14 +52,3 @@ class Telemetry:
 @pytest.fixture
 def telemetry() -> Telemetry:
     return Telemetry()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A workflow database with nothing in it."""
-    return new_database(tmp_path / "workflows.db")
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "journal")

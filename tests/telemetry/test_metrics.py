@@ -34,25 +34,20 @@ async def failing(ctx: WorkflowContext) -> None:
     raise ValueError("on purpose")
 
 
-def test_everything_is_counted_once_over_restarts(file: Path, telemetry: Telemetry) -> None:
-    async def main() -> None:
-        for process in range(4):
-            async with (
-                SqliteCheckpointStore.file(file) as store,
-                DurableEngine(
-                    store, [two_steps, failing], observers=[telemetry.observer]
-                ) as engine,
-            ):
-                handle = await engine.start(two_steps, execution_id="one")
-                if process == 3:
-                    await handle.signal("go")
-                    assert await handle.result() == "done"
-                    with pytest.raises(WorkflowFailedError):
-                        await engine.run(failing, execution_id="two")
-                else:
-                    await asyncio.sleep(0.05)
-
-    asyncio.run(main())
+async def test_everything_is_counted_once_over_restarts(file: Path, telemetry: Telemetry) -> None:
+    for process in range(4):
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [two_steps, failing], observers=[telemetry.observer]) as engine,
+        ):
+            handle = await engine.start(two_steps, execution_id="one")
+            if process == 3:
+                await handle.signal("go")
+                assert await handle.result() == "done"
+                with pytest.raises(WorkflowFailedError):
+                    await engine.run(failing, execution_id="two")
+            else:
+                await asyncio.sleep(0.05)
     assert telemetry.measured("execution.started", "durable_workflow.workflow.id") == {
         ("two_steps@1",): 1,
         ("failing@1",): 1,
@@ -79,23 +74,20 @@ def test_everything_is_counted_once_over_restarts(file: Path, telemetry: Telemet
     assert telemetry.measured("wait.duration", "durable_workflow.step.name") == {("go",): 1}
 
 
-def test_durations_are_in_seconds_of_the_engines_clock(telemetry: Telemetry) -> None:
+async def test_durations_are_in_seconds_of_the_engines_clock(telemetry: Telemetry) -> None:
     @workflow
     async def monthly(ctx: WorkflowContext) -> None:
         await ctx.sleep("a month", timedelta(days=30))
 
-    async def main() -> None:
-        clock = ManualClock()
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, [monthly], observers=[telemetry.observer], clock=clock) as engine,
-        ):
-            handle = await engine.enqueue(monthly, delay=timedelta(hours=1))
-            await clock.advance(timedelta(hours=1))
-            await clock.advance(timedelta(days=30))
-            await handle.result()
-
-    asyncio.run(main())
+    clock = ManualClock()
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [monthly], observers=[telemetry.observer], clock=clock) as engine,
+    ):
+        handle = await engine.enqueue(monthly, delay=timedelta(hours=1))
+        await clock.advance(timedelta(hours=1))
+        await clock.advance(timedelta(days=30))
+        await handle.result()
     (wait,) = telemetry.points("wait.duration")
     assert wait.sum == 30 * 86_400
     (queued,) = telemetry.points("execution.queue_time")
@@ -104,17 +96,14 @@ def test_durations_are_in_seconds_of_the_engines_clock(telemetry: Telemetry) -> 
     assert execution.sum == 30 * 86_400 + 3600
 
 
-def test_the_api_alone_is_enough_and_does_nothing() -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[OpenTelemetryObserver()]) as engine,
-        ):
-            handle = await engine.start(two_steps)
-            await handle.signal("go")
-            assert await handle.result() == "done"
-
-    asyncio.run(main())
+async def test_the_api_alone_is_enough_and_does_nothing() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[OpenTelemetryObserver()]) as engine,
+    ):
+        handle = await engine.start(two_steps)
+        await handle.signal("go")
+        assert await handle.result() == "done"
 
 
 def test_without_the_extra_its_name_is_told() -> None:

@@ -27,7 +27,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.telemetry import OpenTelemetryObserver
-from tests.processes import Journal, die, run_until_killed
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 from tests.telemetry.conftest import Telemetry
 
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=timedelta(milliseconds=5))
@@ -53,29 +53,24 @@ async def order(ctx: WorkflowContext, order_id: str) -> str:
     return await ctx.wait_signal("approved", type=str)
 
 
-def test_an_execution_is_a_tree_of_spans(telemetry: Telemetry) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[telemetry.observer]) as engine,
+async def test_an_execution_is_a_tree_of_spans(telemetry: Telemetry) -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[telemetry.observer]) as engine,
+    ):
+        handle = await engine.start(order, "A-1", execution_id="one")
+        await handle.signal("approved", "kim")
+        await handle.result()
+        record = await engine.load("one")
+        (nap,) = [one for one in await store.load_checkpoints("one") if one.kind is StepKind.SLEEP]
+        for name, began, ended in (
+            ("execution order", record.created_at, record.updated_at),
+            ("sleep cooling-off", nap.started_at, nap.completed_at),
         ):
-            handle = await engine.start(order, "A-1", execution_id="one")
-            await handle.signal("approved", "kim")
-            await handle.result()
-            record = await engine.load("one")
-            (nap,) = [
-                one for one in await store.load_checkpoints("one") if one.kind is StepKind.SLEEP
-            ]
-            for name, began, ended in (
-                ("execution order", record.created_at, record.updated_at),
-                ("sleep cooling-off", nap.started_at, nap.completed_at),
-            ):
-                span = telemetry.named(name)
-                assert began is not None and ended is not None
-                assert span.start_time == round(began.timestamp() * 1e6) * 1000
-                assert span.end_time == round(ended.timestamp() * 1e6) * 1000
-
-    asyncio.run(main())
+            span = telemetry.named(name)
+            assert began is not None and ended is not None
+            assert span.start_time == round(began.timestamp() * 1e6) * 1000
+            assert span.end_time == round(ended.timestamp() * 1e6) * 1000
     assert tree(telemetry) == {
         "execution order": None,
         "start order": "execution order",
@@ -98,7 +93,7 @@ def test_an_execution_is_a_tree_of_spans(telemetry: Telemetry) -> None:
     }
 
 
-def test_what_an_action_does_is_part_of_its_attempt(telemetry: Telemetry) -> None:
+async def test_what_an_action_does_is_part_of_its_attempt(telemetry: Telemetry) -> None:
     tracer = telemetry.traces.get_tracer("mine")
 
     async def in_the_loop() -> None:
@@ -118,30 +113,24 @@ def test_what_an_action_does_is_part_of_its_attempt(telemetry: Telemetry) -> Non
         await ctx.step("ask again", lambda: None)
         assert trace.get_current_span() is before
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[telemetry.observer]) as engine,
-        ):
-            await engine.run(both)
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[telemetry.observer]) as engine,
+    ):
+        await engine.run(both)
     found = tree(telemetry)
     assert (found["query"], found["request"]) == ("attempt ask", "attempt call")
 
 
-def test_who_asked_for_an_execution_is_linked(telemetry: Telemetry) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[telemetry.observer]) as engine,
-        ):
-            with telemetry.traces.get_tracer("mine").start_as_current_span("POST /orders"):
-                handle = await engine.start(order, "A-1", execution_id="one")
-            await handle.signal("approved", "kim")
-            await handle.result()
-
-    asyncio.run(main())
+async def test_who_asked_for_an_execution_is_linked(telemetry: Telemetry) -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[telemetry.observer]) as engine,
+    ):
+        with telemetry.traces.get_tracer("mine").start_as_current_span("POST /orders"):
+            handle = await engine.start(order, "A-1", execution_id="one")
+        await handle.signal("approved", "kim")
+        await handle.result()
     request = telemetry.named("POST /orders")
     (link,) = telemetry.named("start order").links
     assert link.context == request.context
@@ -149,7 +138,7 @@ def test_who_asked_for_an_execution_is_linked(telemetry: Telemetry) -> None:
     assert telemetry.named("execution order").context.trace_id != request.context.trace_id
 
 
-def test_retries_failures_and_compensations_are_told_as_they_are_stored(
+async def test_retries_failures_and_compensations_are_told_as_they_are_stored(
     telemetry: Telemetry,
 ) -> None:
     undone: list[int] = []
@@ -167,19 +156,16 @@ def test_retries_failures_and_compensations_are_told_as_they_are_stored(
         await ctx.step("charge", lambda: 7, compensate=refund, compensate_retry=QUICK)
         await ctx.step("ship", fail, retry=QUICK)
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(
-                store,
-                observers=[telemetry.observer],
-                error_formatter=lambda error: type(error).__name__,
-            ) as engine,
-        ):
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(failing)
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(
+            store,
+            observers=[telemetry.observer],
+            error_formatter=lambda error: type(error).__name__,
+        ) as engine,
+    ):
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(failing)
     assert "4242" not in "".join(span.to_json() for span in telemetry.spans)
     attempts = [span for span in telemetry.spans if span.name == "attempt ship"]
     ship = telemetry.named("step ship")
@@ -230,18 +216,15 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
                 out=out, formatter=lambda span: span.to_json(indent=None) + "\n"
             )
             provider.add_span_processor(SimpleSpanProcessor(console))
-            async with (
-                SqliteCheckpointStore.file(file) as store,
-                DurableEngine(store, observers=[OpenTelemetryObserver(provider)]) as engine,
-            ):
+            async with an_engine(file, observers=[OpenTelemetryObserver(provider)]) as (_, engine):
                 await engine.run(order, execution_id="one")
 
     run_until_killed(first_process)
 
     async def second_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [order], observers=[telemetry.observer]) as engine,
+        async with an_engine(file, workflows=[order], observers=[telemetry.observer]) as (
+            _,
+            engine,
         ):
             assert await engine.handle("one").result() == "shipped"
 
@@ -286,75 +269,60 @@ def test_one_trace_goes_over_a_crash(file: Path, journal: Journal, telemetry: Te
     assert telemetry.measured("step.duration", "durable_workflow.step.name") == {("ship",): 1}
 
 
-def test_a_wait_over_a_restart_is_one_span(file: Path, telemetry: Telemetry) -> None:
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, observers=[telemetry.observer]) as engine,
-        ):
-            await engine.start(order, "A-1", execution_id="one")
-            await asyncio.sleep(0.1)
-        later = Telemetry()
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, [order], observers=[later.observer]) as engine,
-        ):
-            await engine.send_signal("one", "approved", "kim")
-            assert await engine.handle("one").result() == "kim"
-        assert [span.name for span in later.spans] == [
-            "resume order",
-            "wait approved",
-            "execution order",
-        ]
-        wait, sleep = later.named("wait approved"), telemetry.named("sleep cooling-off")
-        assert wait.start_time is not None and wait.end_time is not None
-        assert sleep.end_time is not None
-        assert sleep.end_time <= wait.start_time < wait.end_time
-        assert wait.context.trace_id == sleep.context.trace_id
-
-    asyncio.run(main())
+async def test_a_wait_over_a_restart_is_one_span(file: Path, telemetry: Telemetry) -> None:
+    async with an_engine(file, observers=[telemetry.observer]) as (store, engine):
+        await engine.start(order, "A-1", execution_id="one")
+        await until(lambda: store.load_open_waits("one", "approved"))
+    later = Telemetry()
+    async with an_engine(file, workflows=[order], observers=[later.observer]) as (_, engine):
+        await engine.send_signal("one", "approved", "kim")
+        assert await engine.handle("one").result() == "kim"
+    assert [span.name for span in later.spans] == [
+        "resume order",
+        "wait approved",
+        "execution order",
+    ]
+    wait, sleep = later.named("wait approved"), telemetry.named("sleep cooling-off")
+    assert wait.start_time is not None and wait.end_time is not None
+    assert sleep.end_time is not None
+    assert sleep.end_time <= wait.start_time < wait.end_time
+    assert wait.context.trace_id == sleep.context.trace_id
     assert telemetry.measured("wait.duration", "durable_workflow.step.name") == {
         ("cooling-off",): 1
     }
 
 
-def test_executions_of_one_id_have_traces_of_their_own(telemetry: Telemetry) -> None:
+async def test_executions_of_one_id_have_traces_of_their_own(telemetry: Telemetry) -> None:
     @workflow
     async def nightly(ctx: WorkflowContext) -> None:
         pass
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[telemetry.observer]) as engine,
-        ):
-            for _ in range(2):
-                await engine.run(nightly, execution_id="nightly")
-                await store.delete_execution("nightly")
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[telemetry.observer]) as engine,
+    ):
+        for _ in range(2):
+            await engine.run(nightly, execution_id="nightly")
+            await store.delete_execution("nightly")
     roots = [span for span in telemetry.spans if span.name == "execution nightly"]
     assert len({span.context.trace_id for span in roots}) == len(roots) == 2
 
 
 @pytest.mark.parametrize(("sampler", "expected"), [(ALWAYS_OFF, 0), (TraceIdRatioBased(0.5), None)])
-def test_an_execution_is_sampled_as_a_whole(sampler: Any, expected: int | None) -> None:
+async def test_an_execution_is_sampled_as_a_whole(sampler: Any, expected: int | None) -> None:
     telemetry = Telemetry(sampler=ParentBased(sampler))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.in_memory() as store:
-            async with DurableEngine(store, observers=[telemetry.observer]) as engine:
-                for number in range(40):
-                    await engine.start(order, f"A-{number}", execution_id=f"{number}")
-                for number in range(40):
-                    while len(await store.load_checkpoints(f"{number}")) < 3:
-                        await asyncio.sleep(0.01)
-            async with DurableEngine(store, [order], observers=[telemetry.observer]) as engine:
-                for number in range(40):
-                    await engine.send_signal(f"{number}", "approved", "kim")
-                    await engine.handle(f"{number}").result()
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store, observers=[telemetry.observer]) as engine:
+            for number in range(40):
+                await engine.start(order, f"A-{number}", execution_id=f"{number}")
+            for number in range(40):
+                while len(await store.load_checkpoints(f"{number}")) < 3:
+                    await asyncio.sleep(0.01)
+        async with DurableEngine(store, [order], observers=[telemetry.observer]) as engine:
+            for number in range(40):
+                await engine.send_signal(f"{number}", "approved", "kim")
+                await engine.handle(f"{number}").result()
     by_trace: dict[int, list[str]] = {}
     for span in telemetry.spans:
         by_trace.setdefault(span.context.trace_id, []).append(span.name)
@@ -399,19 +367,18 @@ class ProviderWithoutIds(trace.TracerProvider):
         return WithoutIds(self._behind.get_tracer(*args, **kwargs))
 
 
-def test_without_a_generator_of_ids_it_is_one_trace_all_the_same(telemetry: Telemetry) -> None:
+async def test_without_a_generator_of_ids_it_is_one_trace_all_the_same(
+    telemetry: Telemetry,
+) -> None:
     observer = OpenTelemetryObserver(ProviderWithoutIds(telemetry.traces))
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.in_memory() as store,
-            DurableEngine(store, observers=[observer]) as engine,
-        ):
-            handle = await engine.start(order, "A-1")
-            await handle.signal("approved", "kim")
-            await handle.result()
-
-    asyncio.run(main())
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, observers=[observer]) as engine,
+    ):
+        handle = await engine.start(order, "A-1")
+        await handle.signal("approved", "kim")
+        await handle.result()
     assert sorted(span.name for span in telemetry.spans) == [
         "attempt charge",
         "execution order",

@@ -23,6 +23,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.checking import check_replay
 from durable_workflow_sqlite.testing import AsyncSandbox
+from durable_workflow_sqlite.testing.contract_base import loaded
 
 HOUR = timedelta(hours=1)
 Function = Callable[[WorkflowContext], Coroutine[Any, Any, Any]]
@@ -129,8 +130,7 @@ def recorded(function: Function, *, until: str = "") -> Records:
             if not until:
                 await asyncio.wait([asyncio.ensure_future(execution.result())])
             await durable.settle()
-            found = await durable.store.load_execution("story-1")
-            assert found is not None
+            found = await loaded(durable.store, "story-1")
             if until:
                 found = msgspec.structs.replace(found, status=ExecutionStatus(until))
             return found, await durable.store.load_checkpoints("story-1")

@@ -20,30 +20,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.testing import AsyncSandbox, Sandbox
 from durable_workflow_sqlite.testing.simulated_process import Moment
-
-DAY = timedelta(days=1)
-noted: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
-    noted.clear()
-
-
-def note(what: str) -> str:
-    time.sleep(0.002)
-    noted.append(what)
-    return what
-
-
-async def note_async(what: str) -> str:
-    await asyncio.sleep(0)
-    noted.append(what)
-    return what
-
-
-def undo(what: str) -> None:
-    noted.append(f"not {what}")
+from tests.testing.notes import DAY, note, note_async, noted, undo
 
 
 async def fail() -> None:
@@ -224,16 +201,13 @@ def test_a_crash_of_one_execution_takes_the_others_along(durable: Sandbox) -> No
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python has no eager tasks")
 @pytest.mark.parametrize("moment", ["before", "after", "recorded"])
-def test_an_eager_task_factory_of_the_program_changes_nothing(moment: Moment) -> None:
-    async def main() -> None:
-        loop: Any = asyncio.get_running_loop()
-        loop.set_task_factory(vars(asyncio)["eager_task_factory"])
-        async with AsyncSandbox() as durable:
-            durable.crash_at("second", moment)
-            assert await durable.run(chain) == "firstsecond"
-            assert durable.crashes == [f"{moment} second"]
-
-    asyncio.run(main())
+async def test_an_eager_task_factory_of_the_program_changes_nothing(moment: Moment) -> None:
+    loop: Any = asyncio.get_running_loop()
+    loop.set_task_factory(vars(asyncio)["eager_task_factory"])
+    async with AsyncSandbox() as durable:
+        durable.crash_at("second", moment)
+        assert await durable.run(chain) == "firstsecond"
+        assert durable.crashes == [f"{moment} second"]
 
 
 def test_a_crash_that_never_comes_is_an_error() -> None:

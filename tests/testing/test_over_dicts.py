@@ -10,7 +10,6 @@ from durable_workflow_sqlite import ExecutionStatus, StoreError, WorkflowExecuti
 from durable_workflow_sqlite.testing import simulated_process
 from tests.dict_store import Dicts, DictStore
 from tests.testing.test_crashes import *  # noqa: F403
-from tests.testing.test_crashes import _nothing_noted  # noqa: F401
 
 
 class Memory(Dicts):
@@ -36,8 +35,7 @@ class Store(DictStore):
     async def load_executions_by_status(
         self, statuses: Iterable[ExecutionStatus]
     ) -> list[WorkflowExecution]:
-        found = [row.execution for row in self.dicts.tables.rows.values()]
-        return [one for one in found if one.status in set(statuses)]
+        return [one for one in self.dicts.tables.executions.values() if one.status in set(statuses)]
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -21,30 +21,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import Sandbox
-
-DAY = timedelta(days=1)
-noted: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
-    noted.clear()
-
-
-def note(what: str) -> str:
-    """A sync action: it runs in a thread, for a while."""
-    time.sleep(0.002)
-    noted.append(what)
-    return what
-
-
-async def note_async(what: str) -> str:
-    noted.append(what)
-    return what
-
-
-def undo(what: str) -> None:
-    noted.append(f"not {what}")
+from tests.testing.notes import DAY, note, noted, undo
 
 
 @workflow
@@ -307,12 +284,9 @@ def test_a_restart_is_no_crash(durable: Sandbox) -> None:
     assert durable.crashes == []
 
 
-def test_a_sandbox_is_refused_where_an_event_loop_runs(durable: Sandbox) -> None:
-    async def main() -> None:
-        with pytest.raises(RuntimeError, match="take AsyncSandbox"):
-            durable.run(monthly, 1)
-
-    asyncio.run(main())
+async def test_a_sandbox_is_refused_where_an_event_loop_runs(durable: Sandbox) -> None:
+    with pytest.raises(RuntimeError, match="take AsyncSandbox"):
+        durable.run(monthly, 1)
 
 
 def test_two_sandboxes_know_nothing_of_each_other() -> None:

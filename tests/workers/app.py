@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from durable_workflow_sqlite import WorkflowContext, workflow
-from tests.processes import Journal
+from tests.processes import Journal, until
 
 
 def note(words: str) -> str:
@@ -43,8 +43,7 @@ async def meet() -> None:
     met = Journal(Path(os.environ["DURABLE_JOURNAL"]).with_name("met"))
     if IS_NO_WORKER not in os.environ:
         met.note(str(os.getpid()))
-    while [n >= AT_ONCE for n in Counter(met.lines).values()].count(True) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: [n >= AT_ONCE for n in Counter(met.lines).values()].count(True) >= 2)
 
 
 @workflow

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import new_database
 from tests.processes import Journal
 
 ROOT = Path(__file__).parents[2]
@@ -54,17 +53,6 @@ class Workers:
             process.wait()
             assert process.stderr is not None
             process.stderr.close()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A workflow database with nothing in it."""
-    return new_database(tmp_path / "workflows.db")
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "journal")
 
 
 @pytest.fixture

@@ -27,23 +27,20 @@ from durable_workflow_sqlite.engine import changes
 from durable_workflow_sqlite.worker import AppError, find_workflows
 from tests.commands import run_command
 from tests.databases import new_database
-from tests.processes import Journal, a_process, run_until_killed
+from tests.processes import Journal, a_process, run_until_killed, until
 from tests.workers import app
 from tests.workers.conftest import Workers, wait_for
 
 
-def test_a_worker_runs_what_a_client_enqueues(
+async def test_a_worker_runs_what_a_client_enqueues(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            worker = workers.start()
-            handle = await client.enqueue(app.noted, "a")
-            assert await handle.result() == worker.pid
-            napping = await client.enqueue(app.napper)
-            assert await napping.result() == "woke"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        worker = workers.start()
+        handle = await client.enqueue(app.noted, "a")
+        assert await handle.result() == worker.pid
+        napping = await client.enqueue(app.napper)
+        assert await napping.result() == "woke"
     assert journal.lines == ["ran a", "woke"]
 
 
@@ -76,39 +73,31 @@ def test_workers_share_what_was_interrupted_and_run_no_step_twice(
     assert max(runs.values()) <= 2
 
 
-def test_the_executions_of_a_worker_that_is_killed_run_on_in_another(
+async def test_the_executions_of_a_worker_that_is_killed_run_on_in_another(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            first = workers.start()
-            await client.enqueue(app.stuck)
-            await asyncio.to_thread(wait_for, journal, "stuck")
-            workers.start()  # however long that takes, the step goes on
-            first.kill()
-            async with asyncio.timeout(30):  # the machine may be busy
-                while journal.lines.count("stuck") < 2:
-                    await asyncio.sleep(0.01)
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        first = workers.start()
+        await client.enqueue(app.stuck)
+        await asyncio.to_thread(wait_for, journal, "stuck")
+        workers.start()  # however long that takes, the step goes on
+        first.kill()
+        await until(lambda: journal.lines.count("stuck") >= 2)
 
 
-def test_a_worker_that_stands_still_keeps_what_it_has(
+async def test_a_worker_that_stands_still_keeps_what_it_has(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            first = workers.start()
-            handle = await client.enqueue(app.patient, "a")
-            await asyncio.to_thread(wait_for, journal, "begin a 0")
-            first.send_signal(signal.SIGSTOP)
-            workers.start()
-            await asyncio.sleep(2.5 * changes.LOOK_AROUND_S)
-            assert journal.lines == ["begin a 0"]
-            first.send_signal(signal.SIGCONT)
-            assert await handle.result() == first.pid
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        first = workers.start()
+        handle = await client.enqueue(app.patient, "a")
+        await asyncio.to_thread(wait_for, journal, "begin a 0")
+        first.send_signal(signal.SIGSTOP)
+        workers.start()
+        await asyncio.sleep(2.5 * changes.LOOK_AROUND_S)
+        assert journal.lines == ["begin a 0"]
+        first.send_signal(signal.SIGCONT)
+        assert await handle.result() == first.pid
     assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
 
 
@@ -129,50 +118,44 @@ def test_signals_from_another_process_are_heard_soon(file: Path, workers: Worker
     assert sorted(asyncio.run(main()))[5] < 1
 
 
-def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
+async def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            first = workers.start()
-            handle = await client.enqueue(app.patient, "a")
-            await client.enqueue(app.echo, 1, execution_id="waits")
-            await asyncio.to_thread(wait_for, journal, "begin a 0")
-            first.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(first.wait, 10) == 0
-            assert journal.lines == ["begin a 0", "end a 0"]
-            second = workers.start()
-            assert await handle.result() == second.pid
-            await client.send_signal("waits", "go")
-            await client.handle("waits").result()
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        first = workers.start()
+        handle = await client.enqueue(app.patient, "a")
+        await client.enqueue(app.echo, 1, execution_id="waits")
+        await asyncio.to_thread(wait_for, journal, "begin a 0")
+        first.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(first.wait, 10) == 0
+        assert journal.lines == ["begin a 0", "end a 0"]
+        second = workers.start()
+        assert await handle.result() == second.pid
+        await client.send_signal("waits", "go")
+        await client.handle("waits").result()
     assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
     assert not [path for path in file.parent.iterdir() if "-worker-" in path.name][2:]
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM] * 2, [signal.SIGINT] * 2])
-def test_a_worker_leaves_a_step_behind_that_does_not_end(
+async def test_a_worker_leaves_a_step_behind_that_does_not_end(
     file: Path, workers: Workers, journal: Journal, signals: list[signal.Signals]
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            grace = "0" if len(signals) == 1 else "3600"
-            worker = workers.start("tests.workers.app", "--grace", grace)
-            handle = await client.enqueue(app.stuck)
-            await asyncio.to_thread(wait_for, journal, "stuck")
-            for one in signals:
-                worker.send_signal(one)
-                await asyncio.sleep(0.2)
-            assert await asyncio.to_thread(worker.wait, 30) == 0
-            assert worker.stderr is not None
-            said = await asyncio.to_thread(worker.stderr.read)
-            step = f"step 'stuck' (index 0) of execution {handle.execution_id!r}"
-            assert f"exiting without waiting for {step}: in doubt, it runs again" in said
-            assert await handle.status() is ExecutionStatus.RUNNING
-            assert (await when_free(client, handle.execution_id)).recovery_count == 0
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        grace = "0" if len(signals) == 1 else "3600"
+        worker = workers.start("tests.workers.app", "--grace", grace)
+        handle = await client.enqueue(app.stuck)
+        await asyncio.to_thread(wait_for, journal, "stuck")
+        for one in signals:
+            worker.send_signal(one)
+            await asyncio.sleep(0.2)
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+        assert worker.stderr is not None
+        said = await asyncio.to_thread(worker.stderr.read)
+        step = f"step 'stuck' (index 0) of execution {handle.execution_id!r}"
+        assert f"exiting without waiting for {step}: in doubt, it runs again" in said
+        assert await handle.status() is ExecutionStatus.RUNNING
+        assert (await when_free(client, handle.execution_id)).recovery_count == 0
 
 
 @pytest.mark.parametrize("workflow", ["nothing", "stuck"])
@@ -196,28 +179,21 @@ def test_a_worker_whose_file_is_replaced_ends_with_an_error(
     assert ("exiting without waiting for step 'stuck'" in said) is (workflow == "stuck")
 
 
-def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(
+async def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            worker = workers.start("tests.workers.app", "--grace", "3600")
-            handle = await client.enqueue(app.stuck)
-            await asyncio.to_thread(wait_for, journal, "stuck")
-            worker.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
-                while not is_stopping(file):
-                    await asyncio.sleep(0.01)
-            worker.kill()
-            assert (await when_free(client, handle.execution_id)).recovery_count == 0
-            worker = workers.start()
-            async with asyncio.timeout(30):
-                while journal.lines != ["stuck"] * 2:
-                    await asyncio.sleep(0.01)
-            worker.kill()
-            assert (await when_free(client, handle.execution_id)).recovery_count == 1
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        worker = workers.start("tests.workers.app", "--grace", "3600")
+        handle = await client.enqueue(app.stuck)
+        await asyncio.to_thread(wait_for, journal, "stuck")
+        worker.send_signal(signal.SIGTERM)
+        await until(lambda: is_stopping(file))
+        worker.kill()
+        assert (await when_free(client, handle.execution_id)).recovery_count == 0
+        worker = workers.start()
+        await until(lambda: journal.lines == ["stuck"] * 2)
+        worker.kill()
+        assert (await when_free(client, handle.execution_id)).recovery_count == 1
 
 
 def is_stopping(file: Path) -> bool:
@@ -235,19 +211,15 @@ async def when_free(client: DurableEngine, execution_id: str) -> WorkflowExecuti
     return found
 
 
-def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:
-    async def main() -> float:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[app.noted]),
-        ):
-            await asyncio.sleep(0.3)
-            before = _processor_seconds()
-            await asyncio.sleep(1.5)
-            return (_processor_seconds() - before) / 1.5
-
-    # Half a percent of a core on a quiet machine; what is asked here is that it does not spin.
-    assert asyncio.run(main()) < 0.05
+async def test_an_idle_engine_costs_next_to_nothing(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, workflows=[app.noted]),
+    ):
+        await asyncio.sleep(0.3)
+        before = _processor_seconds()
+        await asyncio.sleep(1.5)
+        assert (_processor_seconds() - before) / 1.5 < 0.05
 
 
 def _processor_seconds() -> float:
@@ -258,41 +230,40 @@ def _processor_seconds() -> float:
 # Forks
 
 
-def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own(file: Path) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            handle = await engine.start(app.echo, 1)
+async def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own(
+    file: Path,
+) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        handle = await engine.start(app.echo, 1)
 
-            def use(say) -> None:  # type: ignore[no-untyped-def]
-                async def in_child() -> None:
-                    for call in (
-                        lambda: store.load_execution(handle.execution_id),
-                        lambda: store.save_workflow(app.echo.record),
-                        lambda: store.claim_execution(handle.execution_id),
-                    ):
-                        try:
-                            await call()
-                        except StoreError as error:
-                            say(str(error))
-                    await store.close()
-                    async with SqliteCheckpointStore.file(file) as own:
-                        found = await own.load_execution(handle.execution_id)
-                        say("none" if found is None else found.status)
-                        claim = await own.claim_execution(handle.execution_id)
-                        say("refused" if claim is None else "claimed")
+        def use(say) -> None:  # type: ignore[no-untyped-def]
+            async def in_child() -> None:
+                for call in (
+                    lambda: store.load_execution(handle.execution_id),
+                    lambda: store.save_workflow(app.echo.record),
+                    lambda: store.claim_execution(handle.execution_id),
+                ):
+                    try:
+                        await call()
+                    except StoreError as error:
+                        say(str(error))
+                await store.close()
+                async with SqliteCheckpointStore.file(file) as own:
+                    found = await own.load_execution(handle.execution_id)
+                    say("none" if found is None else found.status)
+                    claim = await own.claim_execution(handle.execution_id)
+                    say("refused" if claim is None else "claimed")
 
-                asyncio.set_event_loop(None)
-                asyncio.events._set_running_loop(None)
-                asyncio.run(in_child())
+            asyncio.set_event_loop(None)
+            asyncio.events._set_running_loop(None)
+            asyncio.run(in_child())
 
-            with a_process(use) as child:
-                said = [await asyncio.to_thread(child.hear) for _ in range(5)]
-            assert all("forked" in words for words in said[:3])
-            assert said[3:] == ["RUNNING", "refused"] or said[3:] == ["SUSPENDED", "refused"]
-            await handle.signal("go")
-            await handle.result()
-
-    asyncio.run(main())
+        with a_process(use) as child:
+            said = [await asyncio.to_thread(child.hear) for _ in range(5)]
+        assert all("forked" in words for words in said[:3])
+        assert said[3:] == ["RUNNING", "refused"] or said[3:] == ["SUSPENDED", "refused"]
+        await handle.signal("go")
+        await handle.result()
 
 
 # The command
@@ -354,11 +325,8 @@ def test_an_app_that_is_none_is_refused_in_one_line(tmp_path: Path, name: str, w
     assert not file.exists()
 
 
-def test_a_grace_that_is_no_duration_is_refused(file: Path) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            with pytest.raises(TypeError, match="grace"):
-                await engine.dispose(3)  # type: ignore[arg-type]
-            await engine.dispose(timedelta(seconds=1))
-
-    asyncio.run(main())
+async def test_a_grace_that_is_no_duration_is_refused(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        with pytest.raises(TypeError, match="grace"):
+            await engine.dispose(3)  # type: ignore[arg-type]
+        await engine.dispose(timedelta(seconds=1))

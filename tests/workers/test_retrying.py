@@ -27,11 +27,11 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.cli import timeline
 from durable_workflow_sqlite.stores import open_reader
 from tests.commands import run_command
-from tests.processes import Journal
+from tests.processes import Journal, until
 
 
 @pytest.mark.parametrize("in_a_group", [False, True], ids=["alone", "in a group"])
-def test_it_goes_on_from_the_step_that_failed(
+async def test_it_goes_on_from_the_step_that_failed(
     in_a_group: bool, file: Path, journal: Journal
 ) -> None:
     def ship() -> str:
@@ -45,26 +45,23 @@ def test_it_goes_on_from_the_step_that_failed(
         await ctx.step("charge", journal.note, "charge")
         return await ctx.step("ship", ship)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[order]) as engine:
-                for _ in range(2):
-                    with pytest.raises(WorkflowFailedError, match="carrier"):
-                        await engine.run(order, execution_id="one")
-                    await engine.retry("one")
-                assert await engine.handle("one").result() == "shipped"
-                attempts = [
-                    one.attempt
-                    for one in await store.load_checkpoints("one")
-                    if one.step_name == "ship"
-                ]
-                assert attempts == [1, 2, 3]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[order]) as engine:
+            for _ in range(2):
+                with pytest.raises(WorkflowFailedError, match="carrier"):
+                    await engine.run(order, execution_id="one")
+                await engine.retry("one")
+            assert await engine.handle("one").result() == "shipped"
+            attempts = [
+                one.attempt
+                for one in await store.load_checkpoints("one")
+                if one.step_name == "ship"
+            ]
+            assert attempts == [1, 2, 3]
     assert journal.lines == ["charge", "ship", "ship", "ship"]
 
 
-def test_a_client_retries_what_a_worker_runs(file: Path, journal: Journal) -> None:
+async def test_a_client_retries_what_a_worker_runs(file: Path, journal: Journal) -> None:
     def fail_once() -> int:
         if journal.note("try") == 1:
             raise ValueError("once")
@@ -74,19 +71,16 @@ def test_a_client_retries_what_a_worker_runs(file: Path, journal: Journal) -> No
     async def job(ctx: WorkflowContext) -> int:
         return await ctx.step("try", fail_once)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
-            async with DurableEngine(one) as client, DurableEngine(two, workflows=[job]):
-                handle = await client.enqueue(job)
-                with pytest.raises(WorkflowFailedError):
-                    await handle.result()
-                await client.retry(handle.execution_id)
-                assert await handle.result() == 1
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
+        async with DurableEngine(one) as client, DurableEngine(two, workflows=[job]):
+            handle = await client.enqueue(job)
+            with pytest.raises(WorkflowFailedError):
+                await handle.result()
+            await client.retry(handle.execution_id)
+            assert await handle.result() == 1
 
 
-def test_a_step_whose_error_was_caught_stays_as_it_is(file: Path, journal: Journal) -> None:
+async def test_a_step_whose_error_was_caught_stays_as_it_is(file: Path, journal: Journal) -> None:
     def fail() -> None:
         journal.note("caught")
         raise ValueError("caught")
@@ -99,15 +93,12 @@ def test_a_step_whose_error_was_caught_stays_as_it_is(file: Path, journal: Journ
             raise RuntimeError("a bug, mended in the meantime")
         return await ctx.step("rest", lambda: "done")
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[job]) as engine:
-                with pytest.raises(WorkflowFailedError, match="bug"):
-                    await engine.run(job, execution_id="one")
-                await engine.retry("one")
-                assert await engine.handle("one").result() == "done"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[job]) as engine:
+            with pytest.raises(WorkflowFailedError, match="bug"):
+                await engine.run(job, execution_id="one")
+            await engine.retry("one")
+            assert await engine.handle("one").result() == "done"
     assert journal.lines == ["caught", "body", "body"]
 
 
@@ -143,26 +134,23 @@ def test_of_two_steps_that_failed_side_by_side_the_one_that_failed_it_runs_again
     assert sorted(journal.lines) == ["one", "one", "two", "two"]
 
 
-def test_a_wait_that_timed_out_waits_as_long_once_more(file: Path) -> None:
+async def test_a_wait_that_timed_out_waits_as_long_once_more(file: Path) -> None:
     @workflow
     async def approval(ctx: WorkflowContext) -> str:
         return str(await ctx.wait_signal("approved", timeout=timedelta(milliseconds=200)))
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows=[approval]) as engine:
-                for _ in range(2):
-                    with pytest.raises(WorkflowFailedError) as failed:
-                        await engine.run(approval, execution_id="one")
-                    assert SignalTimeoutError.__name__ in str(failed.value.error_type)
-                    await engine.retry("one")
-                await engine.send_signal("one", "approved", "kim")
-                assert await engine.handle("one").result() == "kim"
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[approval]) as engine:
+            for _ in range(2):
+                with pytest.raises(WorkflowFailedError) as failed:
+                    await engine.run(approval, execution_id="one")
+                assert SignalTimeoutError.__name__ in str(failed.value.error_type)
+                await engine.retry("one")
+            await engine.send_signal("one", "approved", "kim")
+            assert await engine.handle("one").result() == "kim"
 
 
-def test_what_was_compensated_or_did_not_fail_is_refused(file: Path) -> None:
+async def test_what_was_compensated_or_did_not_fail_is_refused(file: Path) -> None:
     @workflow
     async def booking(ctx: WorkflowContext) -> None:
         await ctx.step("book", lambda: 1, compensate=lambda _: None)
@@ -172,21 +160,18 @@ def test_what_was_compensated_or_did_not_fail_is_refused(file: Path) -> None:
     async def fine(ctx: WorkflowContext) -> None:
         pass
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            with pytest.raises(WorkflowFailedError):
-                await engine.run(booking, execution_id="undone")
-            await engine.run(fine, execution_id="fine")
-            for one, why in (("undone", "compensated"), ("fine", "COMPLETED")):
-                before = await engine.load(one)
-                with pytest.raises(ExecutionConflictError, match=why):
-                    await engine.retry(one)
-                assert await engine.load(one) == before
-            with pytest.raises(ExecutionNotFoundError):
-                await engine.retry("unknown")
-            assert (await engine.load("undone")).status is ExecutionStatus.FAILED
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(booking, execution_id="undone")
+        await engine.run(fine, execution_id="fine")
+        for one, why in (("undone", "compensated"), ("fine", "COMPLETED")):
+            before = await engine.load(one)
+            with pytest.raises(ExecutionConflictError, match=why):
+                await engine.retry(one)
+            assert await engine.load(one) == before
+        with pytest.raises(ExecutionNotFoundError):
+            await engine.retry("unknown")
+        assert (await engine.load("undone")).status is ExecutionStatus.FAILED
 
 
 # The next attempt, at once
@@ -224,28 +209,25 @@ def impatient(journal: Journal) -> WorkflowDefinition[Any]:
 PAID = ["charge", "charge", "ship", "refund", "refund"]
 
 
-def test_the_next_attempt_is_made_at_once_by_the_worker_that_waits_for_it(
+async def test_the_next_attempt_is_made_at_once_by_the_worker_that_waits_for_it(
     file: Path, journal: Journal
 ) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
-            async with DurableEngine(one) as client:
-                order = impatient(journal)
-                async with DurableEngine(two, workflows=[order]) as worker:
-                    handle = await worker.start(order, execution_id="one")
-                    for tried in (1, 4):
-                        await until_paused(one)
-                        assert len(journal.lines) == tried
-                        await client.retry("one", by="kim")
-                    with pytest.raises(WorkflowFailedError, match="ship is down"):
-                        await asyncio.wait_for(handle.result(), 30)
-            log = await one.load_audit_log("one")
-            assert [(entry.act, entry.actor, entry.details) for entry in log] == [
-                ("retry", "kim", """{"now":"step 'charge' (index 0)"}"""),
-                ("retry", "kim", """{"now":"step 'charge:compensate' (index 0)"}"""),
-            ]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
+        async with DurableEngine(one) as client:
+            order = impatient(journal)
+            async with DurableEngine(two, workflows=[order]) as worker:
+                handle = await worker.start(order, execution_id="one")
+                for tried in (1, 4):
+                    await until_paused(one)
+                    assert len(journal.lines) == tried
+                    await client.retry("one", by="kim")
+                with pytest.raises(WorkflowFailedError, match="ship is down"):
+                    await asyncio.wait_for(handle.result(), 30)
+        log = await one.load_audit_log("one")
+        assert [(entry.act, entry.actor, entry.details) for entry in log] == [
+            ("retry", "kim", """{"now":"step 'charge' (index 0)"}"""),
+            ("retry", "kim", """{"now":"step 'charge:compensate' (index 0)"}"""),
+        ]
     assert journal.lines == PAID
 
 
@@ -282,9 +264,7 @@ def test_the_next_attempt_is_made_at_once_by_whoever_comes_next(
     async def last_worker() -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[order]) as engine:
-                async with asyncio.timeout(30):
-                    while "refund" not in journal.lines:
-                        await asyncio.sleep(0.005)
+                await until(lambda: "refund" in journal.lines)
                 await until_paused(store)
                 await engine.retry("one")
                 with pytest.raises(WorkflowFailedError, match="ship is down"):
@@ -296,35 +276,30 @@ def test_the_next_attempt_is_made_at_once_by_whoever_comes_next(
     assert journal.lines == PAID
 
 
-def test_a_worker_without_room_makes_the_next_attempt_all_the_same(
+async def test_a_worker_without_room_makes_the_next_attempt_all_the_same(
     file: Path, journal: Journal
 ) -> None:
-    async def main() -> None:
-        until, began = asyncio.Event(), asyncio.Event()
+    ends, began = asyncio.Event(), asyncio.Event()
 
-        async def hold() -> None:
-            began.set()
-            await until.wait()
+    async def hold() -> None:
+        began.set()
+        await ends.wait()
 
-        @workflow
-        async def long(ctx: WorkflowContext) -> None:
-            await ctx.step("hold", hold)
+    @workflow
+    async def long(ctx: WorkflowContext) -> None:
+        await ctx.step("hold", hold)
 
-        order = impatient(journal)
-        async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
-            async with DurableEngine(one) as client:
-                async with DurableEngine(two, workflows=[order, long], max_concurrent=1):
-                    await client.enqueue(order, execution_id="one")
-                    await until_paused(one)
-                    await client.enqueue(long)
-                    await began.wait()  # the only slot
-                    await client.retry("one")
-                    async with asyncio.timeout(30):
-                        while journal.lines != PAID[:4]:
-                            await asyncio.sleep(0.005)
-                    until.set()
-
-    asyncio.run(main())
+    order = impatient(journal)
+    async with SqliteCheckpointStore.file(file) as one, SqliteCheckpointStore.file(file) as two:
+        async with DurableEngine(one) as client:
+            async with DurableEngine(two, workflows=[order, long], max_concurrent=1):
+                await client.enqueue(order, execution_id="one")
+                await until_paused(one)
+                await client.enqueue(long)
+                await began.wait()  # the only slot
+                await client.retry("one")
+                await until(lambda: journal.lines == PAID[:4])
+                ends.set()
 
 
 def test_what_is_asked_for_while_a_worker_takes_it_on_is_not_lost(
@@ -351,9 +326,7 @@ def test_what_is_asked_for_while_a_worker_takes_it_on_is_not_lost(
         async with SqliteCheckpointStore.file(file) as one, Slow.file(file) as two:
             async with DurableEngine(one) as client:
                 async with DurableEngine(two, workflows=[order]):
-                    async with asyncio.timeout(30):
-                        while journal.lines != PAID[:4]:
-                            await asyncio.sleep(0.005)
+                    await until(lambda: journal.lines == PAID[:4])
 
     client: DurableEngine
     asyncio.run(begin())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,8 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.processes import an_engine, until
 
 TEN_MINUTES = RetryPolicy.fixed(max_attempts=9, delay=timedelta(minutes=10))
 SLOTS = 3
@@ -84,12 +86,6 @@ async def busy(ctx: WorkflowContext) -> None:
     await ctx.step("work", asyncio.sleep, 30)
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():
-            await asyncio.sleep(0.01)
-
-
 WAITING = [
     backs_off,
     backs_off_side_by_side,
@@ -101,42 +97,36 @@ MANY = 100
 
 
 @pytest.mark.parametrize("waits", WAITING)
-def test_what_waits_for_its_next_attempt_holds_no_slot(file: Path, waits: object) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+async def test_what_waits_for_its_next_attempt_holds_no_slot(file: Path, waits: object) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        for number in range(MANY):
+            await client.enqueue(waits, execution_id=f"waits {number}")  # type: ignore[call-overload]
+        for number in range(5):
+            await client.enqueue(healthy, execution_id=f"healthy {number}")
+    workflows = [*WAITING, healthy]
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows, max_concurrent=SLOTS) as engine:
+            async with asyncio.timeout(60):
+                for number in range(5):
+                    assert await engine.handle(f"healthy {number}").result() == 1
             for number in range(MANY):
-                await client.enqueue(waits, execution_id=f"waits {number}")  # type: ignore[call-overload]
-            for number in range(5):
-                await client.enqueue(healthy, execution_id=f"healthy {number}")
-        workflows = [*WAITING, healthy]
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, workflows, max_concurrent=SLOTS) as engine:
-                async with asyncio.timeout(60):
-                    for number in range(5):
-                        assert await engine.handle(f"healthy {number}").result() == 1
-                for number in range(MANY):
-                    found = await engine.load(f"waits {number}")
-                    assert not found.status.is_terminal
-
-    asyncio.run(main())
+                found = await engine.load(f"waits {number}")
+                assert not found.status.is_terminal
 
 
-def test_what_runs_holds_its_slot(file: Path) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            for number in range(9):
-                await client.enqueue(busy, execution_id=str(number))
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, [busy], max_concurrent=SLOTS) as engine:
-                await asyncio.sleep(0.3)
-                running = await store.load_executions_by_status([ExecutionStatus.RUNNING])
-                assert len(running) == SLOTS
-                await engine.dispose(grace=timedelta(0))
-
-    asyncio.run(main())
+async def test_what_runs_holds_its_slot(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        for number in range(9):
+            await client.enqueue(busy, execution_id=str(number))
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, [busy], max_concurrent=SLOTS) as engine:
+            await asyncio.sleep(0.3)
+            running = await store.load_executions_by_status([ExecutionStatus.RUNNING])
+            assert len(running) == SLOTS
+            await engine.dispose(grace=timedelta(0))
 
 
-def test_it_holds_one_again_while_its_next_attempt_runs(file: Path) -> None:
+async def test_it_holds_one_again_while_its_next_attempt_runs(file: Path) -> None:
     runs: list[str] = []
 
     async def fail_once(name: str) -> None:
@@ -150,55 +140,45 @@ def test_it_holds_one_again_while_its_next_attempt_runs(file: Path) -> None:
         quick = RetryPolicy.fixed(max_attempts=9, delay=timedelta(milliseconds=300))
         await ctx.step("call", fail_once, name, retry=quick)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
-            for number in range(SLOTS):
-                await client.enqueue(tries_again, str(number))
-        async with SqliteCheckpointStore.file(file) as store:
-            async with DurableEngine(store, [tries_again, healthy], max_concurrent=SLOTS) as engine:
-                await until(lambda: len(runs) == 2 * SLOTS)
-                async with (
-                    SqliteCheckpointStore.file(file) as other,
-                    DurableEngine(other) as client,
-                ):
-                    await client.enqueue(healthy, execution_id="late")
-                await asyncio.sleep(0.3)
-                assert (await engine.load("late")).status is ExecutionStatus.PENDING
-                steps = await store.load_checkpoints("late")
-                assert not [one for one in steps if one.status is StepStatus.COMPLETED]
-                await engine.dispose(grace=timedelta(0))
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+        for number in range(SLOTS):
+            await client.enqueue(tries_again, str(number))
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, [tries_again, healthy], max_concurrent=SLOTS) as engine:
+            await until(lambda: len(runs) == 2 * SLOTS)
+            async with SqliteCheckpointStore.file(file) as other, DurableEngine(other) as client:
+                await client.enqueue(healthy, execution_id="late")
+            await asyncio.sleep(0.3)
+            assert (await engine.load("late")).status is ExecutionStatus.PENDING
+            steps = await store.load_checkpoints("late")
+            assert not [one for one in steps if one.status is StepStatus.COMPLETED]
+            await engine.dispose(grace=timedelta(0))
 
 
 # A graceful stop
 
 
 @pytest.mark.parametrize("waits", WAITING)
-def test_a_graceful_stop_does_not_wait_for_the_next_attempt(file: Path, waits: Any) -> None:
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            engine = DurableEngine(store, [waits])
-            await engine.open()
-            await engine.start(waits, execution_id="one")
+async def test_a_graceful_stop_does_not_wait_for_the_next_attempt(file: Path, waits: Any) -> None:
+    async with SqliteCheckpointStore.file(file) as store:
+        engine = DurableEngine(store, [waits])
+        await engine.open()
+        await engine.start(waits, execution_id="one")
 
-            async def is_waiting() -> bool:
-                steps = await store.load_checkpoints("one")
-                return any(one.due_at is not None for one in steps)
+        async def is_waiting() -> bool:
+            steps = await store.load_checkpoints("one")
+            return any(one.due_at is not None for one in steps)
 
-            async with asyncio.timeout(30):
-                while not await is_waiting():
-                    await asyncio.sleep(0.01)
-                before = await store.load_checkpoints("one")
-                await engine.dispose(grace=timedelta(hours=1))
-            after = await store.load_checkpoints("one")
-            due = [one for one in before if one.due_at is not None]
-            assert [one for one in after if one in due] == due, "they are due as they were"
-
-    asyncio.run(main())
+        async with asyncio.timeout(30):
+            await until(is_waiting)
+            before = await store.load_checkpoints("one")
+            await engine.dispose(grace=timedelta(hours=1))
+        after = await store.load_checkpoints("one")
+        due = [one for one in before if one.due_at is not None]
+        assert [one for one in after if one in due] == due, "they are due as they were"
 
 
-def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_process(
+async def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_next_process(
     file: Path,
 ) -> None:
     tries: list[str] = []
@@ -231,29 +211,26 @@ def test_a_graceful_stop_waits_for_what_runs_beside_and_the_rest_goes_on_in_the_
             ctx.step("late", fail_late, retry=retry),
         )
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            engine = DurableEngine(store, [beside])
-            await engine.open()
-            await engine.start(beside, execution_id="one")
-            await until(lambda: len(tries) == 3)
-            disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
-            asyncio.get_running_loop().call_later(0.1, go_on.set)
-            async with asyncio.timeout(30):
-                await disposing
-            steps = {one.step_name: one for one in await store.load_checkpoints("one")}
-            assert steps["slow"].status is StepStatus.COMPLETED
-            for name in ("call", "late"):
-                assert (steps[name].status, steps[name].attempt) == (StepStatus.FAILED, 1)
-                assert steps[name].due_at is not None
-            async with DurableEngine(store, [beside]) as engine:
-                assert await engine.handle("one").result() == ["slow", "call", "late"]
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        engine = DurableEngine(store, [beside])
+        await engine.open()
+        await engine.start(beside, execution_id="one")
+        await until(lambda: len(tries) == 3)
+        disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        async with asyncio.timeout(30):
+            await disposing
+        steps = {one.step_name: one for one in await store.load_checkpoints("one")}
+        assert steps["slow"].status is StepStatus.COMPLETED
+        for name in ("call", "late"):
+            assert (steps[name].status, steps[name].attempt) == (StepStatus.FAILED, 1)
+            assert steps[name].due_at is not None
+        async with DurableEngine(store, [beside]) as engine:
+            assert await engine.handle("one").result() == ["slow", "call", "late"]
     assert sorted(tries) == ["call", "call", "late", "late", "slow"]
 
 
-def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_process(
+async def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_process(
     file: Path,
 ) -> None:
     undone: list[str] = []
@@ -269,28 +246,25 @@ def test_a_graceful_stop_in_the_middle_of_undoing_undoes_the_rest_in_the_next_pr
         await ctx.step("second", lambda: "second", compensate=undo)
         await ctx.step("fail", fail)
 
-    async def main() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
-            engine = DurableEngine(store, [saga])
-            await engine.open()
-            await engine.start(saga, execution_id="one")
-            await until(lambda: len(undone) == 1)
-            disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
-            asyncio.get_running_loop().call_later(0.1, go_on.set)
-            async with asyncio.timeout(30):
-                await disposing
-            assert undone == ["second"]
-            found = await store.load_execution("one")
-            assert found is not None and found.status is ExecutionStatus.COMPENSATING
-            async with DurableEngine(store, [saga]) as engine:
-                with pytest.raises(WorkflowFailedError):
-                    await engine.handle("one").result()
-
-    asyncio.run(main())
+    async with SqliteCheckpointStore.file(file) as store:
+        engine = DurableEngine(store, [saga])
+        await engine.open()
+        await engine.start(saga, execution_id="one")
+        await until(lambda: len(undone) == 1)
+        disposing = asyncio.create_task(engine.dispose(grace=timedelta(hours=1)))
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        async with asyncio.timeout(30):
+            await disposing
+        assert undone == ["second"]
+        found = await loaded(store, "one")
+        assert found.status is ExecutionStatus.COMPENSATING
+        async with DurableEngine(store, [saga]) as engine:
+            with pytest.raises(WorkflowFailedError):
+                await engine.handle("one").result()
     assert undone == ["second", "first"]
 
 
-def test_slots_that_are_taken_again_beside_a_look_for_work_disturb_it_not(
+async def test_slots_that_are_taken_again_beside_a_look_for_work_disturb_it_not(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What comes back from a back-off takes its slot again, whatever the look saw before."""
@@ -308,14 +282,8 @@ def test_slots_that_are_taken_again_beside_a_look_for_work_disturb_it_not(
             policy = RetryPolicy.fixed(max_attempts=None, delay=timedelta(milliseconds=4))
             await ctx.step(f"act {number}", act, retry=policy)
 
-    async def main() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[flaky], max_concurrent=3) as engine,
-        ):
-            handles = [await engine.enqueue(flaky) for _ in range(120)]
-            for handle in handles:
-                await handle.result()
-
-    asyncio.run(main())
+    async with an_engine(file, workflows=[flaky], max_concurrent=3) as (_, engine):
+        handles = [await engine.enqueue(flaky) for _ in range(120)]
+        for handle in handles:
+            await handle.result()
     assert caplog.messages == []

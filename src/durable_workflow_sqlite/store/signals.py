@@ -16,6 +16,7 @@ from durable_workflow_sqlite.records import (
     WorkflowClaim,
     WorkflowSignal,
     check_identifier,
+    check_sent,
     utc_now,
 )
 from durable_workflow_sqlite.store import executions, rows
@@ -41,13 +42,13 @@ class Signals:
         self._claims = claims
 
     async def save_new(self, signal: WorkflowSignal) -> WorkflowSignal:
-        check_name(signal)
+        check_sent(signal)
         signal_id = await self._commit.write(lambda: self._insert(signal))
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
 
     async def send(self, signal: WorkflowSignal, save: Callable[[], None]) -> WorkflowSignal:
         """`save` is called in the same transaction."""
-        check_name(signal)
+        check_sent(signal)
 
         def send_and_save() -> int:
             signal_id = self._send(signal)
@@ -222,13 +223,3 @@ class Signals:
         assert signal_id is not None  # an insert of values returns its row
         self._commit.count_change()
         return signal_id
-
-
-def check_name(signal: WorkflowSignal) -> None:
-    """Raise ValueError for a name that nothing will ever wait for."""
-    name = signal.signal_name
-    if name.startswith("$") and name != CANCEL_SIGNAL:
-        raise ValueError(
-            f"signal names that begin with $ are reserved for the library; the only one is"
-            f" {CANCEL_SIGNAL!r}, and not {name!r}"
-        )

@@ -20,7 +20,6 @@ from durable_workflow_sqlite.errors import ClaimLostError, ExecutionConflictErro
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
-    TERMINAL_STATUSES,
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
@@ -37,8 +36,11 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
     WorkflowSignal,
     WorkflowTimer,
+    check_covered,
     check_identifier,
     check_integer,
+    check_records,
+    check_sent,
     utc_now,
 )
 from durable_workflow_sqlite.store import rows
@@ -78,7 +80,7 @@ from durable_workflow_sqlite.store.rows import (
     readable,
     time_to_text,
 )
-from durable_workflow_sqlite.store.signals import Signals, check_name
+from durable_workflow_sqlite.store.signals import Signals
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 
@@ -266,9 +268,9 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         start: Collection[NewExecution] = (),
         send: Collection[WorkflowSignal] = (),
     ) -> None:
-        final = self._check(records, claim)
+        final = check_records(records, claim)
         for signal in send:
-            check_name(signal)
+            check_sent(signal)
         if not (records or start or send):
             return
 
@@ -281,22 +283,6 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             self._claims.saved(claim, records)
         self._claims.released(final)
 
-    def _check(self, records: Iterable[Record], claim: WorkflowClaim | None) -> list[str]:
-        """Whether they may be saved; return the ids of the executions that become final."""
-        final: list[str] = []
-        for record in records:
-            if type(record) not in self._savers:
-                raise TypeError(f"save() takes records, not {record!r}")
-            if (
-                claim is not None
-                and not isinstance(record, Workflow)
-                and record.workflow_execution_id != claim.workflow_execution_id
-            ):
-                raise _not_covered(claim, record.workflow_execution_id)
-            if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
-                final.append(record.workflow_execution_id)
-        return final
-
     async def begin_step(
         self, intent: StepCheckpoint, *beside: Record, claim: WorkflowClaim
     ) -> None:
@@ -308,8 +294,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             # Not a wider statement for all: to bind a null takes longer than all of this.
             await self.save(intent, *beside, claim=claim)
             return
-        if intent.workflow_execution_id != claim.workflow_execution_id:
-            raise _not_covered(claim, intent.workflow_execution_id)
+        check_covered(claim, intent.workflow_execution_id)
         statement, in_order = self._begin_step
         values = (
             intent.workflow_execution_id,
@@ -335,8 +320,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         if outcome.status is _FAILED:
             await self.save(outcome, *beside, claim=claim)
             return
-        if outcome.workflow_execution_id != claim.workflow_execution_id:
-            raise _not_covered(claim, outcome.workflow_execution_id)
+        check_covered(claim, outcome.workflow_execution_id)
         statement, in_order = self._complete_step
         values = (
             outcome.workflow_execution_id,
@@ -367,7 +351,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         claim: WorkflowClaim,
         shortcut: Shortcut,
     ) -> None:
-        final = self._check(beside, claim)
+        final = check_records(beside, claim)
 
         def save() -> None:
             self._save_step(step, claim, shortcut)
@@ -998,12 +982,6 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:
     timers.sort(key=lambda timer: timer.fire_at)
     return timers
-
-
-def _not_covered(claim: WorkflowClaim, execution_id: str) -> ValueError:
-    return ValueError(
-        f"a claim on {claim.workflow_execution_id!r} does not cover a record of {execution_id!r}"
-    )
 
 
 def _claim_lost(claim: WorkflowClaim) -> ClaimLostError:
