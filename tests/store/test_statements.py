@@ -17,6 +17,7 @@ import pytest
 
 from durable_workflow_sqlite import (
     AuditEntry,
+    ExecutionConflictError,
     ExecutionStatus,
     RetryPolicy,
     SignalStatus,
@@ -155,6 +156,9 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
                 await other.save_workflow(WORKFLOW)
                 of_other = await created(other, new_execution("h"))
                 await other.mark_as_stopping([of_other])
+                claimed = await taken(other, "e")
+                with pytest.raises(ExecutionConflictError, match="claimed by worker"):
+                    await other.mend_execution(claimed, claimed.execution)
             async with opened() as another:
                 await another.create_execution(WORKFLOW, new_execution("i"))
             await store.save_execution(new_execution("e", status=ExecutionStatus.FAILED))
