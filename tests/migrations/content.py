@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from durable_workflow_sqlite.store.migration_files import Migration
-from durable_workflow_sqlite.store.migrations import apply, load_migrations
+from durable_workflow_sqlite.store.migration_files import Migration, View
+from durable_workflow_sqlite.store.migrations import apply, load_migrations, load_views
 
 
 def content(file: Path) -> tuple[int, list[str]]:
@@ -21,16 +21,28 @@ def content(file: Path) -> tuple[int, list[str]]:
         return version, list(connection.iterdump())
 
 
-def migrate_with(file: Path, migrations: Sequence[Migration]) -> list[int]:
+def migrate_with(
+    file: Path,
+    migrations: Sequence[Migration],
+    views: Callable[[], Sequence[View]] = tuple,
+) -> list[int]:
     """Apply migrations to a file; return the versions applied."""
     applied: list[int] = []
     with closing(sqlite3.connect(file)) as connection:
         apply(
-            connection, migrations, on_applied=lambda migration: applied.append(migration.version)
+            connection,
+            migrations,
+            views,
+            on_applied=lambda migration: applied.append(migration.version),
         )
     return applied
 
 
 def migrate_to(file: Path, version: int) -> list[int]:
-    """Bring a file to a version of this library's schema; return the versions applied."""
-    return migrate_with(file, load_migrations()[:version])
+    """Bring a file to a version of this library's schema; return the versions applied.
+
+    The newest one has its views, as where the library migrates a file.
+    """
+    migrations = load_migrations()
+    views = load_views if version == len(migrations) else tuple
+    return migrate_with(file, migrations[:version], views)

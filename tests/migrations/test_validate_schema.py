@@ -17,7 +17,6 @@ from durable_workflow_sqlite import (
     validate_schema,
 )
 from durable_workflow_sqlite.store.connection import configure
-from durable_workflow_sqlite.store.migrations import rebuild_views
 from tests.migrations.content import migrate_to
 
 TABLES = [
@@ -135,7 +134,6 @@ def test_a_stricter_pragma_is_no_problem(file: Path, pragma: str) -> None:
 def test_a_plain_connection_to_a_file_of_the_dba_lacks_what_it_lacks(file: Path) -> None:
     migrate_to(file, SCHEMA_VERSION)
     with closing(sqlite3.connect(file, timeout=1)) as connection:
-        rebuild_views(connection)
         assert validate_schema(connection) == [
             "pragma journal_mode is 'delete', and should be wal",
             "pragma foreign_keys is 0, and should be on",
