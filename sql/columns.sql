@@ -60,8 +60,8 @@
 -- blocked_reason         why no worker claims it; null when it is not blocked
 -- trouble                why the last worker left it as it is, if the reason does not go
 --                        away by itself; null once a worker has it again
--- trouble_since          when the first worker left it as it is, since it last made
---                        progress; it stays while another worker tries
+-- trouble_since          when the first worker left it as it is for this reason, since it
+--                        last made progress; it stays while another worker tries
 -- priority               executions with a higher number are claimed first
 -- available_at           the time from which any worker may claim it; null while a worker
 --                        has it, while it is blocked, while it waits only for a signal, and
@@ -105,8 +105,8 @@
 --                        outcomes reached the workflow function; null before the outcome,
 --                        for an attempt that is to be tried again, for a compensation, and
 --                        for what the workflow itself cancelled
--- acknowledged_at        when a person said that this step, which was cut off, is dealt
---                        with
+-- acknowledged_at        when a person said that this step, which was cut off or timed
+--                        out, is dealt with
 -- worker_number          the worker that began it; of a compensation, its last try. It
 --                        stays when the row of the worker is deleted. Null if no worker
 --                        began it (a person has resolved it), or an older version wrote it

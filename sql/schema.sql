@@ -99,9 +99,10 @@ create table workflow_executions (
     status_since          text    not null               -- since when it has its status; for one
                                                          -- that is over, its end
         default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
-    trouble_since         text,                          -- when the first worker left it as it is,
-                                                         -- since it last made progress; it stays
-                                                         -- while another worker tries
+    trouble_since         text,                          -- when the first worker left it as it is
+                                                         -- for this reason, since it last made
+                                                         -- progress; it stays while another worker
+                                                         -- tries
     foreign key (workflow_id) references workflows (workflow_id),
     constraint status_is_known
         check (status = 'RUNNING' or status = 'COMPLETED' or status = 'SUSPENDED' or
@@ -184,7 +185,7 @@ create table step_checkpoints (
                                                 -- that is to be tried again, for a compensation,
                                                 -- and for what the workflow itself cancelled
     acknowledged_at       text,                 -- when a person said that this step, which was cut
-                                                -- off, is dealt with
+                                                -- off or timed out, is dealt with
     worker_number         integer,              -- the worker that began it; of a compensation, its
                                                 -- last try. It stays when the row of the worker is
                                                 -- deleted. Null if no worker began it (a person has
@@ -209,8 +210,9 @@ create index idx_step_cp_awaited on step_checkpoints (workflow_execution_id, ste
 where kind = 'SIGNAL' and status = 'INTENT';
 
 create index idx_step_cp_cut_off on step_checkpoints (workflow_execution_id)
-where status = 'FAILED' and error_type = 'asyncio.exceptions:CancelledError' and event is null and
-    acknowledged_at is null;
+where status = 'FAILED' and error_type in ('asyncio.exceptions:CancelledError',
+    'durable_workflow_sqlite.errors:StepTimeoutError') and due_at is null and acknowledged_at is
+    null;
 
 create unique index idx_step_cp_exec on step_checkpoints (workflow_execution_id, branch, step_index,
     attempt);

@@ -63,6 +63,17 @@ class Tables(msgspec.Struct):
         steps = select(self.steps, one, **where)
         return sorted(steps, key=lambda step: (step.branch, step.step_index, step.attempt))
 
+    def is_in_doubt(self, step):
+        """Whether a step that is over may have taken effect, and nothing came after it."""
+        is_cut_off = step.error_type == r.CUT_OFF and step.event is None
+        has_timed_out = step.error_type == r.TIMED_OUT and step.due_at is None
+        place = {"branch": step.branch, "step_index": step.step_index}
+        others = self.steps_of(step.workflow_execution_id, **place)
+        is_undone = any(other.status == d.StepStatus.COMPENSATED for other in others)
+        is_last = step.attempt == max(other.attempt for other in others)
+        may_be = (is_cut_off or has_timed_out) and step.started_at is not None
+        return may_be and is_last and not is_undone
+
     def last_attempts(self, one):
         """Of each step and of each compensation."""
         steps = self.steps_of(one, kind="STEP")
@@ -600,8 +611,8 @@ class DictStore(d.CheckpointStore):
         failed = t.steps_of(one, kind="STEP", status="FAILED")
         not_undone = [step for step in failed if not step.attempt]
         t.save([change(step, status=d.StepStatus.COMPENSATED) for step in not_undone])
-        cut_off = {s.id: s for s in failed if s.attempt and s.error_type == r.CUT_OFF}
-        new = {number for number, step in cut_off.items() if not step.event} - t.acknowledged.keys()
+        in_doubt = {step.id for step in failed if step.attempt and t.is_in_doubt(step)}
+        new = in_doubt - t.acknowledged.keys()
         t.acknowledged.update(dict.fromkeys(new))
         changed = len(not_undone) + len(new)
         t.save(records if changed else ())

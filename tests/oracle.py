@@ -7,7 +7,8 @@ that was told to whoever asked. Names of steps are unique in an execution.
 
 The outcomes that an execution had are its events, and have numbers. What it gave up, or ended
 without, is cut off: a FAILED record of a CancelledError, which is no event. It may have taken
-effect: if it has a compensation, undoing runs it again, and then undoes it.
+effect: if it has a compensation, undoing runs it again, and then undoes it. So may have what timed
+out; that is an event, which the function has heard of.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 SUFFIX = ":compensate"
 TIMERS = "$timers"
 CUT_OFF = "asyncio.exceptions:CancelledError"
+TIMED_OUT = "durable_workflow_sqlite.errors:StepTimeoutError"
 
 
 class Step(NamedTuple):
@@ -51,6 +53,11 @@ class Step(NamedTuple):
         return self.status == "FAILED" and self.error_type == CUT_OFF
 
     @property
+    def has_timed_out(self) -> bool:
+        """Whether it is an attempt of a step that timed out, and that none was to follow."""
+        return self.status == "FAILED" and self.error_type == TIMED_OUT and self.due_at is None
+
+    @property
     def has_begun(self) -> bool:
         """Whether its action may have run in this attempt."""
         return not (self.is_cut_off and self.started_at is None)
@@ -58,13 +65,16 @@ class Step(NamedTuple):
     @property
     def is_in_doubt(self) -> bool:
         return self.kind == "STEP" and (
-            self.status == "INTENT" or (self.is_cut_off and self.has_begun)
+            self.status == "INTENT" or (self.is_cut_off and self.has_begun) or self.has_timed_out
         )
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the database says of one execution at a moment when no process runs."""
+    """What the database says of one execution at a moment when no process runs.
+
+    in_doubt: the names in the view of what may have taken effect; None for a store without it.
+    """
 
     status: str | None
     output_data: str | None
@@ -74,6 +84,7 @@ class Snapshot:
     pending_timers: int
     claims: int
     damage: tuple[str, ...]
+    in_doubt: frozenset[str] | None = None
 
     def forward(self) -> list[Step]:
         return [step for step in self.steps if step.attempt > 0]
@@ -134,6 +145,9 @@ def look_through(
     (claims,) = connection.execute(
         "select count(*) from workflow_claims where workflow_execution_id = ?", of_it
     ).fetchone()
+    in_doubt = connection.execute(
+        "select step_name from workflow_in_doubt where workflow_execution_id = ?", of_it
+    ).fetchall()
     damage = damage_of(connection) if find_damage else []
     damage += [
         f"{name} was begun by a worker without a row"
@@ -159,6 +173,7 @@ def look_through(
         timers,
         claims,
         tuple(damage),
+        frozenset(name for (name,) in in_doubt),
     )
 
 
@@ -335,7 +350,10 @@ def _of_events(at: Snapshot) -> Iterator[str]:
         is_final = step.status == "COMPLETED" or (
             step.status == "FAILED" and (step.kind != "STEP" or step.due_at is None)
         )
-        is_outcome = is_final and last.get(step.place) is step and not step.is_cut_off
+        # Undoing tries again what timed out.
+        is_last = last.get(step.place) is step
+        is_tried_again = step.has_timed_out and step.event is not None and step.compensate_ref
+        is_outcome = is_final and (is_last or is_tried_again) and not step.is_cut_off
         if is_outcome and step.event is None:
             yield f"{step.step_name} is {step.status} for good, and no event"
         if step.event is not None and not is_outcome:
@@ -378,7 +396,9 @@ def _of_a_new_process(before: ProcessRun, after: ProcessRun) -> Iterator[str]:
                 yield f"the record of {step.step_name} changed after it was COMPLETED"
             if f"run {step.step_name}" in after.journal:
                 yield f"{step.step_name} ran again after it was COMPLETED"
-        elif step.event is not None and now != step:
+        elif step.event is not None and (
+            step not in new.steps or (now != step and not _may_be_tried_again(step, new))
+        ):
             yield f"the record of {step.step_name} changed after it was event {step.event}"
         elif (
             step.is_cut_off
@@ -406,6 +426,11 @@ def _of_a_new_process(before: ProcessRun, after: ProcessRun) -> Iterator[str]:
             for line in after.journal
             if line.startswith("run ") and line not in may_run
         )
+
+
+def _may_be_tried_again(step: Step, at: Snapshot) -> bool:
+    ends = ("COMPENSATING", "FAILED", "CANCELLED")
+    return step.has_timed_out and step.compensate_ref is not None and at.status in ends
 
 
 def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
@@ -437,6 +462,14 @@ def _of_the_end(end: Snapshot) -> Iterator[str]:
     for step in end.last_attempts().values():
         if step.status == "INTENT" or (step.kind == "STEP" and step.due_at is not None):
             yield f"it is {end.status}, and {step.step_name} is {step.status}, still to be done"
+    for step in end.last_attempts().values():
+        may_be_tried = end.status != "COMPLETED" and step.compensate_ref is not None
+        attempts = [one.attempt for one in end.forward() if one.place == step.place and one.event]
+        if step.has_timed_out and may_be_tried and attempts == [step.attempt]:
+            yield f"{step.step_name} timed out, and undoing has not tried it again"
+        is_listed = end.in_doubt is None or step.step_name in end.in_doubt
+        if step.is_in_doubt and step.place not in end.compensations() and not is_listed:
+            yield f"{step.step_name} may have taken effect, and is neither undone nor in doubt"
     if end.pending_timers:
         yield "timers are pending for a finished execution"
     if end.claims:

@@ -15,6 +15,8 @@ PRODUCED_BY: Final = (
     "test_the_views_have_both",
     "test_what_a_person_has_dealt_with_is_off_the_lists_and_never_run_again",
     "test_steps_that_a_finished_body_left_in_the_middle_are_cut_off",
+    "test_what_nothing_undoes_is_listed_until_somebody_acknowledges_it",
+    "test_what_a_thread_returns_after_its_timeout_is_undone",
     "test_a_sync_action_is_waited_for_and_then_undone",
     "test_the_command_of_a_group_is_about_that_group",
     "test_retry_runs_a_failed_order_from_its_failed_step",

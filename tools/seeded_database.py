@@ -63,6 +63,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     ],
     "load_executions_by_status": [{"statuses": WHATEVER_STATUS}],
     "load_stopped": [{"workflow_execution_ids": '["PENDING, full", "SUSPENDED, full"]'}],
+    "load_troubles": [{"workflow_execution_ids": '["PENDING, full", "SUSPENDED, full"]'}],
     "load_statuses": [{"workflow_execution_ids": '["RUNNING, full", "FAILED, empty"]'}],
     "load_queue_heads": [{}],
     "load_available": [

@@ -91,3 +91,18 @@ end;
 
 create index if not exists idx_step_cp_again on step_checkpoints (due_at, workflow_execution_id)
 where status = 'FAILED' and kind = 'STEP' and due_at is not null;
+
+-- The view workflow_in_doubt lists steps that timed out, too: they may have taken
+-- effect. The attempts that are to be tried again are not among them.
+
+drop index if exists idx_step_cp_cut_off;
+
+create index idx_step_cp_cut_off on step_checkpoints (workflow_execution_id)
+where
+    status = 'FAILED'
+    and error_type in (
+        'asyncio.exceptions:CancelledError',
+        'durable_workflow_sqlite.errors:StepTimeoutError'
+    )
+    and due_at is null
+    and acknowledged_at is null;

@@ -676,7 +676,8 @@ where status = 'PENDING';
 
 -- name: load_steps_in_doubt
 -- Steps that began and did not end, and that no living worker runs (:living is a JSON
--- array of the ids of living workers). Steps that were cut off are not among them.
+-- array of the ids of living workers). Steps that were cut off or timed out are not
+-- among them.
 -- @scan step_checkpoints: only planned; the half of the view for FAILED never runs
 -- :living text
 -- :row_limit integer
@@ -714,9 +715,9 @@ where
     );
 
 -- name: load_steps_cut_off
--- Steps that were cancelled while they ran, that may have taken effect, and that
--- nothing has undone; except those of COMPLETED executions, which went on without
--- them. People find out what became of them.
+-- Steps that were cancelled while they ran, or timed out, that may have taken effect,
+-- and that nothing has undone; except those that a COMPLETED execution has cancelled,
+-- and went on without. People find out what became of them.
 -- @scan step_checkpoints: an index that holds only those
 -- :row_limit integer
 -- =started_at text
@@ -733,7 +734,10 @@ select
 from workflow_in_doubt
 where
     step_status = 'FAILED'
-    and status != 'COMPLETED'
+    and (
+        status != 'COMPLETED'
+        or error_type != 'asyncio.exceptions:CancelledError'
+    )
     and started_at is not null
 limit :row_limit;
 
@@ -743,10 +747,16 @@ limit :row_limit;
 -- =total integer
 select count(*) as total
 from workflow_in_doubt
-where step_status = 'FAILED' and status != 'COMPLETED';
+where
+    step_status = 'FAILED'
+    and (
+        status != 'COMPLETED'
+        or error_type != 'asyncio.exceptions:CancelledError'
+    );
 
 -- name: count_cut_off_of$
--- How many steps of an execution were cut off, and nobody has dealt with that.
+-- How many steps of an execution were cut off or timed out, and nobody has dealt with
+-- that.
 -- =total integer
 select count(*) as total
 from workflow_in_doubt

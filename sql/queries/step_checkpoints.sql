@@ -260,8 +260,8 @@ where
     );
 
 -- name: acknowledge_cut_off!
--- A person has found out what became of the steps that were cut off, of an execution
--- that is over: of those that workflow_in_doubt shows.
+-- A person has found out what became of the steps that were cut off or timed out, of an
+-- execution that is over: of those that workflow_in_doubt shows.
 -- @unfenced: of executions that are over
 -- :acknowledged_at text
 update step_checkpoints

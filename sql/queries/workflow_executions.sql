@@ -90,11 +90,11 @@ on conflict (workflow_execution_id) do update set
         workflow_executions.status_since,
         excluded.updated_at
     ),
-    trouble_since = iif(
-        excluded.trouble is null,
-        null,
-        coalesce(workflow_executions.trouble_since, excluded.updated_at)
-    )
+    trouble_since = case
+        when excluded.trouble is null then null
+        when excluded.trouble != workflow_executions.trouble then excluded.updated_at
+        else coalesce(workflow_executions.trouble_since, excluded.updated_at)
+    end
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: insert_execution_if_absent!
@@ -411,13 +411,19 @@ where
 
 -- name: note_trouble!
 -- A worker leaves an execution as it is, and says why. trouble_since stays until the
--- execution makes progress (update_execution) or is over.
+-- execution makes progress (update_execution) or is over, or the reason is another one
+-- than when the worker claimed it (null: it was not in trouble, or nobody knows).
 -- @unfenced: in the transaction that releases the claim
 -- :trouble text
+-- :former_trouble text null
 update workflow_executions
 set
     trouble = :trouble,
-    trouble_since = coalesce(trouble_since, :updated_at),
+    trouble_since = iif(
+        coalesce(:former_trouble, :trouble) = :trouble,
+        coalesce(trouble_since, :updated_at),
+        :updated_at
+    ),
     updated_at = :updated_at
 where
     workflow_execution_id = :workflow_execution_id
@@ -818,6 +824,18 @@ select
 from workflow_executions
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: load_troubles
+-- Why their workers left some executions (a JSON array of ids), of those in trouble.
+-- :workflow_execution_ids text
+-- =trouble text
+select
+    workflow_execution_id,
+    trouble
+from workflow_executions
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
+    and trouble is not null;
 
 -- name: load_stopped
 -- Which of some executions (a JSON array of ids) are blocked or in trouble.

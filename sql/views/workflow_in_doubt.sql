@@ -1,7 +1,8 @@
 -- workflow_in_doubt: the steps that have begun and not ended, and the steps that were
--- cut off. The workflow cancelled these while they ran; they are not undone, and no
--- person has dealt with them. A step with the step_status INTENT still runs if its
--- worker lives. For all others it is unknown whether they took effect.
+-- cut off or timed out. The workflow cancelled these while they ran, or they took longer
+-- than their timeout; they are not undone, and no person has dealt with them. A step
+-- with the step_status INTENT still runs if its worker lives. For all others it is
+-- unknown whether they took effect.
 --
 -- workflow_execution_id  text       whose step it is
 -- workflow_type          text null  the name of its workflow
@@ -11,7 +12,10 @@
 -- attempt                integer    from 1; 0 for the compensation
 -- step_name              text       as the workflow names it
 -- step_status            text       INTENT: it has begun and not ended; FAILED: it was
---                                   cut off, and runs again only to be undone
+--                                   cut off or timed out, and runs again only to be
+--                                   undone
+-- error_type             text null  CancelledError: it was cut off; StepTimeoutError: it
+--                                   timed out; with the module before the name
 -- idempotency_key        text null  the key that the step passes to an outside service
 -- started_at             text null  when it began
 -- worker_id              text null  who has claimed the execution; null if nobody has
@@ -42,13 +46,16 @@ with in_doubt as (
     from step_checkpoints as step
     where
         step.status = 'FAILED'
-        and step.error_type = 'asyncio.exceptions:CancelledError'
-        and step.event is null
+        and step.error_type in (
+            'asyncio.exceptions:CancelledError',
+            'durable_workflow_sqlite.errors:StepTimeoutError'
+        )
+        and step.due_at is null
+        and step.acknowledged_at is null
         and step.kind = 'STEP'
         and step.attempt > 0
-        and step.due_at is null
         and step.started_at is not null
-        and step.acknowledged_at is null
+        and (step.event is null or step.error_type != 'asyncio.exceptions:CancelledError')
         and not exists (
             select 1
             from step_checkpoints as later
@@ -79,6 +86,7 @@ select
     step.attempt,
     step.step_name,
     in_doubt.step_status,
+    step.error_type,
     step.idempotency_key,
     step.started_at,
     claim.worker_id,

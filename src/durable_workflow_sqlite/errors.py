@@ -93,7 +93,10 @@ class WorkflowCancelledError(DurableWorkflowError):
 
 
 class StepFailedError(DurableWorkflowError):
-    """A step ran out of attempts, with an error whose class cannot be found by its name."""
+    """A step ran out of attempts, with an error whose class cannot be found by its name.
+
+    Or its class is not a subclass of Exception.
+    """
 
     def __init__(
         self,
@@ -120,7 +123,10 @@ class StepFailedError(DurableWorkflowError):
 
 
 class StepTimeoutError(DurableWorkflowError, TimeoutError):
-    """An attempt of a step took longer than its timeout. Retried like any failure."""
+    """An attempt of a step took longer than its timeout, and may have taken effect.
+
+    Retried like any failure. If it was the last attempt, the step is in doubt.
+    """
 
 
 class StepAmbiguousError(DurableWorkflowError):

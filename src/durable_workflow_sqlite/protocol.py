@@ -442,8 +442,8 @@ class Mending(Protocol):
         """Note that a person has dealt with failed compensations and steps that were cut off.
 
         The execution is final. Its compensations that FAILED become COMPENSATED. Its steps that
-        were cut off leave the view `workflow_in_doubt`. Returns the number of these checkpoints. If
-        it is not 0, `records` are saved in the same transaction.
+        were cut off or timed out leave the view `workflow_in_doubt`. Returns the number of these
+        checkpoints. If it is not 0, `records` are saved in the same transaction.
         """
         ...
 

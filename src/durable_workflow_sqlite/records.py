@@ -21,6 +21,8 @@ MAX_INTEGER: Final = 2**63 - 1
 COMPENSATION_SUFFIX: Final = ":compensate"
 CUT_OFF: Final = "asyncio.exceptions:CancelledError"
 """The error of an attempt that was cut off: the workflow cancelled it, or ended without it."""
+TIMED_OUT: Final = "durable_workflow_sqlite.errors:StepTimeoutError"
+"""The error of an attempt that took longer than its timeout, and may have taken effect."""
 
 CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""

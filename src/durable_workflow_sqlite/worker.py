@@ -11,18 +11,27 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any, Final
 
 from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.watchdog import line_of_user
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowDefinition
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.stores import Synchronous, open_store
 
 HURRY_S: Final = 2.0
-"""How long after its grace a worker may still take to stop; then it leaves a sync step."""
+"""How long after its grace a worker may still take to stop; then it leaves what still runs."""
+
+BLOCKED_AFTER_S: Final = 0.1
+"""An event loop that has not come by for so long is blocked."""
+
+TELLS_FOR_S: Final = 2.0
+"""How long the last words to the log may take."""
 
 _log = logging.getLogger("durable_workflow_sqlite.worker")
 
@@ -103,17 +112,20 @@ async def run_worker(
     """
     loop = asyncio.get_running_loop()
     told_to_stop = asyncio.Event()
-    at_once = asyncio.Event()
+    end = _End()
 
-    def stop() -> None:
-        (at_once if told_to_stop.is_set() else told_to_stop).set()
+    def stop(*_: object) -> None:
+        # Not a handler of the event loop: that may be blocked.
+        end.come_within(grace.total_seconds() + HURRY_S)
+        loop.call_soon_threadsafe(told_to_stop.set)
+        loop.call_soon_threadsafe(end.loop_goes_on.set)
 
-    for one in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(one, stop)
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         async with open_store(file, synchronous=synchronous) as store:
             engine = DurableEngine(store, workflows, max_concurrent=max_concurrent)
             await engine.open()
+            end.what_runs = engine._what_runs  # pyright: ignore[reportPrivateUsage]
             _log.info("worker %s runs %s", store.worker_id, Path(file))
             told = asyncio.create_task(told_to_stop.wait())
             until_gone = engine._until_store_is_gone  # pyright: ignore[reportPrivateUsage]
@@ -122,45 +134,73 @@ async def run_worker(
             is_gone = gone.done()
             if is_gone:
                 grace = timedelta(0)  # nothing can be recorded of what still runs
+                end.loop_goes_on.set()
+                end.come_within(HURRY_S, status=1)
                 _log.error("worker %s ends: %s", store.worker_id, gone.result())
             else:
                 _log.info("worker %s was told to stop", store.worker_id)
             told.cancel()
-            what_runs = engine._what_runs  # pyright: ignore[reportPrivateUsage]
-            deadline = _Deadline(grace.total_seconds() + HURRY_S, what_runs, int(is_gone))
-            disposing = asyncio.create_task(engine.dispose(grace))
-            hurry = asyncio.create_task(at_once.wait())
-            await asyncio.wait([disposing, hurry], return_when=asyncio.FIRST_COMPLETED)
-            if not disposing.done():
-                deadline.come()
-            hurry.cancel()
-            await disposing
-            deadline.lift()
+            await engine.dispose(grace)
+            end.lift()
             if is_gone:
                 raise gone.result()
             gone.cancel()
     finally:
-        for one in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(one)
+        end.lift()
+        for one, handler in before.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
 
 
-class _Deadline:
-    """Ends the process from outside its event loop: a sync step cannot be interrupted otherwise.
+class _End:
+    """Ends the process from a thread of its own: what blocks cannot be interrupted otherwise.
 
-    Nothing is lost by that: it is as if the process were killed, and its claims end with it.
+    That may be a sync step, or whatever blocks the event loop. Nothing is lost by that: it is as if
+    the process were killed, and its claims end with it.
+
+    loop_goes_on: set by the event loop, once the process is to end.
     """
 
-    def __init__(self, seconds: float, what_runs: Callable[[], str], status: int) -> None:
-        self._what_runs = what_runs
-        self._status = status
-        self._timer = threading.Timer(seconds, self.come)
-        self._timer.daemon = True
-        self._timer.start()
+    def __init__(self) -> None:
+        self.what_runs: Callable[[], str] = str
+        self.loop_goes_on = threading.Event()
+        self._loop_thread = threading.get_ident()
+        # A signal may come at any line, also within a call of its methods: it is made for that.
+        self._told: SimpleQueue[tuple[float, int] | None] = SimpleQueue()
+        threading.Thread(target=self._watch, name="durable-workflow-end", daemon=True).start()
 
-    def come(self) -> None:
-        _log.warning("exiting without waiting for %s: in doubt, it runs again", self._what_runs())
-        logging.shutdown()
-        os._exit(self._status)
+    def come_within(self, seconds: float, status: int = 0) -> None:
+        """End the process after that time; said again, now."""
+        self._told.put((seconds, status))
 
     def lift(self) -> None:
-        self._timer.cancel()
+        """The process ends by itself, or goes on."""
+        self._told.put(None)
+
+    def _watch(self) -> None:
+        first = self._told.get()
+        if first is None:
+            return
+        seconds, status = first
+        with suppress(Empty):
+            if self._told.get(timeout=seconds) is None:
+                return
+        # Whoever blocks may hold a lock of a log handler.
+        telling = threading.Thread(target=self._tell, daemon=True)
+        telling.start()
+        telling.join(TELLS_FOR_S)
+        os._exit(status)
+
+    def _tell(self) -> None:
+        left = self.what_runs()
+        if left:
+            _log.warning("exiting without waiting for %s: in doubt, it runs again", left)
+        if not self.loop_goes_on.wait(BLOCKED_AFTER_S):
+            frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+            _log.warning(
+                "exiting although the event loop is blocked, at %s; what waits for it is left to"
+                " be resumed. Call what blocks in a step with a sync action",
+                line_of_user(frames.get(self._loop_thread)),
+            )
+        elif not left:
+            _log.warning("exiting without waiting for what still goes on")
+        logging.shutdown()

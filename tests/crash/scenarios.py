@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     RetryPolicy,
     SerializationError,
     SignalTimeoutError,
+    StepTimeoutError,
     WorkflowCodeError,
     WorkflowContext,
     WorkflowDefinition,
@@ -32,10 +33,17 @@ from tests.processes import Journal, until
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
 ONE_THREAD = {"max_concurrent": 1}
+NO_GRACE = {"cancel_grace": timedelta(0)}
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=A_MOMENT)
 
 
-async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
+class Panic(BaseException):
+    """As a library that is written in Rust raises it."""
+
+
+async def act(
+    journal: Journal, name: str, *, fails: int = 0, kind: type[BaseException] = ConnectionError
+) -> str:
     """The action of a step: it fails the first times, or always where that is negative."""
     runs = journal.note(f"run {name}")
     try:
@@ -43,17 +51,19 @@ async def act(journal: Journal, name: str, *, fails: int = 0) -> str:
     finally:
         journal.note(f"over {name}")
     if fails < 0 or runs <= fails:
-        raise ConnectionError(name)
+        raise kind(name)
     return name
 
 
-def act_in_thread(journal: Journal, name: str, *, fails: int = 0) -> str:
+def act_in_thread(
+    journal: Journal, name: str, *, fails: int = 0, kind: type[BaseException] = ConnectionError
+) -> str:
     """As `act`, for a moment in which the event loop goes on."""
     runs = journal.note(f"run {name}")
     time.sleep(max(journal.action_s, 0.002))
     journal.note(f"over {name}")
     if fails < 0 or runs <= fails:
-        raise ConnectionError(name)
+        raise kind(name)
     return name
 
 
@@ -86,11 +96,12 @@ class Steps:
 
     def do(self, ctx: WorkflowContext, name: str, **options: Any) -> Coroutine[Any, Any, str]:
         fails = options.pop("fails", 0)
+        kind = options.pop("kind", ConnectionError)
         if options.pop("undone", False):
             fails_to_undo = options.pop("undo_fails", False)
             options["compensate"] = functools.partial(self._undo, self.journal, fails_to_undo)
             options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=self._undo_delay)
-        action = functools.partial(self._act, self.journal, name, fails=fails)
+        action = functools.partial(self._act, self.journal, name, fails=fails, kind=kind)
         return self._noted(name, ctx.step(name, action, **options))
 
     async def _noted(self, name: str, step: Coroutine[Any, Any, str]) -> str:
@@ -121,6 +132,33 @@ def retries(journal: Journal) -> WorkflowDefinition[..., Any]:
         except ConnectionError:
             await steps.do(ctx, "instead")
         return await steps.do(ctx, "last")
+
+    return body
+
+
+def panics(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="panics")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first", undone=True)
+        await steps.do(ctx, "flaky", fails=1, kind=Panic, undone=True, retry=QUICK)
+        await steps.do(ctx, "hopeless", fails=-1, kind=Panic, undone=True, retry=QUICK)
+
+    return body
+
+
+def stubborn(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="stubborn")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first", undone=True)
+        await steps.do(ctx, "second", undone=True)
+        journal.note("looping")
+        while True:
+            with suppress(asyncio.CancelledError):
+                await ctx.sleep("nap", A_MOMENT)
 
     return body
 
@@ -302,6 +340,59 @@ def left_behind_by_a_failure(journal: Journal) -> WorkflowDefinition[..., Any]:
             steps.do(ctx, "car", undone=True, on_cancel="stop"),
             steps.do(ctx, "pay", fails=-1),
         )
+
+    return body
+
+
+async def hang_at_first(journal: Journal, name: str) -> str:
+    runs = journal.note(f"run {name}")
+    try:
+        await asyncio.sleep(3600 if runs == 1 else journal.action_s)
+    finally:
+        journal.note(f"over {name}")
+    return name
+
+
+def take_long_in_thread(journal: Journal, name: str) -> str:
+    journal.note(f"run {name}")
+    time.sleep(0.03)
+    journal.note(f"over {name}")
+    return name
+
+
+async def try_in_time(
+    ctx: WorkflowContext, journal: Journal, name: str, act: Any, **options: Any
+) -> None:
+    action = functools.partial(act, journal, name)
+    try:
+        await ctx.step(name, action, timeout=A_MOMENT, **options)
+    except StepTimeoutError:
+        return
+    journal.note(f"done {name}")
+
+
+def timeouts(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="timeouts")
+    async def body(ctx: WorkflowContext) -> None:
+        undone = functools.partial(undo, journal, False)
+        await try_in_time(ctx, journal, "hotel", hang_at_first, compensate=undone)
+        await try_in_time(ctx, journal, "seat", hang_at_first)
+        await steps.do(ctx, "last", fails=-1)
+
+    return body
+
+
+def timeouts_in_threads(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="timeouts in threads")
+    async def body(ctx: WorkflowContext) -> None:
+        undone: dict[str, Any] = {"compensate": functools.partial(undo, journal, False)}
+        twice = RetryPolicy.fixed(max_attempts=2, delay=A_MOMENT)
+        await try_in_time(ctx, journal, "pay", take_long_in_thread, retry=twice, **undone)
+        await steps.do(ctx, "last", fails=-1)
 
     return body
 
@@ -715,6 +806,7 @@ async def run_for_a_moment(
 SCENARIOS = [
     Scenario("ten steps", ten_steps, run),
     Scenario("retries", retries, run),
+    Scenario("errors that are no exceptions", panics, run, ("FAILED",)),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
     Scenario("a compensation that is retried", saga, run_and_retry, ("FAILED",)),
     Scenario("results of two classes", typed, run, ("FAILED",)),
@@ -724,6 +816,9 @@ SCENARIOS = [
     Scenario("plain asyncio", plain_asyncio, run),
     Scenario("a task group that fails", a_task_group_that_fails, run, ("FAILED",)),
     Scenario("left behind by a failure", left_behind_by_a_failure, run, ("FAILED",)),
+    Scenario("timeouts", timeouts, run, ("FAILED",)),
+    Scenario("timeouts in threads", timeouts_in_threads, run, ("FAILED",)),
+    Scenario("timeouts, no grace", timeouts_in_threads, run, ("FAILED",), engine=NO_GRACE),
     Scenario("its own CancelledError", ends_with_its_own_cancelled_error, run, ("FAILED",)),
     Scenario("stopped by a mistake", stopped_by_a_mistake, mend_and_go_on),
     Scenario("sleeps", sleeps, run),
@@ -738,6 +833,7 @@ SCENARIOS = [
         for line in ("run first", "run second", "sleeping", "backing off", "run flaky", "waiting")
     ),
     *(cancel_at(line, threads_side_by_side) for line in ("run one", "run three")),
+    cancel_at("looping", stubborn),
     Scenario("actions that wait for a thread", threads, run, ("FAILED",), engine=ONE_THREAD),
     cancel_at("run one", threads_side_by_side, engine=ONE_THREAD),
     Scenario("back-offs of hours that are cut short", patient, run_without_patience, ("FAILED",)),

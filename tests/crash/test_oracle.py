@@ -13,7 +13,15 @@ import pytest
 
 from tests.crash.harness import ENDED, KILLED, Scenario, World
 from tests.crash.scenarios import SCENARIOS
-from tests.oracle import DYING, Note, ProcessRun, lost, violations, violations_among_workers
+from tests.oracle import (
+    DYING,
+    TIMED_OUT,
+    Note,
+    ProcessRun,
+    lost,
+    violations,
+    violations_among_workers,
+)
 from tests.processes import Harm
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -212,6 +220,26 @@ PLANTED: list[tuple[str, str, Callable[[World], list[ProcessRun]]]] = [
         "a value, and then: give up",
         "was given ['pay', 'pay'], and returned 7",
         lambda w: change(w, CHECKPOINT.format("output_data = '7'", "pay") + " and attempt = 2"),
+        "timeouts",
+        "timed out, and undoing has not tried it again",
+        lambda w: change(
+            w,
+            "delete from step_checkpoints where step_name = 'hotel' and attempt > 1",
+            "delete from step_checkpoints where step_name = 'hotel:compensate'",
+            CHECKPOINT.format(
+                f"status = 'FAILED', error_type = '{TIMED_OUT}', event = 99", "hotel"
+            ),
+        ),
+    ),
+    (
+        "timeouts",
+        "seat may have taken effect, and is neither undone nor in doubt",
+        lambda w: change(
+            w,
+            CHECKPOINT.format(
+                f"status = 'FAILED', error_type = '{TIMED_OUT}', acknowledged_at = 't'", "seat"
+            ),
+        ),
     ),
     (SAGA.name, "undone in the order", lambda w: [replace(x, journal=()) for x in w.processes]),
     (

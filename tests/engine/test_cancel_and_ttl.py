@@ -176,6 +176,63 @@ def test_a_time_to_live_that_ran_out_while_nobody_was_there_is_noticed_on_recove
     assert [line for line in journal.lines if line != "left"] == ["booked", "undone"]
 
 
+def test_a_replay_cancels_the_function_where_it_was_cancelled(file: Path, journal: Journal) -> None:
+    """What its step brought while the execution was undone has reached nobody, in no process."""
+    may_undo = asyncio.Event()
+
+    async def slow(name: str, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return name
+
+    async def undo(name: str) -> None:
+        if not may_undo.is_set():
+            die()
+        journal.note(f"undo {name}")
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.step("first", slow, "first", 0, compensate=undo)
+        journal.note("begin")
+        try:
+            await ctx.step("second", slow, "second", 0.2, compensate=undo)
+            journal.note("result")
+        except asyncio.CancelledError:
+            journal.note("cancelled")
+            raise
+
+    async def first_process() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(order, execution_id="one")
+            while "begin" not in journal.lines:
+                await asyncio.sleep(0.005)
+            await handle.cancel()
+            await handle.result()
+
+    async def second_process() -> None:
+        may_undo.set()
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[order]) as engine,
+        ):
+            record = await store.load_execution("one")
+            outcomes = [one.event for one in await store.load_checkpoints("one") if one.event]
+            assert record is not None
+            assert record.last_event == outcomes[-1] - 1
+            with pytest.raises(WorkflowCancelledError):
+                await engine.handle("one").result()
+
+    run_until_killed(first_process)
+    asyncio.run(second_process())
+    assert journal.lines == [
+        "begin",
+        "cancelled",
+        "begin",
+        "cancelled",
+        "undo second",
+        "undo first",
+    ]
+
+
 async def test_an_execution_that_was_not_yet_started_is_cancelled_without_running(
     file: Path,
 ) -> None:

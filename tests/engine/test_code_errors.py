@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import threading
 from collections.abc import Awaitable, Callable
@@ -210,6 +211,62 @@ def test_what_a_step_fails_with_is_an_outcome(file: Path, error: type[Exception]
     assert isinstance(end, WorkflowFailedError)
     assert status is ExecutionStatus.FAILED
     assert ran == ["charge", "refund"]
+
+
+async def without_traceback(error: Exception) -> None:
+    raise error.with_traceback(None)
+
+
+async def later(error: Exception) -> None:
+    error.__traceback__ = None
+    kept.append(error)
+
+
+async def by_a_future(error: Exception) -> None:
+    error.__traceback__ = None
+    future = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    await future
+
+
+async def as_a_copy(error: Exception) -> None:
+    raise copy.copy(error)
+
+
+kept: list[Exception] = []
+
+
+@pytest.mark.parametrize("again", [without_traceback, later, by_a_future, as_a_copy])
+def test_it_is_an_outcome_however_the_function_raises_it_again(
+    file: Path, again: Callable[[Exception], Awaitable[None]]
+) -> None:
+    kept.clear()
+
+    async def ships(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.step("ship", fails, KeyError)
+        except KeyError as error:
+            await again(error)
+        await ctx.step("log", lambda: None)
+        raise kept.pop()
+
+    end, status, _ = asyncio.run(live(file, order_that(ships)))
+    assert isinstance(end, WorkflowFailedError)
+    assert status is ExecutionStatus.FAILED
+    assert ran == ["charge", "refund"]
+
+
+def test_an_error_of_its_own_is_none_though_it_handles_that_of_a_step(file: Path) -> None:
+    async def ships(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.step("ship", fails, KeyError)
+        except KeyError:
+            await by_key(ctx)
+
+    end, status, _ = asyncio.run(live(file, order_that(ships)))
+    assert isinstance(end, WorkflowCodeError)
+    assert not status.is_terminal
+    assert ran == ["charge"]
 
 
 async def test_it_is_an_outcome_in_the_next_process_too(file: Path) -> None:

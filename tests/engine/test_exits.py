@@ -7,6 +7,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ import pytest
 from durable_workflow_sqlite import (
     DurableEngine,
     DurableEngineObserver,
+    ExecutionStatus,
     RetryPolicy,
     SerializationError,
     SqliteCheckpointStore,
+    StepFailedError,
     StepStatus,
     WorkflowContext,
     WorkflowFailedError,
@@ -57,6 +60,22 @@ def interrupts_in_a_thread(*_: object) -> None:
 
 async def leaves_in_a_group(*_: object) -> None:
     raise BaseExceptionGroup("two", [ValueError("one"), SystemExit(2)])
+
+
+class Panic(BaseException):
+    """As a library that is written in Rust raises it."""
+
+
+async def panics(*_: object) -> None:
+    raise Panic("at the disco")
+
+
+def panics_in_a_thread(*_: object) -> None:
+    raise Panic("at the disco")
+
+
+async def panics_in_a_group(*_: object) -> None:
+    raise BaseExceptionGroup("at the disco", [Panic("one"), ValueError("two")])
 
 
 @workflow
@@ -107,7 +126,96 @@ async def test_a_step_that_exits_has_failed(
     assert undone == ["first"]
 
 
-@pytest.mark.parametrize("undo", [leaves, leaves_on_the_loop, closes_in_a_thread, closes])
+PANICS = {
+    panics: f"{__name__}:Panic",
+    panics_in_a_thread: f"{__name__}:Panic",
+    panics_in_a_group: "builtins:BaseExceptionGroup",
+}
+
+
+@pytest.mark.parametrize("timeout", [None, timedelta(seconds=20)])
+@pytest.mark.parametrize(("action", "kind"), PANICS.items())
+def test_an_error_that_is_no_exception_is_an_outcome(
+    action: Callable[[], Any], kind: str, timeout: timedelta | None, tmp_path: Path
+) -> None:
+    """Live and on a replay the function is told of the same; its siblings go on."""
+    told: list[str] = []
+
+    @workflow
+    async def pays(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: "first", compensate=undone.append)
+        retry = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=1))
+        sibling = asyncio.create_task(ctx.step("sibling", asyncio.sleep, 0.1, "sibling"))
+        try:
+            await ctx.step("charge", action, retry=retry, timeout=timeout)
+        except StepFailedError as error:
+            told.append(str(error))
+            assert error.error_type == kind
+            assert await sibling == "sibling"
+            await ctx.wait_signal("go on")
+            raise
+
+    async def first() -> None:
+        async with SqliteCheckpointStore.file(tmp_path / "w.db") as store:
+            async with DurableEngine(store, [pays]) as engine:
+                await engine.start(pays, execution_id="one")
+                async with asyncio.timeout(30):
+                    while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
+                        await asyncio.sleep(0.01)
+            steps = [s for s in await store.load_checkpoints("one") if s.step_name == "charge"]
+            assert [(s.status, s.attempt, s.error_type) for s in steps] == [
+                (StepStatus.FAILED, 1, kind),
+                (StepStatus.FAILED, 2, kind),
+            ]
+
+    async def second() -> None:
+        async with (
+            SqliteCheckpointStore.file(tmp_path / "w.db") as store,
+            DurableEngine(store, [pays]) as engine,
+        ):
+            handle = engine.handle("one")
+            await handle.signal("go on")
+            with pytest.raises(WorkflowFailedError) as failed:
+                await asyncio.wait_for(handle.result(), 30)
+            assert failed.value.error_type == kind
+            assert "at the disco" in str(failed.value)
+
+    asyncio.run(first())
+    asyncio.run(second())
+    assert len(told) == 2 and told[0] == told[1]
+    assert undone == ["first"]
+
+
+@pytest.mark.parametrize("error", [StopIteration("five"), GeneratorExit("five")])
+def test_what_python_raises_to_end_something_is_told_alike_by_sync_and_async_actions(
+    error: BaseException,
+) -> None:
+    def in_a_thread() -> None:
+        raise error
+
+    async def on_the_loop() -> None:
+        raise error
+
+    @workflow
+    async def exits(ctx: WorkflowContext) -> list[str]:
+        told: list[str] = []
+        for action in (in_a_thread, on_the_loop):
+            try:
+                await ctx.step("leave", action)
+            except RuntimeError as failure:
+                told.append(str(failure))
+        return told
+
+    async def main() -> list[str]:
+        async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+            return await asyncio.wait_for(engine.run(exits), 30)
+
+    assert asyncio.run(main()) == [
+        f"the function of step 'leave' (index {index}) raised {error!r}" for index in range(2)
+    ]
+
+
+@pytest.mark.parametrize("undo", [leaves, leaves_on_the_loop, closes_in_a_thread, closes, *PANICS])
 async def test_a_compensation_that_exits_is_tried_again(undo: Callable[[object], Any]) -> None:
     tries: list[object] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -93,6 +93,34 @@ async def test_a_worker_that_has_it_again_has_no_trouble_with_it_yet(file: Path)
     async with an_engine(file, workflows=[order]) as (_, engine):
         await until(lambda: _is_suspended(engine))
         assert (await engine.load("one")).trouble is None
+
+
+def test_another_reason_has_another_time(file: Path) -> None:
+    """The same reason keeps its time, also where another process meets it."""
+
+    def since() -> str:
+        with closing(sqlite3.connect(file)) as connection:
+            query = "select trouble_since from workflow_in_trouble"
+            ((found,),) = connection.execute(query)
+        return str(found)
+
+    async def leave(trouble: str, second: int) -> str:
+        async with SqliteCheckpointStore.file(file) as store:
+            now = datetime(2999, 1, 1, 0, 0, second, tzinfo=UTC)
+            claim = await store.claim_execution("one", now)
+            assert claim is not None
+            await store.release_claims([claim], now, trouble=trouble)
+        return since()
+
+    async def main() -> None:
+        await begin(file)
+        first = await leave("ValueError: first", 1)
+        assert first == "2999-01-01T00:00:01.000000Z"
+        assert await leave("ValueError: first", 2) == first
+        assert await leave("ValueError: second", 3) == "2999-01-01T00:00:03.000000Z"
+        assert await leave("ValueError: second", 4) == "2999-01-01T00:00:03.000000Z"
+
+    asyncio.run(main())
 
 
 async def _is_in_nobodys_hands(engine: DurableEngine) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from durable_workflow_sqlite import SCHEMA_VERSION
 from durable_workflow_sqlite.store.migration_files import Migration, View
 from durable_workflow_sqlite.store.migrations import apply, load_migrations, load_views
 
@@ -41,8 +42,7 @@ def migrate_with(
 def migrate_to(file: Path, version: int) -> list[int]:
     """Bring a file to a version of this library's schema; return the versions applied.
 
-    The newest one has its views, as where the library migrates a file.
+    The newest has the views of the library; an older one those that its migrations make.
     """
-    migrations = load_migrations()
-    views = load_views if version == len(migrations) else tuple
-    return migrate_with(file, migrations[:version], views)
+    views = load_views if version == SCHEMA_VERSION else tuple
+    return migrate_with(file, load_migrations()[:version], views)

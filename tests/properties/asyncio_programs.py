@@ -103,7 +103,12 @@ class Finally(Node):
 
 @dataclass(frozen=True)
 class Stubborn(Node):
-    """Once it is cancelled, it does its second, and returns."""
+    """Once it is cancelled, it does its second, and returns; or it does its first again.
+
+    for_ever: whether it does so however often it is cancelled.
+    """
+
+    for_ever: bool = False
 
 
 @dataclass(frozen=True)
@@ -331,11 +336,13 @@ class Walk:
             await self._kid(ctx, node, 1)
 
     async def _stubborn(self, ctx: WorkflowContext, node: Stubborn) -> str:
-        try:
-            return await self._kid(ctx, node, 0)
-        except asyncio.CancelledError:
-            self._way.see("cancelled")
-            return await self._kid(ctx, node, 1)
+        while True:
+            try:
+                return await self._kid(ctx, node, 0)
+            except asyncio.CancelledError:
+                self._way.see("cancelled")
+                if not node.for_ever:
+                    return await self._kid(ctx, node, 1)
 
     async def _choose(self, ctx: WorkflowContext, node: Choose) -> str:
         number = {
@@ -606,7 +613,7 @@ class _Maker:
             lambda: Catch(one()),
             lambda: Catch(one()),
             lambda: Finally(two()),
-            lambda: Stubborn(two()),
+            lambda: Stubborn(two(), for_ever=chance.random() < 0.3),
             lambda: Choose(self._several(depth), by=pick(["random", "now", "uuid", "seen"])),
             lambda: Race(
                 self._several(depth),

@@ -187,7 +187,7 @@ def _undoes_another_value(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_a_mistake_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endings, "mistake_in", lambda _error, _classes: None)
+    monkeypatch.setattr(endings, "mistake_in", lambda _error, _classes, _outcomes: None)
 
 
 @pytest.mark.parametrize(

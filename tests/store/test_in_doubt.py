@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from durable_workflow_sqlite import (
     StepKind,
     StepStatus,
 )
+from durable_workflow_sqlite.records import TIMED_OUT
 from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
@@ -36,6 +38,16 @@ def cut_off(execution_id: str, **fields: Any) -> StepCheckpoint:
         "completed_at": NOON,
     }
     return new_checkpoint(execution_id, 0, **(values | fields))
+
+
+def timed_out(execution_id: str, **fields: Any) -> StepCheckpoint:
+    """A step that took longer than its timeout: its workflow has heard of that."""
+    values: dict[str, Any] = {"event": 1, "error_type": TIMED_OUT}
+    return cut_off(execution_id, **(values | fields))
+
+
+Make = Callable[..., StepCheckpoint]
+EACH = pytest.mark.parametrize("make", [cut_off, timed_out])
 
 
 def in_doubt(file: Path) -> list[tuple[Any, ...]]:
@@ -63,18 +75,20 @@ def test_a_step_that_runs_is_told_from_one_that_was_cut_off(file: Path) -> None:
     ]
 
 
+@EACH
 @pytest.mark.parametrize("status", ExecutionStatus)
 def test_a_step_that_was_cut_off_stays_whatever_becomes_of_its_execution(
-    file: Path, status: ExecutionStatus
+    file: Path, status: ExecutionStatus, make: Make
 ) -> None:
-    save(file, cut_off("e", attempt=2), status=status)
+    save(file, make("e", attempt=2), status=status)
     assert in_doubt(file) == [("e", status, "charge", 2, "FAILED")]
 
 
-def test_it_is_in_doubt_until_it_is_undone(file: Path) -> None:
+@EACH
+def test_it_is_in_doubt_until_it_is_undone(file: Path, make: Make) -> None:
     for status in (StepStatus.INTENT, StepStatus.FAILED):
         undoing = new_checkpoint("e", 0, name="charge:compensate", attempt=0, status=status)
-        save(file, cut_off("e"), undoing)
+        save(file, make("e"), undoing)
         assert in_doubt(file) == [("e", "PENDING", "charge", 1, "FAILED")]
     undone = new_checkpoint(
         "e", 0, name="charge:compensate", attempt=0, status=StepStatus.COMPENSATED
@@ -102,8 +116,35 @@ def test_what_was_not_cut_off_is_not_in_doubt(file: Path, other: dict[str, Any])
     assert in_doubt(file) == []
 
 
-def test_an_attempt_that_another_one_followed_is_not_in_doubt(file: Path) -> None:
-    save(file, cut_off("e"), cut_off("e", attempt=2, event=1, error_type="builtins:ValueError"))
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"due_at": NOON},
+        {"error_type": "builtins:TimeoutError"},
+        {"attempt": 0},
+        {"status": StepStatus.COMPLETED},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_what_did_not_time_out_for_good_is_not_in_doubt(file: Path, other: dict[str, Any]) -> None:
+    save(file, timed_out("e", **other))
+    assert in_doubt(file) == []
+
+
+@pytest.mark.parametrize(("make", "names"), [(cut_off, []), (timed_out, ["charge"])])
+def test_status_leaves_out_what_a_completed_execution_has_cancelled(
+    file: Path, make: Make, names: list[str]
+) -> None:
+    save(file, make("e"), status=ExecutionStatus.COMPLETED)
+    with open_reader(file) as reader:
+        overview = reader.overview(NOON)
+    assert [one.step_name for one in overview.cut_off] == names
+    assert overview.cut_off_total == len(names)
+
+
+@EACH
+def test_an_attempt_that_another_one_followed_is_not_in_doubt(file: Path, make: Make) -> None:
+    save(file, make("e"), cut_off("e", attempt=2, event=2, error_type="builtins:ValueError"))
     assert in_doubt(file) == []
 
 

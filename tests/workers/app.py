@@ -71,6 +71,31 @@ def be_stuck() -> None:
 
 
 @workflow
+async def blocks(_: WorkflowContext, how: str) -> None:
+    block(how)
+
+
+@workflow
+async def blocks_in_a_step(ctx: WorkflowContext, how: str) -> None:
+    await ctx.step("blocks", block_in_an_action, how)
+
+
+async def block_in_an_action(how: str) -> None:
+    block(how)
+
+
+def block(how: str) -> None:
+    """Keep the event loop from going on, for a minute."""
+    note("blocks")
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if how == "sleep":
+            time.sleep(0.1)
+        elif how == "sleep for long":
+            time.sleep(60)
+
+
+@workflow
 async def echo(ctx: WorkflowContext, count: int) -> list[float]:
     """When it heard each of its signals."""
     heard: list[float] = []

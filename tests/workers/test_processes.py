@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     SqliteCheckpointStore,
     StoreError,
+    WorkflowDefinition,
     WorkflowExecution,
 )
 from durable_workflow_sqlite.engine import changes
@@ -156,6 +157,43 @@ async def test_a_worker_leaves_a_step_behind_that_does_not_end(
         assert f"exiting without waiting for {step}: in doubt, it runs again" in said
         assert await handle.status() is ExecutionStatus.RUNNING
         assert (await when_free(client, handle.execution_id)).recovery_count == 0
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2])
+@pytest.mark.parametrize(
+    ("workflow", "how"),
+    [
+        (app.blocks, "sleep for long"),
+        (app.blocks, "compute"),
+        (app.blocks_in_a_step, "sleep"),
+    ],
+)
+def test_a_worker_whose_event_loop_is_blocked_ends(
+    file: Path,
+    workers: Workers,
+    journal: Journal,
+    workflow: WorkflowDefinition[[str], None],
+    how: str,
+    signals: list[signal.Signals],
+) -> None:
+    grace = "0" if len(signals) == 1 else "3600"
+    worker = workers.start("tests.workers.app", "--grace", grace)
+
+    async def main() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+            await client.enqueue(workflow, how, execution_id="one")
+            await asyncio.to_thread(wait_for, journal, "blocks")
+
+    asyncio.run(main())
+    for one in signals:
+        worker.send_signal(one)
+        time.sleep(0.2)
+    assert worker.wait(10) == 0
+    assert worker.stderr is not None
+    said = worker.stderr.read()
+    assert f"exiting although the event loop is blocked, at {app.__file__}:" in said
+    left = "exiting without waiting for step 'blocks' (index 0) of execution 'one': in doubt"
+    assert (left in said) is (workflow is app.blocks_in_a_step)
 
 
 @pytest.mark.parametrize("workflow", ["nothing", "stuck"])

@@ -394,7 +394,10 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
             ),
         )
     in_doubt = f"in doubt: {overview.in_doubt_total} (interrupted; no living worker runs it)"
-    cut_off = f"cut off: {overview.cut_off_total} (may have taken effect, and will not be undone)"
+    cut_off = (
+        f"cut off or timed out: {overview.cut_off_total} (may have taken effect, and will not be"
+        " undone)"
+    )
     for title, steps in ((in_doubt, overview.in_doubt), (cut_off, overview.cut_off)):
         if steps:
             yield tables.make_table(

@@ -241,8 +241,8 @@ _ACTIONS: Final = (
         "acknowledge",
         "Is this dealt with?",
         "Do this when you have undone by hand what failed compensations did not undo. Also"
-        " find out whether steps that were cut off took effect. The execution leaves the lists, and"
-        " no retry runs these compensations again.",
+        " find out whether steps that were cut off or timed out took effect. The execution leaves"
+        " the lists, and no retry runs these compensations again.",
         "Not yet",
         "It is dealt with",
         _acknowledge,

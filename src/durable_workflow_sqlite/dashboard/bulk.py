@@ -98,8 +98,8 @@ ACTS: Final = {
             "COMPLETED",
             "Say that a person has dealt with",
             "Do this when you have undone by hand what failed compensations did not undo. Also"
-            " find out whether steps that were cut off took effect. The executions leave"
-            " the lists.",
+            " find out whether steps that were cut off or timed out took effect. The executions"
+            " leave the lists.",
             "They are dealt with",
             "Acknowledged",
             commands.OVER,

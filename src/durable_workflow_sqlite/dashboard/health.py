@@ -16,7 +16,7 @@ _WORDS: Final = {
     "trouble": ("in trouble", "Their worker left them as they are"),
     "blocked": ("blocked", "No worker claims them until somebody unblocks them"),
     "undoing": ("not undone yet", "The compensation failed, and is retried"),
-    "cut-off": ("cut off", "Cut off in a step that may have taken effect"),
+    "cut-off": ("cut off", "Cancelled in a step that may have taken effect, or timed out in one"),
     "in-doubt": ("in doubt", "Interrupted in a step, with no living worker"),
     "timers": ("overdue", "Their deadlines passed over a minute ago, and no worker noticed"),
     "workers": ("waiting, and no worker lives", "Start a worker"),

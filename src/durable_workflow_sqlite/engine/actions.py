@@ -7,6 +7,8 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable_workflow_sqlite.engine import failures
@@ -14,6 +16,7 @@ from durable_workflow_sqlite.engine.callables import remembered
 from durable_workflow_sqlite.errors import EngineStoppedError
 
 if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.operations import StepCall
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.threads import Thread
     from durable_workflow_sqlite.engine.under_way import UnderWay
@@ -57,6 +60,24 @@ async def call_function(
     return await _on_the_loop(step, result) if inspect.isawaitable(result) else result
 
 
+async def late_outcome(step: StepCall, within: timedelta) -> asyncio.Future[Any] | None:
+    """What attempts that timed out have come to since, in their threads; None if that is unknown.
+
+    The first that has returned counts. If all have raised, the last one does.
+    """
+    late, step.late = step.late, ()
+    waiting, last = set(late), late[-1]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within.total_seconds()):
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    if one.exception() is None and not inspect.isawaitable(one.result()):
+                        return one
+    is_known = last.done() and isinstance(last.exception(), Exception)
+    return last if is_known and not isinstance(last.exception(), _NeverBegan) else None
+
+
 async def _on_the_loop(step: UnderWay, awaitable: Any) -> Any:
     step.interruptible = True
     try:
@@ -75,28 +96,39 @@ def _in_thread(step: UnderWay, function: Callable[..., Any], *args: Any) -> Any:
     step.has_begun = True
     try:
         return function(*args)
-    except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:
-        # Outside of the thread they mean something else, or cannot be told at all.
-        raise RuntimeError(f"{function!r} raised {error!r}") from error
+    except BaseException as error:
+        if isinstance(error, StopIteration | GeneratorExit) or failures.ends_the_program(error):
+            # Outside of the thread they mean something else, or cannot be told at all.
+            raise _as_failure(error, step) from error
+        raise
 
 
-def failure_of(run: Run, error: BaseException, step: UnderWay) -> Exception:
+def failure_of(run: Run, error: BaseException, step: UnderWay) -> BaseException:
     """The error of a function of the user; what is none of the function's is raised again.
 
-    A function that calls `sys.exit()`, as the code of commands does, has failed. Other classes that
-    no `except Exception` catches are raised again, and so is the GeneratorExit of a coroutine that
-    is closed. What met an engine that is going has done nothing wrong: it was cancelled.
+    A function that calls `sys.exit()`, as the code of commands does, has failed: that is a
+    RuntimeError. So has one with an error of another class that no `except Exception` catches. A
+    Ctrl-C is raised again, and so is the GeneratorExit of a coroutine that is closed. What met an
+    engine that is going has done nothing wrong: it was cancelled.
     """
     if isinstance(error, EngineStoppedError) and run.trouble is not None:
         raise asyncio.CancelledError from error
     if isinstance(error, Exception):
+        cause = error.__cause__
+        if isinstance(cause, StopIteration) and str(error) == "coroutine raised StopIteration":
+            return _as_failure(cause, step)
         return error
-    if not failures.is_of_a_function(error) or not _is_at_work(step):
+    if failures.ends_the_program(error) or not _is_at_work(step):
         raise error
     if isinstance(error, asyncio.CancelledError):
         if step.task is None or step.task.cancelling():
             raise error
         return RuntimeError(f"the function of {step.describe()} was cancelled from within")
+    return _as_failure(error, step) if failures.is_of_a_function(error) else error
+
+
+def _as_failure(error: BaseException, step: UnderWay) -> RuntimeError:
+    """An error that means something else where a step fails with it."""
     failure = RuntimeError(f"the function of {step.describe()} raised {error!r}")
     failure.__cause__ = error
     return failure

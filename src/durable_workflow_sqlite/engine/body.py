@@ -11,14 +11,17 @@ import logging
 from binascii import crc32
 from contextvars import Context
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
+from durable_workflow_sqlite.engine.body_errors import (
+    OutcomeErrors,
+    cancelled_by_itself,
+    refusal_in,
+)
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
-from durable_workflow_sqlite.engine.refusals import refused_by_asyncio
 from durable_workflow_sqlite.engine.watchdog import Watchdog
-from durable_workflow_sqlite.errors import NonDeterministicCallError
 from durable_workflow_sqlite.records import StepCheckpoint
 
 if TYPE_CHECKING:
@@ -36,6 +39,10 @@ SMALL_SET_BITS: Final = 16
 MOST_LAST_WORDS: Final = 100
 """How often a body that is told to end is told again, before it is dropped."""
 
+MOST_REFUSALS: Final = 1000
+"""How many calls of a body that is to end raise. What it calls then waits until it is dropped: a
+loop that catches what is raised would never end."""
+
 
 class Body:
     """One run of a workflow function. All of it happens on the program's own thread.
@@ -49,6 +56,7 @@ class Body:
 
     __slots__ = (
         "_is_interrupted",
+        "_refusals",
         "_repeats",
         "_task",
         "_watchdog",
@@ -64,6 +72,7 @@ class Body:
         "module",
         "new",
         "open",
+        "outcome_errors",
         "started_at",
         "steps_begun",
         "trouble",
@@ -91,6 +100,7 @@ class Body:
         self.open: dict[Place, Operation] = {}
         self.undoable: dict[Place, StepCall] = {}
         self.heard = 0
+        self.outcome_errors = OutcomeErrors(Body.ask.__code__)
         self.module = ""
         """Where the workflow function is defined."""
         self.steps_begun = 0
@@ -99,6 +109,7 @@ class Body:
         self.asked: dict[str, int] = {}
         self._repeats: dict[str, int] | None = None
         self._is_interrupted = False
+        self._refusals = 0
         self.is_open = True
         """Whether it may ask for something."""
         self._task: asyncio.Task[Any] | None = None
@@ -139,6 +150,7 @@ class Body:
             if operation.error is None:
                 future.set_result(operation.value)
             else:
+                self.outcome_errors.add(operation.error)
                 future.set_exception(operation.error)
         self._run()
 
@@ -184,6 +196,7 @@ class Body:
             self._run()
         self.loop.close_generators()
         self._run()
+        self._tell_of_stubborn([task.get_coro() for task in self.loop.open_tasks()])
         self.loop.drop()
 
     def drop(self) -> None:
@@ -191,7 +204,7 @@ class Body:
         self.is_ended, self.is_open = True, False
         self.new.clear()
         self.given_up.clear()
-        self.loop.drop()
+        self._tell_of_stubborn(self.loop.drop())
         self.given_up.clear()
         self.calls.take_unawaited()
 
@@ -207,14 +220,7 @@ class Body:
 
     def where_it_waits(self) -> str:
         """The line of the workflow's own code at which its function waits."""
-        at: Any = None if self._task is None else self._task.get_coro()
-        where = ""
-        while (frame := getattr(at, "cr_frame", None)) is not None:
-            if not frame.f_globals.get("__name__", "").startswith(_NOT_OF_THE_WORKFLOW):
-                code = frame.f_code
-                where = f" at line {frame.f_lineno} of {code.co_filename}, in {code.co_qualname}"
-            at = at.cr_await
-        return where
+        return "" if self._task is None else _where(self._task.get_coro())
 
     def result(self) -> tuple[Any, BaseException | None]:
         """What the workflow function returned, or what it raised."""
@@ -223,13 +229,17 @@ class Body:
             # `result()`, asked a second time, would take the traceback away from the error.
             error = self._task.exception()
         except asyncio.CancelledError as cancellation:
-            return None, _cancelled_by_itself(cancellation)
+            return None, cancelled_by_itself(cancellation)
         if error is None:
             return self._task.result(), None
-        refused = _refusal_in(error)
+        refused = refusal_in(error, self.outcome_errors)
         if refused is not None and refused is not error:
             refused.workflow_execution_id = self.execution_id
         return None, refused or error
+
+    def is_refused(self, error: BaseException) -> bool:
+        """Whether an error comes from a call that was refused."""
+        return refusal_in(error, self.outcome_errors) is not None
 
     def asked_for(self, place: Place) -> bool:
         """Whether it has come to a place by now."""
@@ -259,7 +269,7 @@ class Body:
 
     def _tell_of_refused(self, refused: dict[str, bool]) -> None:
         """Log a refused call if the function does not end with its error, which would hide it."""
-        if self.is_over and (error := self.result()[1]) is not None and is_refused(error):
+        if self.is_over and (error := self.result()[1]) is not None and self.is_refused(error):
             return
         for call, is_told in refused.items():
             refused[call] = True
@@ -273,12 +283,26 @@ class Body:
                     extra={"workflow_execution_id": self.execution_id},
                 )
 
+    def _tell_of_stubborn(self, coroutines: list[Any]) -> None:
+        """Log what would not end."""
+        if coroutines:
+            _log.warning(
+                "workflow %r of execution %r was told to end, and goes on%s%s: it catches"
+                " CancelledError or GeneratorExit, and does not raise it again. It is dropped",
+                self.workflow_name,
+                self.execution_id,
+                _where(coroutines[0]),
+                f", and in {more} more tasks" if (more := len(coroutines) - 1) else "",
+                extra={"workflow_execution_id": self.execution_id},
+            )
+
     # What its context calls
 
     async def ask(self, call: Operation) -> Any:
         """Ask for something, and wait for the outcome."""
         if not (self.is_open and self.loop.is_running_now):
             self.check_open()
+            return await asyncio.Future(loop=self.loop)  # nobody ends it
         future = call.future = asyncio.Future(loop=self.loop)
         self.open[call.place] = call
         self.new.append(call)
@@ -296,7 +320,14 @@ class Body:
         self.trouble, self.is_open = trouble, False
 
     def check_open(self) -> None:
-        """Raise if nothing may be asked for: by whom it must not be, or any more."""
+        """Raise if nothing may be asked for: by whom it must not be, or any more.
+
+        Where this returns and `is_open` is False, the call is to wait until the body is dropped.
+        """
+        if not self.is_open:
+            self._refusals += 1
+            if self._refusals > MOST_REFUSALS:
+                return
         if self.trouble is not None or self._is_interrupted:
             raise asyncio.CancelledError(f"execution {self.execution_id!r} is being stopped")
         if self.is_ended:
@@ -320,48 +351,12 @@ class Body:
                 return next_one
 
 
-def _cancelled_by_itself(cancellation: asyncio.CancelledError) -> asyncio.CancelledError:
-    """With this a workflow function has ended that nobody had cancelled: it says so."""
-    text = str(cancellation)
-    error = asyncio.CancelledError(
-        "the workflow function ended with CancelledError, though nobody cancelled the execution"
-        + (f": {text}" if text else "")
-    )
-    error.__cause__ = cancellation
-    return error
-
-
-def is_refused(error: BaseException) -> bool:
-    """Whether the workflow function asked for what it cannot have."""
-    return _refusal_in(error) is not None
-
-
-def _refusal_in(error: BaseException) -> NonDeterministicCallError | None:
-    """The call that was refused, if that is what an error comes from.
-
-    A library may have raised an error of its own from it, or a group of errors.
-    """
-    to_see, seen = [error], set[int]()
-    while to_see:
-        one = to_see.pop()
-        if id(one) in seen or is_of_a_step(one):
-            continue
-        seen.add(id(one))
-        refused = one if isinstance(one, NonDeterministicCallError) else refused_by_asyncio(one)
-        if refused is not None:
-            return refused
-        if one.__cause__ is not None:
-            to_see.append(one.__cause__)
-        if isinstance(one, BaseExceptionGroup):
-            to_see.extend(cast("BaseExceptionGroup[BaseException]", one).exceptions[::-1])
-    return None
-
-
-def is_of_a_step(error: BaseException) -> bool:
-    """Whether a workflow function was told of an error: it is an outcome, and recorded."""
-    place = error.__traceback__
-    while place is not None:
-        if place.tb_frame.f_code is Body.ask.__code__:
-            return True
-        place = place.tb_next
-    return False
+def _where(coroutine: Any) -> str:
+    """The line of the user's own code at which a coroutine waits."""
+    where = ""
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        if not frame.f_globals.get("__name__", "").startswith(_NOT_OF_THE_WORKFLOW):
+            code = frame.f_code
+            where = f" at line {frame.f_lineno} of {code.co_filename}, in {code.co_qualname}"
+        coroutine = coroutine.cr_await
+    return where

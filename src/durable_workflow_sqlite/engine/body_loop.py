@@ -24,8 +24,8 @@ from durable_workflow_sqlite.engine.body_tasks import BodyTask, Cancellations
 from durable_workflow_sqlite.engine.generators import (
     AnyGenerator,
     Generators,
-    close_coroutine,
     close_generator,
+    close_task,
     is_collecting,
 )
 from durable_workflow_sqlite.engine.refusals import RefusingLoop
@@ -151,9 +151,13 @@ class BodyLoop(RefusingLoop):
             heapq.heappop(timers)
         return timers[0][:2] if timers else None
 
+    def open_tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that are not done."""
+        return [task for task in self._tasks if not task.done()]
+
     def cancel_tasks(self, *but: asyncio.Task[Any]) -> bool:
         """Cancel every task that is not done; whether there was one."""
-        tasks = [task for task in self._tasks if not task.done() and task not in but]
+        tasks = [task for task in self.open_tasks() if task not in but]
         for task in tasks:
             task.cancel()
         return bool(tasks)
@@ -172,23 +176,23 @@ class BodyLoop(RefusingLoop):
         for generator in self._generators.take() if self._generators is not None else ():
             self.create_task(generator.aclose())
 
-    def drop(self) -> None:
-        """Close every coroutine where it stands. Nothing runs here any more."""
+    def drop(self) -> list[Any]:
+        """Close every coroutine where it stands; those that refuse. Nothing runs here any more."""
         self.is_closed_for_good = True
         tasks, self._tasks = self._tasks, {}
+        refusing: list[Any] = []
         before = self.enter()
         try:
             for task, context in reversed(tasks.items()):
-                if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    coroutine: Any = task.get_coro()
-                    context.run(close_coroutine, coroutine)
+                if not task.done() and not context.run(close_task, self, task):
+                    refusing.append(task.get_coro())
             for generator in self._generators.take() if self._generators is not None else ():
                 close_generator(generator)
         finally:
             self.leave(before)
         self._ready.clear()
         self._timers.clear()
+        return refusing
 
     def enter(self) -> Before:
         """Be the running event loop until `leave`, to which this is to be given.

@@ -20,7 +20,7 @@ from durable_workflow_sqlite.engine.mending import (
     missing_events,
 )
 from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
-from durable_workflow_sqlite.engine.steps import cut_off, never_begun
+from durable_workflow_sqlite.engine.step_records import cut_off, no_next_attempt
 from durable_workflow_sqlite.engine.wait_records import given_up
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
@@ -142,7 +142,7 @@ def _at_once(
         elif step.is_in_doubt and last.completed_at is None:
             records.append(cut_off(last, now, has_begun=True))
         elif step.pauses:
-            records.append(never_begun(last, now))
+            records.append(no_next_attempt(last, now))
     details: dict[str, object] = {"ended": "at once"}
     if record.blocked_reason is not None:
         details["blocked"] = record.blocked_reason

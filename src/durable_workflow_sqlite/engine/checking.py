@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from durable_workflow_sqlite.engine import failures, serialization
-from durable_workflow_sqlite.engine.body import Body, is_refused
+from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import as_time
 from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
@@ -196,7 +196,7 @@ def _check_standing(
     definition: AnyWorkflow, record: WorkflowExecution, body: Body, recorded: list[StepCheckpoint]
 ) -> None:
     result, error = body.result() if body.is_over else (None, None)
-    if error is not None and is_refused(error):
+    if error is not None and body.is_refused(error):
         raise error
     status = record.status
     if status is ExecutionStatus.SUSPENDED:

@@ -313,10 +313,10 @@ class Client:
     ) -> int:
         """Say that a person has dealt with the problems that a final execution has left.
 
-        The person has undone by hand what failed compensations did not undo, and has found out
-        whether steps that were cut off took effect. These steps leave the lists of `doctor` and the
-        dashboard, and `retry` does not run their compensations again. Returns the number of these
-        steps.
+        The person has undone by hand what failed compensations did not undo. The person has also
+        found out whether steps that were cut off or timed out took effect. These steps leave the
+        lists of `doctor` and the dashboard, and `retry` does not run their compensations again.
+        Returns the number of these steps.
 
         step: a step whose compensation has failed, named as for `retry`. A person has undone it:
             the compensation is not tried again, and the execution continues with the others. It may

@@ -163,7 +163,9 @@ class WorkflowContext:
             default a compensation is retried until it succeeds: the first time after 0.2 seconds,
             later once an hour. The execution is COMPENSATING until then.
         timeout: the longest time of each attempt. A sync action cannot be interrupted: after the
-            timeout it continues until it returns, and its result is ignored.
+            timeout it continues until it returns. A step whose last attempt timed out may have
+            taken effect. If the execution is undone, the compensation gets what the thread
+            returned, or the step runs again first. Otherwise the step is in doubt.
         serialize, deserialize: functions that convert the result to plain JSON data and back. They
             replace the type of the annotation.
         on_cancel: for an async action that runs when the execution fails, is cancelled or expires:
@@ -174,7 +176,7 @@ class WorkflowContext:
         process dies before that, the action runs again: see `idempotency_key`.
 
         Raises the action's own error when its attempts are used up: StepTimeoutError after a
-        timeout, StepFailedError on a replay that cannot restore the error. Raises
+        timeout, StepFailedError for an error whose class is local or not an Exception. Raises
         SerializationError for a result that would not come back as it is; if the type shows this,
         it raises at the call. Raises NonDeterminismError if another step is recorded here. Bad
         arguments raise TypeError or ValueError at the call.
@@ -232,7 +234,7 @@ class WorkflowContext:
             idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
             variables=copy_context(),
         )
-        if compensate is not None:
+        if compensate is not None and self._body.is_open:
             self._body.undoable[place] = call
         return self._ask(call)
 
@@ -361,11 +363,12 @@ class WorkflowContext:
     def _next(self, name: str, kind: StepKind) -> tuple[Place, StepHistory | None]:
         """Take the next number, and look up what is recorded there."""
         body = self._body
-        if not (body.is_open and body.loop.is_running_now):
-            body.check_open()
         branch = self._branch
         index = body.asked[branch]
         place = (branch, index)
+        if not (body.is_open and body.loop.is_running_now):
+            body.check_open()
+            return place, None  # nothing comes of it: it waits until the body is dropped
         if self._keyed is not None and self._keyed[0] == place[1]:
             keyed = self._keyed[1]
             if name != keyed or kind is not StepKind.STEP:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
-from durable_workflow_sqlite.engine.body import is_of_a_step, is_refused
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from durable_workflow_sqlite.engine.body import Body
+    from durable_workflow_sqlite.engine.body_errors import OutcomeErrors
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 
@@ -105,11 +105,12 @@ class Ending:
                 error = unfit
         if failures.ends_the_program(error):
             raise LeftAsItIs(error)
-        if is_refused(error):
+        if self._body.is_refused(error):
             await self._leave(error)
         if not _is_failure(error):
             await self._leave(self._in_trouble(error))
-        if (mistake := mistake_in(error, self._definition.stops_on)) is not None:
+        outcomes = self._body.outcome_errors
+        if (mistake := mistake_in(error, self._definition.stops_on, outcomes)) is not None:
             await self._leave(self._in_trouble(mistake))
         return await self._undo(error)
 
@@ -263,7 +264,7 @@ class Ending:
         given_up = [
             step
             for step in self._left_by_a_former_life
-            if step.compensate is None or not step.may_need_undoing
+            if step.compensate is None or not step.may_need_undoing or step.is_in_a_back_off
         ]
         await self._give_up(given_up)
         marks = self._marks
@@ -349,16 +350,18 @@ class Ending:
         return Outcome(record)
 
 
-def mistake_in(error: BaseException, classes: tuple[type[Exception], ...]) -> BaseException | None:
+def mistake_in(
+    error: BaseException, classes: tuple[type[Exception], ...], outcomes: OutcomeErrors
+) -> BaseException | None:
     """What in an error tells of a mistake in the code, if the workflow function itself raised it.
 
     What a step failed with is an outcome. What this library raised at a call is a mistake always.
     """
-    if is_of_a_step(error):
+    if error in outcomes:
         return None
     if isinstance(error, BaseExceptionGroup):
         within = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        found = (mistake_in(one, classes) for one in within)
+        found = (mistake_in(one, classes, outcomes) for one in within)
         return next((one for one in found if one is not None), None)
     return error if isinstance(error, classes) or _is_of_this_library(error) else None
 

@@ -7,7 +7,8 @@ says how much of the error was kept:
 - like: less of it comes back, as of a response without its connection. The first run raises what
   comes back, too.
 - text: its class and its text come back.
-- nothing: its class cannot be found by name, so it is a StepFailedError.
+- nothing: its class cannot be found by name, or is not a subclass of Exception. So it is a
+  StepFailedError.
 
 Records of earlier versions lack the word; they hold whole errors or nothing.
 """
@@ -61,8 +62,8 @@ class ErrorCodec:
             self._given[name_of(kind)] = kind
         self._keeps_whole = keeps_whole
 
-    def parts(self, error: Exception) -> str:
-        """What `rebuild` makes the error of, as JSON."""
+    def parts(self, error: BaseException) -> str:
+        """What `rebuild` makes the error of, as JSON; nothing if it is not an Exception."""
         names = Names(name_of_main(), given=self._given)
         record: dict[str, Any] = {"kept": "nothing", "main": names.main}
         kind = type(error)
@@ -73,7 +74,7 @@ class ErrorCodec:
                 record["kept"] = "text"
         except ErrorClassNotFoundError:
             pass
-        if not self._keeps_whole:
+        if not (self._keeps_whole and isinstance(error, Exception)):
             return _to_json(record)
         writer = ErrorWriter(names, self._pairs)
         try:

@@ -79,7 +79,7 @@ def as_text(error: BaseException, format_error: ErrorFormatter) -> str:
 
 
 def is_of_a_function(error: BaseException) -> bool:
-    """Whether a function has failed that raised it, and is not told to end."""
+    """Whether it is an Exception, or what Python raises to end something; or a group of those."""
     kinds = (Exception, asyncio.CancelledError, SystemExit, GeneratorExit)
     return all(isinstance(one, kinds) for one in leaves(error))
 

@@ -58,10 +58,12 @@ class _Cut(msgspec.Struct, frozen=True):
     at: datetime
     is_open: bool = False
 
-    def is_after(self, last: StepCheckpoint) -> bool:
+    def is_after(self, step: StepHistory) -> bool:
         """Whether a step was over before."""
-        if last.event is not None:
-            return last.event < self.event
+        last, told = step.last, step.told
+        assert last is not None
+        if told is not None:
+            return (told.event or 0) < self.event
         is_over = last.status is StepStatus.FAILED and last.error_type == CUT_OFF
         return is_over and last.completed_at is not None and last.completed_at < self.at
 
@@ -93,13 +95,13 @@ def forget_from(
     cut = _cut(seen, history, place, first)
     forgotten: list[tuple[Place, StepHistory]] = []
     open_again: list[StepCheckpoint] = []
-    kept: list[StepHistory] = []
+    kept: dict[Place, StepHistory] = {}
     taken: list[StepCheckpoint] = []
     for other, one in history.steps():
         last = one.last
         assert last is not None
-        if cut.is_after(last) and not (cut.is_open and other == place):
-            kept.append(one)
+        if cut.is_after(one) and not (cut.is_open and other == place):
+            kept[other] = one
             continue
         if last.kind is StepKind.SIGNAL and last.status is StepStatus.COMPLETED:
             taken.append(last)
@@ -107,12 +109,13 @@ def forget_from(
             open_again.append(last)
         else:
             forgotten.append((other, one))
-    _check_undone(execution_id, kept, forgotten, values)
+    _check_undone(execution_id, list(kept.values()), forgotten, values)
     places = {other for other, _ in forgotten}
     attempts = [
         one
         for one in seen.checkpoints
         if (one.branch, one.step_index) in places
+        or _came_after(one, kept.get((one.branch, one.step_index)))
         or (one.branch == TIMERS and (one.event or 0) >= cut.event)
     ]
     waits = [_open(one) for one in open_again]
@@ -136,8 +139,14 @@ def forget_from(
     )
 
 
+def _came_after(attempt: StepCheckpoint, kept: StepHistory | None) -> bool:
+    """Whether undoing has made the attempt, after one whose outcome stays."""
+    return kept is not None and kept.told is not None and attempt.attempt > kept.told.attempt
+
+
 def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: StepHistory) -> _Cut:
     execution_id, last = seen.execution.workflow_execution_id, first.last
+    told = first.told
     assert last is not None
     name = in_words(last)
     heard = seen.execution.last_event
@@ -147,8 +156,8 @@ def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: St
         end = history.last_event if heard is None else heard
         at = last.completed_at or seen.execution.updated_at
         cut = _Cut(place, end + 1, at, is_open=True)
-    elif last.event is not None and last.completed_at is not None:
-        cut = _Cut(place, last.event, last.completed_at)
+    elif told is not None and told.event is not None and told.completed_at is not None:
+        cut = _Cut(place, told.event, told.completed_at)
     else:
         raise refused(
             execution_id,
@@ -167,7 +176,11 @@ def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: St
             " recorded may not be all. `durable-workflow doctor` says more; or rerun it",
         )
     failed = what_failed(seen.execution, seen.checkpoints)
-    if failed is not None and failed.event is not None and failed.event < cut.event:
+    if failed is not None and any(
+        (one.branch, one.step_index) == (failed.branch, failed.step_index)
+        for one in history.events
+        if (one.event or 0) < cut.event
+    ):
         raise refused(
             execution_id,
             f"cannot be run again from {name}: {in_words(failed)} failed it, before that step had"

@@ -7,6 +7,7 @@ so it is kept, and closed when the body has ended.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
@@ -78,16 +79,31 @@ def close_generator(generator: AnyGenerator) -> None:
     never_ending.append(generator)
 
 
-def close_coroutine(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Close a coroutine, which may wait for something else on its way out, again and again."""
+def close_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> bool:
+    """Close the coroutine of a task where it stands; False if it refuses."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    # Else `asyncio.timeout` raises, and a loop that catches that never ends.
+    asyncio.tasks._enter_task(loop, task)
+    try:
+        return close_coroutine(task.get_coro())
+    finally:
+        asyncio.tasks._leave_task(loop, task)
+
+
+def close_coroutine(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    """Close a coroutine, which may wait for something else on its way out, again and again.
+
+    False if it refuses.
+    """
     for _ in range(MOST_CLOSINGS):
         try:
             coroutine.close()
         except RuntimeError:
             if getattr(coroutine, "cr_frame", None) is None:
-                return
+                return True
         except BaseException:  # noqa: BLE001 - whatever its `finally` blocks raise
-            return
+            return True
         else:
-            return
+            return True
     never_ending.append(coroutine)
+    return False

@@ -13,6 +13,7 @@ from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptErro
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     CUT_OFF,
+    TIMED_OUT,
     Record,
     StepCheckpoint,
     StepKind,
@@ -46,19 +47,24 @@ _COMPLETED: Final = StepStatus.COMPLETED
 
 
 class StepHistory(msgspec.Struct, gc=False):
-    """The first and the last attempt of one step, and its compensation."""
+    """The first and the last attempt of one step, and its compensation.
+
+    told: the attempt whose outcome the workflow function got first. One that timed out may
+        be followed by others, which undoing makes to know what to undo.
+    """
 
     first: StepCheckpoint | None = None
     last: StepCheckpoint | None = None
+    told: StepCheckpoint | None = None
     compensation: StepCheckpoint | None = None
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether its last attempt was cut off, by a crash or otherwise, and may have acted."""
+        """Whether its last attempt was cut off or timed out, and so may have taken effect."""
         last = self.last
         if last is None or last.kind is not StepKind.STEP:
             return False
-        return last.status is StepStatus.INTENT or was_cut_off(last)
+        return last.status is StepStatus.INTENT or was_cut_off(last) or has_timed_out(last)
 
     @property
     def pauses(self) -> bool:
@@ -117,6 +123,8 @@ class RecordedHistory:
             if before is not None and before.step_name != checkpoint.step_name:
                 raise _lost(checkpoint, f"is named {before.step_name!r} at its attempt before")
             step.first, step.last = step.first or checkpoint, checkpoint
+            if step.told is None and checkpoint.event is not None:
+                step.told = checkpoint
         for one in compensations:
             undone = self._steps[one.branch, one.step_index].last
             if undone is None:
@@ -193,6 +201,15 @@ def never_began(checkpoint: StepCheckpoint) -> bool:
         and checkpoint.status is StepStatus.FAILED
         and checkpoint.error_type == CUT_OFF
         and checkpoint.started_at is None
+    )
+
+
+def has_timed_out(checkpoint: StepCheckpoint) -> bool:
+    """Whether it is an attempt of a step that took longer than its timeout."""
+    return (
+        checkpoint.status is StepStatus.FAILED
+        and checkpoint.error_type == TIMED_OUT
+        and checkpoint.kind is StepKind.STEP
     )
 
 

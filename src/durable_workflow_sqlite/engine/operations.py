@@ -11,7 +11,12 @@ from typing import Any, Literal
 import msgspec
 
 from durable_workflow_sqlite.engine import serialization
-from durable_workflow_sqlite.engine.history import Place, StepHistory, place_in_words
+from durable_workflow_sqlite.engine.history import (
+    Place,
+    StepHistory,
+    has_timed_out,
+    place_in_words,
+)
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
@@ -85,6 +90,8 @@ class StepCall(Operation, eq=False, kw_only=True):
     """Whether nobody waits for it any more: it begins nothing from now on."""
     was_cut_off: bool = False
     """Whether an attempt had begun, and was cancelled before it had an outcome."""
+    late: tuple[asyncio.Future[Any], ...] = ()
+    """Of its attempts that timed out, what goes on in threads, or has ended since."""
     unstorable: Any = None
     """A result that could not be stored, for the compensation; in a tuple."""
 
@@ -104,9 +111,15 @@ class StepCall(Operation, eq=False, kw_only=True):
     @property
     def may_need_undoing(self) -> bool:
         """Whether it has taken effect, or may have."""
-        if self.checkpoint is not None:
-            return self.checkpoint.status is StepStatus.COMPLETED or self.unstorable is not None
+        if (outcome := self.checkpoint) is not None:
+            has_taken_effect = outcome.status is StepStatus.COMPLETED
+            return has_taken_effect or self.unstorable is not None or has_timed_out(outcome)
         return self.was_cut_off or (self.history is not None and self.history.is_in_doubt)
+
+    @property
+    def is_in_a_back_off(self) -> bool:
+        """Whether it was waiting for its next attempt when an earlier run ended."""
+        return self.history is not None and self.history.pauses
 
     def __str__(self) -> str:
         return f"the result of {self.describe()}"

@@ -39,9 +39,9 @@ def reopened(
     last = what_failed(execution, checkpoints)
     if last is None:
         return []
-    later_events = without_event(last, checkpoints)
+    others = without_events(last, checkpoints)
     if last.kind is StepKind.STEP:
-        return [msgspec.structs.replace(last, due_at=now, event=None), *later_events]
+        return [msgspec.structs.replace(last, due_at=now, event=None), *others]
     started_at = last.started_at or now
     wait = msgspec.structs.replace(
         last,
@@ -55,30 +55,47 @@ def reopened(
         due_at=None if last.due_at is None else later(now, last.due_at - started_at),
     )
     timer = [] if wait.due_at is None else [timer_of(wait, TimerStatus.PENDING)]
-    return [wait, *later_events, *timer]
+    return [wait, *others, *timer]
 
 
-def without_event(
-    taken_back: StepCheckpoint, checkpoints: Iterable[StepCheckpoint]
+def without_events(
+    last: StepCheckpoint, checkpoints: Iterable[StepCheckpoint]
 ) -> list[StepCheckpoint]:
-    """The events after one that is taken back, each with the number before its own: no gap."""
-    number = taken_back.event
-    if number is None:
-        return []
-    return [
-        msgspec.structs.replace(one, event=one.event - 1)
-        for one in checkpoints
-        if one.event is not None and one.event > number
+    """What else changes as the events of a step or a wait are taken back; last: its last attempt.
+
+    An attempt that timed out may have an event, too, and was only tried again. The events after it
+    get lower numbers: no gap.
+    """
+    events = [one for one in checkpoints if one.event is not None]
+    taken_back = [one for one in events if _is_of(last, one)]
+    earlier = [
+        msgspec.structs.replace(one, event=None, due_at=one.completed_at)
+        for one in taken_back
+        if one.attempt != last.attempt
     ]
+    later = [(one, _number_before(one, taken_back)) for one in events if one not in taken_back]
+    return earlier + [
+        msgspec.structs.replace(one, event=event) for one, event in later if event != one.event
+    ]
+
+
+def _is_of(last: StepCheckpoint, one: StepCheckpoint) -> bool:
+    return (one.branch, one.step_index) == (last.branch, last.step_index)
+
+
+def _number_before(event: StepCheckpoint, taken_back: list[StepCheckpoint]) -> int:
+    number = event.event or 0
+    return number - sum((one.event or 0) < number for one in taken_back)
 
 
 def what_failed(
     execution: WorkflowExecution, checkpoints: Iterable[StepCheckpoint]
 ) -> StepCheckpoint | None:
-    """The step or wait that failed an execution; None where its own code did.
+    """The last attempt of what failed an execution; None where its own code did.
 
-    Another one may have failed later, beside it: it is the error that says which one it was.
+    Another step or wait may have failed later, beside it: the error says which one it was.
     """
+    checkpoints = list(checkpoints)
     failed = [
         one
         for one in checkpoints
@@ -87,7 +104,10 @@ def what_failed(
         and (one.error_type, one.error_message) == (execution.error_type, execution.error_message)
     ]
     last = [one for one in failed if one.completed_at is None]
-    return last[-1] if last else max(failed, key=_completed_at, default=None)
+    found = last[-1] if last else max(failed, key=_completed_at, default=None)
+    if found is None or found.attempt == 0:
+        return found
+    return max((one for one in checkpoints if _is_of(found, one)), key=lambda one: one.attempt)
 
 
 def _completed_at(checkpoint: StepCheckpoint) -> datetime:

@@ -24,7 +24,7 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.reopening import what_failed, without_event
+from durable_workflow_sqlite.engine.reopening import what_failed, without_events
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.errors import (
@@ -208,10 +208,10 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
     elif last.kind is StepKind.SLEEP:
         is_open = last.status is StepStatus.INTENT and status is not ExecutionStatus.COMPENSATING
         was = "sleeping" if is_open else ""
-    elif step.is_in_doubt:
-        was = "in doubt"
     elif last.status is StepStatus.FAILED and last.event is None and last.due_at is not None:
         was = _BACK_OFF
+    elif step.is_in_doubt and last.event is None:
+        was = "in doubt"
     elif last.status is StepStatus.COMPLETED and _is_unreadable(record, place, last, log):
         was = "unreadable"
     if was:
@@ -283,8 +283,9 @@ def _resolved(
         )
         return [completed]
     # The attempt that failed stays in the history, and another one has completed.
-    if last.event is not None:
-        event -= 1  # its event is taken back
+    event -= sum(
+        (one.branch, one.step_index) == (last.branch, last.step_index) for one in history.events
+    )  # which are taken back
     failed = msgspec.structs.replace(last, due_at=last.due_at or now, event=None)
     completed = msgspec.structs.replace(
         failed,
@@ -298,4 +299,4 @@ def _resolved(
         due_at=None,
         event=event,
     )
-    return [failed, *without_event(last, history.events), completed]
+    return [failed, *without_events(last, history.events), completed]

@@ -192,9 +192,12 @@ class Saga:
         )
 
     async def _settle(self, call: StepCall, history: RecordedHistory) -> None:
-        """Run a step that was cut off to its outcome: then it is known whether to undo it."""
+        """Run a step that is in doubt to its outcome: then it is known whether to undo it."""
         run = self._run
         self._check_may_begin()
+        if call.timeout is not None:
+            # What was slow may be so again, and then nothing would be undone.
+            call.timeout = max(call.timeout, run.environment.cancel_grace)
         call.history = history.take(call.place)
         call.is_given_up = False
         call.task = self.task

@@ -1,21 +1,30 @@
-"""What the record of an outcome tells of a step: the value that it returned, or its error."""
+"""The record of an outcome: the value that a step returned, its error, or that it was cut off."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from durable_workflow_sqlite.engine.history import has_timed_out
+from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.errors import (
     ErrorClassNotFoundError,
     SerializationError,
     StepFailedError,
 )
+from durable_workflow_sqlite.records import CUT_OFF, StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from durable_workflow_sqlite.engine.error_codec import ErrorCodec
     from durable_workflow_sqlite.engine.operations import StepCall
-    from durable_workflow_sqlite.records import StepCheckpoint
+    from durable_workflow_sqlite.engine.run import Run
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
 def read_value(execution_id: str, call: StepCall, completed: StepCheckpoint) -> None:
@@ -67,3 +76,35 @@ def error_of(
         error_type=failed.error_type,
         error_message=failed.error_message,
     )
+
+
+def warn_of_cut_off(run: Run, attempt: StepCheckpoint) -> None:
+    _log.warning(
+        "step %r of execution %r was cut off at attempt %d and may have taken effect",
+        attempt.step_name,
+        run.id,
+        attempt.attempt,
+        extra=log_attributes(attempt),
+    )
+
+
+def cut_off(intent: StepCheckpoint, at: datetime, *, has_begun: bool) -> StepCheckpoint:
+    """The record of an attempt that was cancelled before it had an outcome."""
+    message = "it was cut off and may have taken effect" if has_begun else "it never began"
+    return msgspec.structs.replace(
+        intent,
+        status=StepStatus.FAILED,
+        error_type=CUT_OFF,
+        error_message=message,
+        started_at=intent.started_at if has_begun else None,
+        completed_at=at,
+    )
+
+
+def no_next_attempt(failed: StepCheckpoint, at: datetime) -> StepCheckpoint:
+    """The record of the attempt after a failed one, where there is to be none.
+
+    If the failed one timed out, it may have taken effect, and so the step may have.
+    """
+    attempt = msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
+    return cut_off(attempt, at, has_begun=has_timed_out(failed))

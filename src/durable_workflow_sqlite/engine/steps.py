@@ -15,23 +15,30 @@ from durable_workflow_sqlite.engine.actions import (
     call_function,
     failure_of,
     is_async,
+    late_outcome,
     reference,
     thread_for,
 )
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.given import Given, given
-from durable_workflow_sqlite.engine.history import never_began
-from durable_workflow_sqlite.engine.observer import log_attributes
+from durable_workflow_sqlite.engine.history import has_timed_out, never_began
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_failure,
     tell_in_doubt,
+    tell_late,
     tell_retry,
 )
-from durable_workflow_sqlite.engine.step_records import error_of, read_value
+from durable_workflow_sqlite.engine.step_records import (
+    cut_off,
+    error_of,
+    no_next_attempt,
+    read_value,
+    warn_of_cut_off,
+)
 from durable_workflow_sqlite.errors import SerializationError, StepTimeoutError
-from durable_workflow_sqlite.records import CUT_OFF, Record, StepCheckpoint, StepStatus
+from durable_workflow_sqlite.records import Record, StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,6 +68,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
     attempt, first_started_at = 1, None
     is_in_doubt = call.has_begun = False
     is_on_the_loop = is_async(call.action)
+    late = None
     if (last := call.last) is not None:
         assert call.history is not None
         if call.is_given_up:
@@ -71,13 +79,18 @@ async def perform_step(run: Run, call: StepCall) -> None:
         is_in_doubt = call.history.is_in_doubt
         if last.status is _INTENT and await _take_given(run, call, last):
             return
-        if is_in_doubt:
-            tell_in_doubt(run, last)
+        if call.late:  # it is run again, to be undone
+            grace = environment.cancel_grace
+            late = await _wait(run, call, last, partial(late_outcome, call, grace))
+        if late is not None:
+            pass
         elif last.due_at is not None:
             await _pause(run, call, last)
+        elif is_in_doubt:
+            tell_in_doubt(run, last)
     while True:
         thread = known = None
-        if not is_on_the_loop:
+        if not is_on_the_loop and late is None:
             known = None if last is None else await _given(run, call)
             if known is None:
                 # Before it is recorded that it begins: what waits for a thread has not begun.
@@ -102,20 +115,23 @@ async def perform_step(run: Run, call: StepCall) -> None:
             environment.observers.tell("on_step_start", intent, replayed=False)
         retried_in: timedelta | None = None
         try:
-            if call.timeout is None and thread is None:
+            if late is not None:
+                result = late.result()
+            elif call.timeout is None and thread is None:
                 call.interruptible = call.has_begun = True
                 try:
                     result = await call.action(*call.args)
                 finally:
                     call.interruptible = False
             else:
-                result = await _act(run, call, thread)
+                result = await _act(run, call, intent, thread)
         except BaseException as error:  # noqa: BLE001 - whatever it raises
             if isinstance(error, asyncio.CancelledError) and call.is_given_up:
                 has_begun = is_in_doubt or call.has_begun
                 await _record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
-            if _goes_on(run, call) and call.retry.allows_another(attempt, failure):
+            is_over = late is not None or not _goes_on(run, call)
+            if not is_over and call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
         else:
             try:
@@ -139,7 +155,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
         tell_retry(run, last, failure, retried_in)
         await _pause(run, call, last)
         attempt += 1
-        is_in_doubt = False
+        is_in_doubt = has_timed_out(last)
 
 
 def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:
@@ -203,7 +219,7 @@ def _may_begin(run: Run, call: StepCall) -> bool:
 
 
 def _failed(
-    run: Run, intent: StepCheckpoint, failure: Exception, retried_in: timedelta | None
+    run: Run, intent: StepCheckpoint, failure: BaseException, retried_in: timedelta | None
 ) -> StepCheckpoint:
     now = run.completion_time()
     return msgspec.structs.replace(
@@ -220,7 +236,7 @@ async def _record_failure(
     run: Run,
     call: StepCall,
     intent: StepCheckpoint,
-    failure: Exception,
+    failure: BaseException,
     first_started_at: datetime | None,
 ) -> None:
     """Record that a step has failed for good: that is its outcome."""
@@ -259,34 +275,11 @@ async def _record_cut_off(
         raise error or asyncio.CancelledError(f"execution {run.id!r} is being stopped")
     if error is not None:
         task.uncancel()
-    await run.save(_cut_off(run, intent, has_begun=has_begun))
+    await run.save(cut_off(intent, run.completion_time(), has_begun=has_begun))
     call.was_cut_off = has_begun
-    raise CutOff
-
-
-def _cut_off(run: Run, intent: StepCheckpoint, *, has_begun: bool) -> StepCheckpoint:
     if has_begun:
-        _log.warning(
-            "step %r of execution %r was cut off at attempt %d and may have taken effect",
-            intent.step_name,
-            run.id,
-            intent.attempt,
-            extra=log_attributes(intent),
-        )
-    return cut_off(intent, run.completion_time(), has_begun=has_begun)
-
-
-def cut_off(intent: StepCheckpoint, at: datetime, *, has_begun: bool) -> StepCheckpoint:
-    """The record of an attempt that was cancelled before it had an outcome."""
-    message = "it was cut off and may have taken effect" if has_begun else "it never began"
-    return msgspec.structs.replace(
-        intent,
-        status=StepStatus.FAILED,
-        error_type=CUT_OFF,
-        error_message=message,
-        started_at=intent.started_at if has_begun else None,
-        completed_at=at,
-    )
+        warn_of_cut_off(run, intent)
+    raise CutOff
 
 
 async def _give_up(run: Run, call: StepCall, last: StepCheckpoint) -> None:
@@ -297,12 +290,15 @@ async def _give_up(run: Run, call: StepCall, last: StepCheckpoint) -> None:
     """
     attempt = last
     if last.status is StepStatus.FAILED and last.due_at is not None:
-        attempt = never_begun(last, run.completion_time())
+        attempt = no_next_attempt(last, run.completion_time())
         await run.save(attempt)
-    is_taken = await _take_given(run, call, attempt)
-    if last.status is _INTENT and not is_taken:
-        call.was_cut_off = True
-        await run.save(_cut_off(run, last, has_begun=True))
+    if await _take_given(run, call, attempt):
+        return
+    if last.status is _INTENT:
+        await run.save(cut_off(last, run.completion_time(), has_begun=True))
+    call.was_cut_off = last.status is _INTENT or has_timed_out(last)
+    if call.was_cut_off:
+        warn_of_cut_off(run, attempt)
 
 
 def is_open(run: Run, call: StepCall) -> bool:
@@ -313,12 +309,6 @@ def is_open(run: Run, call: StepCall) -> bool:
     if never_began(last):
         return call.place in run.given
     return last.status is _INTENT or (last.status is StepStatus.FAILED and last.due_at is not None)
-
-
-def never_begun(failed: StepCheckpoint, at: datetime) -> StepCheckpoint:
-    """The record of the attempt after a failed one, where there is to be none."""
-    attempt = msgspec.structs.replace(failed, attempt=failed.attempt + 1, due_at=None)
-    return cut_off(attempt, at, has_begun=False)
 
 
 async def _pause(run: Run, call: StepCall, failed: StepCheckpoint) -> None:
@@ -366,7 +356,7 @@ async def _wait(
     raise CutOff
 
 
-async def _act(run: Run, call: StepCall, thread: Thread | None) -> Any:
+async def _act(run: Run, call: StepCall, intent: StepCheckpoint, thread: Thread | None) -> Any:
     """One attempt: the action's result, within the timeout."""
     if call.timeout is None:
         return await call_function(call.action, call.args, call, thread)
@@ -377,6 +367,9 @@ async def _act(run: Run, call: StepCall, thread: Thread | None) -> Any:
     except TimeoutError as error:
         if not timeout.expired():
             raise
+        if thread is not None and (running := thread.running) is not None:
+            call.late += (running,)
+            running.add_done_callback(partial(tell_late, run.environment, intent))
         raise StepTimeoutError(
             f"{call.describe()} of execution {run.id!r} took longer than {call.timeout}",
             workflow_execution_id=run.id,

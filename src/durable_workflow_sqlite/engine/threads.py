@@ -197,9 +197,12 @@ class Turns:
 
 
 class Thread:
-    """The turn of one function, and a thread that has nothing else to do."""
+    """The turn of one function, and a thread that has nothing else to do.
 
-    __slots__ = ("_begun_at", "_execution_id", "_running", "_threads", "_turns", "_what", "_worker")
+    running: the function, once it runs.
+    """
+
+    __slots__ = ("_begun_at", "_execution_id", "_threads", "_turns", "_what", "_worker", "running")
 
     def __init__(
         self,
@@ -214,7 +217,7 @@ class Thread:
         self._worker: _Worker | None = worker
         self._turns = turns
         self._threads = threads
-        self._running: asyncio.Future[Any] | None = None
+        self.running: asyncio.Future[Any] | None = None
         self._begun_at = 0.0
 
     def __str__(self) -> str:
@@ -230,7 +233,7 @@ class Thread:
         self._begun_at = time.monotonic()
         # By the loop's own method, so that whoever watches what the loop has in threads sees it.
         running = asyncio.get_running_loop().run_in_executor(self._worker, function)
-        self._running = running
+        self.running = running
         self._threads.running[self] = None
         return running
 
@@ -239,7 +242,7 @@ class Thread:
         if self._worker is None:
             return
         worker, self._worker = self._worker, None
-        running, threads = self._running, self._threads
+        running, threads = self.running, self._threads
         if running is None:
             threads.pool.has_nothing_to_do(worker)
             self._turns.release()

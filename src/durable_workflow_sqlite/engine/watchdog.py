@@ -69,7 +69,7 @@ class Watchdog:
             body.workflow_name,
             body.execution_id,
             BLOCKS_AFTER_S,
-            _line(frame),
+            line_of_user(frame),
             extra={"workflow_execution_id": body.execution_id},
         )
 
@@ -87,7 +87,7 @@ def _watch(watchdog: weakref.ref[Watchdog], over: threading.Event) -> None:
         del dog, body
 
 
-def _line(frame: FrameType | None) -> str:
+def line_of_user(frame: FrameType | None) -> str:
     """Where the code of the user is: the innermost frame that is none of Python's or of ours."""
     innermost = frame
     while frame is not None:

@@ -39,7 +39,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     signals_pending: signals that came and that nothing has waited for yet.
     blocked_reason: why no worker may claim it; None if it is not blocked.
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
-        trouble_since: since when each worker that had it left it.
+        trouble_since: since when each worker that had it left it for this reason.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
     started_at: when a worker first claimed it.
@@ -180,7 +180,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     queued_seconds: from its creation until a worker first claimed it, or until now.
     running_seconds: from then to its end, or until now; its waits count.
     steps: every attempt, in the order of their beginnings. compensations: the same for them.
-    steps_cut_off: how many steps were cut off, and nobody has dealt with that.
+    steps_cut_off: how many steps were cut off or timed out, and nobody has dealt with that.
     tags: what it was given to find it by. audit_log: what people did to it, except signals.
     problems: what in its rows no engine can read, in short sentences.
     """

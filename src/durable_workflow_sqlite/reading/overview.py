@@ -52,7 +52,7 @@ class ExecutionInTrouble(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that its worker left as it is, for a reason that does not pass by itself.
 
     Any worker may claim it, and leaves it in the same way if the reason is still there.
-    `updated_at` is when it was left the last time, `trouble_since` when the first time.
+    `updated_at` is when it was left the last time, `trouble_since` when first for that reason.
     """
 
     id: str
@@ -98,7 +98,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """What to look at first: some of each, and how many of each there are.
 
     timers_overdue says how many of `next_timers` should have been noticed already. `cut_off` are
-    the steps that were cancelled while they ran, may have taken effect, and are not undone.
+    the steps that were cancelled while they ran, or timed out: they may have taken effect, and are
+    not undone.
     """
 
     oldest_unfinished: tuple[ExecutionSummary, ...]

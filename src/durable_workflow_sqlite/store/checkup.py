@@ -293,8 +293,8 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
         yield Finding(
             level=Level.WARNING,
             check="cut-off",
-            message=f"{many(seen.cut_off_total, 'step')} cut off: may have taken effect, and will"
-            " not be undone: "
+            message=f"{many(seen.cut_off_total, 'step')} cut off or timed out: may have taken"
+            " effect, and will not be undone: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in seen.cut_off),
             hint="find out whether they took effect, undo that by hand, then run `durable-workflow"
             " acknowledge FILE ID`",

@@ -107,6 +107,10 @@ class Claims:
         for execution_id in workflow_execution_ids:
             self._held.pop(execution_id, None)
 
+    def has(self, workflow_execution_id: str) -> bool:
+        """Whether this worker has an execution."""
+        return workflow_execution_id in self._held
+
     def are_intact(self) -> bool:
         """Whether the file has what is held, and nothing else of this worker."""
         found = self._queries.load_claims_of(self._connection, worker_id=self.worker_id)

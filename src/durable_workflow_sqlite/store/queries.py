@@ -597,6 +597,13 @@ class LoadStatusesRow(Struct, frozen=True, gc=False):
     status: str
 
 
+class LoadTroublesRow(Struct, frozen=True, gc=False):
+    """What load_troubles gives."""
+
+    workflow_execution_id: str
+    trouble: str
+
+
 class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     """What load_ids_to_prune gives."""
 
@@ -840,7 +847,8 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, living: str, row_limit: int
     ) -> list[LoadStepsInDoubtRow]:
         """Steps that began and did not end, and that no living worker runs (:living is a JSON
-        array of the ids of living workers). Steps that were cut off are not among them.
+        array of the ids of living workers). Steps that were cut off or timed out are not
+        among them.
         """
         ...
 
@@ -851,9 +859,9 @@ class Queries(Protocol):
     def load_steps_cut_off(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadStepsCutOffRow]:
-        """Steps that were cancelled while they ran, that may have taken effect, and that
-        nothing has undone; except those of COMPLETED executions, which went on without
-        them. People find out what became of them.
+        """Steps that were cancelled while they ran, or timed out, that may have taken effect,
+        and that nothing has undone; except those that a COMPLETED execution has cancelled,
+        and went on without. People find out what became of them.
         """
         ...
 
@@ -864,7 +872,9 @@ class Queries(Protocol):
     def count_cut_off_of(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int | None:
-        """How many steps of an execution were cut off, and nobody has dealt with that."""
+        """How many steps of an execution were cut off or timed out, and nobody has dealt with
+        that.
+        """
         ...
 
     def load_blocked(
@@ -1261,8 +1271,8 @@ class Queries(Protocol):
     def acknowledge_cut_off(
         self, connection: sqlite3.Connection, *, acknowledged_at: str, workflow_execution_id: str
     ) -> int:
-        """A person has found out what became of the steps that were cut off, of an execution
-        that is over: of those that workflow_in_doubt shows.
+        """A person has found out what became of the steps that were cut off or timed out, of an
+        execution that is over: of those that workflow_in_doubt shows.
         """
         ...
 
@@ -1477,11 +1487,13 @@ class Queries(Protocol):
         connection: sqlite3.Connection,
         *,
         trouble: str,
+        former_trouble: str | None,
         updated_at: str,
         workflow_execution_id: str,
     ) -> int:
         """A worker leaves an execution as it is, and says why. trouble_since stays until the
-        execution makes progress (update_execution) or is over.
+        execution makes progress (update_execution) or is over, or the reason is another one
+        than when the worker claimed it (null: it was not in trouble, or nobody knows).
         """
         ...
 
@@ -1596,6 +1608,12 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> list[LoadStatusesRow]:
         """The statuses of some executions (a JSON array of ids)."""
+        ...
+
+    def load_troubles(
+        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+    ) -> list[LoadTroublesRow]:
+        """Why their workers left some executions (a JSON array of ids), of those in trouble."""
         ...
 
     def load_stopped(
@@ -1996,6 +2014,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_at_work": LoadAtWorkRow,
     "count_recoveries": CountRecoveriesRow,
     "load_statuses": LoadStatusesRow,
+    "load_troubles": LoadTroublesRow,
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,

@@ -52,6 +52,8 @@ class Queue:
         self._said: set[str] = set()
         self._to_release: dict[int, tuple[WorkflowClaim, str | None]] = {}
         """By token, the claims that may not be released yet, and the trouble to store."""
+        self._former_troubles: dict[str, str] = {}
+        """By execution that was claimed, why the worker before had left it."""
 
     async def claim_execution(
         self, workflow_execution_id: str, now: datetime | None = None
@@ -66,6 +68,13 @@ class Queue:
     def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
         """Claim what is unfinished, and what no worker has."""
         statuses = executions.load_statuses(self._connection, self._queries, workflow_execution_ids)
+        if in_trouble := self._queries.load_troubles(
+            self._connection, workflow_execution_ids=json_array(workflow_execution_ids)
+        ):
+            former = self._former_troubles.items()
+            self._former_troubles = {one: why for one, why in former if self._claims.has(one)}
+            for row in in_trouble:
+                self._former_troubles[row.workflow_execution_id] = row.trouble
         claims: list[WorkflowClaim] = []
         for execution_id in workflow_execution_ids:
             status = statuses.get(execution_id)
@@ -218,6 +227,7 @@ class Queue:
                             self._connection,
                             workflow_execution_id=execution_id,
                             trouble=trouble,
+                            former_trouble=self._former_troubles.get(execution_id),
                             updated_at=time_to_text(at),
                         )
             self.put_now(released, at)

@@ -20,7 +20,7 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     WorkflowGuarantee,
 )
-from durable_workflow_sqlite.records import CUT_OFF
+from durable_workflow_sqlite.records import CUT_OFF, TIMED_OUT
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     MINUTE,
@@ -222,14 +222,15 @@ class MendingContract(StoreContract):
                 _failed(one, 1, error_type=CUT_OFF),
                 _failed(one, 2, error_type="builtins:ValueError", event=2),
                 _failed(one, 3, error_type=CUT_OFF, kind=StepKind.SIGNAL),
+                _failed(one, 4, error_type=TIMED_OUT, event=3),
+                _failed(one, 5, error_type=TIMED_OUT, due_at=NOON),
+                _failed(one, 5, attempt=2, error_type="builtins:ValueError", event=4),
             )
-            assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 2
+            assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 3
             assert [found.status for found in await store.load_checkpoints(one)] == [
                 StepStatus.COMPENSATED,
                 StepStatus.COMPLETED,
-                StepStatus.FAILED,
-                StepStatus.FAILED,
-                StepStatus.FAILED,
+                *[StepStatus.FAILED] * 6,
             ]
             assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 0
             assert len(await store.load_audit_log(one)) == 1
