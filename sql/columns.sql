@@ -152,10 +152,12 @@
 -- details                as JSON: of a retry, the "error" and "message" that ended the
 --                        execution; of one from a step, also that step ("from"), the steps
 --                        "forgotten", how many more are not named ("more_forgotten"), and the
---                        waits "open_again"; of a resolve, the "step" and what it "was"; of a
---                        rerun, the id of the new execution ("as") or of the old one ("of");
---                        of a cancel without a worker, that it "ended" or why it is
---                        "unblocked"; of all that unblock, why it was "blocked"; else null
+--                        waits "open_again"; of a resolve, the "step", what it "was" and the
+--                        "value"; of an acknowledge, the "step" and the "note"; of a rerun,
+--                        the id of the new execution ("as") or of the old one ("of"); of a
+--                        cancel without a worker, that it "ended" or why it is
+--                        "unblocked"; of all that unblock, why it was "blocked", and
+--                        which deleted rows were still "missing" then; else null
 -- created_at             when it was done
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.

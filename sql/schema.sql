@@ -203,6 +203,9 @@ create table step_checkpoints (
     constraint event_is_1_or_more check (event >= 1)
 ) strict;
 
+create index idx_step_cp_again on step_checkpoints (due_at, workflow_execution_id)
+where status = 'FAILED' and kind = 'STEP' and due_at is not null;
+
 create index idx_step_cp_awaited on step_checkpoints (workflow_execution_id, step_name)
 where kind = 'SIGNAL' and status = 'INTENT';
 
@@ -223,18 +226,28 @@ begin
     update workflow_executions
     set
         blocked_reason
-        = 'the row of ' || lower(old.kind) || ' ''' || old.step_name
-        || ''' (index ' || old.step_index
-        || iif(old.branch = '', '', ' of branch ''' || old.branch || '''')
-        || ', attempt ' || old.attempt
-        || ') was deleted by hand from step_checkpoints, and maybe others:'
-        || ' restore them, or a backup, and then unblock the execution',
+        = iif(
+            blocked_reason glob 'rows of step_checkpoints were deleted by hand: *',
+            blocked_reason || ', ',
+            'rows of step_checkpoints were deleted by hand: '
+        )
+        || iif(
+            length(blocked_reason) < 1000 or blocked_reason is null,
+            lower(old.kind) || ' ''' || old.step_name || ''' (index ' || old.step_index
+            || iif(old.branch = '', '', ' of branch ''' || old.branch || '''')
+            || ', attempt ' || old.attempt || ')',
+            'others'
+        ),
         available_at = null,
         updated_at = max(updated_at, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
     where
         workflow_execution_id = old.workflow_execution_id
         and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-        and blocked_reason is null;
+        and (
+            blocked_reason is null
+            or blocked_reason not glob
+            'rows of step_checkpoints were deleted by hand: *, others'
+        );
 end;
 
 -- workflow_timers: a durable deadline, of a sleep or of a wait for a signal.
@@ -367,11 +380,13 @@ create table workflow_audit_log (
                                                 -- also that step ("from"), the steps "forgotten",
                                                 -- how many more are not named ("more_forgotten"),
                                                 -- and the waits "open_again"; of a resolve, the
-                                                -- "step" and what it "was"; of a rerun, the id of
-                                                -- the new execution ("as") or of the old one
-                                                -- ("of"); of a cancel without a worker, that it
-                                                -- "ended" or why it is "unblocked"; of all that
-                                                -- unblock, why it was "blocked"; else null
+                                                -- "step", what it "was" and the "value"; of an
+                                                -- acknowledge, the "step" and the "note"; of a
+                                                -- rerun, the id of the new execution ("as") or of
+                                                -- the old one ("of"); of a cancel without a worker,
+                                                -- that it "ended" or why it is "unblocked"; of all
+                                                -- that unblock, why it was "blocked", and which
+                                                -- deleted rows were still "missing" then; else null
     created_at            text    not null      -- when it was done
         default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     foreign key (workflow_execution_id) references workflow_executions (workflow_execution_id),

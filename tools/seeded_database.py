@@ -121,7 +121,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for among in ("blocked", "not undone", "tagged", "in range")
     ],
     "pick_with_error": [{**EVERYTHING, "statuses": WHATEVER_STATUS, "error_text": ""}],
-    "load_problems": [{"failed_since": "", "row_limit": 99}],
+    "load_problems": [{"now": "2000", "failed_since": "", "row_limit": 99}],
     "count_by_hour": [{"hours": '["2024-02-29T12"]'}],
     "match_rows": [
         {
@@ -175,6 +175,13 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workflows": [{}],
     "load_workflows_of_workers": [{}],
     "load_token_sequence": [{}],
+    "load_workers_of": [{"workflow_execution_id": "between steps"}],
+    "load_edited": [{"statuses": WHATEVER_STATUS, "row_limit": 9999}],
+    "load_numbered_intents": [{"row_limit": 99}],
+    "load_fresh_failures": [{"since": "", "least": 1, "at_most": 99}],
+    "load_untaken_signals": [{"before": "9999", "row_limit": 99}],
+    "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],
+    "load_unblocked_without_rows": [{"row_limit": 99}],
     "load_open_of_completed": [{"row_limit": 99}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
@@ -387,6 +394,10 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
             " values ('by hand', 'retry', 'kim', ?)",
             (details,),
         )
+    connection.execute(
+        "insert into workflow_audit_log (workflow_execution_id, act, actor, details)"
+        " values ('asleep', 'unblock', 'kim', '{\"missing\":\"step ''pay''\"}')"
+    )
     for index, wants in enumerate((None, '{"type":"int","json":["number"]}')):
         connection.execute(
             "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"
@@ -430,12 +441,26 @@ def _add_workers(connection: sqlite3.Connection) -> None:
         "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
         " values ('elsewhere', 'other:1', 'SUSPENDED')"
     )
-    for execution in ("between steps", "undoing 7", "undoing 8"):
+    for execution in ("between steps", "undoing 7", "undoing 8", "asleep"):
         connection.execute(
             "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
             " select ?, worker_id, claimed_at from workflow_claims limit 1",
             (execution,),
         )
+    for execution in ("asleep", "elsewhere"):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"
+            " status) values (?, 9, 'come', 'SIGNAL', 'INTENT')",
+            (execution,),
+        )
+        connection.execute(
+            "insert into workflow_signals (workflow_execution_id, signal_name) values (?, 'come')",
+            (execution,),
+        )
+    connection.execute(
+        "update workflow_executions set guarantee = 'BEST_EFFORT_BACKGROUND', available_at = null"
+        " where workflow_execution_id = 'elsewhere'"
+    )
     connection.execute(
         "update step_checkpoints set worker_number = 1, started_at = ?"
         " where workflow_execution_id = 'undoing 7'",

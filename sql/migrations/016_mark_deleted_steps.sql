@@ -2,6 +2,9 @@
 -- one is missing, except in two cases: the last step would run again, and nothing would
 -- ever end an open wait.
 --
+-- blocked_reason names the rows. The library knows how it begins (DELETED_ROWS in
+-- records.py), and how a row is named there.
+--
 -- blocked_reason stays until the execution is over, also if a worker has it. The library
 -- itself deletes steps in two cases: with their execution, and where an execution runs
 -- again from a step. Then the same transaction takes the mark away. The + keeps SQLite
@@ -13,18 +16,28 @@ begin
     update workflow_executions
     set
         blocked_reason
-        = 'the row of ' || lower(old.kind) || ' ''' || old.step_name
-        || ''' (index ' || old.step_index
-        || iif(old.branch = '', '', ' of branch ''' || old.branch || '''')
-        || ', attempt ' || old.attempt
-        || ') was deleted by hand from step_checkpoints, and maybe others:'
-        || ' restore them, or a backup, and then unblock the execution',
+        = iif(
+            blocked_reason glob 'rows of step_checkpoints were deleted by hand: *',
+            blocked_reason || ', ',
+            'rows of step_checkpoints were deleted by hand: '
+        )
+        || iif(
+            length(blocked_reason) < 1000 or blocked_reason is null,
+            lower(old.kind) || ' ''' || old.step_name || ''' (index ' || old.step_index
+            || iif(old.branch = '', '', ' of branch ''' || old.branch || '''')
+            || ', attempt ' || old.attempt || ')',
+            'others'
+        ),
         available_at = null,
         updated_at = max(updated_at, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
     where
         workflow_execution_id = old.workflow_execution_id
         and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-        and blocked_reason is null;
+        and (
+            blocked_reason is null
+            or blocked_reason not glob
+            'rows of step_checkpoints were deleted by hand: *, others'
+        );
 end;
 
 -- A signal wakes what waits for it at once, also if its created_at is still to come.
@@ -72,6 +85,12 @@ begin
             )
         );
 end;
+
+-- Attempts that are to be made again, by their time: those that are still to come are what
+-- an execution in a back-off waits for.
+
+create index if not exists idx_step_cp_again on step_checkpoints (due_at, workflow_execution_id)
+where status = 'FAILED' and kind = 'STEP' and due_at is not null;
 
 -- The view workflow_in_doubt lists steps that timed out, too: they may have taken
 -- effect. The attempts that are to be tried again are not among them.

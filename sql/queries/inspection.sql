@@ -264,10 +264,11 @@ order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
 -- name: pick_with_error
--- As pick_newest, but only executions that have a text in the class or the message of
--- their error, or in their trouble. Two indexes hold these, and no others: one for
--- errors, one for the trouble of the unfinished.
--- @sort: a page from each of the two
+-- As pick_newest, but only executions that have a text in their error or trouble.
+-- Or in the error after which they wait for their next attempt. Three indexes hold
+-- these: one for errors, one for the trouble of the unfinished, one for attempts that
+-- were to be made again. Those COMPENSATING are few.
+-- @sort: a page from each of the four
 -- :statuses text null
 -- :workflow_type text null
 -- :version integer null
@@ -346,6 +347,95 @@ where
             order by troubled.created_at desc, troubled.rowid desc
             limit :row_limit
         ) as troubles
+        union all
+        select waiting_id
+        from (
+            select waiting.rowid as waiting_id
+            from workflow_executions as waiting
+            left join workflows as workflow
+                on waiting.workflow_id = workflow.workflow_id
+            where
+                waiting.workflow_execution_id in (
+                    select again.workflow_execution_id
+                    from step_checkpoints as again
+                    where
+                        again.status = 'FAILED'
+                        and again.kind = 'STEP'
+                        and again.due_at is not null
+                        and (
+                            instr(lower(again.error_type), lower(:error_text)) > 0
+                            or instr(lower(again.error_message), lower(:error_text)) > 0
+                        )
+                        and not exists (
+                            select 1
+                            from step_checkpoints as later
+                            where
+                                later.workflow_execution_id
+                                = again.workflow_execution_id
+                                and later.branch = again.branch
+                                and later.step_index = again.step_index
+                                and later.attempt > again.attempt
+                        )
+                )
+                and +waiting.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+                and (
+                    :statuses is null
+                    or +waiting.status in (select value from json_each(:statuses))
+                )
+                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (:version is null or workflow.version = :version)
+                and (
+                    :id_from is null
+                    or (
+                        +waiting.workflow_execution_id >= :id_from
+                        and +waiting.workflow_execution_id < :id_before
+                    )
+                )
+                and +waiting.created_at >= :created_from
+                and (+waiting.created_at, waiting.rowid) < (:before_time, :before_rowid)
+            order by waiting.created_at desc, waiting.rowid desc
+            limit :row_limit
+        ) as back_offs
+        union all
+        select undoing_id
+        from (
+            select undoing.rowid as undoing_id
+            from workflow_executions as undoing
+            left join workflows as workflow
+                on undoing.workflow_id = workflow.workflow_id
+            where
+                undoing.status = 'COMPENSATING'
+                and exists (
+                    select 1
+                    from step_checkpoints as undone
+                    where
+                        undone.workflow_execution_id = undoing.workflow_execution_id
+                        and undone.attempt = 0
+                        and undone.status = 'INTENT'
+                        and (
+                            instr(lower(undone.error_type), lower(:error_text)) > 0
+                            or instr(lower(undone.error_message), lower(:error_text))
+                            > 0
+                        )
+                )
+                and (
+                    :statuses is null
+                    or +undoing.status in (select value from json_each(:statuses))
+                )
+                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (:version is null or workflow.version = :version)
+                and (
+                    :id_from is null
+                    or (
+                        +undoing.workflow_execution_id >= :id_from
+                        and +undoing.workflow_execution_id < :id_before
+                    )
+                )
+                and undoing.created_at >= :created_from
+                and (undoing.created_at, undoing.rowid) < (:before_time, :before_rowid)
+            order by undoing.created_at desc, undoing.rowid desc
+            limit :row_limit
+        ) as compensations
     )
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
@@ -388,6 +478,21 @@ where
         or (
             execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
             and instr(lower(execution.trouble), lower(:error_text)) > 0
+        )
+        or (
+            execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+            and exists (
+                select 1
+                from workflow_open_steps as open_step
+                inner join step_checkpoints as step
+                    on open_step.id = step.id
+                where
+                    open_step.workflow_execution_id = execution.workflow_execution_id
+                    and (
+                        instr(lower(step.error_type), lower(:error_text)) > 0
+                        or instr(lower(step.error_message), lower(:error_text)) > 0
+                    )
+            )
         )
     )
     and not exists (
@@ -1102,6 +1207,45 @@ where
     )
 limit :row_limit;
 
+-- name: load_untaken_signals
+-- Signals that came before a time, and that no open wait of that name has taken.
+-- A worker has the execution, or none may claim it; then worker_id is null.
+-- @scan workflow_signals: an index from end to end
+-- :before text
+-- :row_limit integer
+-- =worker_id text null
+select
+    signal.workflow_execution_id,
+    signal.signal_name,
+    claim.worker_id
+from workflow_signals as signal
+cross join workflow_executions as execution
+    on signal.workflow_execution_id = execution.workflow_execution_id
+left join workflow_claims as claim
+    on signal.workflow_execution_id = claim.workflow_execution_id
+where
+    signal.status = 'PENDING'
+    and signal.created_at < :before
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and execution.blocked_reason is null
+    and (
+        claim.worker_id is not null
+        or (
+            execution.available_at is null
+            and execution.guarantee = 'BEST_EFFORT_BACKGROUND'
+        )
+    )
+    and exists (
+        select 1
+        from step_checkpoints as awaited
+        where
+            awaited.workflow_execution_id = signal.workflow_execution_id
+            and awaited.step_name = signal.signal_name
+            and awaited.kind = 'SIGNAL'
+            and awaited.status = 'INTENT'
+    )
+limit :row_limit;
+
 -- name: load_workers
 -- Who some workers are (a JSON array of ids). The ids of living ones are known from
 -- their lock files.
@@ -1139,6 +1283,15 @@ select
     count(*) as total
 from workflow_claims
 group by worker_id;
+
+-- name: load_claimed_by
+-- Some of the executions that a worker has claimed.
+-- @scan workflow_claims: a row for each claim
+-- :row_limit integer
+select workflow_execution_id
+from workflow_claims
+where worker_id = :worker_id
+limit :row_limit;
 
 -- name: load_work_under_way
 -- What workers do now: the claimed executions that run, each with its steps that have
@@ -1218,6 +1371,101 @@ where
             and later.branch = step.branch
             and later.step_index = step.step_index
             and later.attempt > step.attempt
+    )
+limit :row_limit;
+
+-- name: load_edited
+-- Executions that no engine leaves as they are, of some statuses (a JSON array).
+-- what says what is wrong: a wait or a sleep is open; a step with a compensation is not
+-- undone, and its compensation has not begun; or there is no error.
+-- Looks through all of those that FAILED or were CANCELLED.
+-- @scan workflow_executions: all of a status, when an operator asks
+-- :statuses text
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =what text
+-- =step_name text null
+select
+    execution.workflow_execution_id,
+    'open' as what,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in (select value from json_each(:statuses))
+    and step.status = 'INTENT'
+    and step.kind != 'STEP'
+union all
+select
+    execution.workflow_execution_id,
+    'not undone' as what,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in (select value from json_each(:statuses))
+    and step.status = 'COMPLETED'
+    and step.attempt > 0
+    and step.compensate_ref is not null
+    and not exists (
+        select 1
+        from step_checkpoints as undone
+        where
+            undone.workflow_execution_id = step.workflow_execution_id
+            and undone.branch = step.branch
+            and undone.step_index = step.step_index
+            and undone.attempt = 0
+    )
+union all
+select
+    execution.workflow_execution_id,
+    'no error' as what,
+    null as step_name
+from workflow_executions as execution
+where
+    execution.status = 'FAILED'
+    and execution.error_type is null
+    and execution.error_message is null
+limit :row_limit;
+
+-- name: load_numbered_intents
+-- Attempts and waits that have not ended, and have the number of an outcome.
+-- Of unfinished executions.
+-- @scan workflow_executions: all that are unfinished, when an operator asks
+-- :row_limit integer
+select
+    step.workflow_execution_id,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and step.status = 'INTENT'
+    and step.event is not null
+limit :row_limit;
+
+-- name: load_unblocked_without_rows
+-- Unfinished executions that somebody unblocked although rows of their steps were
+-- missing, and which rows.
+-- @scan workflow_audit_log: a row for each thing that people did
+-- :row_limit integer
+-- =missing text
+select
+    entry.workflow_execution_id,
+    json_extract(entry.details, '$.missing') as missing
+from workflow_audit_log as entry
+where
+    entry.act = 'unblock'
+    and json_extract(entry.details, '$.missing') is not null
+    and exists (
+        select 1
+        from workflow_executions as execution
+        where
+            execution.workflow_execution_id = entry.workflow_execution_id
+            and +execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     )
 limit :row_limit;
 

@@ -8,10 +8,11 @@
 -- @scan workflow_executions: an index that holds only those in trouble
 -- @sort: a row for each failure of that time
 -- :failed_since text
+-- :now text
 -- :row_limit integer
 -- =problem text
+-- =workflow_type text null
 -- =step_name text null
--- =error_type text null
 -- =executions integer
 -- =first_at text
 -- =last_at text
@@ -72,6 +73,33 @@ with problem as (
     group by
         left_alone.workflow_type,
         substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+    union all
+    select
+        'BACK-OFF' as problem,
+        workflow.workflow_type,
+        failed.step_name,
+        failed.error_type,
+        count(*) as executions,
+        min(coalesce(failed.completed_at, failed.due_at)) as first_at,
+        max(
+            coalesce(failed.completed_at, failed.due_at)
+            || failed.workflow_execution_id
+        ) as last_one
+    from step_checkpoints as failed
+    inner join workflow_executions as execution
+        on failed.workflow_execution_id = execution.workflow_execution_id
+    left join workflows as workflow
+        on execution.workflow_id = workflow.workflow_id
+    where
+        failed.status = 'FAILED'
+        and failed.kind = 'STEP'
+        and failed.due_at > :now
+        and failed.attempt > 0
+        and execution.blocked_reason is null
+        and execution.trouble is null
+        and +execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    group by workflow.workflow_type, failed.step_name, failed.error_type
+    having count(*) >= 3
 )
 
 select
@@ -85,6 +113,19 @@ select
     substr(problem.last_one, 28) as last_execution_id,
     case problem.problem
         when 'FAILED' then last_execution.error_message
+        when 'BACK-OFF'
+            then (
+                select step.error_message
+                from step_checkpoints as step
+                where
+                    step.workflow_execution_id
+                    = last_execution.workflow_execution_id
+                    and step.status = 'FAILED'
+                    and step.kind = 'STEP'
+                    and step.step_name = problem.step_name
+                order by step.id desc
+                limit 1
+            )
         else last_execution.trouble
     end as last_message
 from problem
@@ -92,6 +133,50 @@ left join workflow_executions as last_execution
     on substr(problem.last_one, 28) = last_execution.workflow_execution_id
 order by last_at desc, problem.executions desc
 limit :row_limit;
+
+-- name: load_fresh_failures
+-- What failed since a time, in groups of the same error of a workflow.
+-- Those of at least so many. What somebody has acknowledged or rerun is not counted.
+-- Looks at the newest of them, at most :at_most.
+-- @sort: a row for each failure of that time, at most
+-- :since text
+-- :least integer
+-- :at_most integer
+-- =executions integer
+-- =last_one text
+select
+    workflow.workflow_type,
+    fresh.error_type,
+    count(*) as executions,
+    max(fresh.status_since || fresh.workflow_execution_id) as last_one
+from (
+    select
+        execution.workflow_id,
+        execution.error_type,
+        execution.status_since,
+        execution.workflow_execution_id
+    from workflow_executions as execution
+    where
+        execution.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+        and execution.status_since >= :since
+        and +execution.status = 'FAILED'
+    order by execution.status_since desc
+    limit :at_most
+) as fresh
+inner join workflows as workflow
+    on fresh.workflow_id = workflow.workflow_id
+where
+    not exists (
+        select 1
+        from workflow_audit_log as entry
+        where
+            entry.workflow_execution_id = fresh.workflow_execution_id
+            and entry.act in ('acknowledge', 'rerun')
+            and entry.created_at >= fresh.status_since
+    )
+group by workflow.workflow_type, fresh.error_type
+having count(*) >= :least
+order by executions desc;
 
 -- name: count_by_hour
 -- How many executions began and ended in each of some hours (a JSON array of the

@@ -25,6 +25,25 @@ from workflow_worker_workflows
 inner join workflow_workers
     on workflow_worker_workflows.worker_number = workflow_workers.worker_number;
 
+-- name: load_workers_of
+-- Who has the workflow of an execution registered, also those that are dead.
+-- @scan workflow_workers: a few of them
+select
+    worker.worker_id,
+    worker.host,
+    worker.process_id
+from workflow_worker_workflows as served
+inner join workflows as workflow
+    on
+        served.workflow_type = workflow.workflow_type
+        and served.version = workflow.version
+inner join workflow_executions as execution
+    on workflow.workflow_id = execution.workflow_id
+inner join workflow_workers as worker
+    on served.worker_number = worker.worker_number
+where execution.workflow_execution_id = :workflow_execution_id
+order by worker.worker_number;
+
 -- name: delete_served!
 -- Deletes what these workers (a JSON array of numbers) ran.
 -- :worker_numbers text

@@ -1,7 +1,9 @@
--- workflow_problems: what failed and what is in trouble, in groups: a row for each
--- error of a workflow at a step. It reads all FAILED executions.
+-- workflow_problems: what failed, what is in trouble, and what waits for its next
+-- attempt, in groups: a row for each error of a workflow at a step. It reads all FAILED
+-- executions.
 --
--- problem            text       FAILED, or IN TROUBLE
+-- problem            text       FAILED; IN TROUBLE; or BACK-OFF, where three or more
+--                               wait for the next attempt
 -- workflow_type      text null  the name of the workflow
 -- step_name          text null  the step that failed; null where no step did, and for
 --                               what is in trouble
@@ -26,6 +28,19 @@ select
     substr(problem.last_one, 28) as last_execution_id,
     case problem.problem
         when 'FAILED' then last_execution.error_message
+        when 'BACK-OFF'
+            then (
+                select step.error_message
+                from step_checkpoints as step
+                where
+                    step.workflow_execution_id
+                    = last_execution.workflow_execution_id
+                    and step.status = 'FAILED'
+                    and step.kind = 'STEP'
+                    and step.step_name = problem.step_name
+                order by step.id desc
+                limit 1
+            )
         else last_execution.trouble
     end as last_message
 from (
@@ -57,6 +72,33 @@ from (
     group by
         left_alone.workflow_type,
         substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+    union all
+    select
+        'BACK-OFF' as problem,
+        workflow.workflow_type,
+        failed.step_name,
+        failed.error_type,
+        count(*) as executions,
+        min(coalesce(failed.completed_at, failed.due_at)) as first_at,
+        max(
+            coalesce(failed.completed_at, failed.due_at)
+            || failed.workflow_execution_id
+        ) as last_one
+    from step_checkpoints as failed
+    inner join workflow_executions as execution
+        on failed.workflow_execution_id = execution.workflow_execution_id
+    left join workflows as workflow
+        on execution.workflow_id = workflow.workflow_id
+    where
+        failed.status = 'FAILED'
+        and failed.kind = 'STEP'
+        and failed.due_at > strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+        and failed.attempt > 0
+        and execution.blocked_reason is null
+        and execution.trouble is null
+        and +execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    group by workflow.workflow_type, failed.step_name, failed.error_type
+    having count(*) >= 3
 ) as problem
 left join workflow_executions as last_execution
     on substr(problem.last_one, 28) = last_execution.workflow_execution_id;

@@ -136,13 +136,19 @@ def tags_of(texts: Sequence[str]) -> dict[str, str]:
 
 def options_of(problem: Problem) -> list[str]:
     """The options that choose the executions of a problem: of those FAILED, or of all."""
+    if problem.problem == "BACK-OFF":
+        return ["--status", "running,pending", *_named(problem)]
+    named = _named(problem)
+    return named if problem.problem == "FAILED" else ["--in-trouble", *named]
+
+
+def _named(problem: Problem) -> list[str]:
     values = (
         ("--type", problem.workflow_type),
         ("--step", problem.step_name),
         ("--error", problem.error_type),
     )
-    named = [word for option, value in values if value for word in (option, value)]
-    return named if problem.problem == "FAILED" else ["--in-trouble", *named]
+    return [word for option, value in values if value for word in (option, value)]
 
 
 def _check_type(reader: Reader, wanted: str) -> None:

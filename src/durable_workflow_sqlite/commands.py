@@ -18,7 +18,12 @@ from durable_workflow_sqlite.errors import (
     NonDeterminismError,
     SerializationError,
 )
-from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus, check_identifier
+from durable_workflow_sqlite.records import (
+    DELETED_ROWS,
+    TERMINAL_STATUSES,
+    ExecutionStatus,
+    check_identifier,
+)
 
 GOING_ON: Final = ("PENDING", "RUNNING", "SUSPENDED")
 OVER: Final = tuple(sorted(TERMINAL_STATUSES))
@@ -141,11 +146,23 @@ def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = Non
     return Command(name="rerun", done="rerun:", act=ask, statuses=("FAILED",))
 
 
-def unblock(file: Path, *, by: str | None = None) -> Command:
-    """Let workers claim blocked executions again."""
+def how_to_unblock(file: Path, execution_id: str, reason: str) -> str:
+    """What lets a blocked execution go on."""
+    unblock = command("unblock", file, execution_id)
+    if reason.startswith(DELETED_ROWS):
+        retry = command("retry", file, execution_id, "--from")
+        return (
+            f"restore the rows, or a backup, and then {unblock}; or run it again from a step before"
+            f" them: {retry} STEP"
+        )
+    return f"find out why and correct that, then {unblock}"
+
+
+def unblock(file: Path, *, without_rows: bool = False, by: str | None = None) -> Command:
+    """Let workers claim blocked executions again. without_rows: also where some are missing."""
 
     async def ask(client: Client, execution_id: str) -> str:
-        if await client.unblock(execution_id, by=by):
+        if await client.unblock(execution_id, without_rows=without_rows, by=by):
             return f"{execution_id} is unblocked, and continues when a worker claims it"
         raise ExecutionConflictError(
             f"execution {execution_id!r} is not blocked; see"
@@ -156,11 +173,17 @@ def unblock(file: Path, *, by: str | None = None) -> Command:
     return Command(name="unblock", done="unblocked", act=ask, is_for_blocked=True)
 
 
-def acknowledge(file: Path, *, by: str | None = None) -> Command:
+def acknowledge(
+    file: Path,
+    *,
+    step: StepName | None = None,
+    note: str | None = None,
+    by: str | None = None,
+) -> Command:
     """Say that a person has dealt with what executions left."""
 
     async def ask(client: Client, execution_id: str) -> str:
-        if number := await client.acknowledge(execution_id, by=by):
+        if number := await client.acknowledge(execution_id, step=step, note=note, by=by):
             steps = "1 step" if number == 1 else f"{number} steps"
             return f"{steps} of {execution_id} noted as dealt with"
         raise ExecutionConflictError(

@@ -34,6 +34,9 @@ claims it again."""
 RESOLVED_SIGNAL: Final = "$resolved"
 """Name of a signal that holds a step, and the value that replaces the next attempt of the step."""
 
+DELETED_ROWS: Final = "rows of step_checkpoints were deleted by hand: "
+"""How `blocked_reason` begins where a trigger of the tables says so; it goes on with the rows."""
+
 
 class ExecutionStatus(StrEnum):
     """The status of an execution; COMPLETED, FAILED and CANCELLED are final."""

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
@@ -43,7 +44,7 @@ def find_workflows(app: str) -> list[AnyWorkflow]:
     """The workflows that `module:name` means: one, an iterable of them, or a module's own.
 
     `module` alone means every workflow among the module's names. Modules are looked for in the
-    current folder, too. Raises AppError; what the module itself raises is passed on.
+    current folder, too. Raises AppError, also for what the module itself raises, with its place.
     """
     module_name, _, name = app.partition(":")
     if "" not in sys.path:
@@ -52,10 +53,12 @@ def find_workflows(app: str) -> list[AnyWorkflow]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
+            raise AppError(_not_imported(module_name, error)) from error
         raise AppError(f"there is no module {error.name!r} here; give --app module:name") from None
-    except ValueError:
-        raise AppError(f"{app!r} names no module; give --app module:name") from None
+    except Exception as error:
+        if not module_name.strip("."):
+            raise AppError(f"{app!r} names no module; give --app module:name") from None
+        raise AppError(_not_imported(module_name, error)) from error
     found: Any = module
     for part in name.split(".") if name else ():
         try:
@@ -66,6 +69,19 @@ def find_workflows(app: str) -> list[AnyWorkflow]:
     if not workflows:
         raise AppError(f"{app!r} holds no workflow; decorate a function with @workflow")
     return workflows
+
+
+def _not_imported(module_name: str, error: Exception) -> str:
+    """One line: what was raised, and the line of code that raised it."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        place = f"{error.filename}:{error.lineno}"
+        text = error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        last = [one for one in frames if not one.filename.startswith("<frozen")][-1]
+        place, text = f"{last.filename}:{last.lineno}", str(error)
+    what = " ".join(f"{type(error).__name__}: {text}".split())
+    return f"module {module_name!r} cannot be imported: {what} ({place})"
 
 
 def _workflows_of(found: Any) -> list[AnyWorkflow]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,6 +164,150 @@ def test_the_view_says_the_same(shop: Path) -> None:
             )
             for one in reader.problems()
         ]
+
+
+LATER = "2099-01-01T00:00:00.000000Z"
+
+
+def put_in_back_off(file: Path, *names: str) -> None:
+    """As if another attempt of what failed these were to come, after an error of its own."""
+    marks = ", ".join("?" * len(names))
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "update workflow_executions set status = 'RUNNING', error_type = null,"
+            f" error_message = null where workflow_execution_id in ({marks})",
+            names,
+        )
+        connection.execute(
+            f"update step_checkpoints set due_at = ?, event = null, error_message = 'try later'"
+            f" where status = 'FAILED' and workflow_execution_id in ({marks})",
+            (LATER, *names),
+        )
+
+
+def test_those_in_a_back_off_with_the_same_error_are_a_group(shop: Path) -> None:
+    put_in_back_off(shop, "order-0", "order-1")
+    with open_reader(shop) as reader:
+        assert {one.problem for one in reader.problems()} == {"FAILED", "IN TROUBLE"}
+    put_in_back_off(shop, "order-2", "refund-1")
+    with open_reader(shop) as reader:
+        (group,) = [one for one in reader.problems() if one.problem == "BACK-OFF"]
+    assert shortly(group)[1:5] == ("order", "charge", CONNECTION, 3)
+    assert group.last_message == "try later"
+    test_the_view_says_the_same(shop)
+    (line,) = [one for one in lines("status", shop) if one[:2] == ["problem", "BACK-OFF"]]
+    assert line[5] == "3"
+    text = on_terminal("status", shop, columns=400)[1]
+    (retry,) = [one[3:] for one in text.splitlines() if "running,pending" in one]
+    assert retry.startswith("durable-workflow retry ")
+    (found,) = [one for one in doctor(shop) if one[1] == "back-off"]
+    assert "3 executions of order wait for the next attempt of charge" in found[2]
+    assert " ".join(retry.split()[1:3]) in found[3]
+    done = run(*shlex.split(retry)[1:], "--yes")
+    assert (done.stdout, done.stderr) == ("retried 3\n", "")
+
+
+def test_what_waits_for_its_next_attempt_is_found_by_its_error(shop: Path) -> None:
+    put_in_back_off(shop, "order-0", "refund-1")
+    assert ids(shop, "--error", "TRY later") == ["refund-1", "order-0"]
+    assert ids(shop, "--error", "try later", "--id", "order-") == ["order-0"]
+    assert ids(shop, "--error", "try later", "--status", "failed") == []
+    assert ids(shop, "--error", "try later", "--type", "refund") == ["refund-1"]
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        # A later attempt has begun; and a compensation is tried again.
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, attempt,"
+            " status) values ('order-0', 1, 'charge', 2, 'INTENT')"
+        )
+        connection.execute(
+            "update workflow_executions set status = 'COMPENSATING'"
+            " where workflow_execution_id = 'order-1'"
+        )
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, attempt,"
+            " status, error_message, due_at) values"
+            " ('order-1', 0, 'price:compensate', 0, 'INTENT', 'try later', ?)",
+            (LATER,),
+        )
+    assert ids(shop, "--error", "try later") == ["refund-1", "order-1"]
+    assert ids(shop, "--error", "try later", "--id", "o") == ["order-1"]
+
+
+def ids(file: Path, *options: str) -> list[str]:
+    return [line[0] for line in lines("list", file, *options)]
+
+
+def doctor(file: Path) -> list[list[str]]:
+    return [line.split("\t") for line in run("doctor", file).stdout.splitlines()]
+
+
+def test_fresh_failures_with_the_same_error_are_a_warning_with_two_commands(shop: Path) -> None:
+    with open_reader(shop) as reader:  # they are said to have failed in 2030
+        assert [one.kind for one in reader.alarms(NEXT_DAY) if one.name == "failed"] == []
+    now = time_to_text(datetime.now(UTC))
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        connection.execute(
+            "update workflow_executions set status_since = '2020' || substr(?, 5),"
+            " updated_at = '2020' || substr(?, 5)",
+            (now, now),
+        )
+        connection.execute(
+            "update workflow_executions set status_since = ?, updated_at = ?"
+            " where workflow_execution_id in ('order-0', 'order-4', 'refund-0', 'refund-1')",
+            (now, now),
+        )
+    assert not [one for one in doctor(shop) if one[1] == "failed"]
+    with open_reader(shop) as reader:
+        assert [one.kind for one in reader.alarms(datetime.now(UTC)) if one.name == "failed"] == [
+            "info"
+        ]
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        connection.execute(
+            "update workflow_executions set status_since = ?, updated_at = ?"
+            " where workflow_execution_id = 'order-1'",
+            (now, now),
+        )
+    assert run("doctor", shop).returncode == 3
+    (found,) = [one for one in doctor(shop) if one[1] == "failed"]
+    assert f"3 executions of order FAILED within an hour with {CONNECTION}" in found[2]
+    listed, retried = re.findall("`(.*?)`", found[3])[:2]
+    assert len(run(*shlex.split(listed)[1:]).stdout.splitlines()) == 3
+    with open_reader(shop) as reader:
+        alarms = {one.name: one for one in reader.alarms(datetime.now(UTC))}
+    assert (alarms["failed"].kind, alarms["failed"].count) == ("warning", 5)
+    # Once more started is dealt with; and so is what was retried.
+    assert lines("rerun", shop, "order-0")
+    assert not [one for one in doctor(shop) if one[1] == "failed"]
+    assert run(*shlex.split(retried)[1:], "--yes").stdout == "retried 3\n"
+
+
+NEXT_DAY = datetime(2030, 1, 2, tzinfo=UTC)
+
+
+def test_doctor_names_who_holds_the_write_lock(shop: Path) -> None:
+    assert not [one for one in doctor(shop) if one[1] == "lock"]
+    before = shop.read_bytes()
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+            " c.execute('begin immediate'); print('held', flush=True); sys.stdin.read()",
+            shop,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        (found,) = [one for one in doctor(shop) if one[1] == "lock"]
+        assert f"by process {holder.pid}:" in found[2]
+        assert f"ps -p {holder.pid} " in found[3]
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert shop.read_bytes() == before
 
 
 def test_status_has_them_in_all_its_forms(shop: Path) -> None:

@@ -105,9 +105,52 @@ def test_steps_are_resolved_and_the_orders_go_on(file: Path) -> None:
         assert run("resolve", file, "order-SLOW-1", "pack", '"packed"').returncode == 0
         wait_until(lambda: status_of(file, "order-SLOW-1") == "COMPLETED")
     assert acts(file, "order-SLOW-1") == [
-        ["resolve", '{"step":"step \'pack\' (index 1)","was":"in doubt"}'],
-        ["resolve", '{"step":"step \'pack\' (index 1)","was":"unreadable"}'],
+        ["resolve", '{"step":"step \'pack\' (index 1)","was":"in doubt","value":7}'],
+        ["resolve", '{"step":"step \'pack\' (index 1)","was":"unreadable","value":"packed"}'],
     ]
+
+
+def test_a_long_value_is_kept_in_part(file: Path) -> None:
+    assert run("resolve", file, "order-BAD-1", "ship", f'"{"x" * 2000}"').returncode == 0
+    ((_, details),) = acts(file, "order-BAD-1")
+    assert json.loads(details)["value"] == '"' + "x" * 999
+
+
+def test_a_failed_order_names_the_step_that_may_have_taken_effect(file: Path) -> None:
+    text = on_terminal("show", file, "order-BAD-1", columns=400)[1]
+    assert f"to run it from its failed step: durable-workflow retry {file} order-BAD-1" in text
+    assert f"took effect: durable-workflow resolve {file} order-BAD-1 ship JSON" in text
+
+
+def test_a_refund_by_hand_is_acknowledged_while_the_rest_is_undone(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as dba, dba:
+        dba.execute(
+            "update workflow_executions set status = 'COMPENSATING'"
+            " where workflow_execution_id = 'order-BAD-UNDONE'"
+        )
+        dba.execute(
+            "update step_checkpoints set status = 'INTENT', error_type = 'x:Y',"
+            " completed_at = null, error_message = 'no', due_at = '2099-01-01T00:00:00.000000Z'"
+            " where workflow_execution_id = 'order-BAD-UNDONE' and attempt = 0"
+        )
+    done = f"durable-workflow acknowledge {file} order-BAD-UNDONE --step charge"
+    assert done in on_terminal("show", file, "order-BAD-UNDONE", columns=400)[1]
+    assert "acknowledge" in run("doctor", file).stdout
+    wrong = run("acknowledge", file, "order-BAD-UNDONE", "--index", "0")
+    assert wrong.returncode == 2
+    words = ("order-BAD-UNDONE", "--step", "charge", "--index", "0", "--note", "cash")
+    assert "1 step of order-BAD-UNDONE noted" in run("acknowledge", file, *words).stdout
+    assert acts(file, "order-BAD-UNDONE") == [
+        ["acknowledge", '{"step":"step \'charge\' (index 0)","note":"cash"}']
+    ]
+    assert "dealt with by hand; its error was: no" in " ".join(
+        on_terminal("show", file, "order-BAD-UNDONE", columns=400)[1].split()
+    )
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "order-BAD-UNDONE") == "FAILED")
+    text = on_terminal("show", file, "order-BAD-UNDONE", columns=400)[1]
+    assert "dealt with by hand: charge; to rerun it" in text
+    assert "it was undone" not in text
 
 
 def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:
@@ -115,6 +158,13 @@ def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:
         wait_until(lambda: ["claim", "alive"] in [one[:3:2] for one in shown(file, "order-SLOW-1")])
         said = refusal("resolve", file, "order-SLOW-1", "pack", "1")
         assert "is claimed by worker" in said
+        assert "Stop that worker" in said
+        with a_worker(file) as second:
+            wait_until(lambda: len([one for one in lines("workers", file) if one[5]]) == 2)
+            said = refusal("resolve", file, "order-SLOW-1", "pack", "1")
+        names = [f"{one[1]}:{one[2]}" for one in lines("workers", file)]
+        assert f"{names[0]}: nothing was changed. Stop all workers" in said
+        assert all(one in said for one in [*names, f":{second}"])
 
 
 def test_a_blocked_order_is_cancelled_without_a_worker(file: Path) -> None:
@@ -133,6 +183,32 @@ def test_a_blocked_order_is_cancelled_without_a_worker(file: Path) -> None:
     assert "and unblocked it" in run("cancel", file, "order-WAIT-1").stdout
     assert acts(file, "order-WAIT-1") == [["cancel", '{"unblocked":"it died"}']]
     assert lines("list", file, "--blocked") == []
+
+
+def test_nothing_but_unblock_lets_an_order_go_on_whose_rows_were_deleted(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as dba, dba:
+        dba.execute("delete from workflow_claims")
+        dba.execute(
+            "delete from step_checkpoints where step_name = 'charge'"
+            " and workflow_execution_id in ('order-WAIT-1', 'order-SLOW-1')"
+        )
+    shown = on_terminal("show", file, "order-WAIT-1", columns=400)[1]
+    assert f"restore the rows, or a backup, and then durable-workflow unblock {file}" in shown
+    assert "to run it from its failed step" not in shown
+    assert "still missing: step 'charge' (index 0, attempt 1)" in refusal(
+        "retry", file, "order-WAIT-1"
+    )
+    for act in (["retry", file, "--blocked", "--yes"], ["unblock", file, "--all", "--yes"]):
+        done = run(*act)
+        assert (done.returncode, done.stdout.split()[-2:]) == (1, ["refused", "2"])
+        assert done.stderr.count("still missing") == 2
+    assert len(lines("list", file, "--blocked")) == 2
+    assert "is unblocked" in run("unblock", file, "order-WAIT-1", "--without-rows").stdout
+    ((act, details),) = acts(file, "order-WAIT-1")
+    assert (act, json.loads(details)["missing"]) == (
+        "unblock",
+        "step 'charge' (index 0, attempt 1)",
+    )
 
 
 def test_a_cancel_that_no_code_fits_says_what_undoing_needs(file: Path) -> None:

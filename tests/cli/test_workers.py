@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +30,9 @@ def test_a_dead_worker_with_claims_is_shown_as_dead(file: Path) -> None:
     assert "DEAD" in text
     assert "no worker lives: " in text
     assert start_command(file) in " ".join(text.split())
+    _, text = on_terminal("show", file, "order-SLOW-1", columns=250)
+    assert "DEAD" in text
+    assert "a living worker takes it over" not in text  # none lives
 
 
 def test_a_worker_that_lives_is_shown_with_what_it_does(file: Path) -> None:
@@ -82,6 +89,71 @@ def test_who_lives_without_the_version_that_waits_is_said_with_the_command(file:
         assert "no living worker knows order v1" in done.stdout
         _, text = on_terminal("status", file)
         assert "no living worker knows order v1" in text
+        _, text = on_terminal("show", file, "order-SLOW-1", columns=400)
+        assert "no living worker knows order v1: 4 executions" in text
+        assert start_command(file) in text
+        _, text = on_terminal("show", file, "order-A-1", columns=400)  # it is over
+        assert "no living worker knows" not in text
+
+
+LONG_AGO = "2020-01-01T00:00:00.000000Z"
+
+
+def test_a_stopped_worker_is_shown_as_stopped_with_what_it_holds(file: Path) -> None:
+    with a_worker(file) as process:
+        name = f"{socket.gethostname()}:{process}"
+        wait_until(lambda: any(line[9] == "order-SLOW-1" for line in lines("workers", file)))
+        assert not any(line[1] == "stopped" for line in lines_of_doctor(file, "--quick", "-v"))
+        os.kill(process, signal.SIGSTOP)
+        wait_until(lambda: lines("workers", file)[0][3] == "stopped")
+        _, text = on_terminal("workers", file, columns=250)
+        assert f"{name} STOPPED (SIGSTOP)" in text
+        assert f"kill -CONT {process}" in text
+        _, text = on_terminal("status", file, columns=250)
+        assert "1 worker lives, 1 of them stopped (SIGSTOP)" in text
+        assert ["claim", "stopped"] in [line[:3:2] for line in lines("show", file, "order-SLOW-1")]
+        _, text = on_terminal("show", file, "order-SLOW-1", columns=250)
+        assert "STOPPED (SIGSTOP): nobody goes on with it" in text
+        assert f"kill -CONT {process} lets it go on; kill -9 {process} lets another" in text
+        (found,) = [line for line in lines_of_doctor(file, "--quick") if line[1] == "stopped"]
+        assert found[2].startswith(f"worker {name} is stopped (SIGSTOP): nobody goes on with")
+        assert "order-SLOW-1" in found[2]
+        os.kill(process, signal.SIGCONT)
+        wait_until(lambda: lines("workers", file)[0][3] == "alive")
+
+
+def test_what_a_living_worker_does_not_take_is_said_with_its_name(file: Path) -> None:
+    with a_worker(file) as process:
+        wait_until(lambda: any(line[9] == "order-SLOW-1" for line in lines("workers", file)))
+        os.kill(process, signal.SIGSTOP)
+        with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+            # As if it had both, a wait and a deadline.
+            dba.execute("update workflow_claims set workflow_execution_id = 'order-WAIT-1'")
+            dba.execute("update workflow_timers set fire_at = ?", (LONG_AGO,))
+            dba.execute(
+                "insert into workflow_signals (workflow_execution_id, signal_name, created_at)"
+                " values ('order-WAIT-1', 'approved', ?)",
+                (LONG_AGO,),
+            )
+        found = {line[1]: line for line in lines_of_doctor(file, "--quick")}
+        name = f"{socket.gethostname()}:{process}"
+        assert f"signal approved of order-WAIT-1 ({name})" in found["untaken"][2]
+        assert f"deadline approved of order-WAIT-1 ({name})" in found["untaken"][2]
+        assert "kill -CONT PID" in found["untaken"][3]
+        assert "start a worker" not in found["untaken"][3]
+        # Nobody has the others, and a worker would take them.
+        assert "order-WAIT-1" not in found["timers"][2]
+        assert "order-SLEEP-1" in found["timers"][2]
+
+
+def test_a_process_of_another_machine_is_not_looked_at(file: Path) -> None:
+    with a_worker(file) as process:
+        wait_until(lambda: lines("workers", file)[0][3] == "alive")
+        os.kill(process, signal.SIGSTOP)
+        wait_until(lambda: lines("workers", file)[0][3] == "stopped")
+        with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+            dba.execute("update workflow_workers set host = 'elsewhere'")
+        assert lines("workers", file)[0][3] == "alive"
 
 
 def test_doctor_says_only_what_needs_somebody(file: Path) -> None:

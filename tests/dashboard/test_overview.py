@@ -83,14 +83,21 @@ def test_the_kinds_of_alarm_have_a_word_and_a_shape_each(
         " where workflow_execution_id = 'waiting'",
     )
     page = visit(outage).get("/execution?id=done").text
-    assert health_of(page) == "error 1 in trouble info 11 failed in the last hour"
-    for kind, icon in (("error", "FAILED"), ("info", "INFO")):
+    assert health_of(page) == "error 1 in trouble warning 11 failed in the last hour"
+    for kind, icon in (("error", "FAILED"), ("warning", "DOUBT")):
         assert re.search(f'k-{kind}"><span class="kind-word"><svg[^>]*><use href="#i-{icon}"', page)
     page = visit(in_doubt).get("/").text
     assert "warning 1 in doubt" in health_of(page)
     assert 'k-warning"><span class="kind-word"><svg class="icon"' in page
     assert 'href="/#alarm-in-doubt"' in page
     assert 'id="alarm-in-doubt"' in page
+
+
+def test_failures_that_are_not_alike_are_for_information(outage: Path, visit: Open) -> None:
+    change(outage, "update workflow_executions set error_type = workflow_execution_id")
+    page = visit(outage).get("/").text
+    assert "info 11 failed in the last hour" in health_of(page)
+    assert 'k-info"><span class="kind-word"><svg' in page
 
 
 def test_what_is_not_undone_is_an_error_and_a_link(outage: Path, visit: Open) -> None:
@@ -138,7 +145,20 @@ def test_what_is_due_and_not_taken_is_drawn_by_workflow(outage: Path, visit: Ope
     assert "payment 10 min" in words(page)
     assert "2 due" in words(page)
     assert 'class="wait-bar is-late" width="100.0%"' in page
-    assert "warning 2 waiting, and no worker lives" in health_of(page)
+    assert "2 waiting, and no worker lives" in health_of(page)
+
+
+def test_the_last_label_of_a_chart_is_not_cut_off() -> None:
+    # Whatever the hour is in which the page is looked at.
+    for first in range(24):
+        begin = datetime(2030, 1, 1, first, tzinfo=UTC)
+        hours = [
+            Hour(start=begin + timedelta(hours=one), began=0, completed=0, failed=0, cancelled=0)
+            for one in range(24)
+        ]
+        labels = charts.failures_chart(hours).hours
+        assert len(labels) == 4
+        assert all(one.at == 100 if one.is_last else one.at <= 90 for one in labels)
 
 
 def test_charts_say_in_words_and_in_a_table_what_they_draw(outage: Path, visit: Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 from collections.abc import Generator, Iterator
@@ -16,6 +17,7 @@ import pytest
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionBlockedError,
+    ExecutionConflictError,
     NonDeterminismError,
     RetryPolicy,
     SqliteCheckpointStore,
@@ -324,6 +326,82 @@ async def unblock(file: Path) -> None:
         assert await engine.unblock("one")
 
 
+async def refuse(file: Path, rows: str) -> None:
+    """Whatever would let it go on without the rows says which they are, and does nothing."""
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        before = await store.load_execution("one")
+        for act in (
+            engine.retry("one"),
+            engine.unblock("one"),
+            engine.resolve("one", "reserve", "x"),
+        ):
+            with pytest.raises(ExecutionConflictError, match=f"still missing: .*{rows}.*Restore"):
+                await act
+        assert await store.load_execution("one") == before
+        assert [one.act for one in await store.load_audit_log("one")] in ([], ["cancel"])
+
+
+def test_who_lets_it_go_on_without_the_rows_is_kept_and_told(file: Path, journal: Journal) -> None:
+    asyncio.run(begin(file))
+    missing = "step 'ship' (index 5, attempt 1)"
+
+    async def unblock_anyway() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            assert await engine.unblock("one", without_rows=True, by="kim")
+            (entry,) = await store.load_audit_log("one")
+            assert (entry.act, entry.actor) == ("unblock", "kim")
+            assert missing in str(json.loads(entry.details or "")["blocked"])
+            assert json.loads(entry.details or "")["missing"] == missing
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+        dba.execute("delete from step_checkpoints where step_name = 'ship'")
+    asyncio.run(unblock_anyway())
+    words = f"unblocked although rows of their steps were missing: one ({missing})"
+    assert check_up(file)["unblocked"] == words
+    with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+        dba.execute("update workflow_executions set status = 'CANCELLED'")
+    assert "unblocked" not in check_up(file)
+
+
+def check_up(file: Path) -> dict[str, str]:
+    with open_reader(file) as reader:
+        return {one.check: one.message for one in reader.check_up(datetime.now(UTC))}
+
+
+def test_all_rows_that_are_named_must_be_back(file: Path, journal: Journal) -> None:
+    asyncio.run(begin(file))
+    with without(file, "step_name = 'charge'"):
+        with without(file, "step_name in ('ship', 'go', 'pack')"):
+            asyncio.run(refuse(file, r"'charge'.*'pack' \(index 0 of branch 'side', attempt 1\).*"))
+        # A retry lets it go on as soon as it is whole, and not before.
+        asyncio.run(refuse(file, r"step 'charge' \(index 1, attempt 1\)\."))
+    asyncio.run(retry(file))
+    assert asyncio.run(go_on(file)) == "went"
+    assert sorted(journal.lines) == sorted(DONE)
+
+
+async def retry(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        await engine.retry("one")
+
+
+def test_of_many_rows_some_are_named_and_a_death_does_not_hide_them(file: Path) -> None:
+    asyncio.run(begin(file))
+    with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+        dba.execute("update workflow_executions set blocked_reason = 'its worker died'")
+        dba.execute(
+            "with recursive n (i) as (select 100 union all select i + 1 from n where i < 200)"
+            " insert into step_checkpoints (workflow_execution_id, step_index, step_name, status)"
+            " select 'one', i, 'many', 'INTENT' from n"
+        )
+        dba.execute("delete from step_checkpoints where step_name = 'many'")
+        ((reason,),) = dba.execute("select blocked_reason from workflow_executions").fetchall()
+    assert reason.startswith("rows of step_checkpoints were deleted by hand: step 'many' (index 1")
+    assert reason.endswith("), others")
+    assert len(reason) < 1100
+    asyncio.run(refuse(file, "'many'.*, others"))
+
+
 @pytest.mark.parametrize("cancel", [False, True], ids=["goes on", "is cancelled"])
 @pytest.mark.parametrize("rows", LATE)
 def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(
@@ -331,12 +409,12 @@ def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(
 ) -> None:
     asyncio.run(begin(file))
     with without(file, rows):
-        blocked = f"the row of {LATE[rows]}.* was deleted by hand .* restore"
+        blocked = f"were deleted by hand: .*{LATE[rows]}.* Restore"
         with pytest.raises(ExecutionBlockedError, match=blocked):
             asyncio.run(go_on(file, cancel=cancel))
-        with open_reader(file) as reader:
-            found = {one.check: one.message for one in reader.check_up(datetime.now(UTC))}
-        assert re.search(r"one \(the row of .* deleted by hand", found["blocked"])
+        found = check_up(file)["blocked"]
+        assert re.search(rf"one \(rows of .* deleted by hand: .*{LATE[rows]}", found)
+        asyncio.run(refuse(file, LATE[rows]))
     assert sorted(journal.lines) == sorted(DONE)
     asyncio.run(unblock(file))
     if cancel:

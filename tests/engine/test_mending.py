@@ -596,7 +596,11 @@ async def test_a_step_that_failed_goes_on_with_the_value_and_is_undone_with_it(
         ]
         (entry,) = await store.load_audit_log("one")
         assert (entry.act, entry.actor) == ("resolve", "kim")
-        assert await details(store) == {"step": "step 'pay' (index 0)", "was": "failed"}
+        assert await details(store) == {
+            "step": "step 'pay' (index 0)",
+            "was": "failed",
+            "value": 42,
+        }
         await refused(store, lambda: engine.resolve("one", "pay", 1), "is COMPLETED")
         with pytest.raises(ExecutionConflictError, match="was compensated"):
             await engine.resolve("two", "pay", 1)

@@ -544,11 +544,11 @@ def test_the_log_tells_the_whole_story_over_a_restart(
         ("DEBUG", "step 'ship' of execution 'one': attempt 1"),
         ("INFO", "step 'ship' of execution 'one' failed at attempt 1, retrying in T: no truck"),
         ("DEBUG", "step 'ship' of execution 'one': attempt 2"),
-        ("INFO", "step 'ship' of execution 'one' failed for good at attempt 2: no truck"),
+        ("WARNING", "step 'ship' of execution 'one' failed for good at attempt 2: no truck"),
         ("DEBUG", "execution 'one' of order@1 begins to undo its steps"),
         ("DEBUG", "step 'charge' of execution 'one': its compensation begins"),
         ("DEBUG", "step 'charge' of execution 'one' was undone after T"),
-        ("INFO", "execution 'one' ended FAILED: ValueError: no truck"),
+        ("WARNING", "execution 'one' ended FAILED: ValueError: no truck"),
     ]
     assert all(
         record.workflow_execution_id == "one"  # type: ignore[attr-defined]

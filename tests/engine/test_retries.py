@@ -458,3 +458,15 @@ async def test_times_are_in_utc() -> None:
         assert step.started_at is not None
         assert step.completed_at is not None
         assert before <= step.started_at <= step.completed_at <= datetime.now(UTC)
+
+
+def test_a_first_delay_longer_than_the_usual_longest_one_is_kept() -> None:
+    hour = timedelta(hours=1)
+    kept = RetryPolicy.exponential(max_attempts=3, initial_delay=hour, jitter=0)
+    assert [kept.delay_after(1), kept.delay_after(2)] == [hour, hour]
+    usual = RetryPolicy.exponential(max_attempts=None, jitter=0)
+    assert usual.delay_after(99) == timedelta(minutes=5)
+    told = RetryPolicy.exponential(
+        max_attempts=3, initial_delay=hour, max_delay=timedelta(minutes=1), jitter=0
+    )
+    assert told.delay_after(1) == timedelta(minutes=1)

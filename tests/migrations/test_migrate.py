@@ -53,7 +53,8 @@ def test_a_second_time_is_harmless(file: Path) -> None:
 def made_at_once(tmp_path_factory: pytest.TempPathFactory) -> object:
     """The content of a file that was migrated at once."""
     file = tmp_path_factory.mktemp("migrated") / "at once"
-    migrate_to(file, SCHEMA_VERSION)
+    with closing(sqlite3.connect(file)) as connection:
+        migrate(connection)
     return content(file)
 
 

@@ -254,3 +254,66 @@ def test_of_a_view_that_cannot_be_read_the_schema_is_named_and_the_rest_left(
     assert (edited.level, rest.level) == (Level.WARNING, Level.ERROR)
     assert "workflow_in_trouble" in edited.message
     assert rest.message.startswith("the other checks were not done: ")
+
+
+HAND_EDITS = {
+    "update workflow_executions set status = 'FAILED', error_type = 'x:Y', blocked_reason = null"
+    " where workflow_execution_id = 'waits'": (
+        "edited",
+        Level.WARNING,
+        "waits (FAILED or CANCELLED with the open wait or sleep go)",
+        "waits (reserve is neither undone nor acknowledged)",
+    ),
+    "update workflow_executions set status = 'CANCELLED' where workflow_execution_id = 'waits'": (
+        "edited",
+        Level.WARNING,
+        "waits (FAILED or CANCELLED with the open wait or sleep go)",
+    ),
+    "update workflow_executions set status = 'FAILED' where workflow_execution_id = 'done'": (
+        "edited",
+        Level.WARNING,
+        "done (reserve is neither undone nor acknowledged)",
+        "done (FAILED without an error)",
+    ),
+    "update step_checkpoints set status = 'INTENT' where step_name = 'pack'"
+    " and workflow_execution_id = 'waits'": ("edited", Level.ERROR, "pack of waits"),
+}
+
+
+@pytest.mark.parametrize("edit", HAND_EDITS)
+def test_a_status_that_was_set_by_hand_is_found(
+    file: Path, shell: sqlite3.Connection, edit: str
+) -> None:
+    assert findings(file, "edited") == []
+    shell.execute(edit)
+    check, level, *words = HAND_EDITS[edit]
+    (found,) = findings(file, check)
+    assert found.level is level
+    for one in words:
+        assert one in found.message
+
+
+def test_a_compensation_with_an_error_is_not_said_twice(
+    file: Path, shell: sqlite3.Connection
+) -> None:
+    shell.execute("update step_checkpoints set status = 'FAILED' where attempt = 0")
+    assert findings(file, "edited") == []
+    assert findings(file, "not-undone") != []
+
+
+def test_a_wait_that_no_signal_wakes_is_found(file: Path, shell: sqlite3.Connection) -> None:
+    def put(at: str) -> None:
+        shell.execute(
+            "insert into workflow_signals (workflow_execution_id, signal_name, created_at)"
+            " values ('waits', 'go', ?)",
+            (at,),
+        )
+
+    shell.execute("update workflow_executions set guarantee = 'BEST_EFFORT_BACKGROUND'")
+    put("2020-01-01T00:00:00.000000Z")
+    assert findings(file, "asleep") == []  # a worker that comes takes it
+    shell.execute("update workflow_executions set available_at = null")
+    (found,) = findings(file, "asleep", quick=True)
+    assert found.message.endswith(": go of waits")
+    shell.execute("update workflow_signals set created_at = '2099-01-01T00:00:00.000000Z'")
+    assert findings(file, "asleep") == []

@@ -37,9 +37,11 @@ FEW, MANY = 300, 6_000
 READ_HISTORY = {
     "count_executions",
     "count_prunable",
+    "load_edited",
     "load_open_of_completed",
     "load_stray_signals",
     "load_suspect_executions",
+    "load_untaken_signals",
     "pick_with_error",
 }
 """What people ask of all of a file; the engine does not."""
@@ -50,6 +52,7 @@ READ_UNFINISHED = {
     "count_unfinished",
     "load_executions_by_status",
     "load_gaps",
+    "load_numbered_intents",
     "load_pending_timers",
     "load_suspect_checkpoints",
     "load_suspect_signals",

@@ -17,6 +17,7 @@ import pytest
 
 from durable_workflow_sqlite import (
     AuditEntry,
+    ExecutionConflictError,
     ExecutionStatus,
     RetryPolicy,
     SignalStatus,
@@ -28,7 +29,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.store.adapter import number_parameters
-from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR
+from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, VIEWS_DIR
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     NOON,
@@ -105,7 +106,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
 
 def check(sent: dict[int, list[str]]) -> set[str]:
     """Look at what was sent; return the statements of sql/queries among it."""
-    queries, migrations = statements_in(QUERIES_DIR), statements_in(MIGRATIONS_DIR)
+    queries = statements_in(QUERIES_DIR)
+    migrations = statements_in(MIGRATIONS_DIR) | statements_in(VIEWS_DIR)
     seen: set[str] = set()
     for statements in sent.values():
         transaction = None
@@ -151,6 +153,9 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.save(new_execution("e", status=ExecutionStatus.RUNNING), claim=claim)
             await store.release_claims([claim], trouble="it does not fit")
             await store.claim_execution("e")
+            claimed = await taken(store, "e")
+            with pytest.raises(ExecutionConflictError, match="claimed by worker"):
+                await store.mend_execution(claimed, claimed.execution)
             async with opened() as other:
                 await other.save_workflow(WORKFLOW)
                 of_other = await created(other, new_execution("h"))

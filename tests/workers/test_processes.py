@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -317,6 +318,27 @@ async def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own
 def test_workflows_are_found_by_name(name: str, names: list[str] | None) -> None:
     found = [one.name for one in find_workflows(name)]
     assert found == names if names else {"noted", "versioned", "echo"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import os\n\nos.environ['NO_SUCH_THING']\n", "KeyError: 'NO_SUCH_THING' .*broken.py:3"),
+        ("def f(:\n", r"SyntaxError: .* \(.*broken.py:1\)"),
+        ("import no_such_library\n", r"ModuleNotFoundError: .*no_such_library.* \(.*broken.py:1"),
+        ("raise ValueError('two\\nlines')\n", r"ValueError: two lines \(.*broken.py:1"),
+    ],
+)
+def test_an_app_that_fails_at_its_import_says_where_in_one_line(
+    tmp_path: Path, code: str, words: str
+) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    done = run_command(
+        "worker", tmp_path / "none.db", "--app", "broken:flow", env=os.environ, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert re.search(rf"module 'broken' cannot be imported: {words}", line)
 
 
 @pytest.mark.parametrize(

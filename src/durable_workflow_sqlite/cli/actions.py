@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from durable_workflow_sqlite import commands
@@ -92,16 +93,46 @@ def retry(
 
 
 @on_database(app)
-def unblock(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
+def unblock(
+    file: Path,
+    chosen: Chosen,
+    ids: list[str],
+    how: How,
+    without_rows: Annotated[
+        bool,
+        typer.Option(
+            "--without-rows",
+            help="also if deleted rows of steps are not restored: these steps may run again",
+        ),
+    ] = False,
+) -> None:
     """Let workers claim blocked executions again; --all: all blocked executions."""
-    perform(file, commands.unblock(file), ids, chosen, how)
+    perform(file, commands.unblock(file, without_rows=without_rows), ids, chosen, how)
 
 
 @on_database(app)
-def acknowledge(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
+def acknowledge(
+    file: Path,
+    chosen: Chosen,
+    ids: list[str],
+    how: How,
+    branch: Branch = None,
+    index: Index = None,
+    note: Annotated[
+        str | None, typer.Option("--note", metavar="TEXT", help="why or how, for the audit log")
+    ] = None,
+) -> None:
     """Say that a person has dealt with problems of finished executions: compensations that failed
-    for good, and steps that were cut off. `retry` does not run these compensations again."""
-    perform(file, commands.acknowledge(file), ids, chosen, how)
+    for good, and steps that were cut off. `retry` does not run these compensations again. With an
+    ID, --step STEP says that a person has undone this step: its compensation, which fails, is not
+    tried again, and the execution continues with the others."""
+    step: StepName | None = None
+    if ids and chosen.step is not None:
+        step = _step(chosen.step, branch, index)
+        chosen = msgspec.structs.replace(chosen, step=None)
+    elif branch is not None or index is not None:
+        raise WrongUsageError("--branch and --index need an ID and --step: they say which step")
+    perform(file, commands.acknowledge(file, step=step, note=note), ids, chosen, how)
 
 
 @on_database(app)

@@ -34,7 +34,7 @@ def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> Renderab
                 one.step_name,
                 output.ago(one.first_at, now),
                 output.ago(one.last_at, now),
-                beginning(one.says),
+                ("back-off: " if one.problem == "BACK-OFF" else "") + (beginning(one.says) or ""),
             ]
             for number, one in enumerate(shown, 1)
         ],
@@ -44,6 +44,9 @@ def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> Renderab
         Text(f"{number}  {output.printable(command_of(one, file))}", "dim", overflow="ignore")
         for number, one in enumerate(shown, 1)
     ]
+    if any(one.problem == "BACK-OFF" for one in shown):
+        words = "what waits for its next attempt (back-off) is tried at once by `retry`"
+        commands.append(Text(words, "dim"))
     if any(one.problem == "FAILED" for one in shown):
         commands.append(Text("what was undone: `rerun` with the same options", "dim"))
     return Group(table, *commands)
@@ -67,5 +70,5 @@ def as_lines(problems: Sequence[Problem]) -> Iterator[list[tables.Cell]]:
 
 def command_of(problem: Problem, file: Path) -> str:
     """What to do about a problem once its cause is gone; or, for trouble, how to see it all."""
-    name = "retry" if problem.problem == "FAILED" else "list"
+    name = "list" if problem.problem == "IN TROUBLE" else "retry"
     return command(name, file, *options_of(problem))

@@ -190,7 +190,7 @@ def show(
 ) -> None:
     """Show all about executions, with their steps as timelines."""
     with open_reader(file) as reader:
-        living = reader.count_living_workers()
+        workers = reader.workers(limit=0)
         # First all of them: one that is not there is said where it is seen.
         found = [_execution(reader, one) for one in dict.fromkeys(execution_ids)]
     for number, details in enumerate(found):
@@ -200,7 +200,7 @@ def show(
         if number:
             output.say("")
         if output.is_terminal():
-            tables.console().print(timeline.page(details, file, living, datetime.now(UTC)))
+            tables.console().print(timeline.page(details, file, workers, datetime.now(UTC)))
             if hint := timeline.hint(details, file):
                 # In one line, whatever the width: a command in it can be copied.
                 tables.console().print(
@@ -238,8 +238,8 @@ def _watch_live(reader: Reader, execution_id: str | None, interval: float) -> No
                 live.update(Group(head, _as_tables(found, reader.path, now)), refresh=True)
                 continue
             details = _execution(reader, execution_id)
-            living = reader.count_living_workers()
-            page = timeline.page(details, reader.path, living, now)
+            workers = reader.workers(limit=0)
+            page = timeline.page(details, reader.path, workers, now)
             hint = timeline.hint(details, reader.path)
             if hint is not None:
                 page = Group(page, "", Text(output.printable(hint), "italic"))
@@ -374,7 +374,7 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
         )
     if overview.blocked:
         yield tables.make_table(
-            f"blocked: {overview.blocked_total} (no worker claims them; `unblock` them)",
+            f"blocked: {overview.blocked_total} (no worker claims them; `show` says what to do)",
             ["id", "workflow", "why", "since"],
             (
                 [an_id(one.id), one.workflow_type, one.blocked_reason, ago(one.updated_at)]

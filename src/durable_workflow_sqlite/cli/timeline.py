@@ -11,13 +11,17 @@ from rich.text import Text
 
 from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.cli import output, tables
-from durable_workflow_sqlite.database import command
+from durable_workflow_sqlite.database import command, for_file
 from durable_workflow_sqlite.reading.executions import (
+    Claim,
     ExecutionDetails,
     ExecutionSummary,
     StepAttempt,
+    is_undone_by_hand,
 )
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, TERMINAL_STATUSES
+from durable_workflow_sqlite.reading.worker_findings import how_to_wake, unknown
+from durable_workflow_sqlite.reading.workers import Workers
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, DELETED_ROWS, TERMINAL_STATUSES
 
 WIDE, NOT_NARROW = 106, 94
 """Columns of a terminal that has room for bars of 24, or of 12."""
@@ -52,11 +56,9 @@ def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False)
     return summary.error_message or ""
 
 
-def page(
-    details: ExecutionDetails, file: Path, living_workers: int, now: datetime
-) -> RenderableType:
+def page(details: ExecutionDetails, file: Path, workers: Workers, now: datetime) -> RenderableType:
     """For a terminal; `hint` is apart, since it may be wider."""
-    parts: list[RenderableType] = [_head(details, now)]
+    parts: list[RenderableType] = [_head(details, len(workers.living), now)]
     parts += [
         Text(output.printable(f"cannot be read: {problem}"), "bold red")
         for problem in details.problems
@@ -111,8 +113,14 @@ def page(
                 [[one.step_name, tables.status(one.status), one.fire_at] for one in details.timers],
             ),
         ]
-    if not living_workers and details.summary.status not in TERMINAL_STATUSES:
-        parts += ["", _no_worker(file)]
+    summary = details.summary
+    if summary.status not in TERMINAL_STATUSES:
+        if not workers.living:
+            parts += ["", _no_worker(file)]
+        elif found := unknown(workers, summary.workflow_type, summary.version):
+            says = (output.printable(found.message), "bold red")
+            hint = output.printable(f"; {for_file(found.hint or '', file)}")
+            parts += ["", Text.assemble(says, hint)]
     return Group(*parts)
 
 
@@ -138,6 +146,9 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             "to continue it: correct the unreadable columns by hand (`doctor` says how to write"
             " a time), and restart the workers"
         )
+    if details.claim is not None and details.claim.stopped_process is not None:
+        words = how_to_wake(details.claim.stopped_process).replace("`", "")
+        return f"its worker is stopped: {words}"
     if details.is_not_undone:
         return (
             f"to undo the rest: {command('retry', file, summary.id)}; if a person has undone it"
@@ -147,17 +158,33 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         undone = bool(details.compensations)
         if undone and summary.status == "FAILED":
             return (
-                f"it was undone; to rerun it: {command('rerun', file, summary.id)}; to run"
-                " it again from a step before the steps that were undone:"
+                f"{_what_was_undone(details)}; to rerun it: {command('rerun', file, summary.id)};"
+                " to run it again from a step before the steps that were undone:"
                 f" {command('retry', file, summary.id, '--from')} STEP"
             )
-        again = f"to run it from its failed step: {command('retry', file, summary.id)}"
         if summary.blocked_reason is None:
-            return again
+            again = f"to run it from its failed step: {command('retry', file, summary.id)}"
+            name = summary.current_step
+            if name is None or any(one.kind == "SIGNAL" for one in _named(details, name)):
+                return again
+            return f"{again}; {_if_it_took_effect(details, file, name)}"
+        go_on = commands.how_to_unblock(file, summary.id, summary.blocked_reason)
+        if summary.blocked_reason.startswith(DELETED_ROWS):
+            return f"to let it go on: {go_on}"
         resolve = command("resolve", file, summary.id)
-        return f"{again}; if its step took effect, say what it returned: {resolve} STEP JSON"
+        return (
+            f"to let it go on: {go_on}; if its step took effect, say what it returned:"
+            f" {resolve} STEP JSON"
+        )
     if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
-        return f"to start the next attempt at once: {command('retry', file, summary.id)}"
+        again = f"to start the next attempt at once: {command('retry', file, summary.id)}"
+        name = summary.current_step
+        if name is None:
+            return again
+        if summary.status == "COMPENSATING":
+            done = command("acknowledge", file, summary.id, "--step", name)
+            return f"{again}; if a person has undone {name}: {done}"
+        return f"{again}; {_if_it_took_effect(details, file, name)}"
     if summary.trouble is not None:
         if _is_to_cancel(details) and commands.needs_code_that_fits(summary.trouble):
             return f"to undo it: {commands.how_to_undo(file, summary.id)}"
@@ -175,6 +202,25 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         name = summary.waiting_for.removeprefix("signal ")
         return f"to continue it: {command('signal', file, summary.id, name)} [JSON]"
     return None
+
+
+def _what_was_undone(details: ExecutionDetails) -> str:
+    by_hand = [one.step_name for one in details.compensations if is_undone_by_hand(one)]
+    if not by_hand:
+        return "it was undone"
+    names = ", ".join(by_hand)
+    if len(by_hand) == len(details.compensations):
+        return f"dealt with by hand: {names}"
+    return f"it was undone (dealt with by hand: {names})"
+
+
+def _named(details: ExecutionDetails, name: str) -> list[StepAttempt]:
+    return [one for one in details.steps if one.step_name == name]
+
+
+def _if_it_took_effect(details: ExecutionDetails, file: Path, name: str) -> str:
+    resolve = command("resolve", file, details.summary.id, name)
+    return f"if {name} took effect: {resolve} JSON, with what it returned"
 
 
 def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
@@ -197,6 +243,8 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         yield ["execution", name, getattr(details, name)]
     if details.claim is not None:
         alive = "alive" if details.claim.is_alive else "dead"
+        if details.claim.stopped_process is not None:
+            alive = "stopped"
         yield ["claim", details.claim.worker_id, alive, details.claim.claimed_at]
     for problem in details.problems:
         yield ["problem", problem]
@@ -234,7 +282,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         ]
 
 
-def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
+def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> RenderableType:
     summary = details.summary
     facts: list[tuple[str, tables.Cell]] = [
         ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
@@ -263,7 +311,7 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
             ("asked", f"to cancel; {what if is_unfit else 'no worker has noticed it yet'}")
         )
     if details.claim is not None:
-        state = "alive" if details.claim.is_alive else "DEAD: a living worker takes it over"
+        state = _state(details.claim, living_workers)
         facts.append(("worker", f"{details.claim.worker or details.claim.worker_id}, {state}"))
     if summary.error_type:
         facts.append(("error", f"{summary.error_type}: {summary.error_message}"))
@@ -279,6 +327,14 @@ def _head(details: ExecutionDetails, now: datetime) -> RenderableType:
     )
 
 
+def _state(claim: Claim, living_workers: int) -> str:
+    if claim.stopped_process is not None:
+        return "STOPPED (SIGSTOP): nobody goes on with it"
+    if claim.is_alive:
+        return "alive"
+    return "DEAD: a living worker takes it over" if living_workers else "DEAD"
+
+
 def _step(
     one: StepAttempt, details: ExecutionDetails, now: datetime, bar: int, width: int
 ) -> list[tables.Cell]:
@@ -291,6 +347,8 @@ def _step(
     elif one.status == "INTENT" and one.due_at is not None:
         took = f"due {output.ago(one.due_at, now)}"
     result = one.error_message if one.error_message is not None else one.output_data
+    if is_undone_by_hand(one):
+        result = f"dealt with by hand; its error was: {result or one.error_type}"
     if _is_in_doubt(one, details):
         result = "in doubt: interrupted, and may have taken effect; it runs again"
     return [

@@ -51,7 +51,7 @@ def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[tables.Cell]]:
             one.number,
             one.host,
             one.process_id,
-            "alive" if one.is_alive else "dead",
+            "stopped" if one.is_stopped else "alive" if one.is_alive else "dead",
             one.started_at,
             _runs(one),
             one.slots_in_use,
@@ -82,11 +82,14 @@ def in_a_word(workers: Workers) -> str:
     living = workers.living
     if not living:
         return "no worker lives"
+    number = lives(len(living))
+    if workers.stopped:
+        number += f", {len(workers.stopped)} of them stopped (SIGSTOP)"
     if any(one.slots is None for one in living):
-        return lives(len(living))
+        return number
     in_use = sum(one.slots_in_use for one in living)
     slots = sum(one.slots or 0 for one in living)
-    return f"{lives(len(living))}; {in_use:,} of {slots:,} slots in use"
+    return f"{number}; {in_use:,} of {slots:,} slots in use"
 
 
 def queue_table(workers: Workers, now: datetime) -> RenderableType:
@@ -135,9 +138,10 @@ def _queue_cells(one: QueueState) -> list[tables.Cell]:
 
 
 def _name(one: WorkerState) -> Text:
-    if one.is_alive:
+    if one.is_alive and not one.is_stopped:
         return Text(output.printable(one.name))
-    return Text(output.printable(f"{one.name} DEAD"), "bold red")
+    state = "STOPPED (SIGSTOP)" if one.is_stopped else "DEAD"
+    return Text(output.printable(f"{one.name} {state}"), "bold red")
 
 
 def _runs(one: WorkerState) -> str:

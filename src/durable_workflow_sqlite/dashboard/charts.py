@@ -10,6 +10,9 @@ from durable_workflow_sqlite.reading.overview import Hour
 HEIGHT: Final = 140
 """Of the columns, in pixels; places from left to right are percentages, so charts fit any page."""
 
+_LAST_LABEL: Final = 90.0
+"""A label that begins after that would be cut off."""
+
 _LEFT: Final = 7.0
 """Where the columns begin: the numbers stand before."""
 
@@ -33,10 +36,11 @@ class Column(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A text at an axis, and its line."""
+    """A text at an axis, and its line. is_last: it ends there, and does not begin there."""
 
     at: float
     text: str
+    is_last: bool = False
 
 
 class Chart(NamedTuple):
@@ -152,10 +156,12 @@ def _short(number: int) -> str:
 
 
 def _hour_labels(hours: Sequence[Hour]) -> list[Label]:
-    """Every sixth hour, at the beginning of its column."""
+    """Every sixth hour, at the beginning of its column; the last may end at the edge."""
     room = (100 - _LEFT) / max(len(hours), 1)
-    return [
-        Label(round(_LEFT + room * number, 3), f"{one.start:%H}:00")
-        for number, one in enumerate(hours)
-        if one.start.hour % 6 == 0
-    ]
+    labels: list[Label] = []
+    for number, one in enumerate(hours):
+        if one.start.hour % 6 == 0:
+            at, text = round(_LEFT + room * number, 3), f"{one.start:%H}:00"
+            is_last = at > _LAST_LABEL
+            labels.append(Label(100 if is_last else at, text, is_last))
+    return labels

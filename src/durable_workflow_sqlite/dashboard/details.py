@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 from durable_workflow_sqlite.dashboard.situation import error_text, situation
 from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
 from durable_workflow_sqlite.reading.executions import ExecutionDetails
-from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.reading.worker_findings import how_to_wake
+from durable_workflow_sqlite.records import DELETED_ROWS, TERMINAL_STATUSES, ExecutionStatus
 
 SIGNALS_SHOWN = 100
 
@@ -53,6 +54,10 @@ def details_of(
         available_at=found.available_at,
         since=summary.status_since,
     )
+    if found.claim is not None and found.claim.stopped_process is not None:
+        wake = how_to_wake(found.claim.stopped_process).replace("`", "")
+        says.lines.append(f"Its worker is stopped (SIGSTOP), and nobody goes on with it: {wake}.")
+        says.is_trouble = True
     is_blocked = summary.blocked_reason is not None and not is_final
     waits_for_next_attempt = summary.is_in_back_off(now)
     return {
@@ -67,7 +72,7 @@ def details_of(
         "links": _links(summary.id, at, drawn, squeeze),
         "can_signal": not is_final,
         "can_cancel": not is_final and summary.status != ExecutionStatus.COMPENSATING,
-        "can_retry": is_blocked
+        "can_retry": (is_blocked and not (summary.blocked_reason or "").startswith(DELETED_ROWS))
         or (summary.status == ExecutionStatus.FAILED and not found.compensations)
         or (waits_for_next_attempt and not is_final)
         or found.is_not_undone,

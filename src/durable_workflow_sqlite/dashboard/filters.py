@@ -83,10 +83,10 @@ class Filters(NamedTuple):
     @classmethod
     def of_problem(cls, problem: Problem) -> Filters:
         """Those that have a problem."""
-        is_failed = problem.problem == "FAILED"
+        statuses = {"FAILED": ("FAILED",), "BACK-OFF": ("RUNNING", "PENDING")}
         return cls(
-            statuses=("FAILED",) if is_failed else (),
-            state="" if is_failed else "trouble",
+            statuses=statuses.get(problem.problem, ()),
+            state="trouble" if problem.problem == "IN TROUBLE" else "",
             workflow_type=problem.workflow_type or "",
             step=problem.step_name or "",
             error=problem.error_type or "",

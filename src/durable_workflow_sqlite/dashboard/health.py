@@ -21,6 +21,7 @@ _WORDS: Final = {
     "timers": ("overdue", "Their deadlines passed over a minute ago, and no worker noticed"),
     "workers": ("waiting, and no worker lives", "Start a worker"),
     "unknown": ("of a version that no worker runs", "Start a worker whose code has it"),
+    "stopped": ("stopped by SIGSTOP", "Workers that live and do nothing, and nobody takes over"),
     "queue": ("waiting for a worker", "They have been due for over a minute"),
     "disk": ("disk nearly full", "Workers stop when the disk is full"),
     "failed": ("failed in the last hour", "See the errors below"),
@@ -75,7 +76,10 @@ def _line(alarm: Alarm, at: str) -> AlarmLine:
         words=words,
         meaning=meaning,
         named=alarm.examples,
-        more=max(alarm.count - len(alarm.examples), 0) if alarm.examples else 0,
+        # Of stopped workers, the executions are named.
+        more=max(alarm.count - len(alarm.examples), 0)
+        if alarm.examples and alarm.name != "stopped"
+        else 0,
         href=f"{at}/#alarm-{alarm.name}" if filters is None else filters.href(at),
         is_list=filters is not None,
     )

@@ -84,7 +84,7 @@ def overview_of(
 
 def _problem_line(one: Problem, reader: Reader, at: str) -> ProblemLine:
     filters = Filters.of_problem(one)
-    is_failed = one.problem == "FAILED"
+    can_retry = one.problem != "IN TROUBLE"
     return ProblemLine(
         key=f"{one.problem} {one.workflow_type} {one.step_name} {one.error_type}",
         problem=one.problem,
@@ -96,8 +96,8 @@ def _problem_line(one: Problem, reader: Reader, at: str) -> ProblemLine:
         last_at=one.last_at,
         says=beginning(one.says) or "",
         href=filters.href(at),
-        retry_href=f"{at}/bulk/retry?{filters.query()}" if is_failed else "",
-        command=command("retry" if is_failed else "list", reader.path, *options_of(one)),
+        retry_href=f"{at}/bulk/retry?{filters.query()}" if can_retry else "",
+        command=command("retry" if can_retry else "list", reader.path, *options_of(one)),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from durable_workflow_sqlite.dashboard.text import duration, exactly
 from durable_workflow_sqlite.dashboard.timeline import Row, StepState
-from durable_workflow_sqlite.records import ExecutionStatus
+from durable_workflow_sqlite.records import DELETED_ROWS, ExecutionStatus
 
 _NAMED = 5
 """How many steps a sentence names."""
@@ -58,7 +58,7 @@ def situation(
         return Situation(
             "BLOCKED",
             "Blocked: no worker claims it",
-            lines=[blocked_reason, "It stays so until it is unblocked."],
+            lines=[blocked_reason, _until_when(blocked_reason)],
             error=error,
             is_trouble=True,
         )
@@ -137,6 +137,14 @@ def _open(row: Row) -> Situation:
         )
     attempt = f", attempt {last.attempt}" if last.attempt > 1 else ""
     return Situation("RUNNING", f"Runs {step}{attempt},", until=last.started_at, until_word="since")
+
+
+def _until_when(blocked_reason: str) -> str:
+    if blocked_reason.startswith(DELETED_ROWS):
+        return (
+            "Restore the rows, or a backup; then unblock it, in the list of those that are blocked."
+        )
+    return "It stays so until it is unblocked."
 
 
 def _ended(

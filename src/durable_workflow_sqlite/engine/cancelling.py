@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.engine import audit
+from durable_workflow_sqlite.engine import audit, deleted_rows
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
 from durable_workflow_sqlite.engine.given import given
@@ -41,9 +41,6 @@ from durable_workflow_sqlite.records import (
 _ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
 """Errors that a deleted row may cause."""
 
-_DELETED: Final = "was deleted by hand"
-"""In why an execution is blocked: nobody knows what is to be undone before the row is restored."""
-
 
 async def cancel(access: Access, execution_id: str, by: str | None) -> Cancellation:
     """See `DurableEngine.cancel`."""
@@ -72,8 +69,8 @@ async def _without_a_worker(
     execution_id = found.workflow_execution_id
     if execution_id in access.executions or not (found.current_step == 0 or _is_stopped(found)):
         return None
-    if _DELETED in (found.blocked_reason or ""):
-        return None  # it is undone once it is unblocked
+    if deleted_rows.are_why(found):
+        return None  # nobody knows what is to be undone: it is undone once it is unblocked
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         if _is_over(seen.execution):

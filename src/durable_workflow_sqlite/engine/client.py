@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from durable_workflow_sqlite.engine import (
+    acknowledging,
     cancelling,
     commands,
     enqueuing,
@@ -197,12 +198,19 @@ class Client:
         """Wait for the result of an execution in any process; see `ExecutionHandle.result`."""
         return await observing.result_of(self._working(), execution_id, result_type)
 
-    async def unblock(self, execution_id: str, *, by: str | None = None) -> bool:
+    async def unblock(
+        self, execution_id: str, *, without_rows: bool = False, by: str | None = None
+    ) -> bool:
         """Unblock an execution, so that workers claim it again; False if it was not blocked.
 
-        by: as for `cancel`. Raises ExecutionNotFoundError.
+        without_rows: also if rows of its steps were deleted by hand and are not restored. Such a
+            step may run again. The audit log keeps which rows are missing.
+        by: as for `cancel`.
+
+        Raises ExecutionNotFoundError, and ExecutionConflictError if such rows are missing.
         """
-        return await commands.unblock(self._working(), execution_id, by)
+        access = self._working()
+        return await commands.unblock(access, execution_id, by, without_rows=without_rows)
 
     async def retry(
         self, execution_id: str, *, from_step: StepName | None = None, by: str | None = None
@@ -215,7 +223,9 @@ class Client:
         Completed steps do not run again. A wait that timed out waits again, with the same timeout.
         The time to live is removed. If compensations of a FAILED or CANCELLED execution have
         failed, these run again, and nothing else; then the execution has the same status as before.
-        Signals that were sent before the end, and that no wait took, can be taken now.
+        Signals that were sent before the end, and that no wait took, can be taken now. Refused for
+        an execution that is blocked because rows of its steps were deleted by hand, until these are
+        restored.
 
         from_step: a step, sleep or wait that has an outcome. It runs again, and also everything
             after it. Give its name, or `(branch, name)` or `(branch, name, index)` if the name
@@ -293,17 +303,34 @@ class Client:
             await enqueuing.rerun(self._working(), execution_id, new_id, by, once=once)
         )
 
-    async def acknowledge(self, execution_id: str, *, by: str | None = None) -> int:
+    async def acknowledge(
+        self,
+        execution_id: str,
+        *,
+        step: StepName | None = None,
+        note: str | None = None,
+        by: str | None = None,
+    ) -> int:
         """Say that a person has dealt with the problems that a final execution has left.
 
         The person has undone by hand what failed compensations did not undo. The person has also
         found out whether steps that were cut off or timed out took effect. These steps leave the
         lists of `doctor` and the dashboard, and `retry` does not run their compensations again.
-        Returns the number of these steps. by: as for `cancel`.
+        Returns the number of these steps.
 
-        Raises ExecutionNotFoundError, or ExecutionConflictError if the execution is not final.
+        step: a step whose compensation has failed, named as for `retry`. A person has undone it:
+            the compensation is not tried again, and the execution continues with the others. It may
+            be COMPENSATING, also in a worker that waits for the next try.
+        note: why, or how, for the audit log. by: as for `cancel`.
+
+        Raises ExecutionNotFoundError; ExecutionConflictError if the execution is not final, or with
+        `step`, if a worker runs the compensation right now or there is none to acknowledge;
+        ValueError for a step that is not there.
         """
-        return await commands.acknowledge(self._working(), execution_id, by)
+        access = self._working()
+        if step is not None:
+            return await acknowledging.acknowledge_step(access, execution_id, step, by, note)
+        return await acknowledging.acknowledge(access, execution_id, by, note)
 
 
 def check_store(store: object) -> None:

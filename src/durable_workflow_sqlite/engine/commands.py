@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from durable_workflow_sqlite.engine import audit, payloads, serialization
+from durable_workflow_sqlite.engine import audit, deleted_rows, payloads, serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
 from durable_workflow_sqlite.engine.given import given
@@ -20,7 +20,6 @@ from durable_workflow_sqlite.engine.mending import (
 from durable_workflow_sqlite.engine.reopening import reopened
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
 from durable_workflow_sqlite.errors import (
-    ExecutionConflictError,
     SerializationError,
     StoreCorruptError,
 )
@@ -76,11 +75,26 @@ async def _refuse_misfit(access: Access, execution_id: str, name: str, payload: 
         )
 
 
-async def unblock(access: Access, execution_id: str, by: str | None, act: str = "unblock") -> bool:
+async def unblock(
+    access: Access,
+    execution_id: str,
+    by: str | None,
+    act: str = "unblock",
+    *,
+    without_rows: bool = False,
+) -> bool:
     """See `DurableEngine.unblock`."""
     found = await access.load(execution_id)
     now = access.clock.now()
     details: dict[str, object] = {"blocked": found.blocked_reason}
+    if deleted_rows.are_why(found):
+        checkpoints = await access.store.load_checkpoints(execution_id)
+        missing = deleted_rows.still_missing(found, checkpoints)
+        if missing is not None:
+            if not without_rows:
+                word = "unblocked" if act == "unblock" else "retried"
+                raise refused(execution_id, deleted_rows.why_refused(f"was not {word}", missing))
+            details["missing"] = missing
     entry = audit.entry(execution_id, act, by, now, details)
     if not await access.store.unblock_execution(execution_id, entry, now=now):
         return False
@@ -167,17 +181,3 @@ async def retry_from(access: Access, execution_id: str, step: StepName, by: str 
 
 def _what_ended(record: WorkflowExecution) -> dict[str, object]:
     return {"error": record.error_type, "message": record.error_message}
-
-
-async def acknowledge(access: Access, execution_id: str, by: str | None) -> int:
-    """See `DurableEngine.acknowledge`."""
-    found = await access.load(execution_id)
-    if not found.status.is_terminal:
-        raise ExecutionConflictError(
-            f"execution {execution_id!r} is {found.status}: acknowledge what is left of it when"
-            " it is over",
-            workflow_execution_id=execution_id,
-        )
-    now = access.clock.now()
-    entry = audit.entry(execution_id, "acknowledge", by, now)
-    return await access.store.acknowledge(execution_id, entry, now=now)

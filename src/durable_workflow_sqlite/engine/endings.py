@@ -338,7 +338,8 @@ class Ending:
             raise
         elapsed = record.updated_at - record.created_at
         if status is not ExecutionStatus.COMPLETED:
-            _log.info(
+            _log.log(
+                logging.WARNING if status is ExecutionStatus.FAILED else logging.INFO,
                 "execution %r ended %s: %s",
                 run.id,
                 status,

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.engine import audit, serialization
+from durable_workflow_sqlite.engine import audit, deleted_rows, serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.given import given, in_place_of_the_next, left
 from durable_workflow_sqlite.engine.history import (
@@ -33,6 +33,7 @@ from durable_workflow_sqlite.errors import (
     StoreCorruptError,
 )
 from durable_workflow_sqlite.records import (
+    COMPENSATION_SUFFIX,
     AuditEntry,
     ExecutionStatus,
     Record,
@@ -46,6 +47,9 @@ from durable_workflow_sqlite.records import (
 
 ACT = "resolve"
 
+NOTED_CHARACTERS: Final = 1000
+"""So much of a value is kept in the audit log."""
+
 _BACK_OFF: Final = "in a back-off"
 
 
@@ -54,12 +58,17 @@ async def resolve(
 ) -> None:
     """See `DurableEngine.resolve`."""
     check_step(step)
+    _refuse_compensation(execution_id, step)
     text = serialization.to_json(value, "the value")
     if execution_id in access.executions:
         await _check_needs_no_signal(access, execution_id, step)
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         record = seen.execution
+        if missing := deleted_rows.still_missing(record, seen.checkpoints):
+            raise refused(
+                execution_id, deleted_rows.why_refused("has not taken the value", missing)
+            )
         history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         place, found = find_step(execution_id, history, step)
         log = await access.store.load_audit_log(execution_id)
@@ -70,7 +79,7 @@ async def resolve(
             raise refused(
                 execution_id, f"has not taken the value: {in_words(last)} returns none; give null"
             )
-        details: dict[str, object] = {"step": in_words(last), "was": was}
+        details: dict[str, object] = {"step": in_words(last), "was": was, "value": _noted(text)}
         if record.blocked_reason is not None:
             details["blocked"] = record.blocked_reason
         before = await given(access.store, execution_id)
@@ -93,6 +102,17 @@ async def resolve(
         await access.resume(after)
 
 
+def _refuse_compensation(execution_id: str, step: StepName) -> None:
+    name = step if isinstance(step, str) else step[1]
+    undone = name.removesuffix(COMPENSATION_SUFFIX)
+    if undone != name:
+        raise refused(
+            execution_id,
+            f"has not taken the value: {name!r} is a compensation, which returns none. If a person"
+            f" has undone the step, acknowledge that (acknowledge --step {undone})",
+        )
+
+
 async def _told_its_worker(
     access: Access, execution_id: str, step: StepName, text: str, by: str | None
 ) -> bool:
@@ -112,7 +132,7 @@ async def _told_its_worker(
     if last is None or record.status.is_terminal or not _is_in_a_back_off(found):
         return False
     now = access.clock.now()
-    details: dict[str, object] = {"step": in_words(last), "was": _BACK_OFF}
+    details: dict[str, object] = {"step": in_words(last), "was": _BACK_OFF, "value": _noted(text)}
     told = await access.store.hasten_attempts(
         execution_id,
         in_place_of_the_next(last, text, now),
@@ -124,6 +144,13 @@ async def _told_its_worker(
     if told:
         await access.hasten(execution_id)
     return bool(told)
+
+
+def _noted(text: str) -> object:
+    """The value for the audit log: as it is, or the beginning of its JSON."""
+    if len(text) <= NOTED_CHARACTERS:
+        return msgspec.Raw(text.encode())
+    return text[:NOTED_CHARACTERS]
 
 
 def _is_in_a_back_off(step: StepHistory) -> bool:
@@ -151,7 +178,8 @@ def _is_being_undone(execution_id: str, step: StepCheckpoint) -> ExecutionConfli
     return refused(
         execution_id,
         f"undoes {in_words(step)} already: what it returned is known, and a compensation takes no"
-        " value",
+        " value. If a person has undone it, acknowledge that (acknowledge --step"
+        f" {step.step_name})",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine import deleted_rows, serialization
 from durable_workflow_sqlite.engine.failures import error_type, in_words
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.errors import (
@@ -61,9 +61,11 @@ def result(outcome: Outcome, result_type: Any) -> Any:
 
 def blocked(state: WorkflowExecution) -> ExecutionBlockedError:
     execution_id = state.workflow_execution_id
+    is_deleted = deleted_rows.are_why(state)
+    what = "Restore them, or a backup" if is_deleted else "Find out why and correct that"
     return ExecutionBlockedError(
         f"execution {execution_id!r} is blocked: {state.blocked_reason}. No worker claims it."
-        " Find out why and correct that, then call engine.unblock(id)",
+        f" {what}, then call engine.unblock(id)",
         workflow_execution_id=execution_id,
         reason=state.blocked_reason,
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+_USUAL_MAX_DELAY = timedelta(minutes=5)
 _MAX_SECONDS = timedelta.max.total_seconds()
 
 
@@ -79,11 +80,17 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         max_attempts: int | None,
         initial_delay: timedelta = timedelta(seconds=1),
         multiplier: float = 2.0,
-        max_delay: timedelta = timedelta(minutes=5),
+        max_delay: timedelta | None = None,
         jitter: float = 0.1,
         give_up_on: tuple[builtins.type[BaseException], ...] = (),
     ) -> Self:
-        """A back-off that grows after each attempt."""
+        """A back-off that grows after each attempt.
+
+        max_delay: by default 5 minutes, or `initial_delay` if that is longer.
+        """
+        if max_delay is None:
+            is_longer = isinstance(initial_delay, timedelta) and initial_delay > _USUAL_MAX_DELAY
+            max_delay = initial_delay if is_longer else _USUAL_MAX_DELAY
         return cls(
             type="exponential",
             max_attempts=max_attempts,

@@ -20,6 +20,7 @@ from durable_workflow_sqlite.engine.actions import (
     thread_for,
 )
 from durable_workflow_sqlite.engine.clock import later
+from durable_workflow_sqlite.engine.given import undone_by_hand
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_records import read_value
@@ -260,6 +261,12 @@ class Saga:
                 if thread is not None:
                     thread.leave()
                 raise
+            if begun is not None and (done := await undone_by_hand(run, begun)):
+                if thread is not None:
+                    thread.leave()
+                await run.save(*done)
+                self.has_begun = False
+                return
             environment.observers.tell("on_compensation_start", intent)
             try:
                 await call_function(call.compensate, (value,), self, thread)
@@ -284,6 +291,7 @@ class Saga:
                     environment.observers.tell("on_compensation_retry", outcome, error, delay)
                     await self._pause_after(outcome)
                     attempt += 1
+                    begun = outcome
                     continue
                 self._failed.append(outcome)
             else:
@@ -345,7 +353,7 @@ class Saga:
 
     def _log(self, outcome: StepCheckpoint, attempt: int, delay: timedelta | None) -> None:
         _log.log(
-            logging.ERROR if delay is None else logging.INFO,
+            logging.ERROR if delay is None else logging.WARNING,
             "compensation of step %r of execution %r failed at attempt %d, %s: %s",
             outcome.step_name.removesuffix(COMPENSATION_SUFFIX),
             self._run.id,

@@ -69,7 +69,7 @@ def tell_failure(run: Run, failed: StepCheckpoint, error: BaseException) -> None
             extra=log_attributes(failed),
         )
     else:
-        _log.info(
+        _log.warning(
             "step %r of execution %r failed for good at attempt %d: %s",
             failed.step_name,
             run.id,

@@ -119,6 +119,12 @@ class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None
 
 
+def is_undone_by_hand(one: StepAttempt) -> bool:
+    """Whether a person has undone the step: its compensation failed, and was acknowledged."""
+    is_done = one.attempt == 0 and one.status == "COMPENSATED"
+    return is_done and (one.error_type is not None or one.error_message is not None)
+
+
 class Timer(msgspec.Struct, frozen=True, kw_only=True):
     """A deadline of an execution; status: PENDING, FIRED or CANCELLED."""
 
@@ -147,6 +153,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The worker that has an execution; `is_alive` is False for a dead worker.
 
     worker: HOST:PROCESS_ID; None where its row is gone.
+    stopped_process: the id of its process, if that is stopped (SIGSTOP); None otherwise, and for
+    one of another machine.
     """
 
     worker_id: str
@@ -154,6 +162,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     fencing_token: int
     claimed_at: datetime | None
     is_alive: bool
+    stopped_process: int | None = None
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,11 @@ from typing import Final
 
 import msgspec
 
+TOGETHER: Final = 3
+"""So many executions that fail with the same error, within an hour, are a cause to look for."""
+
+RECENTLY: Final = timedelta(hours=1)
+
 LATE: Final = timedelta(minutes=1)
 """Work that is due for longer than this has no worker, or no worker with a free slot."""
 
@@ -62,7 +67,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """A number of equal problems. count: if it is `COUNTED`, there may be more.
 
     name: the same as the check of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off,
-    in-doubt, timers, workers (none lives, and these wait for one), unknown (no living worker has
+    in-doubt, timers, stopped, workers (none lives, and these wait), unknown (no living worker has
     their workflow registered). Also queue (waits for a worker for longer than `LATE`), and failed
     (in the last hour).
     examples: the ids of some of these executions.

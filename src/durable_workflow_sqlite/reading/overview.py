@@ -133,7 +133,8 @@ class Prunable(msgspec.Struct, frozen=True, kw_only=True):
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """How many executions of a workflow have the same error. A time that cannot be read is None.
 
-    problem: "FAILED" or "IN TROUBLE". step_name: where they failed; None where no step did, and for
+    problem: "FAILED", "IN TROUBLE", or "BACK-OFF": three or more that wait for their next attempt
+    after the same error. step_name: where they failed; None where no step did, and for
     those in trouble. first_at, last_at: when the first and the last of them failed, or got into
     trouble. last_message: what the error of the last one says.
     """

@@ -25,6 +25,7 @@ def worker_findings(workers: Workers, now: datetime) -> Iterator[Finding]:
         message=f"{lives(len(living))}: " + _some([_described(one) for one in living]),
         hint="do nothing; `durable-workflow workers FILE` says what they do",
     )
+    yield from map(_stopped, workers.stopped)
     if left:
         yield Finding(
             level=Level.NOTE,
@@ -39,8 +40,38 @@ def worker_findings(workers: Workers, now: datetime) -> Iterator[Finding]:
             yield from _nobody_has_room(queue, living)
 
 
+def unknown(workers: Workers, workflow_type: str | None, version: int | None) -> Finding | None:
+    """What is wrong if workers live, and none has this workflow registered; None otherwise."""
+    for queue in workers.unknown if workers.living else ():
+        if (queue.workflow_type, queue.version) == (workflow_type, version):
+            return _nobody_knows(queue, workers.living)
+    return None
+
+
 def lives(number: int) -> str:
     return "1 worker lives" if number == 1 else f"{number} workers live"
+
+
+def how_to_wake(process_id: int | None) -> str:
+    """What to do with a process that is stopped."""
+    return (
+        f"`kill -CONT {process_id}` lets it go on; `kill -9 {process_id}` lets another worker take"
+        " over what it has"
+    )
+
+
+def _stopped(worker: WorkerState) -> Finding:
+    what = "it has no execution"
+    if worker.executions:
+        more = worker.executions - len(worker.holds)
+        named = ", ".join(worker.holds) + (f" and {more:,} more" if more > 0 else "")
+        what = f"nobody goes on with {many(worker.executions, 'execution')} that it has: {named}"
+    return Finding(
+        level=Level.WARNING,
+        check="stopped",
+        message=f"worker {worker.name} is stopped (SIGSTOP): {what}",
+        hint=how_to_wake(worker.process_id),
+    )
 
 
 def _nobody_lives(workers: Workers, left: int) -> Finding:

@@ -34,6 +34,8 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     slots: how many executions it runs at once; None if that is not known.
     serves: the workflows that it runs. executions: how many it has, those that wait included.
     slots_in_use: in how many of them code runs. doing: some of these, the longest first.
+    is_stopped: its process lives, but is stopped (SIGSTOP), as far as this machine knows.
+    holds: some of the executions that a stopped one has; nobody takes them over.
     """
 
     worker_id: str
@@ -48,6 +50,8 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     executions: int
     serves: tuple[Served, ...]
     doing: tuple[WorkUnderWay, ...]
+    is_stopped: bool = False
+    holds: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -90,6 +94,10 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def living(self) -> tuple[WorkerState, ...]:
         return tuple(one for one in self.workers if one.is_alive)
+
+    @property
+    def stopped(self) -> tuple[WorkerState, ...]:
+        return tuple(one for one in self.workers if one.is_stopped)
 
     @property
     def left_behind(self) -> int:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from durable_workflow_sqlite.reading.executions import ExecutionCount, ExecutionSummary
-from durable_workflow_sqlite.reading.findings import COUNTED, LATE, Alarm, Kind, Level
+from durable_workflow_sqlite.reading.findings import (
+    COUNTED,
+    LATE,
+    RECENTLY,
+    TOGETHER,
+    Alarm,
+    Kind,
+    Level,
+)
 from durable_workflow_sqlite.records import ExecutionStatus, check_time
 from durable_workflow_sqlite.store import checkup
 from durable_workflow_sqlite.store.overview import living_workers
@@ -18,8 +26,6 @@ from durable_workflow_sqlite.store.rows import time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 
 EXAMPLES: Final = 4
-
-RECENTLY: Final = timedelta(hours=1)
 
 
 def alarms(
@@ -109,7 +115,10 @@ def _of_executions(
             ids = dict.fromkeys(row.workflow_execution_id for row in some())
             yield Alarm(kind=kind, name=name, count=count, examples=tuple(ids))
     failed = queries.count_failed_since(connection, since=time_to_text(now - RECENTLY)) or 0
-    yield Alarm(kind=Kind.INFO, name="failed", count=failed)
+    groups = queries.load_fresh_failures(
+        connection, since=time_to_text(now - RECENTLY), least=TOGETHER, at_most=COUNTED
+    )
+    yield Alarm(kind=Kind.WARNING if groups else Kind.INFO, name="failed", count=failed)
 
 
 def _of_workers(
@@ -120,6 +129,11 @@ def _of_workers(
         waiting = sum(one.due for one in workers.queues) + workers.left_behind
         yield Alarm(kind=Kind.WARNING, name="workers", count=waiting)
         return
+    stopped = workers.stopped
+    held = [one for worker in stopped for one in worker.holds]
+    yield Alarm(
+        kind=Kind.WARNING, name="stopped", count=len(stopped), examples=tuple(held[:EXAMPLES])
+    )
     unknown = sum(one.unfinished - one.blocked for one in workers.unknown)
     yield Alarm(kind=Kind.WARNING, name="unknown", count=unknown)
     waiting = sum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -11,18 +12,38 @@ from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.reading.findings import LATE, SHOWN, Finding, Level, at, many
+from durable_workflow_sqlite.reading.findings import (
+    COUNTED,
+    LATE,
+    RECENTLY,
+    SHOWN,
+    TOGETHER,
+    Finding,
+    Level,
+    at,
+    many,
+)
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
 from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.overview import overview
+from durable_workflow_sqlite.store.problems import problems
+from durable_workflow_sqlite.store.processes import writers
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.reading_workers import read_workers
+from durable_workflow_sqlite.store.rows import time_to_text
+from durable_workflow_sqlite.store.rows_checkup import LOOKED_AT
 from durable_workflow_sqlite.store.schema import normal
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import lock_files
+
+_GROUPS: Final = 20
+"""So many groups of the same error are looked through."""
+
+LOCK_WAIT_S: Final = 1.0
+"""So long another transaction may hold the write lock."""
 
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
@@ -38,6 +59,7 @@ def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Itera
     yield from _references(file)
     yield from _journal(file)
     yield disk(file)
+    yield _write_lock(file)
     schema = _schema(file)
     yield schema
     if schema.level is Level.ERROR:
@@ -58,12 +80,14 @@ def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Itera
 def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Finding]:
     yield from rows_checkup.rows(file)
     yield from rows_checkup.history(file, quick=quick)
-    yield from rows_checkup.edited(file, quick=quick)
+    yield from rows_checkup.edited(file, now, quick=quick)
     yield from rows_checkup.signals(file)
     workers = read_workers(file, None, limit=SHOWN)
     yield from worker_findings(workers, now)
     yield from _lock_files(file, workers)
     yield from _executions(file, workers, now)
+    yield from _failed(file, now)
+    yield from _back_offs(file)
 
 
 def disk(file: ReadOnlyFile) -> Finding:
@@ -197,6 +221,22 @@ def _journal(file: ReadOnlyFile) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
 
 
+def _write_lock(file: ReadOnlyFile) -> Finding:
+    """Whether a worker could write now, or somebody keeps all others from it."""
+    if file.can_be_written(wait_s=LOCK_WAIT_S):
+        return Finding(level=Level.OK, check="lock", message="nobody keeps others from writing")
+    who = ", ".join(map(str, writers(file.path)))
+    return Finding(
+        level=Level.WARNING,
+        check="lock",
+        message=f"the write lock was held for over {LOCK_WAIT_S:g} s"
+        + (f", by process {who}" if who else "")
+        + ": workers record nothing meanwhile",
+        hint=(f"`ps -p {who.replace(', ', ',')} -o args` says what that is: " if who else "")
+        + "somebody has begun a transaction and not ended it, as in a sqlite3 shell; end it there",
+    )
+
+
 def _lock_files(file: ReadOnlyFile, workers: Workers) -> Iterator[Finding]:
     living = {one.worker_id for one in workers.living}
     orphans = [file.name for one, file in lock_files(file.path).items() if one not in living]
@@ -246,7 +286,8 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
                 for one in seen.undoing
             ),
             hint="correct the cause: each compensation is retried until it succeeds. To retry it at"
-            " once, run `durable-workflow retry FILE ID`",
+            " once, run `durable-workflow retry FILE ID`; if a person has undone the step, run"
+            " `durable-workflow acknowledge FILE ID --step STEP`",
         )
     if seen.cut_off_total:
         yield Finding(
@@ -264,8 +305,8 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             check="blocked",
             message=f"{many(seen.blocked_total, 'execution')} blocked: "
             + ", ".join(f"{one.id} ({one.blocked_reason})" for one in seen.blocked),
-            hint="correct the cause, which is in brackets, then run `durable-workflow unblock FILE"
-            " ID`",
+            hint="correct the cause, which is in brackets (restore rows that were deleted), then"
+            " run `durable-workflow unblock FILE ID`",
         )
     if seen.in_trouble_total:
         yield Finding(
@@ -295,6 +336,24 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             " `durable-workflow cancel FILE ID`",
         )
     late = [one for one in seen.next_timers if one.fire_at is not None and one.fire_at + LATE < now]
+    held = _held(file, workers, [one.execution_id for one in late])
+    untaken = _untaken(file, workers, now) + [
+        f"deadline {one.step_name} of {one.execution_id} ({held[one.execution_id]})"
+        for one in late
+        if one.execution_id in held
+    ]
+    late = [one for one in late if one.execution_id not in held]
+    if untaken:
+        more = len(untaken) - SHOWN
+        yield Finding(
+            level=Level.WARNING,
+            check="untaken",
+            message="due for over a minute, and the living worker that has the execution has not"
+            " taken it: " + ", ".join(untaken[:SHOWN]) + (f" and {more} more" if more > 0 else ""),
+            hint="`durable-workflow workers FILE` says whether that worker is stopped: `kill -CONT"
+            " PID` lets it go on. Otherwise its log says what blocks its event loop. `kill -9 PID`"
+            " lets another worker take over what it has",
+        )
     if late:
         yield Finding(
             level=Level.WARNING,
@@ -311,11 +370,84 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
         or seen.blocked_total
         or seen.in_trouble_total
         or suspects
+        or untaken
         or late
     ):
         yield Finding(
             level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
         )
+
+
+def _failed(file: ReadOnlyFile, now: datetime) -> Iterator[Finding]:
+    """What has just failed with the same error, so that there is one cause to look for."""
+    with file.reading() as connection:
+        groups = load_queries().load_fresh_failures(
+            connection, since=time_to_text(now - RECENTLY), least=TOGETHER, at_most=COUNTED
+        )
+    for one in groups[:SHOWN]:
+        which = _which("--failed-since 1h", one.workflow_type, None, one.error_type)
+        yield Finding(
+            level=Level.WARNING,
+            check="failed",
+            message=f"{many(one.executions, 'execution')} of {one.workflow_type} FAILED"
+            f" within an hour with {one.error_type or 'an unknown error'}, the last at"
+            f" {one.last_one[:27]}: {one.last_one[27:]}",
+            hint=f"look: `durable-workflow list FILE {which}`; once the cause is gone:"
+            f" `durable-workflow retry FILE {which}`, or `rerun` for those that were undone",
+        )
+
+
+def _back_offs(file: ReadOnlyFile) -> Iterator[Finding]:
+    for one in problems(file, limit=_GROUPS):
+        if one.problem == "BACK-OFF":
+            which = _which(
+                "--status running,pending",
+                one.workflow_type,
+                one.step_name,
+                one.error_type,
+            )
+            yield Finding(
+                level=Level.WARNING,
+                check="back-off",
+                message=f"{many(one.executions, 'execution')} of {one.workflow_type or '?'} wait"
+                f" for the next attempt of {one.step_name} after {one.error_type}: {one.says}",
+                hint="correct the cause; the attempts come by themselves, and `durable-workflow"
+                f" retry FILE {which}` makes them at once",
+            )
+
+
+def _which(first: str, workflow: str | None, step: str | None, error: str | None = None) -> str:
+    """The options of a command that choose a group."""
+    values = (("--type", workflow), ("--step", step), ("--error", error))
+    return " ".join([first, *(f"{name} {shlex.quote(value)}" for name, value in values if value)])
+
+
+def _held(file: ReadOnlyFile, workers: Workers, execution_ids: list[str]) -> dict[str, str]:
+    """Those of some executions that a living worker has, and the name of that worker."""
+    living = {one.worker_id: one.name for one in workers.living}
+    found: dict[str, str] = {}
+    with file.reading() as connection:
+        for one in execution_ids:
+            claim = load_queries().load_claim(connection, workflow_execution_id=one)
+            if claim is not None and claim.worker_id in living:
+                found[one] = living[claim.worker_id]
+    return found
+
+
+def _untaken(file: ReadOnlyFile, workers: Workers, now: datetime) -> list[str]:
+    """Signals that a living worker should have taken long ago."""
+    living = {one.worker_id: one.name for one in workers.living}
+    if not living:
+        return []
+    with file.reading() as connection:
+        found = load_queries().load_untaken_signals(
+            connection, before=time_to_text(now - LATE), row_limit=LOOKED_AT
+        )
+    return [
+        f"signal {row.signal_name} of {row.workflow_execution_id} ({living[row.worker_id]})"
+        for row in found
+        if row.worker_id in living
+    ]
 
 
 def _suspects(file: ReadOnlyFile) -> tuple[list[tuple[str, int]], int]:

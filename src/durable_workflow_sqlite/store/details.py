@@ -22,10 +22,11 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.overview import summary
+from durable_workflow_sqlite.store.processes import is_stopped
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.reading_workers import (
     AttemptWorker,
-    name_of,
+    row_of,
     workers_of_attempts,
 )
 from durable_workflow_sqlite.store.rows import json_array, readable_time, text_to_time
@@ -48,10 +49,11 @@ def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
         timers = queries.load_timers(connection, workflow_execution_id=execution_id)
         signals = queries.load_signals(connection, workflow_execution_id=execution_id)
         claim = queries.load_claim(connection, workflow_execution_id=execution_id)
-        worker = None if claim is None else name_of(connection, claim.worker_id)
+        worker = None if claim is None else row_of(connection, claim.worker_id)
         tags = queries.load_tags(connection, workflow_execution_ids=json_array([execution_id]))
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
+    is_alive = claim is not None and file.is_alive(claim.worker_id)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
     problems = _problems_of(row, data, steps, timers, signals)
     attempts = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt != 0]
@@ -71,10 +73,13 @@ def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
         if claim is None
         else Claim(
             worker_id=claim.worker_id,
-            worker=worker,
+            worker=None if worker is None else f"{worker.host}:{worker.process_id}",
             fencing_token=claim.fencing_token,
             claimed_at=readable_time(claim.claimed_at),
-            is_alive=file.is_alive(claim.worker_id),
+            is_alive=is_alive,
+            stopped_process=worker.process_id
+            if worker is not None and is_alive and is_stopped(worker.host, worker.process_id)
+            else None,
         ),
         steps=tuple(attempts),
         compensations=tuple(compensations),

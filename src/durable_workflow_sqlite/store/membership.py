@@ -7,23 +7,19 @@ signals writes nothing. Whether a worker lives is known from its lock alone: see
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from durable_workflow_sqlite.records import utc_now
 from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.processes import host_name, safe
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
-
-NAME_LENGTH: Final = 100
-"""How much of the name of a program or a machine is kept."""
 
 
 class Membership:
@@ -81,9 +77,9 @@ class Membership:
             number = queries.insert_worker(
                 connection,
                 worker_id=self._worker_id,
-                host=_safe(socket.gethostname()),
+                host=host_name(),
                 process_id=os.getpid(),
-                program=_safe(_program()),
+                program=safe(_program()),
                 started_at=time_to_text(now),
                 max_concurrent=slots,
             )
@@ -166,9 +162,3 @@ def _program() -> str:
     if spec is not None:  # python -m
         return str(spec.name).removesuffix(".__main__")
     return Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-
-
-def _safe(text: str) -> str:
-    """What stays as it is in a table and in JSON."""
-    shown = "".join(one if one.isprintable() else "?" for one in text)
-    return shown[:NAME_LENGTH]

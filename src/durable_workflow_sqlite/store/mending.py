@@ -58,12 +58,7 @@ class Mending:
         def mend() -> bool:
             claim = self._claims.load(execution_id)
             if claim is not None and self._claims.is_alive(claim.worker_id):
-                raise ExecutionConflictError(
-                    f"execution {execution_id!r} is claimed by worker {claim.worker_id!r}:"
-                    " nothing was changed. Stop that worker, and repeat this before you start it"
-                    " again",
-                    workflow_execution_id=execution_id,
-                )
+                raise self._is_claimed(execution_id, claim.worker_id)
             if self._take(execution_id) != seen:
                 return False
             if claim is not None:
@@ -82,6 +77,26 @@ class Mending:
             return True
 
         return await self._commit.write(mend)
+
+    def _is_claimed(self, execution_id: str, worker_id: str) -> ExecutionConflictError:
+        """Names the workers as `workers` does: another one would take over what one has left."""
+        rows = self._queries.load_workers_of(self._connection, workflow_execution_id=execution_id)
+        names = {
+            row.worker_id: f"{row.host}:{row.process_id}"
+            for row in rows
+            if self._claims.is_alive(row.worker_id)
+        }
+        name = names.setdefault(worker_id, f"{worker_id[:8]}…")
+        stop = "Stop that worker, and repeat this before you start it again"
+        if len(names) > 1:
+            stop = (
+                f"Stop all workers that have its workflow, since another one would take it over:"
+                f" {', '.join(sorted(names.values()))}. Repeat this before you start one again"
+            )
+        return ExecutionConflictError(
+            f"execution {execution_id!r} is claimed by worker {name}: nothing was changed. {stop}",
+            workflow_execution_id=execution_id,
+        )
 
     def _change(self, becomes: WorkflowExecution, forget: Collection[StepCheckpoint]) -> None:
         if forget:  # before the rest: a trigger takes it for a deletion by hand, and blocks it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from durable_workflow_sqlite.reading.overview import Problem
-from durable_workflow_sqlite.records import check_integer, check_time
+from durable_workflow_sqlite.records import check_integer, check_time, utc_now
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.rows import readable_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
@@ -40,6 +40,7 @@ def problems(
             for row in load_queries().load_problems(
                 connection,
                 failed_since="" if failed_since is None else time_to_text(failed_since),
+                now=time_to_text(utc_now()),
                 row_limit=-1 if limit is None else limit,  # to SQLite, -1 is no limit
             )
         ]

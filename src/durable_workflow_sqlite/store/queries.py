@@ -289,6 +289,14 @@ class LoadStraySignalsRow(Struct, frozen=True, gc=False):
     status: str
 
 
+class LoadUntakenSignalsRow(Struct, frozen=True, gc=False):
+    """What load_untaken_signals gives."""
+
+    workflow_execution_id: str
+    signal_name: str
+    worker_id: str | None
+
+
 class LoadWorkersRow(Struct, frozen=True, gc=False):
     """What load_workers gives."""
 
@@ -357,6 +365,21 @@ class LoadOpenOfCompletedRow(Struct, frozen=True, gc=False):
     step_name: str
 
 
+class LoadEditedRow(Struct, frozen=True, gc=False):
+    """What load_edited gives."""
+
+    workflow_execution_id: str
+    what: str
+    step_name: str | None
+
+
+class LoadUnblockedWithoutRowsRow(Struct, frozen=True, gc=False):
+    """What load_unblocked_without_rows gives."""
+
+    workflow_execution_id: str
+    missing: str
+
+
 class LoadTokenSequenceRow(Struct, frozen=True, gc=False):
     """What load_token_sequence gives."""
 
@@ -385,6 +408,15 @@ class LoadProblemsRow(Struct, frozen=True, gc=False):
     last_at: str
     last_execution_id: str
     last_message: str | None
+
+
+class LoadFreshFailuresRow(Struct, frozen=True, gc=False):
+    """What load_fresh_failures gives."""
+
+    workflow_type: str
+    error_type: str | None
+    executions: int
+    last_one: str
 
 
 class CountByHourRow(Struct, frozen=True, gc=False):
@@ -626,6 +658,14 @@ class LoadWorkflowsOfWorkersRow(Struct, frozen=True, gc=False):
     version: int
 
 
+class LoadWorkersOfRow(Struct, frozen=True, gc=False):
+    """What load_workers_of gives."""
+
+    worker_id: str
+    host: str
+    process_id: int
+
+
 class LoadUnmarkedWorkersRow(Struct, frozen=True, gc=False):
     """What load_unmarked_workers gives."""
 
@@ -741,9 +781,10 @@ class Queries(Protocol):
         before_rowid: int,
         row_limit: int,
     ) -> list[PickNewestRow]:
-        """As pick_newest, but only executions that have a text in the class or the message of
-        their error, or in their trouble. Two indexes hold these, and no others: one for
-        errors, one for the trouble of the unfinished.
+        """As pick_newest, but only executions that have a text in their error or trouble.
+        Or in the error after which they wait for their next attempt. Three indexes hold
+        these: one for errors, one for the trouble of the unfinished, one for attempts that
+        were to be made again. Those COMPENSATING are few.
         """
         ...
 
@@ -967,6 +1008,14 @@ class Queries(Protocol):
         """
         ...
 
+    def load_untaken_signals(
+        self, connection: sqlite3.Connection, *, before: str, row_limit: int
+    ) -> list[LoadUntakenSignalsRow]:
+        """Signals that came before a time, and that no open wait of that name has taken.
+        A worker has the execution, or none may claim it; then worker_id is null.
+        """
+        ...
+
     def load_workers(
         self, connection: sqlite3.Connection, *, worker_ids: str
     ) -> list[LoadWorkersRow]:
@@ -985,6 +1034,12 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection
     ) -> list[CountClaimsByWorkerRow]:
         """How many executions each worker has claimed. Reads all claims, by their index."""
+        ...
+
+    def load_claimed_by(
+        self, connection: sqlite3.Connection, *, worker_id: str, row_limit: int
+    ) -> list[MatchRowsRow]:
+        """Some of the executions that a worker has claimed."""
         ...
 
     def load_work_under_way(self, connection: sqlite3.Connection) -> list[LoadWorkUnderWayRow]:
@@ -1015,6 +1070,32 @@ class Queries(Protocol):
         """
         ...
 
+    def load_edited(
+        self, connection: sqlite3.Connection, *, statuses: str, row_limit: int
+    ) -> list[LoadEditedRow]:
+        """Executions that no engine leaves as they are, of some statuses (a JSON array).
+        what says what is wrong: a wait or a sleep is open; a step with a compensation is not
+        undone, and its compensation has not begun; or there is no error.
+        Looks through all of those that FAILED or were CANCELLED.
+        """
+        ...
+
+    def load_numbered_intents(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadOpenOfCompletedRow]:
+        """Attempts and waits that have not ended, and have the number of an outcome.
+        Of unfinished executions.
+        """
+        ...
+
+    def load_unblocked_without_rows(
+        self, connection: sqlite3.Connection, *, row_limit: int
+    ) -> list[LoadUnblockedWithoutRowsRow]:
+        """Unfinished executions that somebody unblocked although rows of their steps were
+        missing, and which rows.
+        """
+        ...
+
     def load_token_sequence(self, connection: sqlite3.Connection) -> list[LoadTokenSequenceRow]:
         """The highest fencing token that was ever given, as SQLite keeps it; the highest that
         is in use, each 0 if there is none; and whether a worker has begun a step, and so had
@@ -1031,10 +1112,19 @@ class Queries(Protocol):
     # overview.sql
 
     def load_problems(
-        self, connection: sqlite3.Connection, *, failed_since: str, row_limit: int
+        self, connection: sqlite3.Connection, *, failed_since: str, now: str, row_limit: int
     ) -> list[LoadProblemsRow]:
         """As the view workflow_problems, but of the failures only those since a time: what
         happened last comes first.
+        """
+        ...
+
+    def load_fresh_failures(
+        self, connection: sqlite3.Connection, *, since: str, at_most: int, least: int
+    ) -> list[LoadFreshFailuresRow]:
+        """What failed since a time, in groups of the same error of a workflow.
+        Those of at least so many. What somebody has acknowledged or rerun is not counted.
+        Looks at the newest of them, at most :at_most.
         """
         ...
 
@@ -1767,6 +1857,12 @@ class Queries(Protocol):
         """What each worker runs, also of those that are dead: whether one lives, no row says."""
         ...
 
+    def load_workers_of(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> list[LoadWorkersOfRow]:
+        """Who has the workflow of an execution registered, also those that are dead."""
+        ...
+
     def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
         """Deletes what these workers (a JSON array of numbers) ran."""
         ...
@@ -1884,16 +1980,22 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_gaps": LoadGapsRow,
     "load_refused_signals": LoadRefusedSignalsRow,
     "load_stray_signals": LoadStraySignalsRow,
+    "load_untaken_signals": LoadUntakenSignalsRow,
     "load_workers": LoadWorkersRow,
     "load_served": LoadServedRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
+    "load_claimed_by": MatchRowsRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
     "load_open_of_completed": LoadOpenOfCompletedRow,
+    "load_edited": LoadEditedRow,
+    "load_numbered_intents": LoadOpenOfCompletedRow,
+    "load_unblocked_without_rows": LoadUnblockedWithoutRowsRow,
     "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
     "load_problems": LoadProblemsRow,
+    "load_fresh_failures": LoadFreshFailuresRow,
     "count_by_hour": CountByHourRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
@@ -1923,6 +2025,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
     "load_workflows_of_workers": LoadWorkflowsOfWorkersRow,
+    "load_workers_of": LoadWorkersOfRow,
     "load_unmarked_workers": LoadUnmarkedWorkersRow,
     "load_forgettable_workers": LoadForgettableWorkersRow,
     "load_workflow": WorkflowRow,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -98,6 +98,29 @@ class ReadOnlyFile:
             return is_locked(self._path, worker_id)
         except OSError as error:
             raise StoreError(f"cannot tell whether a worker lives: {error}") from error
+
+    def can_be_written(self, *, wait_s: float) -> bool:
+        """Whether nobody holds the write lock for so long; True where this user may not write.
+
+        Takes the lock for a moment, and writes nothing. This file stays open beside it, so that
+        closing the other connection copies no log.
+        """
+        if self._is_immutable:
+            return True
+        try:
+            with closing(
+                sqlite3.connect(
+                    f"{self._path.as_uri()}?mode=rw",
+                    uri=True,
+                    timeout=wait_s,
+                    isolation_level=None,
+                )
+            ) as connection:
+                connection.execute("begin immediate")
+                connection.execute("rollback")
+        except sqlite3.Error as error:
+            return not is_busy(error)
+        return True
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection]:

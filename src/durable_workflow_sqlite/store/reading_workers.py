@@ -6,7 +6,10 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from durable_workflow_sqlite.reading.executions import ExecutionCount
+from durable_workflow_sqlite.reading.findings import SHOWN
 from durable_workflow_sqlite.reading.workers import (
     QueueState,
     Served,
@@ -16,6 +19,7 @@ from durable_workflow_sqlite.reading.workers import (
 )
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, check_integer
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.processes import is_stopped
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.rows import json_array, readable_time
 from durable_workflow_sqlite.store.sql import load_queries
@@ -70,6 +74,7 @@ def _read(
         _worker(one, one in living, rows.get(one), claims.get(one, 0), under_way, served, limit)
         for one in ids
     ]
+    workers = [_with_what_it_holds(connection, one) if one.is_stopped else one for one in workers]
     if unfinished is None:
         unfinished = {
             (row.workflow_type, row.version): row.unfinished
@@ -86,10 +91,16 @@ def _read(
     )
 
 
-def name_of(connection: sqlite3.Connection, worker_id: str) -> str | None:
-    """HOST:PROCESS_ID of a worker; None if it has no row."""
+def _with_what_it_holds(connection: sqlite3.Connection, worker: WorkerState) -> WorkerState:
+    found = load_queries().load_claimed_by(connection, worker_id=worker.worker_id, row_limit=SHOWN)
+    ids = tuple(row.workflow_execution_id for row in found)
+    return msgspec.structs.replace(worker, holds=ids)
+
+
+def row_of(connection: sqlite3.Connection, worker_id: str) -> q.LoadWorkersRow | None:
+    """Who a worker is; None if it has no row."""
     found = load_queries().load_workers(connection, worker_ids=json_array([worker_id]))
-    return f"{found[0].host}:{found[0].process_id}" if found else None
+    return found[0] if found else None
 
 
 def workers_of_attempts(
@@ -146,6 +157,7 @@ def _worker(
         executions=claims,
         serves=() if row is None else tuple(served.get(row.worker_number, ())),
         doing=tuple(doing[:limit]) if is_alive else (),
+        is_stopped=is_alive and row is not None and is_stopped(row.host, row.process_id),
     )
 
 

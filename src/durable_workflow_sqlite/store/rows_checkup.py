@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
-from durable_workflow_sqlite.reading.findings import SHOWN, Finding, Level
+from durable_workflow_sqlite.reading.findings import LATE, SHOWN, Finding, Level
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     RESOLVED_SIGNAL,
@@ -14,10 +15,11 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store.lost_rows import MissingRows, gaps
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.rows import json_array, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.unreadable import unreadable_rows
 
-_LOOKED_AT: Final = 1000
+LOOKED_AT: Final = 1000
 """So many of a kind are looked at, at most."""
 
 
@@ -63,8 +65,36 @@ def history(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
 
 
-def edited(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
+def edited(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Finding]:
     """Changes that only a person who edits the file can have made."""
+    over = [] if quick else _edited_by_hand(file)
+    if over:
+        yield Finding(
+            level=Level.WARNING,
+            check="edited",
+            message="no worker leaves an execution like this: " + _some(over),
+            hint="if somebody set the status by hand, find out what was done, undo it by hand, or"
+            " restore a backup; `durable-workflow show FILE ID` shows the steps. An earlier version"
+            " may have left a wait open",
+        )
+    numbered = _numbered(file)
+    if numbered:
+        yield Finding(
+            level=Level.ERROR,
+            check="edited",
+            message="steps that have not ended, with the number of an event: " + _some(numbered),
+            hint="somebody edited the status or the event by hand: restore the row, or a backup",
+        )
+    asleep = _never_woken(file, now)
+    if asleep:
+        yield Finding(
+            level=Level.WARNING,
+            check="asleep",
+            message="a signal came, and no worker will claim the execution that waits for it: "
+            + _some(asleep),
+            hint="somebody set available_at to null, or the trigger trg_wf_signal_wakes was"
+            " missing: set available_at of these executions to the present time by hand",
+        )
     opened = [] if quick else _open_of_completed(file)
     if opened:
         yield Finding(
@@ -74,6 +104,16 @@ def edited(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
             hint="if somebody set the status by hand, restore a backup, or run `durable-workflow"
             " rerun FILE ID`. If not, an earlier version left a step open when its worker was"
             " killed: find out whether the step took effect",
+        )
+    unblocked = _unblocked_without_rows(file)
+    if unblocked:
+        yield Finding(
+            level=Level.WARNING,
+            check="unblocked",
+            message="unblocked although rows of their steps were missing: " + _some(unblocked),
+            hint="such a step runs again, and what it did at first may not be undone:"
+            " `durable-workflow show FILE ID` says what it does now. Correct by hand what was done"
+            " twice; this is said until the execution is over",
         )
     if _tokens_may_come_again(file):
         yield Finding(
@@ -119,13 +159,56 @@ def _gaps(file: ReadOnlyFile, *, finished: bool) -> list[MissingRows]:
     if finished:
         statuses += [ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value]
     with file.reading() as connection:
-        return list(gaps(connection, statuses, _LOOKED_AT))
+        return list(gaps(connection, statuses, LOOKED_AT))
+
+
+_WHAT: Final = {
+    "open": "{status} with the open wait or sleep {step}",
+    "not undone": "{step} is neither undone nor acknowledged",
+    "no error": "FAILED without an error",
+}
+
+
+def _edited_by_hand(file: ReadOnlyFile) -> list[str]:
+    statuses = json_array([ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value])
+    with file.reading() as connection:
+        found = load_queries().load_edited(connection, statuses=statuses, row_limit=LOOKED_AT)
+    return [
+        f"{row.workflow_execution_id} ("
+        + _WHAT[row.what].format(status="FAILED or CANCELLED", step=row.step_name)
+        + ")"
+        for row in found
+    ]
+
+
+def _numbered(file: ReadOnlyFile) -> list[str]:
+    with file.reading() as connection:
+        found = load_queries().load_numbered_intents(connection, row_limit=LOOKED_AT)
+    return [f"{row.step_name} of {row.workflow_execution_id}" for row in found]
+
+
+def _never_woken(file: ReadOnlyFile, now: datetime) -> list[str]:
+    with file.reading() as connection:
+        found = load_queries().load_untaken_signals(
+            connection, before=time_to_text(now - LATE), row_limit=LOOKED_AT
+        )
+    return [
+        f"{row.signal_name} of {row.workflow_execution_id}"
+        for row in found
+        if row.worker_id is None
+    ]
 
 
 def _open_of_completed(file: ReadOnlyFile) -> list[str]:
     with file.reading() as connection:
-        found = load_queries().load_open_of_completed(connection, row_limit=_LOOKED_AT)
+        found = load_queries().load_open_of_completed(connection, row_limit=LOOKED_AT)
     return [f"{row.workflow_execution_id} ({row.step_name})" for row in found]
+
+
+def _unblocked_without_rows(file: ReadOnlyFile) -> list[str]:
+    with file.reading() as connection:
+        found = load_queries().load_unblocked_without_rows(connection, row_limit=LOOKED_AT)
+    return [f"{row.workflow_execution_id} ({row.missing})" for row in found]
 
 
 def _tokens_may_come_again(file: ReadOnlyFile) -> bool:
@@ -140,7 +223,7 @@ def _refused_signals(file: ReadOnlyFile) -> list[str]:
     with file.reading() as connection:
         return [
             f"{row.signal_name} of {row.workflow_execution_id} ({row.refused_reason or ''})"
-            for row in load_queries().load_refused_signals(connection, row_limit=_LOOKED_AT)
+            for row in load_queries().load_refused_signals(connection, row_limit=LOOKED_AT)
         ]
 
 
@@ -159,7 +242,7 @@ def _stray_signals(file: ReadOnlyFile) -> list[str]:
                 connection,
                 cancel_signal=CANCEL_SIGNAL,
                 resolved_signal=RESOLVED_SIGNAL,
-                row_limit=_LOOKED_AT,
+                row_limit=LOOKED_AT,
             )
         ]
 
@@ -170,4 +253,4 @@ def _some(texts: list[str]) -> str:
 
 
 def _more(number: int) -> str:
-    return f"{number} more" if number + SHOWN < _LOOKED_AT else f"{number} more at least"
+    return f"{number} more" if number + SHOWN < LOOKED_AT else f"{number} more at least"
