@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.failures import default_error_formatter
 from durable_workflow_sqlite.testing import ManualClock
-from tests.processes import Journal, an_engine, die, run_until_killed
+from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 QUICK = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=20))
 
@@ -514,7 +514,9 @@ def test_the_log_tells_the_whole_story_over_a_restart(
     async def main() -> None:
         async with an_engine(file, workflows=[order]) as (_, engine):
             await engine.start(order, execution_id="one")
-            await asyncio.sleep(0.05)
+            await until(
+                lambda: any(one.getMessage().endswith("order@1 waits") for one in caplog.records)
+            )
         async with an_engine(file, workflows=[order]) as (_, engine):
             await engine.send_signal("one", "approved")
             with pytest.raises(WorkflowFailedError):

@@ -351,5 +351,6 @@ def test_a_call_that_hangs_does_not_keep_the_program_from_ending() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "failed\n")
-    (warning,) = done.stderr.splitlines()
-    assert warning.endswith("timed out at attempt 1 and may have taken effect")
+    timed_out, failed = done.stderr.splitlines()
+    assert timed_out.endswith("timed out at attempt 1 and may have taken effect")
+    assert "ended FAILED" in failed

@@ -192,21 +192,21 @@ class Opened:
         }
 
 
-def test_every_coroutine_is_used_below(file: Path) -> None:
-    engine = DurableEngine(SqliteCheckpointStore.in_memory())
-    handle = engine.handle("one")
-    for kind, uses in (
-        (DurableEngine, uses_of_engine(engine)),
-        (ExecutionHandle, uses_of_handle(handle)),
-        (SqliteCheckpointStore, uses_of_store(SqliteCheckpointStore.in_memory())),
-    ):
-        coroutines = {
-            name
-            for name, one in inspect.getmembers(kind)
-            if not name.startswith("_")
-            and (inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one))
-        }
-        assert coroutines - {"open"} == uses.keys()
+async def test_every_coroutine_is_used_below() -> None:
+    async with SqliteCheckpointStore.in_memory() as store:
+        engine = DurableEngine(store)
+        for kind, uses in (
+            (DurableEngine, uses_of_engine(engine)),
+            (ExecutionHandle, uses_of_handle(engine.handle("one"))),
+            (SqliteCheckpointStore, uses_of_store(store)),
+        ):
+            coroutines = {
+                name
+                for name, one in inspect.getmembers(kind)
+                if not name.startswith("_")
+                and (inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one))
+            }
+            assert coroutines - {"open"} == uses.keys()
 
 
 @pytest.fixture
@@ -342,8 +342,9 @@ def test_an_engine_that_was_disposed_of_may_be_disposed_of_anywhere(file: Path) 
 
     asyncio.run(main())
     asyncio.run(opened.close())
-    never_opened = DurableEngine(SqliteCheckpointStore.in_memory())
-    asyncio.run(never_opened.dispose())
+    store = SqliteCheckpointStore.in_memory()
+    asyncio.run(DurableEngine(store).dispose())  # it was never open
+    asyncio.run(store.close())
 
 
 @contextmanager
