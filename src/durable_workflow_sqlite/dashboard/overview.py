@@ -41,7 +41,8 @@ class ProblemLine(NamedTuple):
     number: str
     error_type: str
     workflow_type: str
-    where: str
+    step: str
+    place: str
     first_at: datetime | None
     last_at: datetime | None
     says: str
@@ -91,7 +92,8 @@ def _problem_line(one: Problem, reader: Reader, at: str) -> ProblemLine:
         number=f"{one.executions:,}",
         error_type=one.error_type or "unknown error",
         workflow_type=one.workflow_type or "unknown workflow",
-        where=f"at “{one.step_name}”" if one.step_name else one.short_place,
+        step=one.step_name or "",
+        place=one.short_place,
         first_at=one.first_at,
         last_at=one.last_at,
         says=beginning(one.says) or "",
