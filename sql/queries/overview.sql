@@ -13,6 +13,7 @@
 -- =problem text
 -- =workflow_type text null
 -- =step_name text null
+-- =place text null
 -- =executions integer
 -- =first_at text
 -- =last_at text
@@ -24,6 +25,7 @@ with problem as (
         workflow.workflow_type,
         failed.step_name,
         failed.error_type,
+        null as place,
         count(*) as executions,
         min(failed.status_since) as first_at,
         max(failed.status_since || failed.workflow_execution_id) as last_one
@@ -63,6 +65,7 @@ with problem as (
         null as step_name,
         substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
             as error_type,
+        left_alone.place,
         count(*) as executions,
         min(coalesce(left_alone.trouble_since, left_alone.updated_at)) as first_at,
         max(
@@ -72,13 +75,15 @@ with problem as (
     from workflow_in_trouble as left_alone
     group by
         left_alone.workflow_type,
-        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1),
+        left_alone.place
     union all
     select
         'BACK-OFF' as problem,
         workflow.workflow_type,
         failed.step_name,
         failed.error_type,
+        null as place,
         count(*) as executions,
         min(coalesce(failed.completed_at, failed.due_at)) as first_at,
         max(
@@ -107,6 +112,7 @@ select
     problem.workflow_type,
     problem.step_name,
     problem.error_type,
+    problem.place,
     problem.executions,
     problem.first_at,
     substr(problem.last_one, 1, 27) as last_at,

@@ -6,6 +6,8 @@
 -- version                integer null  the version of its workflow
 -- status                 text          as in workflow_executions
 -- trouble                text          the reason
+-- place                  text null     of a mistake in the code: the line, its file and
+--                                      its function, as they stand in trouble
 -- trouble_since          text null     when the first worker left it so
 -- created_at             text          when it was started
 -- updated_at             text          when its last worker left it
@@ -19,6 +21,17 @@ select
     workflow.version,
     execution.status,
     execution.trouble,
+    case
+        when execution.trouble glob 'WorkflowCodeError: * at line *. *'
+            then substr(
+                execution.trouble,
+                instr(execution.trouble, ' at line ') + length(' at '),
+                instr(
+                    substr(execution.trouble, instr(execution.trouble, ' at line ')),
+                    '. '
+                ) - 1 - length(' at ')
+            )
+    end as place,
     execution.trouble_since,
     execution.created_at,
     execution.updated_at

@@ -1,6 +1,6 @@
 -- workflow_problems: what failed, what is in trouble, and what waits for its next
--- attempt, in groups: a row for each error of a workflow at a step. It reads all FAILED
--- executions.
+-- attempt, in groups: a row for each error of a workflow at a step, and for each line of
+-- code with a mistake. It reads all FAILED executions.
 --
 -- problem            text       FAILED; IN TROUBLE; or BACK-OFF, where three or more
 --                               wait for the next attempt
@@ -8,6 +8,8 @@
 -- step_name          text null  the step that failed; null where no step did, and for
 --                               what is in trouble
 -- error_type         text null  the class of the error
+-- place              text null  of a mistake in the code: the line, its file and its
+--                               function
 -- executions         integer    how many executions have it
 -- first_at           text       when the first of them failed, or got into trouble
 -- last_at            text       when the last one did
@@ -22,6 +24,7 @@ select
     problem.workflow_type,
     problem.step_name,
     problem.error_type,
+    problem.place,
     problem.executions,
     problem.first_at,
     substr(problem.last_one, 1, 27) as last_at,
@@ -49,6 +52,7 @@ from (
         failed.workflow_type,
         failed.current_step as step_name,
         failed.error_type,
+        null as place,
         count(*) as executions,
         min(failed.status_since) as first_at,
         max(failed.status_since || failed.workflow_execution_id) as last_one
@@ -62,6 +66,7 @@ from (
         null as step_name,
         substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
             as error_type,
+        left_alone.place,
         count(*) as executions,
         min(coalesce(left_alone.trouble_since, left_alone.updated_at)) as first_at,
         max(
@@ -71,13 +76,15 @@ from (
     from workflow_in_trouble as left_alone
     group by
         left_alone.workflow_type,
-        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1)
+        substr(left_alone.trouble, 1, instr(left_alone.trouble || ':', ':') - 1),
+        left_alone.place
     union all
     select
         'BACK-OFF' as problem,
         workflow.workflow_type,
         failed.step_name,
         failed.error_type,
+        null as place,
         count(*) as executions,
         min(coalesce(failed.completed_at, failed.due_at)) as first_at,
         max(

@@ -146,7 +146,7 @@ def _named(problem: Problem) -> list[str]:
     values = (
         ("--type", problem.workflow_type),
         ("--step", problem.step_name),
-        ("--error", problem.error_type),
+        ("--error", problem.place or problem.error_type),
     )
     return [word for option, value in values if value for word in (option, value)]
 

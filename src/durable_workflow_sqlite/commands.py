@@ -9,7 +9,9 @@ import msgspec
 
 from durable_workflow_sqlite.bulk import Command
 from durable_workflow_sqlite.database import command
+from durable_workflow_sqlite.engine.audit import details_of
 from durable_workflow_sqlite.engine.client import Client
+from durable_workflow_sqlite.engine.enqueuing import RERUN
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.errors import (
@@ -18,6 +20,7 @@ from durable_workflow_sqlite.errors import (
     NonDeterminismError,
     SerializationError,
 )
+from durable_workflow_sqlite.reading.executions import ExecutionDetails
 from durable_workflow_sqlite.records import (
     DELETED_ROWS,
     TERMINAL_STATUSES,
@@ -144,6 +147,17 @@ def rerun(*, new_id: str | None = None, once: bool = False, by: str | None = Non
         return f"{handle.execution_id} is the rerun of {execution_id}"
 
     return Command(name="rerun", done="rerun:", act=ask, statuses=("FAILED",))
+
+
+def notes_on_rerun(found: ExecutionDetails) -> list[str]:
+    """What to know before this execution is rerun: what it did may be done twice."""
+    notes: list[str] = []
+    if found.summary.status == ExecutionStatus.COMPLETED:
+        notes.append(f"{found.summary.id} is COMPLETED; a rerun does all of its steps once more")
+    logged = (details_of(one.details) for one in found.audit_log if one.act == RERUN)
+    if earlier := [str(one["as"]) for one in logged if "as" in one]:
+        notes.append(f"it was rerun before, as {', '.join(earlier)}")
+    return notes
 
 
 def how_to_unblock(file: Path, execution_id: str, reason: str) -> str:

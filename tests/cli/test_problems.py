@@ -146,8 +146,9 @@ def test_problems_are_grouped_by_error_workflow_and_step(shop: Path) -> None:
 def test_the_view_says_the_same(shop: Path) -> None:
     with closing(sqlite3.connect(shop)) as connection:
         rows = connection.execute(
-            "select problem, workflow_type, step_name, error_type, executions, first_at, last_at,"
-            " last_execution_id, last_message from workflow_problems order by last_at desc"
+            "select problem, workflow_type, step_name, error_type, place, executions, first_at,"
+            " last_at, last_execution_id, last_message from workflow_problems"
+            " order by last_at desc"
         ).fetchall()
     with open_reader(shop) as reader:
         assert rows == [
@@ -156,6 +157,7 @@ def test_the_view_says_the_same(shop: Path) -> None:
                 one.workflow_type,
                 one.step_name,
                 one.error_type,
+                one.place,
                 one.executions,
                 one.first_at and time_to_text(one.first_at),
                 one.last_at and time_to_text(one.last_at),
@@ -164,6 +166,45 @@ def test_the_view_says_the_same(shop: Path) -> None:
             )
             for one in reader.problems()
         ]
+
+
+@workflow(name="two mistakes")
+async def two_mistakes(ctx: WorkflowContext, number: int) -> None:
+    if number == 0:
+        degrees  # type: ignore[name-defined] # noqa: B018, F821  # pyright: ignore[reportUndefinedVariable, reportUnusedExpression]
+    raise KeyError(f"there is no order-{number}. It is gone")
+
+
+async def make_mistakes(path: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(path) as store,
+        DurableEngine(store, workflows=[two_mistakes]) as engine,
+    ):
+        for number in range(3):
+            await engine.start(two_mistakes, number, execution_id=f"order-{number}")
+            while (await engine.load(f"order-{number}")).trouble is None:
+                await asyncio.sleep(0.01)
+
+
+def test_a_group_of_trouble_is_one_line_of_code(tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    asyncio.run(make_mistakes(file))
+    first = two_mistakes.function.__code__.co_firstlineno  # of its decorator
+    with open_reader(file) as reader:
+        found = reader.problems()
+    assert [(one.executions, one.error_type, one.place) for one in found] == [
+        (2, "WorkflowCodeError", f"line {first + 4} of {__file__}, in two_mistakes"),
+        (1, "WorkflowCodeError", f"line {first + 3} of {__file__}, in two_mistakes"),
+    ]
+    test_the_view_says_the_same(file)
+    text = on_terminal("status", file, columns=200)[1]
+    assert f"line {first + 4} of test_problems.py, in two_mistakes" in text
+    (words,) = [
+        one.split(maxsplit=1)[1]
+        for one in text.splitlines()
+        if "--in-trouble" in one and f"line {first + 4} " in one
+    ]
+    assert run(*shlex.split(words)[1:], "-o", "id").stdout.split() == ["order-2", "order-1"]
 
 
 LATER = "2099-01-01T00:00:00.000000Z"
@@ -315,6 +356,7 @@ def test_status_has_them_in_all_its_forms(shop: Path) -> None:
     assert found[0] == [
         *("problem", "FAILED", "order", "charge", CONNECTION, str(CHARGED)),
         *("2030-01-01T00:04:00.000Z", "2030-01-01T00:09:00.000Z", "order-3", "no answer about 3"),
+        "",
     ]
     assert len(found) == len(GROUPS)
     as_json = json.loads(run("status", shop, "--json").stdout)["problems"]

@@ -192,6 +192,23 @@ def test_what_is_over_is_rerun(file: Path, visit: Open) -> None:
     assert "dashboard, from testclient" in page
 
 
+def test_a_rerun_says_what_was_done_before(file: Path, visit: Open) -> None:
+    client = visit()
+    assert "Note" not in client.get("/rerun?id=undone").text
+    send(client, "rerun", id="undone")
+    page = client.get("/rerun?id=undone").text
+    ((started,),) = rows(
+        file,
+        "select workflow_execution_id from workflow_executions"
+        " where workflow_execution_id not in ('waiting', 'done', 'failed', 'undone')",
+    )
+    assert f"it was rerun before, as {started}" in page
+    assert "is COMPLETED" not in page
+    assert "done is COMPLETED; a rerun does all of its steps once more" in (
+        client.get("/rerun?id=done").text
+    )
+
+
 async def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> None:
     client = visit()
     link = "/resolve?id=failed&amp;name=ship&amp;branch=&amp;index=0"

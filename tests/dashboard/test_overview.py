@@ -73,6 +73,17 @@ def test_what_is_in_trouble_stands_in_groups_too(outage: Path, visit: Open) -> N
     assert "state=trouble" in page
     assert "error=SerializationError" in page
 
+    change(
+        outage,
+        "update workflow_executions set trouble = 'WorkflowCodeError: the workflow function of"
+        " execution ''waiting'' raised NameError: x at line 7 of /a/shop.py, in sell. No step'"
+        " where workflow_execution_id = 'waiting'",
+    )
+    page = visit(outage).get("/").text
+    assert "No step approval line 7 of shop.py, in sell" in words(page)
+    (href,) = re.findall(r'href="(/executions\?[^"]+shop.py[^"]+)"><b>1</b>', page)
+    assert ids_in(visit(outage).get(html.unescape(href)).text) == {"waiting"}
+
 
 def test_the_kinds_of_alarm_have_a_word_and_a_shape_each(
     outage: Path, in_doubt: Path, visit: Open

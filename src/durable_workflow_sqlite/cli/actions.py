@@ -13,13 +13,13 @@ import typer
 from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli.arguments import Branch, How, Index, on_database
-from durable_workflow_sqlite.cli.bulk import FROM_PIPE, perform
+from durable_workflow_sqlite.cli.bulk import FROM_PIPE, confirm, perform
 from durable_workflow_sqlite.cli.output import WrongUsageError, say
 from durable_workflow_sqlite.cli.starting import json_of
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.step_names import StepName
-from durable_workflow_sqlite.records import StepKind
+from durable_workflow_sqlite.records import ExecutionStatus, StepKind
 from durable_workflow_sqlite.stores import open_reader, open_store
 
 app = typer.Typer(rich_markup_mode=None)
@@ -146,13 +146,28 @@ def rerun(
     ] = None,
 ) -> None:
     """Start new executions with the workflow, version, input and tags of old ones. The old ones do
-    not change. Options choose FAILED executions, unless you give --status."""
+    not change. Options choose FAILED executions, unless you give --status. For a COMPLETED
+    execution that is named by its id alone, it asks first."""
     if new_id is not None and (len(ids) != 1 or ids[0] == FROM_PIPE):
         raise WrongUsageError("--new-id is only for one execution, with its id")
 
     # Whoever names an id knows what has become of it.
     is_named = bool(ids) and ids[0] != FROM_PIPE
+    if is_named and len(ids) == 1 and not chosen.is_given:
+        _confirm_rerun(file, ids[0], how)
     perform(file, commands.rerun(new_id=new_id, once=not is_named), ids, chosen, how)
+
+
+def _confirm_rerun(file: Path, execution_id: str, how: How) -> None:
+    """Say what is to know, and ask where others may have used the result."""
+    with open_reader(file) as reader:
+        found = reader.execution(execution_id)
+    if found is None:
+        return  # to rerun it says so, in better words
+    for note in commands.notes_on_rerun(found):
+        say(f"note: {note}")
+    if found.summary.status == ExecutionStatus.COMPLETED and not how.dry_run:
+        confirm(f"rerun {execution_id}", how)
 
 
 @on_database(app)
@@ -185,8 +200,12 @@ def resolve(
             await Client(store).resolve(execution_id, step, value)
 
     asyncio.run(ask())
-    became = "had ended" if text is None else "had returned that"
-    say(f"when a worker claims {execution_id}, it continues as if {step_name} {became}")
+    said = f"when a worker claims {execution_id}, it continues as if {step_name} had "
+    if text is None:
+        say(f"{said}ended")
+    else:
+        show = command("show", file, execution_id)
+        say(f"{said}returned that; it checks the type of the value then, and `{show}` tells")
 
 
 def _is_sleep(file: Path, execution_id: str, name: str) -> bool:

@@ -130,13 +130,18 @@ def is_wanted(found: Ids, reader: Reader, name: str, how: How, *, is_named: bool
     if how.dry_run:
         output.say("nothing was done")
         return False
-    if how.yes:
-        return True
-    if not output.can_ask():
-        output.fail(f"nothing was done; add --yes to {name} {_number(found)}")
-        raise typer.Exit(1)
-    typer.confirm(f"{name} {_number(found)}?", abort=True)
+    confirm(f"{name} {_number(found)}", how)
     return True
+
+
+def confirm(what: str, how: How) -> None:
+    """Ask. Without a terminal nobody can be asked: exit status 1, unless `how.yes`."""
+    if how.yes:
+        return
+    if not output.can_ask():
+        output.fail(f"nothing was done; add --yes to {what}")
+        raise typer.Exit(1)
+    typer.confirm(f"{what}?", abort=True)
 
 
 def _show(found: Ids, reader: Reader, name: str) -> None:

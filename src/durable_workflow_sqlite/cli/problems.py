@@ -24,14 +24,14 @@ def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> Renderab
     more = f"the last {SHOWN} of {len(problems)}" if len(problems) > SHOWN else f"{len(problems)}"
     table = tables.make_table(
         f"failures and trouble by error: {more} (the newest first)",
-        ["", "executions", "error", "workflow", "step", "first", "last", "the last one says"],
+        ["", "executions", "error", "workflow", "step, line", "first", "last", "the last one says"],
         [
             [
                 str(number),
                 Text(f"{one.executions:,}", "bold red", no_wrap=True),
                 one.error_type,
                 one.workflow_type,
-                one.step_name,
+                one.step_name or one.short_place,
                 output.ago(one.first_at, now),
                 output.ago(one.last_at, now),
                 ("back-off: " if one.problem == "BACK-OFF" else "") + (beginning(one.says) or ""),
@@ -65,6 +65,7 @@ def as_lines(problems: Sequence[Problem]) -> Iterator[list[tables.Cell]]:
             one.last_at,
             one.last_execution_id,
             beginning(one.last_message),
+            one.place,
         ]
 
 

@@ -121,7 +121,7 @@ def status(file: Path, is_json: bool) -> None:
     if is_json:
         output.write_json(found)
     elif output.is_terminal():
-        tables.console().print(_as_tables(found, file, now))
+        tables.console().print(_as_tables(found, file, now), crop=False)
     else:
         tables.write_lines(_as_lines(found, file, now))
 

@@ -21,7 +21,12 @@ from durable_workflow_sqlite.reading.executions import (
 )
 from durable_workflow_sqlite.reading.worker_findings import how_to_wake, unknown
 from durable_workflow_sqlite.reading.workers import Workers
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, DELETED_ROWS, TERMINAL_STATUSES
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    COMPENSATION_SUFFIX,
+    DELETED_ROWS,
+    TERMINAL_STATUSES,
+)
 
 WIDE, NOT_NARROW = 106, 94
 """Columns of a terminal that has room for bars of 24, or of 12."""
@@ -182,6 +187,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         if name is None:
             return again
         if summary.status == "COMPENSATING":
+            name = name.removesuffix(COMPENSATION_SUFFIX)
             done = command("acknowledge", file, summary.id, "--step", name)
             return f"{again}; if a person has undone {name}: {done}"
         return f"{again}; {_if_it_took_effect(details, file, name)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
 from durable_workflow_sqlite.engine import payloads
@@ -53,7 +54,8 @@ SAYS: Final = {
     "not_acknowledged": "There was nothing to deal with: somebody has already done it.",
     "cancelled": "It is cancelled: there was nothing to undo.",
     "started": "This is the new execution; a worker claims it.",
-    "resolved": "When a worker claims it, it continues as if the step had returned that.",
+    "resolved": "When a worker claims it, it continues as if the step had returned that. It checks"
+    " the type of the value then: this page tells if it is wrong.",
     "retried": "The execution is open again; a worker claims it from the step that failed.",
 }
 
@@ -71,16 +73,23 @@ def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
         route
         for action in _ACTIONS
         for route in (
-            Route(f"/{action.name}", _asking(action, pages), methods=["GET"]),
+            Route(f"/{action.name}", _asking(action, source, pages), methods=["GET"]),
             Route(f"/{action.name}", _doing(action, file, source, pages), methods=["POST"]),
         )
     ]
 
 
-def _asking(action: Action, pages: Pages) -> Callable[[Request], Awaitable[Response]]:
+def _asking(
+    action: Action, source: Source, pages: Pages
+) -> Callable[[Request], Awaitable[Response]]:
     async def ask(request: Request) -> Response:
-        query = request.query_params
-        return await _confirmation(pages, request, action, query.get("id", ""), dict(query.items()))
+        given = dict(request.query_params.items())
+        execution_id = given.get("id", "")
+        notes: list[str] = []
+        if action.run is _rerun:
+            found = await source.read(lambda reader: reader.execution(execution_id))
+            notes = [] if found is None else commands.notes_on_rerun(found)
+        return await _confirmation(pages, request, action, execution_id, given, notes=notes)
 
     return ask
 
@@ -127,6 +136,7 @@ async def _confirmation(
     execution_id: str,
     given: dict[str, str],
     *,
+    notes: Sequence[str] = (),
     wrong: str = "",
     status: int = 200,
 ) -> Response:
@@ -144,6 +154,7 @@ async def _confirmation(
         branch=given.get("branch", ""),
         index=given.get("index", ""),
         payload=given.get("payload", ""),
+        notes=notes,
         wrong=wrong,
     )
 

@@ -89,7 +89,7 @@ class Filters(NamedTuple):
             state="trouble" if problem.problem == "IN TROUBLE" else "",
             workflow_type=problem.workflow_type or "",
             step=problem.step_name or "",
-            error=problem.error_type or "",
+            error=problem.place or problem.error_type or "",
         )
 
     @property

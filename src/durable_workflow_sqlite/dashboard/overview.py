@@ -42,6 +42,7 @@ class ProblemLine(NamedTuple):
     error_type: str
     workflow_type: str
     step: str
+    place: str
     first_at: datetime | None
     last_at: datetime | None
     says: str
@@ -86,12 +87,13 @@ def _problem_line(one: Problem, reader: Reader, at: str) -> ProblemLine:
     filters = Filters.of_problem(one)
     can_retry = one.problem != "IN TROUBLE"
     return ProblemLine(
-        key=f"{one.problem} {one.workflow_type} {one.step_name} {one.error_type}",
+        key=f"{one.problem} {one.workflow_type} {one.step_name} {one.error_type} {one.place}",
         problem=one.problem,
         number=f"{one.executions:,}",
         error_type=one.error_type or "unknown error",
         workflow_type=one.workflow_type or "unknown workflow",
         step=one.step_name or "",
+        place=one.short_place,
         first_at=one.first_at,
         last_at=one.last_at,
         says=beginning(one.says) or "",

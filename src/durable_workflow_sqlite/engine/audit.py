@@ -28,10 +28,10 @@ def entry(
     )
 
 
-def details_of(entry: AuditEntry) -> dict[str, object]:
+def details_of(details: str | None) -> dict[str, object]:
     """The details of an entry; none where they cannot be read."""
     try:
-        return msgspec.json.decode(entry.details or "{}", type=dict[str, object])
+        return msgspec.json.decode(details or "{}", type=dict[str, object])
     except msgspec.MsgspecError:
         return {}
 

@@ -88,7 +88,7 @@ async def rerun(
         )
     if once:
         for one in await _log_of(access, execution_id):
-            if one.act == RERUN and "as" in audit.details_of(one):
+            if one.act == RERUN and "as" in audit.details_of(one.details):
                 raise ExecutionConflictError(
                     f"execution {execution_id!r} was rerun already, by {one.actor}"
                     f" ({one.details}); nothing was started. To rerun it again, name its id",
@@ -117,7 +117,7 @@ async def _log_of(access: Access, execution_id: str) -> list[AuditEntry]:
 
 
 def _is_rerun_of(entry: AuditEntry, execution_id: str) -> bool:
-    return entry.act == RERUN and audit.details_of(entry).get("of") == execution_id
+    return entry.act == RERUN and audit.details_of(entry.details).get("of") == execution_id
 
 
 def _rerun_record(

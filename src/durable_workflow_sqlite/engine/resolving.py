@@ -237,7 +237,7 @@ def _is_unreadable(
         return True
     # It was set, and no worker has had the execution since.
     resolved = [one for one in log if one.act == ACT and one.created_at == record.updated_at]
-    return any(audit.details_of(one).get("step") == in_words(last) for one in resolved)
+    return any(audit.details_of(one.details).get("step") == in_words(last) for one in resolved)
 
 
 def _resumed(record: WorkflowExecution, now: datetime) -> WorkflowExecution:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import msgspec
@@ -135,19 +136,26 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     problem: "FAILED", "IN TROUBLE", or "BACK-OFF": three or more that wait for their next attempt
     after the same error. step_name: where they failed; None where no step did, and for
-    those in trouble. first_at, last_at: when the first and the last of them failed, or got into
-    trouble. last_message: what the error of the last one says.
+    those in trouble. place: of a mistake in the code, such as "line 27 of shop.py, in order", as it
+    stands in their trouble. first_at, last_at: when the first and the last of them failed, or got
+    into trouble. last_message: what the error of the last one says.
     """
 
     problem: str
     workflow_type: str | None
     step_name: str | None
     error_type: str | None
+    place: str | None = None
     executions: int
     first_at: datetime | None
     last_at: datetime | None
     last_execution_id: str
     last_message: str | None
+
+    @property
+    def short_place(self) -> str:
+        """The place without the folder of its file; "" for none."""
+        return re.sub(r" of .*[/\\]", " of ", self.place or "")
 
     @property
     def says(self) -> str:

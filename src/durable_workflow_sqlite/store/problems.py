@@ -31,6 +31,7 @@ def problems(
                 workflow_type=row.workflow_type,
                 step_name=row.step_name,
                 error_type=row.error_type,
+                place=row.place,
                 executions=row.executions,
                 first_at=readable_time(row.first_at),
                 last_at=readable_time(row.last_at),

@@ -403,6 +403,7 @@ class LoadProblemsRow(Struct, frozen=True, gc=False):
     workflow_type: str | None
     step_name: str | None
     error_type: str | None
+    place: str | None
     executions: int
     first_at: str
     last_at: str
