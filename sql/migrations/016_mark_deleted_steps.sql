@@ -86,10 +86,11 @@ begin
         );
 end;
 
--- Attempts that are to be made again, by their time: those that are still to come are what
--- an execution in a back-off waits for.
+-- Attempts that are to be made again, by their time: those that are still to come are
+-- what an execution in a back-off waits for.
 
-create index if not exists idx_step_cp_again on step_checkpoints (due_at, workflow_execution_id)
+create index if not exists idx_step_cp_again
+on step_checkpoints (due_at, workflow_execution_id)
 where status = 'FAILED' and kind = 'STEP' and due_at is not null;
 
 -- The view workflow_in_doubt lists steps that timed out, too: they may have taken

@@ -720,7 +720,10 @@ set
     blocked_reason = iif(
         recovery_count < :max_recoveries,
         blocked_reason,
-        coalesce(blocked_reason, 'its worker died ' || (recovery_count + 1) || ' times in a row')
+        coalesce(
+            blocked_reason,
+            'its worker died ' || (recovery_count + 1) || ' times in a row'
+        )
     )
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))

@@ -55,7 +55,10 @@ with in_doubt as (
         and step.kind = 'STEP'
         and step.attempt > 0
         and step.started_at is not null
-        and (step.event is null or step.error_type != 'asyncio.exceptions:CancelledError')
+        and (
+            step.event is null
+            or step.error_type != 'asyncio.exceptions:CancelledError'
+        )
         and not exists (
             select 1
             from step_checkpoints as later
