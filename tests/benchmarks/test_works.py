@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def test_the_works_that_may_run_on_a_file_with_history_leave_it_as_it_was(tmp_pa
     file = tmp_path / "history.db"
     for work in ("sequential", "opening"):
         asyncio.run(ours.run(work, file, TINY))
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         for table in ("workflow_executions", "step_checkpoints", "workflow_claims"):
             assert connection.execute(f"select count(*) from {table}").fetchone() == (0,), table
     connection.close()

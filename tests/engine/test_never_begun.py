@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -200,7 +200,7 @@ def test_what_a_killed_worker_left_running_and_nobody_awaits_is_recorded_as_cut_
     run_until_killed(main)
     processes["one"] = 2
     asyncio.run(main())
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         found = connection.execute(
             "select step_name, attempt, status, error_type, error_message from step_checkpoints"
             " where kind = 'STEP' order by step_name, attempt"

@@ -151,9 +151,8 @@ async def test_the_intent_is_committed_before_the_action_starts(file: Path) -> N
     found: list[tuple[str, int]] = []
 
     def look() -> None:
-        with sqlite3.connect(file) as other:
+        with closing(sqlite3.connect(file)) as other:
             found.extend(other.execute("select status, attempt from step_checkpoints"))
-        other.close()
 
     @workflow
     async def one_step(ctx: WorkflowContext) -> None:
@@ -168,9 +167,8 @@ async def test_the_result_is_committed_when_the_await_returns(file: Path) -> Non
     @workflow
     async def one_step(ctx: WorkflowContext) -> list[Any]:
         await ctx.step("act", lambda: {"a": [1]})
-        with sqlite3.connect(file) as other:
+        with closing(sqlite3.connect(file)) as other:
             rows = other.execute("select status, output_data from step_checkpoints").fetchall()
-        other.close()
         return [list(row) for row in rows]
 
     async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
