@@ -108,5 +108,5 @@ where
     and due_at is null
     and acknowledged_at is null;
 
--- The views workflow_in_trouble and workflow_problems have a column place: the line of code
--- with the mistake. workflow_problems has a group for each.
+-- The views workflow_in_trouble and workflow_problems have a column place: the line of
+-- code with the mistake. workflow_problems has a group for each.

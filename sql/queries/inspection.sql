@@ -1210,7 +1210,7 @@ limit :row_limit;
 -- name: load_untaken_signals
 -- Signals that came before a time, and that no open wait of that name has taken.
 -- A worker has the execution, or none may claim it; then worker_id is null.
--- @scan workflow_signals: an index from end to end
+-- @scan workflow_signals: all signals, when an operator asks
 -- :before text
 -- :row_limit integer
 -- =worker_id text null

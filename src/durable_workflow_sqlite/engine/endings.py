@@ -74,7 +74,7 @@ class Ending:
         self._definition = definition
         self._body = body
         self._left_behind = left_behind
-        self._left_by_a_former_life = [
+        self._left_by_an_earlier_run = [
             step for step in left_behind if step not in run.under_way and not step.is_recorded
         ]
         self._unwound = unwound
@@ -159,7 +159,7 @@ class Ending:
         output, _ = serialization.round_trip(
             result, definition.result_type, f"the result of workflow {definition.name!r}"
         )
-        await self._give_up(self._left_by_a_former_life)
+        await self._give_up(self._left_by_an_earlier_run)
         return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
 
     async def _give_up(self, steps: list[StepCall]) -> None:
@@ -263,7 +263,7 @@ class Ending:
         # What is in doubt and has a compensation is run to its outcome, to be undone.
         given_up = [
             step
-            for step in self._left_by_a_former_life
+            for step in self._left_by_an_earlier_run
             if step.compensate is None or not step.may_need_undoing or step.is_in_a_back_off
         ]
         await self._give_up(given_up)

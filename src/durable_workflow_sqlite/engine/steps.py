@@ -285,7 +285,7 @@ async def _record_cut_off(
 async def _give_up(run: Run, call: StepCall, last: StepCheckpoint) -> None:
     """Record that there is no other attempt.
 
-    last: what was recorded last of it, maybe in a life before this one. A value that somebody has
+    last: what was recorded last of it, maybe in an earlier run. A value that somebody has
         given instead of the next attempt is its outcome nevertheless.
     """
     attempt = last
