@@ -566,21 +566,6 @@ class DictStore(d.CheckpointStore):
         return len(due)
 
     @writes
-    def reopen_execution(self, t, one, *records, now=None):
-        at, status = now or r.utc_now(), t.find(one).status
-        undone = [step.status for step in t.steps_of(one, attempt=0)]
-        t.set(one, ttl_expires_at=None, recovery_count=0, updated_at=at)
-        if status == "FAILED" and not undone:
-            t.set(one, status=STATUS.PENDING, last_event=None, error_type=None, error_message=None)
-            t.expect_signals(one)
-        elif status in ("FAILED", "CANCELLED") and "FAILED" in undone:
-            t.set(one, status=STATUS.COMPENSATING)
-        else:
-            raise conflict(one, f"is {status}")
-        t.save(records)
-        t.put_into_queue(one, at)
-
-    @writes
     def mend_execution(self, t, seen, becomes, *records, forget=(), now=None):
         one = seen.execution.workflow_execution_id
         if becomes.workflow_execution_id != one:

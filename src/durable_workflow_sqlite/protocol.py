@@ -395,21 +395,6 @@ class Mending(Protocol):
         """
         ...
 
-    async def reopen_execution(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        """Make a FAILED execution PENDING, and save `records`, in one transaction.
-
-        Its error, its time to live and its `last_event` are removed. Its EXPIRED signals
-        are PENDING again, except those whose names begin with $. If a FAILED or CANCELLED
-        execution has a compensation that FAILED, it becomes COMPENSATING instead, and keeps its
-        error and `last_event`.
-
-        Raises ExecutionNotFoundError. Raises ExecutionConflictError for an execution that did not
-        fail or that is completely undone. Nothing is written then.
-        """
-        ...
-
     async def mend_execution(
         self,
         seen: TakenExecution,
