@@ -371,22 +371,6 @@ class DictStore(d.CheckpointStore):
         r.check_identifier("workflow_id", workflow_id)
         return t.workflows.get(workflow_id)
 
-    @reads
-    def load_pending_signals(self, t, one, signal_name=None):
-        pending = select(t.signals, one, status=PENDING)
-        return [signal for signal in pending if signal_name in (None, signal.signal_name)]
-
-    @reads
-    def load_next_signals(self, t, one, signal_names):
-        pending = reversed(select(t.signals, one, status=PENDING))
-        first = {one.signal_name: one for one in pending if one.signal_name in signal_names}
-        return sorted(first.values(), key=lambda signal: signal.workflow_signal_id)
-
-    @reads
-    def load_open_waits(self, t, one, signal_name):
-        r.check_identifier("signal_name", signal_name)
-        return t.waits_for(one, signal_name)
-
     # Queue
 
     def claim(self, t, one, now):
@@ -481,8 +465,6 @@ class DictStore(d.CheckpointStore):
     def change_counter(self):
         t = self.dicts.tables
         return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
-
-    load_last_signal_id = reads(lambda _, t: max(t.signals, default=0))
 
     @reads
     def load_signals_after(self, t, signal_id):
