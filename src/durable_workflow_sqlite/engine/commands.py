@@ -19,10 +19,12 @@ from durable_workflow_sqlite.engine.mending import (
 from durable_workflow_sqlite.engine.reopening import reopened, why_not_reopened
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
 from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
     SerializationError,
     StoreCorruptError,
 )
 from durable_workflow_sqlite.records import (
+    AuditEntry,
     ExecutionStatus,
     TakenExecution,
     WorkflowExecution,
@@ -91,12 +93,36 @@ async def unblock(
         if missing is not None:
             if not without_rows:
                 word = "unblocked" if act == "unblock" else "retried"
-                raise refused(execution_id, deleted_rows.why_refused(f"was not {word}", missing))
+                raise refused(
+                    execution_id, deleted_rows.why_refused(f"was not {word}", missing, checkpoints)
+                )
             details["missing"] = missing
     entry = audit.entry(execution_id, act, by, now, details)
-    if not await access.store.unblock_execution(execution_id, entry, now=now):
+    is_tried = "missing" in details and await _try_without_rows(access, execution_id, entry)
+    if not is_tried and not await access.store.unblock_execution(execution_id, entry, now=now):
         return False
     await access.resume(await access.load(execution_id))
+    return True
+
+
+async def _try_without_rows(access: Access, execution_id: str, entry: AuditEntry) -> bool:
+    """Let a worker replay what is left at once: if that does not fit, people see it now.
+
+    False if a worker has the execution: it knows what was deleted.
+    """
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        record, status = seen.execution, seen.execution.status
+        if not deleted_rows.are_why(record):
+            raise refused(execution_id, "is not blocked any more")
+        if status is ExecutionStatus.SUSPENDED:
+            status = ExecutionStatus.RUNNING
+        return Change(as_open(record, now, status=status), [entry])
+
+    try:
+        await mend(access, execution_id, plan)
+    except ExecutionConflictError:
+        return False
     return True
 
 
