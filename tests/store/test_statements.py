@@ -142,6 +142,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
                 claim=claim,
             )
             signal = await store.send_signal(new_signal("e", "go"))
+            anew = await created(store, new_execution("anew"))
+            await store.continue_as_new(new_execution("anew", run_number=2), claim=anew)
             await store.save_signal(signal)
             refused = await store.send_signal(new_signal("e", "no"))
             await store.save(
@@ -219,7 +221,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.delete_completed_before(later, FINAL)
             with closing(sqlite3.Connection(file)) as shell:  # as one that may have restored it
                 shell.execute("create table if not exists of_mine (name text)")
-            for one in ("e", "f", "g", "h", "i", "t"):
+            for one in ("anew", "e", "f", "g", "h", "i", "t"):
                 await store.delete_execution(one)
 
     for opened in (
