@@ -205,7 +205,7 @@ class Tables(msgspec.Struct):
                 case d.WorkflowExecution() if record.workflow_id in self.workflows:
                     before = self.executions.setdefault(one, record)
                     if before.status.is_terminal and before != record:
-                        raise conflict(one, "is finished")
+                        raise finished(before)
                     self.executions[one] = record
                 case _ if one not in self.executions:
                     raise d.StoreError(f"{record} belongs to nothing known")
@@ -251,6 +251,12 @@ def waits_for_attempt(step):
 
 def conflict(one, why):
     return d.ExecutionConflictError(f"execution {one!r} {why}", workflow_execution_id=one)
+
+
+def finished(execution):
+    one, status = execution.workflow_execution_id, execution.status
+    why = f"execution {one!r} is finished"
+    return d.ExecutionFinishedError(why, workflow_execution_id=one, status=status)
 
 
 def reads(method):
@@ -346,8 +352,8 @@ class DictStore(d.CheckpointStore):
     @writes
     def send_signal(self, t, signal, *records):
         r.check_sent(signal)
-        if t.find(signal.workflow_execution_id).status.is_terminal:
-            raise conflict(signal.workflow_execution_id, "is finished")
+        if (to := t.find(signal.workflow_execution_id)).status.is_terminal:
+            raise finished(to)
         sent = t.receive(signal)
         t.save(records)
         return sent
@@ -355,7 +361,9 @@ class DictStore(d.CheckpointStore):
     @writes
     def request_cancel(self, t, one, *records, now=None):
         status, at = t.find(one).status, now or r.utc_now()
-        if status.is_terminal or status == "COMPENSATING" or t.is_to_cancel(one):
+        if status.is_terminal:
+            raise finished(t.find(one))
+        if status == "COMPENSATING" or t.is_to_cancel(one):
             return None
         ids = {"workflow_execution_id": one, "signal_name": r.CANCEL_SIGNAL}
         sent = t.receive(d.WorkflowSignal(**ids, created_at=at))

@@ -81,7 +81,7 @@ class Records(Protocol):
         for the name of a signal as `send_signal` does. A signal for an execution that is unknown or
         final is left out.
 
-        An execution whose stored status is final is not changed: `ExecutionConflictError`,
+        An execution whose stored status is final is not changed: `ExecutionFinishedError`,
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
         execution was started with (workflow, input, time to live, guarantee, priority, creation)
@@ -116,7 +116,7 @@ class Records(Protocol):
         with $, unless it is $cancel; to cancel, there is `request_cancel`.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
-        Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
+        Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -125,9 +125,9 @@ class Records(Protocol):
     ) -> WorkflowSignal | None:
         """Send the signal that asks an execution to cancel, and return the signal.
 
-        It saves `records` in the same transaction. If the execution is final or COMPENSATING, or
-        has such a signal already, it writes nothing and returns None. Raises
-        ExecutionNotFoundError.
+        It saves `records` in the same transaction. If the execution is COMPENSATING, or has such a
+        signal already, it writes nothing and returns None. Raises ExecutionNotFoundError or
+        ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 

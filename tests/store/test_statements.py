@@ -18,6 +18,7 @@ import pytest
 from durable_workflow_sqlite import (
     AuditEntry,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     RetryPolicy,
     SignalStatus,
@@ -179,7 +180,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_pending_signals("e")
             await store.load_next_signals("e", ["go"])
             await store.load_open_waits("e", "go")
-            await store.request_cancel("e")
+            with pytest.raises(ExecutionFinishedError):
+                await store.request_cancel("e")
             await store.hasten_attempts("e")
             await store.load_served()
             await store.load_last_signal_id()

@@ -523,8 +523,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             updated_at=time_to_text(execution.updated_at),
             fencing_token=None,
         )
-        if not changed and self._load_execution(execution.workflow_execution_id) != execution:
-            raise finished(execution.workflow_execution_id, "it was not changed")
+        if not changed:
+            found = self._load_execution(execution.workflow_execution_id)
+            if found is not None and found != execution:
+                raise finished(found, "it was not changed")
         return changed
 
     # Starting an execution
