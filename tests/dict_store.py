@@ -379,22 +379,6 @@ class DictStore(d.CheckpointStore):
         r.check_identifier("workflow_id", workflow_id)
         return t.workflows.get(workflow_id)
 
-    @reads
-    def load_pending_signals(self, t, one, signal_name=None):
-        pending = select(t.signals, one, status=PENDING)
-        return [signal for signal in pending if signal_name in (None, signal.signal_name)]
-
-    @reads
-    def load_next_signals(self, t, one, signal_names):
-        pending = reversed(select(t.signals, one, status=PENDING))
-        first = {one.signal_name: one for one in pending if one.signal_name in signal_names}
-        return sorted(first.values(), key=lambda signal: signal.workflow_signal_id)
-
-    @reads
-    def load_open_waits(self, t, one, signal_name):
-        r.check_identifier("signal_name", signal_name)
-        return t.waits_for(one, signal_name)
-
     # Queue
 
     def claim(self, t, one, now):
@@ -490,8 +474,6 @@ class DictStore(d.CheckpointStore):
         t = self.dicts.tables
         return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
 
-    load_last_signal_id = reads(lambda _, t: max(t.signals, default=0))
-
     @reads
     def load_signals_after(self, t, signal_id):
         found = [t.signals[number] for number in sorted(t.signals) if number > signal_id]
@@ -572,21 +554,6 @@ class DictStore(d.CheckpointStore):
             t.save(records)
             t.put_into_queue(one, at)
         return len(due)
-
-    @writes
-    def reopen_execution(self, t, one, *records, now=None):
-        at, status = now or r.utc_now(), t.find(one).status
-        undone = [step.status for step in t.steps_of(one, attempt=0)]
-        t.set(one, ttl_expires_at=None, recovery_count=0, updated_at=at)
-        if status == "FAILED" and not undone:
-            t.set(one, status=STATUS.PENDING, last_event=None, error_type=None, error_message=None)
-            t.expect_signals(one)
-        elif status in ("FAILED", "CANCELLED") and "FAILED" in undone:
-            t.set(one, status=STATUS.COMPENSATING)
-        else:
-            raise conflict(one, f"is {status}")
-        t.save(records)
-        t.put_into_queue(one, at)
 
     @writes
     def mend_execution(self, t, seen, becomes, *records, forget=(), now=None):

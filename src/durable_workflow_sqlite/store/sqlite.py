@@ -927,13 +927,6 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             workflow_execution_id, lambda: self._save_all(records, None, []), only, now
         )
 
-    async def reopen_execution(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        await self._queue.reopen_execution(
-            workflow_execution_id, lambda: self._save_all(records, None, []), now
-        )
-
     async def mend_execution(
         self,
         seen: TakenExecution,
