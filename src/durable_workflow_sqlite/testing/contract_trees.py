@@ -121,7 +121,8 @@ class TreesContract(StoreContract):
         await store.save(child_of("p", "c", status=ExecutionStatus.COMPLETED))
         (told,) = await ends_of(store, "p")
         assert told.status is SignalStatus.EXPIRED
-        await store.reopen_execution("p")
+        seen = await taken(store, "p")
+        assert await store.mend_execution(seen, new_execution("p"))
         (told,) = await ends_of(store, "p")
         assert told.status is SignalStatus.PENDING
 
