@@ -88,11 +88,17 @@ class Records(Protocol):
         for the name of a signal as `send_signal` does. A signal for an execution that is unknown or
         final is left out.
 
-        An execution whose stored status is final is not changed: `ExecutionConflictError`,
+        An execution whose stored status is final is not changed: `ExecutionFinishedError`,
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
-        execution was started with (workflow, input, time to live, guarantee, priority, creation)
-        stays as it is, and so do `started_at` and `available_at`.
+        execution was started with (workflow, input, time to live, guarantee, priority, parent,
+        creation) stays as it is. So do `started_at`, `available_at` and `run_number`.
+
+        Whatever makes a child final, also `mend_execution`, sends its parent the signal
+        `$child:ID`, in the same transaction. The payload says how it ended, as an object: `status`,
+        `output`, `error_type`, `error_message`. The signal is EXPIRED at once if the parent is
+        final. Whatever makes a parent COMPENSATING or final sends $cancel to those of its children
+        that are to end with it. The end of a child that is deleted has the status DELETED.
         """
         ...
 
@@ -115,6 +121,18 @@ class Records(Protocol):
         """
         await self.save(outcome, *beside, claim=claim)
 
+    async def continue_as_new(
+        self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
+    ) -> None:
+        """Begin an execution again, under its claim, with no checkpoints, timers and steps begun.
+
+        Its `input_data`, `run_number` and `updated_at` become those of `execution`; `started_at`
+        becomes `updated_at`. It saves records first, in one transaction. Pending signals stay,
+        except those about children of the run before. Those of its children that are to end with
+        it are asked to cancel.
+        """
+        ...
+
     async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
         """Keep a signal for an execution that can still receive it; return it with its id.
 
@@ -122,7 +140,7 @@ class Records(Protocol):
         with $, unless it is $cancel; to cancel, there is `request_cancel`.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
-        Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
+        Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -131,9 +149,9 @@ class Records(Protocol):
     ) -> WorkflowSignal | None:
         """Send the signal that asks an execution to cancel, and return the signal.
 
-        It saves `records` in the same transaction. If the execution is final or COMPENSATING, or
-        has such a signal already, it writes nothing and returns None. Raises
-        ExecutionNotFoundError.
+        It saves `records` in the same transaction. If the execution is COMPENSATING, or has such a
+        signal already, it writes nothing and returns None. Raises ExecutionNotFoundError or
+        ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 

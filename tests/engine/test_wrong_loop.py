@@ -100,6 +100,10 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         claim = await store.create_execution(WORKFLOW, new_execution(f"step {status}"))
         await write(new_checkpoint(f"step {status}", 0, status=status), claim=claim)
 
+    async def begin_again() -> None:
+        claim = await store.create_execution(WORKFLOW, new_execution("anew"))
+        await store.continue_as_new(new_execution("anew", run_number=2), claim=claim)
+
     async def mend() -> None:
         seen = await store.take_execution("waits")
         assert seen is not None
@@ -109,6 +113,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "save": lambda: store.save(execution),
         "begin_step": lambda: step(store.begin_step, StepStatus.INTENT),
         "finish_step": lambda: step(store.finish_step, StepStatus.COMPLETED),
+        "continue_as_new": begin_again,
         "save_workflow": lambda: store.save_workflow(WORKFLOW),
         "load_workflow": lambda: store.load_workflow("order:1"),
         "save_execution": lambda: store.save_execution(execution),

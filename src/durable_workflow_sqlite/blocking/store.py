@@ -49,6 +49,7 @@ class CheckpointStore:
     save = blocking(Behind.save)
     begin_step = blocking(Behind.begin_step)
     finish_step = blocking(Behind.finish_step)
+    continue_as_new = blocking(Behind.continue_as_new)
     load_workflow = blocking(Behind.load_workflow)
     load_workflows = blocking(Behind.load_workflows)
     load_execution = blocking(Behind.load_execution)
