@@ -120,7 +120,7 @@ def look_through(
     """The snapshot of an execution."""
     of_it = (execution_id,)
     tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
-    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 17:
+    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 18:
         return Snapshot(None, None, None, (), (), 0, 0, ())
     execution = connection.execute(
         "select status, output_data, error_type from workflow_executions"

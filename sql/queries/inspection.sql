@@ -970,6 +970,10 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at
 from workflow_executions
@@ -1204,6 +1208,7 @@ where
         execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
         or (
             signal.signal_name glob '$*'
+            and signal.signal_name not glob '$child:*'
             and signal.signal_name not in (:cancel_signal, :resolved_signal)
         )
     )

@@ -233,6 +233,39 @@ from workflow_signals
 where workflow_signal_id > :workflow_signal_id
 order by workflow_signal_id;
 
+-- name: cancel_children!
+-- Asks the children of an execution to cancel that are to end with it, if they have not
+-- been asked yet; trg_wf_exec_ends_children does the same for one that ends.
+-- @unfenced: in the transaction in which the parent begins again
+insert into workflow_signals (workflow_execution_id, signal_name, created_at)
+select
+    child.workflow_execution_id,
+    '$cancel',
+    :created_at
+from workflow_executions as child
+where
+    child.parent_execution_id = :parent_execution_id
+    and child.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and child.on_parent_end = 'cancel'
+    and not exists (
+        select 1
+        from workflow_signals as asked
+        where
+            asked.workflow_execution_id = child.workflow_execution_id
+            and asked.signal_name = '$cancel'
+            and asked.status = 'PENDING'
+    );
+
+-- name: expire_ends_of_children!
+-- Nobody waits any more for the children of an earlier run of an execution.
+-- @unfenced: in the transaction in which it begins again
+update workflow_signals
+set status = 'EXPIRED'
+where
+    workflow_execution_id = :workflow_execution_id
+    and status = 'PENDING'
+    and signal_name glob '$child:*';
+
 -- name: expire_pending_signals!
 -- Nobody will wait any more for the signals of an execution that is final.
 -- @unfenced: in the transaction in which the execution ends
@@ -242,14 +275,14 @@ where workflow_execution_id = :workflow_execution_id and status = 'PENDING';
 
 -- name: expect_signals_again!
 -- An execution that was final runs again, and may wait for the signals that it had not
--- taken; except those of the library.
+-- taken; except those of the library, of which only the ends of children count.
 -- @unfenced: in the transaction that opens the execution again
 update workflow_signals
 set status = 'PENDING'
 where
     workflow_execution_id = :workflow_execution_id
     and status = 'EXPIRED'
-    and signal_name not glob '$*';
+    and (signal_name not glob '$*' or signal_name glob '$child:*');
 
 -- name: delete_signals!
 -- Deletes the signals of a batch of executions (a JSON array of ids).

@@ -27,6 +27,9 @@ TIMED_OUT: Final = "durable_workflow_sqlite.errors:StepTimeoutError"
 CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
 
+CHILD_SIGNAL: Final = "$child:"
+"""How the name of a signal begins that tells a parent of the end of a child; its id follows."""
+
 MENDED_SIGNAL: Final = "$mended"
 """Name of a signal that is DELIVERED from its beginning: a worker that left an execution as it is
 claims it again."""
@@ -115,6 +118,16 @@ class WorkflowGuarantee(StrEnum):
     BEST_EFFORT_BACKGROUND = "BEST_EFFORT_BACKGROUND"
 
 
+class OnParentEnd(StrEnum):
+    """What becomes of a child when its parent begins to undo, or is over.
+
+    CANCEL: it is asked to cancel, and undoes what it did. DETACH: it goes on.
+    """
+
+    CANCEL = "cancel"
+    DETACH = "detach"
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -149,6 +162,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version of the library did it.
     `last_event` is the last event that the workflow function got before it ended by a failure, a
     cancel or its time to live; None before that, and if an older version wrote it.
+    `parent_execution_id` is the execution whose workflow function started this one, if one did;
+    `root_execution_id` is the first of its tree. `on_parent_end` says what becomes of a child when
+    its parent begins to undo, or is over.
+    `run_number` is 1 at first, and one more each time that it continues as new.
     """
 
     workflow_execution_id: str
@@ -168,6 +185,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     available_at: datetime | None = None
     last_event: int | None = None
     started_at: datetime | None = None
+    parent_execution_id: str | None = None
+    root_execution_id: str | None = None
+    on_parent_end: OnParentEnd | None = None
+    run_number: int = 1
     created_at: datetime = msgspec.field(default_factory=utc_now)
     updated_at: datetime = msgspec.field(default_factory=utc_now)
 
@@ -190,6 +211,13 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.last_event is not None:
             check_integer("last_event", self.last_event)
         check_optional_time("started_at", self.started_at)
+        if self.parent_execution_id is not None:
+            check_identifier("parent_execution_id", self.parent_execution_id)
+        if self.root_execution_id is not None:
+            check_identifier("root_execution_id", self.root_execution_id)
+        if self.on_parent_end is not None:
+            check_member("on_parent_end", self.on_parent_end, OnParentEnd)
+        check_integer("run_number", self.run_number, minimum=1)
         check_time("created_at", self.created_at)
         check_time("updated_at", self.updated_at)
 

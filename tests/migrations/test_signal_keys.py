@@ -1,4 +1,4 @@
-"""A file of version 16 keeps its signals, which have no key, and from then on a key is unique."""
+"""A file of version 17 keeps its signals, which have no key, and from then on a key is unique."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.migrations.content import migrate_to
 
-OLD, NEW = 16, 17
+OLD, NEW = 17, 18
 
 
 def test_older_signals_have_no_key_and_newer_ones_one_of_their_own(file: Path) -> None:

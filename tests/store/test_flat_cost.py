@@ -73,9 +73,11 @@ WHATEVER: Mapping[str, Any] = {
     "workflow_execution_id": "unfinished-1",  # it is claimed, with the first token
     "workflow_execution_ids": '["unfinished-4", "unfinished-8"]',
     "workflow_id": "order@1",
+    "parent_execution_id": "unfinished-1",
     "workflow_ids": '["order@1"]',
     "workflow_type": "order",
     "version": 1,
+    "run_number": 1,
     "workflow_timer_id": "a timer",
     "workflow_signal_id": 10**9,
     "cancel_signal": "$cancel",

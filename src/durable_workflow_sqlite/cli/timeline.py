@@ -174,7 +174,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             if name is None or any(one.kind == "SIGNAL" for one in _named(details, name)):
                 return again
             return f"{again}; {_if_it_took_effect(details, file, name)}"
-        go_on = commands.how_to_unblock(file, summary.id, summary.blocked_reason)
+        go_on = commands.how_to_unblock(file, details)
         if summary.blocked_reason.startswith(DELETED_ROWS):
             return f"to let it go on: {go_on}"
         resolve = command("resolve", file, summary.id)

@@ -248,7 +248,8 @@ class Client:
             deadline. The signals of deleted waits can be taken again. `retry` refuses if a step
             would stay that was undone, or if a step would take effect twice.
             If the execution is final, you can also name a sleep or wait that was open at its end:
-            it is open again, and all records stay.
+            it is open again, and all records stay. If it is in trouble, you can also name a step
+            or wait without an outcome: its records are deleted, and all outcomes since it began.
 
         by: as for `cancel`.
 

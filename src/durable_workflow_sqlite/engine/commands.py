@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit, deleted_rows
@@ -17,12 +16,12 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.reopening import reopened
+from durable_workflow_sqlite.engine.reopening import reopened, why_not_reopened
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
-from durable_workflow_sqlite.errors import StoreCorruptError
+from durable_workflow_sqlite.errors import ExecutionConflictError, StoreCorruptError
 from durable_workflow_sqlite.records import (
+    AuditEntry,
     ExecutionStatus,
-    StepCheckpoint,
     TakenExecution,
     WorkflowExecution,
 )
@@ -46,12 +45,36 @@ async def unblock(
         if missing is not None:
             if not without_rows:
                 word = "unblocked" if act == "unblock" else "retried"
-                raise refused(execution_id, deleted_rows.why_refused(f"was not {word}", missing))
+                raise refused(
+                    execution_id, deleted_rows.why_refused(f"was not {word}", missing, checkpoints)
+                )
             details["missing"] = missing
     entry = audit.entry(execution_id, act, by, now, details)
-    if not await access.store.unblock_execution(execution_id, entry, now=now):
+    is_tried = "missing" in details and await _try_without_rows(access, execution_id, entry)
+    if not is_tried and not await access.store.unblock_execution(execution_id, entry, now=now):
         return False
     await access.resume(await access.load(execution_id))
+    return True
+
+
+async def _try_without_rows(access: Access, execution_id: str, entry: AuditEntry) -> bool:
+    """Let a worker replay what is left at once: if that does not fit, people see it now.
+
+    False if a worker has the execution: it knows what was deleted.
+    """
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        record, status = seen.execution, seen.execution.status
+        if not deleted_rows.are_why(record):
+            raise refused(execution_id, "is not blocked any more")
+        if status is ExecutionStatus.SUSPENDED:
+            status = ExecutionStatus.RUNNING
+        return Change(as_open(record, now, status=status), [entry])
+
+    try:
+        await mend(access, execution_id, plan)
+    except ExecutionConflictError:
+        return False
     return True
 
 
@@ -60,24 +83,26 @@ async def retry(access: Access, execution_id: str, by: str | None) -> None:
     if await unblock(access, execution_id, by, "retry"):
         return
     found = await access.load(execution_id)
+    if not found.status.is_terminal:
+        if await _try_now(access, execution_id, by):
+            return
+        raise refused(execution_id, why_not_reopened(found, []))
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        if why := why_not_reopened(seen.execution, seen.checkpoints):
+            raise refused(execution_id, why)
+        change = reopened(seen, now)
+        entry = audit.entry(execution_id, "retry", by, now, _what_ended(seen.execution))
+        return Change(change.becomes, [*change.records, entry])
+
+    _, after = await mend(access, execution_id, plan)
+    await access.resume(after)
+
+
+async def _try_now(access: Access, execution_id: str, by: str | None) -> bool:
+    """Do not wait for the next attempt, whether or not a worker has it; False if nothing waits."""
     now = access.clock.now()
     checkpoints = await access.store.load_checkpoints(execution_id)
-    if not found.status.is_terminal and await _try_now(access, execution_id, checkpoints, by, now):
-        return
-    records = reopened(found, checkpoints, now)
-    entry = audit.entry(execution_id, "retry", by, now, _what_ended(found))
-    await access.store.reopen_execution(execution_id, *records, entry, now=now)
-    await access.resume(await access.load(execution_id))
-
-
-async def _try_now(
-    access: Access,
-    execution_id: str,
-    checkpoints: Iterable[StepCheckpoint],
-    by: str | None,
-    now: datetime,
-) -> bool:
-    """Do not wait for the next attempt, whether or not a worker has it; False if nothing waits."""
     try:
         paused = list(RecordedHistory(checkpoints).paused())
     except StoreCorruptError:

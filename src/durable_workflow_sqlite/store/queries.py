@@ -227,6 +227,10 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
 
@@ -507,6 +511,10 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
 
@@ -531,6 +539,10 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
     has_timers: int
@@ -1391,6 +1403,10 @@ class Queries(Protocol):
         available_at: str | None,
         last_event: int | None,
         started_at: str | None,
+        parent_execution_id: str | None,
+        root_execution_id: str | None,
+        on_parent_end: str | None,
+        run_number: int,
         created_at: str,
         updated_at: str,
         fencing_token: int | None,
@@ -1420,6 +1436,10 @@ class Queries(Protocol):
         available_at: str | None,
         last_event: int | None,
         started_at: str | None,
+        parent_execution_id: str | None,
+        root_execution_id: str | None,
+        on_parent_end: str | None,
+        run_number: int,
         created_at: str,
         updated_at: str,
     ) -> int:
@@ -1471,6 +1491,22 @@ class Queries(Protocol):
         """Saves how far an execution has come, for the worker that has claimed it. What it
         was started with stays: an input may be large, and is written once. So does why it is
         blocked, until it is over: somebody has deleted a step of it meanwhile.
+        Changing no row means that it is final, or that the claim is lost.
+        """
+        ...
+
+    def begin_again(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        input_data: str | None,
+        updated_at: str,
+        run_number: int,
+        workflow_execution_id: str,
+        fencing_token: int,
+    ) -> int:
+        """An execution begins again with another input, for the worker that has claimed it. Its
+        signals stay, except the ends of children of the run before, which nobody awaits.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
@@ -1580,24 +1616,6 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
         """Lets workers claim an execution again; changing no row means that it was not blocked."""
-        ...
-
-    def reopen_execution(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
-    ) -> int:
-        """Makes a failed execution one that is to be run again, by an operator's wish. Its
-        time to live is over or may soon be, and counts no more.
-        Changing no row means that it is unknown, not failed, or was compensated.
-        """
-        ...
-
-    def reopen_compensations(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
-    ) -> int:
-        """Opens an execution again whose compensations have failed, by an operator's wish, so
-        that these can run again. Its error and its last event stay: it ends as before.
-        Changing no row means that it is unknown, not ended, or that no compensation failed.
-        """
         ...
 
     def mend_execution(
@@ -1777,6 +1795,20 @@ class Queries(Protocol):
         """The signals that came after one, in order of arrival."""
         ...
 
+    def cancel_children(
+        self, connection: sqlite3.Connection, *, created_at: str, parent_execution_id: str | None
+    ) -> int:
+        """Asks the children of an execution to cancel that are to end with it, if they have not
+        been asked yet; trg_wf_exec_ends_children does the same for one that ends.
+        """
+        ...
+
+    def expire_ends_of_children(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Nobody waits any more for the children of an earlier run of an execution."""
+        ...
+
     def expire_pending_signals(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
@@ -1787,7 +1819,7 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
         """An execution that was final runs again, and may wait for the signals that it had not
-        taken; except those of the library.
+        taken; except those of the library, of which only the ends of children count.
         """
         ...
 

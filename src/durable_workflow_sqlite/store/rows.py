@@ -13,6 +13,7 @@ from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
+    OnParentEnd,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -126,6 +127,10 @@ def execution_from(
             available_at=optional_text_to_time("available_at", row.available_at),
             last_event=row.last_event,
             started_at=optional_text_to_time("started_at", row.started_at),
+            parent_execution_id=row.parent_execution_id,
+            root_execution_id=row.root_execution_id,
+            on_parent_end=None if row.on_parent_end is None else OnParentEnd(row.on_parent_end),
+            run_number=row.run_number,
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
         )

@@ -60,7 +60,6 @@ class LimitsContract(StoreContract):
             (lambda: ask.claim_available(ORDER, 0), ValueError),
             (lambda: ask.load_unregistered([], 0), ValueError),
             (lambda: ask.unblock_execution(""), ValueError),
-            (lambda: ask.reopen_execution(""), ValueError),
             (lambda: ask.acknowledge(""), ValueError),
         ]
         for call, error in calls:
@@ -114,7 +113,6 @@ class LimitsContract(StoreContract):
             lambda: store.load_unregistered([], 9),
             store.load_blocked,
             lambda: store.unblock_execution("e"),
-            lambda: store.reopen_execution("e"),
             lambda: store.mend_execution(seen, seen.execution),
             lambda: store.acknowledge("e"),
             lambda: store.load_tags("e"),
