@@ -52,16 +52,26 @@ def how_to_undo(file: Path, execution_id: str) -> str:
     )
 
 
-def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Command:
+def signal(
+    file: Path,
+    name: str,
+    value: msgspec.Raw | None,
+    *,
+    has_payload: bool,
+    key: str | None = None,
+) -> Command:
     """Send a signal. has_payload: whether somebody gave `value`, or it stands for nothing.
 
-    Raises ValueError for text that is not a name.
+    key: as for `Client.send_signal`. Raises ValueError for text that is not a name, or not a key.
     """
     check_identifier("a signal's name", name)
+    if key is not None:
+        check_identifier("the key of a signal", key)
 
     async def send(client: Client, execution_id: str) -> str:
         try:
-            await client.send_signal(execution_id, name, value)
+            if not await client.send_signal(execution_id, name, value, key=key):
+                return f"{name} was sent to {execution_id} before, with the key {key}: not again"
         except SerializationError as error:
             if has_payload:
                 raise

@@ -84,13 +84,14 @@ def page(details: ExecutionDetails, file: Path, workers: Workers, now: datetime)
             "",
             tables.make_table(
                 "signals",
-                ["name", "status", "came", "payload", "refused, because"],
+                ["name", "status", "came", "payload", "key", "refused, because"],
                 [
                     [
                         one.signal_name,
                         tables.status(one.status),
                         output.ago(one.created_at, now),
                         _cut(one.payload),
+                        _cut(one.key),
                         _cut(one.refused_reason),
                     ]
                     for one in details.signals
@@ -285,6 +286,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
             signal.created_at,
             signal.payload,
             signal.refused_reason,
+            signal.key,
         ]
 
 
