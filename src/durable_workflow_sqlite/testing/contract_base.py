@@ -214,6 +214,7 @@ def execution_with_everything(
     status: ExecutionStatus = ExecutionStatus.RUNNING,
     blocked_reason: str | None = "why not",
     trouble: str | None = "it does not fit",
+    is_paused: bool = True,
     created_at: datetime = NOON,
 ) -> WorkflowExecution:
     return WorkflowExecution(
@@ -236,6 +237,9 @@ def execution_with_everything(
         started_at=NOON - 2 * MINUTE,
         created_at=created_at,
         updated_at=NOON + MINUTE,
+        paused_at=NOON if is_paused else None,
+        paused_by="kim" if is_paused else None,
+        paused_reason="the bank" if is_paused else None,
     )
 
 
