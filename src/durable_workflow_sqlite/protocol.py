@@ -191,8 +191,8 @@ class Queue(Protocol):
         """Claim an unfinished execution that no worker has; its status becomes RUNNING.
 
         None if a worker has it (this one included), or if it is blocked, paused, unknown or final;
-        it is paused, too, if its workflow or everything is. The status COMPENSATING does not change. The claim clears its `trouble`. The first claim sets
-        its `started_at`.
+        it is paused, too, if its workflow or everything is. The status COMPENSATING does not
+        change. The claim clears its `trouble`. The first claim sets its `started_at`.
         """
         ...
 
@@ -224,7 +224,8 @@ class Queue(Protocol):
     ) -> datetime | None:
         """The time from which the next execution of some workflows may be claimed; None if none.
 
-        It may be past or future. Workflows that are paused are left out. The cost does not depend on the number of executions.
+        It may be past or future. Workflows that are paused are left out. The cost does not depend
+        on the number of executions.
         """
         ...
 
@@ -432,8 +433,8 @@ class Mending(Protocol):
 
         seen: what `take_execution` returned.
         becomes: the new record. Its input, other arguments of its start and `started_at` do not
-            change, but its time to live and its pause may. The execution is not blocked or in trouble any more,
-            has no output, and its `recovery_count` is 0.
+            change, but its time to live and its pause may. The execution is not blocked or in
+            trouble any more, has no output, and its `recovery_count` is 0.
         forget: checkpoints that are deleted.
 
         If the execution becomes final, the result is the same as with `save`. If not, it may be

@@ -22,6 +22,7 @@ from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_f
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.pausing_client import PausingClient
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import (
     Startable,
@@ -40,7 +41,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client:
+class Client(PausingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
@@ -167,7 +168,8 @@ class Client:
         ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
         already.
 
-        An execution ends at once if no worker has it and it has not begun. A blocked execution, or
+        An execution ends at once if no worker has it and it has not begun. A cancel ends the pause
+        of an execution that is paused itself. A blocked execution, or
         one in trouble, also ends at once if its records have nothing to undo. If a blocked
         execution has something to undo, it is unblocked, and a worker undoes it; its function does
         not continue. To undo an execution in trouble, a worker needs code that fits its history:

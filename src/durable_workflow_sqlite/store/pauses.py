@@ -133,9 +133,7 @@ class Pauses:
 
         def end() -> bool:
             self._commit.count_change()
-            return bool(
-                self._queries.delete_pause(self._connection, scope=scope.value, name=name)
-            )
+            return bool(self._queries.delete_pause(self._connection, scope=scope.value, name=name))
 
         return await self._commit.write(end)
 

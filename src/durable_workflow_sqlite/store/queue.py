@@ -460,6 +460,8 @@ class Queue:
         else:
             why = f"is {found.status}, and waits for no later attempt: only one that FAILED can be"
             why += " run again"
+            if found.paused_at is not None:
+                why += ". It is paused: resume it, and it continues"
             if found.trouble is not None:
                 kind = found.trouble.partition(":")[0]
                 why += (

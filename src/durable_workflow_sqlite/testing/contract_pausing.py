@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -111,7 +112,7 @@ class PausingContract(StoreContract):
     @over_a_store
     async def test_what_is_unknown_or_final_is_not_paused(self, store: CheckpointStore) -> None:
         ask: Any = store
-        for refused, kind in (
+        calls: tuple[tuple[Callable[[], Awaitable[bool]], type[Exception]], ...] = (
             (lambda: store.pause_execution("?", by="kim"), ExecutionNotFoundError),
             (lambda: store.resume_execution("?"), ExecutionNotFoundError),
             (lambda: ask.pause_execution("", by="kim"), ValueError),
@@ -119,7 +120,8 @@ class PausingContract(StoreContract):
             (lambda: ask.end_pause("ALL"), TypeError),
             (lambda: ask.end_pause(PauseScope.WORKFLOW), ValueError),
             (lambda: ask.end_pause(PauseScope.ALL, "order"), ValueError),
-        ):
+        )
+        for refused, kind in calls:
             with pytest.raises(kind):
                 await refused()
         for status in FINAL:
@@ -191,9 +193,7 @@ class PausingContract(StoreContract):
         for one in ("signalled", "waits"):
             await store.save(
                 queued(one, None, status=ExecutionStatus.SUSPENDED),
-                new_checkpoint(
-                    one, 0, name="go", kind=StepKind.SIGNAL, due_at=NOON + 9 * MINUTE
-                ),
+                new_checkpoint(one, 0, name="go", kind=StepKind.SIGNAL, due_at=NOON + 9 * MINUTE),
                 new_timer(one, f"timer of {one}", NOON + 9 * MINUTE),
             )
             await store.pause_execution(one, by="kim", now=NOON)
@@ -342,12 +342,13 @@ class PausingContract(StoreContract):
     ) -> None:
         other = await open_another()
         await store.save(new_execution("e"))
-        for act in (
+        acts: tuple[Callable[[], Awaitable[bool]], ...] = (
             lambda: other.pause_execution("e", by="kim"),
             lambda: other.resume_execution("e"),
             lambda: other.begin_pause(EVERYTHING),
             lambda: other.end_pause(PauseScope.ALL),
-        ):
+        )
+        for act in acts:
             before = store.change_counter(), other.change_counter()
             await act()
             assert store.change_counter() != before[0]
