@@ -15,7 +15,7 @@ from durable_workflow_sqlite import (
     Cancellation,
     Client,
     DurableEngine,
-    ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     PauseScope,
@@ -170,7 +170,7 @@ async def test_what_cannot_be_paused_is_refused(file: Path) -> None:
     async with an_engine(file, workflows=[order]) as (store, engine):
         await engine.run(order, execution_id="e")
         before = await engine.load("e")
-        with pytest.raises(ExecutionConflictError, match="COMPLETED"):
+        with pytest.raises(ExecutionFinishedError, match="COMPLETED"):
             await engine.pause("e", reason="late")
         with pytest.raises(ExecutionNotFoundError):
             await engine.pause("unknown")

@@ -18,6 +18,7 @@ import pytest
 from durable_workflow_sqlite import (
     AuditEntry,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     Pause,
     PauseScope,
@@ -144,6 +145,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
                 claim=claim,
             )
             signal = await store.send_signal(new_signal("e", "go"))
+            anew = await created(store, new_execution("anew"))
+            await store.continue_as_new(new_execution("anew", run_number=2), claim=anew)
             await store.save_signal(signal)
             refused = await store.send_signal(new_signal("e", "no"))
             await store.save(
@@ -181,7 +184,9 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_pending_signals("e")
             await store.load_next_signals("e", ["go"])
             await store.load_open_waits("e", "go")
-            await store.request_cancel("e")
+            await store.load_keyed_signal("e", "mail")
+            with pytest.raises(ExecutionFinishedError):
+                await store.request_cancel("e")
             await store.hasten_attempts("e")
             await store.load_served()
             await store.load_last_signal_id()
@@ -205,15 +210,15 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_pauses()
             await store.create_execution(WORKFLOW, new_execution("p"))
             await store.end_pause(PauseScope.ALL)
-            await store.reopen_execution("e")
             await store.save(
                 new_execution("n", status=ExecutionStatus.FAILED),
                 new_checkpoint("n", 0, attempt=0, status=StepStatus.FAILED),
             )
-            await store.reopen_execution("n")
             await store.acknowledge("n")
             seen = await taken(store, "e")
             await store.mend_execution(seen, seen.execution, forget=seen.checkpoints)
+            seen = await taken(store, "n")
+            await store.mend_execution(seen, new_execution("n"))
             await store.load_signals("e")
             await store.enqueue_execution(WORKFLOW, new_execution("t"), {"customer": "7"})
             await store.load_tags("t")
@@ -223,13 +228,13 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
-            await store.delete_finished(["e", "n"], later)
+            await store.delete_finished(["e"], later)
             await store.join([("order", 2)], 5)
             await store.delete_completed_before(later, FINAL)  # finds the others dead
             await store.delete_completed_before(later, FINAL)
             with closing(sqlite3.Connection(file)) as shell:  # as one that may have restored it
                 shell.execute("create table if not exists of_mine (name text)")
-            for one in ("e", "f", "g", "h", "i", "p", "t"):
+            for one in ("anew", "e", "f", "g", "h", "i", "n", "p", "t"):
                 await store.delete_execution(one)
 
     for opened in (

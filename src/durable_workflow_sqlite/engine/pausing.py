@@ -6,7 +6,8 @@ from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit
 from durable_workflow_sqlite.engine.access import Access
-from durable_workflow_sqlite.engine.mending import refused, to_whoever_left_it
+from durable_workflow_sqlite.engine.mending import to_whoever_left_it
+from durable_workflow_sqlite.engine.results import finished
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.records import (
     PAUSED_SIGNAL,
@@ -24,7 +25,7 @@ async def pause(access: Access, execution_id: str, reason: str | None, by: str |
     _check_reason(reason)
     found = await access.load(execution_id)
     if found.status.is_terminal:
-        raise refused(execution_id, f"is {found.status}: it was not paused")
+        raise finished(found, "it was not paused")
     if found.paused_at is not None and reason in (None, found.paused_reason):
         return False
     details: dict[str, object] = {} if reason is None else {"reason": reason}

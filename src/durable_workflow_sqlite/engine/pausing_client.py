@@ -29,7 +29,7 @@ class PausingClient:
 
         Returns False if it was paused already. Its pause then keeps its time and its author, and
         takes the new reason, if you give one. The audit log keeps each pause and each new reason.
-        Raises ExecutionNotFoundError, and ExecutionConflictError for a finished execution.
+        Raises ExecutionNotFoundError, ExecutionFinishedError.
         """
         return await pausing.pause(self._working(), execution_id, reason, by)
 

@@ -63,7 +63,7 @@ class Pauses:
                 paused_by=by,
                 paused_reason=reason,
             ):
-                raise executions.finished(workflow_execution_id, "it was not paused")
+                raise executions.finished(before, "it was not paused")
             save()
             self._commit.count_change()
             return before.paused_at is None

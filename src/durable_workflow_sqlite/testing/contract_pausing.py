@@ -10,7 +10,7 @@ import pytest
 
 from durable_workflow_sqlite import (
     CheckpointStore,
-    ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     Pause,
@@ -127,7 +127,7 @@ class PausingContract(StoreContract):
         for status in FINAL:
             execution = new_execution(str(status), status=status)
             await store.save(execution)
-            with pytest.raises(ExecutionConflictError):
+            with pytest.raises(ExecutionFinishedError):
                 await store.pause_execution(
                     str(status), new_audit_entry("pause", str(status)), by="kim"
                 )

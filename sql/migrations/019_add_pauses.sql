@@ -76,7 +76,7 @@ begin
         )
         and (
             status != 'SUSPENDED'
-            or new.signal_name glob '$*'
+            or (new.signal_name glob '$*' and new.signal_name not glob '$child:*')
             or exists (
                 select 1
                 from step_checkpoints as awaited
