@@ -375,7 +375,7 @@ class DictStore(d.CheckpointStore):
     # Records
 
     @writes
-    def create_execution(self, t, workflow, execution, tags=None):
+    def create_execution(self, t, workflow, execution, tags=None, *records):
         new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
         is_new = t.start(new)
         one, at = execution.workflow_execution_id, execution.created_at
@@ -383,6 +383,7 @@ class DictStore(d.CheckpointStore):
         if is_new and not claim:
             t.set(one, status=STATUS.PENDING, started_at=None)
             t.put_into_queue(one, at)
+        t.save(records if is_new else ())
         return claim
 
     @writes

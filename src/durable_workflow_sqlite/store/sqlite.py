@@ -583,6 +583,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> WorkflowClaim | None:
         new = NewExecution(workflow=workflow, execution=execution, tags=tags)
         served = (workflow.workflow_type, workflow.version)
@@ -594,10 +595,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim = self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at
             )
+            self._save_all(records, None, [])
             if claim is None:
                 self._hold(execution)
-                return None
-            self._membership.tell([served], now=execution.created_at)
+            else:
+                self._membership.tell([served], now=execution.created_at)
             return claim
 
         claim = await self._commit.write(create)

@@ -327,11 +327,13 @@ class PausingContract(StoreContract):
         started = queued(
             "e", None, status=ExecutionStatus.RUNNING, started_at=NOON, updated_at=NOON
         )
-        assert await store.create_execution(WORKFLOW, started, {"customer": "7"}) is None
+        signal = new_signal("e", "go", created_at=NOON)
+        assert await store.create_execution(WORKFLOW, started, {"customer": "7"}, signal) is None
         found = await loaded(store, "e")
         assert found.status is ExecutionStatus.PENDING
         assert (found.started_at, found.available_at) == (None, NOON)
         assert await store.load_tags("e") == {"customer": "7"}
+        assert [one.signal_name for one in await store.load_signals("e")] == ["go"]
         assert await store.create_execution(WORKFLOW, started) is None
         await store.end_pause(PauseScope.WORKFLOW, "order")
         assert claimed_ids(await store.claim_available(ORDER, 9, now=NOON)) == ["e"]
