@@ -141,6 +141,8 @@
 --                        payload does not fit the wait, which stays open
 -- created_at             when it was sent; a wait takes no signal sent after its deadline
 -- refused_reason         why its payload could not be read; null unless it is REFUSED
+-- signal_key             a name for this one message, which its sender chose; an execution
+--                        has one signal of a key; null where the sender gave none
 
 -- workflow_tags: the tags of an execution, given when it was started, to find it by.
 --

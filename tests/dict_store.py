@@ -219,7 +219,13 @@ class Tables(msgspec.Struct):
         self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
         return True
 
+    def keyed(self, one, key):
+        """The signal with a key; None if there is none."""
+        return next(iter(select(self.signals, one, signal_key=key)), None) if key else None
+
     def receive(self, signal):
+        if self.keyed(signal.workflow_execution_id, signal.signal_key):
+            raise d.StoreError(f"there is a signal with the key {signal.signal_key!r} already")
         signal = change(as_stored(signal), workflow_signal_id=max(self.signals, default=0) + 1)
         self.signals[signal.workflow_signal_id] = signal
         one, at = self.executions[signal.workflow_execution_id], min(signal.created_at, r.utc_now())
@@ -381,7 +387,8 @@ class DictStore(d.CheckpointStore):
                 raise conflict(new.execution.workflow_execution_id, "is there already")
         for signal in send:
             to = t.executions.get(signal.workflow_execution_id)
-            if to and not to.status.is_terminal:
+            is_there = t.keyed(signal.workflow_execution_id, signal.signal_key)
+            if to and not to.status.is_terminal and not is_there:
                 t.receive(signal)
 
     @writes
@@ -408,6 +415,8 @@ class DictStore(d.CheckpointStore):
     @writes
     def send_signal(self, t, signal, *records):
         r.check_sent(signal)
+        if t.keyed(signal.workflow_execution_id, signal.signal_key):
+            return None
         if (to := t.find(signal.workflow_execution_id)).status.is_terminal:
             raise finished(to)
         sent = t.receive(signal)

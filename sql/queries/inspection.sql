@@ -650,7 +650,8 @@ select
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 from workflow_signals
 where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
@@ -1099,7 +1100,8 @@ select
     signal.payload,
     signal.status,
     signal.created_at,
-    signal.refused_reason
+    signal.refused_reason,
+    signal.signal_key
 from workflow_executions as execution
 cross join workflow_signals as signal
     on execution.workflow_execution_id = signal.workflow_execution_id

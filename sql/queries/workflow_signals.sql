@@ -3,6 +3,7 @@
 -- read is REFUSED, and refused_reason says why. A name that begins with $ is the
 -- library's own: `$cancel` asks the execution to cancel. `$mended` is DELIVERED from its
 -- beginning: it tells a worker that left the execution as it is to look at it again.
+-- An execution has at most one signal of a signal_key.
 --
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
@@ -16,7 +17,8 @@ insert into workflow_signals (
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 )
 values (
     :workflow_execution_id,
@@ -24,25 +26,57 @@ values (
     :payload,
     :status,
     :created_at,
-    :refused_reason
+    :refused_reason,
+    :signal_key
 )
 returning workflow_signal_id;
 
 -- name: send_signal$
 -- Keeps a signal for an execution that can still receive it, and gives its id.
--- No row means that the execution is unknown or final.
+-- No row means that the execution is unknown or final, or has a signal of this key.
 -- @unfenced: anybody may send one
-insert into workflow_signals (workflow_execution_id, signal_name, payload, created_at)
+insert into workflow_signals (
+    workflow_execution_id,
+    signal_name,
+    payload,
+    created_at,
+    signal_key
+)
 select
     workflow_execution_id,
     :signal_name,
     :payload,
-    :created_at
+    :created_at,
+    :signal_key
 from workflow_executions
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and (
+        :signal_key is null
+        or not exists (
+            select 1
+            from workflow_signals as sent
+            where
+                sent.workflow_execution_id = :workflow_execution_id
+                and sent.signal_key = :signal_key
+        )
+    )
 returning workflow_signal_id;
+
+-- name: load_keyed_signal^
+-- The signal of an execution with a key, whatever has become of it.
+select
+    workflow_signal_id,
+    signal_name,
+    payload,
+    status,
+    created_at,
+    refused_reason
+from workflow_signals
+where
+    workflow_execution_id = :workflow_execution_id
+    and signal_key = :signal_key;
 
 -- name: request_cancel$
 -- Keeps a request to cancel, and gives its id. No row means that the execution is
@@ -79,7 +113,8 @@ insert into workflow_signals (
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 )
 select
     :workflow_signal_id,
@@ -88,7 +123,8 @@ select
     :payload,
     :status,
     :created_at,
-    :refused_reason
+    :refused_reason,
+    :signal_key
 where
     :fencing_token is null
     or exists (
@@ -104,7 +140,8 @@ on conflict (workflow_signal_id) do update set
     payload = excluded.payload,
     status = excluded.status,
     created_at = excluded.created_at,
-    refused_reason = excluded.refused_reason;
+    refused_reason = excluded.refused_reason,
+    signal_key = excluded.signal_key;
 
 -- name: refuse_signal!
 -- A wait cannot read a signal. Its payload stays as it is, and need not be JSON: a row
@@ -142,7 +179,8 @@ select
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 from workflow_signals
 where
     workflow_execution_id = :workflow_execution_id
@@ -161,7 +199,8 @@ select
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 from workflow_signals
 where
     workflow_signal_id in (

@@ -7,7 +7,7 @@ from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
-from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
@@ -111,6 +111,7 @@ __all__ = [
     "RetryPolicy",
     "SchemaTooNewError",
     "SerializationError",
+    "SignalResult",
     "SignalStatus",
     "SignalTimeoutError",
     "SqliteCheckpointStore",

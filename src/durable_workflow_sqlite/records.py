@@ -332,6 +332,7 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A durable message to an execution. The store gives the id: the order of arrival.
 
     `refused_reason` says why the payload of a REFUSED signal could not be read.
+    `signal_key` is a name for this one message: an execution has one signal of a key at most.
     """
 
     workflow_execution_id: str
@@ -340,6 +341,7 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: SignalStatus = SignalStatus.PENDING
     created_at: datetime = msgspec.field(default_factory=utc_now)
     refused_reason: str | None = None
+    signal_key: str | None = None
     workflow_signal_id: int | None = None
 
     def __post_init__(self) -> None:
@@ -349,6 +351,8 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_member("status", self.status, SignalStatus)
         check_time("created_at", self.created_at)
         check_text("refused_reason", self.refused_reason)
+        if self.signal_key is not None:
+            check_identifier("the key of a signal", self.signal_key)
         if self.workflow_signal_id is not None:
             check_integer("workflow_signal_id", self.workflow_signal_id, minimum=1)
 

@@ -131,6 +131,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "send_signal": lambda: store.send_signal(new_signal("waits", "stay")),
         "load_pending_signals": lambda: store.load_pending_signals("waits"),
         "load_signals": lambda: store.load_signals("waits"),
+        "load_keyed_signal": lambda: store.load_keyed_signal("waits", "mail"),
         "load_next_signals": lambda: store.load_next_signals("waits", ["go"]),
         "load_last_signal_id": store.load_last_signal_id,
         "load_signals_after": lambda: store.load_signals_after(0),

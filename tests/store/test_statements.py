@@ -182,6 +182,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_pending_signals("e")
             await store.load_next_signals("e", ["go"])
             await store.load_open_waits("e", "go")
+            await store.load_keyed_signal("e", "mail")
             with pytest.raises(ExecutionFinishedError):
                 await store.request_cancel("e")
             await store.hasten_attempts("e")

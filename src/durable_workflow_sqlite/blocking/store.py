@@ -56,6 +56,7 @@ class CheckpointStore:
     load_checkpoints = blocking(Behind.load_checkpoints)
     take_execution = blocking(Behind.take_execution)
     send_signal = blocking(Behind.send_signal)
+    load_keyed_signal = blocking(Behind.load_keyed_signal)
     load_pending_signals = blocking(Behind.load_pending_signals)
     load_signals = blocking(Behind.load_signals)
     load_next_signals = blocking(Behind.load_next_signals)

@@ -60,7 +60,7 @@ class Body:
     new: what it has asked for since this was last emptied, in order.
     given_up: what it no longer waits for since then, in order.
     undoable: the steps with a compensation that it has asked for.
-    children: those that are to end with it, by their ids, until it has heard of their ends.
+    children: those that are to end with it, by their ids, until it has got their ends.
     following: how it is to continue as new, once it has asked for that.
     heard: the number of the last event that it has got.
     """

@@ -47,7 +47,7 @@ class SendCall(StepCall, eq=False, kw_only=True):
     """The id of the execution that it starts, or sends a signal to."""
 
     def give_up(self) -> None:
-        """It begins no more. What has begun is one transaction, which comes to its end."""
+        """It begins no more. What has begun is one transaction, and is not stopped."""
         self.is_given_up = True
 
 

@@ -91,6 +91,7 @@ class LoadSignalsRow(Struct, frozen=True, gc=False):
     status: str
     created_at: str
     refused_reason: str | None
+    signal_key: str | None
 
 
 class LoadNextTimersRow(Struct, frozen=True, gc=False):
@@ -624,6 +625,17 @@ class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     created_at: str
 
 
+class LoadKeyedSignalRow(Struct, frozen=True, gc=False):
+    """What load_keyed_signal gives."""
+
+    workflow_signal_id: int
+    signal_name: str
+    payload: str | None
+    status: str
+    created_at: str
+    refused_reason: str | None
+
+
 class WorkflowSignalRow(Struct, frozen=True, gc=False):
     """A row of workflow_signals."""
 
@@ -634,6 +646,7 @@ class WorkflowSignalRow(Struct, frozen=True, gc=False):
     status: str
     created_at: str
     refused_reason: str | None
+    signal_key: str | None
 
 
 class LoadSignalsAfterRow(Struct, frozen=True, gc=False):
@@ -1683,6 +1696,7 @@ class Queries(Protocol):
         status: str,
         created_at: str,
         refused_reason: str | None,
+        signal_key: str | None,
     ) -> int | None:
         """Saves a signal that has no id yet, and gives it one."""
         ...
@@ -1694,11 +1708,18 @@ class Queries(Protocol):
         signal_name: str,
         payload: str | None,
         created_at: str,
+        signal_key: str | None,
         workflow_execution_id: str,
     ) -> int | None:
         """Keeps a signal for an execution that can still receive it, and gives its id.
-        No row means that the execution is unknown or final.
+        No row means that the execution is unknown or final, or has a signal of this key.
         """
+        ...
+
+    def load_keyed_signal(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_key: str | None
+    ) -> LoadKeyedSignalRow | None:
+        """The signal of an execution with a key, whatever has become of it."""
         ...
 
     def request_cancel(
@@ -1725,6 +1746,7 @@ class Queries(Protocol):
         status: str,
         created_at: str,
         refused_reason: str | None,
+        signal_key: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves a signal under the id that it has; one that is there already is updated.
@@ -2051,6 +2073,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
+    "load_keyed_signal": LoadKeyedSignalRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,

@@ -195,19 +195,28 @@ def timer_from(row: q.WorkflowTimerRow | q.LoadSuspectTimersRow) -> WorkflowTime
 
 
 def signal_from(row: q.WorkflowSignalRow | q.LoadSignalsRow) -> WorkflowSignal:
+    return keyed_signal_from(row, row.workflow_execution_id, row.signal_key)
+
+
+def keyed_signal_from(
+    row: q.WorkflowSignalRow | q.LoadSignalsRow | q.LoadKeyedSignalRow,
+    workflow_execution_id: str,
+    signal_key: str | None,
+) -> WorkflowSignal:
     try:
         return WorkflowSignal(
             workflow_signal_id=row.workflow_signal_id,
-            workflow_execution_id=row.workflow_execution_id,
+            workflow_execution_id=workflow_execution_id,
             signal_name=row.signal_name,
             payload=row.payload,
             status=SignalStatus(row.status),
             created_at=text_to_time("created_at", row.created_at),
             refused_reason=row.refused_reason,
+            signal_key=signal_key,
         )
     except (ValueError, TypeError) as error:
         what = f"signal {row.workflow_signal_id} of execution"
-        raise _unreadable(what, error, row.workflow_execution_id) from None
+        raise _unreadable(what, error, workflow_execution_id) from None
 
 
 def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:

@@ -759,7 +759,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         await self.save(signal)
         return signal
 
-    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         return await self._signals.send(signal, lambda: self._save_all(records, None, []))
 
     async def request_cancel(
@@ -768,6 +768,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._signals.request_cancel(
             workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
+
+    async def load_keyed_signal(
+        self, workflow_execution_id: str, signal_key: str
+    ) -> WorkflowSignal | None:
+        return await self._signals.load_keyed(workflow_execution_id, signal_key)
 
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None

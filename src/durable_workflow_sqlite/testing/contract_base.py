@@ -314,6 +314,13 @@ def new_signal(
     )
 
 
+async def send(store: CheckpointStore, signal: WorkflowSignal) -> WorkflowSignal:
+    """A signal that was sent just now, with its id."""
+    stored = await store.send_signal(signal)
+    assert stored is not None, "it has no key, or a new one"
+    return stored
+
+
 def new_audit_entry(
     act: str, workflow_execution_id: str = "e", *, actor: str = "ops", **fields: Any
 ) -> AuditEntry:
