@@ -194,6 +194,11 @@ class Claiming:
         task.add_done_callback(self._claiming.discard)
         return await asyncio.shield(task)
 
+    def keep(self, claim: WorkflowClaim) -> None:
+        """What was in memory is to be launched again, under the claim that it has."""
+        self._held[claim.workflow_execution_id] = claim
+        self._slots.take(claim.workflow_execution_id)
+
     # What becomes of it
 
     def is_claimed(self, record: WorkflowExecution) -> None:

@@ -25,12 +25,9 @@ from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.pausing_client import PausingClient
+from durable_workflow_sqlite.engine.startable import Startable
 from durable_workflow_sqlite.engine.step_names import StepName
-from durable_workflow_sqlite.engine.workflow import (
-    Startable,
-    WorkflowRegistry,
-    check_workflow,
-)
+from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags

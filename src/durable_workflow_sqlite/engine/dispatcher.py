@@ -187,6 +187,11 @@ class Dispatcher:
             self._claims.pauses_ended()
             self.look()
 
+    def continues(self, execution: Execution) -> None:
+        """An execution continues as new: this worker, which has its claim, launches it again."""
+        self._claims.keep(execution.claim)
+        self._spawn(self._launching.load_and_launch(execution.claim))
+
     def trouble_of(self, execution_id: str) -> BaseException | None:
         """Why this worker does not claim an execution again by itself; None if it does."""
         return self._releases.trouble_of(execution_id)

@@ -186,8 +186,10 @@ class OpenEngine(Access):
         execution.leave_slot()
         if self.executions.get(execution.id) is execution:
             del self.executions[execution.id]
-        if outcome.is_parked:
+        if outcome.is_parked or (outcome.continues and self.is_closed):
             self.dispatcher.parked(execution)
+        elif outcome.continues:
+            self.dispatcher.continues(execution)
         elif outcome.trouble is not None and not (self.is_closed and _is_stopped(outcome)):
             self.dispatcher.release(execution, outcome.trouble)
         self.changes.changed(execution.id)

@@ -63,6 +63,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """How an execution left this worker: `record` is final, unless `trouble` says why it is not.
 
     is_parked: it is out of memory until its time or signal comes, or until somebody resumes it.
+    continues: it continues as new, and `record` is what it begins again with.
     """
 
     record: WorkflowExecution
@@ -70,6 +71,7 @@ class Outcome(msgspec.Struct, frozen=True):
     error: BaseException | None = None
     compensation_error: CompensationError | None = None
     is_parked: bool = False
+    continues: bool = False
 
 
 def expired(record: WorkflowExecution) -> WorkflowExpiredError:
