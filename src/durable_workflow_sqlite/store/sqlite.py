@@ -113,18 +113,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         *,
         synchronous: Synchronous = "normal",
     ) -> None:
-        if synchronous not in ("normal", "full"):
-            raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
-        try:
-            if connection.in_transaction:
-                raise StoreError("the connection is in a transaction; commit or roll it back first")
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot use the connection: {error}") from error
-        except AttributeError:
-            raise TypeError(
-                f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
-                " a file, use SqliteCheckpointStore.file(path)"
-            ) from None
+        # It is long: all parts of the store are made here, and what each of them is given.
+        _check_usable(connection, synchronous)
         self._connection = connection
         self._owns_connection = False
         self._restore = (
@@ -1068,6 +1058,22 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_signals(before, batch_size)
+
+
+def _check_usable(connection: sqlite3.Connection, synchronous: str) -> None:
+    """Raise ValueError, TypeError or StoreError for what a store cannot be opened with."""
+    if synchronous not in ("normal", "full"):
+        raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
+    try:
+        if connection.in_transaction:
+            raise StoreError("the connection is in a transaction; commit or roll it back first")
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot use the connection: {error}") from error
+    except AttributeError:
+        raise TypeError(
+            f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
+            " a file, use SqliteCheckpointStore.file(path)"
+        ) from None
 
 
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:
