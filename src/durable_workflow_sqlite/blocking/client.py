@@ -120,6 +120,15 @@ class Client:
     acknowledge = blocking(Behind.acknowledge)
     resolve = blocking(Behind.resolve)
     rerun = starting(Behind.rerun)
+    schedule = blocking(Behind.schedule)
+    unschedule = blocking(Behind.unschedule)
+    load_schedule = blocking(Behind.load_schedule)
+    load_schedules = blocking(Behind.load_schedules)
+    pause_schedule = blocking(Behind.pause_schedule)
+    resume_schedule = blocking(Behind.resume_schedule)
+    trigger = starting(Behind.trigger)
+    backfill = blocking(Behind.backfill)
+    next_times = blocking(Behind.next_times)
 
 
 def check_store(store: object) -> None:

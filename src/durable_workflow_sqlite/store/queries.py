@@ -612,6 +612,45 @@ class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     created_at: str
 
 
+class WorkflowScheduleRow(Struct, frozen=True, gc=False):
+    """A row of workflow_schedules."""
+
+    schedule_name: str
+    workflow_type: str
+    version: int
+    input_data: str
+    cron: str | None
+    tz: str
+    every_seconds: int | None
+    overlap: str
+    missed: str
+    within_seconds: int | None
+    jitter_seconds: int
+    ends_at: str | None
+    priority: int
+    ttl_seconds: int | None
+    tags: str
+    next_fire_at: str | None
+    last_fired_at: str | None
+    last_execution_id: str | None
+    last_skipped_at: str | None
+    buffered_at: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    ended_at: str | None
+    trouble: str | None
+    declared: str | None
+    created_at: str
+    updated_at: str
+
+
+class LoadUnfinishedOfScheduleRow(Struct, frozen=True, gc=False):
+    """What load_unfinished_of_schedule gives."""
+
+    workflow_execution_id: str
+
+
 class WorkflowSignalRow(Struct, frozen=True, gc=False):
     """A row of workflow_signals."""
 
@@ -1653,6 +1692,84 @@ class Queries(Protocol):
         """Deletes a batch of executions (a JSON array of ids), after all that refers to them."""
         ...
 
+    # workflow_schedules.sql
+
+    def upsert_schedule(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        schedule_name: str,
+        workflow_type: str,
+        version: int,
+        input_data: str,
+        cron: str | None,
+        tz: str,
+        every_seconds: int | None,
+        overlap: str,
+        missed: str,
+        within_seconds: int | None,
+        jitter_seconds: int,
+        ends_at: str | None,
+        priority: int,
+        ttl_seconds: int | None,
+        tags: str,
+        next_fire_at: str | None,
+        last_fired_at: str | None,
+        last_execution_id: str | None,
+        last_skipped_at: str | None,
+        buffered_at: str | None,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
+        ended_at: str | None,
+        trouble: str | None,
+        declared: str | None,
+        created_at: str,
+        updated_at: str,
+    ) -> int:
+        """Saves a schedule. The caller has compared the row in the same transaction."""
+        ...
+
+    def delete_schedule(self, connection: sqlite3.Connection, *, schedule_name: str) -> int:
+        """Deletes a schedule. Its executions keep its name."""
+        ...
+
+    def load_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str
+    ) -> WorkflowScheduleRow | None:
+        """One schedule by its name."""
+        ...
+
+    def load_schedules(self, connection: sqlite3.Connection) -> list[WorkflowScheduleRow]:
+        """Every schedule, by name."""
+        ...
+
+    def load_due_schedules(
+        self, connection: sqlite3.Connection, *, now: str
+    ) -> list[WorkflowScheduleRow]:
+        """The schedules with a time that has come, and those whose next time is to be computed."""
+        ...
+
+    def load_buffered_schedules(self, connection: sqlite3.Connection) -> list[WorkflowScheduleRow]:
+        """The schedules with a time to fire when the execution before it is finished."""
+        ...
+
+    def load_next_fire_at(self, connection: sqlite3.Connection, *, now: str) -> str | None:
+        """When the next of the schedules fires that are not due."""
+        ...
+
+    def name_schedule_of(
+        self, connection: sqlite3.Connection, *, schedule_name: str, workflow_execution_id: str
+    ) -> int:
+        """Notes which schedule has started an execution, in the transaction of its start."""
+        ...
+
+    def load_unfinished_of_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str
+    ) -> list[LoadUnfinishedOfScheduleRow]:
+        """The unfinished executions that a schedule has started, in the order of their ids."""
+        ...
+
     # workflow_signals.sql
 
     def insert_signal(
@@ -2019,6 +2136,11 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
+    "load_schedule": WorkflowScheduleRow,
+    "load_schedules": WorkflowScheduleRow,
+    "load_due_schedules": WorkflowScheduleRow,
+    "load_buffered_schedules": WorkflowScheduleRow,
+    "load_unfinished_of_schedule": LoadUnfinishedOfScheduleRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,
@@ -2038,6 +2160,7 @@ TABLES: Final = frozenset(
         "workflow_audit_log",
         "workflow_claims",
         "workflow_executions",
+        "workflow_schedules",
         "workflow_signals",
         "workflow_tags",
         "workflow_timers",
