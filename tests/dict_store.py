@@ -207,7 +207,7 @@ class Tables(msgspec.Struct):
                 case d.WorkflowExecution() if record.workflow_id in self.workflows:
                     before = self.executions.setdefault(one, record)
                     if before.status.is_terminal and before != record:
-                        raise conflict(one, "is finished")
+                        raise finished(before)
                     self.executions[one] = record
                 case _ if one not in self.executions:
                     raise d.StoreError(f"{record} belongs to nothing known")
@@ -253,6 +253,12 @@ def waits_for_attempt(step):
 
 def conflict(one, why):
     return d.ExecutionConflictError(f"execution {one!r} {why}", workflow_execution_id=one)
+
+
+def finished(execution):
+    one, status = execution.workflow_execution_id, execution.status
+    why = f"execution {one!r} is finished"
+    return d.ExecutionFinishedError(why, workflow_execution_id=one, status=status)
 
 
 def reads(method):
@@ -348,8 +354,8 @@ class DictStore(d.CheckpointStore):
     @writes
     def send_signal(self, t, signal, *records):
         r.check_sent(signal)
-        if t.find(signal.workflow_execution_id).status.is_terminal:
-            raise conflict(signal.workflow_execution_id, "is finished")
+        if (to := t.find(signal.workflow_execution_id)).status.is_terminal:
+            raise finished(to)
         sent = t.receive(signal)
         t.save(records)
         return sent
@@ -357,7 +363,9 @@ class DictStore(d.CheckpointStore):
     @writes
     def request_cancel(self, t, one, *records, now=None):
         status, at = t.find(one).status, now or r.utc_now()
-        if status.is_terminal or status == "COMPENSATING" or t.is_to_cancel(one):
+        if status.is_terminal:
+            raise finished(t.find(one))
+        if status == "COMPENSATING" or t.is_to_cancel(one):
             return None
         ids = {"workflow_execution_id": one, "signal_name": r.CANCEL_SIGNAL}
         sent = t.receive(d.WorkflowSignal(**ids, created_at=at))
@@ -372,22 +380,6 @@ class DictStore(d.CheckpointStore):
     def load_workflow(self, t, workflow_id):
         r.check_identifier("workflow_id", workflow_id)
         return t.workflows.get(workflow_id)
-
-    @reads
-    def load_pending_signals(self, t, one, signal_name=None):
-        pending = select(t.signals, one, status=PENDING)
-        return [signal for signal in pending if signal_name in (None, signal.signal_name)]
-
-    @reads
-    def load_next_signals(self, t, one, signal_names):
-        pending = reversed(select(t.signals, one, status=PENDING))
-        first = {one.signal_name: one for one in pending if one.signal_name in signal_names}
-        return sorted(first.values(), key=lambda signal: signal.workflow_signal_id)
-
-    @reads
-    def load_open_waits(self, t, one, signal_name):
-        r.check_identifier("signal_name", signal_name)
-        return t.waits_for(one, signal_name)
 
     # Queue
 
@@ -484,8 +476,6 @@ class DictStore(d.CheckpointStore):
         t = self.dicts.tables
         return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
 
-    load_last_signal_id = reads(lambda _, t: max(t.signals, default=0))
-
     @reads
     def load_signals_after(self, t, signal_id):
         found = [t.signals[number] for number in sorted(t.signals) if number > signal_id]
@@ -566,21 +556,6 @@ class DictStore(d.CheckpointStore):
             t.save(records)
             t.put_into_queue(one, at)
         return len(due)
-
-    @writes
-    def reopen_execution(self, t, one, *records, now=None):
-        at, status = now or r.utc_now(), t.find(one).status
-        undone = [step.status for step in t.steps_of(one, attempt=0)]
-        t.set(one, ttl_expires_at=None, recovery_count=0, updated_at=at)
-        if status == "FAILED" and not undone:
-            t.set(one, status=STATUS.PENDING, last_event=None, error_type=None, error_message=None)
-            t.expect_signals(one)
-        elif status in ("FAILED", "CANCELLED") and "FAILED" in undone:
-            t.set(one, status=STATUS.COMPENSATING)
-        else:
-            raise conflict(one, f"is {status}")
-        t.save(records)
-        t.put_into_queue(one, at)
 
     @writes
     def mend_execution(self, t, seen, becomes, *records, forget=(), now=None):

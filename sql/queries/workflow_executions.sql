@@ -1,6 +1,5 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are final: only
--- reopen_execution, reopen_compensations and mend_execution change the status of a row
--- that has one.
+-- mend_execution changes the status of a row that has one.
 --
 -- One that no worker has claimed is in a queue, that of its workflow and priority,
 -- from available_at on.
@@ -743,58 +742,6 @@ where
     workflow_execution_id = :workflow_execution_id
     and blocked_reason is not null
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
-
--- name: reopen_execution!
--- Makes a failed execution one that is to be run again, by an operator's wish. Its
--- time to live is over or may soon be, and counts no more.
--- Changing no row means that it is unknown, not failed, or was compensated.
--- @unfenced: it is over
-update workflow_executions
-set
-    status = 'PENDING',
-    error_type = null,
-    error_message = null,
-    ttl_expires_at = null,
-    last_event = null,
-    recovery_count = 0,
-    updated_at = :updated_at,
-    status_since = :updated_at
-where
-    workflow_execution_id = :workflow_execution_id
-    and status = 'FAILED'
-    and not exists (
-        select 1
-        from step_checkpoints
-        where
-            step_checkpoints.workflow_execution_id
-            = workflow_executions.workflow_execution_id
-            and step_checkpoints.attempt = 0
-    );
-
--- name: reopen_compensations!
--- Opens an execution again whose compensations have failed, by an operator's wish, so
--- that these can run again. Its error and its last event stay: it ends as before.
--- Changing no row means that it is unknown, not ended, or that no compensation failed.
--- @unfenced: it is over
-update workflow_executions
-set
-    status = 'COMPENSATING',
-    ttl_expires_at = null,
-    recovery_count = 0,
-    updated_at = :updated_at,
-    status_since = :updated_at
-where
-    workflow_execution_id = :workflow_execution_id
-    and status in ('FAILED', 'CANCELLED')
-    and exists (
-        select 1
-        from step_checkpoints
-        where
-            step_checkpoints.workflow_execution_id
-            = workflow_executions.workflow_execution_id
-            and step_checkpoints.attempt = 0
-            and step_checkpoints.status = 'FAILED'
-    );
 
 -- name: mend_execution!
 -- Opens an execution again, or ends it, by an operator's wish. It is not blocked any

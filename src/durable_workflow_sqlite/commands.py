@@ -93,10 +93,9 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
             case Cancellation.REFUSED:
                 pass
         found = await client.load(execution_id)
-        status = found.status
-        if status.is_terminal:
-            why = f"it is {status} already"
-        elif status is ExecutionStatus.COMPENSATING:
+        if found.status.is_terminal:
+            why = f"it has just ended {found.status}"
+        elif found.status is ExecutionStatus.COMPENSATING:
             why = "it is already being undone"
             if was_blocked:
                 why += f", and is blocked; `{command('unblock', file, execution_id)}` continues it"

@@ -1,5 +1,8 @@
 """The methods of a store, by roles. `durable_workflow_sqlite.testing` has the contract: the tests
-that every store must pass. The contract defines each method more exactly than types can."""
+that every store must pass. The contract defines each method more exactly than types can.
+
+Some methods have a body, which calls other methods. A store that inherits from the roles has them
+already; it defines them only to be faster."""
 
 from __future__ import annotations
 
@@ -16,13 +19,17 @@ from durable_workflow_sqlite.records import (
     NewExecution,
     Record,
     Schedule,
+    SignalStatus,
     StepCheckpoint,
+    StepKind,
+    StepStatus,
     TakenExecution,
     UnqueuedExecution,
     Workflow,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowSignal,
+    check_identifier,
 )
 
 
@@ -83,7 +90,7 @@ class Records(Protocol):
         for the name of a signal as `send_signal` does. A signal for an execution that is unknown or
         final is left out.
 
-        An execution whose stored status is final is not changed: `ExecutionConflictError`,
+        An execution whose stored status is final is not changed: `ExecutionFinishedError`,
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
         execution was started with (workflow, input, time to live, guarantee, priority, creation)
@@ -96,8 +103,7 @@ class Records(Protocol):
     ) -> None:
         """Save that an attempt of a step, or of its compensation, is about to begin.
 
-        As `save(intent, *beside, claim=claim)`, which it is unless a store has a faster way. It is
-        asked for before every attempt.
+        As `save(intent, *beside, claim=claim)`. The engine calls it before every attempt.
         """
         await self.save(intent, *beside, claim=claim)
 
@@ -118,7 +124,7 @@ class Records(Protocol):
         with $, unless it is $cancel; to cancel, there is `request_cancel`.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
-        Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
+        Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -127,9 +133,9 @@ class Records(Protocol):
     ) -> WorkflowSignal | None:
         """Send the signal that asks an execution to cancel, and return the signal.
 
-        It saves `records` in the same transaction. If the execution is final or COMPENSATING, or
-        has such a signal already, it writes nothing and returns None. Raises
-        ExecutionNotFoundError.
+        It saves `records` in the same transaction. If the execution is COMPENSATING, or has such a
+        signal already, it writes nothing and returns None. Raises ExecutionNotFoundError or
+        ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -152,11 +158,19 @@ class Records(Protocol):
         """
         ...
 
+    async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
+        """All signals of one execution, of any status, in order of arrival."""
+        ...
+
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
     ) -> list[WorkflowSignal]:
         """The pending signals of one name, or of all names, in order of arrival."""
-        ...
+        return [
+            one
+            for one in await self.load_signals(workflow_execution_id)
+            if one.status is SignalStatus.PENDING and signal_name in (None, one.signal_name)
+        ]
 
     async def load_next_signals(
         self, workflow_execution_id: str, signal_names: Collection[str]
@@ -165,13 +179,24 @@ class Records(Protocol):
 
         The cost does not depend on the number of pending signals.
         """
-        ...
+        first: dict[str, WorkflowSignal] = {}
+        for one in await self.load_pending_signals(workflow_execution_id):
+            if one.signal_name in signal_names:
+                first.setdefault(one.signal_name, one)
+        return list(first.values())
 
     async def load_open_waits(
         self, workflow_execution_id: str, signal_name: str
     ) -> list[StepCheckpoint]:
         """The SIGNAL checkpoints of a name at INTENT, in step order. As fast as `send_signal`."""
-        ...
+        check_identifier("signal_name", signal_name)
+        return [
+            one
+            for one in await self.load_checkpoints(workflow_execution_id)
+            if one.kind is StepKind.SIGNAL
+            and one.status is StepStatus.INTENT
+            and one.step_name == signal_name
+        ]
 
 
 class Queue(Protocol):
@@ -293,7 +318,8 @@ class Changes(Protocol):
 
     async def load_last_signal_id(self) -> int:
         """The id of the newest signal; 0 if there is none."""
-        ...
+        arrived = await self.load_signals_after(0)
+        return arrived[-1].workflow_signal_id if arrived else 0
 
     async def load_signals_after(self, signal_id: int) -> list[ArrivedSignal]:
         """The signals that came after the signal with that id, in order of arrival."""
@@ -397,21 +423,6 @@ class Mending(Protocol):
         """
         ...
 
-    async def reopen_execution(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        """Make a FAILED execution PENDING, and save `records`, in one transaction.
-
-        Its error, its time to live and its `last_event` are removed. Its EXPIRED signals
-        are PENDING again, except those whose names begin with $. If a FAILED or CANCELLED
-        execution has a compensation that FAILED, it becomes COMPENSATING instead, and keeps its
-        error and `last_event`.
-
-        Raises ExecutionNotFoundError. Raises ExecutionConflictError for an execution that did not
-        fail or that is completely undone. Nothing is written then.
-        """
-        ...
-
     async def mend_execution(
         self,
         seen: TakenExecution,
@@ -447,10 +458,6 @@ class Mending(Protocol):
         were cut off or timed out leave the view `workflow_in_doubt`. Returns the number of these
         checkpoints. If it is not 0, `records` are saved in the same transaction.
         """
-        ...
-
-    async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
-        """All signals of one execution, of any status, in order of arrival."""
         ...
 
     async def load_workflows(self) -> list[Workflow]:

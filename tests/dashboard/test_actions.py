@@ -70,7 +70,10 @@ def test_cancelling_stores_the_request(file: Path, visit: Open) -> None:
     assert answer.headers["location"].endswith("done=cancelling")
     assert signals(file) == [("waiting", "$cancel", None)]
     assert send(client, "cancel", id="waiting").headers["location"].endswith("not_cancelled")
-    assert send(client, "cancel", id="done").headers["location"].endswith("not_cancelled")
+    for action in ("cancel", "signal"):
+        answer = send(client, action, id="done", name="go")
+        assert answer.status_code == 409
+        assert "is finished (COMPLETED)" in answer.text
 
 
 def test_a_failed_execution_is_opened_again(file: Path, visit: Open) -> None:

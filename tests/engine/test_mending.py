@@ -19,6 +19,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     DurableEngineObserver,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     NonDeterminismError,
     Record,
@@ -976,7 +977,8 @@ def test_one_that_is_blocked_with_nothing_to_undo_is_cancelled_at_once(file: Pat
             assert [one.status for one in await store.load_timers("one")] == [TimerStatus.CANCELLED]
             (signal,) = await store.load_signals("one")
             assert signal.status is SignalStatus.EXPIRED
-            assert not await engine.cancel("one")
+            with pytest.raises(ExecutionFinishedError):
+                await engine.cancel("one")
             assert await engine.acknowledge("one") == 1
 
     run_until_killed(first_process)
@@ -1032,7 +1034,8 @@ async def test_one_that_nobody_has_begun_is_cancelled_at_once(file: Path) -> Non
         assert await details(store) == {"ended": "at once"}
         assert ends.seen == [("PENDING", "CANCELLED"), ("complete", "CANCELLED")]
         async with DurableEngine(store, workflows=[job]) as worker:
-            assert await worker.cancel("one") is Cancellation.REFUSED
+            with pytest.raises(ExecutionFinishedError):
+                await worker.cancel("one")
             assert (await worker.recover()).resumed == ()
 
 

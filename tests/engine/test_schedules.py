@@ -1,4 +1,4 @@
-"""Schedules: which times are fired, and by whom, whatever happens to machines, clocks and people."""
+"""Schedules: which times are fired, whatever happens to workers, machines, clocks and rows."""
 
 from __future__ import annotations
 
@@ -210,8 +210,8 @@ async def test_what_cannot_be_declared_is_refused_and_nothing_is_written(
         client = Client(store, clock=ManualClock(MONDAY))
         with pytest.raises(error, match=says):
             await client.schedule("s", report, "a", **options)
+        await client.schedule("there", report, "a", every=HOUR)
         with pytest.raises(error, match=says):  # nor is one changed that is there
-            await client.schedule("there", report, "a", every=HOUR)
             await client.schedule("there", report, "a", **options)
         assert [one.schedule_name for one in await client.load_schedules()] == ["there"]
         there = await client.load_schedule("there")
@@ -401,14 +401,15 @@ async def test_overlap_all() -> None:
 
 
 async def test_a_retry_of_an_old_execution_counts_as_unfinished() -> None:
-    attempts = 0
+
+    async def fail_once() -> None:
+        ran.append("attempt")
+        if len(ran) == 1:
+            raise ConnectionError("not yet")
 
     @workflow
     async def fails_once(ctx: WorkflowContext) -> None:
-        nonlocal attempts
-        attempts += 1
-        if attempts == 1:
-            raise ConnectionError("not yet")
+        await ctx.step("fail once", fail_once)
         await ctx.sleep("long", 3 * HOUR)
 
     async with AsyncSandbox([fails_once], start_at=MONDAY) as durable:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite import (
+    Client,
     DurableEngine,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     SerializationError,
     SignalStatus,
@@ -158,14 +160,28 @@ async def test_a_payload_that_is_no_json_is_refused_with_nothing_written() -> No
         assert await store.load_pending_signals("one") == []
 
 
-async def test_a_signal_to_a_finished_execution_is_an_error() -> None:
+async def test_a_signal_to_a_finished_execution_is_an_error_and_so_is_a_cancel() -> None:
     @workflow
     async def quick(ctx: WorkflowContext) -> None: ...
 
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         await engine.run(quick, execution_id="one")
-        with pytest.raises(ExecutionConflictError, match="finished"):
-            await engine.send_signal("one", "go")
+        handle = engine.handle("one")
+        for act in (
+            lambda: engine.send_signal("one", "go"),
+            lambda: handle.signal("go"),
+            lambda: engine.cancel("one"),
+            lambda: handle.cancel(),
+            lambda: Client(store).send_signal("one", "go"),
+            lambda: Client(store).cancel("one"),
+        ):
+            with pytest.raises(ExecutionFinishedError, match="is finished") as raised:
+                await act()
+            assert raised.value.workflow_execution_id == "one"
+            assert raised.value.status == ExecutionStatus.COMPLETED
+            assert not isinstance(raised.value, ExecutionConflictError)
+        assert await store.load_signals("one") == []
+        assert await store.load_audit_log("one") == []
 
 
 @workflow

@@ -81,7 +81,6 @@ class CheckpointStore:
     load_blocked = blocking(Behind.load_blocked)
     unblock_execution = blocking(Behind.unblock_execution)
     hasten_attempts = blocking(Behind.hasten_attempts)
-    reopen_execution = blocking(Behind.reopen_execution)
     mend_execution = blocking(Behind.mend_execution)
     acknowledge = blocking(Behind.acknowledge)
     load_tags = blocking(Behind.load_tags)

@@ -21,6 +21,7 @@ from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     StoreError,
 )
@@ -49,7 +50,7 @@ class Action(NamedTuple):
 SAYS: Final = {
     "signalled": "The signal is stored until a wait takes it.",
     "cancelling": "The request to cancel is stored; the worker of the execution ends it.",
-    "not_cancelled": "There was nothing to cancel: it is finished, or already being undone.",
+    "not_cancelled": "It is being undone already, or somebody has asked before.",
     "acknowledged": "The note is stored, with your name.",
     "not_acknowledged": "There was nothing to deal with: somebody has already done it.",
     "cancelled": "It is cancelled: there was nothing to undo.",
@@ -113,7 +114,8 @@ def _doing(
         except StoreError:
             raise
         except (DurableWorkflowError, ValueError) as error:
-            status = 409 if isinstance(error, ExecutionConflictError) else 422
+            is_about_it = isinstance(error, ExecutionConflictError | ExecutionFinishedError)
+            status = 409 if is_about_it else 422
             return await _confirmation(
                 pages,
                 request,

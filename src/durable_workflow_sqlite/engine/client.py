@@ -162,8 +162,8 @@ class Client(ScheduleMethods):
     async def send_signal(self, execution_id: str, name: str, payload: object = None) -> None:
         """Send a message to an execution; it is kept until the workflow waits for it.
 
-        payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionConflictError for a
-        finished execution, SerializationError for a payload that cannot be written as JSON.
+        payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionFinishedError,
+        SerializationError for a payload that cannot be written as JSON. Nothing is written then.
         """
         await commands.send_signal(self._working(), execution_id, name, payload)
 
@@ -173,8 +173,7 @@ class Client(ScheduleMethods):
         by: who asks, for the audit log; by default the user that this process runs as.
 
         Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
-        ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
-        already.
+        ENDED: it is CANCELLED already. REFUSED: it is failing, or being cancelled already.
 
         An execution ends at once if no worker has it and it has not begun. A blocked execution, or
         one in trouble, also ends at once if its records have nothing to undo. If a blocked
@@ -183,7 +182,8 @@ class Client(ScheduleMethods):
         use the old code, or `retry` from the first step that differs.
 
         The request is stored, so it is kept if this process ends. An execution that runs in another
-        process may still end before it gets the request. Raises ExecutionNotFoundError.
+        process may still end before it gets the request. Raises ExecutionNotFoundError, and
+        ExecutionFinishedError for an execution that is finished, also if it is CANCELLED.
         """
         return await cancelling.cancel(self._working(), execution_id, by)
 

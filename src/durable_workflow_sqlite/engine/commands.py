@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit, deleted_rows, payloads, serialization
@@ -17,7 +16,7 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.reopening import reopened
+from durable_workflow_sqlite.engine.reopening import reopened, why_not_reopened
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
 from durable_workflow_sqlite.errors import (
     SerializationError,
@@ -25,7 +24,6 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
-    StepCheckpoint,
     TakenExecution,
     WorkflowExecution,
     WorkflowSignal,
@@ -107,24 +105,26 @@ async def retry(access: Access, execution_id: str, by: str | None) -> None:
     if await unblock(access, execution_id, by, "retry"):
         return
     found = await access.load(execution_id)
+    if not found.status.is_terminal:
+        if await _try_now(access, execution_id, by):
+            return
+        raise refused(execution_id, why_not_reopened(found, []))
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        if why := why_not_reopened(seen.execution, seen.checkpoints):
+            raise refused(execution_id, why)
+        change = reopened(seen, now)
+        entry = audit.entry(execution_id, "retry", by, now, _what_ended(seen.execution))
+        return Change(change.becomes, [*change.records, entry])
+
+    _, after = await mend(access, execution_id, plan)
+    await access.resume(after)
+
+
+async def _try_now(access: Access, execution_id: str, by: str | None) -> bool:
+    """Do not wait for the next attempt, whether or not a worker has it; False if nothing waits."""
     now = access.clock.now()
     checkpoints = await access.store.load_checkpoints(execution_id)
-    if not found.status.is_terminal and await _try_now(access, execution_id, checkpoints, by, now):
-        return
-    records = reopened(found, checkpoints, now)
-    entry = audit.entry(execution_id, "retry", by, now, _what_ended(found))
-    await access.store.reopen_execution(execution_id, *records, entry, now=now)
-    await access.resume(await access.load(execution_id))
-
-
-async def _try_now(
-    access: Access,
-    execution_id: str,
-    checkpoints: Iterable[StepCheckpoint],
-    by: str | None,
-    now: datetime,
-) -> bool:
-    """Do not wait for the next attempt, whether or not a worker has it; False if nothing waits."""
     try:
         paused = list(RecordedHistory(checkpoints).paused())
     except StoreCorruptError:

@@ -57,9 +57,9 @@ class ExecutionHandle(Generic[R_co]):
         return (await self._client.load(self._execution_id)).status
 
     async def cancel(self) -> Cancellation:
-        """The same as `engine.cancel`."""
+        """The same as `engine.cancel`. Raises ExecutionFinishedError if the execution is over."""
         return await self._client.cancel(self._execution_id)
 
     async def signal(self, name: str, payload: object = None) -> None:
-        """The same as `engine.send_signal`."""
+        """The same as `engine.send_signal`; raises ExecutionFinishedError if it is over."""
         await self._client.send_signal(self._execution_id, name, payload)

@@ -21,7 +21,7 @@ class Cancellation(StrEnum):
 
     ASKED: a worker will undo the execution and end it. ENDED: it is already CANCELLED: it had not
     begun, or it had nothing to undo and no worker was needed. REFUSED: nothing was done, because
-    it is finished, fails, or is already cancelled.
+    it fails, or somebody has already asked.
     """
 
     ASKED = "asked"

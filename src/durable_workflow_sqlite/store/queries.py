@@ -1608,24 +1608,6 @@ class Queries(Protocol):
         """Lets workers claim an execution again; changing no row means that it was not blocked."""
         ...
 
-    def reopen_execution(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
-    ) -> int:
-        """Makes a failed execution one that is to be run again, by an operator's wish. Its
-        time to live is over or may soon be, and counts no more.
-        Changing no row means that it is unknown, not failed, or was compensated.
-        """
-        ...
-
-    def reopen_compensations(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
-    ) -> int:
-        """Opens an execution again whose compensations have failed, by an operator's wish, so
-        that these can run again. Its error and its last event stay: it ends as before.
-        Changing no row means that it is unknown, not ended, or that no compensation failed.
-        """
-        ...
-
     def mend_execution(
         self,
         connection: sqlite3.Connection,

@@ -78,6 +78,8 @@ class Signals:
                 )
                 if found is None:
                     raise executions.not_found(workflow_execution_id)
+                if found.status.is_terminal:
+                    raise executions.finished(found, "it was not asked to cancel")
                 return None
             self._commit.count_change()
             save()
@@ -205,9 +207,10 @@ class Signals:
         if signal_id is None:
             execution_id = signal.workflow_execution_id
             unsent = f"the signal {signal.signal_name!r} was not sent"
-            if executions.load_execution(self._connection, self._queries, execution_id) is None:
+            found = executions.load_execution(self._connection, self._queries, execution_id)
+            if found is None:
                 raise executions.not_found(execution_id, unsent)
-            raise executions.finished(execution_id, unsent)
+            raise executions.finished(found, unsent)
         return signal_id
 
     def _insert(self, signal: WorkflowSignal) -> int:

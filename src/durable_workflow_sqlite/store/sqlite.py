@@ -527,8 +527,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             updated_at=time_to_text(execution.updated_at),
             fencing_token=None,
         )
-        if not changed and self._load_execution(execution.workflow_execution_id) != execution:
-            raise finished(execution.workflow_execution_id, "it was not changed")
+        if not changed:
+            found = self._load_execution(execution.workflow_execution_id)
+            if found is not None and found != execution:
+                raise finished(found, "it was not changed")
         return changed
 
     # Starting an execution
@@ -927,13 +929,6 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
     ) -> int:
         return await self._queue.hasten_attempts(
             workflow_execution_id, lambda: self._save_all(records, None, []), only, now
-        )
-
-    async def reopen_execution(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        await self._queue.reopen_execution(
-            workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
 
     async def mend_execution(

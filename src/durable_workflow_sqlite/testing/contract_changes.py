@@ -7,7 +7,7 @@ import pytest
 from durable_workflow_sqlite import (
     ArrivedSignal,
     CheckpointStore,
-    ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     NewExecution,
@@ -20,6 +20,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     WORKFLOW,
     OpenAnother,
     StoreContract,
+    new_audit_entry,
     new_execution,
     new_signal,
     over_a_store,
@@ -55,9 +56,11 @@ class ChangesContract(StoreContract):
         assert unknown.value.workflow_execution_id == "unknown"
         for status in FINAL:
             await store.save(new_execution(status, status=status))
-            with pytest.raises(ExecutionConflictError) as final:
-                await store.send_signal(new_signal(status, "go"))
-            assert final.value.workflow_execution_id == status
+            entry = new_audit_entry("note", status)
+            with pytest.raises(ExecutionFinishedError) as final:
+                await store.send_signal(new_signal(status, "go"), entry)
+            assert (final.value.workflow_execution_id, final.value.status) == (status, status)
+            assert await store.load_audit_log(status) == []
             assert await store.load_signals(status) == []
         assert await store.load_signals_after(0) == []
 

@@ -13,6 +13,7 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     ClaimLostError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     NewExecution,
@@ -457,8 +458,15 @@ class RecordsContract(StoreContract):
         for status in ExecutionStatus:
             entry = new_audit_entry("cancel", status)
             await store.save(new_execution(status, status=status))
+            if status in FINAL:
+                with pytest.raises(ExecutionFinishedError) as raised:
+                    await store.request_cancel(status, entry, now=NOON)
+                assert raised.value.workflow_execution_id == raised.value.status == status
+                assert await store.load_signals(status) == []
+                assert await store.load_audit_log(status) == []
+                continue
             request = await store.request_cancel(status, entry, now=NOON)
-            may_be = status not in (*FINAL, ExecutionStatus.COMPENSATING)
+            may_be = status is not ExecutionStatus.COMPENSATING
             assert (request is not None) is may_be
             pending = await store.load_pending_signals(status)
             assert pending == ([] if request is None else [request])
@@ -502,7 +510,7 @@ class RecordsContract(StoreContract):
         ]
         for bad, error in (
             (new_checkpoint("unknown", 0), StoreError),
-            (new_execution("over", status=ExecutionStatus.RUNNING), ExecutionConflictError),
+            (new_execution("over", status=ExecutionStatus.RUNNING), ExecutionFinishedError),
         ):
             for records in ([*good, bad], [bad, *good], [*good[:3], bad, *good[3:]]):
                 with pytest.raises(error):
@@ -552,9 +560,9 @@ class RecordsContract(StoreContract):
             final = execution_with_everything(status, status=status)
             await store.save(final)
             for late in ExecutionStatus:
-                with pytest.raises(ExecutionConflictError) as raised:
+                with pytest.raises(ExecutionFinishedError) as raised:
                     await store.save(new_execution(status, status=late, output_data="2"))
-                assert raised.value.workflow_execution_id == status
+                assert raised.value.workflow_execution_id == raised.value.status == status
                 assert await loaded(store, status) == final
             # As it is, it may be saved again.
             await store.save(final, new_checkpoint(status, 0))

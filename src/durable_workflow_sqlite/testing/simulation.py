@@ -12,7 +12,7 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     DurableEngine,
     EngineStoppedError,
-    ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     Record,
     StepCheckpoint,
@@ -347,7 +347,7 @@ class Simulation(Plannable):
                 await self.cancel(execution_id)
             else:
                 await self.signal(execution_id, due.signal, due.payload)
-        except ExecutionConflictError as error:
+        except ExecutionFinishedError as error:
             raise AssertionError(f"{due} came too late: {error}") from error
         return True
 

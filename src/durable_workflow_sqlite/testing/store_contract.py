@@ -17,6 +17,7 @@ from durable_workflow_sqlite.testing.contract_membership import MembershipContra
 from durable_workflow_sqlite.testing.contract_mending import MendingContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
 from durable_workflow_sqlite.testing.contract_records import RecordsContract
+from durable_workflow_sqlite.testing.contract_schedules import SchedulesContract
 
 __all__ = ["CheckpointStoreContract", "MaintenanceContract"]
 
@@ -27,6 +28,7 @@ class CheckpointStoreContract(
     ChangesContract,
     MembershipContract,
     MendingContract,
+    SchedulesContract,
     LimitsContract,
 ):
     """Override `open_store`; set `can_be_shared = False` if two workers cannot share records."""
