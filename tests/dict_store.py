@@ -301,7 +301,7 @@ class DictStore(d.CheckpointStore):
 
     def __init__(self, dicts=None):
         self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(numbers)}"
-        self.is_closed, self.own_commits = False, 0
+        self.is_closed, self.own_commits, self.schedules_saved = False, 0, 0
 
     async def __aenter__(self):
         return self
@@ -474,7 +474,8 @@ class DictStore(d.CheckpointStore):
 
     def change_counter(self):
         t = self.dicts.tables
-        return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
+        queued = len(t.signals) + len(t.executions)
+        return self.dicts.commits - self.own_commits + queued + self.schedules_saved
 
     @reads
     def load_signals_after(self, t, signal_id):
@@ -609,6 +610,7 @@ class DictStore(d.CheckpointStore):
         for new in start:
             if t.start(new):
                 t.of_schedule[new.execution.workflow_execution_id] = name
+        self.schedules_saved += 1
         before = seen or schedule
         t.schedules[name] = change(as_stored(schedule), created_at=before.created_at)
         t.save(records)

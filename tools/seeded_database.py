@@ -252,6 +252,8 @@ async def _add_schedules(store: SqliteCheckpointStore) -> None:
     await store.save_schedule(
         Schedule(schedule_name="empty", workflow_type="order", every_seconds=60), seen=None
     )
+    due = Schedule(schedule_name="due", workflow_type="order", cron="0 3 * * *", next_fire_at=NOON)
+    await store.save_schedule(due, seen=None)
     full = Schedule(
         schedule_name="full",
         workflow_type="order",

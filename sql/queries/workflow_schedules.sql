@@ -208,35 +208,7 @@ where
 -- name: load_buffered_schedules
 -- The schedules with a time to fire when the execution before it is finished.
 -- @scan workflow_schedules: its partial index has no others
-select
-    schedule_name,
-    workflow_type,
-    version,
-    input_data,
-    cron,
-    tz,
-    every_seconds,
-    overlap,
-    missed,
-    within_seconds,
-    jitter_seconds,
-    ends_at,
-    priority,
-    ttl_seconds,
-    tags,
-    next_fire_at,
-    last_fired_at,
-    last_execution_id,
-    last_skipped_at,
-    buffered_at,
-    paused_at,
-    paused_by,
-    paused_reason,
-    ended_at,
-    trouble,
-    declared,
-    created_at,
-    updated_at
+select schedule_name
 from workflow_schedules
 where
     buffered_at is not null
@@ -255,19 +227,3 @@ where
     and coalesce(next_fire_at, '') > :now
 order by coalesce(next_fire_at, '')
 limit 1;
-
--- name: name_schedule_of!
--- Notes which schedule has started an execution, in the transaction of its start.
--- @unfenced: nobody has it yet
-update workflow_executions
-set schedule_name = :schedule_name
-where workflow_execution_id = :workflow_execution_id;
-
--- name: load_unfinished_of_schedule
--- The unfinished executions that a schedule has started, in the order of their ids.
-select workflow_execution_id
-from workflow_executions
-where
-    schedule_name = :schedule_name
-    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-order by workflow_execution_id;

@@ -50,11 +50,11 @@ class ScheduleMethods(ABC):
             `nightly@2026-01-31T02:00:00Z`, and the tag `schedule`.
         workflow, args: what is started. Any worker that runs the workflow claims it.
         cron: minute, hour, day of the month, month, day of the week, by the rules of Debian's
-            cron. If minute and hour are fixed, a time that the change to summer time leaves out is
-            fired at the change, and a time that occurs twice is fired once. Everything else keeps
-            its interval.
+            cron. Fixed times are those without a star in minute and hour. A fixed time that the
+            change to summer time leaves out is fired at the change. A fixed time that occurs twice
+            is fired once. Everything else keeps its interval.
         tz: the time zone of `cron`, by its name in the IANA database.
-        every: in place of `cron`: a number of whole seconds, counted from the first declaration.
+        every: instead of `cron`: a number of whole seconds, counted from the first declaration.
         overlap: what to do at a time when an execution of this schedule is unfinished. "skip":
             start nothing. "buffer_one": start one more when it has ended. "cancel_other": cancel
             it, and start the new one when it has ended. "all": start the new one at once.

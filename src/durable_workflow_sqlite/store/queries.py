@@ -645,10 +645,10 @@ class WorkflowScheduleRow(Struct, frozen=True, gc=False):
     updated_at: str
 
 
-class LoadUnfinishedOfScheduleRow(Struct, frozen=True, gc=False):
-    """What load_unfinished_of_schedule gives."""
+class LoadBufferedSchedulesRow(Struct, frozen=True, gc=False):
+    """What load_buffered_schedules gives."""
 
-    workflow_execution_id: str
+    schedule_name: str
 
 
 class WorkflowSignalRow(Struct, frozen=True, gc=False):
@@ -1674,6 +1674,22 @@ class Queries(Protocol):
         """Deletes a batch of executions (a JSON array of ids), after all that refers to them."""
         ...
 
+    def name_schedule_of(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        schedule_name: str | None,
+        workflow_execution_id: str,
+    ) -> int:
+        """Notes which schedule has started an execution, in the transaction of its start."""
+        ...
+
+    def load_unfinished_of_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str | None
+    ) -> list[LoadUnregisteredRow]:
+        """The unfinished executions that a schedule has started, in the order of their ids."""
+        ...
+
     # workflow_schedules.sql
 
     def upsert_schedule(
@@ -1732,24 +1748,14 @@ class Queries(Protocol):
         """The schedules with a time that has come, and those whose next time is to be computed."""
         ...
 
-    def load_buffered_schedules(self, connection: sqlite3.Connection) -> list[WorkflowScheduleRow]:
+    def load_buffered_schedules(
+        self, connection: sqlite3.Connection
+    ) -> list[LoadBufferedSchedulesRow]:
         """The schedules with a time to fire when the execution before it is finished."""
         ...
 
     def load_next_fire_at(self, connection: sqlite3.Connection, *, now: str) -> str | None:
         """When the next of the schedules fires that are not due."""
-        ...
-
-    def name_schedule_of(
-        self, connection: sqlite3.Connection, *, schedule_name: str, workflow_execution_id: str
-    ) -> int:
-        """Notes which schedule has started an execution, in the transaction of its start."""
-        ...
-
-    def load_unfinished_of_schedule(
-        self, connection: sqlite3.Connection, *, schedule_name: str
-    ) -> list[LoadUnfinishedOfScheduleRow]:
-        """The unfinished executions that a schedule has started, in the order of their ids."""
         ...
 
     # workflow_signals.sql
@@ -2118,11 +2124,11 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
+    "load_unfinished_of_schedule": LoadUnregisteredRow,
     "load_schedule": WorkflowScheduleRow,
     "load_schedules": WorkflowScheduleRow,
     "load_due_schedules": WorkflowScheduleRow,
-    "load_buffered_schedules": WorkflowScheduleRow,
-    "load_unfinished_of_schedule": LoadUnfinishedOfScheduleRow,
+    "load_buffered_schedules": LoadBufferedSchedulesRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,

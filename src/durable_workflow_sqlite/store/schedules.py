@@ -15,7 +15,7 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import rows
 from durable_workflow_sqlite.store.group_commit import GroupCommit
-from durable_workflow_sqlite.store.queries import Queries
+from durable_workflow_sqlite.store.queries import Queries, WorkflowScheduleRow
 from durable_workflow_sqlite.store.rows import (
     optional_time_to_text,
     readable,
@@ -67,8 +67,11 @@ class Schedules:
 
         return await self._commit.write(save)
 
+    def _load_row(self, name: str) -> WorkflowScheduleRow | None:
+        return self._queries.load_schedule(self._connection, schedule_name=name)
+
     def _load(self, name: str) -> Schedule | None:
-        row = self._queries.load_schedule(self._connection, schedule_name=name)
+        row = self._load_row(name)
         return None if row is None else rows.schedule_from(row)
 
     def _upsert(self, schedule: Schedule) -> None:
@@ -129,7 +132,11 @@ class Schedules:
 
         def load() -> DueSchedules:
             due = self._queries.load_due_schedules(self._connection, now=until)
-            buffered = self._queries.load_buffered_schedules(self._connection)
+            buffered = [
+                row
+                for one in self._queries.load_buffered_schedules(self._connection)
+                if (row := self._load_row(one.schedule_name)) is not None
+            ]
             next_at = self._queries.load_next_fire_at(self._connection, now=until)
             return DueSchedules(
                 due=readable(due, rows.schedule_from),

@@ -14,6 +14,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     NewExecution,
     Schedule,
+    StoreError,
     WorkflowExecution,
 )
 from durable_workflow_sqlite.testing.contract_base import (
@@ -136,7 +137,7 @@ class SchedulesContract(StoreContract):
     @over_a_store
     async def test_a_save_is_all_or_nothing(self, store: CheckpointStore) -> None:
         schedule = new_schedule("s")
-        with pytest.raises(Exception):  # noqa: B017 - of an execution that is not there
+        with pytest.raises(StoreError):
             await store.save_schedule(
                 schedule,
                 new_audit_entry("trigger", "unknown"),
