@@ -123,7 +123,8 @@ class Tables(msgspec.Struct):
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
         waits = self.executions[one].status == "SUSPENDED"
-        return not waits or name[0] == "$" or bool(self.waits_for(one, name))
+        is_own = name[0] == "$" and not name.startswith(r.CHILD_SIGNAL)
+        return not waits or is_own or bool(self.waits_for(one, name))
 
     def wakes_at(self, one, otherwise=None):
         waits = [step for step in self.steps_of(one, status="INTENT") if step.kind != "STEP"]
@@ -162,7 +163,41 @@ class Tables(msgspec.Struct):
     # Changes
 
     def set(self, one, **values):
-        self.executions[one] = change(self.executions[one], **values)
+        self.put(change(self.executions[one], **values))
+
+    def put(self, execution):
+        """Store an execution; if it ends by that, its parent and its children hear of it."""
+        one = execution.workflow_execution_id
+        before, self.executions[one] = self.executions.get(one), execution
+        if before is None or before.status == execution.status:
+            return
+        if execution.status.is_terminal:
+            output = msgspec.Raw((execution.output_data or "null").encode())
+            end = {name: getattr(execution, name) for name in ("error_type", "error_message")}
+            self.tell_parent(execution, {"status": execution.status, "output": output, **end})
+        if execution.status.is_terminal or execution.status == "COMPENSATING":
+            self.cancel_children(one, execution.updated_at)
+
+    def tell_parent(self, child, end):
+        parent = self.executions.get(child.parent_execution_id)
+        if parent is not None:
+            signal = d.WorkflowSignal(
+                workflow_execution_id=parent.workflow_execution_id,
+                signal_name=r.CHILD_SIGNAL + child.workflow_execution_id,
+                payload=msgspec.json.encode(end).decode(),
+                status=EXPIRED if parent.status.is_terminal else PENDING,
+                created_at=child.updated_at,
+            )
+            self.receive(signal)
+
+    def cancel_children(self, one, at):
+        for child in list(self.executions.values()):
+            is_its = child.parent_execution_id == one and child.on_parent_end == "cancel"
+            name = child.workflow_execution_id
+            may_be = child.status in ("PENDING", "RUNNING", "SUSPENDED")
+            if is_its and may_be and not self.is_to_cancel(name):
+                ids = {"workflow_execution_id": name, "signal_name": r.CANCEL_SIGNAL}
+                self.receive(d.WorkflowSignal(**ids, created_at=at))
 
     def let_rest(self, one):
         self.claims.pop(one, None)
@@ -174,7 +209,7 @@ class Tables(msgspec.Struct):
 
     def expect_signals(self, one):
         for signal in select(self.signals, one, status=EXPIRED):
-            if signal.signal_name[0] != "$":
+            if signal.signal_name[0] != "$" or signal.signal_name.startswith(r.CHILD_SIGNAL):
                 self.signals[signal.workflow_signal_id] = change(signal, status=PENDING)
 
     def start(self, new):
@@ -186,7 +221,13 @@ class Tables(msgspec.Struct):
         self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
         return True
 
+    def keyed(self, one, key):
+        """The signal with a key; None if there is none."""
+        return next(iter(select(self.signals, one, signal_key=key)), None) if key else None
+
     def receive(self, signal):
+        if self.keyed(signal.workflow_execution_id, signal.signal_key):
+            raise d.StoreError(f"there is a signal with the key {signal.signal_key!r} already")
         signal = change(as_stored(signal), workflow_signal_id=max(self.signals, default=0) + 1)
         self.signals[signal.workflow_signal_id] = signal
         one, at = self.executions[signal.workflow_execution_id], min(signal.created_at, r.utc_now())
@@ -208,7 +249,7 @@ class Tables(msgspec.Struct):
                     before = self.executions.setdefault(one, record)
                     if before.status.is_terminal and before != record:
                         raise finished(before)
-                    self.executions[one] = record
+                    self.put(record)
                 case _ if one not in self.executions:
                     raise d.StoreError(f"{record} belongs to nothing known")
                 case d.StepCheckpoint():
@@ -348,12 +389,36 @@ class DictStore(d.CheckpointStore):
                 raise conflict(new.execution.workflow_execution_id, "is there already")
         for signal in send:
             to = t.executions.get(signal.workflow_execution_id)
-            if to and not to.status.is_terminal:
+            is_there = t.keyed(signal.workflow_execution_id, signal.signal_key)
+            if to and not to.status.is_terminal and not is_there:
                 t.receive(signal)
+
+    @writes
+    def continue_as_new(self, t, execution, *records, claim):
+        one = execution.workflow_execution_id
+        r.check_covered(claim, one)
+        r.check_records(records, claim)
+        if not holds(t, claim):
+            raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
+        t.save(records, claim)
+        for table in ("steps", "timers"):
+            kept = getattr(t, table).items()
+            left = {key: x for key, x in kept if x.workflow_execution_id != one}
+            setattr(t, table, left)
+        input_data, run, at = execution.input_data, execution.run_number, execution.updated_at
+        t.set(one, input_data=input_data, run_number=run, updated_at=at, started_at=at)
+        t.set(one, status=STATUS.RUNNING, current_step=0, recovery_count=0, blocked_reason=None)
+        t.set(one, error_type=None, error_message=None, last_event=None)
+        for signal in select(t.signals, one, status=PENDING):
+            if signal.signal_name.startswith(r.CHILD_SIGNAL):
+                t.signals[signal.workflow_signal_id] = change(signal, status=EXPIRED)
+        t.cancel_children(one, at)
 
     @writes
     def send_signal(self, t, signal, *records):
         r.check_sent(signal)
+        if t.keyed(signal.workflow_execution_id, signal.signal_key):
+            return None
         if (to := t.find(signal.workflow_execution_id)).status.is_terminal:
             raise finished(to)
         sent = t.receive(signal)

@@ -29,6 +29,10 @@ insert into workflow_executions (
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at,
     status_since,
@@ -52,6 +56,10 @@ select
     :available_at,
     :last_event,
     :started_at,
+    :parent_execution_id,
+    :root_execution_id,
+    :on_parent_end,
+    :run_number,
     :created_at,
     :updated_at,
     :updated_at,
@@ -82,6 +90,10 @@ on conflict (workflow_execution_id) do update set
     available_at = excluded.available_at,
     last_event = excluded.last_event,
     started_at = excluded.started_at,
+    parent_execution_id = excluded.parent_execution_id,
+    root_execution_id = excluded.root_execution_id,
+    on_parent_end = excluded.on_parent_end,
+    run_number = excluded.run_number,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
     status_since = iif(
@@ -116,6 +128,10 @@ insert into workflow_executions (
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at,
     status_since
@@ -137,6 +153,10 @@ values (
     :available_at,
     :last_event,
     :started_at,
+    :parent_execution_id,
+    :root_execution_id,
+    :on_parent_end,
+    :run_number,
     :created_at,
     :updated_at,
     :updated_at
@@ -163,6 +183,10 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at
 from workflow_executions
@@ -192,6 +216,10 @@ select
     execution.available_at,
     execution.last_event,
     execution.started_at,
+    execution.parent_execution_id,
+    execution.root_execution_id,
+    execution.on_parent_end,
+    execution.run_number,
     execution.created_at,
     execution.updated_at,
     exists(
@@ -257,6 +285,10 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at
 from workflow_executions
@@ -288,6 +320,36 @@ set
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+    );
+
+-- name: begin_again!
+-- An execution begins again with another input, for the worker that has claimed it. Its
+-- signals stay, except the ends of children of the run before, which nobody awaits.
+-- Changing no row means that it is final, or that the claim is lost.
+update workflow_executions
+set
+    status = 'RUNNING',
+    current_step = 0,
+    input_data = :input_data,
+    error_type = null,
+    error_message = null,
+    recovery_count = 0,
+    blocked_reason = null,
+    last_event = null,
+    started_at = :updated_at,
+    run_number = :run_number,
+    updated_at = :updated_at,
+    status_since = iif(status = 'RUNNING', status_since, :updated_at),
+    trouble_since = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED')
     and exists (
         select 1
         from workflow_claims
@@ -355,6 +417,7 @@ set
                 = workflow_executions.workflow_execution_id
                 and workflow_signals.status = 'PENDING'
                 and workflow_signals.signal_name glob '$*'
+                and workflow_signals.signal_name not glob '$child:*'
         ),
         :now,
         (

@@ -6,7 +6,7 @@ from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
-from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
@@ -52,6 +52,7 @@ from durable_workflow_sqlite.records import (
     DueSchedules,
     ExecutionStatus,
     NewExecution,
+    OnParentEnd,
     Record,
     Schedule,
     SignalStatus,
@@ -101,6 +102,7 @@ __all__ = [
     "NewExecution",
     "NonDeterminismError",
     "NonDeterministicCallError",
+    "OnParentEnd",
     "Reader",
     "Record",
     "RecoveryResult",
@@ -109,6 +111,7 @@ __all__ = [
     "ScheduleNotFoundError",
     "SchemaTooNewError",
     "SerializationError",
+    "SignalResult",
     "SignalStatus",
     "SignalTimeoutError",
     "SqliteCheckpointStore",

@@ -88,13 +88,19 @@ class Records(Protocol):
         in the same transaction, after the records. A claim does not cover these, but nothing is
         written if it is lost. Raises ExecutionConflictError for an id that is taken, and ValueError
         for the name of a signal as `send_signal` does. A signal for an execution that is unknown or
-        final is left out.
+        final is left out, and so is one whose `signal_key` is taken there.
 
         An execution whose stored status is final is not changed: `ExecutionFinishedError`,
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
-        execution was started with (workflow, input, time to live, guarantee, priority, creation)
-        stays as it is, and so do `started_at` and `available_at`.
+        execution was started with (workflow, input, time to live, guarantee, priority, parent,
+        creation) stays as it is. So do `started_at`, `available_at` and `run_number`.
+
+        Whatever makes a child final, also `mend_execution`, sends its parent the signal
+        `$child:ID`, in the same transaction. The payload says how it ended, as an object: `status`,
+        `output`, `error_type`, `error_message`. The signal is EXPIRED at once if the parent is
+        final. Whatever makes a parent COMPENSATING or final sends $cancel to those of its children
+        that are to end with it. The end of a child that is deleted has the status DELETED.
         """
         ...
 
@@ -117,11 +123,25 @@ class Records(Protocol):
         """
         await self.save(outcome, *beside, claim=claim)
 
-    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+    async def continue_as_new(
+        self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
+    ) -> None:
+        """Begin an execution again, under its claim, with no checkpoints, timers and steps begun.
+
+        Its `input_data`, `run_number` and `updated_at` become those of `execution`; `started_at`
+        becomes `updated_at`. It saves records first, in one transaction. Pending signals stay,
+        except those about children of the run before. Those of its children that are to end with
+        it are asked to cancel.
+        """
+        ...
+
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         """Keep a signal for an execution that can still receive it; return it with its id.
 
-        It saves records beside, in one transaction. Raises ValueError for a name that begins
-        with $, unless it is $cancel; to cancel, there is `request_cancel`.
+        It saves records beside, in one transaction. None, and nothing written, if the execution has
+        a signal with this `signal_key` already, whatever has become of it; also if it is finished.
+        Raises ValueError for a name that begins with $, unless it is $cancel; to cancel, there is
+        `request_cancel`.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
         Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
@@ -157,6 +177,14 @@ class Records(Protocol):
         make steps run twice.
         """
         ...
+
+    async def load_keyed_signal(
+        self, workflow_execution_id: str, signal_key: str
+    ) -> WorkflowSignal | None:
+        """The signal of an execution that has this `signal_key`, of any status; None if none."""
+        check_identifier("the key of a signal", signal_key)
+        signals = await self.load_signals(workflow_execution_id)
+        return next((one for one in signals if one.signal_key == signal_key), None)
 
     async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
         """All signals of one execution, of any status, in order of arrival."""

@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     ExecutionFinishedError,
     RetryPolicy,
     SerializationError,
+    SignalResult,
     SignalTimeoutError,
     StepTimeoutError,
     WorkflowCodeError,
@@ -698,6 +699,23 @@ async def send_signals(
     assert got == sorted(got), got
 
 
+async def send_with_keys(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
+) -> None:
+    """Every process sends all of them, two at once: each is there once, in their order."""
+    handle = await engine.start(definition, execution_id=EXECUTION)
+    ending = asyncio.create_task(handle.result())
+    for number in range(3):
+        # By then the execution may have ended; that it was sent is known all the same.
+        sent = await asyncio.gather(
+            *(handle.signal("go", number, key=f"mail-{number}") for _ in range(2))
+        )
+        assert SignalResult.DUPLICATE in sent
+        await asyncio.sleep(0.005)
+    assert await ending == [0, 1, 2]
+    assert len(await engine._settings.store.load_signals(EXECUTION)) == 3
+
+
 async def send_misfits(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
@@ -827,6 +845,7 @@ SCENARIOS = [
     Scenario("sleeps", sleeps, run),
     Scenario("parked in sleeps", sleeps, run, engine=PARKS_AT_ONCE),
     Scenario("signals", signals, send_signals),
+    Scenario("signals with keys", signals, send_with_keys),
     Scenario("parked between signals", signals, send_signals, engine=PARKS_AT_ONCE),
     Scenario("refused signals", signals, send_misfits),
     Scenario("signal timeout", signal_timeout, send_late),

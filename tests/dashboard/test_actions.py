@@ -37,6 +37,17 @@ async def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
         assert await engine.handle("waiting").result() == "plan.pdf approved"
 
 
+def test_a_signal_with_a_key_is_sent_once(file: Path, visit: Open) -> None:
+    assert 'name="key"' in visit().get("/signal?id=waiting").text
+    for word in ("signalled", "not_signalled"):
+        answer = send(visit(), "signal", id="waiting", name="approved", payload="1", key="mail")
+        assert answer.headers["location"] == f"/execution?id=waiting&done={word}"
+    answer = send(visit(), "signal", id="waiting", name="approved", payload="2", key="mail")
+    assert answer.status_code == 409
+    assert 'value="mail"' in answer.text
+    assert signals(file) == [("waiting", "approved", "1")]
+
+
 def test_no_payload_is_null(file: Path, visit: Open) -> None:
     send(visit(), "signal", id="waiting", name="approved", payload="  ")
     assert signals(file) == [("waiting", "approved", "null")]

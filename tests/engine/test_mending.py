@@ -488,12 +488,17 @@ async def test_one_in_trouble_goes_back_to_where_the_new_code_fits(
             while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
                 await asyncio.sleep(0.005)
     async with opened(file) as (client, store), opened(file, after):
+        await refused(store, lambda: client.retry("one", from_step="never"), "goes on by itself")
         await client.send_signal("one", "never")  # it is taken on, and does not fit
         async with asyncio.timeout(30):
             while (await client.load("one")).trouble is None:
                 await asyncio.sleep(0.005)
-        await refused(store, lambda: client.retry("one", from_step="never"), "has no outcome yet")
-        # The worker that has left it as it is hears of that.
+        # The worker that has left it as it is hears of that. From an open wait is not enough.
+        await client.retry("one", from_step="never")
+        async with asyncio.timeout(30):
+            while (await client.load("one")).trouble is None:
+                await asyncio.sleep(0.005)
+        assert await store.load_open_waits("one", "never") == []
         await client.retry("one", from_step="second")
         assert await client.handle("one").result() == "new"
     assert journal.lines == ["first", "second"]

@@ -111,6 +111,10 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         claim = await store.create_execution(WORKFLOW, new_execution(f"step {status}"))
         await write(new_checkpoint(f"step {status}", 0, status=status), claim=claim)
 
+    async def begin_again() -> None:
+        claim = await store.create_execution(WORKFLOW, new_execution("anew"))
+        await store.continue_as_new(new_execution("anew", run_number=2), claim=claim)
+
     async def mend() -> None:
         seen = await store.take_execution("waits")
         assert seen is not None
@@ -120,6 +124,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "save": lambda: store.save(execution),
         "begin_step": lambda: step(store.begin_step, StepStatus.INTENT),
         "finish_step": lambda: step(store.finish_step, StepStatus.COMPLETED),
+        "continue_as_new": begin_again,
         "save_workflow": lambda: store.save_workflow(WORKFLOW),
         "load_workflow": lambda: store.load_workflow("order:1"),
         "save_execution": lambda: store.save_execution(execution),
@@ -137,6 +142,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "send_signal": lambda: store.send_signal(new_signal("waits", "stay")),
         "load_pending_signals": lambda: store.load_pending_signals("waits"),
         "load_signals": lambda: store.load_signals("waits"),
+        "load_keyed_signal": lambda: store.load_keyed_signal("waits", "mail"),
         "load_next_signals": lambda: store.load_next_signals("waits", ["go"]),
         "load_last_signal_id": store.load_last_signal_id,
         "load_signals_after": lambda: store.load_signals_after(0),

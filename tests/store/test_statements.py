@@ -145,6 +145,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
                 claim=claim,
             )
             signal = await store.send_signal(new_signal("e", "go"))
+            anew = await created(store, new_execution("anew"))
+            await store.continue_as_new(new_execution("anew", run_number=2), claim=anew)
             await store.save_signal(signal)
             refused = await store.send_signal(new_signal("e", "no"))
             await store.save(
@@ -182,6 +184,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_pending_signals("e")
             await store.load_next_signals("e", ["go"])
             await store.load_open_waits("e", "go")
+            await store.load_keyed_signal("e", "mail")
             with pytest.raises(ExecutionFinishedError):
                 await store.request_cancel("e")
             await store.hasten_attempts("e")
@@ -231,7 +234,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.delete_completed_before(later, FINAL)
             with closing(sqlite3.Connection(file)) as shell:  # as one that may have restored it
                 shell.execute("create table if not exists of_mine (name text)")
-            for one in ("e", "f", "g", "h", "i", "n", "t"):
+            for one in ("anew", "e", "f", "g", "h", "i", "n", "t"):
                 await store.delete_execution(one)
 
     for opened in (

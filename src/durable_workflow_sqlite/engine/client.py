@@ -16,12 +16,13 @@ from durable_workflow_sqlite.engine import (
     enqueuing,
     observing,
     resolving,
+    signalling,
     starting,
 )
 from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
-from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.schedule_methods import ScheduleMethods
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import (
@@ -159,13 +160,24 @@ class Client(ScheduleMethods):
         """The stored record of an execution. Raises ExecutionNotFoundError."""
         return await self._working().load(execution_id)
 
-    async def send_signal(self, execution_id: str, name: str, payload: object = None) -> None:
+    async def send_signal(
+        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
         """Send a message to an execution; it is kept until the workflow waits for it.
 
-        payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionFinishedError,
-        SerializationError for a payload that cannot be written as JSON. Nothing is written then.
+        payload: stored as JSON.
+        key: a name for this one message, for example the id that its sender gave it. So you can
+            repeat a send until it has worked: if the execution has a signal with this key already,
+            nothing is written. This is so until the row of the signal is deleted, also if the
+            execution is finished by then.
+
+        Returns SENT, or DUPLICATE because of the key; only DUPLICATE is false.
+
+        Raises ExecutionNotFoundError; ExecutionFinishedError; SerializationError for a payload that
+        cannot be written as JSON, or that the open wait cannot read; ExecutionConflictError if the
+        key belongs to a signal with another name or payload. Nothing is written then.
         """
-        await commands.send_signal(self._working(), execution_id, name, payload)
+        return await signalling.send_signal(self._working(), execution_id, name, payload, key)
 
     async def cancel(self, execution_id: str, *, by: str | None = None) -> Cancellation:
         """Ask an execution to stop, undo what it did, and end CANCELLED.
@@ -245,7 +257,8 @@ class Client(ScheduleMethods):
             deadline. The signals of deleted waits can be taken again. `retry` refuses if a step
             would stay that was undone, or if a step would take effect twice.
             If the execution is final, you can also name a sleep or wait that was open at its end:
-            it is open again, and all records stay.
+            it is open again, and all records stay. If it is in trouble, you can also name a step
+            or wait without an outcome: its records are deleted, and all outcomes since it began.
 
         by: as for `cancel`.
 

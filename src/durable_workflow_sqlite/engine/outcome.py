@@ -35,6 +35,25 @@ class Cancellation(StrEnum):
         return format(str(self), spec)
 
 
+class SignalResult(StrEnum):
+    """What became of a signal that was sent; it is false only for DUPLICATE.
+
+    SENT: it is stored, until a wait takes it. STARTED: `signal_or_start` started the execution, and
+    the signal is stored with it. DUPLICATE: the execution has a signal with this key already;
+    nothing was written.
+    """
+
+    SENT = "sent"
+    STARTED = "started"
+    DUPLICATE = ""
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How an execution left this worker: `record` is final, unless `trouble` says why it is not.
 
