@@ -362,11 +362,13 @@ class DictStore(d.CheckpointStore):
     # Records
 
     @writes
-    def create_execution(self, t, workflow, execution, tags=None):
+    def create_execution(self, t, workflow, execution, tags=None, *records):
         new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
         is_new = t.start(new)
         one, at = execution.workflow_execution_id, execution.created_at
-        return self.claim(t, one, at) if is_new else None
+        claim = self.claim(t, one, at) if is_new else None
+        t.save(records if is_new else ())
+        return claim
 
     @writes
     def enqueue_execution(self, t, workflow, execution, tags=None, *records):

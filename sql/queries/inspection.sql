@@ -837,6 +837,7 @@ select
     version,
     status,
     trouble,
+    place,
     trouble_since,
     created_at,
     updated_at
@@ -1291,12 +1292,18 @@ from workflow_claims
 group by worker_id;
 
 -- name: load_claimed_by
--- Some of the executions that a worker has claimed.
+-- Some of the executions that a worker has claimed, the last changed first.
 -- @scan workflow_claims: a row for each claim
+-- @sort: of the claims of one worker
 -- :row_limit integer
-select workflow_execution_id
-from workflow_claims
-where worker_id = :worker_id
+select
+    claim.workflow_execution_id,
+    execution.updated_at
+from workflow_claims as claim
+inner join workflow_executions as execution
+    on claim.workflow_execution_id = execution.workflow_execution_id
+where claim.worker_id = :worker_id
+order by execution.updated_at desc
 limit :row_limit;
 
 -- name: load_work_under_way

@@ -5,6 +5,7 @@ from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
@@ -100,6 +101,7 @@ __all__ = [
     "Maintenance",
     "MigrationError",
     "NewExecution",
+    "NewSignal",
     "NonDeterminismError",
     "NonDeterministicCallError",
     "OnParentEnd",

@@ -45,8 +45,11 @@ class Records(Protocol):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> WorkflowClaim | None:
         """Start an execution and claim it, in one transaction; make sure its workflow is there.
+
+        It saves records beside, in the same transaction.
 
         tags: names and values to find it by; they do not change any more.
         None, and nothing written, if the id is taken. Raises ValueError for one that is final,
@@ -63,8 +66,7 @@ class Records(Protocol):
     ) -> bool:
         """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
-        It saves records beside, in one transaction. False, and nothing written, if the id is
-        taken.
+        False, and nothing written, if the id is taken.
         """
         ...
 

@@ -158,6 +158,7 @@ class LoadInTroubleRow(Struct, frozen=True, gc=False):
     version: int | None
     status: str
     trouble: str
+    place: str | None
     trouble_since: str | None
     created_at: str
     updated_at: str
@@ -327,6 +328,13 @@ class CountClaimsByWorkerRow(Struct, frozen=True, gc=False):
 
     worker_id: str
     total: int
+
+
+class LoadClaimedByRow(Struct, frozen=True, gc=False):
+    """What load_claimed_by gives."""
+
+    workflow_execution_id: str
+    updated_at: str
 
 
 class LoadWorkUnderWayRow(Struct, frozen=True, gc=False):
@@ -1103,8 +1111,8 @@ class Queries(Protocol):
 
     def load_claimed_by(
         self, connection: sqlite3.Connection, *, worker_id: str, row_limit: int
-    ) -> list[MatchRowsRow]:
-        """Some of the executions that a worker has claimed."""
+    ) -> list[LoadClaimedByRow]:
+        """Some of the executions that a worker has claimed, the last changed first."""
         ...
 
     def load_work_under_way(self, connection: sqlite3.Connection) -> list[LoadWorkUnderWayRow]:
@@ -2162,7 +2170,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_workers": LoadWorkersRow,
     "load_served": LoadServedRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
-    "load_claimed_by": MatchRowsRow,
+    "load_claimed_by": LoadClaimedByRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,

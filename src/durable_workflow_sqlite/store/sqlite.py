@@ -580,6 +580,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> WorkflowClaim | None:
         new = NewExecution(workflow=workflow, execution=execution, tags=tags)
         served = (workflow.workflow_type, workflow.version)
@@ -592,6 +593,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
                 execution.workflow_execution_id, execution.status, execution.created_at
             )
             self._membership.tell([served], now=execution.created_at)
+            self._save_all(records, None, [])
             return claim
 
         claim = await self._commit.write(create)
