@@ -2,6 +2,7 @@
 
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
+from durable_workflow_sqlite.engine.composing import ChildHandle
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
@@ -12,6 +13,8 @@ from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
+    ChildCancelledError,
+    ChildFailedError,
     ClaimLostError,
     CompensationError,
     DurableWorkflowError,
@@ -54,6 +57,8 @@ from durable_workflow_sqlite.records import (
     ExecutionStatus,
     NewExecution,
     OnParentEnd,
+    Pause,
+    PauseScope,
     Record,
     Schedule,
     SignalStatus,
@@ -82,6 +87,9 @@ __all__ = [
     "AuditEntry",
     "Cancellation",
     "CheckpointStore",
+    "ChildCancelledError",
+    "ChildFailedError",
+    "ChildHandle",
     "ClaimLostError",
     "Client",
     "Clock",
@@ -105,6 +113,8 @@ __all__ = [
     "NonDeterminismError",
     "NonDeterministicCallError",
     "OnParentEnd",
+    "Pause",
+    "PauseScope",
     "Reader",
     "Record",
     "RecoveryResult",

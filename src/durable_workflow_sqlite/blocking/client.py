@@ -147,6 +147,13 @@ class Client:
     trigger = starting(Behind.trigger)
     backfill = blocking(Behind.backfill)
     next_times = blocking(Behind.next_times)
+    pause = blocking(Behind.pause)
+    resume = blocking(Behind.resume)
+    pause_workflow = blocking(Behind.pause_workflow)
+    resume_workflow = blocking(Behind.resume_workflow)
+    pause_all = blocking(Behind.pause_all)
+    resume_all = blocking(Behind.resume_all)
+    pauses = blocking(Behind.pauses)
 
 
 def check_store(store: object) -> None:

@@ -24,13 +24,11 @@ from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
-from durable_workflow_sqlite.engine.schedule_methods import ScheduleMethods
+from durable_workflow_sqlite.engine.pausing_client import PausingClient
+from durable_workflow_sqlite.engine.scheduling_client import SchedulingClient
+from durable_workflow_sqlite.engine.startable import Startable
 from durable_workflow_sqlite.engine.step_names import StepName
-from durable_workflow_sqlite.engine.workflow import (
-    Startable,
-    WorkflowRegistry,
-    check_workflow,
-)
+from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
@@ -43,7 +41,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client(ScheduleMethods):
+class Client(PausingClient, SchedulingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
@@ -231,7 +229,8 @@ class Client(ScheduleMethods):
         Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
         ENDED: it is CANCELLED already. REFUSED: it is failing, or being cancelled already.
 
-        An execution ends at once if no worker has it and it has not begun. A blocked execution, or
+        An execution ends at once if no worker has it and it has not begun. A cancel ends the pause
+        of an execution that is paused itself. A blocked execution, or
         one in trouble, also ends at once if its records have nothing to undo. If a blocked
         execution has something to undo, it is unblocked, and a worker undoes it; its function does
         not continue. To undo an execution in trouble, a worker needs code that fits its history:

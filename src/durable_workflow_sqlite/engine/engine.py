@@ -31,11 +31,8 @@ from durable_workflow_sqlite.engine.open_engine import (
     disposed_of,
 )
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
-from durable_workflow_sqlite.engine.workflow import (
-    AnyWorkflow,
-    Startable,
-    WorkflowRegistry,
-)
+from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreGoneError
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore

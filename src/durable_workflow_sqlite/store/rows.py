@@ -16,6 +16,8 @@ from durable_workflow_sqlite.records import (
     Missed,
     OnParentEnd,
     Overlap,
+    Pause,
+    PauseScope,
     Schedule,
     SignalStatus,
     StepCheckpoint,
@@ -139,6 +141,9 @@ def execution_from(
             run_number=row.run_number,
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
+            paused_at=optional_text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
         )
     except (ValueError, TypeError) as error:
         raise _unreadable("execution", error, row.workflow_execution_id) from None
@@ -275,6 +280,19 @@ def schedule_from(row: q.WorkflowScheduleRow) -> Schedule:
         )
     except (ValueError, TypeError) as error:
         raise _unreadable(f"schedule {row.schedule_name!r}", error) from None
+
+
+def pause_from(row: q.WorkflowPauseRow) -> Pause:
+    try:
+        return Pause(
+            scope=PauseScope(row.scope),
+            name=row.name,
+            paused_at=text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"the pause of {row.scope} {row.name!r}", error) from None
 
 
 def _unreadable(

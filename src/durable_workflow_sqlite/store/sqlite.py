@@ -26,6 +26,8 @@ from durable_workflow_sqlite.records import (
     DueSchedules,
     ExecutionStatus,
     NewExecution,
+    Pause,
+    PauseScope,
     Record,
     Schedule,
     StepCheckpoint,
@@ -74,6 +76,7 @@ from durable_workflow_sqlite.store.migrations import (
     pending,
 )
 from durable_workflow_sqlite.store.open_files import OpenFiles
+from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queue import Queue
 from durable_workflow_sqlite.store.retention import Retention
 from durable_workflow_sqlite.store.rows import (
@@ -174,7 +177,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         self._claims = Claims(*access, self._lock)
         self._membership = self._claims.membership
         self._queue = Queue(*access, self._claims)
-        self._signals = Signals(*access, self._claims)
+        self._pauses = Pauses(*access, self._claims, put_into_queue=self._queue.put_now)
+        self._signals = Signals(*access, self._claims, self._pauses)
         self._retention = Retention(*access)
         self._schedules = Schedules(*access, self._insert)
         self._mending = Mending(
@@ -565,6 +569,9 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             run_number=execution.run_number,
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
+            paused_at=optional_time_to_text(execution.paused_at),
+            paused_by=execution.paused_by,
+            paused_reason=execution.paused_reason,
             fencing_token=None,
         )
         if not changed:
@@ -592,8 +599,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim = self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at
             )
-            self._membership.tell([served], now=execution.created_at)
             self._save_all(records, None, [])
+            if claim is None:
+                self._hold(execution)
+            else:
+                self._membership.tell([served], now=execution.created_at)
             return claim
 
         claim = await self._commit.write(create)
@@ -602,6 +612,13 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             self._claims.took([claim])
             self._membership.told([served])
         return claim
+
+    def _hold(self, execution: WorkflowExecution) -> None:
+        """It is new, so nothing but a pause keeps it from being claimed: it waits in the queue."""
+        execution_id = execution.workflow_execution_id
+        self._queries.hold_new_execution(self._connection, workflow_execution_id=execution_id)
+        self._queue.put_now([execution_id], execution.created_at)
+        self._commit.count_change()
 
     async def enqueue_execution(
         self,
@@ -981,6 +998,34 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._queue.hasten_attempts(
             workflow_execution_id, lambda: self._save_all(records, None, []), only, now
         )
+
+    async def pause_execution(
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        by: str,
+        reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        return await self._pauses.pause_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), by, reason, now
+        )
+
+    async def resume_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> bool:
+        return await self._pauses.resume_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), now
+        )
+
+    async def begin_pause(self, pause: Pause) -> bool:
+        return await self._pauses.begin_pause(pause)
+
+    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
+        return await self._pauses.end_pause(scope, name)
+
+    async def load_pauses(self) -> list[Pause]:
+        return await self._pauses.load_pauses()
 
     async def mend_execution(
         self,

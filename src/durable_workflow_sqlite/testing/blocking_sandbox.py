@@ -16,7 +16,8 @@ from durable_workflow_sqlite import (
     SignalResult,
     WorkflowGuarantee,
 )
-from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
+from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.plans import Plannable
 from durable_workflow_sqlite.testing.sandbox import AsyncSandbox

@@ -1,25 +1,25 @@
-"""The methods of a client about schedules."""
+"""`SchedulingClient`: what a client does about schedules."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVarTuple
 
 from durable_workflow_sqlite.engine import scheduling
 from durable_workflow_sqlite.engine.access import Access
-from durable_workflow_sqlite.engine.workflow import Startable, check_workflow
+from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.workflow import check_workflow
 from durable_workflow_sqlite.records import Missed, Overlap, Schedule
 
 Ts = TypeVarTuple("Ts")
 
 
-class ScheduleMethods(ABC):
-    """A part of `Client`."""
+class SchedulingClient:
+    """Declares schedules, and does what people ask for."""
 
-    @abstractmethod
-    def _working(self) -> Access: ...
+    def _working(self) -> Access:
+        raise NotImplementedError
 
     async def schedule(
         self,
