@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionHandle,
     ExecutionStatus,
+    NewSignal,
     Pause,
     PauseScope,
     Schedule,
@@ -67,6 +68,9 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "enqueue": lambda: engine.enqueue(job),
         "load": lambda: engine.load("waits"),
         "send_signal": lambda: engine.send_signal("waits", "go", 1),
+        "signal_or_start": lambda: engine.signal_or_start(
+            waits, execution_id="waits", signal=NewSignal("stay")
+        ),
         "cancel": lambda: engine.cancel("waits"),
         "observe": lambda: first(engine.observe("waits")),
         "result_of": lambda: engine.result_of("waits"),
