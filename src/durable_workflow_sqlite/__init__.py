@@ -22,6 +22,7 @@ from durable_workflow_sqlite.errors import (
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
+    QueueNotFoundError,
     SchemaTooNewError,
     SerializationError,
     SignalTimeoutError,
@@ -41,6 +42,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowFailedError,
     WorkflowStuckError,
 )
+from durable_workflow_sqlite.limits import Queue
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -95,6 +97,8 @@ __all__ = [
     "NewExecution",
     "NonDeterminismError",
     "NonDeterministicCallError",
+    "Queue",
+    "QueueNotFoundError",
     "Reader",
     "Record",
     "RecoveryResult",

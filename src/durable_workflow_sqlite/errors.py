@@ -18,6 +18,7 @@ DurableWorkflowError
 ├── ErrorClassNotFoundError    the class of a recorded error cannot be found any more
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
+├── QueueNotFoundError         no queue of this name is declared
 ├── ExecutionBlockedError      an execution killed its workers too often; no worker claims it
 ├── ClaimLostError             another worker took the execution over
 ├── EngineStoppedError         the engine stopped before the execution finished
@@ -285,6 +286,10 @@ class ExecutionNotFoundError(DurableWorkflowError):
 
 class ExecutionConflictError(DurableWorkflowError):
     """The id belongs to an execution of another workflow or input, or to one that is finished."""
+
+
+class QueueNotFoundError(DurableWorkflowError):
+    """No queue of this name is declared: see `Client.declare`. Nothing was started."""
 
 
 class ExecutionBlockedError(DurableWorkflowError):

@@ -291,6 +291,10 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     assert type(number) is int, "an insert without a condition always gives its row"
     assert number == queries.load_worker_number(filled, worker_id="w")
     assert queries.load_worker_number(filled, worker_id="nobody") is None
+    (one,) = queries.load_limits(filled)[:1]
+    assert type(queries.load_next_key(filled, queue=one.name, after="")) is str
+    assert queries.load_next_key(filled, queue="nobody", after="") is None
+    values["load_next_key"] = {str, type(None)}
     values["insert_worker"] = values["load_worker_number"] = {int, type(None)}
     (cut_off, *_) = queries.load_steps_cut_off(filled, row_limit=1)
     for name in (
@@ -386,9 +390,9 @@ def test_no_query_of_an_engine_reads_a_whole_table(empty: sqlite3.Connection) ->
         r"SCAN (TABLE )?(?!workflow_in_doubt)(workflow\w*|step_\w+)\b(?! USING)"
     )
     found = {query.name for query in QUERIES if any(map(whole_table.match, plan(query, empty)))}
-    # Definitions are few, and four ask for all. The other is a question of an operator's.
+    # Definitions are few, and five ask for all. The other is a question of an operator's.
     definitions = {"load_workflows", "load_queues", "count_unfinished"}
-    definitions.add("load_workflows_of_workers")
+    definitions |= {"load_workflows_of_workers", "load_limits"}
     assert found == {*definitions, "load_suspect_executions"}
 
 

@@ -105,6 +105,10 @@ WHATEVER: Mapping[str, Any] = {
     "priority": 0,
     "recovery_count": 0,
     "current_step": 0,
+    "queue": "mail",
+    "queue_key": "kim",
+    "after": "",
+    "name": "mail",
     "passed_over": "[]",
     "batch_size": 10,
     "row_limit": 10,
@@ -131,6 +135,8 @@ CHANGED: Mapping[str, Mapping[str, Any]] = {
     "insert_claim": {"workflow_execution_id": "unfinished-6"},
     "insert_worker": {"worker_id": "a new one"},
     "delete_workers": {"worker_numbers": "[-1]"},
+    "load_limit": {"kind": "QUEUE"},
+    "upsert_limit": {"kind": "QUEUE"},
 }
 
 

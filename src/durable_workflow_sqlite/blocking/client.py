@@ -111,6 +111,7 @@ class Client:
 
     enqueue = starting(Behind.enqueue)
     enqueue_named = starting(Behind.enqueue_named)
+    declare = blocking(Behind.declare)
     load = blocking(Behind.load)
     send_signal = blocking(Behind.send_signal)
     cancel = blocking(Behind.cancel)

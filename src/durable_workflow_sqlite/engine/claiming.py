@@ -12,7 +12,7 @@ from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreCorruptError, StoreError
-from durable_workflow_sqlite.records import WorkflowClaim, WorkflowExecution
+from durable_workflow_sqlite.records import WorkflowClaim, WorkflowExecution, WorkflowGuarantee
 
 
 class Claiming:
@@ -21,6 +21,7 @@ class Claiming:
     suspect_at: an execution whose workers died so often in a row is a suspect. There is one at a
         time whose code runs, so that whichever it is that kills them is blocked alone.
     look: told when there may be something to claim, or room for it.
+    queues: the named queues that this worker serves; None: all, and what is in none.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class Claiming:
         max_concurrent: int,
         suspect_at: int,
         look: Callable[[], None],
+        queues: frozenset[str] | None,
     ) -> None:
+        self.queues = queues
         self._clock = environment.clock
         self._store = environment.store
         self._registry = registry
@@ -74,6 +77,12 @@ class Claiming:
             if due_at is not None and due_at <= now
         ]
 
+    def serves(self, record: WorkflowExecution) -> bool:
+        """Whether this worker serves the queue of an execution, or is the only one for it."""
+        if self.queues is None or record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+            return True
+        return record.queue in self.queues
+
     def must_wait(self, record: WorkflowExecution) -> bool:
         """Whether it is a suspect, and code of another one runs."""
         return self._slots.has_suspect and record.recovery_count >= self._suspect_at
@@ -94,6 +103,7 @@ class Claiming:
             return await self._store.claim_available(
                 self._registry.names_and_versions,
                 room,
+                queues=self.queues,
                 passed_over=passed_over,
                 suspect_at=self._suspect_at,
                 takes_suspect=not self._slots.has_suspect,

@@ -14,6 +14,7 @@ from durable_workflow_sqlite.engine.history import Place, RecordedHistory, event
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
+from durable_workflow_sqlite.engine.queue_slot import slot_of
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.threads import Turns
 from durable_workflow_sqlite.engine.under_way import Pending, UnderWay
@@ -64,6 +65,7 @@ class Run:
         "interruption",
         "is_finishing",
         "pauses",
+        "queue_slot",
         "record",
         "slots",
         "steps_begun",
@@ -87,6 +89,7 @@ class Run:
         self.slots: Slots | None = None
         """Where it holds one while its code runs; None if it was started here, and not claimed."""
         self._is_without_slot = False
+        self.queue_slot = slot_of(record, claim, environment.store)
         self.steps_begun = 0
         self.interruption: Interruption | None = None
         """Why it is cancelled, or has expired."""
