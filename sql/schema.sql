@@ -425,7 +425,7 @@ create table workflow_limits (
     primary key (kind, name),
     constraint kind_is_known check (kind = 'QUEUE' or kind = 'STEP'),
     constraint name_is_not_empty check (name != ''),
-    constraint concurrency_is_0_or_more check (concurrency >= 0),
+    constraint concurrency_is_1_or_more check (concurrency >= 1),
     constraint per_worker_is_1_or_more check (per_worker >= 1),
     constraint per_key_is_1_or_more check (per_key >= 1),
     constraint declared_is_json check (declared is null or json_valid(declared)),

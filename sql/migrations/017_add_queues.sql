@@ -10,20 +10,20 @@
 -- found as before. Another index finds those in a queue by their keys.
 
 create table workflow_limits (
-    kind text not null,
-    name text not null,
+    kind        text not null,
+    name        text not null,
     concurrency integer,
-    per_worker integer,
-    per_key integer,
-    declared text,
-    created_at text not null
+    per_worker  integer,
+    per_key     integer,
+    declared    text,
+    created_at  text not null
     default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
-    updated_at text not null
+    updated_at  text not null
     default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     primary key (kind, name),
     constraint kind_is_known check (kind = 'QUEUE' or kind = 'STEP'),
     constraint name_is_not_empty check (name != ''),
-    constraint concurrency_is_0_or_more check (concurrency >= 0),
+    constraint concurrency_is_1_or_more check (concurrency >= 1),
     constraint per_worker_is_1_or_more check (per_worker >= 1),
     constraint per_key_is_1_or_more check (per_key >= 1),
     constraint declared_is_json check (declared is null or json_valid(declared)),

@@ -560,7 +560,7 @@ from waiting
 left join workflow_limits
     on
         workflow_limits.kind = 'QUEUE'
-        and workflow_limits.name = waiting.queue
+        and waiting.queue = workflow_limits.name
 where waiting.queue is not null;
 
 -- name: load_heads_of_queue

@@ -192,24 +192,24 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.enqueue_execution(WORKFLOW, new_execution("g", available_at=NOON))
             await store.load_next_available_at([("order", 1)])
             await store.claim_available([("order", 1)], 9)
-            await store.declare_queues([Queue("mail", per_worker=5, per_key=1)])
-            await store.save_queue(Queue("mail", concurrency=5, per_key=1))
+            mail = f"mail of {store.worker_id}"
+            await store.declare_queues([Queue(mail, per_worker=5, per_key=1)])
+            await store.save_queue(Queue(mail, concurrency=5, per_key=1))
             await store.load_queues()
             for number in range(LOOKED_AT + 1):
-                one = queued(f"mail-{number}", NOON, queue="mail", queue_key="kim")
+                one = queued(f"{mail}, {number}", NOON, queue=mail, queue_key="kim")
                 await store.enqueue_execution(WORKFLOW, one)
-            (mail,) = await store.claim_available([("order", 1)], 9)
+            (sending,) = await store.claim_available([("order", 1)], 9, queues=[mail])
             suspended = queued(
-                mail.workflow_execution_id,
+                sending.workflow_execution_id,
                 None,
                 status=ExecutionStatus.SUSPENDED,
-                queue="mail",
+                queue=mail,
                 queue_key="kim",
             )
-            await store.save(suspended, claim=mail)
-            await store.take_slot(mail, "mail", "kim")
-            await store.claim_available([("order", 1)], 9)
-            await store.release_claims([mail])
+            await store.save(suspended, claim=sending)
+            assert await store.take_slot(sending, mail, "kim")
+            assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []
             await store.put_into_queue(["f"])
             await store.release_claims_of_the_dead(9)
             await store.load_unqueued_executions()

@@ -16,6 +16,7 @@ from durable_workflow_sqlite.testing.contract_maintenance import MaintenanceCont
 from durable_workflow_sqlite.testing.contract_membership import MembershipContract
 from durable_workflow_sqlite.testing.contract_mending import MendingContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
+from durable_workflow_sqlite.testing.contract_queues import QueuesContract
 from durable_workflow_sqlite.testing.contract_records import RecordsContract
 
 __all__ = ["CheckpointStoreContract", "MaintenanceContract"]
@@ -24,6 +25,7 @@ __all__ = ["CheckpointStoreContract", "MaintenanceContract"]
 class CheckpointStoreContract(
     RecordsContract,
     QueueContract,
+    QueuesContract,
     ChangesContract,
     MembershipContract,
     MendingContract,
