@@ -73,6 +73,12 @@
 --                        an older version wrote it
 -- started_at             when a worker first claimed it; null before that, and if an older
 --                        version claimed it
+-- parent_execution_id    the execution whose workflow function started it; null if none did
+-- root_execution_id      the first execution of its tree: the parent of the parent, and so
+--                        on; null without a parent
+-- on_parent_end          of a child, what it does once its parent begins to undo, or is
+--                        over: cancel or detach (it goes on)
+-- run_number             1 at first, and one more each time that it continues as new
 -- created_at             when it was started
 -- updated_at             when this row was last written
 -- status_since           since when it has its status; for one that is over, its end
@@ -130,13 +136,15 @@
 -- signal_name            its name; `$cancel` asks the execution to cancel; `$mended` tells
 --                        workers that somebody has corrected it, and is DELIVERED at once;
 --                        `$resolved` holds what a step that is to be tried again returns
---                        instead
+--                        instead; `$child:ID` says how a child of the execution ended
 -- payload                its data, as JSON; null is the same as 'null'
 -- status                 PENDING: nothing has waited for it yet; DELIVERED: a wait has
 --                        taken it; EXPIRED: the execution ended before that; REFUSED: its
 --                        payload does not fit the wait, which stays open
 -- created_at             when it was sent; a wait takes no signal sent after its deadline
 -- refused_reason         why its payload could not be read; null unless it is REFUSED
+-- signal_key             a name for this one message, which its sender chose; an execution
+--                        has one signal of a key; null where the sender gave none
 
 -- workflow_tags: the tags of an execution, given when it was started, to find it by.
 --

@@ -138,7 +138,8 @@ class Tables(msgspec.Struct):
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
         waits = self.executions[one].status == "SUSPENDED"
-        return not waits or name[0] == "$" or bool(self.waits_for(one, name))
+        is_own = name[0] == "$" and not name.startswith(r.CHILD_SIGNAL)
+        return not waits or is_own or bool(self.waits_for(one, name))
 
     def wakes_at(self, one, otherwise=None):
         waits = [step for step in self.steps_of(one, status="INTENT") if step.kind != "STEP"]
@@ -177,7 +178,41 @@ class Tables(msgspec.Struct):
     # Changes
 
     def set(self, one, **values):
-        self.executions[one] = change(self.executions[one], **values)
+        self.put(change(self.executions[one], **values))
+
+    def put(self, execution):
+        """Store an execution; if it ends by that, its parent and its children hear of it."""
+        one = execution.workflow_execution_id
+        before, self.executions[one] = self.executions.get(one), execution
+        if before is None or before.status == execution.status:
+            return
+        if execution.status.is_terminal:
+            output = msgspec.Raw((execution.output_data or "null").encode())
+            end = {name: getattr(execution, name) for name in ("error_type", "error_message")}
+            self.tell_parent(execution, {"status": execution.status, "output": output, **end})
+        if execution.status.is_terminal or execution.status == "COMPENSATING":
+            self.cancel_children(one, execution.updated_at)
+
+    def tell_parent(self, child, end):
+        parent = self.executions.get(child.parent_execution_id)
+        if parent is not None:
+            signal = d.WorkflowSignal(
+                workflow_execution_id=parent.workflow_execution_id,
+                signal_name=r.CHILD_SIGNAL + child.workflow_execution_id,
+                payload=msgspec.json.encode(end).decode(),
+                status=EXPIRED if parent.status.is_terminal else PENDING,
+                created_at=child.updated_at,
+            )
+            self.receive(signal)
+
+    def cancel_children(self, one, at):
+        for child in list(self.executions.values()):
+            is_its = child.parent_execution_id == one and child.on_parent_end == "cancel"
+            name = child.workflow_execution_id
+            may_be = child.status in ("PENDING", "RUNNING", "SUSPENDED")
+            if is_its and may_be and not self.is_to_cancel(name):
+                ids = {"workflow_execution_id": name, "signal_name": r.CANCEL_SIGNAL}
+                self.receive(d.WorkflowSignal(**ids, created_at=at))
 
     def let_rest(self, one):
         self.claims.pop(one, None)
@@ -189,7 +224,7 @@ class Tables(msgspec.Struct):
 
     def expect_signals(self, one):
         for signal in select(self.signals, one, status=EXPIRED):
-            if signal.signal_name[0] != "$":
+            if signal.signal_name[0] != "$" or signal.signal_name.startswith(r.CHILD_SIGNAL):
                 self.signals[signal.workflow_signal_id] = change(signal, status=PENDING)
 
     def start(self, new):
@@ -203,7 +238,13 @@ class Tables(msgspec.Struct):
         self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
         return True
 
+    def keyed(self, one, key):
+        """The signal with a key; None if there is none."""
+        return next(iter(select(self.signals, one, signal_key=key)), None) if key else None
+
     def receive(self, signal):
+        if self.keyed(signal.workflow_execution_id, signal.signal_key):
+            raise d.StoreError(f"there is a signal with the key {signal.signal_key!r} already")
         signal = change(as_stored(signal), workflow_signal_id=max(self.signals, default=0) + 1)
         self.signals[signal.workflow_signal_id] = signal
         one, at = self.executions[signal.workflow_execution_id], min(signal.created_at, r.utc_now())
@@ -226,8 +267,8 @@ class Tables(msgspec.Struct):
                 case d.WorkflowExecution() if record.workflow_id in self.workflows:
                     before = self.executions.setdefault(one, record)
                     if before.status.is_terminal and before != record:
-                        raise conflict(one, "is finished")
-                    self.executions[one] = record
+                        raise finished(before)
+                    self.put(record)
                 case _ if one not in self.executions:
                     raise d.StoreError(f"{record} belongs to nothing known")
                 case d.StepCheckpoint():
@@ -272,6 +313,12 @@ def waits_for_attempt(step):
 
 def conflict(one, why):
     return d.ExecutionConflictError(f"execution {one!r} {why}", workflow_execution_id=one)
+
+
+def finished(execution):
+    one, status = execution.workflow_execution_id, execution.status
+    why = f"execution {one!r} is finished"
+    return d.ExecutionFinishedError(why, workflow_execution_id=one, status=status)
 
 
 def reads(method):
@@ -363,14 +410,38 @@ class DictStore(d.CheckpointStore):
                 raise conflict(new.execution.workflow_execution_id, "is there already")
         for signal in send:
             to = t.executions.get(signal.workflow_execution_id)
-            if to and not to.status.is_terminal:
+            is_there = t.keyed(signal.workflow_execution_id, signal.signal_key)
+            if to and not to.status.is_terminal and not is_there:
                 t.receive(signal)
+
+    @writes
+    def continue_as_new(self, t, execution, *records, claim):
+        one = execution.workflow_execution_id
+        r.check_covered(claim, one)
+        r.check_records(records, claim)
+        if not holds(t, claim):
+            raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
+        t.save(records, claim)
+        for table in ("steps", "timers"):
+            kept = getattr(t, table).items()
+            left = {key: x for key, x in kept if x.workflow_execution_id != one}
+            setattr(t, table, left)
+        input_data, run, at = execution.input_data, execution.run_number, execution.updated_at
+        t.set(one, input_data=input_data, run_number=run, updated_at=at, started_at=at)
+        t.set(one, status=STATUS.RUNNING, current_step=0, recovery_count=0, blocked_reason=None)
+        t.set(one, error_type=None, error_message=None, last_event=None)
+        for signal in select(t.signals, one, status=PENDING):
+            if signal.signal_name.startswith(r.CHILD_SIGNAL):
+                t.signals[signal.workflow_signal_id] = change(signal, status=EXPIRED)
+        t.cancel_children(one, at)
 
     @writes
     def send_signal(self, t, signal, *records):
         r.check_sent(signal)
-        if t.find(signal.workflow_execution_id).status.is_terminal:
-            raise conflict(signal.workflow_execution_id, "is finished")
+        if t.keyed(signal.workflow_execution_id, signal.signal_key):
+            return None
+        if (to := t.find(signal.workflow_execution_id)).status.is_terminal:
+            raise finished(to)
         sent = t.receive(signal)
         t.save(records)
         return sent
@@ -378,7 +449,9 @@ class DictStore(d.CheckpointStore):
     @writes
     def request_cancel(self, t, one, *records, now=None):
         status, at = t.find(one).status, now or r.utc_now()
-        if status.is_terminal or status == "COMPENSATING" or t.is_to_cancel(one):
+        if status.is_terminal:
+            raise finished(t.find(one))
+        if status == "COMPENSATING" or t.is_to_cancel(one):
             return None
         ids = {"workflow_execution_id": one, "signal_name": r.CANCEL_SIGNAL}
         sent = t.receive(d.WorkflowSignal(**ids, created_at=at))
@@ -393,22 +466,6 @@ class DictStore(d.CheckpointStore):
     def load_workflow(self, t, workflow_id):
         r.check_identifier("workflow_id", workflow_id)
         return t.workflows.get(workflow_id)
-
-    @reads
-    def load_pending_signals(self, t, one, signal_name=None):
-        pending = select(t.signals, one, status=PENDING)
-        return [signal for signal in pending if signal_name in (None, signal.signal_name)]
-
-    @reads
-    def load_next_signals(self, t, one, signal_names):
-        pending = reversed(select(t.signals, one, status=PENDING))
-        first = {one.signal_name: one for one in pending if one.signal_name in signal_names}
-        return sorted(first.values(), key=lambda signal: signal.workflow_signal_id)
-
-    @reads
-    def load_open_waits(self, t, one, signal_name):
-        r.check_identifier("signal_name", signal_name)
-        return t.waits_for(one, signal_name)
 
     # Queue
 
@@ -551,8 +608,6 @@ class DictStore(d.CheckpointStore):
         t = self.dicts.tables
         return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
 
-    load_last_signal_id = reads(lambda _, t: max(t.signals, default=0))
-
     @reads
     def load_signals_after(self, t, signal_id):
         found = [t.signals[number] for number in sorted(t.signals) if number > signal_id]
@@ -633,21 +688,6 @@ class DictStore(d.CheckpointStore):
             t.save(records)
             t.put_into_queue(one, at)
         return len(due)
-
-    @writes
-    def reopen_execution(self, t, one, *records, now=None):
-        at, status = now or r.utc_now(), t.find(one).status
-        undone = [step.status for step in t.steps_of(one, attempt=0)]
-        t.set(one, ttl_expires_at=None, recovery_count=0, updated_at=at)
-        if status == "FAILED" and not undone:
-            t.set(one, status=STATUS.PENDING, last_event=None, error_type=None, error_message=None)
-            t.expect_signals(one)
-        elif status in ("FAILED", "CANCELLED") and "FAILED" in undone:
-            t.set(one, status=STATUS.COMPENSATING)
-        else:
-            raise conflict(one, f"is {status}")
-        t.save(records)
-        t.put_into_queue(one, at)
 
     @writes
     def mend_execution(self, t, seen, becomes, *records, forget=(), now=None):

@@ -118,7 +118,12 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for status in ("COMPLETED", "FAILED", "CANCELLED")
     ],
     "load_pending_signals": [
-        {"workflow_execution_id": "RUNNING, full", "signal_name": name} for name in (None, "go")
+        {"workflow_execution_id": one, "signal_name": name}
+        for one, name in (("RUNNING, full", None), ("RUNNING, full", "go"), ("by hand", None))
+    ],
+    "load_keyed_signal": [
+        {"workflow_execution_id": "RUNNING, full", "signal_key": f"mail PENDING {payload}"}
+        for payload in (None, "17")
     ],
     "load_next_signals": [
         {"workflow_execution_id": one, "signal_names": '["go", "stop"]'}
@@ -336,6 +341,7 @@ def _signals(one: str) -> Iterator[WorkflowSignal]:
                 payload=payload,
                 status=status,
                 refused_reason=None if payload is None else "it is no string",
+                signal_key=None if status == "EXPIRED" else f"mail {status} {payload}",
             )
 
 

@@ -652,7 +652,8 @@ select
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 from workflow_signals
 where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
@@ -973,6 +974,10 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at
 from workflow_executions
@@ -1099,7 +1104,8 @@ select
     signal.payload,
     signal.status,
     signal.created_at,
-    signal.refused_reason
+    signal.refused_reason,
+    signal.signal_key
 from workflow_executions as execution
 cross join workflow_signals as signal
     on execution.workflow_execution_id = signal.workflow_execution_id
@@ -1206,6 +1212,7 @@ where
         execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
         or (
             signal.signal_name glob '$*'
+            and signal.signal_name not glob '$child:*'
             and signal.signal_name not in (:cancel_signal, :resolved_signal)
         )
     )

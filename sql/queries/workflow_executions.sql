@@ -1,6 +1,5 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are final: only
--- reopen_execution, reopen_compensations and mend_execution change the status of a row
--- that has one.
+-- mend_execution changes the status of a row that has one.
 --
 -- One that no worker has claimed is in a queue from available_at on: in the queue that it
 -- names, or else in that of its workflow and priority.
@@ -32,6 +31,10 @@ insert into workflow_executions (
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at,
     status_since,
@@ -57,6 +60,10 @@ select
     :available_at,
     :last_event,
     :started_at,
+    :parent_execution_id,
+    :root_execution_id,
+    :on_parent_end,
+    :run_number,
     :created_at,
     :updated_at,
     :updated_at,
@@ -89,6 +96,10 @@ on conflict (workflow_execution_id) do update set
     available_at = excluded.available_at,
     last_event = excluded.last_event,
     started_at = excluded.started_at,
+    parent_execution_id = excluded.parent_execution_id,
+    root_execution_id = excluded.root_execution_id,
+    on_parent_end = excluded.on_parent_end,
+    run_number = excluded.run_number,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
     status_since = iif(
@@ -125,6 +136,10 @@ insert into workflow_executions (
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at,
     status_since
@@ -148,6 +163,10 @@ values (
     :available_at,
     :last_event,
     :started_at,
+    :parent_execution_id,
+    :root_execution_id,
+    :on_parent_end,
+    :run_number,
     :created_at,
     :updated_at,
     :updated_at
@@ -176,6 +195,10 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at
 from workflow_executions
@@ -207,6 +230,10 @@ select
     execution.available_at,
     execution.last_event,
     execution.started_at,
+    execution.parent_execution_id,
+    execution.root_execution_id,
+    execution.on_parent_end,
+    execution.run_number,
     execution.created_at,
     execution.updated_at,
     exists(
@@ -274,6 +301,10 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at
 from workflow_executions
@@ -305,6 +336,36 @@ set
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+    );
+
+-- name: begin_again!
+-- An execution begins again with another input, for the worker that has claimed it. Its
+-- signals stay, except the ends of children of the run before, which nobody awaits.
+-- Changing no row means that it is final, or that the claim is lost.
+update workflow_executions
+set
+    status = 'RUNNING',
+    current_step = 0,
+    input_data = :input_data,
+    error_type = null,
+    error_message = null,
+    recovery_count = 0,
+    blocked_reason = null,
+    last_event = null,
+    started_at = :updated_at,
+    run_number = :run_number,
+    updated_at = :updated_at,
+    status_since = iif(status = 'RUNNING', status_since, :updated_at),
+    trouble_since = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED')
     and exists (
         select 1
         from workflow_claims
@@ -372,6 +433,7 @@ set
                 = workflow_executions.workflow_execution_id
                 and workflow_signals.status = 'PENDING'
                 and workflow_signals.signal_name glob '$*'
+                and workflow_signals.signal_name not glob '$child:*'
         ),
         :now,
         (
@@ -923,58 +985,6 @@ where
     workflow_execution_id = :workflow_execution_id
     and blocked_reason is not null
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
-
--- name: reopen_execution!
--- Makes a failed execution one that is to be run again, by an operator's wish. Its
--- time to live is over or may soon be, and counts no more.
--- Changing no row means that it is unknown, not failed, or was compensated.
--- @unfenced: it is over
-update workflow_executions
-set
-    status = 'PENDING',
-    error_type = null,
-    error_message = null,
-    ttl_expires_at = null,
-    last_event = null,
-    recovery_count = 0,
-    updated_at = :updated_at,
-    status_since = :updated_at
-where
-    workflow_execution_id = :workflow_execution_id
-    and status = 'FAILED'
-    and not exists (
-        select 1
-        from step_checkpoints
-        where
-            step_checkpoints.workflow_execution_id
-            = workflow_executions.workflow_execution_id
-            and step_checkpoints.attempt = 0
-    );
-
--- name: reopen_compensations!
--- Opens an execution again whose compensations have failed, by an operator's wish, so
--- that these can run again. Its error and its last event stay: it ends as before.
--- Changing no row means that it is unknown, not ended, or that no compensation failed.
--- @unfenced: it is over
-update workflow_executions
-set
-    status = 'COMPENSATING',
-    ttl_expires_at = null,
-    recovery_count = 0,
-    updated_at = :updated_at,
-    status_since = :updated_at
-where
-    workflow_execution_id = :workflow_execution_id
-    and status in ('FAILED', 'CANCELLED')
-    and exists (
-        select 1
-        from step_checkpoints
-        where
-            step_checkpoints.workflow_execution_id
-            = workflow_executions.workflow_execution_id
-            and step_checkpoints.attempt = 0
-            and step_checkpoints.status = 'FAILED'
-    );
 
 -- name: mend_execution!
 -- Opens an execution again, or ends it, by an operator's wish. It is not blocked any

@@ -6,7 +6,7 @@ from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
-from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
@@ -18,6 +18,7 @@ from durable_workflow_sqlite.errors import (
     ErrorClassNotFoundError,
     ExecutionBlockedError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     MigrationError,
     NonDeterminismError,
@@ -51,6 +52,7 @@ from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
     NewExecution,
+    OnParentEnd,
     Record,
     SignalStatus,
     StepCheckpoint,
@@ -89,6 +91,7 @@ __all__ = [
     "ErrorClassNotFoundError",
     "ExecutionBlockedError",
     "ExecutionConflictError",
+    "ExecutionFinishedError",
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
@@ -97,6 +100,7 @@ __all__ = [
     "NewExecution",
     "NonDeterminismError",
     "NonDeterministicCallError",
+    "OnParentEnd",
     "Queue",
     "QueueNotFoundError",
     "Reader",
@@ -105,6 +109,7 @@ __all__ = [
     "RetryPolicy",
     "SchemaTooNewError",
     "SerializationError",
+    "SignalResult",
     "SignalStatus",
     "SignalTimeoutError",
     "SqliteCheckpointStore",

@@ -17,7 +17,8 @@ DurableWorkflowError
 ├── WorkflowStuckError         a workflow function waits for something that cannot come
 ├── ErrorClassNotFoundError    the class of a recorded error cannot be found any more
 ├── ExecutionNotFoundError     no execution has this id
-├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
+├── ExecutionConflictError     this id belongs to another workflow or input, or a worker has it
+├── ExecutionFinishedError     the execution is over: it takes no signal and no cancel
 ├── QueueNotFoundError         no queue of this name is declared
 ├── ExecutionBlockedError      an execution killed its workers too often; no worker claims it
 ├── ClaimLostError             another worker took the execution over
@@ -285,7 +286,27 @@ class ExecutionNotFoundError(DurableWorkflowError):
 
 
 class ExecutionConflictError(DurableWorkflowError):
-    """The id belongs to an execution of another workflow or input, or to one that is finished."""
+    """What was asked for does not fit an execution as it is; nothing was written.
+
+    For example, its id belongs to another workflow or input, or a worker has it.
+    """
+
+
+class ExecutionFinishedError(DurableWorkflowError):
+    """The execution is COMPLETED, FAILED or CANCELLED: it takes no signal and no cancel any more.
+
+    `status` is the final status. The execution stays as it is.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        status: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.status = status
 
 
 class QueueNotFoundError(DurableWorkflowError):

@@ -1,5 +1,8 @@
 """The methods of a store, by roles. `durable_workflow_sqlite.testing` has the contract: the tests
-that every store must pass. The contract defines each method more exactly than types can."""
+that every store must pass. The contract defines each method more exactly than types can.
+
+Some methods have a body, which calls other methods. A store that inherits from the roles has them
+already; it defines them only to be faster."""
 
 from __future__ import annotations
 
@@ -15,13 +18,17 @@ from durable_workflow_sqlite.records import (
     ExecutionStatus,
     NewExecution,
     Record,
+    SignalStatus,
     StepCheckpoint,
+    StepKind,
+    StepStatus,
     TakenExecution,
     UnqueuedExecution,
     Workflow,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowSignal,
+    check_identifier,
 )
 
 
@@ -80,13 +87,19 @@ class Records(Protocol):
         in the same transaction, after the records. A claim does not cover these, but nothing is
         written if it is lost. Raises ExecutionConflictError for an id that is taken, and ValueError
         for the name of a signal as `send_signal` does. A signal for an execution that is unknown or
-        final is left out.
+        final is left out, and so is one whose `signal_key` is taken there.
 
-        An execution whose stored status is final is not changed: `ExecutionConflictError`,
+        An execution whose stored status is final is not changed: `ExecutionFinishedError`,
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
-        execution was started with (workflow, input, time to live, guarantee, priority, creation)
-        stays as it is, and so do `started_at` and `available_at`.
+        execution was started with (workflow, input, time to live, guarantee, priority, parent,
+        creation) stays as it is. So do `started_at`, `available_at` and `run_number`.
+
+        Whatever makes a child final, also `mend_execution`, sends its parent the signal
+        `$child:ID`, in the same transaction. The payload says how it ended, as an object: `status`,
+        `output`, `error_type`, `error_message`. The signal is EXPIRED at once if the parent is
+        final. Whatever makes a parent COMPENSATING or final sends $cancel to those of its children
+        that are to end with it. The end of a child that is deleted has the status DELETED.
         """
         ...
 
@@ -95,8 +108,7 @@ class Records(Protocol):
     ) -> None:
         """Save that an attempt of a step, or of its compensation, is about to begin.
 
-        As `save(intent, *beside, claim=claim)`, which it is unless a store has a faster way. It is
-        asked for before every attempt.
+        As `save(intent, *beside, claim=claim)`. The engine calls it before every attempt.
         """
         await self.save(intent, *beside, claim=claim)
 
@@ -110,14 +122,28 @@ class Records(Protocol):
         """
         await self.save(outcome, *beside, claim=claim)
 
-    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+    async def continue_as_new(
+        self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
+    ) -> None:
+        """Begin an execution again, under its claim, with no checkpoints, timers and steps begun.
+
+        Its `input_data`, `run_number` and `updated_at` become those of `execution`; `started_at`
+        becomes `updated_at`. It saves records first, in one transaction. Pending signals stay,
+        except those about children of the run before. Those of its children that are to end with
+        it are asked to cancel.
+        """
+        ...
+
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         """Keep a signal for an execution that can still receive it; return it with its id.
 
-        It saves records beside, in one transaction. Raises ValueError for a name that begins
-        with $, unless it is $cancel; to cancel, there is `request_cancel`.
+        It saves records beside, in one transaction. None, and nothing written, if the execution has
+        a signal with this `signal_key` already, whatever has become of it; also if it is finished.
+        Raises ValueError for a name that begins with $, unless it is $cancel; to cancel, there is
+        `request_cancel`.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
-        Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
+        Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -126,9 +152,9 @@ class Records(Protocol):
     ) -> WorkflowSignal | None:
         """Send the signal that asks an execution to cancel, and return the signal.
 
-        It saves `records` in the same transaction. If the execution is final or COMPENSATING, or
-        has such a signal already, it writes nothing and returns None. Raises
-        ExecutionNotFoundError.
+        It saves `records` in the same transaction. If the execution is COMPENSATING, or has such a
+        signal already, it writes nothing and returns None. Raises ExecutionNotFoundError or
+        ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -151,11 +177,27 @@ class Records(Protocol):
         """
         ...
 
+    async def load_keyed_signal(
+        self, workflow_execution_id: str, signal_key: str
+    ) -> WorkflowSignal | None:
+        """The signal of an execution that has this `signal_key`, of any status; None if none."""
+        check_identifier("the key of a signal", signal_key)
+        signals = await self.load_signals(workflow_execution_id)
+        return next((one for one in signals if one.signal_key == signal_key), None)
+
+    async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
+        """All signals of one execution, of any status, in order of arrival."""
+        ...
+
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
     ) -> list[WorkflowSignal]:
         """The pending signals of one name, or of all names, in order of arrival."""
-        ...
+        return [
+            one
+            for one in await self.load_signals(workflow_execution_id)
+            if one.status is SignalStatus.PENDING and signal_name in (None, one.signal_name)
+        ]
 
     async def load_next_signals(
         self, workflow_execution_id: str, signal_names: Collection[str]
@@ -164,13 +206,24 @@ class Records(Protocol):
 
         The cost does not depend on the number of pending signals.
         """
-        ...
+        first: dict[str, WorkflowSignal] = {}
+        for one in await self.load_pending_signals(workflow_execution_id):
+            if one.signal_name in signal_names:
+                first.setdefault(one.signal_name, one)
+        return list(first.values())
 
     async def load_open_waits(
         self, workflow_execution_id: str, signal_name: str
     ) -> list[StepCheckpoint]:
         """The SIGNAL checkpoints of a name at INTENT, in step order. As fast as `send_signal`."""
-        ...
+        check_identifier("signal_name", signal_name)
+        return [
+            one
+            for one in await self.load_checkpoints(workflow_execution_id)
+            if one.kind is StepKind.SIGNAL
+            and one.status is StepStatus.INTENT
+            and one.step_name == signal_name
+        ]
 
 
 class Queue(Protocol):
@@ -334,7 +387,8 @@ class Changes(Protocol):
 
     async def load_last_signal_id(self) -> int:
         """The id of the newest signal; 0 if there is none."""
-        ...
+        arrived = await self.load_signals_after(0)
+        return arrived[-1].workflow_signal_id if arrived else 0
 
     async def load_signals_after(self, signal_id: int) -> list[ArrivedSignal]:
         """The signals that came after the signal with that id, in order of arrival."""
@@ -438,21 +492,6 @@ class Mending(Protocol):
         """
         ...
 
-    async def reopen_execution(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        """Make a FAILED execution PENDING, and save `records`, in one transaction.
-
-        Its error, its time to live and its `last_event` are removed. Its EXPIRED signals
-        are PENDING again, except those whose names begin with $. If a FAILED or CANCELLED
-        execution has a compensation that FAILED, it becomes COMPENSATING instead, and keeps its
-        error and `last_event`.
-
-        Raises ExecutionNotFoundError. Raises ExecutionConflictError for an execution that did not
-        fail or that is completely undone. Nothing is written then.
-        """
-        ...
-
     async def mend_execution(
         self,
         seen: TakenExecution,
@@ -488,10 +527,6 @@ class Mending(Protocol):
         were cut off or timed out leave the view `workflow_in_doubt`. Returns the number of these
         checkpoints. If it is not 0, `records` are saved in the same transaction.
         """
-        ...
-
-    async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
-        """All signals of one execution, of any status, in order of arrival."""
         ...
 
     async def load_workflows(self) -> list[Workflow]:

@@ -27,6 +27,9 @@ TIMED_OUT: Final = "durable_workflow_sqlite.errors:StepTimeoutError"
 CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
 
+CHILD_SIGNAL: Final = "$child:"
+"""How the name of a signal begins that tells a parent of the end of a child; its id follows."""
+
 MENDED_SIGNAL: Final = "$mended"
 """Name of a signal that is DELIVERED from its beginning: a worker that left an execution as it is
 claims it again."""
@@ -115,6 +118,16 @@ class WorkflowGuarantee(StrEnum):
     BEST_EFFORT_BACKGROUND = "BEST_EFFORT_BACKGROUND"
 
 
+class OnParentEnd(StrEnum):
+    """What becomes of a child when its parent begins to undo, or is over.
+
+    CANCEL: it is asked to cancel, and undoes what it did. DETACH: it goes on.
+    """
+
+    CANCEL = "cancel"
+    DETACH = "detach"
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -150,6 +163,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version of the library did it.
     `last_event` is the last event that the workflow function got before it ended by a failure, a
     cancel or its time to live; None before that, and if an older version wrote it.
+    `parent_execution_id` is the execution whose workflow function started this one, if one did;
+    `root_execution_id` is the first of its tree. `on_parent_end` says what becomes of a child when
+    its parent begins to undo, or is over.
+    `run_number` is 1 at first, and one more each time that it continues as new.
     """
 
     workflow_execution_id: str
@@ -171,6 +188,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     available_at: datetime | None = None
     last_event: int | None = None
     started_at: datetime | None = None
+    parent_execution_id: str | None = None
+    root_execution_id: str | None = None
+    on_parent_end: OnParentEnd | None = None
+    run_number: int = 1
     created_at: datetime = msgspec.field(default_factory=utc_now)
     updated_at: datetime = msgspec.field(default_factory=utc_now)
 
@@ -197,6 +218,13 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.last_event is not None:
             check_integer("last_event", self.last_event)
         check_optional_time("started_at", self.started_at)
+        if self.parent_execution_id is not None:
+            check_identifier("parent_execution_id", self.parent_execution_id)
+        if self.root_execution_id is not None:
+            check_identifier("root_execution_id", self.root_execution_id)
+        if self.on_parent_end is not None:
+            check_member("on_parent_end", self.on_parent_end, OnParentEnd)
+        check_integer("run_number", self.run_number, minimum=1)
         check_time("created_at", self.created_at)
         check_time("updated_at", self.updated_at)
 
@@ -311,6 +339,7 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A durable message to an execution. The store gives the id: the order of arrival.
 
     `refused_reason` says why the payload of a REFUSED signal could not be read.
+    `signal_key` is a name for this one message: an execution has one signal of a key at most.
     """
 
     workflow_execution_id: str
@@ -319,6 +348,7 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: SignalStatus = SignalStatus.PENDING
     created_at: datetime = msgspec.field(default_factory=utc_now)
     refused_reason: str | None = None
+    signal_key: str | None = None
     workflow_signal_id: int | None = None
 
     def __post_init__(self) -> None:
@@ -328,6 +358,8 @@ class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_member("status", self.status, SignalStatus)
         check_time("created_at", self.created_at)
         check_text("refused_reason", self.refused_reason)
+        if self.signal_key is not None:
+            check_identifier("the key of a signal", self.signal_key)
         if self.workflow_signal_id is not None:
             check_integer("workflow_signal_id", self.workflow_signal_id, minimum=1)
 

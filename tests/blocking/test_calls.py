@@ -24,6 +24,7 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     EngineStoppedError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     NonDeterministicCallError,
@@ -130,9 +131,11 @@ def test_an_observation_may_be_left_before_its_end(engine: DurableEngine) -> Non
 def test_an_execution_is_cancelled(engine: DurableEngine) -> None:
     handle = engine.start(approval, "A-1")
     assert handle.cancel()
-    assert not handle.cancel()
     with pytest.raises(WorkflowCancelledError):
         handle.result(SOON)
+    for act in (handle.cancel, lambda: handle.signal("approved", "kim")):
+        with pytest.raises(ExecutionFinishedError):
+            act()
 
 
 def test_an_execution_is_enqueued_for_whoever_has_room(engine: DurableEngine) -> None:

@@ -258,7 +258,12 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
             filled, workflow_execution_id=one, worker_id="w", claimed_at=NOON_TEXT
         )
         sent = queries.send_signal(
-            filled, workflow_execution_id=one, signal_name="go", payload=None, created_at=NOON_TEXT
+            filled,
+            workflow_execution_id=one,
+            signal_name="go",
+            payload=None,
+            created_at=NOON_TEXT,
+            signal_key=None,
         )
         asked = queries.request_cancel(
             filled, workflow_execution_id=one, cancel_signal="$stop", created_at=NOON_TEXT
@@ -276,6 +281,7 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         status="PENDING",
         created_at=NOON_TEXT,
         refused_reason=None,
+        signal_key=None,
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}

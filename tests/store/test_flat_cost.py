@@ -73,9 +73,11 @@ WHATEVER: Mapping[str, Any] = {
     "workflow_execution_id": "unfinished-1",  # it is claimed, with the first token
     "workflow_execution_ids": '["unfinished-4", "unfinished-8"]',
     "workflow_id": "order@1",
+    "parent_execution_id": "unfinished-1",
     "workflow_ids": '["order@1"]',
     "workflow_type": "order",
     "version": 1,
+    "run_number": 1,
     "workflow_timer_id": "a timer",
     "workflow_signal_id": 10**9,
     "cancel_signal": "$cancel",
@@ -249,6 +251,33 @@ def test_the_next_signals_cost_the_same_however_many_are_pending(file: Path) -> 
                 )
             connection.execute("commit")
             costs.append(cost(connection, "load_next_signals", wanted))
+    few, many = costs
+    assert 0 < many <= few + 10
+
+
+def test_a_signal_with_a_key_costs_the_same_however_many_keys_there_are(file: Path) -> None:
+    sent = {
+        "workflow_execution_id": "e",
+        "signal_name": "go",
+        "payload": None,
+        "created_at": "2030-01-01T12:00:00.000000Z",
+        "signal_key": "new",
+    }
+    asyncio.run(_begin(file))
+    costs: list[int] = []
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for count in (1, 50_000):
+            connection.execute(
+                "with recursive numbers (n) as (select 1 union all select n + 1 from numbers"
+                " where n < :count) insert into workflow_signals (workflow_execution_id,"
+                " signal_name, signal_key) select 'e', 'go', :count || ' ' || n from numbers",
+                {"count": count},
+            )
+            found = {"workflow_execution_id": "e", "signal_key": "new"}
+            costs.append(
+                cost(connection, "send_signal", {**sent, "signal_key": f"new {count}"})
+                + cost(connection, "load_keyed_signal", found)
+            )
     few, many = costs
     assert 0 < many <= few + 10
 

@@ -20,6 +20,7 @@ from durable_workflow_sqlite.engine.mending import (
     missing_events,
 )
 from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
+from durable_workflow_sqlite.engine.results import finished
 from durable_workflow_sqlite.engine.step_records import cut_off, no_next_attempt
 from durable_workflow_sqlite.engine.wait_records import given_up
 from durable_workflow_sqlite.errors import (
@@ -45,14 +46,12 @@ _ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__q
 async def cancel(access: Access, execution_id: str, by: str | None) -> Cancellation:
     """See `DurableEngine.cancel`."""
     found = await access.load(execution_id)
-    if _is_over(found):
+    if found.status.is_terminal:
+        raise finished(found, "it was not asked to cancel")
+    if found.status is ExecutionStatus.COMPENSATING:
         return Cancellation.REFUSED
     done = await _without_a_worker(access, found, by)
     return await _ask(access, execution_id, by) if done is None else done
-
-
-def _is_over(record: WorkflowExecution) -> bool:
-    return record.status.is_terminal or record.status is ExecutionStatus.COMPENSATING
 
 
 # By whoever asks
@@ -73,7 +72,8 @@ async def _without_a_worker(
         return None  # nobody knows what is to be undone: it is undone once it is unblocked
 
     async def plan(seen: TakenExecution, now: datetime) -> Change:
-        if _is_over(seen.execution):
+        status = seen.execution.status
+        if status.is_terminal or status is ExecutionStatus.COMPENSATING:
             raise _NeedsAWorker
         history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         is_ended = _has_left_nothing(seen, history)
@@ -190,8 +190,9 @@ async def _ask(access: Access, execution_id: str, by: str | None) -> Cancellatio
         execution = None
     if execution is None:
         found = await access.load(execution_id)
+        if found.status is ExecutionStatus.CANCELLED:
+            return Cancellation.ENDED
         if found.status.is_terminal:
-            is_cancelled = found.status is ExecutionStatus.CANCELLED
-            return Cancellation.ENDED if is_cancelled else Cancellation.REFUSED
+            raise finished(found, "it ended before the request reached it")
         await access.resume(found)
     return Cancellation.ASKED

@@ -16,12 +16,13 @@ from durable_workflow_sqlite.engine import (
     enqueuing,
     observing,
     resolving,
+    signalling,
     starting,
 )
 from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
-from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import (
     Startable,
@@ -175,13 +176,24 @@ class Client:
         """The stored record of an execution. Raises ExecutionNotFoundError."""
         return await self._working().load(execution_id)
 
-    async def send_signal(self, execution_id: str, name: str, payload: object = None) -> None:
+    async def send_signal(
+        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
         """Send a message to an execution; it is kept until the workflow waits for it.
 
-        payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionConflictError for a
-        finished execution, SerializationError for a payload that cannot be written as JSON.
+        payload: stored as JSON.
+        key: a name for this one message, for example the id that its sender gave it. So you can
+            repeat a send until it has worked: if the execution has a signal with this key already,
+            nothing is written. This is so until the row of the signal is deleted, also if the
+            execution is finished by then.
+
+        Returns SENT, or DUPLICATE because of the key; only DUPLICATE is false.
+
+        Raises ExecutionNotFoundError; ExecutionFinishedError; SerializationError for a payload that
+        cannot be written as JSON, or that the open wait cannot read; ExecutionConflictError if the
+        key belongs to a signal with another name or payload. Nothing is written then.
         """
-        await commands.send_signal(self._working(), execution_id, name, payload)
+        return await signalling.send_signal(self._working(), execution_id, name, payload, key)
 
     async def cancel(self, execution_id: str, *, by: str | None = None) -> Cancellation:
         """Ask an execution to stop, undo what it did, and end CANCELLED.
@@ -189,8 +201,7 @@ class Client:
         by: who asks, for the audit log; by default the user that this process runs as.
 
         Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
-        ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
-        already.
+        ENDED: it is CANCELLED already. REFUSED: it is failing, or being cancelled already.
 
         An execution ends at once if no worker has it and it has not begun. A blocked execution, or
         one in trouble, also ends at once if its records have nothing to undo. If a blocked
@@ -199,7 +210,8 @@ class Client:
         use the old code, or `retry` from the first step that differs.
 
         The request is stored, so it is kept if this process ends. An execution that runs in another
-        process may still end before it gets the request. Raises ExecutionNotFoundError.
+        process may still end before it gets the request. Raises ExecutionNotFoundError, and
+        ExecutionFinishedError for an execution that is finished, also if it is CANCELLED.
         """
         return await cancelling.cancel(self._working(), execution_id, by)
 
@@ -261,7 +273,8 @@ class Client:
             deadline. The signals of deleted waits can be taken again. `retry` refuses if a step
             would stay that was undone, or if a step would take effect twice.
             If the execution is final, you can also name a sleep or wait that was open at its end:
-            it is open again, and all records stay.
+            it is open again, and all records stay. If it is in trouble, you can also name a step
+            or wait without an outcome: its records are deleted, and all outcomes since it began.
 
         by: as for `cancel`.
 

@@ -21,12 +21,31 @@ class Cancellation(StrEnum):
 
     ASKED: a worker will undo the execution and end it. ENDED: it is already CANCELLED: it had not
     begun, or it had nothing to undo and no worker was needed. REFUSED: nothing was done, because
-    it is finished, fails, or is already cancelled.
+    it fails, or somebody has already asked.
     """
 
     ASKED = "asked"
     ENDED = "ended"
     REFUSED = ""
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+class SignalResult(StrEnum):
+    """What became of a signal that was sent; it is false only for DUPLICATE.
+
+    SENT: it is stored, until a wait takes it. STARTED: `signal_or_start` started the execution, and
+    the signal is stored with it. DUPLICATE: the execution has a signal with this key already;
+    nothing was written.
+    """
+
+    SENT = "sent"
+    STARTED = "started"
+    DUPLICATE = ""
 
     def __str__(self) -> str:
         return self.name.lower()

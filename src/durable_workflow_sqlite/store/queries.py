@@ -93,6 +93,7 @@ class LoadSignalsRow(Struct, frozen=True, gc=False):
     status: str
     created_at: str
     refused_reason: str | None
+    signal_key: str | None
 
 
 class LoadNextTimersRow(Struct, frozen=True, gc=False):
@@ -230,6 +231,10 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
 
@@ -526,6 +531,10 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
 
@@ -552,6 +561,10 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
     has_timers: int
@@ -670,6 +683,17 @@ class LoadLimitRow(Struct, frozen=True, gc=False):
     declared: str | None
 
 
+class LoadKeyedSignalRow(Struct, frozen=True, gc=False):
+    """What load_keyed_signal gives."""
+
+    workflow_signal_id: int
+    signal_name: str
+    payload: str | None
+    status: str
+    created_at: str
+    refused_reason: str | None
+
+
 class WorkflowSignalRow(Struct, frozen=True, gc=False):
     """A row of workflow_signals."""
 
@@ -680,6 +704,7 @@ class WorkflowSignalRow(Struct, frozen=True, gc=False):
     status: str
     created_at: str
     refused_reason: str | None
+    signal_key: str | None
 
 
 class LoadSignalsAfterRow(Struct, frozen=True, gc=False):
@@ -1473,6 +1498,10 @@ class Queries(Protocol):
         available_at: str | None,
         last_event: int | None,
         started_at: str | None,
+        parent_execution_id: str | None,
+        root_execution_id: str | None,
+        on_parent_end: str | None,
+        run_number: int,
         created_at: str,
         updated_at: str,
         fencing_token: int | None,
@@ -1504,6 +1533,10 @@ class Queries(Protocol):
         available_at: str | None,
         last_event: int | None,
         started_at: str | None,
+        parent_execution_id: str | None,
+        root_execution_id: str | None,
+        on_parent_end: str | None,
+        run_number: int,
         created_at: str,
         updated_at: str,
     ) -> int:
@@ -1555,6 +1588,22 @@ class Queries(Protocol):
         """Saves how far an execution has come, for the worker that has claimed it. What it
         was started with stays: an input may be large, and is written once. So does why it is
         blocked, until it is over: somebody has deleted a step of it meanwhile.
+        Changing no row means that it is final, or that the claim is lost.
+        """
+        ...
+
+    def begin_again(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        input_data: str | None,
+        updated_at: str,
+        run_number: int,
+        workflow_execution_id: str,
+        fencing_token: int,
+    ) -> int:
+        """An execution begins again with another input, for the worker that has claimed it. Its
+        signals stay, except the ends of children of the run before, which nobody awaits.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
@@ -1725,24 +1774,6 @@ class Queries(Protocol):
         """Lets workers claim an execution again; changing no row means that it was not blocked."""
         ...
 
-    def reopen_execution(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
-    ) -> int:
-        """Makes a failed execution one that is to be run again, by an operator's wish. Its
-        time to live is over or may soon be, and counts no more.
-        Changing no row means that it is unknown, not failed, or was compensated.
-        """
-        ...
-
-    def reopen_compensations(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
-    ) -> int:
-        """Opens an execution again whose compensations have failed, by an operator's wish, so
-        that these can run again. Its error and its last event stay: it ends as before.
-        Changing no row means that it is unknown, not ended, or that no compensation failed.
-        """
-        ...
-
     def mend_execution(
         self,
         connection: sqlite3.Connection,
@@ -1848,6 +1879,7 @@ class Queries(Protocol):
         status: str,
         created_at: str,
         refused_reason: str | None,
+        signal_key: str | None,
     ) -> int | None:
         """Saves a signal that has no id yet, and gives it one."""
         ...
@@ -1859,11 +1891,18 @@ class Queries(Protocol):
         signal_name: str,
         payload: str | None,
         created_at: str,
+        signal_key: str | None,
         workflow_execution_id: str,
     ) -> int | None:
         """Keeps a signal for an execution that can still receive it, and gives its id.
-        No row means that the execution is unknown or final.
+        No row means that the execution is unknown or final, or has a signal of this key.
         """
+        ...
+
+    def load_keyed_signal(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_key: str | None
+    ) -> LoadKeyedSignalRow | None:
+        """The signal of an execution with a key, whatever has become of it."""
         ...
 
     def request_cancel(
@@ -1890,6 +1929,7 @@ class Queries(Protocol):
         status: str,
         created_at: str,
         refused_reason: str | None,
+        signal_key: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves a signal under the id that it has; one that is there already is updated.
@@ -1938,6 +1978,20 @@ class Queries(Protocol):
         """The signals that came after one, in order of arrival."""
         ...
 
+    def cancel_children(
+        self, connection: sqlite3.Connection, *, created_at: str, parent_execution_id: str | None
+    ) -> int:
+        """Asks the children of an execution to cancel that are to end with it, if they have not
+        been asked yet; trg_wf_exec_ends_children does the same for one that ends.
+        """
+        ...
+
+    def expire_ends_of_children(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Nobody waits any more for the children of an earlier run of an execution."""
+        ...
+
     def expire_pending_signals(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
@@ -1948,7 +2002,7 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
         """An execution that was final runs again, and may wait for the signals that it had not
-        taken; except those of the library.
+        taken; except those of the library, of which only the ends of children count.
         """
         ...
 
@@ -2211,6 +2265,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_finished": LoadUnregisteredRow,
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
+    "load_keyed_signal": LoadKeyedSignalRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,

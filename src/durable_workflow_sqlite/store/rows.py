@@ -13,6 +13,7 @@ from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
+    OnParentEnd,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -128,6 +129,10 @@ def execution_from(
             available_at=optional_text_to_time("available_at", row.available_at),
             last_event=row.last_event,
             started_at=optional_text_to_time("started_at", row.started_at),
+            parent_execution_id=row.parent_execution_id,
+            root_execution_id=row.root_execution_id,
+            on_parent_end=None if row.on_parent_end is None else OnParentEnd(row.on_parent_end),
+            run_number=row.run_number,
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
         )
@@ -192,19 +197,28 @@ def timer_from(row: q.WorkflowTimerRow | q.LoadSuspectTimersRow) -> WorkflowTime
 
 
 def signal_from(row: q.WorkflowSignalRow | q.LoadSignalsRow) -> WorkflowSignal:
+    return keyed_signal_from(row, row.workflow_execution_id, row.signal_key)
+
+
+def keyed_signal_from(
+    row: q.WorkflowSignalRow | q.LoadSignalsRow | q.LoadKeyedSignalRow,
+    workflow_execution_id: str,
+    signal_key: str | None,
+) -> WorkflowSignal:
     try:
         return WorkflowSignal(
             workflow_signal_id=row.workflow_signal_id,
-            workflow_execution_id=row.workflow_execution_id,
+            workflow_execution_id=workflow_execution_id,
             signal_name=row.signal_name,
             payload=row.payload,
             status=SignalStatus(row.status),
             created_at=text_to_time("created_at", row.created_at),
             refused_reason=row.refused_reason,
+            signal_key=signal_key,
         )
     except (ValueError, TypeError) as error:
         what = f"signal {row.workflow_signal_id} of execution"
-        raise _unreadable(what, error, row.workflow_execution_id) from None
+        raise _unreadable(what, error, workflow_execution_id) from None
 
 
 def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:

@@ -344,6 +344,34 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         await self._commit.write(lambda: self._save_step(outcome, claim, shortcut), shortcut)
         self._claims.saved(claim, (outcome,))
 
+    async def continue_as_new(
+        self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
+    ) -> None:
+        check_covered(claim, execution.workflow_execution_id)
+        check_records(records, claim)
+        execution_id, at = execution.workflow_execution_id, time_to_text(execution.updated_at)
+        queries, connection, ids = self._queries, self._connection, json_array([execution_id])
+
+        def begin_again() -> None:
+            self._save_all(records, claim, [])
+            # Before the rest: a trigger takes it for a deletion by hand, and blocks it.
+            queries.delete_checkpoints(connection, workflow_execution_ids=ids)
+            queries.delete_timers(connection, workflow_execution_ids=ids)
+            if not queries.begin_again(
+                connection,
+                workflow_execution_id=execution_id,
+                input_data=execution.input_data,
+                run_number=execution.run_number,
+                updated_at=at,
+                fencing_token=claim.fencing_token,
+            ):
+                raise self._lost(claim)
+            queries.expire_ends_of_children(connection, workflow_execution_id=execution_id)
+            if queries.cancel_children(connection, parent_execution_id=execution_id, created_at=at):
+                self._commit.count_change()
+
+        await self._commit.write(begin_again)
+
     def _save_step(self, step: StepCheckpoint, claim: WorkflowClaim, shortcut: Shortcut) -> None:
         if not self._connection.execute(*shortcut).rowcount:
             self._save_all((step,), claim, [])
@@ -486,8 +514,16 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return executions
 
     def _save_execution(self, execution: WorkflowExecution, claim: WorkflowClaim | None) -> int:
+        before = self._connection.total_changes
         if claim is None:
-            return self._upsert_execution(execution)
+            changed = self._upsert_execution(execution)
+        else:
+            changed = self._update_execution(execution, claim)
+        if self._connection.total_changes - before > changed:
+            self._commit.count_change()  # triggers have sent signals to its parent or children
+        return changed
+
+    def _update_execution(self, execution: WorkflowExecution, claim: WorkflowClaim) -> int:
         if execution.queue is not None and execution.status is _SUSPENDED:
             self._queues.give_up(claim)
         return self._queries.update_execution(
@@ -527,12 +563,18 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             available_at=optional_time_to_text(execution.available_at),
             last_event=execution.last_event,
             started_at=optional_time_to_text(execution.started_at),
+            parent_execution_id=execution.parent_execution_id,
+            root_execution_id=execution.root_execution_id,
+            on_parent_end=execution.on_parent_end,
+            run_number=execution.run_number,
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
             fencing_token=None,
         )
-        if not changed and self._load_execution(execution.workflow_execution_id) != execution:
-            raise finished(execution.workflow_execution_id, "it was not changed")
+        if not changed:
+            found = self._load_execution(execution.workflow_execution_id)
+            if found is not None and found != execution:
+                raise finished(found, "it was not changed")
         return changed
 
     # Starting an execution
@@ -639,6 +681,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
                 available_at=optional_time_to_text(execution.available_at),
                 last_event=execution.last_event,
                 started_at=optional_time_to_text(execution.started_at),
+                parent_execution_id=execution.parent_execution_id,
+                root_execution_id=execution.root_execution_id,
+                on_parent_end=execution.on_parent_end,
+                run_number=execution.run_number,
                 created_at=time_to_text(execution.created_at),
                 updated_at=time_to_text(execution.updated_at),
             )
@@ -730,7 +776,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         await self.save(signal)
         return signal
 
-    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         return await self._signals.send(signal, lambda: self._save_all(records, None, []))
 
     async def request_cancel(
@@ -739,6 +785,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._signals.request_cancel(
             workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
+
+    async def load_keyed_signal(
+        self, workflow_execution_id: str, signal_key: str
+    ) -> WorkflowSignal | None:
+        return await self._signals.load_keyed(workflow_execution_id, signal_key)
 
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
@@ -958,13 +1009,6 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
     ) -> int:
         return await self._queue.hasten_attempts(
             workflow_execution_id, lambda: self._save_all(records, None, []), only, now
-        )
-
-    async def reopen_execution(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        await self._queue.reopen_execution(
-            workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
 
     async def mend_execution(

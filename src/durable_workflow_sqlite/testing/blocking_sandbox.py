@@ -12,6 +12,7 @@ from durable_workflow_sqlite import (
     Cancellation,
     DurableEngine,
     ExecutionStatus,
+    SignalResult,
     WorkflowGuarantee,
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
@@ -143,9 +144,11 @@ class Sandbox(Plannable):
         """An execution by its id; its result comes as plain JSON data."""
         return SandboxExecution(self, execution_id, Any)
 
-    def signal(self, execution_id: str, name: str, payload: object = None) -> None:
+    def signal(
+        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
         """As `engine.send_signal`."""
-        self._call(self._sandbox.signal(execution_id, name, payload))
+        return self._call(self._sandbox.signal(execution_id, name, payload, key=key))
 
     def cancel(self, execution_id: str) -> Cancellation:
         """As `engine.cancel`."""
@@ -224,9 +227,9 @@ class SandboxExecution(Generic[R_co]):
         """What is recorded of the execution."""
         return self._sandbox.history(self.execution_id)
 
-    def signal(self, name: str, payload: object = None) -> None:
+    def signal(self, name: str, payload: object = None, *, key: str | None = None) -> SignalResult:
         """As `engine.send_signal`."""
-        self._sandbox.signal(self.execution_id, name, payload)
+        return self._sandbox.signal(self.execution_id, name, payload, key=key)
 
     def cancel(self) -> Cancellation:
         """As `engine.cancel`."""

@@ -51,6 +51,8 @@ class LimitsContract(StoreContract):
             (lambda: ask.load_signals(7), TypeError),
             (lambda: ask.load_next_signals("", ["go"]), ValueError),
             (lambda: ask.load_open_waits("e", ""), ValueError),
+            (lambda: ask.load_keyed_signal("", "mail"), ValueError),
+            (lambda: ask.load_keyed_signal("e", ""), ValueError),
             (lambda: ask.send_signal(new_signal("e", "$cancle")), ValueError),
             (lambda: ask.send_signal(new_signal("e", "$CANCEL")), ValueError),
             (lambda: ask.request_cancel(""), ValueError),
@@ -58,7 +60,6 @@ class LimitsContract(StoreContract):
             (lambda: ask.claim_available(ORDER, 0), ValueError),
             (lambda: ask.load_unregistered([], 0), ValueError),
             (lambda: ask.unblock_execution(""), ValueError),
-            (lambda: ask.reopen_execution(""), ValueError),
             (lambda: ask.acknowledge(""), ValueError),
         ]
         for call, error in calls:
@@ -92,6 +93,7 @@ class LimitsContract(StoreContract):
             lambda: store.load_signals("e"),
             lambda: store.load_next_signals("e", ["go"]),
             lambda: store.load_open_waits("e", "go"),
+            lambda: store.load_keyed_signal("e", "mail"),
             store.load_last_signal_id,
             lambda: store.load_signals_after(0),
             lambda: store.load_statuses(["e"]),
@@ -111,7 +113,6 @@ class LimitsContract(StoreContract):
             lambda: store.load_unregistered([], 9),
             store.load_blocked,
             lambda: store.unblock_execution("e"),
-            lambda: store.reopen_execution("e"),
             lambda: store.mend_execution(seen, seen.execution),
             lambda: store.acknowledge("e"),
             lambda: store.load_tags("e"),

@@ -12,6 +12,7 @@ from durable_workflow_sqlite import (
     Cancellation,
     DurableEngine,
     ExecutionStatus,
+    SignalResult,
     WorkflowGuarantee,
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
@@ -259,9 +260,11 @@ class AsyncSandboxExecution(Generic[R_co]):
         """What is recorded of the execution."""
         return await self._sandbox.history(self._execution_id)
 
-    async def signal(self, name: str, payload: object = None) -> None:
+    async def signal(
+        self, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
         """As `engine.send_signal`."""
-        await self._sandbox.signal(self._execution_id, name, payload)
+        return await self._sandbox.signal(self._execution_id, name, payload, key=key)
 
     async def cancel(self) -> Cancellation:
         """As `engine.cancel`."""

@@ -204,9 +204,9 @@ class _WatchedStore:
     begin_step = CheckpointStore.begin_step
     finish_step = CheckpointStore.finish_step
 
-    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         sent = await self._store.send_signal(signal, *records)
-        self._process.signals_sent += 1
+        self._process.signals_sent += sent is not None
         return sent
 
     async def release_claims(

@@ -18,6 +18,7 @@ from durable_workflow_sqlite.testing.contract_mending import MendingContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
 from durable_workflow_sqlite.testing.contract_queues import QueuesContract
 from durable_workflow_sqlite.testing.contract_records import RecordsContract
+from durable_workflow_sqlite.testing.contract_trees import TreesContract
 
 __all__ = ["CheckpointStoreContract", "MaintenanceContract"]
 
@@ -29,6 +30,7 @@ class CheckpointStoreContract(
     ChangesContract,
     MembershipContract,
     MendingContract,
+    TreesContract,
     LimitsContract,
 ):
     """Override `open_store`; set `can_be_shared = False` if two workers cannot share records."""
