@@ -97,6 +97,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_queue_of": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
     "load_limit": [{"kind": "QUEUE", "name": name} for name in ("mail", "unlimited")],
     "load_limits": [{}],
+    "load_named_queues": [{}],
     "count_slots": [{"queue": "mail", "worker_id": WHOEVER}],
     "count_slots_of_keys": [{"queue": "mail"}],
     "load_unqueued": [{}],
@@ -477,7 +478,8 @@ def _add_workers(connection: sqlite3.Connection) -> None:
         )
     connection.execute(
         "insert into workflow_limits (kind, name, concurrency, per_worker, per_key, declared)"
-        " values ('QUEUE', 'mail', 3, 2, 1, '{}'), ('QUEUE', 'unlimited', null, null, null, null)"
+        " values ('QUEUE', 'mail', 3, 2, 1, '{}'), ('QUEUE', 'unlimited', null, null, null, null),"
+        " ('QUEUE', 'idle', 1, null, null, null)"
     )
     for execution, queue, key in (
         ("queued", "mail", "kim"),

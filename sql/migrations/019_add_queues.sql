@@ -54,4 +54,5 @@ where available_at is not null and queue is not null;
 create index idx_wf_claim_queue on workflow_claims (queue, queue_key)
 where queue is not null;
 
--- The view workflow_queue counts the executions in named queues, too.
+-- The view workflow_queue counts the executions in named queues, too. The view
+-- workflow_named_queues has a row for each of these queues.

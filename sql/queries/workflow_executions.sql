@@ -508,9 +508,9 @@ where
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: load_queue_heads
--- Of each queue without a name (a workflow and a priority) the time at which its
--- first execution may be claimed, the highest priority of a workflow first. It hops
--- from one queue to the next, so it costs the same however many executions are in them.
+-- Of what is in no named queue: for each workflow and priority, the time at which its
+-- first execution may be claimed, the highest priority first. It hops from one to the
+-- next, so it costs the same however many executions are in them.
 -- =workflow_id text
 -- =workflow_type text
 -- =version integer

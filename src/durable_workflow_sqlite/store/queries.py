@@ -439,6 +439,22 @@ class CountByHourRow(Struct, frozen=True, gc=False):
     cancelled: int
 
 
+class LoadNamedQueuesRow(Struct, frozen=True, gc=False):
+    """What load_named_queues gives."""
+
+    queue: str
+    concurrency: int | None
+    per_worker: int | None
+    per_key: int | None
+    running: int
+    due: int
+    due_since: str | None
+    due_age_seconds: float | None
+    later: int
+    running_longest: str | None
+    running_since: str | None
+
+
 class StepCheckpointRow(Struct, frozen=True, gc=False):
     """A row of step_checkpoints."""
 
@@ -1231,6 +1247,10 @@ class Queries(Protocol):
         """
         ...
 
+    def load_named_queues(self, connection: sqlite3.Connection) -> list[LoadNamedQueuesRow]:
+        """The named queues, with their limits and what is in them, by name."""
+        ...
+
     # step_checkpoints.sql
 
     def upsert_checkpoint(
@@ -1645,9 +1665,9 @@ class Queries(Protocol):
         ...
 
     def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
-        """Of each queue without a name (a workflow and a priority) the time at which its
-        first execution may be claimed, the highest priority of a workflow first. It hops
-        from one queue to the next, so it costs the same however many executions are in them.
+        """Of what is in no named queue: for each workflow and priority, the time at which its
+        first execution may be claimed, the highest priority first. It hops from one to the
+        next, so it costs the same however many executions are in them.
         """
         ...
 
@@ -2235,6 +2255,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_problems": LoadProblemsRow,
     "load_fresh_failures": LoadFreshFailuresRow,
     "count_by_hour": CountByHourRow,
+    "load_named_queues": LoadNamedQueuesRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_audit_log": WorkflowAuditLogRow,
